@@ -28,6 +28,8 @@ pub struct Stream {
     base: Option<u32>,
     /// Offset of the stream's first byte, once known.
     start: Option<i64>,
+    /// The lowest offset of a segment with data, also when none of it was captured; until the start is known.
+    lowest: Option<i64>,
     /// Offset of the next byte to give out; before the start is known, where the last segment began.
     next: i64,
     /// Offset where FIN stands.
@@ -63,10 +65,10 @@ impl Stream {
         if fin {
             self.end.get_or_insert(offset.saturating_add_unsigned(data_bytes as u64));
         }
-        if data.is_empty() {
+        if data_bytes == 0 {
             return;
         }
-        let (offset, data) = self.before_end(offset, data);
+        let data = self.before_end(offset, data);
         match self.start {
             Some(start) => {
                 self.compare(start, offset, data);
@@ -75,7 +77,11 @@ impl Stream {
                 }
             }
             None => {
+                if data.len() == 1 && self.is_last_byte(offset) {
+                    return;
+                }
                 self.next = offset;
+                self.lowest = Some(self.lowest.map_or(offset, |lowest| lowest.min(offset)));
                 if !self.hold(offset, data) {
                     self.settle_start(sink);
                     self.push(sequence, data, data_bytes, fin, sink);
@@ -84,13 +90,13 @@ impl Stream {
         }
     }
 
-    /// Takes the lowest byte held for the first of the stream, if the start is not known yet.
+    /// Takes the lowest place of a segment for the stream's start, if the start is not known yet.
     pub fn settle_start(&mut self, sink: &mut impl FnMut(&[u8])) {
         if self.start.is_some() {
             return;
         }
         self.drop_probe();
-        let start = self.ahead.keys().next().copied().unwrap_or(self.next);
+        let start = self.lowest.unwrap_or(self.next);
         self.start = Some(start);
         self.next = start;
         self.drain(sink);
@@ -126,9 +132,9 @@ impl Stream {
     }
 
     /// Cuts what stands behind FIN.
-    fn before_end<'a>(&self, offset: i64, data: &'a [u8]) -> (i64, &'a [u8]) {
+    fn before_end<'a>(&self, offset: i64, data: &'a [u8]) -> &'a [u8] {
         let room = self.end.map_or(usize::MAX, |end| length_between(offset, end));
-        (offset, data.get(..room).unwrap_or(data))
+        data.get(..room).unwrap_or(data)
     }
 
     /// Compares a segment with the first bytes of the stream.
@@ -214,14 +220,24 @@ impl Stream {
         sink(bytes);
     }
 
+    /// Whether the byte at `offset` is the last of those held: a single byte that comes again there is a probe.
+    fn is_last_byte(&self, offset: i64) -> bool {
+        let last = self.ahead.last_key_value();
+        last.is_some_and(|(start, held)| {
+            start.saturating_add_unsigned(held.len() as u64) == offset.saturating_add(1)
+        })
+    }
+
     /// Forgets a keep-alive probe at the very start: one zero byte, with the stream behind it.
     ///
     /// No protocol that is read begins with a zero byte; a probe that begins the capture would hide the first request.
     fn drop_probe(&mut self) {
         let mut pieces = self.ahead.iter();
         let Some((first, bytes)) = pieces.next() else { return };
-        let follows = pieces.next().is_some_and(|(second, _)| first.checked_add(1) == Some(*second));
+        let second = pieces.next().map(|(second, _)| *second);
+        let follows = second.is_some() && second == first.checked_add(1) && self.lowest == Some(*first);
         if follows && bytes.as_slice() == [0] {
+            self.lowest = second;
             self.ahead.pop_first();
             self.ahead_bytes = self.ahead_bytes.saturating_sub(1);
         }
