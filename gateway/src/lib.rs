@@ -3,4 +3,5 @@
 //! - [`wire`]: bytes in, facts out. Pure, knows nobody.
 //! - [`flow`]: facts in, verdicts out. Pure; speaks the words of `allowlist` and `billing-export`.
 
+pub mod flow;
 pub mod wire;

@@ -183,24 +183,23 @@ impl HeadReader {
                 outcome => outcome,
             };
         }
-        if bytes.len() > within.len() {
-            return Outcome::Oversize;
+        let over = bytes.len() > within.len();
+        if !over && self.scan.seen < self.check_at {
+            return Outcome::NeedMore;
         }
-        if self.scan.seen >= self.check_at {
-            self.check_at = self.scan.seen.saturating_mul(2);
-            self.examined = self.examined.saturating_add(count(head.len()));
-            return read_head(head, self.limits.headers_max);
+        self.check_at = self.scan.seen.saturating_mul(2);
+        self.examined = self.examined.saturating_add(count(head.len()));
+        // A fault comes first, whatever follows it, so that the cutting makes no difference.
+        match cut_off(head, self.scan.request_line_end, self.limits.headers_max) {
+            Outcome::NeedMore if over => Outcome::Oversize,
+            outcome => outcome,
         }
-        Outcome::NeedMore
     }
 
     /// What an unfinished head comes to when nothing follows: `NeedMore` if it could have become valid.
     pub fn cut_short(&self) -> Outcome<'_> {
         let head = self.buffer.get(self.scan.start..).unwrap_or_default();
-        if self.scan.request_line_end.is_none() {
-            return Outcome::NeedMore;
-        }
-        read_head(head, self.limits.headers_max)
+        cut_off(head, self.scan.request_line_end, self.limits.headers_max)
     }
 
     /// Whether the bytes so far are the beginning of an HTTP/1 request and of nothing else.
@@ -260,15 +259,15 @@ fn judge_first_line(head: &[u8], end: Option<usize>) -> FirstLine {
         Some(_) | None => return FirstLine::NotHttp,
     }
     let known = HTTP_METHODS.contains(&method);
-    let Some(line) = end.and_then(|end| head.get(..end)) else {
-        let control = head.iter().any(|byte| (*byte < b' ' && *byte != b'\r') || *byte == 0x7f);
-        return match (known, control) {
-            (true, _) => FirstLine::Http,
-            (false, true) => FirstLine::NotHttp,
-            (false, false) => FirstLine::Unknown,
-        };
+    let line = end.and_then(|end| head.get(..end)).map(<[u8]>::trim_ascii_end);
+    let control = |byte: &u8| (*byte < b' ' && *byte != b'\r') || *byte == 0x7f;
+    if !known && line.unwrap_or(head).iter().any(control) {
+        return FirstLine::NotHttp;
+    }
+    let Some(line) = line else {
+        return if known { FirstLine::Http } else { FirstLine::Unknown };
     };
-    let version = line.trim_ascii_end().rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    let version = line.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
     if !matches!(version, b"HTTP/1.0" | b"HTTP/1.1") || method == b"CONNECT" {
         return FirstLine::NotHttp;
     }
@@ -278,6 +277,14 @@ fn judge_first_line(head: &[u8], end: Option<usize>) -> FirstLine {
 /// `tchar` of RFC 9110 §5.6.2.
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// What an unfinished head comes to; without its whole request line it may be anything.
+fn cut_off(head: &[u8], request_line_end: Option<usize>, headers_max: usize) -> Outcome<'_> {
+    match request_line_end {
+        None => Outcome::NeedMore,
+        Some(_) => read_head(head, headers_max),
+    }
 }
 
 /// Reads a request head, complete or not, and the host it names.
