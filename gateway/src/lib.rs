@@ -2,6 +2,8 @@
 //!
 //! - [`wire`]: bytes in, facts out. Pure, knows nobody.
 //! - [`flow`]: facts in, verdicts out. Pure; speaks the words of `allowlist` and `billing-export`.
+//! - [`app`]: the commands, and the wiring of everything.
 
+pub mod app;
 pub mod flow;
 pub mod wire;

@@ -33,8 +33,10 @@ pub(super) const FLOWS_MAX: usize = 1_000_000;
 pub(super) const HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// What an observed direction costs beside its streams' bytes.
 const READER_BYTES: usize = 512;
-/// First bytes that tell a ClientHello: record header and handshake type (RFC 8446 §5.1, §4).
-const HELLO_START_BYTES: usize = 6;
+/// First bytes that tell a ClientHello or a method: record header and handshake type (RFC 8446 §5.1, §4), `CONNECT `.
+const START_BYTES: usize = 8;
+/// Handshake type of a ClientHello.
+const CLIENT_HELLO: u8 = 1;
 
 /// Address and port.
 type End = (IpAddr, u16);
@@ -140,6 +142,11 @@ enum State {
 /// Reads one direction.
 struct Reader {
     stream: Stream,
+    heard: Heard,
+}
+
+/// What was read in one direction.
+struct Heard {
     identifier: Identifier,
     /// The direction's first bytes.
     start: Vec<u8>,
@@ -363,8 +370,13 @@ impl Flow {
         let initial = *self.initial.of(side);
         let reader = readers.of_mut(side).get_or_insert_with(|| Reader::new(initial));
         reader.push(segment);
-        let named = reader.is_named();
-        if reader.settled && (!named || self.closed) {
+        let (settled, named) = (reader.heard.settled, reader.heard.is_named());
+        if named && self.opener.is_none() {
+            // Who names the server is the client; the other direction need not be read.
+            self.opener = Some(side);
+            *readers.of_mut(side.other()) = None;
+        }
+        if settled && (!named || self.closed) {
             self.settle_if_sure(side);
         }
     }
@@ -373,7 +385,7 @@ impl Flow {
     fn settle_if_sure(&mut self, side: Side) {
         let State::Watched(readers) = &self.state else { return };
         let other = readers.of(side.other()).as_ref();
-        let sure = self.opener.is_some() || other.is_some_and(|other| other.settled);
+        let sure = self.opener.is_some() || other.is_some_and(|other| other.heard.settled);
         if sure {
             self.settle();
         }
@@ -432,7 +444,7 @@ fn likely_client(readers: &mut Pair<Option<Reader>>) -> Side {
     let mut speaks = |side: Side| {
         readers.of_mut(side).as_mut().map_or((false, false), |reader| {
             reader.complete();
-            (reader.is_named(), reader.speaks_first())
+            (reader.heard.is_named(), reader.heard.speaks_first())
         })
     };
     let (first, second) = (speaks(Side::First), speaks(Side::Second));
@@ -452,28 +464,28 @@ impl Reader {
             None => Stream::new(),
         };
         let identifier = Identifier::new(&IdentifyLimits::default());
-        Self { stream, identifier, start: Vec::new(), settled: false }
+        Self { stream, heard: Heard { identifier, start: Vec::new(), settled: false } }
     }
 
     /// Takes a segment of this direction.
     fn push(&mut self, segment: &Tcp<'_>) {
         // SYN takes the first number; what it carries (RFC 7413) stands behind it.
         let sequence = if segment.syn { segment.sequence.wrapping_add(1) } else { segment.sequence };
-        let Self { stream, identifier, start, settled } = self;
-        let mut sink = sink(identifier, start, settled);
-        stream.push(sequence, segment.data, segment.data_bytes, segment.fin, &mut sink);
-        if self.settled {
-            self.stream.silence();
+        let sink = &mut |bytes: &[u8]| self.heard.observe(bytes);
+        self.stream.push(sequence, segment.data, segment.data_bytes, segment.fin, sink);
+        match (self.heard.settled, self.heard.is_named()) {
+            (true, true) => self.stream.silence(),
+            (true, false) => self.stream.release(),
+            (false, _) => {}
         }
     }
 
     /// Reads what is held for want of a start, and tells the identifier that nothing follows.
     fn complete(&mut self) {
-        let Self { stream, identifier, start, settled } = self;
-        stream.settle_start(&mut sink(identifier, start, settled));
-        if !self.settled {
-            self.identifier.finish();
-            self.settled = true;
+        self.stream.settle_start(&mut |bytes: &[u8]| self.heard.observe(bytes));
+        if !self.heard.settled {
+            self.heard.identifier.finish();
+            self.heard.settled = true;
         }
     }
 
@@ -483,7 +495,27 @@ impl Reader {
         if self.stream.is_conflicting() {
             return nameless(Reason::Ambiguous);
         }
-        self.identifier.identity().cloned().unwrap_or_else(|| nameless(Reason::Undecided))
+        self.heard.identifier.identity().cloned().unwrap_or_else(|| nameless(Reason::Undecided))
+    }
+
+    /// What it holds.
+    fn held_bytes(&self) -> usize {
+        let held = self.stream.held_bytes().saturating_add(self.heard.identifier.buffer_bytes());
+        held.saturating_add(READER_BYTES)
+    }
+}
+
+impl Heard {
+    /// Takes the direction's next bytes.
+    fn observe(&mut self, bytes: &[u8]) {
+        let room = START_BYTES.saturating_sub(self.start.len());
+        self.start.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+        if !self.settled {
+            self.settled = match self.identifier.observe(bytes) {
+                Progress::Settled => true,
+                Progress::Undecided | Progress::Identified => false,
+            };
+        }
     }
 
     /// Whether it has named the flow.
@@ -495,31 +527,8 @@ impl Reader {
     fn speaks_first(&self) -> bool {
         match self.identifier.protocol() {
             Some(SeenIn::HttpHost) => true,
-            Some(SeenIn::TlsSni) => self.start.get(5) == Some(&1),
-            Some(SeenIn::QuicSni) | None => false,
-        }
-    }
-
-    /// What it holds, the identifier's copy included.
-    fn held_bytes(&self) -> usize {
-        self.stream.held_bytes().saturating_mul(2).saturating_add(READER_BYTES)
-    }
-}
-
-/// Where a stream's bytes go: to the identifier, until it is settled.
-fn sink<'a>(
-    identifier: &'a mut Identifier,
-    start: &'a mut Vec<u8>,
-    settled: &'a mut bool,
-) -> impl FnMut(&[u8]) + 'a {
-    |bytes| {
-        let room = HELLO_START_BYTES.saturating_sub(start.len());
-        start.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
-        if !*settled {
-            *settled = match identifier.observe(bytes) {
-                Progress::Settled => true,
-                Progress::Undecided | Progress::Identified => false,
-            };
+            Some(SeenIn::TlsSni) => self.start.get(5) == Some(&CLIENT_HELLO),
+            Some(SeenIn::QuicSni) | None => matches!(self.start.as_slice(), b"CONNECT " | b"OPTIONS "),
         }
     }
 }

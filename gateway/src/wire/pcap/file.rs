@@ -421,7 +421,8 @@ impl Place<'_> {
             return Err(self.damaged("block length", length.into(), "a multiple of 4, at least 12"));
         }
         let total = length as usize;
-        let wanted = section || matches!(kind, BLOCK_INTERFACE | BLOCK_PACKET | BLOCK_SIMPLE | BLOCK_ENHANCED);
+        let wanted =
+            section || matches!(kind, BLOCK_INTERFACE | BLOCK_PACKET | BLOCK_SIMPLE | BLOCK_ENHANCED);
         // No network packet is so long; those of other buses may be, and a damaged length leads past the end.
         if !wanted || total > RECORD_BYTES_MAX {
             return Ok(Some(Block::Skip(length.into())));
@@ -442,7 +443,8 @@ impl Place<'_> {
                 Some(Advance::Other)
             }
         };
-        let advance = advance.ok_or_else(|| self.damaged("block length", length.into(), "room for its fields"))?;
+        let advance =
+            advance.ok_or_else(|| self.damaged("block length", length.into(), "room for its fields"))?;
         // Offsets of packets count from the body.
         Ok(Some(Block::Whole(total, advance.shifted(8))))
     }
@@ -534,7 +536,13 @@ fn packet(order: Order, body: &[u8], interface: Option<&Interface>) -> Option<Ad
     // Bytes beyond the block are not there: the packet ends where the block does.
     let bytes = bytes.min(body.len().checked_sub(offset)?);
     let unix_nanos = interface.and_then(|interface| interface.unix_nanos(high, low));
-    Some(Advance::Packet { link: interface.map(|interface| interface.link), offset, bytes, wire_bytes, unix_nanos })
+    Some(Advance::Packet {
+        link: interface.map(|interface| interface.link),
+        offset,
+        bytes,
+        wire_bytes,
+        unix_nanos,
+    })
 }
 
 /// A Simple Packet Block: of the section's first interface, cut at its snap length, without time.

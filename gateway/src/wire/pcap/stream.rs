@@ -60,7 +60,14 @@ impl Stream {
     /// Takes a segment's data as far as captured; gives the bytes that are in order to `sink`, in one or more pieces.
     ///
     /// `fin` says that nothing follows the segment's `data_bytes` bytes on the wire.
-    pub fn push(&mut self, sequence: u32, data: &[u8], data_bytes: usize, fin: bool, sink: &mut impl FnMut(&[u8])) {
+    pub fn push(
+        &mut self,
+        sequence: u32,
+        data: &[u8],
+        data_bytes: usize,
+        fin: bool,
+        sink: &mut impl FnMut(&[u8]),
+    ) {
         let offset = self.offset(sequence);
         if fin {
             self.end.get_or_insert(offset.saturating_add_unsigned(data_bytes as u64));
@@ -108,6 +115,12 @@ impl Stream {
         self.ahead = BTreeMap::new();
         self.ahead_bytes = 0;
         self.kept.shrink_to_fit();
+    }
+
+    /// Like [`Stream::silence`], and compares nothing either.
+    pub fn release(&mut self) {
+        self.silence();
+        self.kept = Vec::new();
     }
 
     /// Whether different bytes came for one place.
