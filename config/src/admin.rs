@@ -1,7 +1,8 @@
 //! `[admin]`: where health, metrics and status are served.
 
 use crate::key::Key;
-use crate::reader::{Reader, Stated};
+use crate::reader::Reader;
+use crate::section::Stated;
 use crate::value::socket_of;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;

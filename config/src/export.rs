@@ -2,7 +2,8 @@
 
 use crate::key::Key;
 use crate::quantity::show_duration;
-use crate::reader::{Fault, Found, Reader, Stated};
+use crate::reader::{Fault, Reader};
+use crate::section::{Found, Stated};
 use crate::value::path_text;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -91,7 +92,7 @@ impl Export {
         let (dir, dir_at) = dir?;
         let (staging_dir, staging_at) = match staging {
             Found::Is(text, at) => (reader.join(&text), at),
-            Found::Absent | Found::Wrong => {
+            Found::Absent | Found::Wrong(_) => {
                 // A trailing slash or `/.` is no part of a name: collecting the components drops both.
                 let mut beside: PathBuf = dir.components().collect();
                 beside.as_mut_os_string().push(STAGING_SUFFIX);

@@ -22,6 +22,7 @@ mod quantity;
 pub mod rating_group;
 mod reader;
 mod relation;
+mod section;
 mod subscriber_table;
 pub mod subscribers;
 pub mod trusted_answers;
@@ -43,7 +44,8 @@ pub use subscribers::Subscribers;
 pub use trusted_answers::{StaticAnswer, TrustedAnswers};
 pub use upstream::Upstream;
 
-use reader::{Fault, Reader, Stated};
+use reader::{Fault, Reader};
+use section::Stated;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};

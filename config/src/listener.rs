@@ -2,7 +2,8 @@
 
 use crate::key::Key;
 use crate::problem::quoted;
-use crate::reader::{Fault, Reader, Section, describe, one_of};
+use crate::reader::{Fault, Reader, describe, one_of};
+use crate::section::Section;
 use crate::value::{SOCKET_FORM, count_of, socket_of};
 use ipnet::IpNet;
 use std::collections::HashMap;

@@ -2,7 +2,8 @@
 
 use crate::key::Key;
 use crate::node::is_id;
-use crate::reader::{Fault, Reader, Section, describe};
+use crate::reader::{Fault, Reader, describe};
+use crate::section::Section;
 use crate::value::{count_of, word_of};
 use std::collections::HashMap;
 
@@ -140,7 +141,7 @@ fn read_one(reader: &mut Reader<'_>, section: &Section<'_>, seen: &mut Seen) -> 
 /// Reads the services of one group; none may be named twice.
 fn read_services(reader: &mut Reader<'_>, section: &Section<'_>, seen: &mut Seen) -> Option<Services> {
     if section.value("services").is_none() {
-        section.required::<()>(reader, "services", crate::reader::Found::Absent, SERVICES_FORM);
+        section.required::<()>(reader, "services", crate::section::Found::Absent, SERVICES_FORM);
         return None;
     }
     let entries = section.read_each(reader, "services", SERVICES_FORM, |value| match value.as_str() {

@@ -1,6 +1,7 @@
 //! Relations between two keys: judged only when both are right by themselves, reported where one of them is written.
 
-use crate::reader::{Fault, Reader, Stated};
+use crate::reader::{Fault, Reader};
+use crate::section::Stated;
 
 /// Notes a problem unless the first value is at least the second. `show` writes a value as the file does.
 pub(crate) fn at_least<T: PartialOrd + Copy>(

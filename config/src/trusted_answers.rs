@@ -2,7 +2,8 @@
 
 use crate::key::Key;
 use crate::problem::quoted;
-use crate::reader::{Fault, Found, Reader, Section, describe};
+use crate::reader::{Fault, Reader, describe};
+use crate::section::{Found, Section};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;

@@ -2,7 +2,8 @@
 
 use crate::key::Key;
 use crate::problem::quoted;
-use crate::reader::{Fault, Reader, Section, describe};
+use crate::reader::{Fault, Reader, describe};
+use crate::section::Section;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;

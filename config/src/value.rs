@@ -2,7 +2,8 @@
 
 use crate::problem::quoted;
 use crate::quantity::{self, DURATION_FORM, SIZE_FORM, show_duration, show_size};
-use crate::reader::{Fault, Reader, Section, Stated, describe, one_of};
+use crate::reader::{Fault, Reader, describe, one_of};
+use crate::section::{Section, Stated};
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;

@@ -55,7 +55,7 @@ fn minimal_loads_and_paths_stand_beside_the_file() {
     let config = load(MINIMAL);
     assert_eq!(config.node.id, "edge-1");
     assert_eq!(config.node.state_dir, Path::new("/etc/zrgw/state"));
-    assert_eq!(config.list.file, Path::new("/etc/zrgw/kz-education-2020.toml"));
+    assert_eq!(config.list.file, Path::new("/etc/zrgw/../../allowlist/lists/kz-education-2020.toml"));
     assert_eq!(config.export.dir, Path::new("/etc/zrgw/usage"));
     assert_eq!(config.export.staging_dir, Path::new("/etc/zrgw/usage.staging"));
     assert_eq!(config.export.period, Duration::from_secs(900));
@@ -159,6 +159,13 @@ allow_private = true
     assert_eq!(config.upstream.port_map.into_iter().collect::<Vec<_>>(), [(80, 8080), (443, 8443)]);
     assert!(config.upstream.allow_private);
     assert_eq!(config.notes.len(), 3, "{:?}", config.notes);
+}
+
+#[test]
+fn the_example_subscriber_table_loads() {
+    let table = include_str!("../../config/examples/subscribers.csv");
+    let rows = config::subscribers::parse(table, 1 << 20, 100).unwrap();
+    assert!(rows.len() >= 3);
 }
 
 #[test]
