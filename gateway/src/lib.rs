@@ -1,1 +1,7 @@
-//! Placeholder.
+//! The zero-rating gateway, in four floors; each uses only the floors below it.
+//!
+//! - [`wire`]: bytes in, facts out. Pure, knows nobody.
+//! - [`flow`]: facts in, verdicts out. Pure; speaks the words of `allowlist` and `billing-export`.
+
+pub mod flow;
+pub mod wire;

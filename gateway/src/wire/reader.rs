@@ -1,0 +1,114 @@
+//! One bounded cursor over a message that is known to be complete.
+//!
+//! Every step names the field it reads, and a step that cannot be made is [`Malformed`] with that name. The cursor never
+//! indexes, never allocates and never panics. Outer framing, which may be incomplete, is not its business: that
+//! belongs to the readers that use it.
+
+/// A message breaks its format at the field of this name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed {field}")]
+pub struct Malformed {
+    /// The field that is missing, too short, too long or of a value its format does not allow.
+    pub field: &'static str,
+}
+
+/// The bytes of one message that are still to be read.
+#[derive(Debug, Clone)]
+pub struct Reader<'a> {
+    /// What has not been read.
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// Starts at the first of `bytes`, which end where the message ends.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// The next `count` bytes.
+    ///
+    /// # Errors
+    /// [`Malformed`] with `field` when fewer are left.
+    pub fn take(&mut self, count: usize, field: &'static str) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(Malformed { field })?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    /// The next `N` bytes as an array.
+    ///
+    /// # Errors
+    /// [`Malformed`] with `field` when fewer are left.
+    pub fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], Malformed> {
+        let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or(Malformed { field })?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+
+    /// One byte.
+    ///
+    /// # Errors
+    /// [`Malformed`] with `field` when none is left.
+    pub fn u8(&mut self, field: &'static str) -> Result<u8, Malformed> {
+        self.array::<1>(field).map(|[byte]| byte)
+    }
+
+    /// Two bytes, big-endian.
+    ///
+    /// # Errors
+    /// [`Malformed`] with `field` when fewer are left.
+    pub fn u16(&mut self, field: &'static str) -> Result<u16, Malformed> {
+        self.array(field).map(u16::from_be_bytes)
+    }
+
+    /// The bytes behind a one-byte length.
+    ///
+    /// # Errors
+    /// [`Malformed`] with `field` when the length is missing or promises more than is left.
+    pub fn block8(&mut self, field: &'static str) -> Result<&'a [u8], Malformed> {
+        let count = self.u8(field)?;
+        self.take(usize::from(count), field)
+    }
+
+    /// The bytes behind a two-byte length.
+    ///
+    /// # Errors
+    /// [`Malformed`] with `field` when the length is missing or promises more than is left.
+    pub fn block16(&mut self, field: &'static str) -> Result<&'a [u8], Malformed> {
+        let count = self.u16(field)?;
+        self.take(usize::from(count), field)
+    }
+
+    /// Makes sure that nothing is left.
+    ///
+    /// # Errors
+    /// [`Malformed`] with `field` when bytes follow.
+    pub fn end(&self, field: &'static str) -> Result<(), Malformed> {
+        if self.rest.is_empty() { Ok(()) } else { Err(Malformed { field }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_stops_at_the_end_and_names_its_field() {
+        let mut reader = Reader::new(&[1, 0, 2, 7, 8, 3, 9]);
+        assert_eq!(reader.u8("a"), Ok(1));
+        assert_eq!(reader.block16("b"), Ok(&[7, 8][..]));
+        assert_eq!(reader.block8("c"), Err(Malformed { field: "c" }));
+        let mut reader = Reader::new(&[9]);
+        assert_eq!(reader.u16("d"), Err(Malformed { field: "d" }));
+        assert_eq!(reader.end("e"), Err(Malformed { field: "e" }), "a failed step consumes nothing");
+        assert_eq!(reader.u8("f"), Ok(9));
+        assert_eq!(reader.end("g"), Ok(()));
+        assert_eq!(reader.take(usize::MAX, "h"), Err(Malformed { field: "h" }));
+        assert_eq!(reader.take(0, "i"), Ok(&[][..]));
+    }
+}
