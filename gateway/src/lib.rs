@@ -2,7 +2,8 @@
 //!
 //! - [`wire`]: bytes in, facts out. Pure, knows nobody.
 //! - [`flow`]: facts in, verdicts out. Pure; speaks the words of `allowlist` and `billing-export`.
-//! - [`app`]: the commands, and the wiring of everything.
+//! - [`net`]: sockets, clock and metrics. Carries the bytes and counts them.
+//! - [`app`]: the commands. Wires the floors to configuration, list and ledger.
 
 pub mod app;
 pub mod flow;
