@@ -1,1 +1,3 @@
+//! The `allowlist` command.
+
 fn main() {}

@@ -1,0 +1,1 @@
+//! Reads a document as a careful officer would.
