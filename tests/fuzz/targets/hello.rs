@@ -1,5 +1,13 @@
 //! The hello reader: the cutting makes no difference, memory is bounded, and rustls reads no other name.
 
+#![allow(
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    unreachable_pub,
+    reason = "a fuzz target may panic, and is a module of a test as well as of a program"
+)]
+
 use std::io::Cursor;
 
 use gateway::wire::tls::{HelloLimits, HelloStream, Outcome};
@@ -82,7 +90,9 @@ pub fn run(data: &[u8]) {
             assert_eq!(ours, theirs.to_ascii_lowercase());
         }
         // rustls stops at a strange name type, this reader looks for a second name behind it; and it has no such caps.
-        Some(Said::Final(reason)) => assert!(reason == "Ambiguous" || reason == "Oversize", "{reason}: {theirs}"),
+        Some(Said::Final(reason)) => {
+            assert!(reason == "Ambiguous" || reason == "Oversize", "{reason}: {theirs}")
+        }
         None => panic!("rustls reads {theirs}, this reader wants more"),
     }
 }

@@ -1,5 +1,13 @@
 //! The request head reader: the cutting makes no difference, work is linear, memory bounded.
 
+#![allow(
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    unreachable_pub,
+    reason = "a fuzz target may panic, and is a module of a test as well as of a program"
+)]
+
 use gateway::wire::http1::{HeadLimits, HeadReader, Outcome};
 
 /// Small enough that the fuzzer meets the caps.

@@ -1,5 +1,13 @@
 //! The PROXY header reader: a prefix is undecided or decides like the whole, and nothing behind the header matters.
 
+#![allow(
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    unreachable_pub,
+    reason = "a fuzz target may panic, and is a module of a test as well as of a program"
+)]
+
 use gateway::wire::proxy_protocol::{Carried, Outcome, V1_BYTES_MAX, V2_BYTES_MAX, header};
 
 /// Room for TLVs beyond the least.
