@@ -182,6 +182,15 @@ fn t11_the_syn_ack_of_a_lost_syn_begins_a_new_flow_after_the_end() {
 }
 
 #[test]
+fn t11_a_reset_before_the_answer_does_not_split_the_flow() {
+    let talk = Talk::from_port(1);
+    let mut packets = talk.open();
+    packets.insert(1, talk.down_raw(0, 1001, RST | ACK, b""));
+    packets.push(talk.up(0, &listed()));
+    assert_eq!(only(&packets), exempt());
+}
+
+#[test]
 fn t23_a_listed_name_is_a_mismatch_unless_names_alone_are_asked_for() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.pcap");

@@ -157,9 +157,14 @@ impl Flow {
         let side = self.side(source);
         let known = *self.initial.of(side);
         if segment.ack {
-            let repeated = known == Some(segment.sequence);
+            let asked = *self.initial.of(side.other());
+            let same = match known {
+                Some(known) => known == segment.sequence,
+                // The answer to the SYN of this flow, also when a reset came before it.
+                None => asked == Some(segment.acknowledgment.wrapping_sub(1)),
+            };
             let midstream = self.opener.is_none() && !matches!(self.state, State::Silent);
-            return !repeated && (self.closed || midstream);
+            return !same && (self.closed || midstream);
         }
         match known {
             Some(known) => self.closed || known != segment.sequence,
