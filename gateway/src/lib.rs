@@ -6,4 +6,5 @@
 //! - [`app`]: the commands. Wires the floors to configuration, list and ledger.
 
 pub mod flow;
+pub mod net;
 pub mod wire;
