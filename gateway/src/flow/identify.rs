@@ -287,7 +287,17 @@ fn host_name(bytes: Option<&[u8]>) -> Result<DomainName, Reason> {
     let Some(bytes) = bytes else { return Err(Reason::NoName) };
     DomainName::from_wire(bytes).map_err(|error| match error {
         NameError::IpLiteral => Reason::NoName,
-        _ => Reason::Ambiguous,
+        NameError::Empty
+        | NameError::TooLong
+        | NameError::EmptyLabel
+        | NameError::LabelTooLong
+        | NameError::NotAscii
+        | NameError::ForbiddenCharacter
+        | NameError::HyphenAtEdge
+        | NameError::NumericLastLabel
+        | NameError::Wildcard
+        | NameError::PageAddress
+        | NameError::NotIdna => Reason::Ambiguous,
     })
 }
 

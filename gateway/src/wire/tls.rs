@@ -184,15 +184,21 @@ fn server_name(data: &[u8]) -> Result<(Option<&[u8]>, u32), Malformed> {
     if list.is_empty() {
         return Err(Malformed { field: "server_name_list" });
     }
-    let (mut first, mut count) = (None, 0_u32);
+    let (mut first, mut count, mut strange) = (None, 0_u32, false);
     while !list.is_empty() {
         let kind = list.u8("name_type")?;
-        // Every name type begins with a two-byte length (RFC 6066 §3), so a strange one can be stepped over.
-        let name = list.block16("host_name")?;
+        strange |= kind != HOST_NAME;
+        // A strange name type should begin with a two-byte length (RFC 6066 §3), so it is stepped over. Where that
+        // leads nowhere, a name in front of it stands: rustls takes it, and the other stacks refuse the hello.
+        let name = match list.block16("host_name") {
+            Ok([]) if kind == HOST_NAME => Err(Malformed { field: "host_name" }),
+            name => name,
+        };
+        let name = match name {
+            Err(_) if strange && first.is_some() => break,
+            name => name?,
+        };
         if kind == HOST_NAME {
-            if name.is_empty() {
-                return Err(Malformed { field: "host_name" });
-            }
             count = count.saturating_add(1);
             first = first.or(Some(name));
         }

@@ -139,10 +139,12 @@ impl HelloStream {
         if !complete {
             return Step { outcome: Outcome::NeedMore, consumed };
         }
+        if let Some(outcome) = self.judge_joined() {
+            self.drop_message();
+            return Step { outcome, consumed: bytes.len() };
+        }
         self.message_spent = true;
-        let outcome = self.joined_hello();
-        let hello = matches!(outcome, Outcome::Hello(_));
-        Step { outcome, consumed: if hello { consumed } else { bytes.len() } }
+        Step { outcome: read_body(self.joined_body()), consumed }
     }
 
     /// How many bytes were copied: 0 when every hello was read where it lay, else at most each handshake byte once.
@@ -185,20 +187,28 @@ impl HelloStream {
         outcome
     }
 
-    /// Reads the hello that `message` holds.
-    fn joined_hello(&mut self) -> Outcome<'_> {
-        let body = self.message.get(MESSAGE_HEADER_BYTES..).unwrap_or_default();
-        let outcome = match (read_body(body), self.phase) {
-            // Behind a change_cipher_spec these may be encrypted bytes that looked like a hello; and what no reader
-            // can parse is a hello for no server.
-            (Outcome::Malformed { .. }, Phase::Watching { ciphered: true }) => Outcome::Ended,
-            (outcome, _) => outcome,
-        };
+    /// The body of the hello that `message` holds.
+    fn joined_body(&self) -> &[u8] {
+        self.message.get(MESSAGE_HEADER_BYTES..).unwrap_or_default()
+    }
+
+    /// Moves the phase past the hello that `message` holds; gives the outcome if it is final.
+    fn judge_joined(&mut self) -> Option<Outcome<'static>> {
         if self.phase == Phase::First {
             self.wire_bytes = 0;
         }
-        self.phase = after(self.phase, outcome);
-        outcome
+        self.phase = match (after(self.phase, read_body(self.joined_body())), self.phase) {
+            // Behind a change_cipher_spec these may be encrypted bytes that looked like a hello; and what no reader
+            // can parse is a hello for no server.
+            (Phase::Over(Outcome::Malformed { .. }), Phase::Watching { ciphered: true }) => {
+                Phase::Over(Outcome::Ended)
+            }
+            (phase, _) => phase,
+        };
+        match self.phase {
+            Phase::Over(outcome) => Some(outcome),
+            Phase::First | Phase::Watching { .. } => None,
+        }
     }
 
     /// Takes as much of `rest` as belongs to one record header or one fragment.
