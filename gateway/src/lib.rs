@@ -5,6 +5,7 @@
 //! - [`net`]: sockets, clock and metrics. Carries the bytes and counts them.
 //! - [`app`]: the commands. Wires the floors to configuration, list and ledger.
 
+pub mod app;
 pub mod flow;
 pub mod net;
 pub mod wire;

@@ -1,0 +1,3 @@
+//! Wiring: commands, start, reload.
+
+pub mod classify;
