@@ -27,7 +27,7 @@ use crate::net::lookup::{LookupSettings, Lookups};
 use crate::net::policy::{Exemption, Policy, PolicyCell};
 use crate::net::pool::Sockets;
 use crate::net::settings::{DialRules, Limits, Listener, Mode};
-use crate::net::worker::Shared;
+use crate::net::shared::Shared;
 
 /// Descriptors kept for ledger, list, admin endpoint, look-ups and log, whatever the flows need.
 const RESERVED_DESCRIPTORS: u64 = 256;
