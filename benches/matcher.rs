@@ -3,7 +3,12 @@
 //!
 //! `cargo bench -p allowlist --bench matcher`
 
-#![allow(clippy::panic, missing_docs, reason = "a benchmark that cannot be set up must stop")]
+#![allow(
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a benchmark that cannot be set up must stop"
+)]
 
 use std::fmt::Write;
 use std::hint::black_box;
