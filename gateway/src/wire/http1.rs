@@ -23,8 +23,8 @@ const METHOD_BYTES_MAX: usize = 32;
 const BUFFER_BYTES_FIRST: usize = 512;
 /// An unfinished head is looked through for faults at this length, and each time it has doubled.
 const CHECK_BYTES_FIRST: usize = 1024;
-/// Header lines that are read without an allocation.
-const HEADERS_INLINE: usize = 100;
+/// Header lines that most requests keep within; only for more is room for all made, and the head read again.
+const HEADERS_FEW: usize = 32;
 /// Methods that no other protocol of this line shape uses (OPTIONS is in SIP and RTSP too).
 const HTTP_METHODS: [&[u8]; 6] = [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH"];
 
@@ -207,7 +207,8 @@ impl HeadReader {
         self.looks_like_http
     }
 
-    /// Bytes looked at in all, each pass over them counted: at most four times the bytes given.
+    /// Bytes looked at in all, each pass over them counted (one that is repeated for more header lines once): at most
+    /// four times the bytes given.
     pub fn examined_bytes(&self) -> u64 {
         self.examined
     }
@@ -289,10 +290,15 @@ fn cut_off(head: &[u8], request_line_end: Option<usize>, headers_max: usize) -> 
 
 /// Reads a request head, complete or not, and the host it names.
 fn read_head(head: &[u8], headers_max: usize) -> Outcome<'_> {
-    if let Some(headers) = [EMPTY_HEADER; HEADERS_INLINE].get_mut(..headers_max) {
-        return read_head_into(head, headers);
+    let few = HEADERS_FEW.min(headers_max);
+    let outcome = [EMPTY_HEADER; HEADERS_FEW].get_mut(..few).map(|headers| read_head_into(head, headers));
+    match outcome {
+        Some(Outcome::Oversize) | None if headers_max > few => {
+            read_head_into(head, &mut vec![EMPTY_HEADER; headers_max])
+        }
+        Some(outcome) => outcome,
+        None => Outcome::Oversize,
     }
-    read_head_into(head, &mut vec![EMPTY_HEADER; headers_max])
 }
 
 /// Reads a request head with room for as many headers as `headers` has.
