@@ -167,6 +167,7 @@ impl HeadReader {
         };
         let head = seen.get(self.scan.start..).unwrap_or_default();
         if !had_request_line {
+            self.looks_like_http |= begins_as_http(head);
             let line = self.scan.request_line_end.map(|end| end.saturating_sub(self.scan.start));
             match judge_first_line(head, line) {
                 FirstLine::Unknown => {}
@@ -202,7 +203,7 @@ impl HeadReader {
         cut_off(head, self.scan.request_line_end, self.limits.headers_max)
     }
 
-    /// Whether the bytes so far are the beginning of an HTTP/1 request and of nothing else.
+    /// Whether the bytes so far begin like an HTTP request and nothing else, even one that names no host here.
     pub fn looks_like_http(&self) -> bool {
         self.looks_like_http
     }
@@ -239,7 +240,7 @@ fn append(buffer: &mut Vec<u8>, piece: &[u8], bytes_max: usize) {
 enum FirstLine {
     /// Too little of it is there.
     Unknown,
-    /// A request line of HTTP/1, or the beginning of one.
+    /// A request line of HTTP/1.
     Http,
     /// No request line of HTTP/1 that names a host.
     NotHttp,
@@ -259,20 +260,24 @@ fn judge_first_line(head: &[u8], end: Option<usize>) -> FirstLine {
         None if method.len() <= METHOD_BYTES_MAX => return FirstLine::Unknown,
         Some(_) | None => return FirstLine::NotHttp,
     }
-    let known = HTTP_METHODS.contains(&method);
-    let line = end.and_then(|end| head.get(..end)).map(<[u8]>::trim_ascii_end);
+    let line = end.and_then(|end| head.get(..end)).and_then(|line| line.strip_suffix(b"\n"));
     let control = |byte: &u8| (*byte < b' ' && *byte != b'\r') || *byte == 0x7f;
-    if !known && line.unwrap_or(head).iter().any(control) {
+    if !HTTP_METHODS.contains(&method) && line.unwrap_or(head).iter().any(control) {
         return FirstLine::NotHttp;
     }
-    let Some(line) = line else {
-        return if known { FirstLine::Http } else { FirstLine::Unknown };
-    };
-    let version = line.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    let Some(line) = line else { return FirstLine::Unknown };
+    let version = line.trim_ascii_end().rsplit(|byte| *byte == b' ').next().unwrap_or_default();
     if !matches!(version, b"HTTP/1.0" | b"HTTP/1.1") || method == b"CONNECT" {
         return FirstLine::NotHttp;
     }
     FirstLine::Http
+}
+
+/// Whether `head` begins with a method that only HTTP has, and the space behind it.
+fn begins_as_http(head: &[u8]) -> bool {
+    HTTP_METHODS
+        .iter()
+        .any(|method| head.strip_prefix(*method).is_some_and(|rest| rest.first() == Some(&b' ')))
 }
 
 /// `tchar` of RFC 9110 §5.6.2.
