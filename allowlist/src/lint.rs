@@ -1,1 +1,271 @@
-//! Reads a document as a careful officer would.
+//! Reads a list as a careful officer would: what would exempt strangers, nobody, or the wrong site.
+//!
+//! The structural part: the document against itself, against the public suffix list and against the hosts known to be
+//! shared. It looks nothing up; whether a host exists or moved is another question. Cost is linear in the entries.
+
+mod date;
+mod form;
+mod known;
+mod overlap;
+mod prefix;
+mod script;
+mod suffix;
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use crate::document::{Document, EntryTarget, Place, RuleEntry, Service};
+use crate::name::DomainName;
+use crate::parse::Limits;
+use crate::rule::Scope;
+
+pub use known::is_ech_cover_name;
+
+/// How much a finding weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The list must not be published.
+    Error,
+    /// Probably a mistake.
+    Warning,
+    /// Worth knowing.
+    Note,
+}
+
+impl Severity {
+    /// The word used in reports.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        }
+    }
+}
+
+/// What kind of finding it is; each kind has one weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Code {
+    /// The text is no list document.
+    Unreadable,
+    /// The text is a list document, but not in the form that is signed.
+    NotCanonical,
+    /// No service at all.
+    EmptyList,
+    /// A service without rules.
+    EmptyService,
+    /// A reason, name or evidence is missing.
+    Unexplained,
+    /// A rule that is a guess.
+    Guess,
+    /// The hash of the edition before is missing, or there though it must not be.
+    Chain,
+    /// A rule that exempts on DNS evidence alone.
+    DnsOnly,
+    /// The same rule again.
+    Duplicate,
+    /// Two rules for one host whose dates overlap.
+    OverlappingDates,
+    /// A rule that a broader one of the same service makes superfluous.
+    Shadowed,
+    /// One host or prefix in two services.
+    TwoServices,
+    /// A rule that a deny takes away as a whole.
+    DeniedRule,
+    /// A deny that takes nothing away.
+    IdleDeny,
+    /// The list is not in force at the time of reading.
+    NotInForce,
+    /// A rule that is never in force while the list is.
+    NeverInForce,
+    /// A rule's dates reach past the list's.
+    OutsideWindow,
+    /// Issued after it takes effect.
+    Retroactive,
+    /// At or above a public suffix: anybody can register below it.
+    PublicSuffix,
+    /// The top-level domain is unknown.
+    UnknownSuffix,
+    /// A host that serves everybody's content.
+    SharedHost,
+    /// A name that hides other names.
+    CoverName,
+    /// A label of two scripts.
+    MixedScript,
+    /// A name that looks like another.
+    LookAlike,
+    /// An address prefix too wide for one platform.
+    WidePrefix,
+    /// An address prefix that is not of the public Internet.
+    SpecialPrefix,
+}
+
+impl Code {
+    /// The word used in reports.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Code::Unreadable => "unreadable",
+            Code::NotCanonical => "not-canonical",
+            Code::EmptyList => "empty-list",
+            Code::EmptyService => "empty-service",
+            Code::Unexplained => "unexplained",
+            Code::Guess => "guess",
+            Code::Chain => "chain",
+            Code::DnsOnly => "dns-only",
+            Code::Duplicate => "duplicate",
+            Code::OverlappingDates => "overlapping-dates",
+            Code::Shadowed => "shadowed",
+            Code::TwoServices => "two-services",
+            Code::DeniedRule => "denied-rule",
+            Code::IdleDeny => "idle-deny",
+            Code::NotInForce => "not-in-force",
+            Code::NeverInForce => "never-in-force",
+            Code::OutsideWindow => "outside-window",
+            Code::Retroactive => "retroactive",
+            Code::PublicSuffix => "public-suffix",
+            Code::UnknownSuffix => "unknown-suffix",
+            Code::SharedHost => "shared-host",
+            Code::CoverName => "cover-name",
+            Code::MixedScript => "mixed-script",
+            Code::LookAlike => "look-alike",
+            Code::WidePrefix => "wide-prefix",
+            Code::SpecialPrefix => "special-prefix",
+        }
+    }
+
+    /// How much findings of this kind weigh.
+    #[must_use]
+    pub const fn severity(self) -> Severity {
+        match self {
+            Code::Unreadable
+            | Code::EmptyList
+            | Code::DeniedRule
+            | Code::NeverInForce
+            | Code::PublicSuffix
+            | Code::SharedHost
+            | Code::CoverName
+            | Code::MixedScript
+            | Code::LookAlike
+            | Code::WidePrefix => Severity::Error,
+            Code::NotCanonical
+            | Code::EmptyService
+            | Code::Unexplained
+            | Code::Chain
+            | Code::Duplicate
+            | Code::OverlappingDates
+            | Code::Shadowed
+            | Code::TwoServices
+            | Code::IdleDeny
+            | Code::NotInForce
+            | Code::Retroactive
+            | Code::UnknownSuffix
+            | Code::SpecialPrefix => Severity::Warning,
+            Code::Guess | Code::DnsOnly | Code::OutsideWindow => Severity::Note,
+        }
+    }
+}
+
+/// One thing an officer should see.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// Where it stands.
+    pub place: Place,
+    /// What kind it is.
+    pub code: Code,
+    /// What was found, and why it matters.
+    pub reason: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl Finding {
+    /// How much it weighs.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        self.code.severity()
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Place { line, column } = self.place;
+        let (severity, code) = (self.severity().label(), self.code.label());
+        write!(formatter, "{line}:{column}: {severity} [{code}] {}; {}", self.reason, self.remedy)
+    }
+}
+
+/// Lints a text: what makes it unreadable, or else everything [`document`] finds and whether the form is canonical.
+///
+/// `at` is the instant of reading; without it, nothing is said about lists that are over or not yet in force.
+#[must_use]
+pub fn text(text: &str, limits: &Limits, at: Option<Timestamp>) -> Vec<Finding> {
+    match Document::parse_within(text, limits) {
+        Ok(parsed) => {
+            let mut findings = document(&parsed, at);
+            form::check_canonical(text, &parsed, &mut findings);
+            in_order(findings)
+        }
+        Err(problems) => problems
+            .into_iter()
+            .map(|problem| Finding {
+                place: Place { line: problem.line, column: problem.column },
+                code: Code::Unreadable,
+                reason: format!("found {}", problem.found),
+                remedy: format!("wanted {}", problem.wanted),
+            })
+            .collect(),
+    }
+}
+
+/// Lints a document against itself and against what is known of shared and public names; sorted by place.
+#[must_use]
+pub fn document(document: &Document, at: Option<Timestamp>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    form::check(document, &mut findings);
+    date::check(document, at, &mut findings);
+    overlap::check(document, &mut findings);
+    for (_, entry) in rules(document) {
+        match entry.target() {
+            EntryTarget::Host { host, scope, .. } => check_host(host, *scope, entry.place(), &mut findings),
+            EntryTarget::Prefix(address_prefix) => {
+                prefix::check(*address_prefix, entry.place(), &mut findings);
+            }
+        }
+    }
+    for deny in document.denies() {
+        script::check_mixed(deny.host(), deny.place(), &mut findings);
+    }
+    script::check_look_alikes(document, &mut findings);
+    in_order(findings)
+}
+
+/// Checks of one host rule that need no other rule.
+fn check_host(host: &DomainName, scope: Scope, place: Place, findings: &mut Vec<Finding>) {
+    // One finding on what a name stands above is enough: the first is the plainest.
+    if !known::check_cover(host, scope, place, findings) && !known::check_shared(host, scope, place, findings)
+    {
+        suffix::check(host, scope, place, findings);
+    }
+    script::check_mixed(host, place, findings);
+}
+
+/// All rules with their services, in the order written.
+fn rules(document: &Document) -> impl Iterator<Item = (&Service, &RuleEntry)> {
+    document.services().iter().flat_map(|service| service.rules().iter().map(move |rule| (service, rule)))
+}
+
+/// A host for people: as it is, or in both forms when they differ.
+fn both_forms(host: &DomainName) -> String {
+    let unicode = host.to_unicode();
+    if unicode == host.as_str() { host.to_string() } else { format!("{unicode} ({host})") }
+}
+
+/// Sorts by place, then weight, then kind.
+fn in_order(mut findings: Vec<Finding>) -> Vec<Finding> {
+    findings
+        .sort_by_key(|finding| (finding.place.line, finding.place.column, finding.severity(), finding.code));
+    findings
+}

@@ -1,4 +1,5 @@
-//! The list compiled for look-ups (DESIGN decision 12): a hash walk over labels for names, a prefix trie for addresses.
+//! The list compiled for look-ups (DESIGN decision 12): a hash walk over labels for names, and over prefix
+//! lengths for addresses.
 //!
 //! A look-up strips one label after another from the full name and probes the hash table with what is left, skipping
 //! lengths no entry has; the first table hit is the most specific. It allocates nothing and takes no lock; a matcher
@@ -9,9 +10,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use jiff::Timestamp;
-use prefix_trie::PrefixMap;
 
 use crate::document::{Document, EntryTarget};
 use crate::name::DomainName;
@@ -30,8 +30,7 @@ pub struct Matcher {
     changes: Box<[Timestamp]>,
     hosts: HostTable,
     denies: HostTable,
-    prefixes_v4: PrefixMap<Ipv4Net, Vec<Arc<Rule>>>,
-    prefixes_v6: PrefixMap<Ipv6Net, Vec<Arc<Rule>>>,
+    prefixes: PrefixTable,
 }
 
 /// Whether a list is in force.
@@ -73,8 +72,7 @@ impl Matcher {
             changes: Box::default(),
             hosts: HostTable::default(),
             denies: HostTable::default(),
-            prefixes_v4: PrefixMap::new(),
-            prefixes_v6: PrefixMap::new(),
+            prefixes: PrefixTable::default(),
         };
         let mut changes = vec![matcher.effective_from, matcher.expires];
         for (service, id) in document.services().iter().zip(&matcher.services) {
@@ -90,12 +88,7 @@ impl Matcher {
                 let rule = Arc::new(Rule::new(id, target, entry.ports().clone(), window, dns_only));
                 match entry.target() {
                     EntryTarget::Host { host, .. } => matcher.hosts.insert(host, rule),
-                    EntryTarget::Prefix(IpNet::V4(prefix)) => {
-                        matcher.prefixes_v4.entry(*prefix).or_default().push(rule);
-                    }
-                    EntryTarget::Prefix(IpNet::V6(prefix)) => {
-                        matcher.prefixes_v6.entry(*prefix).or_default().push(rule);
-                    }
+                    EntryTarget::Prefix(prefix) => matcher.prefixes.insert(*prefix, rule),
                 }
             }
         }
@@ -208,22 +201,8 @@ impl Matcher {
         port: u16,
         at: Option<Timestamp>,
     ) -> Option<&Arc<Rule>> {
-        let fitting = |rules: &'_ Vec<Arc<Rule>>| {
-            rules.iter().position(|rule| rule.window().contains(at) && rule.ports().fit(transport, port))
-        };
-        // The trie yields from the shortest prefix on: the last that fits is the most specific.
-        match address.to_canonical() {
-            IpAddr::V4(address) => self
-                .prefixes_v4
-                .cover_values(&Ipv4Net::from(address))
-                .filter_map(|rules| rules.get(fitting(rules)?))
-                .last(),
-            IpAddr::V6(address) => self
-                .prefixes_v6
-                .cover_values(&Ipv6Net::from(address))
-                .filter_map(|rules| rules.get(fitting(rules)?))
-                .last(),
-        }
+        let fits = |rule: &&Arc<Rule>| rule.window().contains(at) && rule.ports().fit(transport, port);
+        self.prefixes.matching(address.to_canonical()).find(fits)
     }
 
     /// Whether any rule or deny speaks of the name, whatever its dates and ports.
@@ -279,6 +258,45 @@ impl HostTable {
     /// All rules.
     fn rules(&self) -> impl Iterator<Item = &Arc<Rule>> {
         self.by_host.values().flatten()
+    }
+}
+
+/// Address rules by prefix.
+#[derive(Debug, Default)]
+struct PrefixTable {
+    /// Rules of each prefix, as written.
+    by_prefix: HashMap<IpNet, Vec<Arc<Rule>>>,
+    /// Lengths of the IPv4 prefixes, the longest first; only these are probed.
+    lengths_v4: Vec<u8>,
+    /// Lengths of the IPv6 prefixes, the longest first.
+    lengths_v6: Vec<u8>,
+}
+
+impl PrefixTable {
+    /// Adds a rule under its prefix, whose host bits are zero.
+    fn insert(&mut self, prefix: IpNet, rule: Arc<Rule>) {
+        let lengths = match prefix {
+            IpNet::V4(_) => &mut self.lengths_v4,
+            IpNet::V6(_) => &mut self.lengths_v6,
+        };
+        let length = prefix.prefix_len();
+        if let Err(place) = lengths.binary_search_by(|other| length.cmp(other)) {
+            lengths.insert(place, length);
+        }
+        self.by_prefix.entry(prefix).or_default().push(rule);
+    }
+
+    /// Rules whose prefix has the address, the longest prefix first.
+    fn matching(&self, address: IpAddr) -> impl Iterator<Item = &Arc<Rule>> {
+        let lengths = match address {
+            IpAddr::V4(_) => &self.lengths_v4,
+            IpAddr::V6(_) => &self.lengths_v6,
+        };
+        lengths
+            .iter()
+            .filter_map(move |length| IpNet::new(address, *length).ok())
+            .filter_map(|prefix| self.by_prefix.get(&prefix.trunc()))
+            .flatten()
     }
 }
 

@@ -102,6 +102,9 @@ impl DomainName {
         if text.is_empty() {
             return Err(NameError::Empty);
         }
+        if text.ends_with('.') {
+            return Err(NameError::EmptyLabel);
+        }
         if is_ip_literal(text) {
             return Err(NameError::IpLiteral);
         }

@@ -110,6 +110,18 @@ pub struct PortRange {
 }
 
 impl PortRange {
+    /// The lowest port.
+    #[must_use]
+    pub const fn first(self) -> u16 {
+        self.first
+    }
+
+    /// The highest port.
+    #[must_use]
+    pub const fn last(self) -> u16 {
+        self.last
+    }
+
     /// Whether the range has the port.
     #[must_use]
     pub const fn contains(self, port: u16) -> bool {

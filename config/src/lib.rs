@@ -1,1 +1,245 @@
-//! Placeholder.
+//! The gateway's configuration: text in, a typed [`Config`] or *every* problem out.
+//!
+//! Three parts. Each section of the file has its own file here with its struct, its keys, and its defaults and ranges as
+//! named consts with their source. `reader`, `value` and `relation` walk the spanned TOML tree for them and gather the
+//! problems with line and column. [`subscribers::parse`] reads the static subscriber table in the same spirit.
+//!
+//! Nothing is opened, looked up or clamped: unknown keys, wrong types, bare numbers where a unit is needed, values out
+//! of range and keys that contradict each other are all refused, each with its place, what was found and what was
+//! wanted. Whether files and folders exist is for the caller, who finds the place of a key with [`Config::place`].
+
+pub mod admin;
+pub mod export;
+mod key;
+pub mod limits;
+pub mod list;
+pub mod listener;
+pub mod log;
+pub mod lookup;
+pub mod node;
+mod problem;
+mod quantity;
+pub mod rating_group;
+mod reader;
+mod relation;
+mod section;
+mod subscriber_table;
+pub mod subscribers;
+pub mod trusted_answers;
+pub mod upstream;
+mod value;
+
+pub use admin::Admin;
+pub use export::Export;
+pub use key::{Key, Need, SECTIONS, SectionKeys};
+pub use limits::{FlowsMax, Limits};
+pub use list::{List, Signatures};
+pub use listener::{Listener, Mode};
+pub use log::{Format, Level, Log};
+pub use lookup::Lookup;
+pub use node::{Node, Workers};
+pub use problem::{Place, Problem};
+pub use rating_group::{Disposition, RatingGroup, Services};
+pub use subscribers::Subscribers;
+pub use trusted_answers::{StaticAnswer, TrustedAnswers};
+pub use upstream::Upstream;
+
+use reader::{Fault, Reader};
+use section::Stated;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Component, Path, PathBuf};
+use toml::de::DeTable;
+
+/// Largest configuration, in bytes: thousands of rating groups fit, a log file given by mistake does not.
+pub const TEXT_BYTES_MAX: usize = 1 << 20;
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `[node]`.
+    pub node: Node,
+    /// `[[listener]]`, at least one, in the order of the file.
+    pub listeners: Vec<Listener>,
+    /// `[list]`.
+    pub list: List,
+    /// `[subscribers]`; without it every flow is unattributed.
+    pub subscribers: Option<Subscribers>,
+    /// `[export]`.
+    pub export: Export,
+    /// `[[rating_group]]`: exactly one is for all services that no other names.
+    pub rating_groups: Vec<RatingGroup>,
+    /// `[upstream]`.
+    pub upstream: Upstream,
+    /// `[lookup]`.
+    pub lookup: Lookup,
+    /// `[trusted_answers]`.
+    pub trusted_answers: TrustedAnswers,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[admin]`.
+    pub admin: Admin,
+    /// `[log]`.
+    pub log: Log,
+    /// What is allowed and yet worth a word to the operator, one sentence each.
+    pub notes: Vec<String>,
+    /// Where each stated section and key stands: `list.file`, `listener[1].address`.
+    pub places: BTreeMap<String, Place>,
+}
+
+impl Config {
+    /// Reads `text`; relative paths are joined to `base`, the folder of the configuration file. Opens nothing.
+    ///
+    /// # Errors
+    /// Every problem of the text, in the order of their places. Problems that only follow from a line that is not valid
+    /// TOML are left out.
+    pub fn parse(text: &str, base: &Path) -> Result<Config, Vec<Problem>> {
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(vec![Problem {
+                line: 1,
+                column: 1,
+                key: "configuration".to_owned(),
+                found: format!("{} bytes", text.len()),
+                wanted: format!("at most {TEXT_BYTES_MAX}"),
+                remedy: Some("is this the configuration file?".to_owned()),
+            }]);
+        }
+        let (root, errors) = DeTable::parse_recoverable(text);
+        let mut reader = Reader::new(root.get_ref(), base);
+        for error in &errors {
+            reader.syntax(error);
+        }
+        let config = read(&mut reader);
+        let (problems, places) = reader.finish(text);
+        match config {
+            Some(config) if problems.is_empty() => Ok(Config { places, ..config }),
+            _ => Err(problems),
+        }
+    }
+
+    /// Where a section or key stands in the text it was read from, if it is stated: `list.file`,
+    /// `listener[1].address`, `trusted_answers.static[0].name`.
+    pub fn place(&self, key: &str) -> Option<Place> {
+        self.places.get(key).copied()
+    }
+}
+
+/// Reads all sections; `None` when one of them could not be made (its problems are noted).
+fn read(reader: &mut Reader<'_>) -> Option<Config> {
+    let node = Node::read(reader);
+    let listeners = listener::read(reader);
+    let list = List::read(reader);
+    let subscribers = Subscribers::read(reader);
+    let export = Export::read(reader);
+    let rating_groups = rating_group::read(reader);
+    let upstream = Upstream::read(reader, steered_at(reader));
+    let lookup = Lookup::read(reader);
+    let trusted_answers = TrustedAnswers::read(reader);
+    let limits = Limits::read(reader);
+    let (admin, admin_address) = Admin::read(reader);
+    let log = Log::read(reader);
+    judge_addresses(reader, &listeners, &admin_address);
+    if let (Some(node), Some(export)) = (&node, &export) {
+        judge_folders(reader, node, export);
+    }
+    let notes = notes(subscribers.as_ref(), &upstream, &admin);
+    let (node, list, export) = (node?, list?, export?.export);
+    let places = BTreeMap::new();
+    Some(Config {
+        node,
+        listeners,
+        list,
+        subscribers,
+        export,
+        rating_groups,
+        upstream,
+        lookup,
+        trusted_answers,
+        limits,
+        admin,
+        log,
+        notes,
+        places,
+    })
+}
+
+/// Byte offset of the first steered listener, however wrong it is otherwise.
+fn steered_at(reader: &Reader<'_>) -> Option<usize> {
+    let array = reader.root().get("listener")?.get_ref().as_array()?;
+    let steered = array
+        .iter()
+        .find(|one| one.get_ref().get("mode").and_then(|mode| mode.get_ref().as_str()) == Some("steered"));
+    steered.map(|one| one.span().start)
+}
+
+/// The admin server cannot listen where a listener does.
+fn judge_addresses(reader: &mut Reader<'_>, listeners: &[Listener], admin: &Stated<SocketAddr>) {
+    if admin.sound
+        && admin.value.port() != 0
+        && listeners.iter().any(|listener| listener.address == admin.value)
+    {
+        let fault = Fault::new(format!("{}, which a listener has", admin.value), "another address or port");
+        reader.wrong("admin.address", admin.at, fault);
+    }
+}
+
+/// State, pickup and staging are three folders: billing empties one of them, and the gateway another.
+fn judge_folders(reader: &mut Reader<'_>, node: &Node, placed: &export::Placed) {
+    let export = &placed.export;
+    let pairs = [
+        ("export.dir", &export.dir, placed.dir_at, "node.state_dir", &node.state_dir),
+        ("export.staging_dir", &export.staging_dir, placed.staging_at, "node.state_dir", &node.state_dir),
+        ("export.staging_dir", &export.staging_dir, placed.staging_at, "export.dir", &export.dir),
+    ];
+    for (key, path, at, other_key, other) in pairs {
+        if tidy(path) == tidy(other) {
+            let found = format!("{}, which is {other_key}", path.display());
+            reader.wrong(key, at, Fault::new(found, "a folder of its own"));
+        }
+    }
+}
+
+/// A path without `.` and `x/..`, for comparison only: symbolic links are not followed here.
+fn tidy(path: &Path) -> PathBuf {
+    let mut tidy = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if tidy.file_name().is_some() => {
+                tidy.pop();
+            }
+            Component::ParentDir | Component::Prefix(_) | Component::RootDir | Component::Normal(_) => {
+                tidy.push(component);
+            }
+        }
+    }
+    tidy
+}
+
+/// What is allowed and yet worth a word.
+fn notes(subscribers: Option<&Subscribers>, upstream: &Upstream, admin: &Admin) -> Vec<String> {
+    let mut notes = Vec::new();
+    if subscribers.is_none() {
+        notes.push("no [subscribers]: every flow is unattributed and nothing is exempt".to_owned());
+    }
+    if upstream.allow_private {
+        notes.push(
+            "upstream.allow_private: loopback and private destinations may be dialled; for tests and labs only"
+                .to_owned(),
+        );
+    }
+    if !upstream.port_map.is_empty() {
+        notes.push(
+            "upstream.port_map: other ports than the subscriber's are dialled; for tests and labs only"
+                .to_owned(),
+        );
+    }
+    if !admin.address.ip().is_loopback() {
+        notes.push(format!(
+            "admin.address {}: reachable from outside this machine, without a password",
+            admin.address
+        ));
+    }
+    notes.push("list.signatures = \"none\": whoever can write the list file decides what is free".to_owned());
+    notes
+}

@@ -1,6 +1,22 @@
-//! Facts to verdicts: what a flow is called, and what that is worth.
+//! From facts to a verdict: who is named, may it be exempt, how much was carried.
 //!
-//! Everything here is pure: observations and a time go in, values and reasons come out. It speaks the words of
-//! `allowlist` and `billing-export` and uses [`crate::wire`]; it opens no socket or file, reads no clock and logs nothing.
+//! Everything here is pure: no socket, file, clock, thread or log. Bytes, values and a time go in,
+//! values and reasons come out; `net` does the talking and `app` the wiring.
+//!
+//! ```text
+//!  client bytes ─► identify ─► Identity ─► decide ─► Verdict ─► Account of the flow
+//!                                            ▲                      │
+//!              list (allowlist::Matcher) ────┤                      ▼
+//!              trusted answers (binding) ────┘         tally: bytes not yet reported
+//!              subscriber (session)  ──────────────────────────────►┘
+//! ```
 
+pub mod address;
+pub mod binding;
+pub mod decide;
 pub mod identify;
+pub mod rating;
+pub mod session;
+pub mod tally;
+pub mod time;
+pub mod verdict;

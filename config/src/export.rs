@@ -1,0 +1,139 @@
+//! `[export]`: where usage files are put for billing, how often they are sealed, how much is kept.
+
+use crate::key::Key;
+use crate::quantity::show_duration;
+use crate::reader::{Fault, Reader};
+use crate::section::{Found, Stated};
+use crate::value::path_text;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The keys of `[export]`.
+pub(crate) const KEYS: &[Key] = &[
+    Key::required("export", "dir"),
+    Key::defaulted("export", "staging_dir"),
+    Key::defaulted("export", "period"),
+    Key::defaulted("export", "checkpoint"),
+    Key::defaulted("export", "unsaved_max"),
+    Key::defaulted("export", "accounts_max"),
+    Key::defaulted("export", "file_records_max"),
+];
+
+/// Length of a period (CONTRACT: 15 minutes aligned to UTC).
+pub const PERIOD_DEFAULT: Duration = Duration::from_secs(900);
+/// A day: periods are aligned to UTC, so a period divides it.
+const DAY: Duration = Duration::from_secs(86_400);
+/// Range of `period`.
+pub const PERIOD_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=DAY;
+/// Time between checkpoints (DESIGN decision 17: every second).
+pub const CHECKPOINT_DEFAULT: Duration = Duration::from_secs(1);
+/// Range of `checkpoint`: what a crash may cost.
+pub const CHECKPOINT_RANGE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(10);
+/// How long counts may go unsaved before exemption stops (DESIGN §2: a doubt is charged).
+pub const UNSAVED_MAX_DEFAULT: Duration = Duration::from_secs(600);
+/// Range of `unsaved_max`.
+pub const UNSAVED_MAX_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=DAY;
+/// Most counters in memory at once: some 300 bytes each.
+pub const ACCOUNTS_MAX_DEFAULT: usize = 1_000_000;
+/// Range of `accounts_max`.
+pub const ACCOUNTS_MAX_RANGE: RangeInclusive<usize> = 1..=100_000_000;
+/// Most records of one usage file: some 200 bytes each.
+pub const FILE_RECORDS_MAX_DEFAULT: u32 = 1_000_000;
+/// Range of `file_records_max`.
+pub const FILE_RECORDS_MAX_RANGE: RangeInclusive<u32> = 1..=100_000_000;
+/// What the staging folder's name adds to that of the pickup folder.
+pub const STAGING_SUFFIX: &str = ".staging";
+
+/// `[export]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Export {
+    /// Pickup folder: complete files for billing.
+    pub dir: PathBuf,
+    /// Folder on the same file system where files grow.
+    pub staging_dir: PathBuf,
+    /// Length of a period; divides 24 hours.
+    pub period: Duration,
+    /// Time between checkpoints.
+    pub checkpoint: Duration,
+    /// How long counts may go unsaved before exemption stops.
+    pub unsaved_max: Duration,
+    /// Most counters at once; more is charged with reason `overload`.
+    pub accounts_max: usize,
+    /// Most records of one usage file.
+    pub file_records_max: u32,
+}
+
+/// `[export]` with the places its folders stand at, for the comparison with other folders.
+pub(crate) struct Placed {
+    /// The section.
+    pub(crate) export: Export,
+    /// Byte offset of `dir`.
+    pub(crate) dir_at: usize,
+    /// Byte offset of `staging_dir`, or of the section when the default stands.
+    pub(crate) staging_at: usize,
+}
+
+impl Export {
+    /// Reads `[export]`; `None` when a required key is missing or wrong (noted).
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Placed> {
+        let section = reader.section("export");
+        section.required_here(reader);
+        let dir = section.required_path(reader, "dir");
+        let staging = section.read(reader, "staging_dir", path_text);
+        let period = section.duration(reader, "period", PERIOD_DEFAULT, PERIOD_RANGE);
+        let checkpoint = section.duration(reader, "checkpoint", CHECKPOINT_DEFAULT, CHECKPOINT_RANGE);
+        let unsaved_max = section.duration(reader, "unsaved_max", UNSAVED_MAX_DEFAULT, UNSAVED_MAX_RANGE);
+        let accounts_max =
+            section.count(reader, "accounts_max", ACCOUNTS_MAX_DEFAULT, ACCOUNTS_MAX_RANGE).value;
+        let file_records_max =
+            section.count(reader, "file_records_max", FILE_RECORDS_MAX_DEFAULT, FILE_RECORDS_MAX_RANGE).value;
+        judge_times(reader, &period, &checkpoint, &unsaved_max);
+        let (dir, dir_at) = dir?;
+        let (staging_dir, staging_at) = match staging {
+            Found::Is(text, at) => (reader.join(&text), at),
+            Found::Absent | Found::Wrong(_) => {
+                // A trailing slash or `/.` is no part of a name: collecting the components drops both.
+                let mut beside: PathBuf = dir.components().collect();
+                beside.as_mut_os_string().push(STAGING_SUFFIX);
+                (beside, section.at)
+            }
+        };
+        let export = Export {
+            dir,
+            staging_dir,
+            period: period.value,
+            checkpoint: checkpoint.value,
+            unsaved_max: unsaved_max.value,
+            accounts_max,
+            file_records_max,
+        };
+        Some(Placed { export, dir_at, staging_at })
+    }
+}
+
+/// Relations between the times: the period divides the day, a checkpoint fits in both of the others.
+fn judge_times(
+    reader: &mut Reader<'_>,
+    period: &Stated<Duration>,
+    checkpoint: &Stated<Duration>,
+    unsaved_max: &Stated<Duration>,
+) {
+    let divides = DAY.as_millis().checked_rem(period.value.as_millis()) == Some(0);
+    if period.sound && !divides {
+        let fault = Fault::new(show_duration(period.value), "a length that divides 24 h without rest");
+        reader.wrong("export.period", period.at, fault.remedy("such as \"15 min\", \"20 min\", \"1 h\""));
+    }
+    crate::relation::at_least(
+        reader,
+        ("export.period", period),
+        ("export.checkpoint", checkpoint),
+        show_duration,
+    );
+    crate::relation::at_least(
+        reader,
+        ("export.unsaved_max", unsaved_max),
+        ("export.checkpoint", checkpoint),
+        show_duration,
+    );
+}

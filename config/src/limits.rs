@@ -1,0 +1,163 @@
+//! `[limits]`: how long, how much and how many of everything a flow may take (DESIGN §7).
+
+use crate::key::Key;
+use crate::quantity::{show_duration, show_size};
+use crate::reader::Reader;
+use crate::relation::at_least;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// The keys of `[limits]`.
+pub(crate) const KEYS: &[Key] = &[
+    Key::defaulted("limits", "hello_handshake_max"),
+    Key::defaulted("limits", "hello_wire_max"),
+    Key::defaulted("limits", "identify_deadline"),
+    Key::defaulted("limits", "http_headers_max"),
+    Key::defaulted("limits", "http_head_max"),
+    Key::defaulted("limits", "idle_timeout"),
+    Key::defaulted("limits", "proxy_header_deadline"),
+    Key::defaulted("limits", "finish_deadline"),
+    Key::defaulted("limits", "drain"),
+    Key::defaulted("limits", "drain_hard"),
+    Key::defaulted("limits", "flows_max"),
+    Key::defaulted("limits", "flows_per_subscriber_max"),
+    Key::defaulted("limits", "accepts_per_wake_max"),
+    Key::defaulted("limits", "relay_buffer"),
+];
+
+/// Handshake bytes of a ClientHello (DESIGN §7).
+pub const HELLO_HANDSHAKE_MAX_DEFAULT: usize = 16 << 10;
+/// Bytes on the wire of a ClientHello, record headers included (DESIGN §7).
+pub const HELLO_WIRE_MAX_DEFAULT: usize = 32 << 10;
+/// Range of the hello and HTTP head sizes: each undecided flow may hold that much.
+pub const HEAD_RANGE: RangeInclusive<usize> = 512..=1 << 20;
+/// Absolute time until a name must be known (DESIGN §7).
+pub const IDENTIFY_DEADLINE_DEFAULT: Duration = Duration::from_secs(5);
+/// Range of the deadlines a peer can run into.
+pub const DEADLINE_RANGE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
+/// Headers of an HTTP request (DESIGN §7).
+pub const HTTP_HEADERS_MAX_DEFAULT: usize = 100;
+/// Range of `http_headers_max`.
+pub const HTTP_HEADERS_MAX_RANGE: RangeInclusive<usize> = 1..=1_000;
+/// Bytes of an HTTP request head (DESIGN §7).
+pub const HTTP_HEAD_MAX_DEFAULT: usize = 16 << 10;
+/// Time without a byte after which a TCP flow ends (DESIGN §7).
+pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15 * 60);
+/// Range of `idle_timeout`.
+pub const IDLE_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
+/// Time for the whole PROXY header (DESIGN §7).
+pub const PROXY_HEADER_DEADLINE_DEFAULT: Duration = Duration::from_secs(3);
+/// Time for both FINs to be acknowledged (DESIGN decision 13).
+pub const FINISH_DEADLINE_DEFAULT: Duration = Duration::from_secs(5);
+/// Time flows get to end by themselves at shutdown (DESIGN §7).
+pub const DRAIN_DEFAULT: Duration = Duration::from_secs(600);
+/// Time after which shutdown waits for nothing more (DESIGN §7).
+pub const DRAIN_HARD_DEFAULT: Duration = Duration::from_secs(900);
+/// Range of `drain` and `drain_hard`.
+pub const DRAIN_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(86_400);
+/// Range of `flows_max` when it is a number.
+pub const FLOWS_MAX_RANGE: RangeInclusive<usize> = 1..=10_000_000;
+/// Flows of one subscriber (DESIGN §7).
+pub const FLOWS_PER_SUBSCRIBER_MAX_DEFAULT: usize = 2_048;
+/// Range of `flows_per_subscriber_max`.
+pub const FLOWS_PER_SUBSCRIBER_MAX_RANGE: RangeInclusive<usize> = 1..=1_000_000;
+/// Connections taken per wake-up of a listener, so that carried flows get their turn.
+pub const ACCEPTS_PER_WAKE_MAX_DEFAULT: usize = 16;
+/// Range of `accepts_per_wake_max`.
+pub const ACCEPTS_PER_WAKE_MAX_RANGE: RangeInclusive<usize> = 1..=1_024;
+/// Buffer of a relayed direction while bytes are in flight (DESIGN §6: 64 kB copies).
+pub const RELAY_BUFFER_DEFAULT: usize = 64 << 10;
+/// Range of `relay_buffer`.
+pub const RELAY_BUFFER_RANGE: RangeInclusive<usize> = 4 << 10..=1 << 20;
+
+// The defaults keep the relations that are checked between stated values.
+const _: () = assert!(HELLO_WIRE_MAX_DEFAULT >= HELLO_HANDSHAKE_MAX_DEFAULT);
+const _: () = assert!(DRAIN_HARD_DEFAULT.as_secs() >= DRAIN_DEFAULT.as_secs());
+
+/// `[limits]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Handshake bytes of a ClientHello; longer is charged `oversize`.
+    pub hello_handshake_max: usize,
+    /// Bytes on the wire of a ClientHello; longer is charged `oversize`. At least `hello_handshake_max`.
+    pub hello_wire_max: usize,
+    /// Absolute time from accept until a name must be known; later is charged `timeout`.
+    pub identify_deadline: Duration,
+    /// Headers of an HTTP request.
+    pub http_headers_max: usize,
+    /// Bytes of an HTTP request head.
+    pub http_head_max: usize,
+    /// Time without a byte after which a TCP flow ends.
+    pub idle_timeout: Duration,
+    /// Absolute time for the whole PROXY header.
+    pub proxy_header_deadline: Duration,
+    /// Time for both FINs to be acknowledged before the last reading.
+    pub finish_deadline: Duration,
+    /// Time flows get to end by themselves at shutdown.
+    pub drain: Duration,
+    /// Time after which shutdown waits for nothing more. At least `drain`.
+    pub drain_hard: Duration,
+    /// Flows of the whole process.
+    pub flows_max: FlowsMax,
+    /// Flows of one subscriber.
+    pub flows_per_subscriber_max: usize,
+    /// Connections taken per wake-up of a listener.
+    pub accepts_per_wake_max: usize,
+    /// Buffer of a relayed direction while bytes are in flight, in bytes.
+    pub relay_buffer: usize,
+}
+
+/// Flows of the whole process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowsMax {
+    /// From the limit of open files: (RLIMIT_NOFILE − 256 − pipes) / 2 (DESIGN §7).
+    Auto,
+    /// This many.
+    Count(usize),
+}
+
+impl Limits {
+    /// Reads `[limits]`.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Limits {
+        let section = reader.section("limits");
+        let s = &section;
+        let r = reader;
+        let handshake = s.size(r, "hello_handshake_max", HELLO_HANDSHAKE_MAX_DEFAULT, HEAD_RANGE);
+        let wire = s.size(r, "hello_wire_max", HELLO_WIRE_MAX_DEFAULT, HEAD_RANGE);
+        let bytes = |size: usize| show_size(u64::try_from(size).unwrap_or(u64::MAX));
+        at_least(r, ("limits.hello_wire_max", &wire), ("limits.hello_handshake_max", &handshake), bytes);
+        let drain = s.duration(r, "drain", DRAIN_DEFAULT, DRAIN_RANGE);
+        let drain_hard = s.duration(r, "drain_hard", DRAIN_HARD_DEFAULT, DRAIN_RANGE);
+        at_least(r, ("limits.drain_hard", &drain_hard), ("limits.drain", &drain), show_duration);
+        let per_subscriber = FLOWS_PER_SUBSCRIBER_MAX_DEFAULT;
+        Limits {
+            hello_handshake_max: handshake.value,
+            hello_wire_max: wire.value,
+            identify_deadline: s
+                .duration(r, "identify_deadline", IDENTIFY_DEADLINE_DEFAULT, DEADLINE_RANGE)
+                .value,
+            http_headers_max: s
+                .count(r, "http_headers_max", HTTP_HEADERS_MAX_DEFAULT, HTTP_HEADERS_MAX_RANGE)
+                .value,
+            http_head_max: s.size(r, "http_head_max", HTTP_HEAD_MAX_DEFAULT, HEAD_RANGE).value,
+            idle_timeout: s.duration(r, "idle_timeout", IDLE_TIMEOUT_DEFAULT, IDLE_TIMEOUT_RANGE).value,
+            proxy_header_deadline: s
+                .duration(r, "proxy_header_deadline", PROXY_HEADER_DEADLINE_DEFAULT, DEADLINE_RANGE)
+                .value,
+            finish_deadline: s.duration(r, "finish_deadline", FINISH_DEADLINE_DEFAULT, DEADLINE_RANGE).value,
+            drain: drain.value,
+            drain_hard: drain_hard.value,
+            flows_max: s
+                .count_or_auto(r, "flows_max", FLOWS_MAX_RANGE)
+                .value
+                .map_or(FlowsMax::Auto, FlowsMax::Count),
+            flows_per_subscriber_max: s
+                .count(r, "flows_per_subscriber_max", per_subscriber, FLOWS_PER_SUBSCRIBER_MAX_RANGE)
+                .value,
+            accepts_per_wake_max: s
+                .count(r, "accepts_per_wake_max", ACCEPTS_PER_WAKE_MAX_DEFAULT, ACCEPTS_PER_WAKE_MAX_RANGE)
+                .value,
+            relay_buffer: s.size(r, "relay_buffer", RELAY_BUFFER_DEFAULT, RELAY_BUFFER_RANGE).value,
+        }
+    }
+}

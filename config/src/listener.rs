@@ -1,0 +1,173 @@
+//! `[[listener]]`: where flows come in and in which way.
+
+use crate::key::Key;
+use crate::problem::quoted;
+use crate::reader::{Fault, Reader, describe, one_of};
+use crate::section::Section;
+use crate::value::{SOCKET_FORM, count_of, socket_of};
+use ipnet::IpNet;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+/// The keys of `[[listener]]`.
+pub(crate) const KEYS: &[Key] = &[
+    Key::required("listener", "mode"),
+    Key::required("listener", "address"),
+    Key::optional("listener", "service_port"),
+    Key::defaulted("listener", "peers"),
+];
+
+/// Most listeners: each is one socket per worker.
+pub const LISTENERS_MAX: usize = 64;
+/// Most peer prefixes of one listener; they are walked once per accepted connection.
+pub const PEERS_MAX: usize = 64;
+/// Who may send the PROXY header when nothing is said: this machine.
+pub const PEERS_DEFAULT: [&str; 2] = ["127.0.0.0/8", "::1/128"];
+/// The modes of this version, as written.
+const MODES: [(&str, Mode); 2] = [("steered", Mode::Steered), ("proxy_protocol", Mode::ProxyProtocol)];
+/// What a list of peers looks like.
+const PEERS_FORM: &str = "an array of prefixes, such as [\"127.0.0.0/8\", \"::1/128\"]";
+
+/// `[[listener]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// How the destination is learnt.
+    pub mode: Mode,
+    /// Where to listen; port 0 takes any free one.
+    pub address: SocketAddr,
+    /// Steered only: the port the subscriber dialled and rules are judged by. `None`: 443 for TLS, 80 for HTTP.
+    pub service_port: Option<u16>,
+    /// PROXY protocol only: who may send the header. Empty for steered listeners.
+    pub peers: Vec<IpNet>,
+}
+
+/// How a listener learns the destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// DNS leads subscribers to the gateway; the name in the flow is resolved and dialled (DESIGN decision 4).
+    Steered,
+    /// A PROXY header carries the original destination.
+    ProxyProtocol,
+}
+
+impl Mode {
+    /// The mode as written in the configuration.
+    pub fn label(self) -> &'static str {
+        match self {
+            Mode::Steered => "steered",
+            Mode::ProxyProtocol => "proxy_protocol",
+        }
+    }
+}
+
+/// Reads all `[[listener]]` sections; at least one is wanted.
+pub(crate) fn read(reader: &mut Reader<'_>) -> Vec<Listener> {
+    let sections = reader.sections("listener");
+    if sections.is_empty() && !reader.has("listener") {
+        let wanted = "at least one section [[listener]] with mode, address";
+        reader.missing("listener", 0, Fault::new("no such section", wanted));
+    }
+    if let Some(over) = sections.get(LISTENERS_MAX) {
+        let fault = Fault::new(format!("{} listeners", sections.len()), format!("at most {LISTENERS_MAX}"));
+        reader.wrong("listener", over.at, fault);
+    }
+    let mut listeners = Vec::with_capacity(sections.len());
+    let mut taken: HashMap<SocketAddr, String> = HashMap::new();
+    for section in &sections {
+        let (listener, address) = read_one(reader, section);
+        listeners.extend(listener);
+        let Some((address, at)) = address else { continue };
+        if address.port() == 0 {
+            continue;
+        }
+        if let Some(first) = taken.get(&address) {
+            let fault =
+                Fault::new(format!("{address}, which {first} already has"), "another address or port");
+            reader.wrong(section.key("address"), at, fault);
+        } else {
+            taken.insert(address, section.key("address"));
+        }
+    }
+    listeners
+}
+
+/// Reads one listener; its address is given apart so that repeats are seen beside other mistakes.
+fn read_one(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+) -> (Option<Listener>, Option<(SocketAddr, usize)>) {
+    let found = section.read(reader, "mode", |value| match value.as_str() {
+        Some("transparent") => {
+            let fault = Fault::new("\"transparent\"", "\"steered\" or \"proxy_protocol\"");
+            Err(fault.remedy("transparent listeners are not in this version"))
+        }
+        _ => crate::value::word_of(value, &MODES),
+    });
+    let modes = one_of(MODES.iter().map(|(word, _)| *word));
+    let mode = section.required(reader, "mode", found, &modes);
+    let found = section.read(reader, "address", socket_of);
+    let address = section.required(reader, "address", found, SOCKET_FORM);
+    let found = section.read(reader, "service_port", |value| count_of(value, &(1..=u16::MAX)));
+    let service_port = section.defaulted(found.map(Some), None);
+    let peers = section.read_each(reader, "peers", PEERS_FORM, prefix_of);
+    if matches!(mode, Some((Mode::ProxyProtocol, _))) && service_port.written {
+        let fault =
+            Fault::new("a service port beside mode \"proxy_protocol\"", "it on steered listeners only");
+        let remedy = "the PROXY header carries the port: remove this key";
+        reader.wrong(section.key("service_port"), service_port.at, fault.remedy(remedy));
+    }
+    if let (Some((Mode::Steered, _)), Some((_, at))) = (mode, section.value("peers")) {
+        let fault = Fault::new("peers beside mode \"steered\"", "them on proxy_protocol listeners only");
+        reader.wrong(section.key("peers"), at, fault.remedy("remove this key: no PROXY header is read here"));
+    }
+    if let Some((over, at)) = peers.as_ref().and_then(|peers| peers.get(PEERS_MAX)) {
+        let fault = Fault::new(format!("more prefixes from {over} on"), format!("at most {PEERS_MAX}"));
+        reader.wrong(section.key("peers"), *at, fault);
+    }
+    if let (Some(peers), Some((_, at))) = (&peers, section.value("peers"))
+        && peers.is_empty()
+        && section
+            .value("peers")
+            .and_then(|(value, _)| value.as_array())
+            .is_some_and(|array| array.is_empty())
+    {
+        let fault = Fault::new("no prefix", "at least one");
+        reader.wrong(section.key("peers"), at, fault.remedy("without one every connection would be refused"));
+    }
+    let listener = match (mode, &address) {
+        (Some((mode, _)), Some((address, _))) => {
+            let peers = match (mode, peers) {
+                (Mode::Steered, _) => Vec::new(),
+                (Mode::ProxyProtocol, Some(peers)) => peers.into_iter().map(|(prefix, _)| prefix).collect(),
+                (Mode::ProxyProtocol, None) => default_peers(),
+            };
+            Some(Listener { mode, address: *address, service_port: service_port.value, peers })
+        }
+        _ => None,
+    };
+    (listener, address)
+}
+
+/// The default peers as prefixes.
+fn default_peers() -> Vec<IpNet> {
+    PEERS_DEFAULT.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+/// A prefix without host bits.
+fn prefix_of(value: &toml::de::DeValue<'_>) -> Result<IpNet, Fault> {
+    let Some(text) = value.as_str() else {
+        return Err(Fault::new(describe(value), "a prefix in quotes, such as \"127.0.0.0/8\""));
+    };
+    let prefix = text
+        .parse::<IpNet>()
+        .or_else(|error| text.parse::<std::net::IpAddr>().map(IpNet::from).map_err(|_| error));
+    match prefix {
+        Ok(prefix) if prefix.addr() == prefix.network() => Ok(prefix),
+        Ok(prefix) => {
+            let fault =
+                Fault::new(format!("{}, which has host bits", quoted(text)), "a prefix without host bits");
+            Err(fault.remedy(format!("write \"{}\"", prefix.trunc())))
+        }
+        Err(_) => Err(Fault::new(quoted(text), "a prefix, such as \"127.0.0.0/8\" or \"2001:db8::/32\"")),
+    }
+}

@@ -1,0 +1,91 @@
+//! `[lookup]`: limits of the gateway's own name look-ups.
+
+use crate::key::Key;
+use crate::quantity::show_duration;
+use crate::reader::Reader;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// The keys of `[lookup]`.
+pub(crate) const KEYS: &[Key] = &[
+    Key::defaulted("lookup", "try_timeout"),
+    Key::defaulted("lookup", "tries"),
+    Key::defaulted("lookup", "total_timeout"),
+    Key::defaulted("lookup", "cnames_max"),
+    Key::defaulted("lookup", "negative_ttl"),
+    Key::defaulted("lookup", "per_second_max"),
+    Key::defaulted("lookup", "in_flight_max"),
+];
+
+/// Time for one try (DESIGN §7).
+pub const TRY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
+/// Range of `try_timeout` and `total_timeout`.
+pub const TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(60);
+/// Tries of one look-up (DESIGN §7).
+pub const TRIES_DEFAULT: u8 = 2;
+/// Range of `tries`.
+pub const TRIES_RANGE: RangeInclusive<u8> = 1..=10;
+/// Time for all tries (DESIGN §7).
+pub const TOTAL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(4);
+/// CNAMEs followed (DESIGN §7).
+pub const CNAMES_MAX_DEFAULT: u8 = 11;
+/// Range of `cnames_max`.
+pub const CNAMES_MAX_RANGE: RangeInclusive<u8> = 0..=64;
+/// How long a failed look-up is remembered.
+pub const NEGATIVE_TTL_DEFAULT: Duration = Duration::from_secs(30);
+/// Range of `negative_ttl`.
+pub const NEGATIVE_TTL_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3_600);
+/// Look-ups started per second (DESIGN §7: 200 queries a second per source).
+pub const PER_SECOND_MAX_DEFAULT: u32 = 200;
+/// Range of `per_second_max`.
+pub const PER_SECOND_MAX_RANGE: RangeInclusive<u32> = 1..=1_000_000;
+/// Look-ups waiting for an answer at once.
+pub const IN_FLIGHT_MAX_DEFAULT: usize = 1_000;
+/// Range of `in_flight_max`.
+pub const IN_FLIGHT_MAX_RANGE: RangeInclusive<usize> = 1..=100_000;
+
+/// `[lookup]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// Time for one try.
+    pub try_timeout: Duration,
+    /// Tries of one look-up.
+    pub tries: u8,
+    /// Time for all tries together.
+    pub total_timeout: Duration,
+    /// CNAMEs followed.
+    pub cnames_max: u8,
+    /// How long a failed look-up is remembered.
+    pub negative_ttl: Duration,
+    /// Look-ups started per second.
+    pub per_second_max: u32,
+    /// Look-ups waiting for an answer at once.
+    pub in_flight_max: usize,
+}
+
+impl Lookup {
+    /// Reads `[lookup]`.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Lookup {
+        let section = reader.section("lookup");
+        let try_timeout = section.duration(reader, "try_timeout", TRY_TIMEOUT_DEFAULT, TIMEOUT_RANGE);
+        let tries = section.count(reader, "tries", TRIES_DEFAULT, TRIES_RANGE).value;
+        let total_timeout = section.duration(reader, "total_timeout", TOTAL_TIMEOUT_DEFAULT, TIMEOUT_RANGE);
+        let total = ("lookup.total_timeout", &total_timeout);
+        crate::relation::at_least(reader, total, ("lookup.try_timeout", &try_timeout), show_duration);
+        Lookup {
+            try_timeout: try_timeout.value,
+            tries,
+            total_timeout: total_timeout.value,
+            cnames_max: section.count(reader, "cnames_max", CNAMES_MAX_DEFAULT, CNAMES_MAX_RANGE).value,
+            negative_ttl: section
+                .duration(reader, "negative_ttl", NEGATIVE_TTL_DEFAULT, NEGATIVE_TTL_RANGE)
+                .value,
+            per_second_max: section
+                .count(reader, "per_second_max", PER_SECOND_MAX_DEFAULT, PER_SECOND_MAX_RANGE)
+                .value,
+            in_flight_max: section
+                .count(reader, "in_flight_max", IN_FLIGHT_MAX_DEFAULT, IN_FLIGHT_MAX_RANGE)
+                .value,
+        }
+    }
+}

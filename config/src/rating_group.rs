@@ -1,0 +1,175 @@
+//! `[[rating_group]]`: the number billing knows a service by, and who takes its bytes off the bill.
+
+use crate::key::Key;
+use crate::node::is_id;
+use crate::reader::{Fault, Reader, describe};
+use crate::section::Section;
+use crate::value::{count_of, word_of};
+use std::collections::HashMap;
+
+/// The keys of `[[rating_group]]`.
+pub(crate) const KEYS: &[Key] = &[
+    Key::required("rating_group", "id"),
+    Key::required("rating_group", "services"),
+    Key::required("rating_group", "disposition"),
+];
+
+/// Rating group of every service when none is configured.
+pub const ID_DEFAULT: u32 = 1;
+/// Stands for every service that no other group names.
+pub const EVERY_SERVICE: &str = "*";
+/// Most rating groups.
+pub const GROUPS_MAX: usize = 10_000;
+/// Longest service id (CONTRACT, list document).
+pub const SERVICE_ID_CHARS_MAX: usize = 40;
+/// The dispositions as written.
+const DISPOSITIONS: [(&str, Disposition); 3] = [
+    ("tagged", Disposition::Tagged),
+    ("reported", Disposition::Reported),
+    ("observed", Disposition::Observed),
+];
+/// What the dispositions are, for messages.
+const DISPOSITION_FORM: &str = "one of \"tagged\", \"reported\", \"observed\"";
+/// What services look like, for messages.
+const SERVICES_FORM: &str = "an array of service ids, or [\"*\"] for all that no other group names";
+
+/// `[[rating_group]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RatingGroup {
+    /// Number billing knows the services by.
+    pub id: u32,
+    /// Its services.
+    pub services: Services,
+    /// Who takes the bytes off the bill.
+    pub disposition: Disposition,
+}
+
+/// The services of a rating group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Services {
+    /// Every service that no other group names.
+    Others,
+    /// These service ids.
+    Named(Vec<String>),
+}
+
+/// Who takes exempt bytes off the bill (DESIGN decision 14).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// The core already zero-rates by our mark.
+    Tagged,
+    /// Billing subtracts our count.
+    Reported,
+    /// Nobody yet: counted only.
+    Observed,
+}
+
+impl Disposition {
+    /// The disposition as written in configuration and usage files.
+    pub fn label(self) -> &'static str {
+        match self {
+            Disposition::Tagged => "tagged",
+            Disposition::Reported => "reported",
+            Disposition::Observed => "observed",
+        }
+    }
+}
+
+/// The group of `service` among `groups`: the one that names it, else the one for all others.
+pub fn of<'g>(groups: &'g [RatingGroup], service: &str) -> Option<&'g RatingGroup> {
+    let named = groups.iter().find(|group| match &group.services {
+        Services::Others => false,
+        Services::Named(ids) => ids.iter().any(|id| id == service),
+    });
+    named.or_else(|| groups.iter().find(|group| group.services == Services::Others))
+}
+
+/// Reads all `[[rating_group]]` sections; without any, one default group takes every service.
+pub(crate) fn read(reader: &mut Reader<'_>) -> Vec<RatingGroup> {
+    let sections = reader.sections("rating_group");
+    if sections.is_empty() {
+        let services = Services::Others;
+        return vec![RatingGroup { id: ID_DEFAULT, services, disposition: Disposition::Observed }];
+    }
+    if let Some(over) = sections.get(GROUPS_MAX) {
+        let fault = Fault::new(format!("{} rating groups", sections.len()), format!("at most {GROUPS_MAX}"));
+        reader.wrong("rating_group", over.at, fault);
+    }
+    let mut groups = Vec::with_capacity(sections.len());
+    let mut seen = Seen::default();
+    for section in &sections {
+        groups.extend(read_one(reader, section, &mut seen));
+    }
+    if groups.len() == sections.len()
+        && !seen.services.contains_key(EVERY_SERVICE)
+        && let Some(first) = sections.first()
+    {
+        let fault =
+            Fault::new("no group for the services that none names", "one group with services = [\"*\"]");
+        reader.missing("rating_group.services", first.at, fault);
+    }
+    groups
+}
+
+/// What earlier groups have taken.
+#[derive(Default)]
+struct Seen {
+    /// Service id (or `*`) to the group that names it.
+    services: HashMap<String, String>,
+    /// Group number to its first disposition and section.
+    dispositions: HashMap<u32, (Disposition, String)>,
+}
+
+/// Reads one group and compares it with the earlier ones.
+fn read_one(reader: &mut Reader<'_>, section: &Section<'_>, seen: &mut Seen) -> Option<RatingGroup> {
+    let found = section.read(reader, "id", |value| count_of(value, &(0..=u32::MAX)));
+    let id = section.required(reader, "id", found, "a whole number");
+    let services = read_services(reader, section, seen);
+    let found = section.read(reader, "disposition", |value| word_of(value, &DISPOSITIONS));
+    let disposition = section.required(reader, "disposition", found, DISPOSITION_FORM);
+    let ((id, _), (disposition, at)) = (id?, disposition?);
+    let first = seen.dispositions.entry(id).or_insert_with(|| (disposition, section.key("disposition")));
+    if first.0 != disposition {
+        let found = format!("\"{}\" for rating group {id}", disposition.label());
+        let wanted = format!("\"{}\" as {} has it", first.0.label(), first.1);
+        let remedy = "two dispositions would exempt the same bytes twice: give one of the groups another id";
+        reader.wrong(section.key("disposition"), at, Fault::new(found, wanted).remedy(remedy));
+    }
+    Some(RatingGroup { id, services: services?, disposition })
+}
+
+/// Reads the services of one group; none may be named twice.
+fn read_services(reader: &mut Reader<'_>, section: &Section<'_>, seen: &mut Seen) -> Option<Services> {
+    if section.value("services").is_none() {
+        section.required::<()>(reader, "services", crate::section::Found::Absent, SERVICES_FORM);
+        return None;
+    }
+    let entries = section.read_each(reader, "services", SERVICES_FORM, |value| match value.as_str() {
+        Some(text) if text == EVERY_SERVICE || is_id(text, SERVICE_ID_CHARS_MAX) => Ok(text.to_owned()),
+        _ => Err(Fault::new(describe(value), "a service id (1 to 40 of a-z, 0-9 and -) or \"*\"")),
+    })?;
+    let key = section.key("services");
+    if let (Some((value, at)), true) = (section.value("services"), entries.is_empty())
+        && value.as_array().is_some_and(|array| array.is_empty())
+    {
+        reader.wrong(&key, at, Fault::new("no service", SERVICES_FORM));
+    }
+    for (index, (service, at)) in entries.iter().enumerate() {
+        let here = format!("{key}[{index}]");
+        if service == EVERY_SERVICE && entries.len() > 1 {
+            let fault = Fault::new("\"*\" beside service ids", "\"*\" alone");
+            reader.wrong(&here, *at, fault.remedy("give the named services a group of their own"));
+        }
+        if let Some(first) = seen.services.get(service) {
+            let fault =
+                Fault::new(format!("\"{service}\", which {first} already has"), "each service in one group");
+            reader.wrong(&here, *at, fault);
+        } else {
+            seen.services.insert(service.clone(), here);
+        }
+    }
+    if entries.iter().any(|(service, _)| service == EVERY_SERVICE) {
+        return Some(Services::Others);
+    }
+    Some(Services::Named(entries.into_iter().map(|(service, _)| service).collect()))
+}

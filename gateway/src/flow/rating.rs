@@ -1,0 +1,37 @@
+//! Which rating group and disposition a service has on the bill (DESIGN decision 14).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use billing_export::Disposition;
+
+/// A rating group and what happens to its bytes in the operator's core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RatingGroup {
+    /// 3GPP Rating-Group (TS 32.299 §7.2.153), as the operator's billing knows it.
+    pub id: u32,
+    /// Who exempts the bytes.
+    pub disposition: Disposition,
+}
+
+/// Service → rating group, with one group for all services not named.
+#[derive(Clone, Debug)]
+pub struct RatingPlan {
+    by_service: HashMap<Arc<str>, RatingGroup>,
+    otherwise: RatingGroup,
+}
+
+impl RatingPlan {
+    /// The plan with `otherwise` for every service that is not in `by_service`.
+    pub fn new(
+        otherwise: RatingGroup,
+        by_service: impl IntoIterator<Item = (Arc<str>, RatingGroup)>,
+    ) -> Self {
+        Self { by_service: by_service.into_iter().collect(), otherwise }
+    }
+
+    /// The group of `service`.
+    pub fn group(&self, service: &str) -> RatingGroup {
+        self.by_service.get(service).copied().unwrap_or(self.otherwise)
+    }
+}

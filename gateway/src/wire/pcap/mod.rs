@@ -1,0 +1,41 @@
+//! Captured packets: from the bytes of a capture file to the bytes of one TCP direction.
+//!
+//! Four steps, each pure and bounded, each usable alone:
+//!
+//! ```text
+//!  bytes of the file ─► file::Decoder ─► Captured { link type, bytes, length on the wire }
+//!                        link::network ─► the IP datagram in it
+//!                             ip::read ─► addresses, protocol, payload, fragment
+//!              fragment::Reassembler   ─► whole payloads of fragmented datagrams
+//!          transport::{Tcp, Udp}::read ─► ports, sequence number, flags, payload
+//!                       stream::Stream ─► the bytes of one direction, in order
+//! ```
+//!
+//! What it may not do: open, wait, log, or decide. Checksums are not looked at: captures taken on the sending machine
+//! have wrong ones on every packet (checksum offload). Tunnels (GRE, IP in IP, GTP, VXLAN, Teredo) are not looked into:
+//! the outer packet is what the operator carries and bills.
+//!
+//! A packet may be captured only in part (`snaplen`). Lengths therefore come in two kinds that are never mixed: what
+//! was on the wire, and what was captured of it. Wire bytes that were not captured are a hole, as if lost.
+
+pub mod file;
+pub mod fragment;
+pub mod ip;
+pub mod link;
+pub mod stream;
+pub mod transport;
+
+/// The `N` bytes that start at `offset`, if there are so many.
+fn array_at<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
+    bytes.get(offset..)?.first_chunk::<N>().copied()
+}
+
+/// The big-endian 16-bit number at `offset`.
+fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
+    array_at(bytes, offset).map(u16::from_be_bytes)
+}
+
+/// At most the first `length` bytes.
+fn prefix(bytes: &[u8], length: usize) -> &[u8] {
+    bytes.get(..length).unwrap_or(bytes)
+}

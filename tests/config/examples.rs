@@ -1,0 +1,176 @@
+//! The shipped examples: they load, they name every key, and what they call a default is one.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "tests may panic"
+)]
+
+use config::{Config, Mode, Need, SECTIONS};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+const MINIMAL: &str = include_str!("../../config/examples/minimal.toml");
+const FULL: &str = include_str!("../../config/examples/full.toml");
+
+/// Parses a text that must be right.
+fn load(text: &str) -> Config {
+    Config::parse(text, Path::new("/etc/zrgw")).unwrap_or_else(|problems| {
+        panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    })
+}
+
+/// The lines of a text with the section each stands in; comments and empty lines left out.
+fn lines(text: &str) -> Vec<(usize, String, String)> {
+    let mut section = String::new();
+    let mut found = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.starts_with('[') {
+            section = line.trim_matches(['[', ']']).to_owned();
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && !line.starts_with('#')
+        {
+            found.push((index, section.clone(), key.to_owned()));
+        }
+    }
+    found
+}
+
+/// `text` without the line of the given index.
+fn without(text: &str, index: usize) -> String {
+    text.lines().enumerate().filter(|(i, _)| *i != index).map(|(_, line)| format!("{line}\n")).collect()
+}
+
+/// The configuration without the places, which move with the lines.
+fn unplaced(config: Config) -> Config {
+    Config { places: Default::default(), ..config }
+}
+
+#[test]
+fn minimal_loads_and_paths_stand_beside_the_file() {
+    let config = load(MINIMAL);
+    assert_eq!(config.node.id, "edge-1");
+    assert_eq!(config.node.state_dir, Path::new("/etc/zrgw/state"));
+    assert_eq!(config.list.file, Path::new("/etc/zrgw/../../allowlist/lists/kz-education-2020.toml"));
+    assert_eq!(config.export.dir, Path::new("/etc/zrgw/usage"));
+    assert_eq!(config.export.staging_dir, Path::new("/etc/zrgw/usage.staging"));
+    assert_eq!(config.export.period, Duration::from_secs(900));
+    assert_eq!(config.listeners[0].mode, Mode::ProxyProtocol);
+    assert_eq!(config.listeners[0].peers.len(), 2);
+    assert_eq!(config.upstream.resolvers, ["127.0.0.1:53".parse::<SocketAddr>().unwrap()]);
+    assert_eq!(config.place("list.file").unwrap().to_string(), "13:8");
+}
+
+#[test]
+fn full_names_every_key_and_no_other() {
+    load(FULL);
+    let stated: Vec<(String, String)> =
+        lines(FULL).into_iter().map(|(_, section, key)| (section, key)).collect();
+    for section in SECTIONS {
+        for key in section.keys {
+            let row = (key.section.to_owned(), key.name.to_owned());
+            assert_eq!(key.section, section.name, "{key:?} stands in the table of another section");
+            assert!(stated.contains(&row), "full.toml does not show {}.{}", key.section, key.name);
+        }
+    }
+}
+
+#[test]
+fn full_comments_every_key() {
+    let text: Vec<&str> = FULL.lines().collect();
+    let mut explained: Vec<(String, String)> = Vec::new();
+    for (index, section, key) in lines(FULL) {
+        let commented = text[index - 1].starts_with('#');
+        let row = (section, key);
+        assert!(
+            commented || explained.contains(&row),
+            "no comment above line {}: {}",
+            index + 1,
+            text[index]
+        );
+        explained.push(row);
+    }
+}
+
+#[test]
+fn each_defaulted_key_of_full_stands_at_its_default_and_each_required_one_is_missed() {
+    let whole = unplaced(load(FULL));
+    let mut defaulted = 0;
+    for (index, section, name) in lines(FULL) {
+        let key = SECTIONS
+            .iter()
+            .flat_map(|section| section.keys)
+            .find(|key| key.section == section && key.name == name)
+            .unwrap_or_else(|| panic!("full.toml: {section}.{name} is not in the key table"));
+        let cut = without(FULL, index);
+        match key.need {
+            // The resolvers' default is none, which a steered listener refuses: an example stands there.
+            Need::Defaulted if (key.section, key.name) == ("upstream", "resolvers") => {
+                let problems = Config::parse(&cut, Path::new("/etc/zrgw")).unwrap_err();
+                assert!(problems[0].key == "upstream.resolvers" && problems.len() == 1, "{problems:?}");
+            }
+            Need::Defaulted => {
+                defaulted += 1;
+                assert_eq!(unplaced(load(&cut)), whole, "{section}.{name} does not stand at its default");
+            }
+            Need::Optional => assert_ne!(unplaced(load(&cut)), whole, "{section}.{name} changes nothing"),
+            Need::Required => {
+                let problems = Config::parse(&cut, Path::new("/etc/zrgw")).unwrap_err();
+                assert_eq!(problems.len(), 1, "{section}.{name}: {problems:?}");
+                assert!(problems[0].key.ends_with(&name), "{}", problems[0]);
+            }
+        }
+    }
+    assert!(defaulted > 30, "the walk saw only {defaulted} keys with defaults");
+}
+
+#[test]
+fn the_keys_of_the_contract_work_verbatim() {
+    let text = r#"
+[node]
+id = "n1"
+state_dir = "/s"
+[[listener]]
+mode = "steered"
+address = "127.0.0.1:0"
+[[listener]]
+mode = "proxy_protocol"
+address = "[::1]:0"
+[list]
+file = "list.toml"
+signatures = "none"
+[subscribers]
+file = "subscribers.csv"
+[export]
+dir = "/e"
+period = "1 s"
+[admin]
+address = "127.0.0.1:0"
+[upstream]
+resolvers = ["127.0.0.1:5353"]
+port_map = { 443 = 8443, 80 = 8080 }
+allow_private = true
+"#;
+    let config = load(text);
+    assert_eq!(config.upstream.port_map.into_iter().collect::<Vec<_>>(), [(80, 8080), (443, 8443)]);
+    assert!(config.upstream.allow_private);
+    assert_eq!(config.notes.len(), 3, "{:?}", config.notes);
+}
+
+#[test]
+fn the_example_subscriber_table_loads() {
+    let table = include_str!("../../config/examples/subscribers.csv");
+    let rows = config::subscribers::parse(table, 1 << 20, 100).unwrap();
+    assert!(rows.len() >= 3);
+}
+
+#[test]
+fn without_subscribers_the_notes_say_so() {
+    let config = load(&MINIMAL.replace("[subscribers]\nfile = \"subscribers.csv\"", ""));
+    assert_eq!(config.subscribers, None);
+    assert!(config.notes.iter().any(|note| note.contains("unattributed")), "{:?}", config.notes);
+}

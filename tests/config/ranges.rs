@@ -1,0 +1,180 @@
+//! Every number at the ends of its range, and one beyond each.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "tests may panic"
+)]
+
+use config::{Config, FlowsMax, Workers};
+use std::path::Path;
+
+const MINIMAL: &str = include_str!("../../config/examples/minimal.toml");
+const FULL: &str = include_str!("../../config/examples/full.toml");
+
+/// A key, values that are taken, values that are refused.
+type Row = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
+
+/// One unit beyond each end, in the finest unit there is.
+const ROWS: [Row; 31] = [
+    ("node", "workers", &["\"auto\"", "1", "256", "0x10"], &["0", "257", "-1", "\"1\"", "1.0", "\"Auto\""]),
+    ("list", "size_max", &["\"1 KiB\"", "\"1 GiB\""], &["\"1023 B\"", "\"1073741825 B\"", "4194304"]),
+    ("list", "entries_max", &["1", "100000000"], &["0", "100000001", "\"1\""]),
+    ("subscribers", "size_max", &["\"1 KiB\"", "\"4 GiB\""], &["\"1023 B\"", "\"4294967297 B\""]),
+    ("subscribers", "entries_max", &["1", "100000000"], &["0", "100000001"]),
+    (
+        "export",
+        "period",
+        &["\"1 s\"", "\"24 h\"", "\"1 d\"", "\"1500 ms\""],
+        &["\"999 ms\"", "\"86400001 ms\"", "900", "\"7 s\"", "\"25 h\""],
+    ),
+    ("export", "checkpoint", &["\"100 ms\"", "\"10 s\""], &["\"99 ms\"", "\"10001 ms\"", "1"]),
+    ("export", "unsaved_max", &["\"1 s\"", "\"1 d\""], &["\"999 ms\"", "\"86400001 ms\""]),
+    ("export", "accounts_max", &["1", "100000000"], &["0", "100000001"]),
+    ("export", "file_records_max", &["1", "100000000"], &["0", "100000001"]),
+    ("upstream", "connect_timeout", &["\"100 ms\"", "\"60 s\"", "\"1m\""], &["\"99 ms\"", "\"60001 ms\""]),
+    ("upstream", "allow_private", &["true", "false"], &["\"true\"", "1"]),
+    ("lookup", "try_timeout", &["\"50 ms\"", "\"4 s\""], &["\"49 ms\"", "\"60001 ms\"", "\"4001 ms\""]),
+    ("lookup", "tries", &["1", "10"], &["0", "11", "256"]),
+    ("lookup", "total_timeout", &["\"2 s\"", "\"60 s\""], &["\"1999 ms\"", "\"60001 ms\""]),
+    ("lookup", "cnames_max", &["0", "64"], &["65", "-1"]),
+    ("lookup", "negative_ttl", &["\"0 s\"", "\"1 h\""], &["\"3600001 ms\"", "0"]),
+    ("lookup", "per_second_max", &["1", "1000000"], &["0", "1000001"]),
+    ("lookup", "in_flight_max", &["1", "100000"], &["0", "100001"]),
+    ("trusted_answers", "retention", &["\"1 s\"", "\"30 d\""], &["\"999 ms\"", "\"2592000001 ms\""]),
+    ("trusted_answers", "pairs_max", &["1", "100000000"], &["0", "100000001"]),
+    ("trusted_answers", "addresses_per_name_max", &["1", "65536"], &["0", "65537"]),
+    (
+        "limits",
+        "hello_handshake_max",
+        &["\"512 B\"", "\"32 KiB\""],
+        &["\"511 B\"", "\"32769 B\"", "\"1048577 B\""],
+    ),
+    ("limits", "hello_wire_max", &["\"16 KiB\"", "\"1 MiB\""], &["\"16383 B\"", "\"1048577 B\""]),
+    ("limits", "identify_deadline", &["\"100 ms\"", "\"60 s\""], &["\"99 ms\"", "\"60001 ms\""]),
+    ("limits", "http_headers_max", &["1", "1000"], &["0", "1001"]),
+    ("limits", "http_head_max", &["\"512 B\"", "\"1 MiB\""], &["\"511 B\"", "\"1048577 B\""]),
+    ("limits", "idle_timeout", &["\"1 s\"", "\"24 h\""], &["\"999 ms\"", "\"86400001 ms\""]),
+    ("limits", "flows_max", &["\"auto\"", "1", "10000000"], &["0", "10000001", "\"many\""]),
+    (
+        "limits",
+        "relay_buffer",
+        &["\"4 KiB\"", "\"1 MiB\""],
+        &["\"4095 B\"", "\"1048577 B\"", "65536", "\"64 KB\""],
+    ),
+    ("admin", "connections_max", &["1", "128"], &["0", "129"]),
+];
+
+/// Further rows, with the same meaning.
+const MORE_ROWS: [Row; 9] = [
+    ("limits", "proxy_header_deadline", &["\"100 ms\"", "\"60 s\""], &["\"99 ms\"", "\"60001 ms\""]),
+    ("limits", "finish_deadline", &["\"100 ms\"", "\"60 s\""], &["\"99 ms\"", "\"60001 ms\""]),
+    ("limits", "drain", &["\"0 s\"", "\"900 s\""], &["\"900001 ms\"", "\"86400001 ms\""]),
+    ("limits", "drain_hard", &["\"600 s\"", "\"24 h\""], &["\"599999 ms\"", "\"86400001 ms\""]),
+    ("limits", "flows_per_subscriber_max", &["1", "1000000"], &["0", "1000001"]),
+    ("limits", "accepts_per_wake_max", &["1", "1024"], &["0", "1025"]),
+    ("log", "level", &["\"error\"", "\"trace\""], &["\"ERROR\"", "\"\"", "1"]),
+    ("log", "format", &["\"text\"", "\"json\""], &["\"xml\""]),
+    (
+        "node",
+        "id",
+        &["\"a\"", "\"abcdefghijklmnopqrstuvwxyz-01234\""],
+        &["\"\"", "\"abcdefghijklmnopqrstuvwxyz-012345\"", "\"A\"", "\"a_b\"", "\"a.b\"", "1"],
+    ),
+];
+
+/// `full.toml` with one key's value replaced.
+fn with(section: &str, key: &str, value: &str) -> String {
+    let mut at = "";
+    let mut replaced = 0;
+    let text: String = FULL
+        .lines()
+        .map(|line| {
+            if line.starts_with('[') {
+                at = line.trim_matches(['[', ']']);
+            }
+            if at == section && line.starts_with(&format!("{key} = ")) {
+                replaced += 1;
+                format!("{key} = {value}\n")
+            } else {
+                format!("{line}\n")
+            }
+        })
+        .collect();
+    assert_eq!(replaced, 1, "{section}.{key}");
+    text
+}
+
+#[test]
+fn every_number_at_its_limits_and_one_beyond() {
+    for (section, key, taken, refused) in ROWS.iter().chain(&MORE_ROWS) {
+        for value in *taken {
+            let parsed = Config::parse(&with(section, key, value), Path::new("/"));
+            assert!(parsed.is_ok(), "{section}.{key} = {value}: {:?}", parsed.unwrap_err());
+        }
+        for value in *refused {
+            let problems = Config::parse(&with(section, key, value), Path::new("/"))
+                .expect_err(&format!("{section}.{key} = {value} is taken"));
+            assert_eq!(problems.len(), 1, "{section}.{key} = {value}: {problems:?}");
+            let full = format!("{section}.{key}");
+            let named = problems[0].key == full || problems[0].wanted.contains(&full);
+            assert!(named, "{full} = {value}: {}", problems[0]);
+        }
+    }
+}
+
+#[test]
+fn every_key_that_carries_a_number_is_in_the_table() {
+    let judged: Vec<(&str, &str)> = ROWS.iter().chain(&MORE_ROWS).map(|row| (row.0, row.1)).collect();
+    // These have tests of their own in problems.rs.
+    let elsewhere =
+        ["state_dir", "file", "signatures", "dir", "staging_dir", "resolvers", "port_map", "address"];
+    for section in config::SECTIONS.iter().filter(|section| !section.repeated) {
+        for key in section.keys.iter().filter(|key| !elsewhere.contains(&key.name)) {
+            assert!(judged.contains(&(section.name, key.name)), "no row for {}.{}", section.name, key.name);
+        }
+    }
+}
+
+#[test]
+fn values_come_out_as_written() {
+    let load = |section, key, value| Config::parse(&with(section, key, value), Path::new("/")).unwrap();
+    assert_eq!(load("node", "workers", "3").node.workers, Workers::Count(3));
+    assert_eq!(load("node", "workers", "\"auto\"").node.workers, Workers::Auto);
+    assert_eq!(load("limits", "flows_max", "7").limits.flows_max, FlowsMax::Count(7));
+    assert_eq!(load("limits", "relay_buffer", "\"4097 B\"").limits.relay_buffer, 4097);
+    assert_eq!(load("export", "period", "\"1500 ms\"").export.period.as_millis(), 1500);
+}
+
+#[test]
+fn rating_group_ids_at_their_limits() {
+    let of = |id: &str| {
+        let more = format!("[[rating_group]]\nid = {id}\nservices = [\"*\"]\ndisposition = \"observed\"\n");
+        Config::parse(&format!("{MINIMAL}\n{more}"), Path::new("/")).map(|config| config.rating_groups[0].id)
+    };
+    assert_eq!(of("0").unwrap(), 0);
+    assert_eq!(of("4294967295").unwrap(), u32::MAX);
+    assert_eq!(of("4294967296").unwrap_err().len(), 1);
+    let service = |length: usize| {
+        let id = "s".repeat(length);
+        let more = format!(
+            "[[rating_group]]\nid = 1\nservices = [\"{id}\"]\ndisposition = \"observed\"\n[[rating_group]]\nid = 2\nservices = [\"*\"]\ndisposition = \"observed\"\n"
+        );
+        Config::parse(&format!("{MINIMAL}\n{more}"), Path::new("/"))
+    };
+    assert!(service(40).is_ok());
+    assert_eq!(service(41).unwrap_err().len(), 1);
+}
+
+#[test]
+fn paths_at_their_limit() {
+    let of = |length: usize| {
+        Config::parse(&with("list", "file", &format!("\"/{}\"", "x".repeat(length - 1))), Path::new("/"))
+    };
+    assert!(of(4095).is_ok());
+    assert_eq!(of(4096).unwrap_err().len(), 1);
+    assert_eq!(Config::parse(&with("list", "file", "\"\""), Path::new("/")).unwrap_err().len(), 1);
+    assert_eq!(Config::parse(&with("list", "file", "\"a\\u0000b\""), Path::new("/")).unwrap_err().len(), 1);
+}
