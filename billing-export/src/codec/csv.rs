@@ -326,7 +326,7 @@ impl<W: Write> Writer<W> {
     /// Those of the writer below.
     pub fn new(writer: W) -> io::Result<Writer<W>> {
         let mut inner = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(writer);
-        inner.write_record(COLUMNS)?;
+        inner.write_record(COLUMNS).map_err(system_error)?;
         Ok(Writer { inner })
     }
 
@@ -335,7 +335,7 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// Those of the writer below.
     pub fn write(&mut self, record: &Record) -> io::Result<()> {
-        Ok(self.inner.write_record(fields(record))?)
+        self.inner.write_record(fields(record)).map_err(system_error)
     }
 
     /// Hands the rows so far to the writer below.
@@ -351,7 +351,15 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// Those of the writer below.
     pub fn finish(self) -> io::Result<W> {
-        self.inner.into_inner().map_err(|error| io::Error::new(error.error().kind(), error.to_string()))
+        self.inner.into_inner().map_err(csv::IntoInnerError::into_error)
+    }
+}
+
+/// The system's own error, whose kind decides the remedy.
+fn system_error(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(source) => source,
+        other => io::Error::other(format!("{other:?}")),
     }
 }
 
