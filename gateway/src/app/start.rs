@@ -12,7 +12,6 @@ use std::time::Duration;
 use allowlist::DomainName;
 use billing_export::{ByteBasis, NodeId, Period, Settings};
 use config::{Config, FlowsMax, Workers};
-use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::Semaphore;
 
