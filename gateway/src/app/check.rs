@@ -9,8 +9,8 @@ use allowlist::DomainName;
 use config::Config;
 use serde::Serialize;
 
-use super::reload::{Fault, read_list, read_subscribers};
-use super::start::{load, static_answer_problem};
+use super::reload::{Fault, load, read_list, read_subscribers};
+use super::start::static_answer_problem;
 use super::{EXIT_CONFIG, EXIT_IO};
 
 /// Shown below the options.

@@ -4,11 +4,14 @@
 //! cannot be saved nothing more is pulled; the counts stay with the flows, which lose nothing, and after
 //! `export.unsaved_max` exemption is suspended, so that no byte is exempt for long without a record of it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use billing_export::{Cause, ExportError, Exporter, NoFault, Settings, Step, Steps, Tick, Volume};
+use billing_export::{
+    ByteBasis, Cause, ExportError, Exporter, NoFault, NodeId, Period, Settings, Step, Steps, Tick, Volume,
+};
 use jiff::Timestamp;
 
 use super::status::{ExportState, Status};
@@ -28,8 +31,20 @@ const SWEEP_TICKS: u64 = 600;
 
 /// What the export task is told once.
 pub struct Plan {
-    /// Node, folders, period.
-    pub settings: Settings,
+    /// The node's name in records and files.
+    pub node_id: String,
+    /// Where the ledger is kept.
+    pub state_dir: PathBuf,
+    /// Where billing finds the files.
+    pub pickup_dir: PathBuf,
+    /// Where files are made, on the file system of `pickup_dir`.
+    pub staging_dir: PathBuf,
+    /// Length of a billing period.
+    pub period: Duration,
+    /// Counters open at once.
+    pub accounts_max: usize,
+    /// Rows of one file.
+    pub file_records_max: u32,
     /// Length of a tick.
     pub checkpoint: Duration,
     /// How long counts may go unsaved before exemption stops.
@@ -51,6 +66,7 @@ pub enum Order {
 /// The export task.
 pub struct Export {
     plan: Plan,
+    settings: Settings,
     workers: Vec<WorkerHandle>,
     policy: Arc<PolicyCell>,
     lookups: Arc<Lookups>,
@@ -72,9 +88,19 @@ pub struct Export {
 
 impl Export {
     /// An export task that has not begun.
-    pub fn new(plan: Plan, policy: Arc<PolicyCell>, lookups: Arc<Lookups>, status: Arc<Status>) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// What is wrong with the node's name or the period.
+    pub fn new(
+        plan: Plan,
+        policy: Arc<PolicyCell>,
+        lookups: Arc<Lookups>,
+        status: Arc<Status>,
+    ) -> Result<Self, String> {
+        let settings = settings(&plan)?;
+        Ok(Self {
             plan,
+            settings,
             workers: Vec::new(),
             policy,
             lookups,
@@ -86,7 +112,7 @@ impl Export {
             pending: Vec::new(),
             saved: Instant::now(),
             told: None,
-        }
+        })
     }
 
     /// Opens the ledger before the first byte, so that a fault is told at start. A node whose ledger does not open still
@@ -212,7 +238,7 @@ impl Export {
         let mut start_id = [0; 16];
         random(&mut start_id);
         let steps = faults(self.plan.fault.as_deref());
-        let exporter = Exporter::open(self.plan.settings.clone(), Timestamp::now(), start_id, steps)?;
+        let exporter = Exporter::open(self.settings.clone(), Timestamp::now(), start_id, steps)?;
         tracing::info!(epoch = exporter.epoch(), "ledger open");
         self.exporter = Some(exporter);
         self.saved = Instant::now();
@@ -289,6 +315,20 @@ impl Export {
             silent_workers,
         });
     }
+}
+
+/// The ledger's settings.
+fn settings(plan: &Plan) -> Result<Settings, String> {
+    let node_id: NodeId = plan.node_id.parse().map_err(|error| format!("node.id: {error}"))?;
+    let period = Period::new(plan.period).map_err(|error| format!("export.period: {error}"))?;
+    let (state, pickup, staging) =
+        (plan.state_dir.clone(), plan.pickup_dir.clone(), plan.staging_dir.clone());
+    Ok(Settings {
+        period,
+        file_records_max: plan.file_records_max,
+        accounts_max: plan.accounts_max,
+        ..Settings::new(node_id, state, pickup, staging, ByteBasis::Payload)
+    })
 }
 
 /// Time until the next whole multiple of `tick` of the wall clock: ticks fall on the edges of periods.
