@@ -104,7 +104,7 @@ fn b9_a_clock_set_forward_by_a_day_gives_one_heartbeat_and_not_ninety_six() {
     let mut node = Node::new();
     let mut exporter = node.open(at(0));
     let mut one = tick(1, at(0), &[(exempt("1", "a"), volume(7, 7))]);
-    one.at = one.at + SignedDuration::from_hours(24);
+    one.at += SignedDuration::from_hours(24);
     exporter.checkpoint(&one).unwrap();
     assert_eq!(exporter.seal_due(one.at).unwrap(), 2);
     exporter.publish().unwrap();

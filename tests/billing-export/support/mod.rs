@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use billing_export::*;
@@ -51,7 +52,7 @@ impl Node {
 
     /// Verifies the pickup directory and wants no fault.
     pub fn verify(&self) -> verify::Report {
-        verified(&[self.settings.pickup_dir.clone()])
+        verified(std::slice::from_ref(&self.settings.pickup_dir))
     }
 
     /// Renders every file in the pickup directory again and wants the same bytes.
@@ -193,5 +194,27 @@ impl Seeded {
     /// The next number below a limit.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
+    }
+}
+
+/// Fails once at a point with an I/O error.
+pub struct FailAt {
+    step: Option<Step>,
+}
+
+impl FailAt {
+    /// EIO at this point, once.
+    pub fn once(step: Step) -> FailAt {
+        FailAt { step: Some(step) }
+    }
+}
+
+impl Steps for FailAt {
+    fn at(&mut self, step: Step) -> io::Result<()> {
+        if self.step == Some(step) {
+            self.step = None;
+            return Err(io::ErrorKind::Other.into());
+        }
+        Ok(())
     }
 }

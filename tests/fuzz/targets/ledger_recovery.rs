@@ -105,7 +105,7 @@ fn account(number: u8, serial: u64) -> Account {
         6 => (session("2"), Entry::because(Reason::StaleSubscriber)),
         _ => (Session::none(), Entry::because(Reason::NoSubscriber)),
     };
-    let list = (serial % 5 != 0).then(|| ListVersion { id: "list".into(), serial });
+    let list = (!serial.is_multiple_of(5)).then(|| ListVersion { id: "list".into(), serial });
     Account { session, list, entry }
 }
 
@@ -182,7 +182,7 @@ impl World {
         let usage: Vec<Usage> = (0..next() % 4)
             .map(|_| Usage {
                 account: account(next(), self.serial),
-                flags: if next() % 8 == 0 { Flag::StaleBinding.into() } else { Flags::NONE },
+                flags: if next().is_multiple_of(8) { Flag::StaleBinding.into() } else { Flags::NONE },
                 volume: Volume { up: u64::from(next()), down: u64::from(next()) << 20 },
             })
             .collect();
@@ -234,7 +234,7 @@ impl World {
             }
             9 => {
                 let minutes = i64::from(next()) * 60_000;
-                self.clock += if next() % 2 == 0 { minutes } else { -minutes };
+                self.clock += if next().is_multiple_of(2) { minutes } else { -minutes };
             }
             10 => {
                 let step = Step::ALL[usize::from(next()) % Step::ALL.len()];
