@@ -36,6 +36,16 @@ pub enum LedgerError {
         /// The greatest that can be kept.
         max: u64,
     },
+    /// A text that no row could carry.
+    #[error(
+        "{what}: found {found:?}, wanted 1 to 253 bytes without control characters; the tick is not applied"
+    )]
+    Text {
+        /// Which text.
+        what: &'static str,
+        /// The text.
+        found: String,
+    },
     /// More open counters than allowed.
     #[error(
         "found {found} open counters, wanted at most {max} (export.accounts_max); the tick is not applied. \

@@ -5,26 +5,48 @@
 //! in SQLite so that what was committed survives any stop; the **sink** hands sealed records to billing as files that
 //! are complete or not there. [`Exporter`] is the three together.
 //!
-//! Only `store`, `sink`, `witness` and `exporter` touch files; everything else is pure. Nothing here reads a clock.
+//! [`verify`] and [`totals`] are the receiving side: they read what billing received.
+//!
+//! Only `store`, `sink`, `witness`, `exporter`, `render`, `pickup`, `verify` and `totals` touch files; everything else is
+//! pure. Nothing here reads a clock.
 
 #![deny(clippy::arithmetic_side_effects)]
 
+pub mod audit;
+pub mod codec;
+pub mod manifest;
+pub mod name;
+pub mod pickup;
+pub mod record;
+pub mod totals;
+pub mod verify;
+
 mod account;
 mod class;
+mod epoch;
 mod error;
 mod exporter;
+mod ledger;
 mod period;
+mod render;
 mod settings;
+mod sink;
 mod steps;
+mod store;
 mod subscriber;
 mod unit;
+mod witness;
 
 pub use account::{Account, Entry, ListVersion, Tick, Usage};
 pub use class::{Class, Reason};
 pub use error::{ExportError, LedgerError, UnknownLabel};
-pub use exporter::Exporter;
-pub use period::{PERIOD_DEFAULT, Period, PeriodError};
+pub use exporter::{Exporter, Opened};
+/// The time type of all interfaces.
+pub use jiff::Timestamp;
+pub use period::{PERIOD_DEFAULT, Period, PeriodError, format_instant, parse_instant};
+pub use render::render;
 pub use settings::{ACCOUNTS_MAX_DEFAULT, FILE_RECORDS_MAX_DEFAULT, Settings};
 pub use steps::{NoFault, Step, Steps};
+pub use store::STORE_NAME;
 pub use subscriber::{ID_LEN_MAX, Session, SessionError, SubscriberType};
 pub use unit::{ByteBasis, Cause, Disposition, Flag, Flags, NodeId, Volume};

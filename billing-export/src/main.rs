@@ -1,1 +1,20 @@
-fn main() {}
+//! `billing-export`: what billing does with usage files.
+//!
+//! `verify` checks them, `show` turns one into JSON lines, `render` writes a sealed one again, `totals` sums them up.
+//! Exit codes: 0 done · 1 the answer is no · 2 wrong use · 74 input/output · 78 configuration.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    match cli::Command::parse().verb {
+        cli::Verb::Verify(arguments) => cli::verify::run(&arguments),
+        cli::Verb::Show(arguments) => cli::show::run(&arguments),
+        cli::Verb::Render(arguments) => cli::render::run(&arguments),
+        cli::Verb::Totals(arguments) => cli::totals::run(&arguments),
+    }
+    .unwrap_or_else(|failure| failure.report())
+}

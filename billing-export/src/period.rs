@@ -71,7 +71,7 @@ pub struct PeriodError {
 }
 
 /// The instant cut to the millisecond the usage file writes, towards the past, within the years 0000 to 9999.
-pub fn to_millis(at: Timestamp) -> Timestamp {
+pub(crate) fn to_millis(at: Timestamp) -> Timestamp {
     let millis = at.as_nanosecond().div_euclid(1_000_000);
     let cut = i64::try_from(millis).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok());
     cut.unwrap_or(Timestamp::UNIX_EPOCH)
@@ -89,7 +89,7 @@ pub fn parse_instant(text: &str) -> Option<Timestamp> {
 }
 
 /// `YYYYMMDDThhmmssZ`, the second rounded down, as the file name writes it.
-pub fn format_compact(at: Timestamp) -> String {
+pub(crate) fn format_compact(at: Timestamp) -> String {
     to_millis(at).strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 

@@ -7,4 +7,5 @@
 
 pub mod app;
 pub mod flow;
+pub mod net;
 pub mod wire;

@@ -1,20 +1,31 @@
-//! The `gateway` command.
+//! The `gateway` command: a table of contents. Exit codes: 0 done, 1 the answer is no, 2 wrong use, 74 input or output,
+//! 78 configuration or list.
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use gateway::app::{check, classify, explain, start};
 
-/// Command line of the gateway.
-#[derive(clap::Parser)]
-#[command(name = "gateway", version, about)]
+/// Zero-rating network gateway: study sites without data charges, with records that can be trusted
+#[derive(Parser)]
+#[command(name = "gateway", version)]
 enum Command {
-    /// Says of each flow in a capture whether it would be free, and why
-    Classify(gateway::app::classify::Args),
+    /// Run the daemon
+    Run(start::Args),
+    /// Say everything that is wrong with configuration, list and subscribers
+    Check(check::Args),
+    /// Say of each flow in a capture whether it would be free, and why
+    Classify(classify::Args),
+    /// Say whether a name would be free, and why
+    Explain(explain::Args),
 }
 
 /// Runs the command that was asked for.
 fn main() -> ExitCode {
     match Command::parse() {
-        Command::Classify(args) => gateway::app::classify::run(args),
+        Command::Run(args) => start::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Classify(args) => classify::run(args),
+        Command::Explain(args) => explain::run(&args),
     }
 }

@@ -138,10 +138,7 @@ fn m1_hash_walk_equals_aho_corasick_and_the_naive_judge_on_200_000_names() {
     }
     println!("{counts:?}");
     for kind in ["listed", "denied", "not_listed"] {
-        assert!(
-            counts.get(kind).is_some_and(|count| *count > 5_000),
-            "{kind} is hardly reached: {counts:?}"
-        );
+        assert!(counts.get(kind).is_some_and(|count| *count > 5_000), "{kind} is hardly reached: {counts:?}");
     }
 }
 

@@ -1,89 +1,312 @@
 //! Ledger, store and file sink in one: what the gateway's export task and the crash tests drive.
+//!
+//! **Counting.** [`Exporter::checkpoint`] returns when the tick is on disk. A tick belongs to the period that contains
+//! its `from`; a tick that comes late goes to the period that is open, a sealed one is never reopened.
+//!
+//! **Clock.** Set back: the open period stays open and its records are flagged `clock_step`; while the clock stands
+//! before the open period, a seal follows each period of that clock all the same, with windows of no length, so that
+//! billing does not wait until the clock has caught up. Set forward over whole periods: the open period is sealed, and
+//! one flagged heartbeat row speaks for those that never were. No window ends before it starts, none overlaps another.
+//!
+//! **Errors.** After an error the state on disk is read again before the next call, because it is unknown whether the
+//! failed operation took place; a tick that is offered again is applied at most once. Only a refused tick
+//! ([`ExportError::Ledger`]) leaves everything known and unchanged.
+
+mod open;
+pub(crate) mod publish;
 
 use jiff::Timestamp;
 
-use crate::account::Tick;
+use crate::account::{Account, Tick};
+use crate::epoch::{StartId, hex};
 use crate::error::ExportError;
+use crate::ledger::{Ledger, Opening, Segment};
+use crate::period::to_millis;
 use crate::settings::Settings;
+use crate::sink::file::Lock;
 use crate::steps::Steps;
+use crate::store::{STORE_NAME, SealOrder, Sealer, Standing, Store};
 use crate::unit::Cause;
 
-/// Ledger, store and file sink of one node.
+pub use open::Opened;
+
+/// Ledger, store and file sink of one node. One process at a time holds the directories.
 pub struct Exporter {
+    /// What it was told.
     settings: Settings,
+    /// Told of every named point.
     steps: Box<dyn Steps>,
+    /// Id of this start, in hex.
+    start_id: String,
+    /// How the start went.
+    opened: Opened,
+    /// Store and ledger; none after an error, until they are read again.
+    live: Option<Live>,
+    /// Backlog and mismatches at the last success.
+    standing: Standing,
+    /// While the clock stands before the open segment: the period of that clock last seen.
+    behind: Option<Timestamp>,
+    /// Highest file the witness knows.
+    witnessed: u64,
+    /// Held while the exporter lives.
+    _locks: [Lock; 2],
+}
+
+/// What is on disk, and its mirror in memory.
+struct Live {
+    /// On disk.
+    store: Store,
+    /// In memory.
+    ledger: Ledger,
+}
+
+impl Live {
+    /// Reads what is on disk. Refuses a ledger that another start has written since.
+    fn read(settings: &Settings, start_id: &str) -> Result<Live, ExportError> {
+        let store = Store::open(&settings.state_dir.join(STORE_NAME))?;
+        let node = store.node()?;
+        let ours = node.as_ref().is_some_and(|node| node.mark.start_id.as_deref() == Some(start_id));
+        let Some(node) = node.filter(|_| ours) else {
+            return Err(ExportError::Damaged {
+                path: store.path().to_owned(),
+                found: "a ledger that this process did not start".into(),
+                wanted: "the one it was writing".into(),
+                remedy: "The file was replaced while the gateway ran: restart the gateway, it begins a new epoch",
+            });
+        };
+        Live::of(store, node.tick_sequence, settings)
+    }
+
+    /// Reads counters and segment.
+    fn of(store: Store, tick_sequence: u64, settings: &Settings) -> Result<Live, ExportError> {
+        let (segment, counters) = store.open_counters(settings.period)?;
+        let ledger = Ledger::new(counters, segment, tick_sequence, settings.accounts_max);
+        Ok(Live { store, ledger })
+    }
+
+    /// Adds a tick, durably.
+    fn add(&mut self, tick: &Tick, settings: &Settings, steps: &mut dyn Steps) -> Result<(), ExportError> {
+        let Live { store, ledger } = self;
+        let mut opening = |account: &Account| -> Result<Opening, ExportError> { store.opening(account) };
+        let mut staged = ledger.stage(tick, settings.period, &mut opening)?;
+        store.write_tick(&mut staged, steps)?;
+        ledger.apply(staged);
+        Ok(())
+    }
+
+    /// Seals the open segment; the next one begins.
+    fn seal(
+        &mut self,
+        order: &SealOrder,
+        settings: &Settings,
+        steps: &mut dyn Steps,
+    ) -> Result<u64, ExportError> {
+        let sealer = Sealer { node_id: &settings.node_id, file_records_max: settings.file_records_max };
+        let sealed = self.store.seal(&sealer, &self.ledger, order, steps)?;
+        self.ledger.begin(order.next);
+        Ok(sealed)
+    }
+
+    /// Seals the open segment at the end of its period if `now` is past it.
+    fn seal_ended(
+        &mut self,
+        now: Timestamp,
+        settings: &Settings,
+        steps: &mut dyn Steps,
+    ) -> Result<u64, ExportError> {
+        let segment = self.ledger.segment();
+        if to_millis(now) < segment.end {
+            return Ok(0);
+        }
+        let current = settings.period.start_of(now).max(segment.end);
+        let order = SealOrder {
+            end: segment.end,
+            cause: Cause::Period,
+            skipped_until: (current > segment.end).then_some(current),
+            next: segment.following(current, settings.period),
+        };
+        self.seal(&order, settings, steps)
+    }
+
+    /// Seals the open segment as it stands.
+    fn seal_part(
+        &mut self,
+        segment: Segment,
+        now: Timestamp,
+        cause: Cause,
+        settings: &Settings,
+        steps: &mut dyn Steps,
+    ) -> Result<u64, ExportError> {
+        let end = segment.window(now).end();
+        let next = segment.following(end, settings.period);
+        self.seal(&SealOrder { end, cause, skipped_until: None, next }, settings, steps)
+    }
 }
 
 impl Exporter {
-    /// Opens or creates the state of the node.
+    /// Opens the node's state, or creates it at the first start.
+    ///
+    /// `start_id` is a fresh random value for every call. Missing directories are created. After an unclean stop what was
+    /// open is flagged `recovered`, bytes that were pending become `unattributed` for the reason `undecided`, and a
+    /// period that has ended since is sealed with that cause.
     ///
     /// # Errors
-    /// See [`ExportError`].
+    /// Settings that contradict each other, directories that cannot be used, a state that is locked by another process,
+    /// damaged, newer than this program or of another node.
     pub fn open(
         settings: Settings,
         now: Timestamp,
         start_id: [u8; 16],
         steps: Box<dyn Steps>,
     ) -> Result<Exporter, ExportError> {
-        let _ = (now, start_id);
-        Ok(Exporter { settings, steps })
+        let start_id: StartId = start_id;
+        open::open(settings, now, &hex(&start_id), steps)
     }
 
-    /// Applies one tick durably.
+    /// Adds one tick. `Ok` means that it is on disk and survives any stop.
+    ///
+    /// A tick of a later period seals the open one first. A sequence that was applied before in this run changes nothing.
     ///
     /// # Errors
-    /// See [`ExportError`].
+    /// [`ExportError::Ledger`]: refused, nothing changed. Any other: unknown whether it was applied; offer it again with
+    /// the same sequence.
     pub fn checkpoint(&mut self, tick: &Tick) -> Result<(), ExportError> {
-        let _ = (tick, &self.settings, &mut self.steps);
-        Ok(())
+        self.with_live(|live, settings, steps| {
+            if live.ledger.has_applied(tick) {
+                return Ok(());
+            }
+            live.seal_ended(tick.from, settings, steps)?;
+            live.add(tick, settings, steps)
+        })
     }
 
-    /// Seals every ended period.
+    /// Seals every period that has ended, with one heartbeat row where nothing happened. Returns the records sealed.
     ///
     /// # Errors
-    /// See [`ExportError`].
+    /// The store's. What was sealed before the error stays sealed.
     pub fn seal_due(&mut self, now: Timestamp) -> Result<u64, ExportError> {
-        let _ = now;
-        Ok(0)
+        let mut behind = self.behind;
+        let sealed = self.with_live(|live, settings, steps| {
+            let segment = live.ledger.segment();
+            if to_millis(now) >= segment.start {
+                behind = None;
+                return live.seal_ended(now, settings, steps);
+            }
+            let current = settings.period.start_of(now);
+            let sealed = if behind.is_some_and(|last| last != current) {
+                live.seal_part(segment, now, Cause::Period, settings, steps)?
+            } else {
+                0
+            };
+            behind = Some(current);
+            Ok(sealed)
+        })?;
+        self.behind = behind;
+        Ok(sealed)
     }
 
-    /// Seals what is open.
+    /// Seals what is open, whatever the time, after the periods that have ended. Returns the records sealed.
+    ///
+    /// Where nothing happened since the last seal nothing is sealed, but a [`Cause::Shutdown`] says so in a heartbeat.
     ///
     /// # Errors
-    /// See [`ExportError`].
+    /// As [`Exporter::seal_due`].
     pub fn seal_now(&mut self, now: Timestamp, cause: Cause) -> Result<u64, ExportError> {
-        let _ = (now, cause);
-        Ok(0)
+        self.with_live(|live, settings, steps| {
+            let ended = live.seal_ended(now, settings, steps)?;
+            let segment = live.ledger.segment();
+            let silent =
+                segment.is_idle() && (cause != Cause::Shutdown || segment.window(now).end() == segment.start);
+            if silent {
+                return Ok(ended);
+            }
+            Ok(ended.saturating_add(live.seal_part(segment, now, cause, settings, steps)?))
+        })
     }
 
-    /// Publishes what is sealed.
+    /// Hands sealed files to billing, in order. Returns the files published.
     ///
     /// # Errors
-    /// See [`ExportError`].
+    /// The first file that cannot be published; those before it are, and the next call goes on with it. Nothing
+    /// incomplete is ever visible.
     pub fn publish(&mut self) -> Result<u64, ExportError> {
-        Ok(0)
+        let (mut witnessed, start_id, epoch) = (self.witnessed, self.start_id.clone(), self.opened.epoch);
+        let published = self.with_live(|live, settings, steps| {
+            publish::publish(
+                &mut live.store,
+                settings,
+                &mut |file_seq| {
+                    if file_seq > witnessed {
+                        crate::witness::write(
+                            &settings.staging_dir,
+                            &settings.node_id,
+                            &start_id,
+                            epoch,
+                            file_seq,
+                        )?;
+                        witnessed = file_seq;
+                    }
+                    Ok(())
+                },
+                steps,
+            )
+        });
+        self.witnessed = witnessed;
+        published
     }
 
     /// Records sealed and not yet published.
     pub fn backlog_records(&self) -> u64 {
-        0
+        self.standing.backlog_records
     }
 
-    /// The epoch of the records.
+    /// The epoch of the records of this run.
     pub fn epoch(&self) -> u32 {
-        1
+        self.opened.epoch
     }
 
-    /// Files whose bytes were not conserved, since the state was created.
+    /// How the start went: for the log.
+    pub fn opened(&self) -> &Opened {
+        &self.opened
+    }
+
+    /// Sealed files whose bytes were not conserved, over the whole ledger. Each is an alarm.
     pub fn conservation_mismatches(&self) -> u64 {
-        0
+        self.standing.mismatches
     }
 
-    /// A clean stop.
+    /// A clean stop: what is open stays open, without a flag, for the next start.
     ///
     /// # Errors
-    /// See [`ExportError`].
-    pub fn close(self) -> Result<(), ExportError> {
-        Ok(())
+    /// The store's; the next start then treats the stop as unclean.
+    pub fn close(mut self) -> Result<(), ExportError> {
+        self.with_live(|live, _, _| live.store.set_stopped())
+    }
+
+    /// Does something with the state; after an error it is read again before the next time.
+    fn with_live<T>(
+        &mut self,
+        work: impl FnOnce(&mut Live, &Settings, &mut dyn Steps) -> Result<T, ExportError>,
+    ) -> Result<T, ExportError> {
+        let mut live = match self.live.take() {
+            Some(live) => live,
+            None => Live::read(&self.settings, &self.start_id)?,
+        };
+        let outcome = work(&mut live, &self.settings, self.steps.as_mut());
+        let known = outcome.as_ref().err().is_none_or(ExportError::leaves_state_known);
+        if known {
+            self.standing = live.store.standing()?;
+            self.live = Some(live);
+        }
+        outcome
+    }
+}
+
+impl std::fmt::Debug for Exporter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exporter")
+            .field("opened", &self.opened)
+            .field("standing", &self.standing)
+            .finish_non_exhaustive()
     }
 }

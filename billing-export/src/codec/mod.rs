@@ -1,0 +1,6 @@
+//! Records to bytes and back, one file per format. Pure over any reader or writer.
+
+pub mod csv;
+pub mod jsonl;
+
+mod row;

@@ -1,0 +1,197 @@
+//! Whether the state at a start is the one this node wrote last (DESIGN decision 16). Pure.
+//!
+//! Each start draws a random id and writes it to the database as *pending*, to the witness file, and to the database
+//! for good, in this order. A database that agrees with the witness, or whose pending start was cut short, goes on in
+//! its epoch. Any other was created or restored: its records would repeat numbers that billing has seen, so a new epoch
+//! begins above everything known, and a `gap` record says so.
+//!
+//! A copy taken and restored within one run of the process carries the same id as the witness; it shows because the
+//! witness, and the names in the pickup directory, know later files.
+
+/// The random id of one start.
+pub(crate) type StartId = [u8; 16];
+
+/// The id in hex, as database and witness write it.
+pub(crate) fn hex(id: &StartId) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What the database says about its writer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Id of the last start that was completed, in hex; none before the first.
+    pub(crate) start_id: Option<String>,
+    /// Id of a start that was begun, and what the witness said at that time.
+    pub(crate) pending: Option<(String, String)>,
+    /// Epoch of its records.
+    pub(crate) epoch: u32,
+    /// Highest sealed file; 0 for none.
+    pub(crate) file_seq: u64,
+}
+
+/// The witness file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Witness {
+    /// There is none.
+    Absent,
+    /// There is one that cannot be read.
+    Unreadable,
+    /// What it says.
+    Says {
+        /// Id of the last start, in hex.
+        start_id: String,
+        /// The epoch then.
+        epoch: u32,
+        /// Highest file whose publication was begun; 0 for none.
+        file_seq: u64,
+    },
+}
+
+impl Witness {
+    /// A short text that tells this witness from an earlier one, kept beside a pending start.
+    pub(crate) fn summary(&self) -> String {
+        match self {
+            Witness::Absent => "absent".into(),
+            Witness::Unreadable => "unreadable".into(),
+            Witness::Says { start_id, .. } => start_id.clone(),
+        }
+    }
+}
+
+/// Highest epoch and file number among the names in the pickup directory; zeros for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Names {
+    /// Highest epoch.
+    pub(crate) epoch: u32,
+    /// Highest file number.
+    pub(crate) file_seq: u64,
+}
+
+/// How a start goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Course {
+    /// The first start of this node: epoch 1, file 1, no gap.
+    First,
+    /// The same state as before.
+    Same,
+    /// The state was created or restored.
+    New {
+        /// Above every epoch known.
+        epoch: u32,
+        /// Highest file number known.
+        file_seq: u64,
+        /// What gave it away.
+        why: &'static str,
+    },
+}
+
+/// Epochs are at most this, for the file name and mediation systems take 32 bits.
+const EPOCH_MAX: u32 = u32::MAX;
+
+/// Compares database, witness and names. `None` if no epoch is left.
+pub(crate) fn course(mark: Option<&Mark>, witness: &Witness, names: Names) -> Option<Course> {
+    let (witness_epoch, witness_file) = match witness {
+        Witness::Absent | Witness::Unreadable => (0, 0),
+        Witness::Says { epoch, file_seq, .. } => (*epoch, *file_seq),
+    };
+    let (mark_epoch, mark_file) = mark.map_or((0, 0), |mark| (mark.epoch, mark.file_seq));
+    let why = match mark {
+        None if *witness == Witness::Absent && names == Names::default() => return Some(Course::First),
+        None => Some("the ledger is gone, its witness or its files are there"),
+        Some(mark) => doubt(mark, witness, names),
+    };
+    let Some(why) = why else { return Some(Course::Same) };
+    let highest = mark_epoch.max(witness_epoch).max(names.epoch);
+    let epoch = highest.checked_add(1).filter(|_| highest < EPOCH_MAX)?;
+    Some(Course::New { epoch, file_seq: mark_file.max(witness_file).max(names.file_seq), why })
+}
+
+/// What speaks against the database being the one written last.
+fn doubt(mark: &Mark, witness: &Witness, names: Names) -> Option<&'static str> {
+    if names.file_seq > mark.file_seq || names.epoch > mark.epoch {
+        return Some("the pickup directory holds files the ledger does not know");
+    }
+    let interrupted = mark.pending.as_ref().is_some_and(|(_, then)| *then == witness.summary());
+    match witness {
+        Witness::Says { file_seq, epoch, .. } if *file_seq > mark.file_seq || *epoch > mark.epoch => {
+            Some("the witness knows files the ledger does not know")
+        }
+        Witness::Says { start_id, .. } => {
+            let completed = mark.start_id.as_ref() == Some(start_id);
+            let begun = mark.pending.as_ref().is_some_and(|(pending, _)| pending == start_id);
+            (!completed && !begun && !interrupted)
+                .then_some("ledger and witness were written by different starts")
+        }
+        Witness::Absent | Witness::Unreadable if interrupted => None,
+        Witness::Absent => Some("the witness is gone"),
+        Witness::Unreadable => Some("the witness cannot be read"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A database.
+    fn mark(start_id: &str, pending: Option<(&str, &str)>, file_seq: u64) -> Mark {
+        Mark {
+            start_id: Some(start_id.into()),
+            pending: pending.map(|(id, then)| (id.into(), then.into())),
+            epoch: 3,
+            file_seq,
+        }
+    }
+
+    /// A witness.
+    fn says(start_id: &str, file_seq: u64) -> Witness {
+        Witness::Says { start_id: start_id.into(), epoch: 3, file_seq }
+    }
+
+    /// Shorthand.
+    fn is_new(mark: Option<&Mark>, witness: &Witness, names: Names) -> bool {
+        matches!(course(mark, witness, names), Some(Course::New { epoch: 4, .. }))
+    }
+
+    #[test]
+    fn b3_every_stage_of_an_interrupted_start_is_the_same_state() {
+        let none = Names::default();
+        for (mark, witness) in [
+            (mark("a", None, 5), says("a", 5)),
+            (mark("a", Some(("b", "a")), 5), says("a", 5)),
+            (mark("a", Some(("b", "a")), 5), says("b", 5)),
+            (mark("b", None, 5), says("b", 5)),
+            (mark("a", Some(("b", "x")), 5), says("x", 4)),
+            (mark("a", Some(("b", "absent")), 5), Witness::Absent),
+            (mark("a", Some(("b", "unreadable")), 5), Witness::Unreadable),
+        ] {
+            assert_eq!(course(Some(&mark), &witness, none), Some(Course::Same), "{mark:?} {witness:?}");
+        }
+    }
+
+    #[test]
+    fn b3_a_restored_created_or_orphaned_state_begins_a_new_epoch() {
+        let none = Names::default();
+        assert!(is_new(Some(&mark("a", None, 5)), &says("b", 5), none), "yesterday's copy");
+        assert!(is_new(Some(&mark("a", None, 5)), &says("a", 6), none), "a copy of the same run");
+        assert!(is_new(Some(&mark("a", Some(("b", "a")), 5)), &says("a", 6), none), "the same, interrupted");
+        assert!(is_new(Some(&mark("a", None, 5)), &Witness::Absent, none));
+        assert!(is_new(Some(&mark("a", None, 5)), &Witness::Unreadable, none));
+        assert!(is_new(Some(&mark("a", None, 5)), &says("a", 5), Names { epoch: 3, file_seq: 6 }));
+        assert!(is_new(None, &says("a", 5), none));
+        assert!(is_new(None, &Witness::Absent, Names { epoch: 3, file_seq: 6 }));
+        assert_eq!(course(None, &Witness::Absent, none), Some(Course::First));
+        let last = Mark { epoch: u32::MAX, ..mark("a", None, 5) };
+        assert_eq!(course(Some(&last), &says("b", 5), none), None, "no epoch is left");
+    }
+
+    #[test]
+    fn b3_the_new_epoch_and_file_stand_above_everything_known() {
+        let names = Names { epoch: 7, file_seq: 40 };
+        let witness = Witness::Says { start_id: "w".into(), epoch: 9, file_seq: 12 };
+        let Some(Course::New { epoch, file_seq, .. }) = course(Some(&mark("a", None, 50)), &witness, names)
+        else {
+            panic!("wanted a new epoch");
+        };
+        assert_eq!((epoch, file_seq), (10, 50));
+    }
+}

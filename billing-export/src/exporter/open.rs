@@ -1,0 +1,208 @@
+//! The start: locks, epoch, recovery.
+
+use jiff::Timestamp;
+
+use super::{Exporter, Live};
+use crate::account::Account;
+use crate::epoch::{Course, Witness, course};
+use crate::error::ExportError;
+use crate::ledger::{Opening, Segment};
+use crate::period::to_millis;
+use crate::record::Window;
+use crate::settings::Settings;
+use crate::sink::file::{Lock, create_directory};
+use crate::steps::Steps;
+use crate::store::{NewState, NodeRow, STORE_NAME, SealOrder, Sealer, Standing, Store};
+use crate::unit::{Cause, Volume};
+use crate::witness;
+
+/// How a start went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// Epoch of the records of this run.
+    pub epoch: u32,
+    /// Why a new epoch began; none where the state is the one of the run before, or the first.
+    pub new_epoch: Option<&'static str>,
+    /// The run before did not stop cleanly.
+    pub unclean: bool,
+    /// Bytes that were pending at the unclean stop: they became `unattributed`.
+    pub orphaned: Volume,
+    /// Records sealed by the start itself.
+    pub sealed: u64,
+}
+
+/// Opens the state of a node.
+pub(super) fn open(
+    settings: Settings,
+    now: Timestamp,
+    start_id: &str,
+    mut steps: Box<dyn Steps>,
+) -> Result<Exporter, ExportError> {
+    check(&settings)?;
+    for directory in [&settings.state_dir, &settings.staging_dir, &settings.pickup_dir] {
+        create_directory(directory)?;
+    }
+    let locks = [
+        Lock::take(settings.state_dir.join("lock"))?,
+        Lock::take(settings.staging_dir.join(format!("{}.lock", settings.node_id)))?,
+    ];
+    let mut store = Store::open(&settings.state_dir.join(STORE_NAME))?;
+    let node = store.node()?;
+    check_owner(&store, node.as_ref(), &settings)?;
+    let witness = witness::read(&settings.staging_dir, &settings.node_id)?;
+    let mut opened = begin(&mut store, node.as_ref(), &witness, &settings, now, start_id)?;
+    let witnessed = complete(&mut store, &witness, &settings, start_id)?;
+    let mut live = Live::of(store, 0, &settings)?;
+    recover(&mut live, node.as_ref(), &mut opened, &settings, now, steps.as_mut())?;
+    let standing: Standing = live.store.standing()?;
+    Ok(Exporter {
+        settings,
+        steps,
+        start_id: start_id.to_owned(),
+        opened,
+        live: Some(live),
+        standing,
+        behind: None,
+        witnessed,
+        _locks: locks,
+    })
+}
+
+/// Refuses settings that contradict each other.
+fn check(settings: &Settings) -> Result<(), ExportError> {
+    let Settings { state_dir, pickup_dir, staging_dir, file_records_max, accounts_max, .. } = settings;
+    for (a, b, names) in [
+        (state_dir, pickup_dir, "state_dir and export.dir"),
+        (state_dir, staging_dir, "state_dir and export.staging_dir"),
+        (pickup_dir, staging_dir, "export.dir and export.staging_dir"),
+    ] {
+        if a == b {
+            let message = format!("{}: found it as {names}, wanted two different directories", a.display());
+            return Err(ExportError::Settings(message));
+        }
+    }
+    if *file_records_max == 0 || *accounts_max == 0 {
+        let message = "export.file_records_max, export.accounts_max: found 0, wanted at least 1";
+        return Err(ExportError::Settings(message.into()));
+    }
+    Ok(())
+}
+
+/// Refuses the ledger of another node.
+fn check_owner(store: &Store, node: Option<&NodeRow>, settings: &Settings) -> Result<(), ExportError> {
+    match node {
+        Some(node) if node.node_id != settings.node_id.as_str() => Err(ExportError::Damaged {
+            path: store.path().to_owned(),
+            found: format!("the ledger of node {:?}", node.node_id),
+            wanted: format!("that of node {:?}", settings.node_id.as_str()),
+            remedy: "Correct node.id, or give this node a state directory of its own",
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// First half of a start: decides how it goes on and writes it to the database.
+fn begin(
+    store: &mut Store,
+    node: Option<&NodeRow>,
+    witness: &Witness,
+    settings: &Settings,
+    now: Timestamp,
+    start_id: &str,
+) -> Result<Opened, ExportError> {
+    let names = witness::names(&settings.pickup_dir, &settings.node_id)?;
+    let Some(course) = course(node.map(|node| &node.mark), witness, names) else {
+        let message =
+            format!("node {}: found epoch {} used, wanted a greater one", settings.node_id, u32::MAX);
+        return Err(ExportError::Settings(message));
+    };
+    let mut opened = Opened {
+        epoch: node.map_or(1, |node| node.mark.epoch),
+        new_epoch: None,
+        unclean: node.is_some_and(|node| node.running),
+        orphaned: Volume::ZERO,
+        sealed: 0,
+    };
+    let (epoch, file_seq, gap) = match course {
+        Course::Same => {
+            store.begin_start(start_id, &witness.summary())?;
+            return Ok(opened);
+        }
+        Course::First => (1, 0, false),
+        Course::New { epoch, file_seq, why } => {
+            opened = Opened { epoch, new_epoch: Some(why), sealed: 1, ..opened };
+            (epoch, file_seq, true)
+        }
+    };
+    // The ledger's own times go on where they stood, so that no window overlaps one of the lost state that it knew.
+    let known = match node {
+        Some(_) => Some(store.open_counters(settings.period)?.0),
+        None => None,
+    };
+    let since = known.map_or(now, |segment| segment.high_water.unwrap_or(segment.start));
+    let window = Window::clamped(since, now);
+    let segment = Segment {
+        high_water: known.and_then(|segment| segment.high_water),
+        ..Segment::beginning(window.end(), settings.period)
+    };
+    let state = NewState { epoch, file_seq, gap: gap.then_some(window), segment };
+    let sealer = Sealer { node_id: &settings.node_id, file_records_max: settings.file_records_max };
+    store.begin_epoch(&sealer, settings.byte_basis, &state, start_id, &witness.summary())?;
+    Ok(opened)
+}
+
+/// Second half of a start: the witness has the id, then the database has it for good. Returns the highest file the
+/// witness knows.
+fn complete(
+    store: &mut Store,
+    witness: &Witness,
+    settings: &Settings,
+    start_id: &str,
+) -> Result<u64, ExportError> {
+    let epoch = store.node()?.map_or(1, |node| node.mark.epoch);
+    let witnessed = match witness {
+        Witness::Absent | Witness::Unreadable => 0,
+        Witness::Says { file_seq, .. } => *file_seq,
+    };
+    witness::write(&settings.staging_dir, &settings.node_id, start_id, epoch, witnessed)?;
+    store.complete_start(start_id)?;
+    Ok(witnessed)
+}
+
+/// Flags what an unclean stop left open, seals what has ended, and begins where the clock stands.
+fn recover(
+    live: &mut Live,
+    node: Option<&NodeRow>,
+    opened: &mut Opened,
+    settings: &Settings,
+    now: Timestamp,
+    steps: &mut dyn Steps,
+) -> Result<(), ExportError> {
+    let before = live.ledger.segment();
+    if opened.unclean || !before.figures.pending_after.is_zero() {
+        opened.orphaned = before.figures.pending_after;
+        let Live { store, ledger } = live;
+        let mut opening = |account: &Account| -> Result<Opening, ExportError> { store.opening(account) };
+        let mut staged = ledger.stage_recovery(&mut opening)?;
+        store.write_tick(&mut staged, steps)?;
+        ledger.apply(staged);
+    }
+    let segment = live.ledger.segment();
+    let now = to_millis(now);
+    let other_basis =
+        node.is_some_and(|node| node.byte_basis != settings.byte_basis) && opened.new_epoch.is_none();
+    if !segment.is_idle() && (now >= segment.end || other_basis) {
+        let end = segment.window(segment.high_water.unwrap_or(segment.start)).end();
+        let next = segment.following(end.max(now), settings.period);
+        let order = SealOrder { end, cause: Cause::Recovered, skipped_until: None, next };
+        opened.sealed = opened.sealed.saturating_add(live.seal(&order, settings, steps)?);
+    } else if segment.is_idle() && now > segment.start {
+        // Nothing was counted while the process was away, so nothing is said about that time.
+        live.ledger.begin(Segment { recovered: false, ..segment.following(now, settings.period) });
+        live.store.write_idle_segment(&live.ledger.segment())?;
+    }
+    if other_basis {
+        live.store.set_byte_basis(settings.byte_basis)?;
+    }
+    Ok(())
+}

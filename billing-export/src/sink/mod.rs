@@ -1,0 +1,3 @@
+//! Where sealed records go, one file per kind of receiver.
+
+pub(crate) mod file;

@@ -1,0 +1,169 @@
+//! The durable ledger: SQLite in WAL mode with `synchronous=FULL` and one writer (DESIGN decision 17).
+//!
+//! Every change is one transaction. After any error the connection is dropped and what is on disk is read again: a
+//! failed fsync is never repeated as if it had succeeded.
+
+mod file_writer;
+mod read;
+mod row;
+mod schema;
+mod seal;
+mod write;
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+
+use crate::error::ExportError;
+
+pub(crate) use read::{FileRow, Standing};
+pub(crate) use seal::{NewState, SealOrder, Sealer};
+pub(crate) use write::{NodeRow, Phase};
+
+/// Name of the ledger in the state directory.
+pub const STORE_NAME: &str = "ledger.db";
+
+/// The durable ledger, open.
+pub(crate) struct Store {
+    /// The one connection that writes.
+    connection: Connection,
+    /// Its file, for messages.
+    path: PathBuf,
+}
+
+impl Store {
+    /// Opens or creates the ledger for writing, checks it and brings its tables into being.
+    pub(crate) fn open(path: &Path) -> Result<Store, ExportError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut store = Store::connect(path, flags)?;
+        store.run("setting up the ledger", |connection| {
+            connection.execute_batch(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+                 PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;",
+            )
+        })?;
+        if store.version()? == 0 {
+            store.create()?;
+        }
+        store.check()?;
+        Ok(store)
+    }
+
+    /// Opens a ledger for reading, without taking anything from its writer.
+    pub(crate) fn open_to_read(path: &Path) -> Result<Store, ExportError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let store = Store::connect(path, flags)?;
+        store.check()?;
+        Ok(store)
+    }
+
+    /// The connection.
+    fn connect(path: &Path, flags: OpenFlags) -> Result<Store, ExportError> {
+        let connection = Connection::open_with_flags(path, flags)
+            .map_err(|source| ExportError::store(path, "opening the ledger", source))?;
+        connection.set_prepared_statement_cache_capacity(32);
+        Ok(Store { connection, path: path.to_owned() })
+    }
+
+    /// Version of the tables; 0 for none.
+    fn version(&self) -> Result<i64, ExportError> {
+        self.ask("reading the ledger's version", |connection| {
+            connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+        })
+    }
+
+    /// Creates the tables, all or none.
+    fn create(&mut self) -> Result<(), ExportError> {
+        let tables: i64 = self.ask("reading the ledger's tables", |connection| {
+            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        })?;
+        if tables != 0 {
+            return Err(
+                self.damaged("tables without a version".into(), "a ledger of this program, or no file")
+            );
+        }
+        self.transaction("creating the ledger", |transaction| {
+            transaction.execute_batch(schema::SCHEMA)?;
+            transaction.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
+            transaction.pragma_update(None, "user_version", schema::SCHEMA_VERSION)
+        })
+    }
+
+    /// Refuses files that are not ours, newer than we are, or damaged.
+    fn check(&self) -> Result<(), ExportError> {
+        let application: i64 = self.ask("reading the ledger's mark", |connection| {
+            connection.query_row("PRAGMA application_id", [], |row| row.get(0))
+        })?;
+        if application != schema::APPLICATION_ID {
+            return Err(self.damaged(format!("application_id {application}"), "a ledger of this program"));
+        }
+        let version = self.version()?;
+        if version != schema::SCHEMA_VERSION {
+            return Err(ExportError::Damaged {
+                path: self.path.clone(),
+                found: format!("a ledger of version {version}"),
+                wanted: format!("version {}", schema::SCHEMA_VERSION),
+                remedy: "It was written by another version of the gateway: run that version, or a later one",
+            });
+        }
+        let word: Option<String> = self.ask("checking the ledger", |connection| {
+            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).optional()
+        })?;
+        match word {
+            Some(word) if word == "ok" => Ok(()),
+            other => Err(self.damaged(other.unwrap_or_default(), "a whole database")),
+        }
+    }
+
+    /// The ledger's file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The error for a ledger that contradicts itself.
+    fn damaged(&self, found: String, wanted: &str) -> ExportError {
+        ExportError::Damaged {
+            path: self.path.clone(),
+            found,
+            wanted: wanted.into(),
+            remedy: "Restore the state directory from a copy, or move it away and start again: either begins a new \
+                     epoch with a gap record",
+        }
+    }
+
+    /// Runs statements outside a transaction.
+    fn run(
+        &mut self,
+        action: &'static str,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+    ) -> Result<(), ExportError> {
+        work(&self.connection).map_err(|source| ExportError::store(&self.path, action, source))
+    }
+
+    /// Asks for something.
+    fn ask<T>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, ExportError> {
+        work(&self.connection).map_err(|source| ExportError::store(&self.path, action, source))
+    }
+
+    /// One transaction, committed durably when this returns.
+    fn transaction(
+        &mut self,
+        action: &'static str,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), ExportError> {
+        let path = &self.path;
+        let failed = |source| ExportError::store(path, action, source);
+        let transaction = self
+            .connection
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+            .map_err(failed)?;
+        work(&transaction).map_err(failed)?;
+        transaction.commit().map_err(failed)
+    }
+}

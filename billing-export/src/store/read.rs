@@ -1,0 +1,175 @@
+//! Sealed files read back: rows for rendering, figures for manifests, the backlog.
+
+use rusqlite::{OptionalExtension as _, Row, params};
+
+use super::Store;
+use super::row::{account, count, instant, integer, unreadable, volume, word, word_or_none};
+use super::write::Phase;
+use crate::error::{ExportError, UnknownLabel};
+use crate::manifest::{FORMAT, Hash, Manifest};
+use crate::name::{FileName, STREAM_USAGE};
+use crate::record::{Body, Kind, Record, Window};
+use crate::unit::{ByteBasis, NodeId};
+
+/// A sealed file: name, manifest, hashes and how far it is published.
+#[derive(Debug, Clone)]
+pub(crate) struct FileRow {
+    /// Its name.
+    pub(crate) name: FileName,
+    /// Its manifest.
+    pub(crate) manifest: Manifest,
+    /// Hash of the manifest's text as it was sealed.
+    pub(crate) manifest_hash: Hash,
+    /// How far it is published.
+    pub(crate) phase: Phase,
+}
+
+/// What is left to publish, and what was not conserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Standing {
+    /// Records sealed and not published.
+    pub(crate) backlog_records: u64,
+    /// Files whose bytes are not conserved.
+    pub(crate) mismatches: u64,
+}
+
+impl Store {
+    /// The first file that is not published.
+    pub(crate) fn next_unpublished(&self) -> Result<Option<FileRow>, ExportError> {
+        self.ask("reading the next file to publish", |connection| {
+            connection
+                .prepare_cached("SELECT * FROM file WHERE phase <> 'published' ORDER BY file_seq LIMIT 1")?
+                .query_row([], file_row)
+                .optional()
+        })
+    }
+
+    /// A sealed file by its number.
+    pub(crate) fn file(&self, file_seq: u64) -> Result<FileRow, ExportError> {
+        let found = self.ask("reading a sealed file", |connection| {
+            // No sealed file has a number that the store cannot hold.
+            let Ok(file_seq) = integer(file_seq) else { return Ok(None) };
+            connection
+                .query_row("SELECT * FROM file WHERE file_seq = ?1", params![file_seq], file_row)
+                .optional()
+        })?;
+        if let Some(file) = found {
+            return Ok(file);
+        }
+        let wanted = self.ask("reading the sealed files", |connection| {
+            connection.query_row("SELECT min(file_seq), max(file_seq) FROM file", [], |row| {
+                let (first, last): (Option<i64>, Option<i64>) = (row.get(0)?, row.get(1)?);
+                Ok(match (first, last) {
+                    (Some(first), Some(last)) => format!("one from {first} to {last}"),
+                    _ => "one after the first seal: nothing is sealed yet".to_owned(),
+                })
+            })
+        })?;
+        Err(ExportError::NoSuchFile { path: self.path.clone(), file_seq, wanted })
+    }
+
+    /// Backlog and mismatches.
+    pub(crate) fn standing(&self) -> Result<Standing, ExportError> {
+        self.ask("reading the backlog", |connection| {
+            connection.query_row(
+                "SELECT (SELECT coalesce(sum(records), 0) FROM file WHERE phase <> 'published') AS backlog,
+                        (SELECT count(*) FROM file WHERE conserved = 0) AS mismatches",
+                [],
+                |row| {
+                    Ok(Standing {
+                        backlog_records: count(row, "backlog")?,
+                        mismatches: count(row, "mismatches")?,
+                    })
+                },
+            )
+        })
+    }
+
+    /// Calls `each` for every record of a file, in order. Memory does not grow with the file.
+    pub(crate) fn each_record(
+        &self,
+        file: &FileRow,
+        each: &mut dyn FnMut(&Record) -> Result<(), ExportError>,
+    ) -> Result<(), ExportError> {
+        let failed = |source| ExportError::store(&self.path, "reading sealed records", source);
+        let manifest = &file.manifest;
+        let byte_basis: ByteBasis =
+            manifest.byte_basis.parse().map_err(|error| failed(unreadable("byte_basis", error)))?;
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT * FROM record WHERE epoch = ?1 AND record_seq BETWEEN ?2 AND ?3 ORDER BY record_seq",
+            )
+            .map_err(failed)?;
+        let range = integer(manifest.first_seq).and_then(|first| Ok((first, integer(manifest.last_seq)?)));
+        let (first, last) = range.map_err(failed)?;
+        let mut rows = statement.query(params![manifest.epoch, first, last]).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            each(&record(row, file.name.node_id(), byte_basis).map_err(failed)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// A record from its row.
+fn record(row: &Row<'_>, node_id: &NodeId, byte_basis: ByteBasis) -> rusqlite::Result<Record> {
+    let (start, end) = (instant(row, "start_utc")?, instant(row, "end_utc")?);
+    let window = Window::new(start, end).ok_or_else(|| {
+        unreadable(
+            "end_utc",
+            UnknownLabel::new("end_utc", "an instant before start_utc", "one not before it"),
+        )
+    })?;
+    let body = match word::<Kind>(row, "kind")? {
+        Kind::Usage => Body::Usage {
+            account: account(row)?,
+            volume: volume(row, "up_bytes", "down_bytes")?,
+            total: volume(row, "up_bytes_total", "down_bytes_total")?,
+        },
+        Kind::Heartbeat => Body::Heartbeat,
+        Kind::Gap => Body::Gap,
+        // The table's own check admits none.
+        Kind::Adjust => {
+            return Err(unreadable("kind", UnknownLabel::new("kind", "adjust", "usage, heartbeat or gap")));
+        }
+    };
+    Ok(Record {
+        node_id: node_id.clone(),
+        epoch: row.get("epoch")?,
+        seq: count(row, "record_seq")?,
+        window,
+        byte_basis,
+        cause: word_or_none(row, "cause")?,
+        flags: word(row, "flags")?,
+        body,
+    })
+}
+
+/// A file from its row.
+fn file_row(row: &Row<'_>) -> rusqlite::Result<FileRow> {
+    let name: FileName = word(row, "name")?;
+    let manifest = Manifest {
+        format: FORMAT,
+        file: name.data(),
+        node_id: name.node_id().to_string(),
+        epoch: row.get("epoch")?,
+        file_seq: count(row, "file_seq")?,
+        stream: STREAM_USAGE.into(),
+        records: count(row, "records")?,
+        first_seq: count(row, "first_seq")?,
+        last_seq: count(row, "last_seq")?,
+        up_bytes: count(row, "up_bytes")?,
+        down_bytes: count(row, "down_bytes")?,
+        sha256: word(row, "sha256")?,
+        previous_manifest_sha256: word_or_none(row, "previous_manifest_sha256")?,
+        byte_basis: row.get("byte_basis")?,
+        seen_up_bytes: count(row, "seen_up")?,
+        seen_down_bytes: count(row, "seen_down")?,
+        pending_before_up_bytes: count(row, "pending_before_up")?,
+        pending_before_down_bytes: count(row, "pending_before_down")?,
+        pending_after_up_bytes: count(row, "pending_after_up")?,
+        pending_after_down_bytes: count(row, "pending_after_down")?,
+        conserved: row.get("conserved")?,
+    };
+    Ok(FileRow { name, manifest, manifest_hash: word(row, "manifest_sha256")?, phase: word(row, "phase")? })
+}

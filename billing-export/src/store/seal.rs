@@ -1,0 +1,197 @@
+//! The seal: open counters become numbered, immutable records and files, in one transaction.
+
+use jiff::Timestamp;
+use rusqlite::{Transaction, params};
+
+use super::Store;
+use super::file_writer::{FileWriter, Numbers};
+use super::row::integer;
+use super::write::write_segment;
+use crate::audit::Split;
+use crate::error::ExportError;
+use crate::ledger::{Ledger, Segment};
+use crate::record::{Body, Window};
+use crate::steps::{Step, Steps};
+use crate::unit::{ByteBasis, Cause, Flag, Flags, NodeId, Volume};
+
+/// Who seals.
+#[derive(Debug, Clone)]
+pub(crate) struct Sealer<'a> {
+    /// The gateway.
+    pub(crate) node_id: &'a NodeId,
+    /// Most rows in a file.
+    pub(crate) file_records_max: u32,
+}
+
+/// What to seal, and what comes after.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SealOrder {
+    /// End of the window.
+    pub(crate) end: Timestamp,
+    /// Why.
+    pub(crate) cause: Cause,
+    /// Whole periods passed unseen after the window, up to here: one heartbeat row speaks for them.
+    pub(crate) skipped_until: Option<Timestamp>,
+    /// The next segment.
+    pub(crate) next: Segment,
+}
+
+/// What a new state begins with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewState {
+    /// Epoch of its records.
+    pub(crate) epoch: u32,
+    /// Highest file number known.
+    pub(crate) file_seq: u64,
+    /// The window of the gap record; none at the first start.
+    pub(crate) gap: Option<Window>,
+    /// The first segment.
+    pub(crate) segment: Segment,
+}
+
+impl Store {
+    /// Seals the open counters of a ledger. Returns the number of records; the ledger is to begin `order.next`.
+    pub(crate) fn seal(
+        &mut self,
+        sealer: &Sealer<'_>,
+        ledger: &Ledger,
+        order: &SealOrder,
+        steps: &mut dyn Steps,
+    ) -> Result<u64, ExportError> {
+        let path = self.path.clone();
+        let mut injected = Ok(());
+        let mut sealed = 0;
+        let outcome = self.transaction("sealing records", |transaction| {
+            let numbers = read_numbers(transaction)?;
+            let mut writer = FileWriter::new(transaction, sealer, numbers);
+            sealed = write_seal(&mut writer, ledger, order, &mut |step| {
+                injected = steps.at(step);
+                // Any SQLite error ends the transaction; the injected one is reported in its place.
+                if injected.is_err() { Err(rusqlite::Error::ExecuteReturnedResults) } else { Ok(()) }
+            })?;
+            let numbers = writer.numbers;
+            transaction.execute("DELETE FROM counter", [])?;
+            write_segment(transaction, &order.next)?;
+            write_numbers(transaction, numbers)
+        });
+        injected.map_err(|source| ExportError::io(&path, "sealing records", source))?;
+        outcome?;
+        steps
+            .at(Step::AfterSeal)
+            .map_err(|source| ExportError::io(&path, "after sealing records", source))?;
+        Ok(sealed)
+    }
+
+    /// Writes the row of `node` for a first start or a new epoch: running totals begin at 0, what was open or pending
+    /// is dropped (it may have been exported by the state that was lost), a start is pending.
+    pub(crate) fn begin_epoch(
+        &mut self,
+        sealer: &Sealer<'_>,
+        byte_basis: ByteBasis,
+        state: &NewState,
+        start_id: &str,
+        witness: &str,
+    ) -> Result<(), ExportError> {
+        self.transaction("beginning an epoch", |transaction| {
+            transaction.execute_batch(
+                "DELETE FROM counter; DELETE FROM total; UPDATE file SET phase = 'sealed' WHERE phase <> 'published'",
+            )?;
+            let file_seq = state.file_seq.checked_add(1).ok_or(rusqlite::Error::ExecuteReturnedResults)?;
+            transaction.execute(
+                "REPLACE INTO node (only, node_id, epoch, next_record_seq, next_file_seq, byte_basis, start_id,
+                    pending_start_id, pending_witness, running, tick_sequence)
+                 VALUES (1, ?1, ?2, 1, ?3, ?4, NULL, ?5, ?6, 1, 0)",
+                params![
+                    sealer.node_id.as_str(),
+                    state.epoch,
+                    integer(file_seq)?,
+                    byte_basis.label(),
+                    start_id,
+                    witness
+                ],
+            )?;
+            write_segment(transaction, &state.segment)?;
+            if let Some(window) = state.gap {
+                let mut writer = FileWriter::new(transaction, sealer, read_numbers(transaction)?);
+                writer.begin(Split::new(Default::default()), 1);
+                writer.write(window, Some(Cause::Recovered), Flags::NONE, Body::Gap)?;
+                let numbers = writer.numbers;
+                write_numbers(transaction, numbers)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// The numbers as the store has them.
+fn read_numbers(transaction: &Transaction<'_>) -> rusqlite::Result<Numbers> {
+    transaction.query_row("SELECT * FROM node", [], |row| {
+        Ok(Numbers {
+            epoch: row.get("epoch")?,
+            record_seq: super::row::count(row, "next_record_seq")?,
+            file_seq: super::row::count(row, "next_file_seq")?,
+            byte_basis: super::row::word(row, "byte_basis")?,
+        })
+    })
+}
+
+/// Keeps the numbers for the next seal.
+fn write_numbers(transaction: &Transaction<'_>, numbers: Numbers) -> rusqlite::Result<()> {
+    transaction.execute(
+        "UPDATE node SET next_record_seq = ?1, next_file_seq = ?2",
+        params![integer(numbers.record_seq)?, integer(numbers.file_seq)?],
+    )?;
+    Ok(())
+}
+
+/// Writes all rows of a seal; returns their number.
+fn write_seal(
+    writer: &mut FileWriter<'_, '_>,
+    ledger: &Ledger,
+    order: &SealOrder,
+    step: &mut dyn FnMut(Step) -> rusqlite::Result<()>,
+) -> rusqlite::Result<u64> {
+    let segment = ledger.segment();
+    let window = segment.window(order.end);
+    let rows = ledger.in_order();
+    let mismatch = !segment.figures.conserved(segment.usage);
+    let mut own = Flags::NONE;
+    if segment.stepped {
+        own = own.with(Flag::ClockStep);
+    }
+    if segment.recovered {
+        own = own.with(Flag::Recovered);
+    }
+    let usage = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+    let extra = [rows.is_empty(), order.skipped_until.is_some(), mismatch];
+    let extra = extra.into_iter().fold(0_u64, |count, is| count.saturating_add(u64::from(is)));
+    let all = usage.saturating_add(extra);
+    writer.begin(Split::new(segment.figures), all);
+    let mut running: Option<(i64, Volume)> = None;
+    let half = rows.len().div_ceil(2);
+    for (at, (account, counter)) in rows.into_iter().enumerate() {
+        let total_id = counter.total_id.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        let before =
+            running.filter(|(id, _)| *id == total_id).map_or(counter.total_before, |(_, total)| total);
+        let total = before.checked_add(counter.volume).ok_or(rusqlite::Error::ExecuteReturnedResults)?;
+        running = Some((total_id, total));
+        let body = Body::Usage { account: account.clone(), volume: counter.volume, total };
+        writer.write(window, Some(order.cause), counter.flags, body)?;
+        writer.set_total(total_id, total)?;
+        if at.saturating_add(1) == half {
+            step(Step::MidSeal)?;
+        }
+    }
+    if usage == 0 {
+        writer.write(window, Some(order.cause), own, Body::Heartbeat)?;
+        step(Step::MidSeal)?;
+    }
+    if mismatch {
+        writer.write(window, Some(order.cause), own, Body::Gap)?;
+    }
+    if let Some(until) = order.skipped_until {
+        let skipped = Window::clamped(window.end(), until);
+        writer.write(skipped, Some(order.cause), own.with(Flag::ClockStep), Body::Heartbeat)?;
+    }
+    Ok(all)
+}

@@ -1,0 +1,365 @@
+//! Starts, ticks and phases: every change of the ledger but the seal.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use rusqlite::{OptionalExtension as _, Transaction, named_params, params};
+
+use super::Store;
+use super::row::{account, count, instant, instant_or_none, instant_text, integer, volume, word};
+use crate::account::{Account, Entry};
+use crate::audit::Figures;
+use crate::epoch::Mark;
+use crate::error::{ExportError, UnknownLabel};
+use crate::ledger::{Counter, Opening, Segment, Staged};
+use crate::period::Period;
+use crate::steps::{Step, Steps};
+use crate::unit::{ByteBasis, Volume};
+
+/// How far the publication of a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Its records are sealed.
+    Sealed,
+    /// The data file is complete in the staging directory, or has its name.
+    DataReady,
+    /// The data file is in place; the manifest is complete in the staging directory, or has its name.
+    ManifestReady,
+    /// Both are in place: they belong to billing.
+    Published,
+}
+
+impl Phase {
+    /// All phases.
+    const ALL: [Phase; 4] = [Phase::Sealed, Phase::DataReady, Phase::ManifestReady, Phase::Published];
+
+    /// The word in the store.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Phase::Sealed => "sealed",
+            Phase::DataReady => "data_ready",
+            Phase::ManifestReady => "manifest_ready",
+            Phase::Published => "published",
+        }
+    }
+}
+
+impl FromStr for Phase {
+    type Err = UnknownLabel;
+
+    fn from_str(text: &str) -> Result<Phase, UnknownLabel> {
+        Phase::ALL.into_iter().find(|phase| phase.label() == text).ok_or_else(|| {
+            UnknownLabel::new("phase", text, "sealed, data_ready, manifest_ready or published")
+        })
+    }
+}
+
+/// The row of `node`, read.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeRow {
+    /// Who writes this ledger.
+    pub(crate) node_id: String,
+    /// What tells it from a copy.
+    pub(crate) mark: Mark,
+    /// What the open counters count.
+    pub(crate) byte_basis: ByteBasis,
+    /// Not stopped cleanly, or still running.
+    pub(crate) running: bool,
+    /// Last tick of the run.
+    pub(crate) tick_sequence: u64,
+}
+
+impl Store {
+    /// The row of `node`; none in a ledger that no start has reached.
+    pub(crate) fn node(&self) -> Result<Option<NodeRow>, ExportError> {
+        self.ask("reading who wrote the ledger", |connection| {
+            connection
+                .query_row("SELECT *, (SELECT max(file_seq) FROM file) AS file_seq FROM node", [], |row| {
+                    let pending: Option<String> = row.get("pending_start_id")?;
+                    let witness: Option<String> = row.get("pending_witness")?;
+                    let file_seq: Option<i64> = row.get("file_seq")?;
+                    Ok(NodeRow {
+                        node_id: row.get("node_id")?,
+                        mark: Mark {
+                            start_id: row.get("start_id")?,
+                            pending: pending.map(|id| (id, witness.unwrap_or_default())),
+                            epoch: row.get("epoch")?,
+                            file_seq: file_seq.map_or(0, i64::unsigned_abs),
+                        },
+                        byte_basis: word(row, "byte_basis")?,
+                        running: row.get("running")?,
+                        tick_sequence: count(row, "tick_sequence")?,
+                    })
+                })
+                .optional()
+        })
+    }
+
+    /// First half of a start: the id is pending, ticks count from 1, the run is not ended cleanly.
+    pub(crate) fn begin_start(&mut self, start_id: &str, witness: &str) -> Result<(), ExportError> {
+        self.transaction("writing the start", |transaction| {
+            transaction.execute(
+                "UPDATE node SET pending_start_id = ?1, pending_witness = ?2, running = 1, tick_sequence = 0",
+                params![start_id, witness],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Second half of a start: the witness has the id too.
+    pub(crate) fn complete_start(&mut self, start_id: &str) -> Result<(), ExportError> {
+        self.transaction("completing the start", |transaction| {
+            transaction.execute(
+                "UPDATE node SET start_id = ?1, pending_start_id = NULL, pending_witness = NULL",
+                params![start_id],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// The byte basis of what is counted from here on.
+    pub(crate) fn set_byte_basis(&mut self, byte_basis: ByteBasis) -> Result<(), ExportError> {
+        self.transaction("writing the byte basis", |transaction| {
+            transaction.execute("UPDATE node SET byte_basis = ?1", params![byte_basis.label()])?;
+            Ok(())
+        })
+    }
+
+    /// A clean stop.
+    pub(crate) fn set_stopped(&mut self) -> Result<(), ExportError> {
+        self.transaction("writing the clean stop", |transaction| {
+            transaction.execute("UPDATE node SET running = 0", [])?;
+            Ok(())
+        })
+    }
+
+    /// The open segment and counters.
+    pub(crate) fn open_counters(
+        &self,
+        period: Period,
+    ) -> Result<(Segment, HashMap<Account, Counter>), ExportError> {
+        let segment = self.ask("reading the open segment", |connection| {
+            connection.query_row("SELECT * FROM segment", [], |row| {
+                let start = instant(row, "start_utc")?;
+                Ok(Segment {
+                    end: instant(row, "end_utc")?,
+                    high_water: instant_or_none(row, "high_water_utc")?,
+                    stepped: row.get("stepped")?,
+                    recovered: row.get("recovered")?,
+                    figures: Figures {
+                        seen: volume(row, "seen_up", "seen_down")?,
+                        pending_before: volume(row, "pending_before_up", "pending_before_down")?,
+                        pending_after: volume(row, "pending_after_up", "pending_after_down")?,
+                    },
+                    usage: volume(row, "usage_up", "usage_down")?,
+                    ..Segment::beginning(start, period)
+                })
+            })
+        })?;
+        let counters = self.ask("reading the open counters", |connection| {
+            let mut statement = connection.prepare(
+                "SELECT counter.*, total.up_bytes AS total_up, total.down_bytes AS total_down, subscriber_type,
+                        subscriber_id, session_id, class, service_id, reason
+                 FROM counter JOIN total ON total.id = total_id",
+            )?;
+            let rows = statement.query_map([], |row| {
+                let counter = Counter {
+                    id: Some(row.get("id")?),
+                    total_id: Some(row.get("total_id")?),
+                    total_before: volume(row, "total_up", "total_down")?,
+                    volume: volume(row, "up_bytes", "down_bytes")?,
+                    flags: word(row, "flags")?,
+                };
+                Ok((account(row)?, counter))
+            })?;
+            rows.collect()
+        })?;
+        self.compare(segment, &counters)?;
+        Ok((segment, counters))
+    }
+
+    /// Refuses counters that do not sum up to what the segment says.
+    fn compare(&self, segment: Segment, counters: &HashMap<Account, Counter>) -> Result<(), ExportError> {
+        let sum = counters.values().try_fold(Volume::ZERO, |sum, counter| sum.checked_add(counter.volume));
+        if sum == Some(segment.usage) {
+            return Ok(());
+        }
+        Err(self.damaged(
+            format!("open counters with a sum of {sum:?}"),
+            &format!("the sum written with the last tick, {:?}", segment.usage),
+        ))
+    }
+
+    /// The running total of an account.
+    pub(crate) fn opening(&self, account: &Account) -> Result<Opening, ExportError> {
+        self.ask("reading a running total", |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT id, up_bytes, down_bytes FROM total WHERE subscriber_id = ?1 AND session_id = ?2
+                 AND subscriber_type = ?3 AND class = ?4 AND service_id = ?5 AND reason = ?6",
+            )?;
+            let session = &account.session;
+            let found = statement
+                .query_row(
+                    params![
+                        session.subscriber_id(),
+                        session.session_id(),
+                        session.subscriber_type().label(),
+                        account.entry.class().label(),
+                        account.entry.service().map_or("", |service| service),
+                        account.entry.reason().map_or("", |reason| reason.label()),
+                    ],
+                    |row| {
+                        let total = volume(row, "up_bytes", "down_bytes")?;
+                        Ok(Opening { total_id: Some(row.get("id")?), total })
+                    },
+                )
+                .optional()?;
+            Ok(found.unwrap_or_default())
+        })
+    }
+
+    /// Writes what a tick changes, durably; the counters learn their rows.
+    pub(crate) fn write_tick(
+        &mut self,
+        staged: &mut Staged,
+        steps: &mut dyn Steps,
+    ) -> Result<(), ExportError> {
+        let path = self.path.clone();
+        let mut injected = Ok(());
+        let outcome = self.transaction("writing a checkpoint", |transaction| {
+            write_counters(transaction, &mut staged.changes)?;
+            write_segment(transaction, &staged.segment)?;
+            transaction
+                .prepare_cached("UPDATE node SET tick_sequence = ?1")?
+                .execute(params![integer(staged.sequence)?])?;
+            injected = steps.at(Step::BeforeCheckpointCommit);
+            // Any SQLite error ends the transaction; the injected one is reported in its place.
+            if injected.is_err() { Err(rusqlite::Error::ExecuteReturnedResults) } else { Ok(()) }
+        });
+        injected.map_err(|source| ExportError::io(&path, "committing a checkpoint", source))?;
+        outcome?;
+        steps
+            .at(Step::AfterCheckpointCommit)
+            .map_err(|source| ExportError::io(&path, "after committing a checkpoint", source))
+    }
+
+    /// Writes a segment in which nothing was counted.
+    pub(crate) fn write_idle_segment(&mut self, segment: &Segment) -> Result<(), ExportError> {
+        self.transaction("writing the open segment", |transaction| write_segment(transaction, segment))
+    }
+
+    /// Notes how far the publication of a file is.
+    pub(crate) fn set_phase(&mut self, file_seq: u64, phase: Phase) -> Result<(), ExportError> {
+        self.transaction("writing how far a file is published", |transaction| {
+            transaction
+                .prepare_cached("UPDATE file SET phase = ?2 WHERE file_seq = ?1")?
+                .execute(params![integer(file_seq)?, phase.label()])?;
+            Ok(())
+        })
+    }
+}
+
+/// Writes counters and gives new ones their rows.
+fn write_counters(transaction: &Transaction<'_>, changes: &mut [(Account, Counter)]) -> rusqlite::Result<()> {
+    let mut update = transaction
+        .prepare_cached("UPDATE counter SET up_bytes = ?2, down_bytes = ?3, flags = ?4 WHERE id = ?1")?;
+    let mut flags = String::new();
+    for (account, counter) in changes {
+        flags.clear();
+        if !counter.flags.is_empty() {
+            flags = counter.flags.to_string();
+        }
+        let (up, down) = (integer(counter.volume.up)?, integer(counter.volume.down)?);
+        match counter.id {
+            Some(id) => {
+                update.execute(params![id, up, down, flags])?;
+            }
+            None => insert_counter(transaction, account, counter, &flags)?,
+        }
+    }
+    Ok(())
+}
+
+/// Writes a counter for the first time, and its running total if it has none.
+fn insert_counter(
+    transaction: &Transaction<'_>,
+    account: &Account,
+    counter: &mut Counter,
+    flags: &str,
+) -> rusqlite::Result<()> {
+    let session = &account.session;
+    let total_id = match counter.total_id {
+        Some(total_id) => total_id,
+        // Another list version of the same tick may have written it a moment ago.
+        None => transaction
+            .prepare_cached(
+                "INSERT INTO total (subscriber_id, session_id, subscriber_type, class, service_id, reason, up_bytes,
+                    down_bytes)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0)
+                 ON CONFLICT DO UPDATE SET up_bytes = up_bytes RETURNING id",
+            )?
+            .query_row(
+                params![
+                    session.subscriber_id(),
+                    session.session_id(),
+                    session.subscriber_type().label(),
+                    account.entry.class().label(),
+                    account.entry.service().map_or("", |service| service),
+                    account.entry.reason().map_or("", |reason| reason.label()),
+                ],
+                |row| row.get(0),
+            )?,
+    };
+    let (rating_group, disposition) = match &account.entry {
+        Entry::Exempt { rating_group, disposition, .. } => (Some(*rating_group), Some(disposition.label())),
+        Entry::Charged(_) | Entry::Unattributed(_) => (None, None),
+    };
+    let serial = account.list.as_ref().map(|list| integer(list.serial)).transpose()?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO counter (total_id, list_id, list_serial, rating_group, disposition, up_bytes, down_bytes,
+                flags)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            total_id,
+            account.list.as_ref().map(|list| &*list.id),
+            serial,
+            rating_group,
+            disposition,
+            integer(counter.volume.up)?,
+            integer(counter.volume.down)?,
+            flags,
+        ])?;
+    counter.total_id = Some(total_id);
+    counter.id = Some(transaction.last_insert_rowid());
+    Ok(())
+}
+
+/// Writes the row of `segment`.
+pub(super) fn write_segment(transaction: &Transaction<'_>, segment: &Segment) -> rusqlite::Result<()> {
+    let figures = &segment.figures;
+    transaction
+        .prepare_cached(
+            "REPLACE INTO segment (only, start_utc, end_utc, high_water_utc, stepped, recovered, seen_up, seen_down,
+                pending_before_up, pending_before_down, pending_after_up, pending_after_down, usage_up, usage_down)
+             VALUES (1, :start, :end, :high_water, :stepped, :recovered, :seen_up, :seen_down, :before_up,
+                :before_down, :after_up, :after_down, :usage_up, :usage_down)",
+        )?
+        .execute(named_params! {
+            ":start": instant_text(segment.start),
+            ":end": instant_text(segment.end),
+            ":high_water": segment.high_water.map(instant_text),
+            ":stepped": segment.stepped,
+            ":recovered": segment.recovered,
+            ":seen_up": integer(figures.seen.up)?,
+            ":seen_down": integer(figures.seen.down)?,
+            ":before_up": integer(figures.pending_before.up)?,
+            ":before_down": integer(figures.pending_before.down)?,
+            ":after_up": integer(figures.pending_after.up)?,
+            ":after_down": integer(figures.pending_after.down)?,
+            ":usage_up": integer(segment.usage.up)?,
+            ":usage_down": integer(segment.usage.down)?,
+        })?;
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! `gateway check`: every problem of configuration, list and subscribers at once, before the daemon meets them.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use allowlist::DomainName;
+use config::Config;
+use serde::Serialize;
+
+use super::reload::{Fault, load, read_list, read_subscribers};
+use super::start::static_answer_problem;
+use super::{EXIT_CONFIG, EXIT_IO};
+
+/// Shown below the options.
+const EXAMPLES: &str = "\
+Examples:
+  gateway check --config /etc/zrgw/gateway.toml
+  gateway check --config gateway.toml --format json
+
+Exit codes: 0 no problem, 74 the configuration file cannot be read, 78 problems, each named with its place.";
+
+/// Says everything that is wrong with configuration, list and subscriber table.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Format::Plain)]
+    pub format: Format,
+}
+
+/// How the result is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    Plain,
+    /// One JSON object.
+    Json,
+}
+
+/// What the check found.
+#[derive(Serialize, Default)]
+struct Findings {
+    problems: Vec<String>,
+    notes: Vec<String>,
+    list_id: Option<String>,
+    list_serial: Option<u64>,
+    rules: usize,
+    subscriber_prefixes: usize,
+}
+
+/// Runs the command: the result on standard output, problems on standard error.
+pub fn run(args: &Args) -> ExitCode {
+    let config = match load(&args.config) {
+        Ok(config) => config,
+        Err(fault) => {
+            let unreadable = fault.unreadable;
+            let findings = Findings { problems: fault.lines, ..Findings::default() };
+            print(args, &findings);
+            return ExitCode::from(if unreadable { EXIT_IO } else { EXIT_CONFIG });
+        }
+    };
+    let findings = examine(&args.config, &config);
+    print(args, &findings);
+    if findings.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CONFIG) }
+}
+
+/// What `explain` takes of a configuration.
+pub struct ListSource {
+    /// The list file.
+    pub file: PathBuf,
+    /// Trusted answers that the configuration states.
+    pub answers: Vec<(DomainName, IpAddr)>,
+}
+
+/// The list and the stated trusted answers of a configuration.
+///
+/// # Errors
+/// What is wrong with the configuration.
+pub fn list_source(path: &Path) -> Result<ListSource, Fault> {
+    let config = load(path)?;
+    let stated = config.trusted_answers.statics.iter().filter_map(|answer| {
+        // A name that is none is what `check` reports; here it vouches for nothing.
+        let name = DomainName::from_list_entry(&answer.name).ok()?;
+        Some(answer.addresses.iter().map(move |address| (name.clone(), address.to_canonical())))
+    });
+    Ok(ListSource { answers: stated.flatten().collect(), file: config.list.file.clone() })
+}
+
+/// Everything that can be said without starting.
+fn examine(path: &Path, config: &Config) -> Findings {
+    let mut findings = Findings { notes: config.notes.clone(), ..Findings::default() };
+    match read_list(&config.list.file, &config.list) {
+        Ok((document, _)) => {
+            findings.list_id = Some(document.list_id().to_owned());
+            findings.list_serial = Some(document.serial());
+            findings.rules = document.entry_count();
+            let now = jiff::Timestamp::now();
+            if document.expires().instant() <= now {
+                findings.notes.push(format!(
+                    "list: expired at {}: nothing is exempt until it is renewed",
+                    document.expires().instant()
+                ));
+            } else if document.effective_from().instant() > now {
+                findings
+                    .notes
+                    .push(format!("list: in force from {} on", document.effective_from().instant()));
+            }
+        }
+        Err(fault) => findings.problems.extend(fault.lines),
+    }
+    match read_subscribers(config.subscribers.as_ref()) {
+        Ok(table) => findings.subscriber_prefixes = table.len(),
+        Err(fault) => findings.problems.extend(fault.lines),
+    }
+    for (index, answer) in config.trusted_answers.statics.iter().enumerate() {
+        if let Err(error) = DomainName::from_list_entry(&answer.name) {
+            findings.problems.push(format!(
+                "{}:{}",
+                path.display(),
+                static_answer_problem(config, index, &error)
+            ));
+        }
+    }
+    let folders = [
+        ("node.state_dir", &config.node.state_dir),
+        ("export.dir", &config.export.dir),
+        ("export.staging_dir", &config.export.staging_dir),
+    ];
+    for (key, folder) in folders {
+        if let Some(message) = folder_problem(folder) {
+            let place = config.place(key).map_or_else(|| "1:1".to_owned(), |place| place.to_string());
+            findings.problems.push(format!("{}:{place}: {key}: {message}", path.display()));
+        }
+    }
+    findings
+}
+
+/// What is wrong with a folder that is there; one that is not is made at start.
+fn folder_problem(folder: &Path) -> Option<String> {
+    let found = fs::metadata(folder).ok()?;
+    if !found.is_dir() {
+        return Some(format!("found a file at {}; wanted a folder", folder.display()));
+    }
+    if found.permissions().readonly() {
+        return Some(format!(
+            "found {} read-only; wanted it writable for the gateway's user",
+            folder.display()
+        ));
+    }
+    None
+}
+
+/// Prints the findings.
+fn print(args: &Args, findings: &Findings) {
+    match args.format {
+        Format::Json => match serde_json::to_string_pretty(findings) {
+            Ok(text) => println!("{text}"),
+            Err(error) => eprintln!("cannot print: {error}"),
+        },
+        Format::Plain => {
+            findings.problems.iter().for_each(|problem| eprintln!("{problem}"));
+            findings.notes.iter().for_each(|note| eprintln!("note: {note}"));
+            let path = args.config.display();
+            match findings.problems.len() {
+                0 => println!(
+                    "{path}: no problems; list {} serial {}, {} rules, {} subscriber prefixes",
+                    findings.list_id.as_deref().unwrap_or("-"),
+                    findings.list_serial.unwrap_or_default(),
+                    findings.rules,
+                    findings.subscriber_prefixes
+                ),
+                1 => println!("{path}: 1 problem"),
+                count => println!("{path}: {count} problems"),
+            }
+        }
+    }
+}

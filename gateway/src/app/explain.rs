@@ -1,0 +1,204 @@
+//! `gateway explain`: would it be free, and why; by the same decision as the daemon's.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use allowlist::{Document, DomainName, Matcher, Transport};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::check::{Format, ListSource, list_source};
+use super::{EXIT_CONFIG, EXIT_IO, EXIT_USAGE};
+use crate::flow::decide::{Case, Vouched, decide};
+use crate::flow::identify::{Identity, SeenIn};
+use crate::flow::verdict::{Outcome, Verdict};
+
+/// Exit code: the answer is no.
+const EXIT_CHARGED: u8 = 1;
+/// Largest list that is read here; the daemon's own limit is `list.size_max`.
+const LIST_BYTES_MAX: u64 = 256 << 20;
+
+/// Shown below the options.
+const EXAMPLES: &str = "\
+Examples:
+  gateway explain bilimland.kz --list list.toml
+  gateway explain білім.қаз --config /etc/zrgw/gateway.toml --at 2020-05-01T00:00:00+06:00
+  gateway explain zoom.us --address 203.0.113.7 --port 8801 --list list.toml --format json
+
+Without --address the address counts as vouched for. With it, address rules and the trusted answers that the
+configuration states are looked at; what the operator's resolvers answered a running node is not known here. Exit codes: 0 exempt, 1 charged, 2 wrong use, 74 or 78 the list cannot be used.";
+
+/// Would a connection to NAME be free, and why?
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Host name, in Latin or its own letters
+    pub name: String,
+    /// Destination address
+    #[arg(long, value_name = "IP")]
+    pub address: Option<IpAddr>,
+    /// Destination port; 443, or 80 for http
+    #[arg(long, value_name = "N")]
+    pub port: Option<u16>,
+    /// What carries the name
+    #[arg(long, value_enum, default_value_t = Protocol::Tls)]
+    pub protocol: Protocol,
+    /// Compare the dates of list and rules with this time (RFC 3339); without it every date counts as met
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<Timestamp>,
+    /// How to print the answer
+    #[arg(long, value_enum, default_value_t = Format::Plain)]
+    pub format: Format,
+    /// The list to judge by
+    #[command(flatten)]
+    pub source: Source,
+}
+
+/// Where the list comes from.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct Source {
+    /// List document
+    #[arg(long, value_name = "FILE")]
+    pub list: Option<PathBuf>,
+    /// Configuration whose list is used
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// What carries the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Protocol {
+    /// TLS over TCP.
+    Tls,
+    /// QUIC over UDP.
+    Quic,
+    /// HTTP/1 over TCP.
+    Http,
+}
+
+/// The keys of `classify`, for one case.
+#[derive(Serialize)]
+struct Answer<'a> {
+    file: Option<&'a str>,
+    protocol: &'static str,
+    client: Option<&'a str>,
+    server: Option<String>,
+    seen_in: Option<&'static str>,
+    name: Option<&'a str>,
+    class: &'static str,
+    basis: Option<&'static str>,
+    reason: Option<&'static str>,
+    rule: Option<&'a str>,
+    up_bytes: Option<u64>,
+    down_bytes: Option<u64>,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> ExitCode {
+    let (list, answers) = match load(&args.source) {
+        Ok(loaded) => loaded,
+        Err(code) => return ExitCode::from(code),
+    };
+    let name = match DomainName::from_list_entry(&args.name)
+        .or_else(|_| DomainName::from_wire(args.name.as_bytes()))
+    {
+        Ok(name) => name,
+        Err(error) => {
+            eprintln!("found {:?}, wanted a host name such as bilimland.kz: {error}", args.name);
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let (transport, seen_in, usual_port) = match args.protocol {
+        Protocol::Tls => (Transport::Tcp, SeenIn::TlsSni, 443),
+        Protocol::Quic => (Transport::Udp, SeenIn::QuicSni, 443),
+        Protocol::Http => (Transport::Tcp, SeenIn::HttpHost, 80),
+    };
+    let port = args.port.unwrap_or(usual_port);
+    let identity = Identity { name: Some(name), seen_in: Some(seen_in), gave_up: None };
+    let stated = |address: IpAddr| {
+        answers
+            .iter()
+            .any(|(name, stated)| Some(name) == identity.name.as_ref() && *stated == address.to_canonical())
+    };
+    let vouched = if args.address.is_none_or(stated) { Vouched::Yes } else { Vouched::NotYet };
+    let case = Case { identity: &identity, transport, address: args.address, port, vouched, at: args.at };
+    let verdict = decide(Some(&list), &case).into_verdict();
+    let answer = Answer {
+        file: None,
+        protocol: transport.label(),
+        client: None,
+        server: args.address.map(|address| SocketAddr::new(address.to_canonical(), port).to_string()),
+        seen_in: Some(seen_in.label()),
+        name: identity.name.as_ref().map(DomainName::as_str),
+        class: verdict.class_label(),
+        basis: verdict.basis().map(crate::flow::verdict::Basis::label),
+        reason: verdict.reason().map(billing_export::Reason::label),
+        rule: verdict.rule.as_deref(),
+        up_bytes: None,
+        down_bytes: None,
+    };
+    match args.format {
+        Format::Json => match serde_json::to_string(&answer) {
+            Ok(text) => println!("{text}"),
+            Err(error) => eprintln!("cannot print: {error}"),
+        },
+        Format::Plain => println!("{}", in_words(&answer, &verdict, &list, args.address)),
+    }
+    match verdict.outcome {
+        Outcome::Exempt { .. } => ExitCode::SUCCESS,
+        Outcome::Charged(_) => ExitCode::from(EXIT_CHARGED),
+    }
+}
+
+/// The answer for people.
+fn in_words(answer: &Answer<'_>, verdict: &Verdict, list: &Matcher, address: Option<IpAddr>) -> String {
+    let list = format!("list {} serial {}", list.list_id(), list.serial());
+    let rule = verdict.rule.as_deref().map(|rule| format!(", rule {rule}")).unwrap_or_default();
+    let name = answer.name.unwrap_or_default();
+    match &verdict.outcome {
+        Outcome::Exempt { basis, service } => {
+            let proviso = if address.is_none() {
+                ", provided the address is one the operator's resolvers gave for it"
+            } else {
+                ""
+            };
+            format!("{name}: exempt ({}), service {service}{rule}, {list}{proviso}", basis.label())
+        }
+        Outcome::Charged(reason) => format!("{name}: charged ({}){rule}, {list}", reason.label()),
+    }
+}
+
+/// The list and the trusted answers beside it, or the exit code after what is wrong has been told.
+fn load(source: &Source) -> Result<(Matcher, Vec<(DomainName, IpAddr)>), u8> {
+    let ListSource { file, answers } = match (&source.list, &source.config) {
+        (Some(path), _) => ListSource { file: path.clone(), answers: Vec::new() },
+        (None, Some(config)) => list_source(config).map_err(|fault| {
+            fault.lines.iter().for_each(|line| eprintln!("{line}"));
+            if fault.unreadable { EXIT_IO } else { EXIT_CONFIG }
+        })?,
+        (None, None) => return Err(EXIT_USAGE),
+    };
+    Ok((read(&file)?, answers))
+}
+
+/// Reads and compiles a list.
+fn read(path: &Path) -> Result<Matcher, u8> {
+    let too_large = std::fs::metadata(path).is_ok_and(|found| found.len() > LIST_BYTES_MAX);
+    if too_large {
+        eprintln!("{}: found more than {LIST_BYTES_MAX} bytes, wanted a list document", path.display());
+        return Err(EXIT_CONFIG);
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        eprintln!("{}: cannot be read: {error}; give the path of a list document", path.display());
+        EXIT_IO
+    })?;
+    match Document::parse(&text) {
+        Ok(document) => Ok(Matcher::new(&document)),
+        Err(problems) => {
+            problems.iter().for_each(|problem| eprintln!("{}:{problem}", path.display()));
+            Err(EXIT_CONFIG)
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! The export task: pulls the workers' counts once a tick, saves them, seals ended periods, publishes files.
+//!
+//! The only place that touches ledger, store and sink. Its own thread: a slow disk never delays traffic. While a tick
+//! cannot be saved nothing more is pulled; the counts stay with the flows, which lose nothing, and after
+//! `export.unsaved_max` exemption is suspended, so that no byte is exempt for long without a record of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use billing_export::{
+    ByteBasis, Cause, ExportError, Exporter, NoFault, NodeId, Period, Settings, Step, Steps, Tick, Volume,
+};
+use jiff::Timestamp;
+
+use super::status::{ExportState, Status};
+use crate::net::lookup::Lookups;
+use crate::net::policy::{Exemption, PolicyCell};
+use crate::net::pool::WorkerHandle;
+use crate::net::report::{Report, UsageMap, saturating_sum};
+
+/// How long a worker may take to answer; one that does not is asked again at the next tick.
+const ANSWER_LIMIT: Duration = Duration::from_millis(500);
+/// How long the last answers of stopping workers are waited for.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// How often the store is tried again at the end of the process.
+const LAST_TRIES: u32 = 3;
+/// How often expired trusted answers are dropped, in ticks.
+const SWEEP_TICKS: u64 = 600;
+
+/// What the export task is told once.
+pub struct Plan {
+    /// The node's name in records and files.
+    pub node_id: String,
+    /// Where the ledger is kept.
+    pub state_dir: PathBuf,
+    /// Where billing finds the files.
+    pub pickup_dir: PathBuf,
+    /// Where files are made, on the file system of `pickup_dir`.
+    pub staging_dir: PathBuf,
+    /// Length of a billing period.
+    pub period: Duration,
+    /// Counters open at once.
+    pub accounts_max: usize,
+    /// Rows of one file.
+    pub file_records_max: u32,
+    /// Length of a tick.
+    pub checkpoint: Duration,
+    /// How long counts may go unsaved before exemption stops.
+    pub unsaved_max: Duration,
+    /// Test switch: where to kill the process or fail, `step[:count][:error]`.
+    pub fault: Option<String>,
+}
+
+/// What the export task is told while it runs.
+pub enum Order {
+    /// Accept nothing more; answered when the workers know and open flows are counted anew.
+    Drain(SyncSender<()>),
+    /// End flows that were idle for so long.
+    CutIdle(Duration),
+    /// Take the last counts, seal, publish, end.
+    Stop,
+}
+
+/// The export task.
+pub struct Export {
+    plan: Plan,
+    settings: Settings,
+    workers: Vec<WorkerHandle>,
+    policy: Arc<PolicyCell>,
+    lookups: Arc<Lookups>,
+    status: Arc<Status>,
+    exporter: Option<Exporter>,
+    /// A tick that is pulled and not saved.
+    unsaved: Option<Tick>,
+    /// Number of the last tick.
+    sequence: u64,
+    /// When counting of the next tick began.
+    from: Timestamp,
+    /// Bytes pending at each worker at its last report.
+    pending: Vec<Volume>,
+    /// When a tick was last saved.
+    saved: Instant,
+    /// The fault that was last told, so that it is told once.
+    told: Option<String>,
+}
+
+impl Export {
+    /// An export task that has not begun.
+    ///
+    /// # Errors
+    /// What is wrong with the node's name or the period.
+    pub fn new(
+        plan: Plan,
+        policy: Arc<PolicyCell>,
+        lookups: Arc<Lookups>,
+        status: Arc<Status>,
+    ) -> Result<Self, String> {
+        let settings = settings(&plan)?;
+        Ok(Self {
+            plan,
+            settings,
+            workers: Vec::new(),
+            policy,
+            lookups,
+            status,
+            exporter: None,
+            unsaved: None,
+            sequence: 0,
+            from: Timestamp::now(),
+            pending: Vec::new(),
+            saved: Instant::now(),
+            told: None,
+        })
+    }
+
+    /// Opens the ledger before the first byte, so that a fault is told at start. A node whose ledger does not open still
+    /// carries traffic, all of it charged, and tries again at each tick.
+    pub fn open(&mut self) {
+        if let Err(error) = self.try_open() {
+            self.tell(&error);
+        }
+        self.judge_exemption();
+        self.tell_status(0);
+    }
+
+    /// Takes the workers whose counts are to be saved.
+    pub fn employ(&mut self, workers: Vec<WorkerHandle>) {
+        self.pending = vec![Volume::ZERO; workers.len()];
+        self.workers = workers;
+    }
+
+    /// Works until told to stop.
+    pub fn run(mut self, orders: &Receiver<Order>) {
+        let mut rounds = 0_u64;
+        loop {
+            match orders.recv_timeout(until_next(self.plan.checkpoint, Timestamp::now())) {
+                Ok(Order::Drain(done)) => {
+                    self.workers.iter().for_each(WorkerHandle::drain);
+                    self.round();
+                    // Whoever asked may be gone.
+                    let _ = done.send(());
+                }
+                Ok(Order::CutIdle(idle)) => self.workers.iter().for_each(|worker| worker.cut_idle(idle)),
+                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.round();
+                    rounds = rounds.wrapping_add(1);
+                    if rounds.is_multiple_of(SWEEP_TICKS) {
+                        self.lookups.sweep();
+                    }
+                }
+            }
+        }
+        self.last_round();
+    }
+
+    /// One tick: pull, save, seal, publish.
+    fn round(&mut self) {
+        let silent = if self.unsaved.is_none() { self.pull() } else { 0 };
+        // Sealing frees counters, so it is tried also when a tick is refused for want of them.
+        let saved = self.save();
+        let delivered = self.deliver(None);
+        match saved.and(delivered) {
+            Ok(()) => self.told = None,
+            Err(error) => self.tell(&error),
+        }
+        self.judge_exemption();
+        self.tell_status(silent);
+        self.status.count_lookups(self.lookups.take_counts());
+    }
+
+    /// Asks all workers and makes the answers a tick; returns how many did not answer.
+    fn pull(&mut self) -> usize {
+        for worker in &mut self.workers {
+            worker.ask();
+        }
+        let answers: Vec<_> = self.workers.iter_mut().map(|worker| worker.receive(ANSWER_LIMIT)).collect();
+        let silent = answers.iter().filter(|answer| answer.is_none()).count();
+        let reports = answers.into_iter().enumerate().filter_map(|(worker, report)| Some((worker, report?)));
+        let tick = self.tick(reports.collect());
+        self.unsaved = Some(tick);
+        silent
+    }
+
+    /// One tick of these reports.
+    fn tick(&mut self, reports: Vec<(usize, Report)>) -> Tick {
+        let mut seen = Volume::ZERO;
+        let mut usage = UsageMap::default();
+        for (worker, report) in reports {
+            self.status.count(worker, &report);
+            seen = saturating_sum(seen, report.seen);
+            if let Some(pending) = self.pending.get_mut(worker) {
+                *pending = report.pending_after;
+            }
+            for item in report.usage {
+                usage.add(&item.account, item.flags, item.volume, usize::MAX);
+            }
+        }
+        let at = Timestamp::now();
+        let from = std::mem::replace(&mut self.from, at);
+        self.sequence = self.sequence.saturating_add(1);
+        let pending_after =
+            self.pending.iter().fold(Volume::ZERO, |sum, pending| saturating_sum(sum, *pending));
+        Tick { sequence: self.sequence, from, at, seen, pending_after, usage: usage.take() }
+    }
+
+    /// Saves the pulled tick.
+    fn save(&mut self) -> Result<(), ExportError> {
+        if self.exporter.is_none() {
+            self.try_open()?;
+        }
+        let (Some(exporter), Some(tick)) = (&mut self.exporter, &self.unsaved) else { return Ok(()) };
+        exporter.checkpoint(tick)?;
+        self.unsaved = None;
+        self.saved = Instant::now();
+        Ok(())
+    }
+
+    /// Seals what has ended, or everything for a `cause`, and publishes.
+    fn deliver(&mut self, cause: Option<Cause>) -> Result<(), ExportError> {
+        let Some(exporter) = &mut self.exporter else { return Ok(()) };
+        let now = Timestamp::now();
+        exporter.seal_due(now)?;
+        if let Some(cause) = cause {
+            exporter.seal_now(now, cause)?;
+        }
+        let published = exporter.publish()?;
+        if published > 0 {
+            tracing::info!(files = published, "usage files published");
+        }
+        Ok(())
+    }
+
+    /// Opens the ledger.
+    fn try_open(&mut self) -> Result<(), ExportError> {
+        let mut start_id = [0; 16];
+        random(&mut start_id);
+        let steps = faults(self.plan.fault.as_deref());
+        let exporter = Exporter::open(self.settings.clone(), Timestamp::now(), start_id, steps)?;
+        tracing::info!(epoch = exporter.epoch(), "ledger open");
+        self.exporter = Some(exporter);
+        self.saved = Instant::now();
+        Ok(())
+    }
+
+    /// Suspends exemption while counts go unsaved for too long, and allows it again.
+    fn judge_exemption(&self) {
+        let unsaved = self.exporter.is_none() || self.saved.elapsed() > self.plan.unsaved_max;
+        let wanted = if unsaved { Exemption::Suspended } else { Exemption::Allowed };
+        if self.policy.load().exemption != wanted {
+            match wanted {
+                Exemption::Suspended => {
+                    tracing::error!("counts cannot be saved: everything is charged until they can")
+                }
+                Exemption::Allowed => tracing::info!("counts are saved: exemption follows the list"),
+            }
+            self.policy.update(|next| next.exemption = wanted);
+        }
+    }
+
+    /// The last counts, sealed and published; what cannot be saved is told.
+    fn last_round(mut self) {
+        if let Err(error) = self.save() {
+            self.tell(&error);
+        }
+        let workers = std::mem::take(&mut self.workers);
+        let mut reports = Vec::new();
+        for (index, worker) in workers.into_iter().enumerate() {
+            reports.extend(worker.stop(STOP_LIMIT).into_iter().map(|report| (index, report)));
+        }
+        for attempt in 1..=LAST_TRIES {
+            if self.unsaved.is_none() && !reports.is_empty() {
+                let tick = self.tick(std::mem::take(&mut reports));
+                self.unsaved = Some(tick);
+            }
+            match self.save() {
+                Ok(()) if reports.is_empty() && self.unsaved.is_none() => break,
+                Ok(()) => {}
+                Err(error) if attempt == LAST_TRIES => {
+                    tracing::error!(%error, "the last counts are lost: their bytes are charged as usual by the core");
+                }
+                Err(error) => self.tell(&error),
+            }
+        }
+        if let Err(error) = self.deliver(Some(Cause::Shutdown)) {
+            tracing::error!(%error, "sealed records stay in the ledger and are published at the next start");
+        }
+        if let Some(exporter) = self.exporter.take()
+            && let Err(error) = exporter.close()
+        {
+            tracing::error!(%error, "the ledger was not closed cleanly; its content is safe");
+        }
+    }
+
+    /// Logs a fault once for as long as it stays the same.
+    fn tell(&mut self, error: &ExportError) {
+        let text = error.to_string();
+        if self.told.as_ref() != Some(&text) {
+            tracing::error!("export: {text}");
+            self.told = Some(text);
+        }
+    }
+
+    /// Tells the admin endpoint how things stand.
+    fn tell_status(&self, silent_workers: usize) {
+        let saved_ago = jiff::SignedDuration::try_from(self.saved.elapsed()).unwrap_or_default();
+        self.status.set_export(ExportState {
+            fault: self.told.clone(),
+            last_saved: self.exporter.as_ref().and_then(|_| Timestamp::now().checked_sub(saved_ago).ok()),
+            epoch: self.exporter.as_ref().map(Exporter::epoch),
+            backlog_records: self.exporter.as_ref().map_or(0, Exporter::backlog_records),
+            mismatches: self.exporter.as_ref().map_or(0, Exporter::conservation_mismatches),
+            silent_workers,
+        });
+    }
+}
+
+/// The ledger's settings.
+fn settings(plan: &Plan) -> Result<Settings, String> {
+    let node_id: NodeId = plan.node_id.parse().map_err(|error| format!("node.id: {error}"))?;
+    let period = Period::new(plan.period).map_err(|error| format!("export.period: {error}"))?;
+    let (state, pickup, staging) =
+        (plan.state_dir.clone(), plan.pickup_dir.clone(), plan.staging_dir.clone());
+    Ok(Settings {
+        period,
+        file_records_max: plan.file_records_max,
+        accounts_max: plan.accounts_max,
+        ..Settings::new(node_id, state, pickup, staging, ByteBasis::Payload)
+    })
+}
+
+/// Time until the next whole multiple of `tick` of the wall clock: ticks fall on the edges of periods.
+fn until_next(tick: Duration, now: Timestamp) -> Duration {
+    let length = tick.as_nanos().max(1);
+    let into = now.as_nanosecond().unsigned_abs().checked_rem(length).unwrap_or(0);
+    let left = length.saturating_sub(into);
+    Duration::from_nanos(u64::try_from(left).unwrap_or(u64::MAX))
+}
+
+/// Fills `bytes` from the system's random source; should that fail, they differ by time at least.
+fn random(bytes: &mut [u8; 16]) {
+    if rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty()) != Ok(bytes.len()) {
+        *bytes = Timestamp::now().as_nanosecond().to_le_bytes();
+    }
+}
+
+/// The test switch `step[:count][:error]`: at the `count`th time a step of the export cycle is reached (the first, unless
+/// said otherwise) the process kills itself with SIGKILL, or with `:error` the step fails with EIO once.
+struct Fault {
+    step: Step,
+    left: u32,
+    kill: bool,
+}
+
+impl Steps for Fault {
+    fn at(&mut self, step: Step) -> std::io::Result<()> {
+        if step != self.step || self.left == 0 {
+            return Ok(());
+        }
+        self.left = self.left.saturating_sub(1);
+        if self.left > 0 {
+            return Ok(());
+        }
+        if self.kill {
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        }
+        Err(std::io::Error::from_raw_os_error(libc::EIO))
+    }
+}
+
+/// The steps of `switch`; one that cannot be read injects nothing and is told.
+fn faults(switch: Option<&str>) -> Box<dyn Steps> {
+    let Some(switch) = switch else { return Box::new(NoFault) };
+    let mut parts = switch.split(':');
+    let step = parts.next().unwrap_or_default().parse::<Step>();
+    let mut fault = match step {
+        Ok(step) => Fault { step, left: 1, kill: true },
+        Err(error) => {
+            tracing::error!(%error, "ZRGW_FAULT is ignored");
+            return Box::new(NoFault);
+        }
+    };
+    for part in parts {
+        match part.parse::<u32>() {
+            Ok(count) => fault.left = count,
+            Err(_) => fault.kill = part != "error",
+        }
+    }
+    tracing::warn!(switch, "ZRGW_FAULT is set: the export cycle will be interrupted there, for a test");
+    Box::new(fault)
+}

@@ -1,0 +1,29 @@
+//! The log: messages on standard error. Names, addresses and queries of subscribers appear at DEBUG and below only.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::EnvFilter;
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Sends the log of this process to standard error, once; libraries below us speak at WARN and above only.
+pub fn install(level: &str, shape: Shape) {
+    let filter = EnvFilter::new(format!("warn,gateway={level}"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_target(false)
+        .with_ansi(io::stderr().is_terminal());
+    // A second call (tests start several nodes in one process) leaves the first one in place.
+    let _ = match shape {
+        Shape::Text => builder.try_init(),
+        Shape::Json => builder.json().try_init(),
+    };
+}

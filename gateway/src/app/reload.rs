@@ -1,0 +1,342 @@
+//! List and subscribers: read, judged, kept; the last good ones stay when new ones are bad.
+//!
+//! Every list ever accepted is kept in the state directory: the newest is what a node starts with when the file is
+//! broken, and steered mode goes on carrying the names of all of them (DESIGN decision 4).
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use allowlist::{Document, Matcher};
+use billing_export::{Session, SubscriberType};
+use config::Config;
+use jiff::Timestamp;
+
+use crate::flow::rating::{RatingGroup, RatingPlan};
+use crate::flow::session::SubscriberTable;
+use crate::net::policy::PolicyCell;
+
+/// Lists kept for steered routing; the oldest makes room. Names of older lists are no longer carried.
+const KEPT_LISTS_MAX: usize = 16;
+
+/// What is wrong with an input: one line for each problem, each with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// `file:line:column: …`, or `file: …` where there is no place in it.
+    pub lines: Vec<String>,
+    /// Whether the file could not be read at all.
+    pub unreadable: bool,
+}
+
+impl Fault {
+    /// A fault of the file as a whole.
+    fn whole(path: &Path, message: &str) -> Self {
+        Self { lines: vec![format!("{}: {message}", path.display())], unreadable: false }
+    }
+
+    /// The first line and how many more there are, for one log line or a readiness reason.
+    pub fn summary(&self) -> String {
+        let first = self.lines.first().cloned().unwrap_or_default();
+        match self.lines.len() {
+            0 | 1 => first,
+            count => format!("{first} (and {} more problems)", count.saturating_sub(1)),
+        }
+    }
+}
+
+/// Reads a text of at most `bytes_max` bytes.
+///
+/// # Errors
+/// The path with what the system says, or with its size.
+pub fn read_text(path: &Path, bytes_max: usize, key: &str) -> Result<String, Fault> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+        File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|error| {
+        let message =
+            format!("cannot be read: {error}; check the path and the permissions of the gateway's user");
+        Fault { unreadable: true, ..Fault::whole(path, &message) }
+    })?;
+    if bytes.len() > bytes_max {
+        return Err(Fault::whole(
+            path,
+            &format!("found more than {bytes_max} bytes, wanted at most that; raise {key}"),
+        ));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        Fault::whole(
+            path,
+            &format!("found bytes that are not UTF-8 at offset {}", error.utf8_error().valid_up_to()),
+        )
+    })
+}
+
+/// Reads a configuration file.
+///
+/// # Errors
+/// Every problem with its place.
+pub fn load(path: &Path) -> Result<Config, Fault> {
+    let text = read_text(path, config::TEXT_BYTES_MAX, "nothing: is this the configuration file?")?;
+    let base = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        Some(_) | None => Path::new("."),
+    };
+    Config::parse(&text, base).map_err(|problems| Fault {
+        lines: problems.iter().map(|problem| format!("{}:{problem}", path.display())).collect(),
+        unreadable: false,
+    })
+}
+
+/// Reads and judges a list document.
+///
+/// # Errors
+/// Every problem with its place.
+pub fn read_list(path: &Path, list: &config::List) -> Result<(Document, String), Fault> {
+    let text = read_text(path, list.size_max, "list.size_max")?;
+    let limits = allowlist::Limits { bytes_max: list.size_max, entries_max: list.entries_max };
+    match Document::parse_within(&text, &limits) {
+        Ok(document) => Ok((document, text)),
+        Err(problems) => {
+            let lines = problems.iter().map(|problem| format!("{}:{problem}", path.display())).collect();
+            Err(Fault { lines, unreadable: false })
+        }
+    }
+}
+
+/// Reads and judges the subscriber table.
+///
+/// # Errors
+/// Every problem with its place; never an id or a prefix.
+pub fn read_subscribers(subscribers: Option<&config::Subscribers>) -> Result<SubscriberTable, Fault> {
+    let Some(subscribers) = subscribers else { return Ok(SubscriberTable::default()) };
+    let path = &subscribers.file;
+    let text = read_text(path, subscribers.size_max, "subscribers.size_max")?;
+    let rows = config::subscribers::parse(&text, subscribers.size_max, subscribers.entries_max).map_err(
+        |problems| Fault {
+            lines: problems.iter().map(|problem| format!("{}:{problem}", path.display())).collect(),
+            unreadable: false,
+        },
+    )?;
+    let mut sessions = Vec::with_capacity(rows.len());
+    for row in rows {
+        let kind = match row.subscriber_type {
+            config::subscribers::SubscriberType::Msisdn => SubscriberType::Msisdn,
+            config::subscribers::SubscriberType::Imsi => SubscriberType::Imsi,
+            config::subscribers::SubscriberType::Account => SubscriberType::Account,
+        };
+        // The static table has no sessions: the subscriber is the session, over all of his prefixes (trap T36).
+        let session = Session::new(kind, &row.subscriber_id, "").map_err(|error| Fault {
+            lines: vec![format!("{}:{}:1: {error}", path.display(), row.line)],
+            unreadable: false,
+        })?;
+        sessions.push((row.prefix, session));
+    }
+    Ok(SubscriberTable::new(sessions))
+}
+
+/// The rating plan of the configuration.
+pub fn rating(config: &Config) -> RatingPlan {
+    let group = |group: &config::RatingGroup| RatingGroup {
+        id: group.id,
+        disposition: match group.disposition {
+            config::Disposition::Tagged => billing_export::Disposition::Tagged,
+            config::Disposition::Reported => billing_export::Disposition::Reported,
+            config::Disposition::Observed => billing_export::Disposition::Observed,
+        },
+    };
+    let default = RatingGroup {
+        id: config::rating_group::ID_DEFAULT,
+        disposition: billing_export::Disposition::Observed,
+    };
+    let mut otherwise = default;
+    let mut by_service: Vec<(Arc<str>, RatingGroup)> = Vec::new();
+    for stated in &config.rating_groups {
+        match &stated.services {
+            config::Services::Others => otherwise = group(stated),
+            config::Services::Named(services) => {
+                by_service
+                    .extend(services.iter().map(|service| (Arc::from(service.as_str()), group(stated))));
+            }
+        }
+    }
+    RatingPlan::new(otherwise, by_service)
+}
+
+/// The lists this node has accepted.
+pub struct ListKeeper {
+    /// Where their copies are kept.
+    folder: PathBuf,
+    /// The newest.
+    in_force: Option<Document>,
+    /// All of them compiled, newest last.
+    matchers: Vec<Arc<Matcher>>,
+}
+
+impl ListKeeper {
+    /// Reads the copies in `state_dir`; what cannot be read is told and left out.
+    pub fn open(state_dir: &Path, list: &config::List) -> (Self, Vec<Fault>) {
+        let folder = state_dir.join("lists");
+        let mut faults = Vec::new();
+        let mut documents = Vec::new();
+        for path in kept_copies(&folder) {
+            match read_list(&path, list) {
+                Ok((document, _)) => documents.push(document),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        let matchers = documents.iter().map(|document| Arc::new(Matcher::new(document))).collect();
+        (Self { folder, in_force: documents.pop(), matchers }, faults)
+    }
+
+    /// Takes the list in `path` as the one in force, if nothing speaks against it, and keeps a copy.
+    /// Ok(Some) when the copy could not be kept: the list is in force all the same.
+    ///
+    /// # Errors
+    /// Every problem of the list; then the one in force stays.
+    pub fn accept(&mut self, path: &Path, list: &config::List) -> Result<Option<Fault>, Fault> {
+        let (document, text) = read_list(path, list)?;
+        if let Some(in_force) = &self.in_force {
+            document.may_follow(in_force).map_err(|error| {
+                let remedy = format!(
+                    "to start over with another list, stop the gateway and remove {}",
+                    self.folder.display()
+                );
+                Fault::whole(path, &format!("{error}; {remedy}"))
+            })?;
+            if *in_force == document {
+                return Ok(None);
+            }
+        }
+        self.matchers.push(Arc::new(Matcher::new(&document)));
+        if self.matchers.len() > KEPT_LISTS_MAX {
+            self.matchers.remove(0);
+        }
+        let kept = self.keep(document.serial(), &text);
+        self.in_force = Some(document);
+        Ok(kept.err().map(|error| {
+            let message = format!("the accepted list cannot be kept here: {error}; after a restart with a broken list file there is no last good one");
+            Fault::whole(&self.folder, &message)
+        }))
+    }
+
+    /// The list in force.
+    pub fn in_force(&self) -> Option<Arc<Matcher>> {
+        self.matchers.last().cloned()
+    }
+
+    /// When the list in force was issued.
+    pub fn issued(&self) -> Option<Timestamp> {
+        self.in_force.as_ref().map(|document| document.issued().instant())
+    }
+
+    /// All lists whose names steered mode carries.
+    pub fn routes(&self) -> Vec<Arc<Matcher>> {
+        self.matchers.clone()
+    }
+
+    /// Writes the copy whole or not at all, and removes copies over the limit.
+    fn keep(&self, serial: u64, text: &str) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        let part = self.folder.join("accepted.part");
+        let mut file = File::create(&part)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&part, self.folder.join(format!("{serial:020}.toml")))?;
+        File::open(&self.folder)?.sync_all()?;
+        let copies = kept_copies(&self.folder);
+        let surplus = copies.len().saturating_sub(KEPT_LISTS_MAX);
+        for path in copies.into_iter().take(surplus) {
+            fs::remove_file(path)?;
+        }
+        Ok(())
+    }
+}
+
+/// The copies in the order of their serials.
+fn kept_copies(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut paths: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// What a reload came to.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// What is wrong with the list; the last good one stays.
+    pub list: Option<Fault>,
+    /// What is wrong with the subscriber table; the last good one stays.
+    pub subscribers: Option<Fault>,
+    /// What else is worth a word.
+    pub notes: Vec<Fault>,
+}
+
+/// Reads list and subscribers anew and publishes what is good, as one policy.
+pub fn refresh(config: &Config, keeper: &mut ListKeeper, policy: &PolicyCell) -> Outcome {
+    let mut outcome = Outcome::default();
+    match keeper.accept(&config.list.file, &config.list) {
+        Ok(note) => outcome.notes.extend(note),
+        Err(fault) => outcome.list = Some(fault),
+    }
+    let subscribers = match read_subscribers(config.subscribers.as_ref()) {
+        Ok(table) => Some(Arc::new(table)),
+        Err(fault) => {
+            outcome.subscribers = Some(fault);
+            None
+        }
+    };
+    let rating = Arc::new(rating(config));
+    policy.update(|next| {
+        next.list = keeper.in_force();
+        next.routes = keeper.routes();
+        next.rating = rating;
+        if let Some(subscribers) = subscribers {
+            next.subscribers = subscribers;
+        }
+    });
+    outcome
+}
+
+/// Reads the configuration again and takes over what a running node can follow: list, subscribers, rating groups. What
+/// needs a restart, and a configuration that cannot be used, is told.
+pub fn reread(path: &Path, config: &mut Config) {
+    match load(path) {
+        Ok(new) => {
+            let restart = needs_restart(config, &new);
+            if !restart.is_empty() {
+                tracing::warn!(sections = ?restart, "changed sections that take effect at the next start only");
+            }
+            config.list = new.list;
+            config.subscribers = new.subscribers;
+            config.rating_groups = new.rating_groups;
+        }
+        Err(fault) => {
+            for line in &fault.lines {
+                tracing::error!("configuration not taken, the old one stays: {line}");
+            }
+        }
+    }
+}
+
+/// What a new configuration changes that a running node cannot follow.
+fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let changed = [
+        ("node", old.node != new.node),
+        ("listener", old.listeners != new.listeners),
+        ("export", old.export != new.export),
+        ("upstream", old.upstream != new.upstream),
+        ("lookup", old.lookup != new.lookup),
+        ("trusted_answers", old.trusted_answers != new.trusted_answers),
+        ("limits", old.limits != new.limits),
+        ("admin", old.admin != new.admin),
+        ("log", old.log != new.log),
+    ];
+    changed.into_iter().filter_map(|(section, changed)| changed.then_some(section)).collect()
+}

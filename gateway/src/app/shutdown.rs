@@ -1,0 +1,105 @@
+//! A node between its start and its end: signals, reload, drain.
+
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep;
+
+use super::start::Node;
+
+/// How often a draining node looks whether it is empty.
+const DRAIN_POLL: Duration = Duration::from_millis(100);
+/// A flow without a byte for so long is ended once the drain time is over.
+const DRAIN_IDLE: Duration = Duration::from_secs(5);
+/// Time for ended flows to leave.
+const CUT_GRACE: Duration = Duration::from_secs(2);
+
+/// The signals a node listens to.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+/// How long open flows may go on after the node was told to stop.
+#[derive(Clone, Copy, Debug)]
+pub struct DrainLimits {
+    /// Then idle flows are ended (`limits.drain`).
+    pub idle: Duration,
+    /// Then all are (`limits.drain_hard`).
+    pub hard: Duration,
+}
+
+/// Serves until SIGTERM or SIGINT, then drains and stops; `reload` is called at each SIGHUP.
+pub fn serve(node: Node, limits: DrainLimits, mut reload: impl FnMut(&Node)) {
+    let control = node.control().handle().clone();
+    control.block_on(async {
+        let mut signals = match Signals::new() {
+            Ok(signals) => signals,
+            Err(error) => {
+                tracing::error!(%error, "signals cannot be received: stop the gateway by SIGKILL, nothing committed is lost");
+                return std::future::pending().await;
+            }
+        };
+        loop {
+            tokio::select! {
+                _ = signals.hangup.recv() => {
+                    tracing::info!("reloading");
+                    reload(&node);
+                }
+                () = ended(&mut signals.terminate, &mut signals.interrupt) => break,
+            }
+        }
+        tracing::info!("draining: no new connections");
+        tokio::task::block_in_place(|| node.drain());
+        tokio::select! {
+            () = drain(&node, limits) => {}
+            () = ended(&mut signals.terminate, &mut signals.interrupt) => tracing::warn!("asked again: ending at once"),
+        }
+        node.cut_idle(Duration::ZERO);
+        let cut = Instant::now();
+        while node.status.flows_open() > 0 && cut.elapsed() < CUT_GRACE {
+            sleep(DRAIN_POLL).await;
+        }
+    });
+    node.stop();
+    tracing::info!("stopped: counts sealed and published");
+}
+
+impl Signals {
+    /// Takes the signals over from their default actions.
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
+/// Waits for either way of being told to end.
+async fn ended(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Waits until no flow is open; after `limits.drain` idle flows are ended, after `limits.drain_hard` the wait is over.
+async fn drain(node: &Node, limits: DrainLimits) {
+    let begun = Instant::now();
+    while node.status.flows_open() > 0 {
+        let elapsed = begun.elapsed();
+        if elapsed >= limits.hard {
+            tracing::warn!(
+                flows = node.status.flows_open(),
+                "limits.drain_hard is over: ending what is open"
+            );
+            return;
+        }
+        if elapsed >= limits.idle {
+            node.cut_idle(DRAIN_IDLE);
+        }
+        sleep(DRAIN_POLL).await;
+    }
+}

@@ -1,0 +1,428 @@
+//! `gateway run`: a node from its configuration, and the node while it runs.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use allowlist::DomainName;
+use config::{Config, FlowsMax, Workers};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::Semaphore;
+
+use super::export::{Export, Order, Plan};
+use super::reload::{self, ListKeeper, Outcome, load};
+use super::status::Status;
+use super::{EXIT_CONFIG, EXIT_IO, log, shutdown};
+use crate::flow::binding::AnswerLimits;
+use crate::flow::identify::IdentifyLimits;
+use crate::net::admin;
+use crate::net::clock::Clock;
+use crate::net::lookup::{LookupSettings, Lookups};
+use crate::net::policy::{Exemption, Policy, PolicyCell};
+use crate::net::pool::Sockets;
+use crate::net::settings::{DialRules, Limits, Listener, Mode};
+use crate::net::shared::Shared;
+
+/// Descriptors kept for ledger, list, admin endpoint, look-ups and log, whatever the flows need.
+const RESERVED_DESCRIPTORS: u64 = 256;
+/// Descriptors of one flow: the subscriber's socket and the origin's.
+const DESCRIPTORS_PER_FLOW: u64 = 2;
+/// Environment variable of the test switch that interrupts the export cycle.
+const FAULT_SWITCH: &str = "ZRGW_FAULT";
+
+/// Shown below the options.
+const EXAMPLES: &str = "\
+Examples:
+  gateway check --config /etc/zrgw/gateway.toml && gateway run --config /etc/zrgw/gateway.toml
+
+Signals: SIGHUP reads list, subscribers and rating groups again (bad input keeps the old, loudly);
+SIGTERM and SIGINT drain open flows, seal and publish; a second one ends at once.
+Exit codes: 0 stopped as asked, 74 an address or folder cannot be used, 78 the configuration has problems.";
+
+/// Runs the gateway.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> ExitCode {
+    let config = match load(&args.config) {
+        Ok(config) => config,
+        Err(fault) => {
+            fault.lines.iter().for_each(|line| eprintln!("{line}"));
+            return ExitCode::from(if fault.unreadable { EXIT_IO } else { EXIT_CONFIG });
+        }
+    };
+    let shape = match config.log.format {
+        config::Format::Text => log::Shape::Text,
+        config::Format::Json => log::Shape::Json,
+    };
+    log::install(config.log.level.label(), shape);
+    for note in &config.notes {
+        tracing::warn!("{}: {note}", args.config.display());
+    }
+    match Node::start(&config) {
+        Ok(node) => {
+            let limits = shutdown::DrainLimits { idle: config.limits.drain, hard: config.limits.drain_hard };
+            let mut config = config;
+            shutdown::serve(node, limits, |node| {
+                reload::reread(&args.config, &mut config);
+                node.reload(&config);
+            });
+            ExitCode::SUCCESS
+        }
+        Err(StartError::Config(message)) => {
+            eprintln!("{}:{message}", args.config.display());
+            ExitCode::from(EXIT_CONFIG)
+        }
+        Err(error) => {
+            eprintln!("{}: {error}", args.config.display());
+            ExitCode::from(EXIT_IO)
+        }
+    }
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration asks for what cannot be; `line:column: …`.
+    #[error("{0}")]
+    Config(String),
+    /// An address cannot be listened on.
+    #[error("{key}: cannot listen on {address}: {source}; {remedy}")]
+    Listen {
+        /// The configuration key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// The system's word.
+        source: io::Error,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// Threads, event loops or limits.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The system's word.
+        source: io::Error,
+    },
+}
+
+/// A running node.
+pub struct Node {
+    /// Addresses of the listeners, in the order of the configuration.
+    pub listeners: Vec<SocketAddr>,
+    /// Address of the admin endpoint.
+    pub admin: SocketAddr,
+    /// What the node says of itself.
+    pub status: Arc<Status>,
+    policy: Arc<PolicyCell>,
+    keeper: Mutex<ListKeeper>,
+    orders: mpsc::Sender<Order>,
+    export: JoinHandle<()>,
+    /// Look-ups, admin endpoint and signals run here; dropped last.
+    control: tokio::runtime::Runtime,
+}
+
+impl Node {
+    /// Starts a node: binds, reads list and subscribers, opens the ledger, then accepts. A list, table or ledger that
+    /// cannot be used is told and charged for, never a reason not to carry traffic (DESIGN §2).
+    ///
+    /// # Errors
+    /// What makes carrying traffic impossible: an address in use, no threads, limits that contradict the machine.
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        let system = |what| move |source| StartError::System { what, source };
+        let workers = match config.node.workers {
+            Workers::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+            Workers::Count(count) => usize::from(count),
+        };
+        let flows_max = flows_max(config)?;
+        let control = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("control")
+            .enable_all()
+            .build()
+            .map_err(system("start the control thread"))?;
+        let sockets = Sockets::bind(&listeners(config), workers)
+            .map_err(|(address, source)| listen_error("listener.address", address, source))?;
+        let listeners = sockets.addresses.clone();
+        let admin_listener = control
+            .block_on(admin::bind(config.admin.address))
+            .map_err(|source| listen_error("admin.address", config.admin.address, source))?;
+        let admin = admin_listener.local_addr().map_err(system("read the admin address"))?;
+        let clock = Clock::new();
+        let dial =
+            Arc::new(dial_rules(config, &listeners, admin).map_err(system("list this machine's addresses"))?);
+        let lookups = lookups(config, &dial, clock, control.handle())?;
+        let (mut keeper, kept_faults) = ListKeeper::open(&config.node.state_dir, &config.list);
+        let policy = Arc::new(PolicyCell::new(first_policy(config)));
+        let mut outcome = reload::refresh(config, &mut keeper, &policy);
+        outcome.notes.extend(kept_faults);
+        let status =
+            Status::new(&config.node.id, clock.now().wall, Arc::clone(&policy), Arc::clone(&lookups));
+        let shared = Arc::new(Shared {
+            policy: Arc::clone(&policy),
+            lookups: Arc::clone(&lookups),
+            limits: limits(config),
+            dial,
+            flow_permits: Arc::new(Semaphore::new(flows_max)),
+            open_by_subscriber: Mutex::default(),
+            accounts_max: config.export.accounts_max,
+            clock,
+        });
+        // The ledger is open before the first connection is accepted: nothing is carried that could not be counted.
+        let mut export = Export::new(plan(config), Arc::clone(&policy), lookups, Arc::clone(&status))
+            .map_err(|message| StartError::Config(format!("1:1: {message}")))?;
+        export.open();
+        export.employ(sockets.start(&shared).map_err(system("start the workers"))?);
+        let (orders, inbox) = mpsc::channel();
+        let export = std::thread::Builder::new()
+            .name("export".to_owned())
+            .spawn(move || export.run(&inbox))
+            .map_err(system("start the export thread"))?;
+        control.spawn(admin::serve(admin_listener, config.admin.connections_max, Arc::clone(&status) as _));
+        let keeper = Mutex::new(keeper);
+        let node = Self { listeners, admin, status, policy, keeper, orders, export, control };
+        node.tell(outcome);
+        tracing::info!(workers, flows_max, listeners = ?node.listeners, admin = %node.admin, "gateway runs");
+        Ok(node)
+    }
+
+    /// Reads list, subscribers and rating groups again; what is bad keeps the old.
+    pub fn reload(&self, config: &Config) -> Outcome {
+        let outcome = {
+            let mut keeper = self.keeper.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            reload::refresh(config, &mut keeper, &self.policy)
+        };
+        self.tell(outcome.clone());
+        outcome
+    }
+
+    /// Accept nothing more; returns when the workers know.
+    pub fn drain(&self) {
+        self.status.set_draining();
+        let (done, wait) = mpsc::sync_channel(1);
+        if self.orders.send(Order::Drain(done)).is_ok() {
+            let _ = wait.recv_timeout(Duration::from_secs(10));
+        }
+    }
+
+    /// Ends flows idle for at least `idle`; zero ends all.
+    pub fn cut_idle(&self, idle: Duration) {
+        let _ = self.orders.send(Order::CutIdle(idle));
+    }
+
+    /// Takes the last counts, seals, publishes and ends all threads.
+    pub fn stop(self) {
+        let _ = self.orders.send(Order::Stop);
+        if self.export.join().is_err() {
+            tracing::error!("the export thread panicked; what was committed is in the ledger");
+        }
+        self.control.shutdown_background();
+    }
+
+    /// The event loop of signals and timers.
+    pub fn control(&self) -> &tokio::runtime::Runtime {
+        &self.control
+    }
+
+    /// Logs what a reading of list and subscribers came to, and tells the status.
+    fn tell(&self, outcome: Outcome) {
+        let policy = self.policy.load();
+        match &policy.list {
+            Some(list) => tracing::info!(id = %list.list_id(), serial = list.serial(), "list in force"),
+            None => tracing::error!("no list: everything is charged as no_list"),
+        }
+        tracing::info!(prefixes = policy.subscribers.len(), "subscribers");
+        for (what, fault) in [("list", &outcome.list), ("subscribers", &outcome.subscribers)] {
+            for line in fault.iter().flat_map(|fault| &fault.lines) {
+                tracing::error!("{what} not taken, the last good one stays: {line}");
+            }
+        }
+        for line in outcome.notes.iter().flat_map(|note| &note.lines) {
+            tracing::warn!("{line}");
+        }
+        let issued = self.keeper.lock().unwrap_or_else(std::sync::PoisonError::into_inner).issued();
+        self.status.set_reload(outcome, issued);
+    }
+}
+
+/// The policy before anything is read: nothing is exempt.
+fn first_policy(config: &Config) -> Policy {
+    Policy {
+        generation: 0,
+        list: None,
+        routes: Vec::new(),
+        subscribers: Arc::default(),
+        rating: Arc::new(reload::rating(config)),
+        exemption: Exemption::Suspended,
+    }
+}
+
+/// A listen error with the remedy that fits it.
+fn listen_error(key: &'static str, address: SocketAddr, source: io::Error) -> StartError {
+    let remedy = match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program listens there: stop it (`ss -ltnp` names it) or choose another address"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine does not have that address: `ip address` lists those it has"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need CAP_NET_BIND_SERVICE: grant it or choose another port"
+        }
+        _ => "choose another address",
+    };
+    StartError::Listen { key, address, source, remedy }
+}
+
+/// How many flows the descriptor limit has room for; the soft limit is raised to the hard one first.
+fn flows_max(config: &Config) -> Result<usize, StartError> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let descriptors = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let room = descriptors.unwrap_or(u64::MAX).saturating_sub(RESERVED_DESCRIPTORS) / DESCRIPTORS_PER_FLOW;
+    let room = usize::try_from(room).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+    let place = |key| config.place(key).map_or_else(|| "1:1".to_owned(), |place| place.to_string());
+    match config.limits.flows_max {
+        FlowsMax::Auto if room == 0 => Err(StartError::Config(format!(
+            "{}: limits.flows_max: found a limit of {descriptors:?} open files, wanted more than {RESERVED_DESCRIPTORS}; raise RLIMIT_NOFILE (LimitNOFILE= of the service)",
+            place("limits")
+        ))),
+        FlowsMax::Auto => Ok(room),
+        FlowsMax::Count(wanted) if wanted <= room => Ok(wanted),
+        FlowsMax::Count(wanted) => Err(StartError::Config(format!(
+            "{}: limits.flows_max: found {wanted}; wanted at most {room}, for which the limit of open files has room; raise RLIMIT_NOFILE (LimitNOFILE= of the service) or write \"auto\"",
+            place("limits.flows_max")
+        ))),
+    }
+}
+
+/// The listeners as the workers take them.
+fn listeners(config: &Config) -> Vec<Listener> {
+    let mode = |listener: &config::Listener| match listener.mode {
+        config::Mode::Steered => Mode::Steered { service_port: listener.service_port },
+        config::Mode::ProxyProtocol => Mode::ProxyProtocol { peers: listener.peers.clone() },
+    };
+    config
+        .listeners
+        .iter()
+        .map(|listener| Listener { address: listener.address, mode: mode(listener) })
+        .collect()
+}
+
+/// Limits of the data path.
+fn limits(config: &Config) -> Limits {
+    let limits = &config.limits;
+    Limits {
+        identify: IdentifyLimits {
+            hello_handshake_bytes_max: limits.hello_handshake_max,
+            hello_wire_bytes_max: limits.hello_wire_max,
+            http_head_bytes_max: limits.http_head_max,
+            http_headers_max: limits.http_headers_max,
+        },
+        identify_deadline: limits.identify_deadline,
+        idle_timeout: limits.idle_timeout,
+        proxy_header_deadline: limits.proxy_header_deadline,
+        connect_timeout: config.upstream.connect_timeout,
+        finish_deadline: limits.finish_deadline,
+        flows_per_subscriber_max: limits.flows_per_subscriber_max,
+        accepts_per_wake_max: limits.accepts_per_wake_max,
+        relay_buffer: limits.relay_buffer,
+    }
+}
+
+/// Where the gateway may connect to.
+fn dial_rules(config: &Config, listeners: &[SocketAddr], admin: SocketAddr) -> io::Result<DialRules> {
+    let mut own_addresses: HashSet<IpAddr> = HashSet::new();
+    for interface in nix::ifaddrs::getifaddrs()? {
+        let Some(address) = interface.address else { continue };
+        if let Some(v4) = address.as_sockaddr_in() {
+            own_addresses.insert(IpAddr::V4(v4.ip()));
+        } else if let Some(v6) = address.as_sockaddr_in6() {
+            own_addresses.insert(IpAddr::V6(v6.ip()).to_canonical());
+        }
+    }
+    let own_sockets = listeners.iter().copied().chain([admin]).collect();
+    Ok(DialRules {
+        port_map: config.upstream.port_map.clone(),
+        allow_private: config.upstream.allow_private,
+        own_addresses,
+        own_sockets,
+    })
+}
+
+/// Our own look-ups, with the trusted answers of the configuration.
+fn lookups(
+    config: &Config,
+    dial: &Arc<DialRules>,
+    clock: Clock,
+    runtime: &tokio::runtime::Handle,
+) -> Result<Arc<Lookups>, StartError> {
+    let settings = LookupSettings {
+        resolvers: config.upstream.resolvers.clone(),
+        try_timeout: config.lookup.try_timeout,
+        tries: config.lookup.tries,
+        total_timeout: config.lookup.total_timeout,
+        cnames_max: config.lookup.cnames_max,
+        negative_ttl: config.lookup.negative_ttl,
+        per_second_max: config.lookup.per_second_max,
+        in_flight_max: config.lookup.in_flight_max,
+    };
+    let answers = AnswerLimits {
+        retention: config.trusted_answers.retention,
+        pairs_max: config.trusted_answers.pairs_max,
+        addresses_per_name_max: config.trusted_answers.addresses_per_name_max,
+    };
+    let lookups =
+        Lookups::new(settings, answers, Arc::clone(dial), clock, runtime.clone()).map_err(|message| {
+            StartError::System { what: "set up the resolver", source: io::Error::other(message) }
+        })?;
+    let mut problems = Vec::new();
+    for (index, answer) in config.trusted_answers.statics.iter().enumerate() {
+        match DomainName::from_list_entry(&answer.name) {
+            Ok(name) => answer.addresses.iter().for_each(|address| lookups.pin(&name, *address)),
+            Err(error) => problems.push(static_answer_problem(config, index, &error)),
+        }
+    }
+    if problems.is_empty() { Ok(lookups) } else { Err(StartError::Config(problems.join("\n"))) }
+}
+
+/// The message about a static answer whose name is none.
+pub fn static_answer_problem(config: &Config, index: usize, error: &allowlist::NameError) -> String {
+    let key = format!("trusted_answers.static[{index}].name");
+    let place = config.place(&key).map_or_else(|| "1:1".to_owned(), |place| place.to_string());
+    let name = config.trusted_answers.statics.get(index).map_or("", |answer| answer.name.as_str());
+    format!("{place}: {key}: found {name:?}; wanted a host name: {error}")
+}
+
+/// What the export task is told.
+fn plan(config: &Config) -> Plan {
+    let export = &config.export;
+    Plan {
+        node_id: config.node.id.clone(),
+        state_dir: config.node.state_dir.clone(),
+        pickup_dir: export.dir.clone(),
+        staging_dir: export.staging_dir.clone(),
+        period: export.period,
+        accounts_max: export.accounts_max,
+        file_records_max: export.file_records_max,
+        checkpoint: export.checkpoint,
+        unsaved_max: export.unsaved_max,
+        fault: std::env::var(FAULT_SWITCH).ok(),
+    }
+}

@@ -1,0 +1,331 @@
+//! What the node says of itself: readiness, status, metrics.
+//!
+//! Every figure is written by whoever counts it and read here; no subscriber, name or address is among them.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use billing_export::Class;
+use jiff::Timestamp;
+use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use serde_json::json;
+
+use super::reload::Outcome;
+use crate::net::admin::Source;
+use crate::net::lookup::{LookupCounts, Lookups};
+use crate::net::policy::{Exemption, PolicyCell};
+use crate::net::report::Report;
+
+/// The node's state as others may see it.
+pub struct Status {
+    /// Where metrics are counted; each node of a process has its own.
+    recorder: PrometheusRecorder,
+    /// Renders them.
+    handle: PrometheusHandle,
+    /// The policy in force.
+    policy: Arc<PolicyCell>,
+    /// Trusted answers and look-ups.
+    lookups: Arc<Lookups>,
+    /// What is written from elsewhere.
+    facts: Mutex<Facts>,
+    /// Name of the node.
+    node_id: String,
+    /// When the node started.
+    started: Timestamp,
+}
+
+/// Facts that other parts tell.
+#[derive(Default)]
+struct Facts {
+    /// What the last reading of list and subscribers came to.
+    reload: Outcome,
+    /// When the list in force was issued.
+    issued: Option<Timestamp>,
+    /// Why counts cannot be saved or published; none when they can.
+    export_fault: Option<String>,
+    /// When a tick was last saved.
+    last_saved: Option<Timestamp>,
+    /// Epoch of the records.
+    epoch: Option<u32>,
+    /// Records sealed and not yet published.
+    backlog_records: u64,
+    /// Open flows, by worker.
+    flows_open: Vec<u64>,
+    /// Conservation mismatches told so far.
+    mismatches: u64,
+    /// Whether the node accepts nothing more.
+    draining: bool,
+    /// Workers that did not answer at the last tick.
+    silent_workers: usize,
+}
+
+/// What the export task tells after each round.
+pub struct ExportState {
+    /// Why counts cannot be saved or published.
+    pub fault: Option<String>,
+    /// When a tick was last saved.
+    pub last_saved: Option<Timestamp>,
+    /// Epoch of the records.
+    pub epoch: Option<u32>,
+    /// Records sealed and not yet published.
+    pub backlog_records: u64,
+    /// Files whose bytes were not conserved.
+    pub mismatches: u64,
+    /// Workers that did not answer.
+    pub silent_workers: usize,
+}
+
+impl Status {
+    /// A node that has counted nothing.
+    pub fn new(
+        node_id: &str,
+        started: Timestamp,
+        policy: Arc<PolicyCell>,
+        lookups: Arc<Lookups>,
+    ) -> Arc<Self> {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        let status = Self {
+            recorder,
+            handle,
+            policy,
+            lookups,
+            facts: Mutex::default(),
+            node_id: node_id.to_owned(),
+            started,
+        };
+        metrics::with_local_recorder(&status.recorder, || {
+            describe();
+            gauge!("zrgw_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+            // A counter that is absent until its first event cannot be watched.
+            counter!("zrgw_conservation_mismatch_total").absolute(0);
+            counter!("zrgw_accept_errors_total").absolute(0);
+            counter!("zrgw_flow_panics_total").absolute(0);
+        });
+        Arc::new(status)
+    }
+
+    /// Tells what the last reading of list and subscribers came to.
+    pub fn set_reload(&self, reload: Outcome, issued: Option<Timestamp>) {
+        let mut facts = self.facts();
+        facts.reload = reload;
+        facts.issued = issued;
+    }
+
+    /// Tells that nothing more is accepted.
+    pub fn set_draining(&self) {
+        self.facts().draining = true;
+    }
+
+    /// Flows open at the last tick.
+    pub fn flows_open(&self) -> u64 {
+        self.facts().flows_open.iter().fold(0, |sum, open| sum.saturating_add(*open))
+    }
+
+    /// Counts one worker's report.
+    pub fn count(&self, worker: usize, report: &Report) {
+        metrics::with_local_recorder(&self.recorder, || {
+            for (labels, count) in &report.flows {
+                counter!("zrgw_flows_total",
+                    "protocol" => labels.protocol.label(),
+                    "class" => labels.class.label(),
+                    "reason" => labels.reason.map_or("", billing_export::Reason::label))
+                .increment(*count);
+            }
+            for (refusal, count) in &report.refusals {
+                counter!("zrgw_refused_total", "reason" => refusal.label()).increment(*count);
+            }
+            for usage in &report.usage {
+                let class: Class = usage.account.entry.class();
+                let service = usage.account.entry.service().map(ToString::to_string).unwrap_or_default();
+                for (direction, bytes) in [("up", usage.volume.up), ("down", usage.volume.down)] {
+                    counter!("zrgw_bytes_total",
+                        "direction" => direction, "class" => class.label(), "service" => service.clone())
+                    .increment(bytes);
+                }
+            }
+            counter!("zrgw_accept_errors_total").increment(report.accept_errors);
+            counter!("zrgw_flow_panics_total").increment(report.panics);
+        });
+        let mut facts = self.facts();
+        if facts.flows_open.len() <= worker {
+            facts.flows_open.resize(worker.saturating_add(1), 0);
+        }
+        if let Some(open) = facts.flows_open.get_mut(worker) {
+            *open = report.flows_open;
+        }
+    }
+
+    /// Tells how the export task stands.
+    pub fn set_export(&self, state: ExportState) {
+        let mut facts = self.facts();
+        let new = state.mismatches.saturating_sub(facts.mismatches);
+        facts.mismatches = facts.mismatches.max(state.mismatches);
+        facts.export_fault = state.fault;
+        facts.last_saved = state.last_saved.or(facts.last_saved);
+        facts.epoch = state.epoch.or(facts.epoch);
+        facts.backlog_records = state.backlog_records;
+        facts.silent_workers = state.silent_workers;
+        drop(facts);
+        metrics::with_local_recorder(&self.recorder, || {
+            counter!("zrgw_conservation_mismatch_total").increment(new);
+        });
+    }
+
+    /// Adds what the look-ups came to.
+    pub fn count_lookups(&self, counts: LookupCounts) {
+        metrics::with_local_recorder(&self.recorder, || {
+            for (outcome, count) in [
+                ("answered", counts.answered),
+                ("empty", counts.empty),
+                ("failed", counts.failed),
+                ("refused", counts.refused),
+            ] {
+                counter!("zrgw_lookups_total", "outcome" => outcome).increment(count);
+            }
+        });
+    }
+
+    /// The facts; a panic elsewhere does not make them unusable.
+    fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says of each metric what it counts and in which unit.
+fn describe() {
+    describe_counter!(
+        "zrgw_flows_total",
+        "Flows by the protocol that named them, and class and reason of the first verdict"
+    );
+    describe_counter!(
+        "zrgw_bytes_total",
+        Unit::Bytes,
+        "Bytes counted, by direction, class and listed service"
+    );
+    describe_counter!("zrgw_refused_total", "Connections closed without being carried");
+    describe_counter!("zrgw_lookups_total", "Look-ups of listed names by outcome");
+    describe_counter!("zrgw_conservation_mismatch_total", "Usage files whose bytes do not add up: an alarm");
+    describe_counter!("zrgw_accept_errors_total", "Errors of accept(2)");
+    describe_counter!("zrgw_flow_panics_total", "Flows lost to a fault of the gateway: an alarm");
+    describe_gauge!("zrgw_build_info", "Version of the gateway");
+    describe_gauge!("zrgw_list_serial", "Serial of the list in force; 0 without one");
+    describe_gauge!("zrgw_list_age_seconds", Unit::Seconds, "Time since the list in force was issued");
+    describe_gauge!("zrgw_sessions", "Address prefixes with a subscriber");
+    describe_gauge!("zrgw_flows_open", "Flows open at the last tick");
+    describe_gauge!("zrgw_export_backlog_records", "Records sealed and not yet published");
+    describe_gauge!(
+        "zrgw_export_last_success_timestamp_seconds",
+        Unit::Seconds,
+        "When counts were last saved"
+    );
+    describe_gauge!("zrgw_trusted_answers", "Pairs of listed name and address that are vouched for");
+    describe_gauge!("zrgw_exemption_suspended", "1 while counts cannot be saved and nothing is exempt");
+}
+
+/// A count as the exporter's gauges take it; they are read by people and alarms, never billed.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "gauges of the metrics library are f64; no bill is made of them"
+)]
+fn reading(count: u64) -> f64 {
+    count as f64
+}
+
+impl Source for Status {
+    fn metrics(&self) -> String {
+        let now = Timestamp::now();
+        let policy = self.policy.load();
+        let facts = self.facts();
+        metrics::with_local_recorder(&self.recorder, || {
+            let serial = policy.list.as_ref().map_or(0, |list| list.serial());
+            gauge!("zrgw_list_serial").set(reading(serial));
+            if let Some(issued) = facts.issued {
+                let age = now.duration_since(issued).as_secs().max(0);
+                gauge!("zrgw_list_age_seconds").set(reading(age.unsigned_abs()));
+            }
+            gauge!("zrgw_sessions").set(reading(policy.subscribers.len() as u64));
+            let open = facts.flows_open.iter().fold(0_u64, |sum, open| sum.saturating_add(*open));
+            gauge!("zrgw_flows_open").set(reading(open));
+            gauge!("zrgw_export_backlog_records").set(reading(facts.backlog_records));
+            if let Some(saved) = facts.last_saved {
+                gauge!("zrgw_export_last_success_timestamp_seconds")
+                    .set(reading(saved.as_second().max(0).unsigned_abs()));
+            }
+            gauge!("zrgw_trusted_answers").set(reading(self.lookups.pairs() as u64));
+            let suspended = policy.exemption == Exemption::Suspended;
+            gauge!("zrgw_exemption_suspended").set(if suspended { 1.0 } else { 0.0 });
+        });
+        drop(facts);
+        self.handle.render()
+    }
+
+    fn not_ready(&self) -> Vec<String> {
+        let policy = self.policy.load();
+        let facts = self.facts();
+        let mut reasons = Vec::new();
+        match (&policy.list, &facts.reload.list) {
+            (None, None) => reasons.push("no list was ever accepted: everything is charged".to_owned()),
+            (None, Some(fault)) => reasons.push(format!("no list: {}", fault.summary())),
+            (Some(list), fault) => {
+                if let Some(fault) = fault {
+                    reasons.push(format!(
+                        "list not renewed, serial {} stays: {}",
+                        list.serial(),
+                        fault.summary()
+                    ));
+                }
+                if list.validity(Timestamp::now()) == allowlist::Validity::Expired {
+                    reasons.push(format!("the list expired at {}", list.expires()));
+                }
+            }
+        }
+        if let Some(fault) = &facts.reload.subscribers {
+            reasons.push(format!("subscribers not renewed: {}", fault.summary()));
+        }
+        if let Some(fault) = &facts.export_fault {
+            reasons.push(format!("export: {fault}"));
+        }
+        if policy.exemption == Exemption::Suspended {
+            reasons.push("counts cannot be saved: everything is charged as overload".to_owned());
+        }
+        if facts.silent_workers > 0 {
+            reasons.push(format!("{} workers do not answer", facts.silent_workers));
+        }
+        if facts.mismatches > 0 {
+            reasons.push(format!("{} files with bytes not conserved", facts.mismatches));
+        }
+        if facts.draining {
+            reasons.push("draining: no new connections".to_owned());
+        }
+        reasons
+    }
+
+    fn status(&self) -> serde_json::Value {
+        let policy = self.policy.load();
+        let reasons = self.not_ready();
+        let facts = self.facts();
+        let open = facts.flows_open.iter().fold(0_u64, |sum, open| sum.saturating_add(*open));
+        json!({
+            "node_id": self.node_id,
+            "version": env!("CARGO_PKG_VERSION"),
+            "started": self.started.to_string(),
+            "ready": reasons.is_empty(),
+            "not_ready": reasons,
+            "list": policy.list.as_ref().map(|list| json!({
+                "id": &**list.list_id(),
+                "serial": list.serial(),
+                "effective_from": list.effective_from().to_string(),
+                "expires": list.expires().to_string(),
+            })),
+            "subscriber_prefixes": policy.subscribers.len(),
+            "flows_open": open,
+            "export": {
+                "epoch": facts.epoch,
+                "backlog_records": facts.backlog_records,
+                "last_saved": facts.last_saved.map(|at| at.to_string()),
+                "conservation_mismatches": facts.mismatches,
+            },
+        })
+    }
+}

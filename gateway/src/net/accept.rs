@@ -1,0 +1,110 @@
+//! Accepting: room first, then the connection; errors back off and are got over.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::sleep;
+
+use super::settings::{Listener, Mode};
+use super::socket;
+use super::worker::Worker;
+use super::{proxied, steered};
+
+/// The first pause after an error of accept(2); each next one is twice as long.
+const BACK_OFF_MIN: Duration = Duration::from_millis(100);
+/// The longest such pause: after descriptors come free, connections are accepted again within it.
+const BACK_OFF_MAX: Duration = Duration::from_secs(1);
+/// Time after which a silent subscriber is probed.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// How accepted connections are served, as cheap to copy as possible.
+#[derive(Clone)]
+enum Service {
+    Steered { service_port: Option<u16> },
+    Proxied { peers: Rc<[IpNet]> },
+}
+
+/// Accepts on `socket` until the worker drains. Without room for another flow connections wait in the kernel's backlog.
+///
+/// # Errors
+/// Only when the event loop cannot watch the socket.
+pub async fn run(worker: Rc<Worker>, bound: TcpListener, listener: Listener) -> io::Result<()> {
+    let service = match listener.mode {
+        Mode::Steered { service_port } => Service::Steered { service_port },
+        Mode::ProxyProtocol { peers } => Service::Proxied { peers: peers.into() },
+    };
+    let socket = socket::watch(bound)?;
+    let draining = worker.draining.notified();
+    tokio::pin!(draining);
+    loop {
+        tokio::select! {
+            () = &mut draining => return Ok(()),
+            () = accept_some(&worker, &socket, &service) => {}
+        }
+    }
+}
+
+/// Waits for connections and accepts those that are there, at most `accepts_per_wake_max` of them.
+async fn accept_some(worker: &Rc<Worker>, socket: &AsyncFd<TcpListener>, service: &Service) {
+    let Ok(mut ready) = socket.readable().await else {
+        sleep(BACK_OFF_MAX).await;
+        return;
+    };
+    let mut pause = BACK_OFF_MIN;
+    for _ in 0..worker.shared.limits.accepts_per_wake_max {
+        let Ok(permit) = std::sync::Arc::clone(&worker.shared.flow_permits).acquire_owned().await else {
+            return;
+        };
+        match socket.get_ref().accept() {
+            Ok((stream, peer)) => start(worker, stream, peer, service.clone(), permit),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                ready.clear_ready();
+                return;
+            }
+            // The client gave up before its turn (accept(2), "Error handling").
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                drop(permit);
+                worker.count_accept_error();
+                if pause == BACK_OFF_MIN {
+                    tracing::warn!(%error, "cannot accept; trying again. Remedy for too many open files: raise RLIMIT_NOFILE or lower limits.flows_max");
+                }
+                sleep(pause).await;
+                pause = pause.saturating_mul(2).min(BACK_OFF_MAX);
+            }
+        }
+    }
+    tokio::task::yield_now().await;
+}
+
+/// Gives the connection a task of its own, which holds the permit until it ends.
+fn start(
+    worker: &Rc<Worker>,
+    stream: std::net::TcpStream,
+    peer: SocketAddr,
+    service: Service,
+    permit: OwnedSemaphorePermit,
+) {
+    let prepared = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+    let Ok(client) = prepared else {
+        worker.count_accept_error();
+        return;
+    };
+    // Both are refinements: a connection without them carries the same bytes.
+    let _ = socket::set_nodelay(&client);
+    let _ = socket::set_keepalive(&client, KEEPALIVE);
+    let worker = Rc::clone(worker);
+    tokio::task::spawn_local(async move {
+        let _permit = permit;
+        match service {
+            Service::Steered { service_port } => steered::serve(worker, client, peer, service_port).await,
+            Service::Proxied { peers } => proxied::serve(worker, client, peer, peers).await,
+        }
+    });
+}

@@ -1,0 +1,23 @@
+//! Sockets, clock and metrics: everything that talks to the outside on behalf of `flow`.
+//!
+//! One worker per core, each a thread with its own single-threaded event loop and its own listening sockets
+//! (`SO_REUSEPORT`); nothing on the path of the bytes is shared between workers (DESIGN decision 23).
+//! Nothing here knows the configuration file or the ledger: `app` hands in plain settings and takes
+//! [`report::Report`]s out.
+
+pub mod accept;
+pub mod admin;
+pub mod clock;
+pub mod dial;
+pub mod flow_record;
+pub mod lookup;
+pub mod policy;
+pub mod pool;
+pub mod proxied;
+pub mod relay;
+pub mod report;
+pub mod settings;
+pub mod shared;
+pub mod socket;
+pub mod steered;
+pub mod worker;

@@ -1,0 +1,143 @@
+//! What decisions rest on, published as one snapshot that workers take without a lock.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use allowlist::{DomainName, Matcher};
+use arc_swap::{ArcSwap, Guard};
+use billing_export::{Account, Entry, Reason, Session};
+use jiff::Timestamp;
+
+use crate::flow::rating::RatingPlan;
+use crate::flow::session::SubscriberTable;
+use crate::flow::verdict::{Outcome, Verdict};
+
+/// Whether anything may be exempt at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exemption {
+    /// Decisions follow the list.
+    Allowed,
+    /// Counts cannot be saved: everything is charged as `overload`, so that no exempt byte is without a record.
+    Suspended,
+}
+
+/// One consistent set of list, subscribers and rating; replaced as a whole, never changed in place.
+#[derive(Clone)]
+pub struct Policy {
+    /// Rises with each publication; a worker that sees a new one judges its open flows again.
+    pub generation: u64,
+    /// The list in use, if one was ever accepted.
+    pub list: Option<Arc<Matcher>>,
+    /// The lists whose names steered mode carries: every list ever accepted, expired or not (DESIGN decision 4).
+    pub routes: Vec<Arc<Matcher>>,
+    /// Address → subscriber.
+    pub subscribers: Arc<SubscriberTable>,
+    /// Service → rating group.
+    pub rating: Arc<RatingPlan>,
+    /// Whether anything may be exempt.
+    pub exemption: Exemption,
+}
+
+/// Where the policy in force is published. Readers take it without a lock; writers take turns.
+pub struct PolicyCell {
+    current: ArcSwap<Policy>,
+    turn: Mutex<()>,
+}
+
+impl PolicyCell {
+    /// Publishes the first policy.
+    pub fn new(policy: Policy) -> Self {
+        Self { current: ArcSwap::from_pointee(policy), turn: Mutex::new(()) }
+    }
+
+    /// The policy in force.
+    pub fn load(&self) -> Guard<Arc<Policy>> {
+        self.current.load()
+    }
+
+    /// Publishes what `change` makes of a copy of the policy in force, as the next generation.
+    pub fn update(&self, change: impl FnOnce(&mut Policy)) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = Policy::clone(&self.current.load());
+        change(&mut next);
+        next.generation = next.generation.wrapping_add(1);
+        self.current.store(Arc::new(next));
+    }
+}
+
+impl Policy {
+    /// Whether steered mode carries `name`.
+    pub fn routes(&self, name: &DomainName) -> bool {
+        self.routes.iter().any(|list| list.covers(name))
+    }
+
+    /// The next instant at which a date of the list changes an answer.
+    pub fn next_change_after(&self, at: Timestamp) -> Option<Timestamp> {
+        self.list.as_ref().and_then(|list| list.next_change_after(at))
+    }
+
+    /// `verdict`, or `overload` while exemption is suspended.
+    pub fn limit(&self, verdict: Verdict) -> Verdict {
+        match (self.exemption, &verdict.outcome) {
+            (Exemption::Suspended, Outcome::Exempt { .. }) => {
+                Verdict { outcome: Outcome::Charged(Reason::Overload), ..verdict }
+            }
+            (Exemption::Allowed, _) | (Exemption::Suspended, Outcome::Charged(_)) => verdict,
+        }
+    }
+
+    /// The account that bytes under `verdict` belong to.
+    pub fn account(&self, standing: &Standing, verdict: &Verdict) -> Account {
+        let list = verdict.list.clone();
+        let session = match standing {
+            Standing::Known(session) => session.clone(),
+            Standing::Unknown => {
+                let entry = Entry::Unattributed(Reason::NoSubscriber);
+                return Account { session: Session::none(), list, entry };
+            }
+            Standing::Ended => {
+                let entry = Entry::Unattributed(Reason::SessionEnded);
+                return Account { session: Session::none(), list, entry };
+            }
+        };
+        let entry = match &verdict.outcome {
+            Outcome::Exempt { service, .. } => {
+                let group = self.rating.group(service);
+                Entry::Exempt {
+                    service: Arc::clone(service),
+                    rating_group: group.id,
+                    disposition: group.disposition,
+                }
+            }
+            Outcome::Charged(reason) => Entry::Charged(*reason),
+        };
+        Account { session, list, entry }
+    }
+}
+
+/// The subscriber of a flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The session that had the address when the flow began.
+    Known(Session),
+    /// No session had the address when the flow began.
+    Unknown,
+    /// The address passed to somebody else while the flow was open; what comes after belongs to nobody (DESIGN decision 15).
+    Ended,
+}
+
+impl Standing {
+    /// The standing of a flow that begins.
+    pub fn at_start(session: Option<&Session>) -> Self {
+        session.map_or(Self::Unknown, |session| Self::Known(session.clone()))
+    }
+
+    /// The standing after the subscriber table changed.
+    #[must_use]
+    pub fn after_change(&self, session: Option<&Session>) -> Self {
+        match self {
+            Self::Known(own) if session == Some(own) => self.clone(),
+            Self::Known(_) | Self::Ended => Self::Ended,
+            Self::Unknown => Self::Unknown,
+        }
+    }
+}

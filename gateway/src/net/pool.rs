@@ -1,0 +1,173 @@
+//! The workers' threads: started with their sockets, asked for reports, drained and stopped.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc as reports;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use super::report::Report;
+use super::settings::Listener;
+use super::shared::Shared;
+use super::worker::Worker;
+use super::{accept, socket};
+
+/// Commands that wait for a worker at once; more means that it hangs.
+const COMMANDS_MAX: usize = 16;
+
+/// What a worker is told.
+enum Command {
+    /// Hand over what was counted.
+    Report,
+    /// Accept nothing more.
+    Drain,
+    /// End flows that were idle for so long.
+    CutIdle(Duration),
+    /// Judge what is open by what is known, hand over, and end.
+    Stop,
+}
+
+/// One worker's thread.
+pub struct WorkerHandle {
+    commands: mpsc::Sender<Command>,
+    reports: reports::Receiver<Report>,
+    thread: JoinHandle<()>,
+    /// Reports asked for and not yet received.
+    outstanding: bool,
+}
+
+/// The listening sockets of all workers, bound before any thread starts so that a port in use is an error at once.
+pub struct Sockets {
+    by_worker: Vec<Vec<(TcpListener, Listener)>>,
+    /// The addresses bound, in the order of the listeners; a port 0 is what the system chose.
+    pub addresses: Vec<SocketAddr>,
+}
+
+impl Sockets {
+    /// Binds every listener once for each worker.
+    ///
+    /// # Errors
+    /// The listener's address and what the system says.
+    pub fn bind(listeners: &[Listener], workers: usize) -> Result<Self, (SocketAddr, io::Error)> {
+        let mut by_worker: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut addresses = Vec::new();
+        for listener in listeners {
+            let wanted = listener.address;
+            let fail = |error| (wanted, error);
+            if wanted.port() != 0 {
+                socket::probe_exclusive(wanted).map_err(fail)?;
+            }
+            let mut bound = wanted;
+            for sockets in &mut by_worker {
+                let socket = socket::listen(bound).map_err(fail)?;
+                bound = socket.local_addr().map_err(fail)?;
+                sockets.push((socket, listener.clone()));
+            }
+            addresses.push(bound);
+        }
+        Ok(Self { by_worker, addresses })
+    }
+
+    /// Starts one thread for each worker.
+    ///
+    /// # Errors
+    /// The system's word when a thread or its event loop cannot be made.
+    pub fn start(self, shared: &Arc<Shared>) -> io::Result<Vec<WorkerHandle>> {
+        self.by_worker
+            .into_iter()
+            .enumerate()
+            .map(|(index, sockets)| start_worker(index, Arc::clone(shared), sockets))
+            .collect()
+    }
+}
+
+impl WorkerHandle {
+    /// Asks for a report, unless one is already asked for.
+    pub fn ask(&mut self) {
+        if !self.outstanding {
+            self.outstanding = self.commands.try_send(Command::Report).is_ok();
+        }
+    }
+
+    /// Waits for the report asked for; none when the worker does not answer in time. A late report comes with the next call.
+    pub fn receive(&mut self, limit: Duration) -> Option<Report> {
+        if !self.outstanding {
+            return None;
+        }
+        let report = self.reports.recv_timeout(limit).ok()?;
+        self.outstanding = false;
+        Some(report)
+    }
+
+    /// Accept nothing more; open flows go on.
+    pub fn drain(&self) {
+        // A worker that does not take commands is stopped by the end of the process.
+        let _ = self.commands.try_send(Command::Drain);
+    }
+
+    /// Ends flows idle for at least `idle`; zero ends all.
+    pub fn cut_idle(&self, idle: Duration) {
+        let _ = self.commands.try_send(Command::CutIdle(idle));
+    }
+
+    /// Takes the reports that are left and waits for the thread, at most `limit`.
+    pub fn stop(self, limit: Duration) -> Vec<Report> {
+        let _ = self.commands.try_send(Command::Stop);
+        let mut last = Vec::new();
+        // The worker drops its end of the channel when it is done.
+        while let Ok(report) = self.reports.recv_timeout(limit) {
+            last.push(report);
+        }
+        if self.thread.is_finished() {
+            let _ = self.thread.join();
+        }
+        last
+    }
+}
+
+/// Starts one worker's thread.
+fn start_worker(
+    index: usize,
+    shared: Arc<Shared>,
+    sockets: Vec<(TcpListener, Listener)>,
+) -> io::Result<WorkerHandle> {
+    let (commands, mut inbox) = mpsc::channel(COMMANDS_MAX);
+    let (outbox, reports) = reports::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        let local = LocalSet::new();
+        local.block_on(&runtime, async move {
+            let worker = Worker::new(shared);
+            tokio::task::spawn_local(Rc::clone(&worker).keep_house());
+            for (bound, listener) in sockets {
+                let worker = Rc::clone(&worker);
+                tokio::task::spawn_local(async move {
+                    let address = listener.address;
+                    if let Err(error) = accept::run(worker, bound, listener).await {
+                        tracing::error!(%address, %error, "listener lost; restart the gateway");
+                    }
+                });
+            }
+            while let Some(command) = inbox.recv().await {
+                match command {
+                    Command::Report => {
+                        let _ = outbox.send(worker.report());
+                    }
+                    Command::Drain => worker.draining.notify_waiters(),
+                    Command::CutIdle(idle) => worker.cut_idle(idle),
+                    Command::Stop => {
+                        worker.settle();
+                        let _ = outbox.send(worker.report());
+                        return;
+                    }
+                }
+            }
+        });
+    })?;
+    Ok(WorkerHandle { commands, reports, thread, outstanding: false })
+}

@@ -1,0 +1,122 @@
+//! Connections from a trusted balancer that says in a PROXY header who came and where they went.
+//!
+//! The original destination is dialled at once and every byte passed on; the name never chooses the destination
+//! (DESIGN decision 5), else an unlisted name could steer traffic through us.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use ipnet::IpNet;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::dial::{DialError, dial};
+use super::flow_record::Place;
+use super::relay;
+use super::report::Refusal;
+use super::socket;
+use super::worker::Worker;
+use crate::wire::proxy_protocol::{self, Carried, Outcome, Transport};
+
+/// Room for type-length-values behind the addresses; their content is not used.
+const TLV_BYTES_MAX: usize = 2_048;
+
+/// Where a connection came from and where it was going.
+struct Ends {
+    source: SocketAddr,
+    destination: SocketAddr,
+    /// Bytes that came with the header and belong to the subscriber.
+    first: Vec<u8>,
+}
+
+/// Serves one accepted connection.
+pub async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, peers: Rc<[IpNet]>) {
+    let from = peer.ip().to_canonical();
+    if !peers.iter().any(|allowed| allowed.contains(&from)) {
+        refuse(&worker, &client, Refusal::ProxyHeader, "the peer is not in listener.peers");
+        return;
+    }
+    let header = timeout(worker.shared.limits.proxy_header_deadline, read_header(&client)).await;
+    let ends = match header {
+        Ok(Ok(Some(ends))) => ends,
+        // A balancer that checks whether we are there says LOCAL or nothing at all.
+        Ok(Ok(None)) => return,
+        Ok(Err(error)) => return refuse(&worker, &client, Refusal::ProxyHeader, &error.to_string()),
+        Err(_) => {
+            return refuse(
+                &worker,
+                &client,
+                Refusal::ProxyHeader,
+                "no complete header in limits.proxy_header_deadline",
+            );
+        }
+    };
+    let limits = &worker.shared.limits;
+    let origin = match dial(&worker.shared.dial, [ends.destination], limits.connect_timeout).await {
+        Ok(origin) => origin,
+        Err(DialError::NotPermitted) => {
+            return refuse(&worker, &client, Refusal::Destination, "the destination is private or our own");
+        }
+        Err(DialError::Connect(error)) => {
+            return refuse(&worker, &client, Refusal::Connect, &error.to_string());
+        }
+    };
+    let client = Rc::new(client);
+    let place = Place::Original(ends.destination);
+    let Some(open) = worker.open_flow(ends.source.ip(), place, Rc::clone(&client)) else {
+        let _ = socket::reset_on_close(&*client);
+        return;
+    };
+    if !ends.first.is_empty() {
+        worker.received(open.flow(), &ends.first);
+    }
+    relay::carry(&worker, open.flow(), &client, origin, ends.first).await;
+}
+
+/// Counts a connection that is not carried, and resets it.
+fn refuse(worker: &Worker, client: &TcpStream, refusal: Refusal, why: &str) {
+    worker.count_refusal(refusal);
+    tracing::debug!(refusal = refusal.label(), why, "connection not carried");
+    let _ = socket::reset_on_close(client);
+}
+
+/// Reads the header; none when the peer speaks for itself (LOCAL) or says nothing.
+async fn read_header(client: &TcpStream) -> io::Result<Option<Ends>> {
+    let mut bytes = Vec::new();
+    let mut part = [0_u8; proxy_protocol::V2_BYTES_MAX];
+    loop {
+        client.readable().await?;
+        let count = match client.try_read(&mut part) {
+            Ok(0) if bytes.is_empty() => return Ok(None),
+            Ok(0) => return Err(refused("the connection ended inside the header")),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) => return Err(error),
+        };
+        bytes.extend_from_slice(part.get(..count).unwrap_or_default());
+        match proxy_protocol::header(&bytes, TLV_BYTES_MAX) {
+            Outcome::NeedMore => {}
+            Outcome::Header(header) => {
+                let first = bytes.get(header.length..).unwrap_or_default().to_vec();
+                return match header.carried {
+                    Carried::Nothing => Ok(None),
+                    Carried::Addresses { transport: Transport::Stream, source, destination } => {
+                        Ok(Some(Ends { source, destination, first }))
+                    }
+                    Carried::Addresses { transport: Transport::Datagram, .. } => {
+                        Err(refused("a datagram header on a TCP listener"))
+                    }
+                };
+            }
+            Outcome::Malformed { field } => return Err(refused(field)),
+            Outcome::Oversize => return Err(refused("the header is too long")),
+            Outcome::NotProxy => return Err(refused("the first bytes are no PROXY header")),
+        }
+    }
+}
+
+/// A header that cannot be used.
+fn refused(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}

@@ -1,0 +1,174 @@
+//! Moves bytes between subscriber and origin: tee, never gate (DESIGN decision 3).
+//!
+//! Every byte is passed on as it was read; the reader of names gets a look at the same buffer. A flow holds no buffer
+//! while it is idle: both directions read into the worker's one buffer and hand it on at once; only what the other side
+//! does not take waits in a vector of the flow's own, and then nothing more is read.
+//!
+//! FIN is passed on for each direction by itself; a reset or an error ends both, and the other side is reset too.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+
+use super::flow_record::Flow;
+use super::socket;
+use super::worker::Worker;
+
+/// The first pause between two readings of the last acknowledgement; each next one is twice as long.
+const FINISH_POLL_MIN: Duration = Duration::from_millis(1);
+/// The longest such pause.
+const FINISH_POLL_MAX: Duration = Duration::from_millis(200);
+
+/// Carries the flow until both sides have finished, one has failed, or the worker cuts it.
+/// `first` are bytes already received from the subscriber and counted.
+pub async fn carry(
+    worker: &Rc<Worker>,
+    flow: &Rc<Flow>,
+    client: &TcpStream,
+    origin: TcpStream,
+    first: Vec<u8>,
+) {
+    let outcome = tokio::select! {
+        outcome = both(worker, flow, client, &origin, first) => outcome,
+        () = flow.cut.notified() => Err(io::ErrorKind::TimedOut.into()),
+    };
+    match outcome {
+        Ok(()) => {
+            drop(origin);
+            finish(worker, flow, client).await;
+        }
+        Err(_) => {
+            // The one that failed is gone; the other learns it as it would without us.
+            let _ = socket::reset_on_close(&origin);
+            let _ = socket::reset_on_close(client);
+        }
+    }
+}
+
+/// Both directions until each has seen its FIN.
+async fn both(
+    worker: &Rc<Worker>,
+    flow: &Rc<Flow>,
+    client: &TcpStream,
+    origin: &TcpStream,
+    first: Vec<u8>,
+) -> io::Result<()> {
+    tokio::try_join!(up(worker, flow, client, origin, first), down(worker, flow, client, origin))?;
+    Ok(())
+}
+
+/// Subscriber → origin.
+async fn up(
+    worker: &Rc<Worker>,
+    flow: &Rc<Flow>,
+    client: &TcpStream,
+    origin: &TcpStream,
+    first: Vec<u8>,
+) -> io::Result<()> {
+    write_all(origin, first, |_| ()).await?;
+    loop {
+        client.readable().await?;
+        let rest = {
+            let mut buffer = worker.buffer.borrow_mut();
+            let Some(count) = read_ready(client, &mut buffer)? else { continue };
+            let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
+            worker.received(flow, bytes);
+            let taken = write_ready(origin, bytes)?;
+            bytes.get(taken..).unwrap_or_default().to_vec()
+        };
+        write_all(origin, rest, |_| ()).await?;
+    }
+    worker.subscriber_finished(flow);
+    socket::shutdown_write(origin)
+}
+
+/// Origin → subscriber.
+async fn down(
+    worker: &Rc<Worker>,
+    flow: &Rc<Flow>,
+    client: &TcpStream,
+    origin: &TcpStream,
+) -> io::Result<()> {
+    loop {
+        origin.readable().await?;
+        let rest = {
+            let mut buffer = worker.buffer.borrow_mut();
+            let Some(count) = read_ready(origin, &mut buffer)? else { continue };
+            let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
+            let taken = write_ready(client, bytes)?;
+            worker.written(flow, taken);
+            bytes.get(taken..).unwrap_or_default().to_vec()
+        };
+        write_all(client, rest, |taken| worker.written(flow, taken)).await?;
+    }
+    shutdown_subscriber(flow, client)
+}
+
+/// Writes bytes of our own (a refusal) to the subscriber; they are counted like any others.
+pub async fn answer(
+    worker: &Rc<Worker>,
+    flow: &Rc<Flow>,
+    client: &TcpStream,
+    bytes: &[u8],
+) -> io::Result<()> {
+    write_all(client, bytes.to_vec(), |taken| worker.written(flow, taken)).await?;
+    shutdown_subscriber(flow, client)
+}
+
+/// Sends FIN to the subscriber and tells the meter so.
+fn shutdown_subscriber(flow: &Rc<Flow>, client: &TcpStream) -> io::Result<()> {
+    socket::shutdown_write(client)?;
+    if let Some(subscriber) = &mut flow.state.borrow_mut().subscriber {
+        subscriber.set_finished();
+    }
+    Ok(())
+}
+
+/// Waits until the subscriber has acknowledged everything with FIN, at most `finish_deadline`, so that the last reading
+/// of the meter is exact (DESIGN decision 13). There is no event for an acknowledgement: the queue is read in growing
+/// pauses.
+pub async fn finish(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream) {
+    let deadline = Instant::now().checked_add(worker.shared.limits.finish_deadline);
+    let mut pause = FINISH_POLL_MIN;
+    while socket::unacknowledged(client).is_ok_and(|waiting| waiting > 0) {
+        if deadline.is_none_or(|deadline| Instant::now() >= deadline) {
+            tracing::debug!(flow = flow.id, "closed before the last acknowledgement");
+            return;
+        }
+        sleep(pause).await;
+        pause = pause.saturating_mul(2).min(FINISH_POLL_MAX);
+    }
+}
+
+/// Reads what is there; none when the readiness was spurious.
+fn read_ready(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    match stream.try_read(buffer) {
+        Ok(count) => Ok(Some(count)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes what the socket takes at once.
+fn write_ready(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    match stream.try_write(bytes) {
+        Ok(taken) => Ok(taken),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes all of `bytes`, waiting where the socket makes us wait; `taken` hears of every part.
+async fn write_all(stream: &TcpStream, bytes: Vec<u8>, taken: impl Fn(usize)) -> io::Result<()> {
+    let mut rest = bytes.as_slice();
+    while !rest.is_empty() {
+        stream.writable().await?;
+        let count = write_ready(stream, rest)?;
+        taken(count);
+        rest = rest.get(count..).unwrap_or_default();
+    }
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! What a worker hands over once a tick: bytes by account, what is pending, and counts for the metrics.
+
+use std::collections::HashMap;
+
+use billing_export::{Account, Class, Entry, Flags, Reason, Session, Usage, Volume};
+
+/// How the first bytes of a flow were carried, for the `protocol` label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProtocolLabel {
+    /// TLS over TCP.
+    Tls,
+    /// HTTP/1 over TCP.
+    Http,
+    /// TCP that is neither.
+    Tcp,
+}
+
+impl ProtocolLabel {
+    /// The label's value.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::Http => "http",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// Labels of `zrgw_flows_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowLabels {
+    /// What carried the name.
+    pub protocol: ProtocolLabel,
+    /// Class of the first verdict.
+    pub class: Class,
+    /// Its reason; none when exempt.
+    pub reason: Option<Reason>,
+}
+
+/// Why a connection was closed without being carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// Steered: the name was never on a list, or is unreadable.
+    NotRouted,
+    /// The destination is private, ours, or has no address.
+    Destination,
+    /// The upstream did not answer or refused.
+    Connect,
+    /// The PROXY header is missing, malformed, late, or from a peer that may not send it.
+    ProxyHeader,
+    /// The subscriber has too many open flows.
+    FlowsPerSubscriber,
+}
+
+impl Refusal {
+    /// The label's value.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::NotRouted => "not_routed",
+            Self::Destination => "destination",
+            Self::Connect => "connect",
+            Self::ProxyHeader => "proxy_header",
+            Self::FlowsPerSubscriber => "flows_per_subscriber",
+        }
+    }
+}
+
+/// One worker's counts since its last report.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Bytes that passed the subscribers' sockets, counted at the calls.
+    pub seen: Volume,
+    /// Bytes carried for flows that have no verdict yet.
+    pub pending_after: Volume,
+    /// Bytes by account.
+    pub usage: Vec<Usage>,
+    /// First verdicts.
+    pub flows: Vec<(FlowLabels, u64)>,
+    /// Connections not carried.
+    pub refusals: Vec<(Refusal, u64)>,
+    /// Flows open at the moment.
+    pub flows_open: u64,
+    /// Tasks that panicked; each cost one flow and is a fault of ours.
+    pub panics: u64,
+    /// Errors of accept(2).
+    pub accept_errors: u64,
+}
+
+/// Bytes by account until the next report; bounded.
+#[derive(Default)]
+pub struct UsageMap {
+    /// The counters.
+    accounts: HashMap<Account, (Flags, Volume)>,
+}
+
+impl UsageMap {
+    /// Adds `volume` to `account`. Over `accounts_max` accounts (the exporter has not taken any for long), what belongs to a
+    /// further one goes to nobody as `overload`: never exempt, never lost.
+    pub fn add(&mut self, account: &Account, flags: Flags, volume: Volume, accounts_max: usize) {
+        if volume == Volume::ZERO {
+            return;
+        }
+        if let Some((known, sum)) = self.accounts.get_mut(account) {
+            *known = known.union(flags);
+            *sum = saturating_sum(*sum, volume);
+            return;
+        }
+        let account = if self.accounts.len() < accounts_max {
+            account.clone()
+        } else {
+            let entry = Entry::Unattributed(Reason::Overload);
+            Account { session: Session::none(), list: None, entry }
+        };
+        let (known, sum) = self.accounts.entry(account).or_insert((flags, Volume::ZERO));
+        *known = known.union(flags);
+        *sum = saturating_sum(*sum, volume);
+    }
+
+    /// Takes everything.
+    pub fn take(&mut self) -> Vec<Usage> {
+        self.accounts.drain().map(|(account, (flags, volume))| Usage { account, flags, volume }).collect()
+    }
+}
+
+/// The sum, at most what a counter holds: 2^64 bytes in one tick is more than any interface moves in a century.
+pub fn saturating_sum(one: Volume, other: Volume) -> Volume {
+    Volume { up: one.up.saturating_add(other.up), down: one.down.saturating_add(other.down) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn charged(reason: Reason) -> Account {
+        Account { session: Session::none(), list: None, entry: Entry::Charged(reason) }
+    }
+
+    #[test]
+    fn accounts_over_the_limit_are_counted_as_overload() {
+        let mut usage = UsageMap::default();
+        let one = Volume { up: 1, down: 2 };
+        usage.add(&charged(Reason::NotListed), Flags::default(), one, 2);
+        usage.add(&charged(Reason::NoName), Flags::default(), one, 2);
+        usage.add(&charged(Reason::Port), Flags::default(), one, 2);
+        usage.add(&charged(Reason::Denied), Flags::default(), one, 2);
+        usage.add(&charged(Reason::NoName), Flags::default(), one, 2);
+        let taken = usage.take();
+        let overload = Entry::Unattributed(Reason::Overload);
+        let of = |entry: &Entry| taken.iter().find(|usage| usage.account.entry == *entry).unwrap().volume;
+        assert_eq!(taken.len(), 3);
+        assert_eq!(of(&overload), Volume { up: 2, down: 4 });
+        assert_eq!(of(&Entry::Charged(Reason::NoName)), Volume { up: 2, down: 4 });
+        assert!(usage.take().is_empty());
+    }
+}

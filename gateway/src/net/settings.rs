@@ -1,0 +1,141 @@
+//! What `app` tells the workers: plain values, no configuration file.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::flow::address::is_public;
+use crate::flow::identify::IdentifyLimits;
+
+/// How a listener learns the destination.
+#[derive(Clone, Debug)]
+pub enum Mode {
+    /// Our DNS sent the subscriber here; the name says where to go.
+    Steered {
+        /// The port rules are judged by and origins are dialled at; none: 443 for TLS, 80 for HTTP.
+        service_port: Option<u16>,
+    },
+    /// A trusted balancer in front says source and destination in a PROXY header.
+    ProxyProtocol {
+        /// Who may send the header.
+        peers: Vec<IpNet>,
+    },
+}
+
+/// One listener.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Where subscribers, or the balancer, connect to.
+    pub address: SocketAddr,
+    /// How the destination is learnt.
+    pub mode: Mode,
+}
+
+/// Limits of the data path (DESIGN §7).
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Caps of the readers of first bytes.
+    pub identify: IdentifyLimits,
+    /// From the flow's first moment to a verdict, absolute.
+    pub identify_deadline: Duration,
+    /// Without a byte in either direction.
+    pub idle_timeout: Duration,
+    /// For the PROXY header, absolute.
+    pub proxy_header_deadline: Duration,
+    /// For one connection attempt upstream.
+    pub connect_timeout: Duration,
+    /// For the last acknowledgement after both sides finished.
+    pub finish_deadline: Duration,
+    /// Open flows of one subscriber, or of one address without subscriber.
+    pub flows_per_subscriber_max: usize,
+    /// Accepts before other work gets its turn.
+    pub accepts_per_wake_max: usize,
+    /// Bytes read at once; one buffer per worker, shared by its flows.
+    pub relay_buffer: usize,
+}
+
+/// Where the gateway may connect to.
+#[derive(Clone, Debug)]
+pub struct DialRules {
+    /// Destination port → port dialled instead (tests and laboratories).
+    pub port_map: BTreeMap<u16, u16>,
+    /// Permit loopback and private destinations (tests and laboratories).
+    pub allow_private: bool,
+    /// Addresses of this machine and of its management: never dialled unless private destinations are permitted.
+    pub own_addresses: HashSet<IpAddr>,
+    /// Our own listeners and endpoints: never dialled, whatever is permitted.
+    pub own_sockets: Vec<SocketAddr>,
+}
+
+impl DialRules {
+    /// Whether `address` may be dialled, and learnt as an answer.
+    pub fn permits_address(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let special = address.is_unspecified() || address.is_multicast();
+        !special && (self.allow_private || (is_public(address) && !self.own_addresses.contains(&address)))
+    }
+
+    /// Where to connect for `destination`; none when it may not be dialled.
+    pub fn target(&self, destination: SocketAddr) -> Option<SocketAddr> {
+        let address = destination.ip().to_canonical();
+        if !self.permits_address(address) {
+            return None;
+        }
+        let port = self.port_map.get(&destination.port()).copied().unwrap_or(destination.port());
+        let target = SocketAddr::new(address, port);
+        let loops = self.own_sockets.iter().any(|own| {
+            own.port() == port
+                && (own.ip() == address || (own.ip().is_unspecified() && self.is_local(address)))
+        });
+        (!loops && port != 0).then_some(target)
+    }
+
+    /// Whether `address` is one of this machine's.
+    fn is_local(&self, address: IpAddr) -> bool {
+        address.is_loopback() || self.own_addresses.contains(&address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(allow_private: bool) -> DialRules {
+        DialRules {
+            port_map: BTreeMap::from([(443, 8_443)]),
+            allow_private,
+            own_addresses: HashSet::from(["9.9.9.1".parse().unwrap()]),
+            own_sockets: vec!["0.0.0.0:8443".parse().unwrap(), "9.9.9.1:80".parse().unwrap()],
+        }
+    }
+
+    #[test]
+    fn t10_private_own_and_management_addresses_are_never_dialled() {
+        let strict = rules(false);
+        for refused in [
+            "10.0.0.1:443",
+            "127.0.0.1:443",
+            "[::1]:443",
+            "[::ffff:10.0.0.1]:443",
+            "9.9.9.1:443",
+            "0.0.0.0:1",
+        ] {
+            assert_eq!(strict.target(refused.parse().unwrap()), None, "{refused}");
+        }
+        assert_eq!(strict.target("8.8.8.8:443".parse().unwrap()), Some("8.8.8.8:8443".parse().unwrap()));
+        assert_eq!(strict.target("8.8.8.8:80".parse().unwrap()), Some("8.8.8.8:80".parse().unwrap()));
+    }
+
+    #[test]
+    fn t10_a_laboratory_may_dial_loopback_but_not_our_own_listener() {
+        let laboratory = rules(true);
+        assert_eq!(laboratory.target("127.0.0.1:80".parse().unwrap()), Some("127.0.0.1:80".parse().unwrap()));
+        assert_eq!(laboratory.target("127.0.0.1:443".parse().unwrap()), None);
+        assert_eq!(laboratory.target("127.0.0.7:8443".parse().unwrap()), None);
+        assert_eq!(laboratory.target("[::ffff:127.0.0.1]:8443".parse().unwrap()), None);
+        assert_eq!(laboratory.target("9.9.9.1:80".parse().unwrap()), None);
+        assert_eq!(laboratory.target("0.0.0.0:80".parse().unwrap()), None);
+    }
+}

@@ -1,0 +1,135 @@
+//! Socket options and readings that std and tokio do not offer.
+//!
+//! The only file beside `splice` where `unsafe` may stand; each block has its proof.
+
+#![expect(
+    unsafe_code,
+    reason = "SIOCOUTQ and the event loop's registration have no safe wrapper; each block has its proof"
+)]
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::io::unix::AsyncFd;
+
+/// Connections the kernel holds while a worker is busy; above it the kernel drops SYNs, which clients repeat.
+const BACKLOG: i32 = 4_096;
+
+/// A listening TCP socket that shares its address with the other workers (`SO_REUSEPORT`).
+///
+/// # Errors
+/// What the system says when the address is in use, not ours, or below 1024 without the right.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // One listener per IP version: a subscriber's IPv4 address must not arrive in two spellings.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Whether another process listens at `address`: `SO_REUSEPORT` would silently share the port with it when it belongs to the same user.
+///
+/// # Errors
+/// The system's word when the address cannot be bound exclusively.
+pub fn probe_exclusive(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1)
+}
+
+/// A listener that the event loop watches: readiness first, so that room for a flow can be awaited before accepting.
+///
+/// # Errors
+/// What the system says when the event loop cannot watch the socket.
+pub fn watch(listener: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+    // SAFETY: `TcpListener` owns its descriptor and returns the same one from `as_raw_fd` until it is dropped; it is given
+    // by value and `AsyncFd` keeps it, so the descriptor stays open and the same while it is registered.
+    unsafe { AsyncFd::register(listener) }.map_err(io::Error::from)
+}
+
+/// No Nagle delay: the relay passes on what was written, when it was written.
+pub fn set_nodelay(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_nodelay(true)
+}
+
+/// Keep-alive probes find peers that vanished without a word.
+pub fn set_keepalive(socket: &impl AsFd, after: Duration) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(after))
+}
+
+/// The next close sends RST: the peer's reset or failure is passed on as what it was.
+pub fn reset_on_close(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_linger(Some(Duration::ZERO))
+}
+
+/// Sends FIN after what was written; the other direction stays open.
+pub fn shutdown_write(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).shutdown(std::net::Shutdown::Write)
+}
+
+/// Bytes written to the socket that the peer has not acknowledged, one more while an unacknowledged FIN is out
+/// (`SIOCOUTQ`, tcp(7)).
+///
+/// # Errors
+/// What the system says; it does not fail on an open TCP socket.
+pub fn unacknowledged(socket: &impl AsRawFd) -> io::Result<u64> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: `TIOCOUTQ` (the same number as `SIOCOUTQ`) writes one `int` through the pointer, which points to a live
+    // local `c_int` for the whole call; the descriptor is open because `socket` is borrowed.
+    let outcome = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if outcome == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::try_from(bytes).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn unacknowledged_bytes_are_those_the_peer_has_not_taken() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut writer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut reader, _) = listener.accept().unwrap();
+        writer.set_nonblocking(true).unwrap();
+        let mut written = 0_u64;
+        loop {
+            match writer.write(&[7; 65_536]) {
+                Ok(taken) => written += taken as u64,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        let waiting = unacknowledged(&writer).unwrap();
+        assert!(waiting > 0 && waiting <= written);
+        let mut sink = vec![0; 1 << 20];
+        let mut read = 0_u64;
+        while read < written {
+            read += reader.read(&mut sink).unwrap() as u64;
+        }
+        for _ in 0..1_000 {
+            if unacknowledged(&writer).unwrap() == 0 {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("{} bytes never acknowledged", unacknowledged(&writer).unwrap());
+    }
+}

@@ -1,0 +1,125 @@
+//! Connections that our DNS sent here: the name is read first, resolved by us, and that is dialled (DESIGN decision 4).
+//!
+//! Forging is impossible by construction: whatever name is claimed, the bytes go to that name's own addresses. Names
+//! never listed, or unreadable, are refused with an answer that says so, else this would be an open proxy.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use allowlist::DomainName;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::dial::{DialError, dial};
+use super::flow_record::{Flow, Place};
+use super::relay;
+use super::report::{ProtocolLabel, Refusal};
+use super::socket;
+use super::worker::Worker;
+use crate::flow::decide::Vouched;
+
+/// Fatal alert `unrecognized_name` in a TLS record (RFC 8446 §6, RFC 6066 §3).
+const ALERT_UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+/// Fatal alert `internal_error`: the name is fine, its origin cannot be reached.
+const ALERT_INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
+/// RFC 9110 §15.5.20.
+const MISDIRECTED_REQUEST: &[u8] =
+    b"HTTP/1.1 421 Misdirected Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+/// RFC 9110 §15.6.3.
+const BAD_GATEWAY: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// Serves one accepted connection.
+pub async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, service_port: Option<u16>) {
+    let client = Rc::new(client);
+    let place = Place::Steered { service_port };
+    let Some(open) = worker.open_flow(peer.ip(), place, Rc::clone(&client)) else {
+        let _ = socket::reset_on_close(&*client);
+        return;
+    };
+    let flow = open.flow();
+    let first = match read_name(&worker, flow, &client).await {
+        Ok(first) => first,
+        Err(_) => {
+            let _ = socket::reset_on_close(&*client);
+            return;
+        }
+    };
+    let origin = match reach(&worker, flow).await {
+        Ok(origin) => origin,
+        Err(refusal) => return refuse(&worker, flow, &client, refusal).await,
+    };
+    worker.release(flow, Vouched::Steered);
+    relay::carry(&worker, flow, &client, origin, first).await;
+}
+
+/// Reads until the name is known, or is known not to be readable; bounded by the caps of the reader and its deadline.
+async fn read_name(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + worker.shared.limits.identify_deadline;
+    let mut first = Vec::new();
+    while flow.state.borrow().identity.is_none() {
+        if timeout_at(deadline, client.readable()).await.is_err() {
+            worker.deadline(flow);
+            return Ok(first);
+        }
+        let mut buffer = worker.buffer.borrow_mut();
+        match client.try_read(&mut buffer) {
+            Ok(0) => worker.subscriber_finished(flow),
+            Ok(count) => {
+                let bytes = buffer.get(..count).unwrap_or_default();
+                first.extend_from_slice(bytes);
+                worker.received(flow, bytes);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(first)
+}
+
+/// Connects to the name's own addresses.
+async fn reach(worker: &Rc<Worker>, flow: &Rc<Flow>) -> Result<TcpStream, Refusal> {
+    let (name, port) = {
+        let state = flow.state.borrow();
+        let name = state.identity.as_ref().and_then(|identity| identity.name.clone());
+        (name.ok_or(Refusal::NotRouted)?, flow.service_port(state.protocol))
+    };
+    if !worker.shared.policy.load().routes(&name) {
+        return Err(Refusal::NotRouted);
+    }
+    let addresses = addresses(worker, &name).await?;
+    let destinations = addresses.iter().map(|address| SocketAddr::new(*address, port));
+    match dial(&worker.shared.dial, destinations, worker.shared.limits.connect_timeout).await {
+        Ok(origin) => Ok(origin),
+        Err(DialError::NotPermitted) => Err(Refusal::Destination),
+        Err(DialError::Connect(error)) => {
+            tracing::debug!(flow = flow.id, name = %name, %error, "origin not reached");
+            Err(Refusal::Connect)
+        }
+    }
+}
+
+/// The addresses our resolver gives for the name.
+async fn addresses(worker: &Rc<Worker>, name: &DomainName) -> Result<std::sync::Arc<[IpAddr]>, Refusal> {
+    worker.shared.lookups.resolve(name).await.map_err(|error| {
+        tracing::debug!(name = %name, %error, "listed name not resolved");
+        Refusal::Destination
+    })
+}
+
+/// Answers in the client's protocol that the connection is not carried.
+async fn refuse(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream, refusal: Refusal) {
+    worker.count_refusal(refusal);
+    worker.release(flow, Vouched::No);
+    let protocol = flow.state.borrow().protocol;
+    let answer: &[u8] = match (protocol, refusal) {
+        (ProtocolLabel::Tls, Refusal::NotRouted) => &ALERT_UNRECOGNIZED_NAME,
+        (ProtocolLabel::Http, Refusal::NotRouted) => MISDIRECTED_REQUEST,
+        (ProtocolLabel::Tls, _) => &ALERT_INTERNAL_ERROR,
+        (ProtocolLabel::Http, _) => BAD_GATEWAY,
+        (ProtocolLabel::Tcp, _) => &[],
+    };
+    if relay::answer(worker, flow, client, answer).await.is_ok() {
+        relay::finish(worker, flow, client).await;
+    }
+}
