@@ -70,7 +70,7 @@ impl Drop for Mount {
 
 /// Says that a test needs root.
 fn skipped(test: &str) {
-    println!("skipped: {test}: needs the right to mount (root)");
+    println!("SKIPPED: {test}: needs the right to mount (root)");
 }
 
 /// Ticks of many subscribers until something fails; the error.

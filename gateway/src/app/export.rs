@@ -82,6 +82,8 @@ pub struct Export {
     pending: Vec<Volume>,
     /// When a tick was last saved.
     saved: Instant,
+    /// Serial of the list in force at the last tick.
+    serial: Option<u64>,
     /// The fault that was last told, so that it is told once.
     told: Option<String>,
 }
@@ -111,6 +113,7 @@ impl Export {
             from: Timestamp::now(),
             pending: Vec::new(),
             saved: Instant::now(),
+            serial: None,
             told: None,
         })
     }
@@ -161,7 +164,8 @@ impl Export {
         let silent = if self.unsaved.is_none() { self.pull() } else { 0 };
         // Sealing frees counters, so it is tried also when a tick is refused for want of them.
         let saved = self.save();
-        let delivered = self.deliver(None);
+        let cause = self.list_changed().then_some(Cause::ListChange);
+        let delivered = self.deliver(cause);
         match saved.and(delivered) {
             Ok(()) => self.told = None,
             Err(error) => self.tell(&error),
@@ -231,6 +235,13 @@ impl Export {
             tracing::info!(files = published, "usage files published");
         }
         Ok(())
+    }
+
+    /// Whether another list came into force since the last call: what was counted until then is sealed with that cause.
+    fn list_changed(&mut self) -> bool {
+        let serial = self.policy.load().list.as_ref().map(|list| list.serial());
+        let before = std::mem::replace(&mut self.serial, serial);
+        before.is_some() && before != serial
     }
 
     /// Opens the ledger.
