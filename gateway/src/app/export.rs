@@ -250,7 +250,19 @@ impl Export {
         random(&mut start_id);
         let steps = faults(self.plan.fault.as_deref());
         let exporter = Exporter::open(self.settings.clone(), Timestamp::now(), start_id, steps)?;
-        tracing::info!(epoch = exporter.epoch(), "ledger open");
+        let opened = exporter.opened();
+        tracing::info!(epoch = opened.epoch, "ledger open");
+        if let Some(why) = opened.new_epoch {
+            tracing::warn!(epoch = opened.epoch, why, "a new epoch begins, with a gap record");
+        }
+        if opened.unclean {
+            tracing::warn!(
+                pending_up = opened.orphaned.up,
+                pending_down = opened.orphaned.down,
+                sealed = opened.sealed,
+                "the run before did not stop cleanly: what was committed is kept, what was pending is unattributed"
+            );
+        }
         self.exporter = Some(exporter);
         self.saved = Instant::now();
         Ok(())
