@@ -331,7 +331,7 @@ fn await_file(usage: &Path, stop: &Stop) {
 fn close(node: Node) {
     node.drain();
     let begun = Instant::now();
-    while node.status.flows_open() > 0 && begun.elapsed() < DRAIN_WAIT {
+    while node.connections() > 0 && begun.elapsed() < DRAIN_WAIT {
         std::thread::sleep(POLL);
     }
     node.cut_idle(Duration::ZERO);

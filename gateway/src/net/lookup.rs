@@ -30,6 +30,8 @@ const TTL_MIN: Duration = Duration::from_secs(5);
 const TTL_MAX: Duration = Duration::from_secs(86_400);
 /// How long an answer is used while the resolver gives none (RFC 8767 §5).
 const STALE_MAX: Duration = Duration::from_secs(86_400);
+/// Shortest time between two questions about one name.
+const NAME_PAUSE: Duration = Duration::from_secs(1);
 /// Names remembered at once; about 300 bytes each.
 const CACHE_NAMES_MAX: usize = 65_536;
 /// Pairs of name and address remembered as not vouched for; over it they are asked about again, within the budget.
@@ -113,6 +115,7 @@ type Answer = Result<Arc<[IpAddr]>, LookupError>;
 /// The last answer for a name.
 struct Cached {
     answer: Answer,
+    asked: Monotonic,
     fresh_until: Monotonic,
     /// The last answer with addresses, for when there are none.
     stale: Option<(Arc<[IpAddr]>, Monotonic)>,
@@ -199,7 +202,10 @@ impl Lookups {
             let mut state = self.state();
             let denied_lately =
                 state.denied.get(&pair).is_some_and(|denied| now.since(*denied) < self.settings.negative_ttl);
-            if denied_lately {
+            // Flows to many addresses under one name must not use up the budget of all names.
+            let asked_just_now =
+                state.cache.get(name).is_some_and(|known| now.since(known.asked) < NAME_PAUSE);
+            if denied_lately || (asked_just_now && !state.flights.contains_key(name)) {
                 return None;
             }
             self.ask(&mut state, name, now).ok()?
@@ -343,7 +349,7 @@ impl Lookups {
             Ok(addresses) => Some((Arc::clone(addresses), now)),
             Err(_) => state.cache.remove(name).and_then(|known| known.stale),
         };
-        let cached = Cached { answer: answer.clone(), fresh_until: now.plus(ttl), stale };
+        let cached = Cached { answer: answer.clone(), asked: now, fresh_until: now.plus(ttl), stale };
         state.cache.insert(name.clone(), cached);
     }
 
