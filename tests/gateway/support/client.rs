@@ -23,8 +23,14 @@ pub fn proxied_subscriber(number: u8) -> SocketAddr {
 
 /// Connects from `source`.
 pub fn connect_from(source: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    connect_from_port(source, 0, to)
+}
+
+/// Connects from `source` and this port (0: any).
+pub fn connect_from_port(source: Ipv4Addr, port: u16, to: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
-    socket.bind(&SockAddr::from(SocketAddrV4::new(source, 0))).unwrap();
+    socket.set_reuse_address(port != 0).unwrap();
+    socket.bind(&SockAddr::from(SocketAddrV4::new(source, port))).unwrap();
     socket.connect_timeout(&to.into(), PATIENCE).unwrap();
     let stream: TcpStream = socket.into();
     stream.set_nodelay(true).unwrap();
@@ -89,6 +95,24 @@ pub fn read_exactly(stream: &mut TcpStream, count: usize) -> Vec<u8> {
     let mut bytes = vec![0; count];
     stream.read_exact(&mut bytes).unwrap();
     bytes
+}
+
+/// Reads one answer of [`super::origin::pages`] with a body of this size; returns the bytes of head and body.
+pub fn read_page(stream: &mut TcpStream, body: usize) -> usize {
+    let mut bytes = Vec::<u8>::new();
+    let mut part = [0; 65_536];
+    loop {
+        let head = bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4);
+        if let Some(head) = head
+            && bytes.len() >= head + body
+        {
+            assert_eq!(bytes.len(), head + body, "more than the page");
+            return bytes.len();
+        }
+        let count = stream.read(&mut part).unwrap();
+        assert!(count > 0, "ended after {} bytes", bytes.len());
+        bytes.extend(&part[..count]);
+    }
 }
 
 /// The body of `GET /size` over TLS with this server name; the certificate is not checked.

@@ -11,6 +11,7 @@ pub mod dns;
 pub mod hellos;
 pub mod origin;
 pub mod usage;
+pub mod world;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
