@@ -22,6 +22,8 @@ mod problem;
 mod succession;
 
 pub use document::Document;
+/// The instants of this crate's interface.
+pub use jiff::Timestamp;
 pub use matcher::{HostMatch, Matcher, Validity};
 pub use name::{DomainName, NameError};
 pub use parse::{LIST_BYTES_MAX, LIST_ENTRIES_MAX, Limits};

@@ -244,11 +244,10 @@ pub fn document(document: &Document, at: Option<Timestamp>) -> Vec<Finding> {
 
 /// Checks of one host rule that need no other rule.
 fn check_host(host: &DomainName, scope: Scope, place: Place, findings: &mut Vec<Finding>) {
-    // One finding on what a name stands above is enough: the first is the plainest.
-    if !known::check_cover(host, scope, place, findings) && !known::check_shared(host, scope, place, findings)
-    {
-        suffix::check(host, scope, place, findings);
-    }
+    // One finding on what the rule reaches is enough: the first is the plainest.
+    let _ = suffix::check(host, scope, place, findings)
+        || known::check_cover(host, scope, place, findings)
+        || known::check_shared(host, scope, place, findings);
     script::check_mixed(host, place, findings);
 }
 

@@ -2,7 +2,7 @@
 //! lengths for addresses.
 //!
 //! A look-up strips one label after another from the full name and probes the hash table with what is left, skipping
-//! lengths no entry has; the first table hit is the most specific. It allocates nothing and takes no lock; a matcher
+//! lengths no entry has; the first hit is the most specific. It allocates nothing and takes no lock; a matcher
 //! never changes, a new list is a new matcher. Hashing is SipHash with random keys, so that nobody can choose names that
 //! collide.
 
@@ -29,7 +29,6 @@ pub struct Matcher {
     /// Every instant at which an answer may change, rising, without repeats.
     changes: Box<[Timestamp]>,
     hosts: HostTable,
-    denies: HostTable,
     prefixes: PrefixTable,
 }
 
@@ -71,7 +70,6 @@ impl Matcher {
             services: document.services().iter().map(|service| service.id().into()).collect(),
             changes: Box::default(),
             hosts: HostTable::default(),
-            denies: HostTable::default(),
             prefixes: PrefixTable::default(),
         };
         let mut changes = vec![matcher.effective_from, matcher.expires];
@@ -96,13 +94,12 @@ impl Matcher {
         for entry in document.denies() {
             let target = Target::Host { host: entry.host().clone(), scope: entry.scope() };
             let rule = Arc::new(Rule::new(&deny, target, Ports::Web, Window::default(), false));
-            matcher.denies.insert(entry.host(), rule);
+            matcher.hosts.deny(entry.host(), rule);
         }
         changes.sort_unstable();
         changes.dedup();
         matcher.changes = changes.into();
         matcher.hosts.finish();
-        matcher.denies.finish();
         matcher
     }
 
@@ -173,20 +170,31 @@ impl Matcher {
         port: u16,
         at: Option<Timestamp>,
     ) -> HostMatch<'_> {
-        if let Some(deny) = self.denied(name) {
-            return HostMatch::Denied(deny);
-        }
-        let mut first = None;
-        for rule in self.hosts.matching(name) {
-            if rule.window().contains(at) && rule.ports().fit(transport, port) {
-                return HostMatch::Listed(rule);
+        let fits = |rule: &Rule| rule.window().contains(at) && rule.ports().fit(transport, port);
+        let (mut listed, mut most_specific) = (None, None);
+        for Step { node, suffix_bytes, labels_below } in self.hosts.walk(name) {
+            // Nothing from here up can take away what is listed.
+            if listed.is_some() && suffix_bytes < self.hosts.deny_bytes_min {
+                break;
             }
-            first.get_or_insert(rule);
+            if let Some(deny) = node.denying(labels_below) {
+                return HostMatch::Denied(deny);
+            }
+            if listed.is_none() {
+                for rule in node.reaching(labels_below) {
+                    most_specific = most_specific.or(Some(rule));
+                    if fits(rule) {
+                        listed = Some(rule);
+                        break;
+                    }
+                }
+            }
         }
-        match first {
-            None => HostMatch::NotListed,
-            Some(rule) if !rule.window().contains(at) => HostMatch::NotInForce(rule),
-            Some(rule) => HostMatch::Port(rule),
+        match (listed, most_specific) {
+            (Some(rule), _) => HostMatch::Listed(rule),
+            (None, None) => HostMatch::NotListed,
+            (None, Some(rule)) if !rule.window().contains(at) => HostMatch::NotInForce(rule),
+            (None, Some(rule)) => HostMatch::Port(rule),
         }
     }
 
@@ -208,56 +216,133 @@ impl Matcher {
     /// Whether any rule or deny speaks of the name, whatever its dates and ports.
     #[must_use]
     pub fn covers(&self, name: &DomainName) -> bool {
-        self.denied(name).is_some() || self.hosts.matching(name).next().is_some()
+        self.hosts.walk(name).any(|Step { node, labels_below, .. }| {
+            node.denying(labels_below).is_some() || node.reaching(labels_below).next().is_some()
+        })
     }
 
     /// The most specific deny that speaks of the name.
     #[must_use]
     pub fn denied(&self, name: &DomainName) -> Option<&Arc<Rule>> {
-        self.denies.matching(name).next()
+        self.hosts.walk(name).find_map(|Step { node, labels_below, .. }| node.denying(labels_below))
     }
 }
 
-/// Host rules by host.
-#[derive(Debug, Default)]
+/// Rules and denies by host. One table for both: a name's suffixes are hashed once.
+#[derive(Debug)]
 struct HostTable {
-    /// Rules of each host: most specific scope first, then as written.
-    by_host: HashMap<Box<str>, Vec<Arc<Rule>>>,
-    /// Length in bytes of the shortest and the longest host; lengths outside are not probed.
-    lengths: Option<(usize, usize)>,
+    /// What is said of each host.
+    by_host: HashMap<Box<str>, Node>,
+    /// Bit n: some host has n bytes. Other lengths are not probed; names have at most 253 bytes.
+    lengths: [u64; 4],
+    /// Length of the shortest host of a deny.
+    deny_bytes_min: usize,
+}
+
+/// What is said of one host.
+#[derive(Debug, Default)]
+struct Node {
+    /// Rules: most specific scope first, then as written.
+    rules: Vec<Arc<Rule>>,
+    /// The farther reaching deny.
+    deny: Option<Arc<Rule>>,
+}
+
+/// One host that stands above a name, or is it.
+struct Step<'m> {
+    /// What is said of the host.
+    node: &'m Node,
+    /// Bytes of the host.
+    suffix_bytes: usize,
+    /// Labels by which the name stands below it.
+    labels_below: usize,
+}
+
+impl Node {
+    /// Rules that reach a name this many labels below the host.
+    fn reaching(&self, labels_below: usize) -> impl Iterator<Item = &Arc<Rule>> {
+        self.rules.iter().filter(move |rule| scope_of(rule).reaches(labels_below))
+    }
+
+    /// The deny, if it reaches a name this many labels below the host.
+    fn denying(&self, labels_below: usize) -> Option<&Arc<Rule>> {
+        self.deny.as_ref().filter(|deny| scope_of(deny).reaches(labels_below))
+    }
+}
+
+impl Default for HostTable {
+    fn default() -> HostTable {
+        HostTable { by_host: HashMap::new(), lengths: [0; 4], deny_bytes_min: usize::MAX }
+    }
 }
 
 impl HostTable {
     /// Adds a rule under its host.
     fn insert(&mut self, host: &DomainName, rule: Arc<Rule>) {
-        let length = host.as_str().len();
-        let (min, max) = self.lengths.unwrap_or((length, length));
-        self.lengths = Some((min.min(length), max.max(length)));
+        let rules = &mut self.node(host).rules;
         // Almost every host has one rule: an exact capacity keeps a million entries small.
-        self.by_host.entry(host.as_str().into()).or_insert_with(|| Vec::with_capacity(1)).push(rule);
+        rules.reserve_exact(usize::from(rules.is_empty()));
+        rules.push(rule);
+    }
+
+    /// Adds a deny under its host.
+    fn deny(&mut self, host: &DomainName, deny: Arc<Rule>) {
+        self.deny_bytes_min = self.deny_bytes_min.min(host.as_str().len());
+        let known = &mut self.node(host).deny;
+        if known.as_ref().is_none_or(|known| scope_of(known) < scope_of(&deny)) {
+            *known = Some(deny);
+        }
+    }
+
+    /// What is said of a host, to be added to.
+    fn node(&mut self, host: &DomainName) -> &mut Node {
+        let (word, bit) = length_bit(host.as_str().len());
+        if let Some(lengths) = self.lengths.get_mut(word) {
+            *lengths |= bit;
+        }
+        self.by_host.entry(host.as_str().into()).or_default()
     }
 
     /// Puts each host's rules in order of specificity; to be called once, after the last insert.
     fn finish(&mut self) {
-        for rules in self.by_host.values_mut().filter(|rules| rules.len() > 1) {
-            rules.sort_by_key(|rule| scope_of(rule));
+        for node in self.by_host.values_mut().filter(|node| node.rules.len() > 1) {
+            node.rules.sort_by_key(|rule| scope_of(rule));
         }
     }
 
-    /// Rules that speak of the name, the most specific first.
-    fn matching<'m>(&'m self, name: &DomainName) -> impl Iterator<Item = &'m Arc<Rule>> {
-        let (min, max) = self.lengths.unwrap_or((usize::MAX, 0));
-        Suffixes { rest: Some(name.as_str()), labels_below: 0 }
-            .filter(move |(suffix, _)| (min..=max).contains(&suffix.len()))
-            .filter_map(|(suffix, labels_below)| Some((self.by_host.get(suffix)?, labels_below)))
-            .flat_map(|(rules, labels_below)| {
-                rules.iter().filter(move |rule| scope_of(rule).reaches(labels_below))
+    /// Every listed host that is the name or stands above it, from the name up.
+    fn walk<'m>(&'m self, name: &DomainName) -> impl Iterator<Item = Step<'m>> {
+        let suffixes = std::iter::successors(Some((name.as_str(), 0_usize)), |(suffix, labels_below)| {
+            let (_, above) = suffix.split_once('.')?;
+            Some((above, labels_below.saturating_add(1)))
+        });
+        suffixes
+            .filter(|(suffix, _)| {
+                let (word, bit) = length_bit(suffix.len());
+                self.lengths.get(word).is_some_and(|lengths| lengths & bit != 0)
+            })
+            .filter_map(|(suffix, labels_below)| {
+                let node = self.by_host.get(suffix)?;
+                Some(Step { node, suffix_bytes: suffix.len(), labels_below })
             })
     }
 
     /// All rules.
     fn rules(&self) -> impl Iterator<Item = &Arc<Rule>> {
-        self.by_host.values().flatten()
+        self.by_host.values().flat_map(|node| &node.rules)
+    }
+}
+
+/// Where a length has its bit.
+const fn length_bit(bytes: usize) -> (usize, u64) {
+    (bytes / 64, 1 << (bytes % 64))
+}
+
+/// The scope of a host rule; address rules never stand in a host table.
+fn scope_of(rule: &Rule) -> Scope {
+    match rule.target() {
+        Target::Host { scope, .. } => *scope,
+        Target::Prefix(_) => Scope::Exact,
     }
 }
 
@@ -297,31 +382,5 @@ impl PrefixTable {
             .filter_map(move |length| IpNet::new(address, *length).ok())
             .filter_map(|prefix| self.by_prefix.get(&prefix.trunc()))
             .flatten()
-    }
-}
-
-/// The scope of a host rule; address rules never stand in a host table.
-fn scope_of(rule: &Rule) -> Scope {
-    match rule.target() {
-        Target::Host { scope, .. } => *scope,
-        Target::Prefix(_) => Scope::Exact,
-    }
-}
-
-/// A name, then what is left after each stripped label, with the number of labels stripped.
-struct Suffixes<'n> {
-    rest: Option<&'n str>,
-    labels_below: usize,
-}
-
-impl<'n> Iterator for Suffixes<'n> {
-    type Item = (&'n str, usize);
-
-    fn next(&mut self) -> Option<(&'n str, usize)> {
-        let suffix = self.rest?;
-        let item = (suffix, self.labels_below);
-        self.rest = suffix.split_once('.').map(|(_, rest)| rest);
-        self.labels_below = self.labels_below.saturating_add(1);
-        Some(item)
     }
 }

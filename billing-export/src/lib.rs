@@ -41,6 +41,8 @@ pub use account::{Account, Entry, ListVersion, Tick, Usage};
 pub use class::{Class, Reason};
 pub use error::{ExportError, LedgerError, UnknownLabel};
 pub use exporter::{Exporter, Opened};
+/// The time type of all interfaces.
+pub use jiff::Timestamp;
 pub use period::{PERIOD_DEFAULT, Period, PeriodError, format_instant, parse_instant};
 pub use render::render;
 pub use settings::{ACCOUNTS_MAX_DEFAULT, FILE_RECORDS_MAX_DEFAULT, Settings};

@@ -23,7 +23,7 @@ pub fn render(state: &Path, file_seq: u64, out: &Path) -> Result<[PathBuf; 2], E
     create_directory(out)?;
     let data = out.join(file.name.data());
     let part = out.join(file.name.data() + PART_ENDING);
-    let hash = write_part(&part, |writer| render_rows(&store, &file, writer, &mut |_| Ok(())))?;
+    let hash = write_part(&part, |writer| render_rows(&store, &file, &part, writer, &mut |_| Ok(())))?;
     check_hash(&store, &file, hash)?;
     place(&part, &data, hash)?;
     let manifest = out.join(file.name.manifest());

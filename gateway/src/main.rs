@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use gateway::app::{check, classify, explain, start};
+use gateway::app::{check, classify, demo, explain, start};
 
 /// Zero-rating network gateway: study sites without data charges, with records that can be trusted
 #[derive(Parser)]
@@ -14,6 +14,8 @@ enum Command {
     Run(start::Args),
     /// Say everything that is wrong with configuration, list and subscribers
     Check(check::Args),
+    /// Show the whole at work on this machine: sites, subscribers, a forger, records, their verification
+    Demo(demo::Args),
     /// Say of each flow in a capture whether it would be free, and why
     Classify(classify::Args),
     /// Say whether a name would be free, and why
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
     match Command::parse() {
         Command::Run(args) => start::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Classify(args) => classify::run(args),
         Command::Explain(args) => explain::run(&args),
     }

@@ -1,1 +1,275 @@
-//! x
+//! What the linter says of suspicious lists: traps T40 and M3, contradictions and dates.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    missing_docs,
+    reason = "tests may panic"
+)]
+
+#[path = "support/random.rs"]
+mod random;
+
+use allowlist::lint::{self, Code, Severity};
+use allowlist::{Document, Limits};
+use random::HEAD;
+
+/// What is said of every entry, besides that it does not explain itself: code and line, after the head's six lines.
+fn codes(tables: &str) -> Vec<(&'static str, u32)> {
+    let text = format!("{HEAD}{tables}");
+    let at = "2020-06-01T00:00:00Z".parse().unwrap();
+    lint::text(&text, &Limits::default(), Some(at))
+        .iter()
+        .filter(|finding| ![Code::Unexplained, Code::NotCanonical].contains(&finding.code))
+        .map(|finding| (finding.code.label(), finding.place.line - 6))
+        .collect()
+}
+
+/// What is said of one host rule.
+fn of_host(host: &str, scope: &str) -> Vec<&'static str> {
+    let tables =
+        format!("[[service]]\nid = \"s\"\n[[service.rule]]\nhost = \"{host}\"\nscope = \"{scope}\"\n");
+    codes(&tables).into_iter().map(|(code, _)| code).collect()
+}
+
+#[test]
+fn t40_names_that_everybody_may_have_are_refused_whatever_their_scope() {
+    for (host, code) in [
+        ("*", "unreadable"),
+        ("*.cdn.example", "unreadable"),
+        ("com", "public-suffix"),
+        ("kz", "public-suffix"),
+        ("қаз", "public-suffix"),
+        ("edu.kz", "public-suffix"),
+        ("gov.kz", "public-suffix"),
+        ("co.uk", "public-suffix"),
+        ("github.io", "public-suffix"),
+        ("jcloud.kz", "public-suffix"),
+        ("біл.қаз", "public-suffix"),
+        ("мем.қаз", "public-suffix"),
+        ("xn--e1anb.xn--80ao21a", "public-suffix"),
+        ("docs.google.com", "shared-host"),
+        ("sites.google.com", "shared-host"),
+        ("www.youtube.com", "shared-host"),
+        ("s3.amazonaws.com", "public-suffix"),
+        ("cloudflare-ech.com", "cover-name"),
+    ] {
+        for scope in ["exact", "subtree", "one-label"] {
+            let said = of_host(host, scope);
+            // A one-label rule for a host speaks of names below it, which nobody has below these.
+            let idle = scope == "one-label" && ["shared-host", "cover-name"].contains(&code);
+            assert!(said == [code] || (idle && said.is_empty()), "{host} {scope}: {said:?}");
+        }
+    }
+}
+
+#[test]
+fn t40_names_shared_by_tenants_are_refused_above_the_tenant_and_taken_below() {
+    for (host, scope, wanted) in [
+        ("cloudfront.net", "subtree", "public-suffix"),
+        ("cloudfront.net", "one-label", "public-suffix"),
+        ("amazonaws.com", "subtree", "shared-host"),
+        ("wordpress.com", "subtree", "shared-host"),
+        ("wordpress.com", "one-label", "shared-host"),
+        ("google.com", "subtree", "shared-host"),
+        ("google.com", "one-label", "shared-host"),
+        ("googlevideo.com", "subtree", "shared-host"),
+        ("googleusercontent.com", "subtree", "shared-host"),
+        ("vercel.app", "subtree", "public-suffix"),
+        ("wordpress.com", "exact", ""),
+        ("d3c33hcgiwev3.cloudfront.net", "exact", ""),
+        ("coursera-assessments.s3.amazonaws.com", "exact", ""),
+        ("school.wordpress.com", "subtree", ""),
+        ("school.github.io", "subtree", ""),
+        ("classroom.google.com", "exact", ""),
+        ("bilimland.kz", "subtree", ""),
+        ("mektep.edu.kz", "subtree", ""),
+        ("cdn.bilimland.kz", "one-label", ""),
+        ("мектеп.біл.қаз", "subtree", ""),
+        ("білім.қаз", "subtree", ""),
+        ("mycloudfront.net", "subtree", ""),
+        ("bilimland.kzz", "subtree", "unknown-suffix"),
+        ("school.internal", "exact", "unknown-suffix"),
+    ] {
+        assert_eq!(of_host(host, scope).join(" "), wanted, "{host} {scope}");
+    }
+}
+
+#[test]
+fn m3_mixed_scripts_and_look_alikes_are_shown_in_both_forms() {
+    for (host, code) in [
+        ("p\u{430}ypal.com", "mixed-script"),
+        ("б\u{69}лім.қаз", "mixed-script"),
+        ("bilimland\u{456}.kz", "mixed-script"),
+        ("\u{440}\u{430}\u{443}.com", "look-alike"),
+        ("білім.қаз", ""),
+        ("ұстаз-2.қаз", ""),
+        ("münchen.de", ""),
+        ("學校.中国", ""),
+        ("bilimland.kz", ""),
+    ] {
+        assert_eq!(of_host(host, "exact").join(" "), code, "{host}");
+    }
+    let text = format!("{HEAD}[[service]]\nid = \"s\"\n[[service.rule]]\nhost = \"p\u{430}ypal.com\"\n");
+    let findings = lint::document(&Document::parse(&text).unwrap(), None);
+    let mixed = findings.iter().find(|finding| finding.code == Code::MixedScript).unwrap();
+    assert!(mixed.reason.contains("p\u{430}ypal.com (xn--pypal-4ve.com)"), "{mixed}");
+}
+
+#[test]
+fn m3_entries_that_look_the_same_are_found_among_each_other() {
+    let tables = "[[service]]\nid = \"s\"\n[[service.rule]]\nhost = \"bilim.kz\"\n[[service.rule]]\nhost = \"bi1im.kz\"\n\
+        [[service.rule]]\nhost = \"bilim.kz\"\nscope = \"one-label\"\n";
+    assert_eq!(codes(tables), [("look-alike", 5)]);
+}
+
+#[test]
+fn contradictions_between_rules_are_found_at_the_later_one() {
+    let rule = |service: &str, host: &str, more: &str| {
+        format!("[[service]]\nid = \"{service}\"\n[[service.rule]]\nhost = \"{host}\"\n{more}")
+    };
+    let again = |host: &str, more: &str| format!("[[service.rule]]\nhost = \"{host}\"\n{more}");
+    let subtree = "scope = \"subtree\"\n";
+    for (tables, wanted) in [
+        (rule("a", "x.kz", "") + &again("x.kz", ""), vec![("duplicate", 5)]),
+        (rule("a", "x.kz", "") + &rule("b", "x.kz", ""), vec![("two-services", 7)]),
+        (
+            rule("a", "x.kz", "") + &again("x.kz", "to = 2020-05-01T00:00:00Z\n"),
+            vec![("overlapping-dates", 5)],
+        ),
+        (
+            rule("a", "x.kz", "to = 2020-05-01T00:00:00Z\n")
+                + &again("x.kz", "from = 2020-05-01T00:00:00Z\n"),
+            vec![],
+        ),
+        (rule("a", "x.kz", "") + &again("x.kz", "protocol = \"tcp\"\nports = [\"8443\"]\n"), vec![]),
+        (
+            rule("a", "x.kz", "") + &again("x.kz", "protocol = \"udp\"\nports = [\"1-500\"]\n"),
+            vec![("duplicate", 5)],
+        ),
+        (rule("a", "x.kz", subtree) + &again("www.x.kz", ""), vec![("shadowed", 6)]),
+        (rule("a", "x.kz", subtree) + &again("x.kz", ""), vec![("shadowed", 6)]),
+        (rule("a", "x.kz", subtree) + &again("www.x.kz", "protocol = \"tcp\"\nports = [\"8443\"]\n"), vec![]),
+        (
+            rule("a", "x.kz", &format!("{subtree}to = 2020-05-01T00:00:00Z\n")) + &again("www.x.kz", ""),
+            vec![],
+        ),
+        (rule("a", "x.kz", subtree) + &rule("b", "www.x.kz", ""), vec![]),
+    ] {
+        assert_eq!(codes(&tables), wanted, "{tables}");
+    }
+}
+
+#[test]
+fn denies_that_take_all_or_nothing_are_found() {
+    let tables = |rules: &str, denies: &str| format!("[[service]]\nid = \"a\"\n{rules}{denies}");
+    let rule =
+        |host: &str, scope: &str| format!("[[service.rule]]\nhost = \"{host}\"\nscope = \"{scope}\"\n");
+    let deny = |host: &str, scope: &str| format!("[[deny]]\nhost = \"{host}\"\nscope = \"{scope}\"\n");
+    for (rules, denies, wanted) in [
+        (rule("x.kz", "subtree"), deny("ads.x.kz", "subtree"), vec![]),
+        (rule("x.kz", "subtree"), deny("x.kz", "exact"), vec![]),
+        (rule("x.kz", "exact"), deny("x.kz", "exact"), vec![("denied-rule", 3)]),
+        (rule("a.x.kz", "subtree"), deny("x.kz", "subtree"), vec![("denied-rule", 3)]),
+        (rule("x.kz", "subtree"), deny("x.kz", "subtree"), vec![("denied-rule", 3)]),
+        (rule("a.x.kz", "exact"), deny("x.kz", "exact"), vec![("idle-deny", 6)]),
+        (rule("x.kz", "exact"), deny("ads.x.kz", "subtree"), vec![("idle-deny", 6)]),
+        (rule("x.kz", "one-label"), deny("ads.x.kz", "exact"), vec![]),
+        (rule("x.kz", "one-label"), deny("b.ads.x.kz", "exact"), vec![("idle-deny", 6)]),
+        (
+            rule("x.kz", "subtree"),
+            deny("ads.x.kz", "exact") + &deny("ads.x.kz", "subtree"),
+            vec![("duplicate", 9)],
+        ),
+    ] {
+        assert_eq!(codes(&tables(&rules, &denies)), wanted, "{rules}{denies}");
+    }
+}
+
+#[test]
+fn rules_outside_the_list_s_dates_are_found() {
+    let rule = |dates: &str| {
+        codes(&format!("[[service]]\nid = \"a\"\n[[service.rule]]\nhost = \"x.kz\"\n{dates}\n"))
+    };
+    assert_eq!(rule("to = 2020-01-01T00:00:00Z"), [("never-in-force", 3)]);
+    assert_eq!(rule("to = 2020-01-01T00:00:01Z"), []);
+    assert_eq!(rule("from = 2021-01-01T00:00:00Z"), [("never-in-force", 3)]);
+    assert_eq!(rule("from = 2020-12-31T23:59:59Z"), []);
+    assert_eq!(rule("from = 2019-06-01T00:00:00Z"), [("outside-window", 3)]);
+    assert_eq!(rule("to = 2021-06-01T00:00:00Z"), [("outside-window", 3)]);
+}
+
+#[test]
+fn lists_that_are_over_early_or_late_are_found() {
+    let document = Document::parse(HEAD).unwrap();
+    let said = |at: &str| -> Vec<Code> {
+        lint::document(&document, Some(at.parse().unwrap())).iter().map(|finding| finding.code).collect()
+    };
+    assert_eq!(said("2019-12-31T23:59:59Z"), [Code::EmptyList, Code::NotInForce]);
+    assert_eq!(said("2020-01-01T00:00:00Z"), [Code::EmptyList]);
+    assert_eq!(said("2021-01-01T00:00:00Z"), [Code::EmptyList, Code::NotInForce]);
+    let late = Document::parse(&HEAD.replace("issued = 2019", "issued = 2020")).unwrap();
+    assert!(lint::document(&late, None).iter().any(|finding| finding.code == Code::Retroactive));
+    let second = Document::parse(&HEAD.replace("serial = 1", "serial = 2")).unwrap();
+    assert!(lint::document(&second, None).iter().any(|finding| finding.code == Code::Chain));
+}
+
+#[test]
+fn prefixes_too_wide_or_not_public_are_found() {
+    for (prefix, wanted) in [
+        ("203.0.0.0/15", "never"),
+        ("198.18.0.0/15", "wide-prefix"),
+        ("170.114.0.0/16", ""),
+        ("0.0.0.0/0", "wide-prefix"),
+        ("::/0", "wide-prefix"),
+        ("2001:db8::/31", "never"),
+        ("2a00::/31", "wide-prefix"),
+        ("2001:db8::/32", ""),
+        ("10.1.0.0/16", "special-prefix"),
+        ("fd00:1::/48", "special-prefix"),
+        ("203.0.113.0/24", ""),
+    ] {
+        let said = codes(&format!(
+            "[[service]]\nid = \"a\"\n[[service.rule]]\nprefix = \"{prefix}\"\nprotocol = \"udp\"\nports = [\"8801\"]\n"
+        ));
+        let said: Vec<&str> = said.iter().map(|(code, _)| *code).collect();
+        match wanted {
+            "never" => assert!(!said.is_empty(), "{prefix}"),
+            wanted => assert_eq!(said.join(" "), wanted, "{prefix}"),
+        }
+    }
+}
+
+#[test]
+fn an_unreadable_list_is_an_error_of_weight() {
+    let findings = lint::text("format = 1\n", &Limits::default(), None);
+    assert_eq!(findings.len(), 5);
+    assert!(findings.iter().all(|finding| finding.severity() == Severity::Error));
+    assert!(findings.iter().all(|finding| finding.code == Code::Unreadable));
+}
+
+#[test]
+fn departures_from_canonical_form_are_found_at_their_line() {
+    let canonical = include_str!("golden/contract.toml");
+    let line = |text: &str| -> Vec<u32> {
+        let findings = lint::text(text, &Limits::default(), None);
+        findings.iter().filter(|f| f.code == Code::NotCanonical).map(|f| f.place.line).collect()
+    };
+    assert_eq!(line(canonical), []);
+    assert_eq!(line(&canonical.replace("evidence = \"seen\"", "evidence = \"seen\" # remark")), [19]);
+    assert_eq!(line(canonical.trim_end()), [35]);
+    assert_eq!(line(&format!("{canonical}\n")), [36]);
+}
+
+#[test]
+fn one_host_in_very_many_rules_is_linted_in_linear_work() {
+    let mut tables = "[[service]]\nid = \"a\"\n".to_owned();
+    for port in 1..=20_000 {
+        tables.push_str(&format!(
+            "[[service.rule]]\nhost = \"x.kz\"\nprotocol = \"tcp\"\nports = [\"{port}\"]\n"
+        ));
+    }
+    assert_eq!(codes(&tables), []);
+}

@@ -2,13 +2,16 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     missing_docs,
+    unreachable_pub,
     reason = "tests may panic"
 )]
 
-#[path = "capture_support.rs"]
+#[path = "support/capture.rs"]
 mod support;
 
 use std::net::{IpAddr, SocketAddr};

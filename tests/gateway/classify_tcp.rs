@@ -2,13 +2,16 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     missing_docs,
+    unreachable_pub,
     reason = "tests may panic"
 )]
 
-#[path = "capture_support.rs"]
+#[path = "support/capture.rs"]
 mod support;
 
 use serde_json::{Value, json};
@@ -176,6 +179,15 @@ fn t11_the_syn_ack_of_a_lost_syn_begins_a_new_flow_after_the_end() {
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[1]["name"], "other.example");
     assert_eq!(lines[1]["client"], "10.0.0.2:1");
+}
+
+#[test]
+fn t11_a_reset_before_the_answer_does_not_split_the_flow() {
+    let talk = Talk::from_port(1);
+    let mut packets = talk.open();
+    packets.insert(1, talk.down_raw(0, 1001, RST | ACK, b""));
+    packets.push(talk.up(0, &listed()));
+    assert_eq!(only(&packets), exempt());
 }
 
 #[test]

@@ -23,7 +23,7 @@ const LEDGER_SIDE: [&str; 10] = [
 /// What further is not a word that `flow` may use.
 const NO_WORDS: [&str; 3] = ["manifest", "codec", "audit"];
 /// Leaf files that may touch the system, by module.
-const IMPURE_MODULES: [&str; 5] = ["main", "cli", "store", "sink", "exporter"];
+const IMPURE_MODULES: [&str; 8] = ["main", "cli", "store", "sink", "exporter", "pickup", "render", "witness"];
 /// The three that do not know one another.
 const LEAVES: [&str; 3] = ["config", "allowlist", "billing-export"];
 

@@ -96,7 +96,9 @@ pub(super) fn check_canonical(text: &str, document: &Document, findings: &mut Ve
         return;
     }
     let same = text.lines().zip(canonical.lines()).take_while(|(found, wanted)| found == wanted).count();
-    let line = u32::try_from(same).unwrap_or(u32::MAX).saturating_add(1);
+    // A text that only lacks its last line end departs in its last line.
+    let line = same.saturating_add(1).min(text.lines().count().max(1));
+    let line = u32::try_from(line).unwrap_or(u32::MAX);
     findings.push(Finding {
         place: Place { line, column: 1 },
         code: Code::NotCanonical,

@@ -18,8 +18,8 @@ const SUPPLEMENT: &[&str] = &[
     "xn--80abz.xn--80ao21a",
 ];
 
-/// Reports a rule at a public suffix, or one that reaches across it.
-pub(super) fn check(host: &DomainName, scope: Scope, place: Place, findings: &mut Vec<Finding>) {
+/// Reports a rule at a public suffix, whatever its scope; true when it does. An unknown top-level domain is reported too.
+pub(super) fn check(host: &DomainName, scope: Scope, place: Place, findings: &mut Vec<Finding>) -> bool {
     let mut add = |code, reason, remedy: &str| {
         findings.push(Finding { place, code, reason, remedy: remedy.to_owned() });
     };
@@ -28,9 +28,9 @@ pub(super) fn check(host: &DomainName, scope: Scope, place: Place, findings: &mu
     if !name.contains('.') {
         let reason = format!("{shown} is a top-level domain, not a site");
         add(Code::PublicSuffix, reason, "list the platform's own host");
-        return;
+        return true;
     }
-    let Some(suffix) = psl::suffix(name.as_bytes()) else { return };
+    let Some(suffix) = psl::suffix(name.as_bytes()) else { return false };
     let section = match suffix.typ() {
         Some(Type::Private) => "a provider's zone for its customers",
         Some(Type::Icann) => "a registry's zone",
@@ -42,10 +42,11 @@ pub(super) fn check(host: &DomainName, scope: Scope, place: Place, findings: &mu
                 reason,
                 "look for a slip of the pen; private names have no place in a list",
             );
-            return;
+            return false;
         }
     };
-    if suffix.as_bytes() == name.as_bytes() || SUPPLEMENT.contains(&name) {
+    let is_suffix = suffix.as_bytes() == name.as_bytes() || SUPPLEMENT.contains(&name);
+    if is_suffix {
         let reason = match scope {
             Scope::Exact => format!("{shown} is a public suffix ({section}), not a site"),
             Scope::Subtree | Scope::OneLabel => {
@@ -57,6 +58,7 @@ pub(super) fn check(host: &DomainName, scope: Scope, place: Place, findings: &mu
         };
         add(Code::PublicSuffix, reason, "list the platform's own host");
     }
+    is_suffix
 }
 
 #[cfg(test)]

@@ -63,6 +63,7 @@ impl<'t> Reader<'t> {
     pub(super) fn report_syntax(&mut self, offset: usize, message: &str) {
         let (found, wanted) = match message.split_once(", expected ") {
             Some((found, wanted)) => (found.to_owned(), wanted.to_owned()),
+            None if message == "duplicate key" => (message.to_owned(), "each key once in a table".to_owned()),
             None => (message.to_owned(), "TOML 1.0".to_owned()),
         };
         self.report(offset, found, wanted);

@@ -2,3 +2,5 @@
 
 pub mod csv;
 pub mod jsonl;
+
+mod row;

@@ -4,7 +4,7 @@
 //! under its staging name. A staging file that is gone after its point was noted was renamed before an interruption.
 //! A manifest that had its name belongs to billing, with its data: neither is written again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::codec::csv;
 use crate::error::ExportError;
@@ -65,7 +65,7 @@ pub(super) fn publish(
 }
 
 /// Reaches a named point.
-fn reach(steps: &mut dyn Steps, step: Step, path: &std::path::Path) -> Result<(), ExportError> {
+fn reach(steps: &mut dyn Steps, step: Step, path: &Path) -> Result<(), ExportError> {
     steps.at(step).map_err(|source| ExportError::io(path, step.label(), source))
 }
 
@@ -81,7 +81,7 @@ fn write_data(
     let half = file.manifest.records.div_ceil(2);
     let mut written: u64 = 0;
     let hash = write_part(path, |writer| {
-        render(store, file, writer, &mut |writer| {
+        render(store, file, path, writer, &mut |writer| {
             written = written.saturating_add(1);
             if written == half {
                 // What was written so far is on disk in part, as it would be after a kill here.
@@ -181,14 +181,15 @@ fn place_manifest(
 pub(crate) type AfterRow<'a> =
     dyn FnMut(&mut csv::Writer<&mut dyn std::io::Write>) -> Result<(), ExportError> + 'a;
 
-/// Writes the rows of a sealed file; `after_row` follows each.
+/// Writes the rows of a sealed file to `writer`, which stands for `path`; `after_row` follows each.
 pub(crate) fn render(
     store: &Store,
     file: &FileRow,
+    path: &Path,
     writer: &mut dyn std::io::Write,
     after_row: &mut AfterRow<'_>,
 ) -> Result<(), ExportError> {
-    let failed = |source| ExportError::io(store.path(), "rendering a sealed file", source);
+    let failed = |source| ExportError::io(path, "rendering a sealed file", source);
     let mut rows = csv::Writer::new(writer).map_err(failed)?;
     store.each_record(file, &mut |record| {
         rows.write(record).map_err(failed)?;

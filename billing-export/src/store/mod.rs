@@ -3,6 +3,7 @@
 //! Every change is one transaction. After any error the connection is dropped and what is on disk is read again: a
 //! failed fsync is never repeated as if it had succeeded.
 
+mod file_writer;
 mod read;
 mod row;
 mod schema;

@@ -1,6 +1,7 @@
 //! `gateway check`: every problem of configuration, list and subscribers at once, before the daemon meets them.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,8 +9,8 @@ use allowlist::DomainName;
 use config::Config;
 use serde::Serialize;
 
-use super::reload::{Fault, read_list, read_subscribers};
-use super::start::{load, static_answer_problem};
+use super::reload::{Fault, load, read_list, read_subscribers};
+use super::start::static_answer_problem;
 use super::{EXIT_CONFIG, EXIT_IO};
 
 /// Shown below the options.
@@ -68,12 +69,26 @@ pub fn run(args: &Args) -> ExitCode {
     if findings.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CONFIG) }
 }
 
-/// The list file of a configuration, for `explain`.
+/// What `explain` takes of a configuration.
+pub struct ListSource {
+    /// The list file.
+    pub file: PathBuf,
+    /// Trusted answers that the configuration states.
+    pub answers: Vec<(DomainName, IpAddr)>,
+}
+
+/// The list and the stated trusted answers of a configuration.
 ///
 /// # Errors
 /// What is wrong with the configuration.
-pub fn list_file(path: &Path) -> Result<PathBuf, Fault> {
-    load(path).map(|config| config.list.file)
+pub fn list_source(path: &Path) -> Result<ListSource, Fault> {
+    let config = load(path)?;
+    let stated = config.trusted_answers.statics.iter().filter_map(|answer| {
+        // A name that is none is what `check` reports; here it vouches for nothing.
+        let name = DomainName::from_list_entry(&answer.name).ok()?;
+        Some(answer.addresses.iter().map(move |address| (name.clone(), address.to_canonical())))
+    });
+    Ok(ListSource { answers: stated.flatten().collect(), file: config.list.file.clone() })
 }
 
 /// Everything that can be said without starting.

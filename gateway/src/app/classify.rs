@@ -3,39 +3,32 @@
 //! Opens files, prints lines and messages; which packet belongs to which flow is [`flows`], the decision is that of the
 //! daemon ([`crate::flow::decide`]). A capture is read as a stream: memory grows with its flows, not with its length.
 
+mod capture;
+mod direction;
+mod flow;
 mod flows;
 mod report;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Read, Write};
+use std::io::{self, BufReader, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use allowlist::{Document, KZ_EDUCATION_2020, Matcher};
-use flate2::bufread::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
-use self::flows::{FLOWS_MAX, HELD_BYTES_MAX, Tracker};
-use self::report::{Judge, Printer};
-use crate::wire::pcap::file::{Decoder, FileError, LinkType, Step};
-use crate::wire::pcap::link::NoDatagram;
+pub use self::capture::{Outcome, read_capture};
+pub use self::report::{Format, Judge, Printer};
 
-pub use self::report::Format;
+use self::capture::CHUNK_BYTES;
 
 /// Exit code for input and output errors (`EX_IOERR`).
 const EXIT_IO: u8 = 74;
 /// Exit code for faults of the list (`EX_CONFIG`).
 const EXIT_CONFIG: u8 = 78;
-/// Bytes read from a file at a time.
-const CHUNK_BYTES: usize = 256 * 1024;
-/// First bytes of a gzip member (RFC 1952 §2.3.1).
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// Captures that are shorter in all need no progress bar.
 const PROGRESS_BYTES_MIN: u64 = 32 * 1024 * 1024;
-/// Link types that are named in messages; more are counted together.
-const UNREAD_LINKS_MAX: usize = 8;
-
 /// Shown below the options.
 const EXAMPLES: &str = "\
 Examples:
@@ -70,23 +63,6 @@ pub struct Args {
     pub captures: Vec<PathBuf>,
 }
 
-/// Why a capture could not be read to its end.
-#[derive(Debug, thiserror::Error)]
-enum CaptureError {
-    /// The operating system refused.
-    #[error("cannot be read: {0}; check the path and its permissions")]
-    Read(io::Error),
-    /// The compressed data breaks off or is damaged.
-    #[error("compressed data ends early or is damaged: {0}; what was read before it is shown")]
-    Compressed(io::Error),
-    /// The format is broken or unknown.
-    #[error("{0}")]
-    File(FileError),
-    /// The lines could not be printed.
-    #[error("cannot print: {0}")]
-    Print(io::Error),
-}
-
 /// Runs the command: lines on standard output, messages on standard error.
 pub fn run(args: Args) -> ExitCode {
     let list = match load_list(args.list.as_deref()) {
@@ -96,24 +72,22 @@ pub fn run(args: Args) -> ExitCode {
     let judge = Judge { list, names_only: args.names_only, at: args.at };
     let progress = progress_bar(&args.captures);
     let out = BufWriter::with_capacity(CHUNK_BYTES, io::stdout().lock());
-    let outcome = Printer::new(out, args.format).map_err(CaptureError::Print).and_then(|mut printer| {
+    let outcome = Printer::new(out, args.format).and_then(|mut printer| {
         let mut all_read = true;
         for path in &args.captures {
             all_read &= classify_file(path, &judge, &mut printer, &progress)?;
         }
-        printer.finish().map_err(CaptureError::Print)?;
+        progress.finish_and_clear();
+        printer.finish()?;
         Ok(all_read)
     });
-    progress.finish_and_clear();
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_IO),
         Err(error) => {
             // Who reads no further (`| head`) knows.
-            let quiet =
-                matches!(&error, CaptureError::Print(cause) if cause.kind() == io::ErrorKind::BrokenPipe);
-            if !quiet {
-                eprintln!("classify: {error}");
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                eprintln!("standard output: cannot print: {error}; check where it leads and its free space");
             }
             ExitCode::from(EXIT_IO)
         }
@@ -157,178 +131,35 @@ fn progress_bar(captures: &[PathBuf]) -> ProgressBar {
     bar
 }
 
-/// Prints the flows of one capture; `false` when it could not be read at all.
+/// Prints the flows of one capture and tells what is wrong with it; `false` when it could not be read.
+///
+/// # Errors
+/// Those of printing.
 fn classify_file<W: Write>(
     path: &Path,
     judge: &Judge,
     printer: &mut Printer<W>,
     progress: &ProgressBar,
-) -> Result<bool, CaptureError> {
+) -> io::Result<bool> {
     let name = path.display().to_string();
     progress.set_message(name.clone());
-    let mut reading = Reading::new(&name, judge, printer);
-    let outcome = read_file(path, progress, &mut reading);
-    let recognised = reading.decoder.is_recognised();
-    let unread = reading.finish()?;
-    for message in unread {
-        progress.suspend(|| eprintln!("{name}: warning: {message}"));
-    }
-    match outcome {
-        Ok(()) => Ok(true),
-        Err(error @ CaptureError::Print(_)) => Err(error),
+    let outcome = match File::open(path) {
+        Ok(file) => {
+            let input = BufReader::with_capacity(CHUNK_BYTES, progress.wrap_read(file));
+            read_capture(&name, input, judge, printer)?
+        }
         Err(error) => {
-            let part = match &error {
-                CaptureError::Read(_) | CaptureError::Print(_) => false,
-                CaptureError::Compressed(_) => recognised,
-                CaptureError::File(FileError::NotACapture { .. }) => false,
-                CaptureError::File(FileError::Damaged { .. } | FileError::Truncated { .. }) => true,
-            };
-            let kind = if part { "warning: " } else { "" };
-            progress.suspend(|| eprintln!("{name}: {kind}{error}"));
-            Ok(part)
+            let error = Some(format!("cannot be opened: {error}; check the path and its permissions"));
+            Outcome { warnings: Vec::new(), error }
         }
-    }
-}
-
-/// Reads a file to its end, decompressing it if it says so in its first bytes.
-fn read_file<W: Write>(
-    path: &Path,
-    progress: &ProgressBar,
-    reading: &mut Reading<'_, W>,
-) -> Result<(), CaptureError> {
-    let file = File::open(path).map_err(CaptureError::Read)?;
-    let mut file = BufReader::with_capacity(CHUNK_BYTES, progress.wrap_read(file));
-    let compressed = file.fill_buf().map_err(CaptureError::Read)?.starts_with(&GZIP_MAGIC);
-    if compressed {
-        read_all(MultiGzDecoder::new(file), reading, |error| {
-            let damaged = matches!(
-                error.kind(),
-                io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
-            );
-            if damaged { CaptureError::Compressed(error) } else { CaptureError::Read(error) }
-        })
-    } else {
-        read_all(file, reading, CaptureError::Read)
-    }
-}
-
-/// Feeds all of `input` to the decoder, piece by piece.
-fn read_all<W: Write>(
-    mut input: impl Read,
-    reading: &mut Reading<'_, W>,
-    fault: impl Fn(io::Error) -> CaptureError,
-) -> Result<(), CaptureError> {
-    let mut chunk = vec![0; CHUNK_BYTES];
-    loop {
-        let length = match input.read(&mut chunk) {
-            Ok(0) => return reading.decoder.end().map_err(CaptureError::File),
-            Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(fault(error)),
-        };
-        reading.decoder.feed(chunk.get(..length).unwrap_or_default());
-        reading.packets()?;
-    }
-}
-
-/// Packets that were passed over because their link type is not read.
-#[derive(Default)]
-struct Unread {
-    /// By link type; `None` for interfaces that the file does not describe.
-    counts: Vec<(Option<LinkType>, u64)>,
-    /// Of further link types.
-    others: u64,
-}
-
-impl Unread {
-    /// Counts a packet.
-    fn add(&mut self, link: Option<LinkType>) {
-        let room = self.counts.len() < UNREAD_LINKS_MAX;
-        if let Some((_, count)) = self.counts.iter_mut().find(|(known, _)| *known == link) {
-            *count = count.saturating_add(1);
-        } else if room {
-            self.counts.push((link, 1));
-        } else {
-            self.others = self.others.saturating_add(1);
+    };
+    progress.suspend(|| {
+        for warning in &outcome.warnings {
+            eprintln!("{name}: warning: {warning}");
         }
-    }
-
-    /// What to tell about them.
-    fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        for (link, count) in &self.counts {
-            warnings.push(match link {
-                Some(LinkType(number)) => format!(
-                    "{count} packets of link type {number} not read; wanted Ethernet, raw IP, Linux cooked, PPP or loopback"
-                ),
-                None => format!("{count} packets of an interface that the file does not describe, not read"),
-            });
+        if let Some(error) = &outcome.error {
+            eprintln!("{name}: {error}");
         }
-        if self.others > 0 {
-            warnings.push(format!("{} packets of further link types not read", self.others));
-        }
-        warnings
-    }
-}
-
-/// One capture while it is read.
-struct Reading<'a, W: Write> {
-    name: &'a str,
-    judge: &'a Judge,
-    printer: &'a mut Printer<W>,
-    decoder: Decoder,
-    flows: Tracker,
-    unread: Unread,
-    /// Flows that were given out before the end for want of room.
-    early: u64,
-}
-
-impl<'a, W: Write> Reading<'a, W> {
-    /// Nothing read yet.
-    fn new(name: &'a str, judge: &'a Judge, printer: &'a mut Printer<W>) -> Self {
-        Self {
-            name,
-            judge,
-            printer,
-            decoder: Decoder::new(),
-            flows: Tracker::new(FLOWS_MAX, HELD_BYTES_MAX),
-            unread: Unread::default(),
-            early: 0,
-        }
-    }
-
-    /// Takes the packets that the decoder has.
-    fn packets(&mut self) -> Result<(), CaptureError> {
-        loop {
-            let packet = match self.decoder.step().map_err(CaptureError::File)? {
-                Step::NeedMore => return Ok(()),
-                Step::Packet(packet) => packet,
-            };
-            match self.flows.packet(&packet) {
-                Ok(None) | Err(NoDatagram::NotIp) => {}
-                Ok(Some(oldest)) => {
-                    self.early = self.early.saturating_add(1);
-                    let line = self.judge.line(self.name, &oldest);
-                    self.printer.line(&line).map_err(CaptureError::Print)?;
-                }
-                Err(NoDatagram::UnknownLink) => self.unread.add(packet.link),
-            }
-        }
-    }
-
-    /// Prints the flows that are left; gives the warnings about what was not read.
-    fn finish(mut self) -> Result<Vec<String>, CaptureError> {
-        while let Some(flow) = self.flows.pop() {
-            let line = self.judge.line(self.name, &flow);
-            self.printer.line(&line).map_err(CaptureError::Print)?;
-        }
-        let mut warnings = self.unread.warnings();
-        if self.early > 0 {
-            warnings.push(format!(
-                "more than {FLOWS_MAX} flows: the oldest {} were printed before the end, and packets they had later are flows of their own; split the capture, for example with `editcap -i 3600`",
-                self.early
-            ));
-        }
-        Ok(warnings)
-    }
+    });
+    Ok(outcome.error.is_none())
 }

@@ -8,7 +8,7 @@ use allowlist::{Document, DomainName, Matcher, Transport};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::check::{Format, list_file};
+use super::check::{Format, ListSource, list_source};
 use super::{EXIT_CONFIG, EXIT_IO, EXIT_USAGE};
 use crate::flow::decide::{Case, Vouched, decide};
 use crate::flow::identify::{Identity, SeenIn};
@@ -26,8 +26,8 @@ Examples:
   gateway explain білім.қаз --config /etc/zrgw/gateway.toml --at 2020-05-01T00:00:00+06:00
   gateway explain zoom.us --address 203.0.113.7 --port 8801 --list list.toml --format json
 
-Without --address the address counts as vouched for; with it only address rules look at it, since answers of the
-operator's resolvers are not known here. Exit codes: 0 exempt, 1 charged, 2 wrong use, 74 or 78 the list cannot be used.";
+Without --address the address counts as vouched for. With it, address rules and the trusted answers that the
+configuration states are looked at; what the operator's resolvers answered a running node is not known here. Exit codes: 0 exempt, 1 charged, 2 wrong use, 74 or 78 the list cannot be used.";
 
 /// Would a connection to NAME be free, and why?
 #[derive(Debug, clap::Args)]
@@ -97,8 +97,8 @@ struct Answer<'a> {
 
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
-    let list = match load(&args.source) {
-        Ok(list) => list,
+    let (list, answers) = match load(&args.source) {
+        Ok(loaded) => loaded,
         Err(code) => return ExitCode::from(code),
     };
     let name = match DomainName::from_list_entry(&args.name)
@@ -117,7 +117,12 @@ pub fn run(args: &Args) -> ExitCode {
     };
     let port = args.port.unwrap_or(usual_port);
     let identity = Identity { name: Some(name), seen_in: Some(seen_in), gave_up: None };
-    let vouched = if args.address.is_some() { Vouched::NotYet } else { Vouched::Yes };
+    let stated = |address: IpAddr| {
+        answers
+            .iter()
+            .any(|(name, stated)| Some(name) == identity.name.as_ref() && *stated == address.to_canonical())
+    };
+    let vouched = if args.address.is_none_or(stated) { Vouched::Yes } else { Vouched::NotYet };
     let case = Case { identity: &identity, transport, address: args.address, port, vouched, at: args.at };
     let verdict = decide(Some(&list), &case).into_verdict();
     let answer = Answer {
@@ -165,17 +170,17 @@ fn in_words(answer: &Answer<'_>, verdict: &Verdict, list: &Matcher, address: Opt
     }
 }
 
-/// The list, or the exit code after its problems have been told.
-fn load(source: &Source) -> Result<Matcher, u8> {
-    let path = match (&source.list, &source.config) {
-        (Some(path), _) => path.clone(),
-        (None, Some(config)) => list_file(config).map_err(|fault| {
+/// The list and the trusted answers beside it, or the exit code after what is wrong has been told.
+fn load(source: &Source) -> Result<(Matcher, Vec<(DomainName, IpAddr)>), u8> {
+    let ListSource { file, answers } = match (&source.list, &source.config) {
+        (Some(path), _) => ListSource { file: path.clone(), answers: Vec::new() },
+        (None, Some(config)) => list_source(config).map_err(|fault| {
             fault.lines.iter().for_each(|line| eprintln!("{line}"));
             if fault.unreadable { EXIT_IO } else { EXIT_CONFIG }
         })?,
         (None, None) => return Err(EXIT_USAGE),
     };
-    read(&path)
+    Ok((read(&file)?, answers))
 }
 
 /// Reads and compiles a list.

@@ -4,11 +4,14 @@
 //! cannot be saved nothing more is pulled; the counts stay with the flows, which lose nothing, and after
 //! `export.unsaved_max` exemption is suspended, so that no byte is exempt for long without a record of it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use billing_export::{Cause, ExportError, Exporter, NoFault, Settings, Step, Steps, Tick, Volume};
+use billing_export::{
+    ByteBasis, Cause, ExportError, Exporter, NoFault, NodeId, Period, Settings, Step, Steps, Tick, Volume,
+};
 use jiff::Timestamp;
 
 use super::status::{ExportState, Status};
@@ -28,8 +31,20 @@ const SWEEP_TICKS: u64 = 600;
 
 /// What the export task is told once.
 pub struct Plan {
-    /// Node, folders, period.
-    pub settings: Settings,
+    /// The node's name in records and files.
+    pub node_id: String,
+    /// Where the ledger is kept.
+    pub state_dir: PathBuf,
+    /// Where billing finds the files.
+    pub pickup_dir: PathBuf,
+    /// Where files are made, on the file system of `pickup_dir`.
+    pub staging_dir: PathBuf,
+    /// Length of a billing period.
+    pub period: Duration,
+    /// Counters open at once.
+    pub accounts_max: usize,
+    /// Rows of one file.
+    pub file_records_max: u32,
     /// Length of a tick.
     pub checkpoint: Duration,
     /// How long counts may go unsaved before exemption stops.
@@ -51,6 +66,7 @@ pub enum Order {
 /// The export task.
 pub struct Export {
     plan: Plan,
+    settings: Settings,
     workers: Vec<WorkerHandle>,
     policy: Arc<PolicyCell>,
     lookups: Arc<Lookups>,
@@ -66,15 +82,27 @@ pub struct Export {
     pending: Vec<Volume>,
     /// When a tick was last saved.
     saved: Instant,
+    /// Serial of the list in force at the last tick.
+    serial: Option<u64>,
     /// The fault that was last told, so that it is told once.
     told: Option<String>,
 }
 
 impl Export {
     /// An export task that has not begun.
-    pub fn new(plan: Plan, policy: Arc<PolicyCell>, lookups: Arc<Lookups>, status: Arc<Status>) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// What is wrong with the node's name or the period.
+    pub fn new(
+        plan: Plan,
+        policy: Arc<PolicyCell>,
+        lookups: Arc<Lookups>,
+        status: Arc<Status>,
+    ) -> Result<Self, String> {
+        let settings = settings(&plan)?;
+        Ok(Self {
             plan,
+            settings,
             workers: Vec::new(),
             policy,
             lookups,
@@ -85,8 +113,9 @@ impl Export {
             from: Timestamp::now(),
             pending: Vec::new(),
             saved: Instant::now(),
+            serial: None,
             told: None,
-        }
+        })
     }
 
     /// Opens the ledger before the first byte, so that a fault is told at start. A node whose ledger does not open still
@@ -135,7 +164,8 @@ impl Export {
         let silent = if self.unsaved.is_none() { self.pull() } else { 0 };
         // Sealing frees counters, so it is tried also when a tick is refused for want of them.
         let saved = self.save();
-        let delivered = self.deliver(None);
+        let cause = self.list_changed().then_some(Cause::ListChange);
+        let delivered = self.deliver(cause);
         match saved.and(delivered) {
             Ok(()) => self.told = None,
             Err(error) => self.tell(&error),
@@ -207,13 +237,32 @@ impl Export {
         Ok(())
     }
 
+    /// Whether another list came into force since the last call: what was counted until then is sealed with that cause.
+    fn list_changed(&mut self) -> bool {
+        let serial = self.policy.load().list.as_ref().map(|list| list.serial());
+        let before = std::mem::replace(&mut self.serial, serial);
+        before.is_some() && before != serial
+    }
+
     /// Opens the ledger.
     fn try_open(&mut self) -> Result<(), ExportError> {
         let mut start_id = [0; 16];
         random(&mut start_id);
         let steps = faults(self.plan.fault.as_deref());
-        let exporter = Exporter::open(self.plan.settings.clone(), Timestamp::now(), start_id, steps)?;
-        tracing::info!(epoch = exporter.epoch(), "ledger open");
+        let exporter = Exporter::open(self.settings.clone(), Timestamp::now(), start_id, steps)?;
+        let opened = exporter.opened();
+        tracing::info!(epoch = opened.epoch, "ledger open");
+        if let Some(why) = opened.new_epoch {
+            tracing::warn!(epoch = opened.epoch, why, "a new epoch begins, with a gap record");
+        }
+        if opened.unclean {
+            tracing::warn!(
+                pending_up = opened.orphaned.up,
+                pending_down = opened.orphaned.down,
+                sealed = opened.sealed,
+                "the run before did not stop cleanly: what was committed is kept, what was pending is unattributed"
+            );
+        }
         self.exporter = Some(exporter);
         self.saved = Instant::now();
         Ok(())
@@ -289,6 +338,20 @@ impl Export {
             silent_workers,
         });
     }
+}
+
+/// The ledger's settings.
+fn settings(plan: &Plan) -> Result<Settings, String> {
+    let node_id: NodeId = plan.node_id.parse().map_err(|error| format!("node.id: {error}"))?;
+    let period = Period::new(plan.period).map_err(|error| format!("export.period: {error}"))?;
+    let (state, pickup, staging) =
+        (plan.state_dir.clone(), plan.pickup_dir.clone(), plan.staging_dir.clone());
+    Ok(Settings {
+        period,
+        file_records_max: plan.file_records_max,
+        accounts_max: plan.accounts_max,
+        ..Settings::new(node_id, state, pickup, staging, ByteBasis::Payload)
+    })
 }
 
 /// Time until the next whole multiple of `tick` of the wall clock: ticks fall on the edges of periods.

@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod classify;
+pub mod demo;
 pub mod explain;
 pub mod export;
 pub mod log;

@@ -75,6 +75,22 @@ pub fn read_text(path: &Path, bytes_max: usize, key: &str) -> Result<String, Fau
     })
 }
 
+/// Reads a configuration file.
+///
+/// # Errors
+/// Every problem with its place.
+pub fn load(path: &Path) -> Result<Config, Fault> {
+    let text = read_text(path, config::TEXT_BYTES_MAX, "nothing: is this the configuration file?")?;
+    let base = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        Some(_) | None => Path::new("."),
+    };
+    Config::parse(&text, base).map_err(|problems| Fault {
+        lines: problems.iter().map(|problem| format!("{}:{problem}", path.display())).collect(),
+        unreadable: false,
+    })
+}
+
 /// Reads and judges a list document.
 ///
 /// # Errors
@@ -286,4 +302,41 @@ pub fn refresh(config: &Config, keeper: &mut ListKeeper, policy: &PolicyCell) ->
         }
     });
     outcome
+}
+
+/// Reads the configuration again and takes over what a running node can follow: list, subscribers, rating groups. What
+/// needs a restart, and a configuration that cannot be used, is told.
+pub fn reread(path: &Path, config: &mut Config) {
+    match load(path) {
+        Ok(new) => {
+            let restart = needs_restart(config, &new);
+            if !restart.is_empty() {
+                tracing::warn!(sections = ?restart, "changed sections that take effect at the next start only");
+            }
+            config.list = new.list;
+            config.subscribers = new.subscribers;
+            config.rating_groups = new.rating_groups;
+        }
+        Err(fault) => {
+            for line in &fault.lines {
+                tracing::error!("configuration not taken, the old one stays: {line}");
+            }
+        }
+    }
+}
+
+/// What a new configuration changes that a running node cannot follow.
+fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let changed = [
+        ("node", old.node != new.node),
+        ("listener", old.listeners != new.listeners),
+        ("export", old.export != new.export),
+        ("upstream", old.upstream != new.upstream),
+        ("lookup", old.lookup != new.lookup),
+        ("trusted_answers", old.trusted_answers != new.trusted_answers),
+        ("limits", old.limits != new.limits),
+        ("admin", old.admin != new.admin),
+        ("log", old.log != new.log),
+    ];
+    changed.into_iter().filter_map(|(section, changed)| changed.then_some(section)).collect()
 }

@@ -1,13 +1,11 @@
 //! A node between its start and its end: signals, reload, drain.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use config::Config;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
-use super::start::{Node, load, needs_restart};
+use super::start::Node;
 
 /// How often a draining node looks whether it is empty.
 const DRAIN_POLL: Duration = Duration::from_millis(100);
@@ -23,8 +21,17 @@ struct Signals {
     interrupt: Signal,
 }
 
-/// Serves until SIGTERM or SIGINT, then drains and stops.
-pub fn serve(node: Node, path: &Path, mut config: Config) {
+/// How long open flows may go on after the node was told to stop.
+#[derive(Clone, Copy, Debug)]
+pub struct DrainLimits {
+    /// Then idle flows are ended (`limits.drain`).
+    pub idle: Duration,
+    /// Then all are (`limits.drain_hard`).
+    pub hard: Duration,
+}
+
+/// Serves until SIGTERM or SIGINT, then drains and stops; `reload` is called at each SIGHUP.
+pub fn serve(node: Node, limits: DrainLimits, mut reload: impl FnMut(&Node)) {
     let control = node.control().handle().clone();
     control.block_on(async {
         let mut signals = match Signals::new() {
@@ -36,14 +43,17 @@ pub fn serve(node: Node, path: &Path, mut config: Config) {
         };
         loop {
             tokio::select! {
-                _ = signals.hangup.recv() => reload(&node, path, &mut config),
+                _ = signals.hangup.recv() => {
+                    tracing::info!("reloading");
+                    reload(&node);
+                }
                 () = ended(&mut signals.terminate, &mut signals.interrupt) => break,
             }
         }
         tracing::info!("draining: no new connections");
         tokio::task::block_in_place(|| node.drain());
         tokio::select! {
-            () = drain(&node, &config) => {}
+            () = drain(&node, limits) => {}
             () = ended(&mut signals.terminate, &mut signals.interrupt) => tracing::warn!("asked again: ending at once"),
         }
         node.cut_idle(Duration::ZERO);
@@ -75,41 +85,19 @@ async fn ended(terminate: &mut Signal, interrupt: &mut Signal) {
     }
 }
 
-/// Reads everything again that a running node can follow.
-fn reload(node: &Node, path: &Path, config: &mut Config) {
-    tracing::info!("reloading");
-    match load(path) {
-        Ok(new) => {
-            let restart = needs_restart(config, &new);
-            if !restart.is_empty() {
-                tracing::warn!(sections = ?restart, "changed sections that take effect at the next start only");
-            }
-            config.list = new.list;
-            config.subscribers = new.subscribers;
-            config.rating_groups = new.rating_groups;
-        }
-        Err(fault) => {
-            for line in &fault.lines {
-                tracing::error!("configuration not taken, the old one stays: {line}");
-            }
-        }
-    }
-    node.reload(config);
-}
-
 /// Waits until no flow is open; after `limits.drain` idle flows are ended, after `limits.drain_hard` the wait is over.
-async fn drain(node: &Node, config: &Config) {
+async fn drain(node: &Node, limits: DrainLimits) {
     let begun = Instant::now();
     while node.status.flows_open() > 0 {
         let elapsed = begun.elapsed();
-        if elapsed >= config.limits.drain_hard {
+        if elapsed >= limits.hard {
             tracing::warn!(
                 flows = node.status.flows_open(),
                 "limits.drain_hard is over: ending what is open"
             );
             return;
         }
-        if elapsed >= config.limits.drain {
+        if elapsed >= limits.idle {
             node.cut_idle(DRAIN_IDLE);
         }
         sleep(DRAIN_POLL).await;

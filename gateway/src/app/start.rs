@@ -3,20 +3,19 @@
 use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use allowlist::DomainName;
-use billing_export::{ByteBasis, NodeId, Period, Settings};
 use config::{Config, FlowsMax, Workers};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::Semaphore;
 
 use super::export::{Export, Order, Plan};
-use super::reload::{self, ListKeeper, Outcome, read_text};
+use super::reload::{self, ListKeeper, Outcome, load};
 use super::status::Status;
 use super::{EXIT_CONFIG, EXIT_IO, log, shutdown};
 use crate::flow::binding::AnswerLimits;
@@ -27,7 +26,7 @@ use crate::net::lookup::{LookupSettings, Lookups};
 use crate::net::policy::{Exemption, Policy, PolicyCell};
 use crate::net::pool::Sockets;
 use crate::net::settings::{DialRules, Limits, Listener, Mode};
-use crate::net::worker::Shared;
+use crate::net::shared::Shared;
 
 /// Descriptors kept for ledger, list, admin endpoint, look-ups and log, whatever the flows need.
 const RESERVED_DESCRIPTORS: u64 = 256;
@@ -73,7 +72,12 @@ pub fn run(args: &Args) -> ExitCode {
     }
     match Node::start(&config) {
         Ok(node) => {
-            shutdown::serve(node, &args.config, config);
+            let limits = shutdown::DrainLimits { idle: config.limits.drain, hard: config.limits.drain_hard };
+            let mut config = config;
+            shutdown::serve(node, limits, |node| {
+                reload::reread(&args.config, &mut config);
+                node.reload(&config);
+            });
             ExitCode::SUCCESS
         }
         Err(StartError::Config(message)) => {
@@ -85,22 +89,6 @@ pub fn run(args: &Args) -> ExitCode {
             ExitCode::from(EXIT_IO)
         }
     }
-}
-
-/// Reads a configuration file.
-///
-/// # Errors
-/// Every problem with its place.
-pub fn load(path: &Path) -> Result<Config, reload::Fault> {
-    let text = read_text(path, config::TEXT_BYTES_MAX, "nothing: is this the configuration file?")?;
-    let base = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        Some(_) | None => Path::new("."),
-    };
-    Config::parse(&text, base).map_err(|problems| reload::Fault {
-        lines: problems.iter().map(|problem| format!("{}:{problem}", path.display())).collect(),
-        unreadable: false,
-    })
 }
 
 /// Why a node does not start.
@@ -193,9 +181,9 @@ impl Node {
             accounts_max: config.export.accounts_max,
             clock,
         });
-        let plan = plan(config)?;
         // The ledger is open before the first connection is accepted: nothing is carried that could not be counted.
-        let mut export = Export::new(plan, Arc::clone(&policy), lookups, Arc::clone(&status));
+        let mut export = Export::new(plan(config), Arc::clone(&policy), lookups, Arc::clone(&status))
+            .map_err(|message| StartError::Config(format!("1:1: {message}")))?;
         export.open();
         export.employ(sockets.start(&shared).map_err(system("start the workers"))?);
         let (orders, inbox) = mpsc::channel();
@@ -423,44 +411,18 @@ pub fn static_answer_problem(config: &Config, index: usize, error: &allowlist::N
 }
 
 /// What the export task is told.
-fn plan(config: &Config) -> Result<Plan, StartError> {
+fn plan(config: &Config) -> Plan {
     let export = &config.export;
-    let node_id: NodeId =
-        config.node.id.parse().map_err(|error| StartError::Config(format!("1:1: node.id: {error}")))?;
-    let period = Period::new(export.period)
-        .map_err(|error| StartError::Config(format!("1:1: export.period: {error}")))?;
-    let settings = Settings {
-        period,
-        file_records_max: export.file_records_max,
+    Plan {
+        node_id: config.node.id.clone(),
+        state_dir: config.node.state_dir.clone(),
+        pickup_dir: export.dir.clone(),
+        staging_dir: export.staging_dir.clone(),
+        period: export.period,
         accounts_max: export.accounts_max,
-        ..Settings::new(
-            node_id,
-            config.node.state_dir.clone(),
-            export.dir.clone(),
-            export.staging_dir.clone(),
-            ByteBasis::Payload,
-        )
-    };
-    Ok(Plan {
-        settings,
+        file_records_max: export.file_records_max,
         checkpoint: export.checkpoint,
         unsaved_max: export.unsaved_max,
         fault: std::env::var(FAULT_SWITCH).ok(),
-    })
-}
-
-/// What a new configuration changes that a running node cannot follow.
-pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let changed = [
-        ("node", old.node != new.node),
-        ("listener", old.listeners != new.listeners),
-        ("export", old.export != new.export),
-        ("upstream", old.upstream != new.upstream),
-        ("lookup", old.lookup != new.lookup),
-        ("trusted_answers", old.trusted_answers != new.trusted_answers),
-        ("limits", old.limits != new.limits),
-        ("admin", old.admin != new.admin),
-        ("log", old.log != new.log),
-    ];
-    changed.into_iter().filter_map(|(section, changed)| changed.then_some(section)).collect()
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use billing_export::Class;
 use jiff::Timestamp;
-use metrics::{counter, gauge};
+use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use serde_json::json;
 
@@ -95,6 +95,7 @@ impl Status {
             started,
         };
         metrics::with_local_recorder(&status.recorder, || {
+            describe();
             gauge!("zrgw_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
             // A counter that is absent until its first event cannot be watched.
             counter!("zrgw_conservation_mismatch_total").absolute(0);
@@ -189,6 +190,37 @@ impl Status {
     fn facts(&self) -> MutexGuard<'_, Facts> {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Says of each metric what it counts and in which unit.
+fn describe() {
+    describe_counter!(
+        "zrgw_flows_total",
+        "Flows by the protocol that named them, and class and reason of the first verdict"
+    );
+    describe_counter!(
+        "zrgw_bytes_total",
+        Unit::Bytes,
+        "Bytes counted, by direction, class and listed service"
+    );
+    describe_counter!("zrgw_refused_total", "Connections closed without being carried");
+    describe_counter!("zrgw_lookups_total", "Look-ups of listed names by outcome");
+    describe_counter!("zrgw_conservation_mismatch_total", "Usage files whose bytes do not add up: an alarm");
+    describe_counter!("zrgw_accept_errors_total", "Errors of accept(2)");
+    describe_counter!("zrgw_flow_panics_total", "Flows lost to a fault of the gateway: an alarm");
+    describe_gauge!("zrgw_build_info", "Version of the gateway");
+    describe_gauge!("zrgw_list_serial", "Serial of the list in force; 0 without one");
+    describe_gauge!("zrgw_list_age_seconds", Unit::Seconds, "Time since the list in force was issued");
+    describe_gauge!("zrgw_sessions", "Address prefixes with a subscriber");
+    describe_gauge!("zrgw_flows_open", "Flows open at the last tick");
+    describe_gauge!("zrgw_export_backlog_records", "Records sealed and not yet published");
+    describe_gauge!(
+        "zrgw_export_last_success_timestamp_seconds",
+        Unit::Seconds,
+        "When counts were last saved"
+    );
+    describe_gauge!("zrgw_trusted_answers", "Pairs of listed name and address that are vouched for");
+    describe_gauge!("zrgw_exemption_suspended", "1 while counts cannot be saved and nothing is exempt");
 }
 
 /// A count as the exporter's gauges take it; they are read by people and alarms, never billed.

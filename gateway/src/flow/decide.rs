@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use allowlist::lint::is_ech_cover_name;
 use allowlist::{HostMatch, Matcher, Rule, Transport, Validity};
 use billing_export::{ListVersion, Reason};
 use jiff::Timestamp;
@@ -73,11 +74,6 @@ pub fn decide(list: Option<&Matcher>, case: &Case<'_>) -> Decision {
     judge.decide()
 }
 
-/// Names that Encrypted Client Hello puts in front of hidden ones (RFC 9849 §5, `public_name`): they say nothing about
-/// the site. A fixed list of the large providers; lint refuses them as entries.
-const ECH_COVER_NAMES: [&str; 4] =
-    ["cloudflare-ech.com", "crypto.cloudflare.com", "cover.defo.ie", "tls-ech.dev"];
-
 /// The list and the case, side by side.
 struct Judge<'a> {
     list: &'a Matcher,
@@ -105,7 +101,7 @@ impl Judge<'_> {
         let Some(name) = name else {
             return self.charged(case.identity.gave_up.unwrap_or(Reason::NoName), None);
         };
-        if ECH_COVER_NAMES.contains(&name.as_str()) {
+        if is_ech_cover_name(name) {
             return self.charged(Reason::HiddenName, None);
         }
         match self.host(name) {

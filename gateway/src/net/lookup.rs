@@ -32,6 +32,8 @@ const TTL_MAX: Duration = Duration::from_secs(86_400);
 const STALE_MAX: Duration = Duration::from_secs(86_400);
 /// Names remembered at once; about 300 bytes each.
 const CACHE_NAMES_MAX: usize = 65_536;
+/// Pairs of name and address remembered as not vouched for; over it they are asked about again, within the budget.
+const DENIED_PAIRS_MAX: usize = 65_536;
 
 /// Servers and limits of our own look-ups (DESIGN §7).
 #[derive(Clone, Debug)]
@@ -46,7 +48,7 @@ pub struct LookupSettings {
     pub total_timeout: Duration,
     /// CNAME records of an answer; with more it is not believed.
     pub cnames_max: u8,
-    /// How long a name whose answer did not help is left alone.
+    /// How long a name without an answer, or a pair the answer did not vouch for, is left alone.
     pub negative_ttl: Duration,
     /// Look-ups started in one second.
     pub per_second_max: u32,
@@ -70,6 +72,7 @@ pub struct Lookups {
 struct State {
     flights: HashMap<DomainName, watch::Receiver<Option<Answer>>>,
     cache: HashMap<DomainName, Cached>,
+    denied: HashMap<(DomainName, IpAddr), Monotonic>,
     budget: Budget,
     counts: LookupCounts,
 }
@@ -110,7 +113,6 @@ type Answer = Result<Arc<[IpAddr]>, LookupError>;
 /// The last answer for a name.
 struct Cached {
     answer: Answer,
-    asked: Monotonic,
     fresh_until: Monotonic,
     /// The last answer with addresses, for when there are none.
     stale: Option<(Arc<[IpAddr]>, Monotonic)>,
@@ -190,20 +192,39 @@ impl Lookups {
         name: &DomainName,
         address: IpAddr,
     ) -> Option<impl Future<Output = bool> + 'static> {
+        let address = address.to_canonical();
         let now = self.clock.monotonic();
+        let pair = (name.clone(), address);
         let flight = {
             let mut state = self.state();
-            let asked_lately = state
-                .cache
-                .get(name)
-                .is_some_and(|known| now.since(known.asked) < self.settings.negative_ttl);
-            if asked_lately && !state.flights.contains_key(name) {
+            let denied_lately =
+                state.denied.get(&pair).is_some_and(|denied| now.since(*denied) < self.settings.negative_ttl);
+            if denied_lately {
                 return None;
             }
             self.ask(&mut state, name, now).ok()?
         };
-        let address = address.to_canonical();
-        Some(async move { landed(flight).await.is_ok_and(|answer| answer.contains(&address)) })
+        let lookups = Arc::clone(self);
+        Some(async move {
+            let vouched = landed(flight).await.is_ok_and(|answer| answer.contains(&address));
+            if !vouched {
+                lookups.deny(pair);
+            }
+            vouched
+        })
+    }
+
+    /// Remembers that a look-up did not vouch for the pair: another flow to the same address need not ask again at once, one
+    /// to another address of a rotating site must.
+    fn deny(&self, pair: (DomainName, IpAddr)) {
+        let now = self.clock.monotonic();
+        let mut state = self.state();
+        if state.denied.len() >= DENIED_PAIRS_MAX {
+            state.denied.retain(|_, denied| now.since(*denied) < self.settings.negative_ttl);
+        }
+        if state.denied.len() < DENIED_PAIRS_MAX {
+            state.denied.insert(pair, now);
+        }
     }
 
     /// The addresses to dial for `name`, from the last answer while it is fresh, else asked; from a stale answer while the
@@ -322,7 +343,7 @@ impl Lookups {
             Ok(addresses) => Some((Arc::clone(addresses), now)),
             Err(_) => state.cache.remove(name).and_then(|known| known.stale),
         };
-        let cached = Cached { answer: answer.clone(), asked: now, fresh_until: now.plus(ttl), stale };
+        let cached = Cached { answer: answer.clone(), fresh_until: now.plus(ttl), stale };
         state.cache.insert(name.clone(), cached);
     }
 

@@ -17,6 +17,7 @@ pub mod proxied;
 pub mod relay;
 pub mod report;
 pub mod settings;
+pub mod shared;
 pub mod socket;
 pub mod steered;
 pub mod worker;

@@ -13,7 +13,8 @@ use tokio::task::LocalSet;
 
 use super::report::Report;
 use super::settings::Listener;
-use super::worker::{Shared, Worker};
+use super::shared::Shared;
+use super::worker::Worker;
 use super::{accept, socket};
 
 /// Commands that wait for a worker at once; more means that it hangs.

@@ -138,6 +138,10 @@ pub async fn finish(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream) {
             tracing::debug!(flow = flow.id, "closed before the last acknowledgement");
             return;
         }
+        if !matches!(client.take_error(), Ok(None)) {
+            // Reset: what was not acknowledged never will be.
+            return;
+        }
         sleep(pause).await;
         pause = pause.saturating_mul(2).min(FINISH_POLL_MAX);
     }

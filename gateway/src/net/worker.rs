@@ -7,21 +7,19 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use allowlist::Transport;
 use billing_export::{Class, Flag, Flags, Volume};
 use jiff::Timestamp;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
-use super::clock::Clock;
 use super::flow_record::{Flow, Place, Ruling, State, SubscriberSide};
-use super::lookup::Lookups;
-use super::policy::{Policy, PolicyCell, Standing};
+use super::policy::{Policy, Standing};
 use super::report::{FlowLabels, ProtocolLabel, Refusal, Report, UsageMap};
-use super::settings::{DialRules, Limits};
+use super::shared::{Shared, SubscriberKey};
 use crate::flow::decide::{Case, Decision, Vouched, decide};
 use crate::flow::identify::{Identifier, Identity, Progress};
 use crate::flow::tally::Tally;
@@ -29,59 +27,6 @@ use crate::flow::verdict::{Outcome, Verdict};
 
 /// How often deadlines, idle flows and dates are looked at.
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
-
-/// What all workers share.
-pub struct Shared {
-    /// List, subscribers, rating: taken anew for each decision.
-    pub policy: Arc<PolicyCell>,
-    /// Trusted answers and our own look-ups.
-    pub lookups: Arc<Lookups>,
-    /// Limits of the data path.
-    pub limits: Limits,
-    /// Where the gateway may connect to.
-    pub dial: Arc<DialRules>,
-    /// Room for open flows, by the process's descriptor limit.
-    pub flow_permits: Arc<Semaphore>,
-    /// Open flows by subscriber address or session.
-    pub open_by_subscriber: Mutex<HashMap<SubscriberKey, usize>>,
-    /// Accounts a worker holds between two reports.
-    pub accounts_max: usize,
-    /// The process's clocks.
-    pub clock: Clock,
-}
-
-/// Who a flow counts against in `flows_per_subscriber_max`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum SubscriberKey {
-    /// A known session.
-    Session(billing_export::Session),
-    /// An address without one.
-    Address(IpAddr),
-}
-
-impl Shared {
-    /// Takes one of the subscriber's places; false when all are taken.
-    fn enter(&self, key: &SubscriberKey) -> bool {
-        let mut open = self.open_by_subscriber.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let count = open.entry(key.clone()).or_insert(0);
-        if *count >= self.limits.flows_per_subscriber_max {
-            return false;
-        }
-        *count = count.saturating_add(1);
-        true
-    }
-
-    /// Gives the place back.
-    fn leave(&self, key: &SubscriberKey) {
-        let mut open = self.open_by_subscriber.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(count) = open.get_mut(key) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                open.remove(key);
-            }
-        }
-    }
-}
 
 /// One thread's flows.
 pub struct Worker {

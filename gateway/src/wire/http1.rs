@@ -13,7 +13,7 @@
 //! The work is linear in the bytes given: a head in pieces is parsed once when it is complete, and looked through for
 //! faults only each time its length has doubled.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+mod host;
 
 use httparse::{EMPTY_HEADER, Error, Header, Request, Status};
 
@@ -23,8 +23,8 @@ const METHOD_BYTES_MAX: usize = 32;
 const BUFFER_BYTES_FIRST: usize = 512;
 /// An unfinished head is looked through for faults at this length, and each time it has doubled.
 const CHECK_BYTES_FIRST: usize = 1024;
-/// Header lines that are read without an allocation.
-const HEADERS_INLINE: usize = 100;
+/// Header lines that most requests keep within; only for more is room for all made, and the head read again.
+const HEADERS_FEW: usize = 32;
 /// Methods that no other protocol of this line shape uses (OPTIONS is in SIP and RTSP too).
 const HTTP_METHODS: [&[u8]; 6] = [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH"];
 
@@ -167,6 +167,7 @@ impl HeadReader {
         };
         let head = seen.get(self.scan.start..).unwrap_or_default();
         if !had_request_line {
+            self.looks_like_http |= begins_as_http(head);
             let line = self.scan.request_line_end.map(|end| end.saturating_sub(self.scan.start));
             match judge_first_line(head, line) {
                 FirstLine::Unknown => {}
@@ -202,12 +203,13 @@ impl HeadReader {
         cut_off(head, self.scan.request_line_end, self.limits.headers_max)
     }
 
-    /// Whether the bytes so far are the beginning of an HTTP/1 request and of nothing else.
+    /// Whether the bytes so far begin like an HTTP request and nothing else, even one that names no host here.
     pub fn looks_like_http(&self) -> bool {
         self.looks_like_http
     }
 
-    /// Bytes looked at in all, each pass over them counted: at most four times the bytes given.
+    /// Bytes looked at in all, each pass over them counted (one that is repeated for more header lines once): at most
+    /// four times the bytes given.
     pub fn examined_bytes(&self) -> u64 {
         self.examined
     }
@@ -238,7 +240,7 @@ fn append(buffer: &mut Vec<u8>, piece: &[u8], bytes_max: usize) {
 enum FirstLine {
     /// Too little of it is there.
     Unknown,
-    /// A request line of HTTP/1, or the beginning of one.
+    /// A request line of HTTP/1.
     Http,
     /// No request line of HTTP/1 that names a host.
     NotHttp,
@@ -258,20 +260,24 @@ fn judge_first_line(head: &[u8], end: Option<usize>) -> FirstLine {
         None if method.len() <= METHOD_BYTES_MAX => return FirstLine::Unknown,
         Some(_) | None => return FirstLine::NotHttp,
     }
-    let known = HTTP_METHODS.contains(&method);
-    let line = end.and_then(|end| head.get(..end)).map(<[u8]>::trim_ascii_end);
+    let line = end.and_then(|end| head.get(..end)).and_then(|line| line.strip_suffix(b"\n"));
     let control = |byte: &u8| (*byte < b' ' && *byte != b'\r') || *byte == 0x7f;
-    if !known && line.unwrap_or(head).iter().any(control) {
+    if !HTTP_METHODS.contains(&method) && line.unwrap_or(head).iter().any(control) {
         return FirstLine::NotHttp;
     }
-    let Some(line) = line else {
-        return if known { FirstLine::Http } else { FirstLine::Unknown };
-    };
-    let version = line.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    let Some(line) = line else { return FirstLine::Unknown };
+    let version = line.trim_ascii_end().rsplit(|byte| *byte == b' ').next().unwrap_or_default();
     if !matches!(version, b"HTTP/1.0" | b"HTTP/1.1") || method == b"CONNECT" {
         return FirstLine::NotHttp;
     }
     FirstLine::Http
+}
+
+/// Whether `head` begins with a method that only HTTP has, and the space behind it.
+fn begins_as_http(head: &[u8]) -> bool {
+    HTTP_METHODS
+        .iter()
+        .any(|method| head.strip_prefix(*method).is_some_and(|rest| rest.first() == Some(&b' ')))
 }
 
 /// `tchar` of RFC 9110 §5.6.2.
@@ -289,17 +295,22 @@ fn cut_off(head: &[u8], request_line_end: Option<usize>, headers_max: usize) -> 
 
 /// Reads a request head, complete or not, and the host it names.
 fn read_head(head: &[u8], headers_max: usize) -> Outcome<'_> {
-    if let Some(headers) = [EMPTY_HEADER; HEADERS_INLINE].get_mut(..headers_max) {
-        return read_head_into(head, headers);
+    let few = HEADERS_FEW.min(headers_max);
+    let outcome = [EMPTY_HEADER; HEADERS_FEW].get_mut(..few).map(|headers| read_head_into(head, headers));
+    match outcome {
+        Some(Outcome::Oversize) | None if headers_max > few => {
+            read_head_into(head, &mut vec![EMPTY_HEADER; headers_max])
+        }
+        Some(outcome) => outcome,
+        None => Outcome::Oversize,
     }
-    read_head_into(head, &mut vec![EMPTY_HEADER; headers_max])
 }
 
 /// Reads a request head with room for as many headers as `headers` has.
 fn read_head_into<'a>(head: &'a [u8], headers: &mut [Header<'a>]) -> Outcome<'a> {
     let mut request = Request::new(headers);
     match request.parse(head) {
-        Ok(Status::Complete(_)) => host(request.path.unwrap_or_default(), request.headers),
+        Ok(Status::Complete(_)) => host::of_request(request.path.unwrap_or_default(), request.headers),
         Ok(Status::Partial) => Outcome::NeedMore,
         Err(Error::TooManyHeaders) => Outcome::Oversize,
         Err(Error::Version) => Outcome::NotHttp,
@@ -309,133 +320,4 @@ fn read_head_into<'a>(head: &'a [u8], headers: &mut [Header<'a>]) -> Outcome<'a>
         Err(Error::Token) => Outcome::Malformed { field: "request line" },
         Err(Error::Status) => Outcome::Malformed { field: "request head" },
     }
-}
-
-/// The host of a well-formed request, from its target and its Host header together.
-fn host<'a>(target: &'a str, headers: &[Header<'a>]) -> Outcome<'a> {
-    let mut hosts = headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host"));
-    let (first, second) = (hosts.next(), hosts.next());
-    if second.is_some() {
-        return Outcome::Ambiguous;
-    }
-    let from_header = match first.map(|header| header.value.trim_ascii()) {
-        None => None,
-        Some(value) => match authority(value) {
-            Some(host) => Some(host),
-            None => return Outcome::Ambiguous,
-        },
-    };
-    if target.starts_with('/') || target == "*" {
-        return named(from_header.map(|host| host.kind));
-    }
-    let Some((scheme, rest)) = target.split_once("://") else {
-        return Outcome::Malformed { field: "request target" };
-    };
-    let port = match scheme {
-        _ if scheme.eq_ignore_ascii_case("http") => 80,
-        _ if scheme.eq_ignore_ascii_case("https") => 443,
-        _ => return Outcome::Ambiguous,
-    };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let Some(from_target) = rest.get(..end).and_then(|text| authority(text.as_bytes())) else {
-        return Outcome::Ambiguous;
-    };
-    match from_header {
-        Some(header) if !header.says_the_same_as(&from_target, port) => Outcome::Ambiguous,
-        Some(_) | None if from_target.kind == HostKind::Empty => {
-            Outcome::Malformed { field: "request target" }
-        }
-        Some(_) | None => named(Some(from_target.kind)),
-    }
-}
-
-/// The facts of a request to a host of this kind.
-fn named(kind: Option<HostKind<'_>>) -> Outcome<'_> {
-    let name = match kind {
-        Some(HostKind::Name(name)) => Some(name),
-        Some(HostKind::Address(_) | HostKind::Empty) | None => None,
-    };
-    Outcome::Request(Facts { name })
-}
-
-/// A host with the port it was written with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Host<'a> {
-    /// Name, address, or nothing.
-    kind: HostKind<'a>,
-    /// The port; `None` for the default one.
-    port: Option<u16>,
-}
-
-/// What a host can be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum HostKind<'a> {
-    /// Nothing: allowed in Host (RFC 9112 §3.2).
-    Empty,
-    /// An address literal.
-    Address(IpAddr),
-    /// Anything else, whether a host name or not.
-    Name(&'a [u8]),
-}
-
-impl Host<'_> {
-    /// Whether both mean the same host and port, where `port` is the default one.
-    fn says_the_same_as(&self, other: &Host<'_>, port: u16) -> bool {
-        let hosts = match (self.kind, other.kind) {
-            (HostKind::Name(one), HostKind::Name(two)) => {
-                without_dot(one).eq_ignore_ascii_case(without_dot(two))
-            }
-            (HostKind::Address(one), HostKind::Address(two)) => one == two,
-            (HostKind::Empty | HostKind::Address(_) | HostKind::Name(_), _) => false,
-        };
-        hosts && self.port.unwrap_or(port) == other.port.unwrap_or(port)
-    }
-}
-
-/// A name without the one dot it may end in.
-fn without_dot(name: &[u8]) -> &[u8] {
-    name.strip_suffix(b".").unwrap_or(name)
-}
-
-/// Reads `host[:port]`, RFC 3986 §3.2; `None` when readers could disagree on what is host and what is not.
-fn authority(text: &[u8]) -> Option<Host<'_>> {
-    if text.is_empty() {
-        return Some(Host { kind: HostKind::Empty, port: None });
-    }
-    if text.contains(&b'@') {
-        return None;
-    }
-    if let Some(inner) = text.strip_prefix(b"[") {
-        let end = inner.iter().position(|byte| *byte == b']')?;
-        let (literal, rest) = inner.split_at_checked(end)?;
-        let address: Ipv6Addr = core::str::from_utf8(literal).ok()?.parse().ok()?;
-        let port = port(rest.strip_prefix(b"]")?)?;
-        return Some(Host { kind: HostKind::Address(address.into()), port });
-    }
-    let end = text.iter().position(|byte| *byte == b':').unwrap_or(text.len());
-    let (name, rest) = text.split_at_checked(end)?;
-    let word = core::str::from_utf8(text).ok();
-    if let Some(address) = word.and_then(|word| word.parse::<Ipv6Addr>().ok()) {
-        return Some(Host { kind: HostKind::Address(address.into()), port: None });
-    }
-    if name.is_empty() {
-        return None;
-    }
-    let port = port(rest)?;
-    let address = core::str::from_utf8(name).ok().and_then(|name| name.parse::<Ipv4Addr>().ok());
-    let kind = address.map_or(HostKind::Name(name), |address| HostKind::Address(address.into()));
-    Some(Host { kind, port })
-}
-
-/// Reads `[":" *DIGIT]`: `Some(None)` without a number, `None` if it is no port.
-fn port(text: &[u8]) -> Option<Option<u16>> {
-    let digits = match text {
-        [] | [b':'] => return Some(None),
-        [b':', digits @ ..] => digits,
-        _ => return None,
-    };
-    if !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    core::str::from_utf8(digits).ok()?.parse().ok().map(Some)
 }

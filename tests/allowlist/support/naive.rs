@@ -2,8 +2,7 @@
 
 use allowlist::document::EntryTarget;
 use allowlist::rule::{Scope, Window};
-use allowlist::{Document, DomainName, HostMatch, Transport};
-use jiff::Timestamp;
+use allowlist::{Document, DomainName, HostMatch, Timestamp, Transport};
 
 /// What a list says of a name: the kind of answer, and the label of the rule.
 pub fn said(found: HostMatch<'_>) -> (&'static str, String) {
@@ -35,7 +34,7 @@ fn speaks_of(host: &str, scope: Scope, name: &str) -> bool {
 fn in_force(window: Window, at: Option<Timestamp>) -> bool {
     match at {
         None => true,
-        Some(at) => !window.from.is_some_and(|from| at < from) && !window.to.is_some_and(|to| at >= to),
+        Some(at) => window.from.is_none_or(|from| at >= from) && window.to.is_none_or(|to| at < to),
     }
 }
 

@@ -56,9 +56,9 @@ pub fn list(random: &mut Random, rules: usize, with_conditions: bool) -> String 
         }
         if with_conditions && random.below(2) == 0 {
             let month = 1 + random.below(11);
-            write!(text, "from = 2020-{month:02}-01T00:00:00Z\n").unwrap();
+            writeln!(text, "from = 2020-{month:02}-01T00:00:00Z").unwrap();
             if random.below(2) == 0 {
-                write!(text, "to = 2020-{:02}-01T00:00:00Z\n", month + 1).unwrap();
+                writeln!(text, "to = 2020-{:02}-01T00:00:00Z", month + 1).unwrap();
             }
         }
     }

@@ -6,7 +6,7 @@ use allowlist::{Matcher, Transport};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::flows::Finished;
+use super::flow::Finished;
 use crate::flow::decide::{Case, Vouched, decide};
 use crate::flow::identify::SeenIn;
 
@@ -59,13 +59,13 @@ pub(super) struct Line {
 }
 
 /// What every flow is judged by.
-pub(super) struct Judge {
+pub struct Judge {
     /// The list.
-    pub(super) list: Matcher,
+    pub list: Matcher,
     /// Take every address as vouched for.
-    pub(super) names_only: bool,
+    pub names_only: bool,
     /// The instant that dates are compared with.
-    pub(super) at: Option<Timestamp>,
+    pub at: Option<Timestamp>,
 }
 
 impl Judge {
@@ -124,7 +124,7 @@ impl Line {
 }
 
 /// Prints lines in one format.
-pub(super) struct Printer<W: Write> {
+pub struct Printer<W: Write> {
     out: W,
     format: Format,
     /// Widths of a table's columns, once fixed.
@@ -135,7 +135,10 @@ pub(super) struct Printer<W: Write> {
 
 impl<W: Write> Printer<W> {
     /// Prints to `out`, beginning with the header where the format has one.
-    pub(super) fn new(mut out: W, format: Format) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn new(mut out: W, format: Format) -> io::Result<Self> {
         if format == Format::Csv {
             write_csv(&mut out, KEYS)?;
         }
@@ -161,7 +164,10 @@ impl<W: Write> Printer<W> {
     }
 
     /// Prints what waits and hands everything to the operating system.
-    pub(super) fn finish(mut self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn finish(mut self) -> io::Result<()> {
         if self.format == Format::Table && self.widths.is_none() {
             self.settle_widths()?;
         }
@@ -188,7 +194,7 @@ impl<W: Write> Printer<W> {
 
 /// Writes one record.
 fn write_csv<const N: usize>(out: &mut impl Write, values: [impl AsRef<[u8]>; N]) -> io::Result<()> {
-    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(out);
+    let mut writer = csv::Writer::from_writer(out);
     writer.write_record(values)?;
     writer.flush()
 }

@@ -7,7 +7,7 @@
 //!                        link::network ─► the IP datagram in it
 //!                             ip::read ─► addresses, protocol, payload, fragment
 //!              fragment::Reassembler   ─► whole payloads of fragmented datagrams
-//!          transport::{Tcp, Udp}::read ─► ports, sequence number, flags, payload
+//!   transport::ports, transport::Tcp  ─► ports, sequence number, flags, data
 //!                       stream::Stream ─► the bytes of one direction, in order
 //! ```
 //!

@@ -1,4 +1,4 @@
-//! TCP and UDP headers (RFC 9293 §3.1, RFC 768).
+//! TCP headers (RFC 9293 §3.1), and the ports that UDP (RFC 768) has in the same place.
 //!
 //! `etherparse` wants a header whole; a capture may end inside it. Ports alone are enough to count a packet's bytes, so
 //! the fields are read one by one, as far as they were captured.
@@ -7,8 +7,6 @@ use super::{array_at, prefix, u16_at};
 
 /// Bytes of a TCP header without options.
 const TCP_HEADER_BYTES: usize = 20;
-/// Bytes of a UDP header.
-const UDP_HEADER_BYTES: usize = 8;
 /// Bit of the flags byte: FIN.
 const FIN: u8 = 0x01;
 /// SYN.
@@ -75,15 +73,4 @@ impl<'a> Tcp<'a> {
             data_bytes,
         })
     }
-}
-
-/// The data of a UDP datagram, as far as captured; `None` when the header is not.
-///
-/// A length field that is 0 or longer than the IP payload is not believed: the payload ends where IP says.
-pub fn udp_data(bytes: &[u8], wire_bytes: usize) -> Option<&[u8]> {
-    let length = match usize::from(u16_at(bytes, 4)?) {
-        length if length >= UDP_HEADER_BYTES => length.min(wire_bytes),
-        _ => wire_bytes,
-    };
-    bytes.get(UDP_HEADER_BYTES..).map(|data| prefix(data, length.saturating_sub(UDP_HEADER_BYTES)))
 }

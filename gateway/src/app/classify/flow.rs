@@ -1,0 +1,300 @@
+//! One flow of a capture: who opened it, how much it carried, what it was named.
+//!
+//! The rules are those of CONTRACT (`classify`):
+//!
+//! - The client sent the SYN, or received the SYN-ACK. Without either it is the sender of the hello or request, else of
+//!   the first packet; both directions are read until that is known.
+//! - A SYN after FIN or RST, or with another initial sequence number, begins a new flow; so does a SYN-ACK of another
+//!   number after the end.
+//! - Bytes are IP total lengths, all of them, also before the name and after the end.
+//! - Fragments that contradict each other, and retransmissions with other bytes, make a flow ambiguous.
+
+use std::net::{IpAddr, SocketAddr};
+
+use allowlist::Transport;
+use billing_export::Reason;
+
+use super::direction::Reader;
+use crate::flow::identify::Identity;
+use crate::wire::pcap::transport::Tcp;
+
+/// Address and port.
+pub(super) type End = (IpAddr, u16);
+
+/// A flow whose last packet has been seen.
+#[derive(Debug)]
+pub(super) struct Finished {
+    /// TCP or UDP.
+    pub(super) transport: Transport,
+    /// Who opened it.
+    pub(super) client: SocketAddr,
+    /// To whom.
+    pub(super) server: SocketAddr,
+    /// What the client's bytes say.
+    pub(super) identity: Identity,
+    /// Fragments contradicted each other: not even the ports are sure.
+    pub(super) contradictory: bool,
+    /// IP bytes from the client.
+    pub(super) up_bytes: u64,
+    /// IP bytes to the client.
+    pub(super) down_bytes: u64,
+}
+
+/// A flow under observation.
+pub(super) struct Flow {
+    transport: Transport,
+    ends: Pair<End>,
+    /// IP bytes sent by each end.
+    bytes: Pair<u64>,
+    /// Initial sequence number of each end, seen or told by the other's SYN-ACK.
+    initial: Pair<Option<u32>>,
+    /// Who sent the SYN.
+    opener: Option<Side>,
+    /// FIN or RST was seen.
+    closed: bool,
+    /// Fragments contradicted each other.
+    contradictory: bool,
+    state: State,
+}
+
+/// What is known of a flow's name.
+enum State {
+    /// No data yet.
+    Silent,
+    /// Directions are being read, or compared.
+    Watched(Box<Pair<Option<Reader>>>),
+    /// Decided: the client, and what it said.
+    Settled(Side, Identity),
+}
+
+/// One of the two ends of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    /// Who sent the first captured packet.
+    First,
+    /// The other.
+    Second,
+}
+
+impl Side {
+    /// The other end.
+    const fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+}
+
+/// One thing for each end.
+#[derive(Clone, Debug, Default)]
+struct Pair<T> {
+    first: T,
+    second: T,
+}
+
+impl<T> Pair<T> {
+    /// That of `side`.
+    const fn of(&self, side: Side) -> &T {
+        match side {
+            Side::First => &self.first,
+            Side::Second => &self.second,
+        }
+    }
+
+    /// That of `side`, to change.
+    const fn of_mut(&mut self, side: Side) -> &mut T {
+        match side {
+            Side::First => &mut self.first,
+            Side::Second => &mut self.second,
+        }
+    }
+}
+
+impl Flow {
+    /// A flow whose first packet goes from `source` to `destination`.
+    pub(super) fn new(transport: Transport, source: End, destination: End) -> Self {
+        let state = match transport {
+            Transport::Tcp => State::Silent,
+            // No protocol over UDP is read: nothing of its payload can name the flow.
+            Transport::Udp => State::Settled(Side::First, nameless(Reason::NotRecognised)),
+        };
+        Self {
+            transport,
+            ends: Pair { first: source, second: destination },
+            bytes: Pair::default(),
+            initial: Pair::default(),
+            opener: None,
+            closed: false,
+            contradictory: false,
+            state,
+        }
+    }
+
+    /// TCP or UDP, and both ends.
+    pub(super) fn ends(&self) -> (Transport, End, End) {
+        (self.transport, self.ends.first, self.ends.second)
+    }
+
+    /// The side of the end that sent a packet.
+    fn side(&self, source: End) -> Side {
+        if self.ends.first == source { Side::First } else { Side::Second }
+    }
+
+    /// Counts a datagram of `source`; `contradictory` when it was put together from fragments that disagree.
+    pub(super) fn count(&mut self, source: End, ip_bytes: u64, contradictory: bool) {
+        let side = self.side(source);
+        let sent = self.bytes.of_mut(side);
+        *sent = sent.saturating_add(ip_bytes);
+        self.contradictory |= contradictory;
+    }
+
+    /// Whether a segment of `source` opens another connection between the same ends.
+    pub(super) fn is_reopened(&self, source: End, segment: &Tcp<'_>) -> bool {
+        if !segment.syn {
+            return false;
+        }
+        let side = self.side(source);
+        let known = *self.initial.of(side);
+        if segment.ack {
+            let asked = *self.initial.of(side.other());
+            let same = match known {
+                Some(known) => known == segment.sequence,
+                // The answer to the SYN of this flow, also when a reset came before it.
+                None => asked == Some(segment.acknowledgment.wrapping_sub(1)),
+            };
+            let midstream = self.opener.is_none() && !matches!(self.state, State::Silent);
+            return !same && (self.closed || midstream);
+        }
+        match known {
+            Some(known) => self.closed || known != segment.sequence,
+            // Simultaneous open: both ends send a SYN (RFC 9293 §3.5).
+            None => self.closed || self.initial.of(side.other()).is_none(),
+        }
+    }
+
+    /// Takes a segment of `source`.
+    pub(super) fn segment(&mut self, source: End, segment: &Tcp<'_>) {
+        let side = self.side(source);
+        if segment.syn {
+            self.opening(side, segment);
+        }
+        if segment.fin || segment.rst {
+            self.closed = true;
+        }
+        // The data of a reset is a message for people (RFC 9293 §3.10.7), and its number may be anything.
+        let watched = matches!(self.state, State::Watched(_));
+        if !segment.rst && (segment.data_bytes > 0 || (segment.fin && watched)) {
+            self.data(side, segment);
+        }
+    }
+
+    /// Learns from SYN or SYN-ACK who opened the flow, and where its streams start.
+    fn opening(&mut self, side: Side, segment: &Tcp<'_>) {
+        self.initial.of_mut(side).get_or_insert(segment.sequence);
+        if segment.ack {
+            let other = side.other();
+            self.initial.of_mut(other).get_or_insert(segment.acknowledgment.wrapping_sub(1));
+            self.opener.get_or_insert(other);
+        } else {
+            self.opener.get_or_insert(side);
+        }
+    }
+
+    /// Reads the data of a segment when its direction may be the client's.
+    fn data(&mut self, side: Side, segment: &Tcp<'_>) {
+        if self.opener.is_some_and(|opener| opener != side) {
+            return;
+        }
+        if matches!(self.state, State::Silent) {
+            self.state = State::Watched(Box::default());
+        }
+        let State::Watched(readers) = &mut self.state else { return };
+        let initial = *self.initial.of(side);
+        let reader = readers.of_mut(side).get_or_insert_with(|| Reader::new(initial));
+        reader.push(segment);
+        let (settled, named) = (reader.is_settled(), reader.is_named());
+        if named && self.opener.is_none() {
+            // Who names the server is the client; the other direction need not be read.
+            self.opener = Some(side);
+            *readers.of_mut(side.other()) = None;
+        }
+        if settled && (!named || self.closed) {
+            self.settle_if_sure(side);
+        }
+    }
+
+    /// Ends the observation when nothing can change what is known.
+    fn settle_if_sure(&mut self, side: Side) {
+        let State::Watched(readers) = &self.state else { return };
+        let other = readers.of(side.other()).as_ref();
+        let sure = self.opener.is_some() || other.is_some_and(Reader::is_settled);
+        if sure {
+            self.settle();
+        }
+    }
+
+    /// Decides with what has been seen, and lets go of the streams.
+    pub(super) fn settle(&mut self) {
+        let opener = self.opener;
+        match &mut self.state {
+            State::Settled(..) => {}
+            State::Silent => {
+                let nothing = Reader::new(None).outcome();
+                self.state = State::Settled(opener.unwrap_or(Side::First), nothing);
+            }
+            State::Watched(readers) => {
+                let client = opener.unwrap_or_else(|| likely_client(readers));
+                let reader = readers.of_mut(client).take();
+                let identity = reader.unwrap_or_else(|| Reader::new(None)).outcome();
+                self.state = State::Settled(client, identity);
+            }
+        }
+    }
+
+    /// The flow's line.
+    pub(super) fn finish(mut self) -> Finished {
+        self.settle();
+        let (client, identity) = match self.state {
+            State::Settled(client, identity) => (client, identity),
+            State::Silent | State::Watched(_) => (Side::First, nameless(Reason::Undecided)),
+        };
+        let identity = if self.contradictory { nameless(Reason::Ambiguous) } else { identity };
+        let address = |(address, port): End| SocketAddr::new(address, port);
+        Finished {
+            transport: self.transport,
+            client: address(*self.ends.of(client)),
+            server: address(*self.ends.of(client.other())),
+            identity,
+            contradictory: self.contradictory,
+            up_bytes: *self.bytes.of(client),
+            down_bytes: *self.bytes.of(client.other()),
+        }
+    }
+
+    /// What its streams hold.
+    pub(super) fn held_bytes(&self) -> usize {
+        let held = |reader: &Option<Reader>| reader.as_ref().map_or(0, Reader::held_bytes);
+        match &self.state {
+            State::Silent | State::Settled(..) => 0,
+            State::Watched(readers) => held(&readers.first).saturating_add(held(&readers.second)),
+        }
+    }
+}
+
+/// The client of a flow without SYN: who sent a hello or request; with a name rather than without.
+fn likely_client(readers: &mut Pair<Option<Reader>>) -> Side {
+    let mut speaks = |side: Side| {
+        readers.of_mut(side).as_mut().map_or((false, false), |reader| {
+            reader.complete();
+            (reader.is_named(), reader.speaks_first())
+        })
+    };
+    let (first, second) = (speaks(Side::First), speaks(Side::Second));
+    if second > first { Side::Second } else { Side::First }
+}
+
+/// An identity without a name.
+pub(super) fn nameless(reason: Reason) -> Identity {
+    Identity { name: None, seen_in: None, gave_up: Some(reason) }
+}

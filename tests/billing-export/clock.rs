@@ -1,0 +1,212 @@
+//! Periods, heartbeats and a clock that is set (B9, B11).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "tests may panic"
+)]
+
+mod support;
+
+use billing_export::*;
+use jiff::SignedDuration;
+use support::*;
+
+/// Seconds in milliseconds.
+const SECOND: i64 = 1_000;
+
+/// Kind, start, end, flags of each published row.
+fn windows(node: &Node) -> Vec<(String, String, String, String)> {
+    let short = |text: &String| text.trim_start_matches("2020-04-").trim_end_matches(".000Z").to_owned();
+    let pick = |row: &Row| {
+        (row["kind"].clone(), short(&row["start_utc"]), short(&row["end_utc"]), row["flags"].clone())
+    };
+    node.rows().iter().map(pick).collect()
+}
+
+/// The tuple of [`windows`].
+fn window(kind: &str, start: &str, end: &str, flags: &str) -> (String, String, String, String) {
+    (kind.into(), start.into(), end.into(), flags.into())
+}
+
+/// No window ends before it starts, none overlaps the one of the seal before, and no byte is lost.
+fn check_order(node: &Node, up_bytes: i128) {
+    let rows = node.rows();
+    for pair in rows.windows(2) {
+        let same = pair[0]["start_utc"] == pair[1]["start_utc"] && pair[0]["end_utc"] == pair[1]["end_utc"];
+        assert!(same || pair[0]["end_utc"] <= pair[1]["start_utc"], "{pair:#?}");
+    }
+    for row in &rows {
+        assert!(row["start_utc"] <= row["end_utc"], "{row:#?}");
+    }
+    assert_eq!(node.verify().up_bytes, up_bytes);
+}
+
+#[test]
+fn empty_periods_have_one_heartbeat_each() {
+    let mut node = Node::new();
+    let mut exporter = node.open(at(5 * MINUTE));
+    for minute in [15, 30, 45] {
+        assert_eq!(exporter.seal_due(at(minute * MINUTE - 1)).unwrap(), 0);
+        assert_eq!(exporter.seal_due(at(minute * MINUTE)).unwrap(), 1);
+    }
+    exporter.publish().unwrap();
+    assert_eq!(
+        windows(&node),
+        [
+            window("heartbeat", "06T12:05:00", "06T12:15:00", ""),
+            window("heartbeat", "06T12:15:00", "06T12:30:00", ""),
+            window("heartbeat", "06T12:30:00", "06T12:45:00", ""),
+        ]
+    );
+    let row = &node.rows()[0];
+    for (column, value) in row {
+        let used = ["node_id", "epoch", "record_seq", "kind", "start_utc", "end_utc", "byte_basis", "cause"];
+        assert_eq!(value.is_empty(), !used.contains(&column.as_str()), "{column}: {value:?}");
+    }
+    node.verify();
+}
+
+#[test]
+fn a_late_tick_goes_to_the_open_period_and_one_across_the_boundary_to_where_it_began() {
+    let mut node = Node::new();
+    let mut exporter = node.open(at(0));
+    let mut across = tick(1, at(15 * MINUTE - 500), &[(exempt("across", "a"), volume(1, 1))]);
+    across.at = at(15 * MINUTE + 500);
+    exporter.checkpoint(&across).unwrap();
+    exporter.seal_due(across.at).unwrap();
+    exporter.checkpoint(&tick(2, at(15 * MINUTE - 400), &[(exempt("late", "a"), volume(1, 1))])).unwrap();
+    exporter.seal_due(at(30 * MINUTE)).unwrap();
+    exporter.publish().unwrap();
+    let rows = node.rows();
+    let seen: Vec<_> =
+        rows.iter().map(|row| (row["subscriber_id"].as_str(), row["start_utc"].as_str())).collect();
+    assert_eq!(seen, [("across", "2020-04-06T12:00:00.000Z"), ("late", "2020-04-06T12:15:00.000Z")]);
+}
+
+#[test]
+fn a_tick_of_a_later_period_seals_the_open_one() {
+    let mut node = Node::new();
+    let mut exporter = node.open(at(0));
+    exporter.checkpoint(&tick(1, at(0), &[(exempt("1", "a"), volume(1, 1))])).unwrap();
+    exporter.checkpoint(&tick(2, at(16 * MINUTE), &[(exempt("1", "a"), volume(2, 2))])).unwrap();
+    exporter.seal_due(at(30 * MINUTE)).unwrap();
+    exporter.publish().unwrap();
+    let sums: Vec<_> = node.rows().iter().map(|row| number(row, "up_bytes")).collect();
+    assert_eq!(sums, [1, 2]);
+}
+
+#[test]
+fn b9_a_clock_set_forward_by_a_day_gives_one_heartbeat_and_not_ninety_six() {
+    let mut node = Node::new();
+    let mut exporter = node.open(at(0));
+    let mut one = tick(1, at(0), &[(exempt("1", "a"), volume(7, 7))]);
+    one.at += SignedDuration::from_hours(24);
+    exporter.checkpoint(&one).unwrap();
+    assert_eq!(exporter.seal_due(one.at).unwrap(), 2);
+    exporter.publish().unwrap();
+    assert_eq!(
+        windows(&node),
+        [
+            window("usage", "06T12:00:00", "06T12:15:00", "clock_step"),
+            window("heartbeat", "06T12:15:00", "07T12:00:00", "clock_step"),
+        ]
+    );
+    check_order(&node, 7);
+}
+
+#[test]
+fn b9_a_clock_set_back_keeps_the_period_open_flags_its_records_and_goes_on_sealing() {
+    for hours in [1, 24] {
+        let mut node = Node::new();
+        let mut exporter = node.open(at(0));
+        let mut sequence = 0;
+        let mut count = |exporter: &mut Exporter, from| {
+            sequence += 1;
+            exporter.checkpoint(&tick(sequence, from, &[(exempt("1", "a"), volume(1, 1))])).unwrap();
+            exporter.seal_due(from + SignedDuration::from_secs(1)).unwrap()
+        };
+        assert_eq!(count(&mut exporter, at(SECOND)), 0);
+        let set_back = |millis| at(millis) - SignedDuration::from_hours(hours);
+        // Forty minutes of a clock that is behind: two boundaries of its quarters of an hour, so two seals.
+        let sealed: u64 =
+            (0..40).map(|minute| count(&mut exporter, set_back(minute * MINUTE + 2 * SECOND))).sum();
+        assert_eq!(sealed, 2, "{hours} h");
+        exporter.publish().unwrap();
+        for row in node.rows() {
+            assert_eq!(row["flags"], "clock_step", "{hours} h");
+            assert_eq!(row["start_utc"], "2020-04-06T12:00:00.000Z");
+            assert_eq!(
+                row["end_utc"], "2020-04-06T12:00:00.000Z",
+                "no time passed that billing has not seen"
+            );
+        }
+        // The clock is right again.
+        count(&mut exporter, at(41 * MINUTE));
+        exporter.seal_due(at(45 * MINUTE)).unwrap();
+        exporter.publish().unwrap();
+        check_order(&node, 42);
+        assert_eq!(node.rows().last().unwrap()["flags"], "");
+    }
+}
+
+#[test]
+fn b9_a_start_with_the_clock_behind_what_is_sealed_never_overlaps() {
+    let mut node = Node::new();
+    let mut exporter = node.open(at(0));
+    exporter.checkpoint(&tick(1, at(0), &[(exempt("1", "a"), volume(1, 1))])).unwrap();
+    exporter.seal_due(at(15 * MINUTE)).unwrap();
+    exporter.close().unwrap();
+    let mut exporter = node.open(at(-60 * MINUTE));
+    exporter.checkpoint(&tick(1, at(-60 * MINUTE), &[(exempt("1", "a"), volume(2, 2))])).unwrap();
+    exporter.seal_now(at(-59 * MINUTE), Cause::Shutdown).unwrap();
+    exporter.publish().unwrap();
+    assert_eq!(windows(&node)[1], window("usage", "06T12:15:00", "06T12:15:00", "clock_step"));
+    check_order(&node, 3);
+}
+
+#[test]
+fn b11_the_end_of_a_leap_day_and_of_a_year_fall_into_their_last_period() {
+    for (last, name) in
+        [("2028-02-29T23:59:59.999Z", "20280301T000000Z"), ("2026-12-31T23:59:59.999Z", "20270101T000000Z")]
+    {
+        let mut node = Node::new();
+        let last: jiff::Timestamp = last.parse().unwrap();
+        let mut exporter = node.open(last - SignedDuration::from_secs(60));
+        let mut one = tick(1, last, &[(exempt("1", "a"), volume(1, 1))]);
+        one.at = last + SignedDuration::from_secs(1);
+        exporter.checkpoint(&one).unwrap();
+        exporter.seal_due(one.at).unwrap();
+        exporter.publish().unwrap();
+        let path = &node.data_files()[0];
+        assert!(path.to_str().unwrap().contains(name), "{}", path.display());
+        node.verify();
+    }
+}
+
+#[test]
+fn a_seal_in_the_middle_cuts_the_window_and_an_empty_one_says_nothing() {
+    let mut node = Node::new();
+    let mut exporter = node.open(at(0));
+    assert_eq!(exporter.seal_now(at(MINUTE), Cause::ListChange).unwrap(), 0, "nothing to tell");
+    exporter.checkpoint(&tick(1, at(0), &[(exempt("1", "a"), volume(1, 1))])).unwrap();
+    assert_eq!(exporter.seal_now(at(5 * MINUTE), Cause::ListChange).unwrap(), 1);
+    assert_eq!(exporter.seal_now(at(6 * MINUTE), Cause::Shutdown).unwrap(), 1, "a shutdown is told");
+    assert_eq!(exporter.seal_now(at(6 * MINUTE), Cause::Shutdown).unwrap(), 0, "once");
+    assert_eq!(exporter.seal_now(at(20 * MINUTE), Cause::ListChange).unwrap(), 1, "the period had ended");
+    exporter.publish().unwrap();
+    assert_eq!(
+        windows(&node),
+        [
+            window("usage", "06T12:00:00", "06T12:05:00", ""),
+            window("heartbeat", "06T12:05:00", "06T12:06:00", ""),
+            window("heartbeat", "06T12:06:00", "06T12:15:00", ""),
+        ]
+    );
+    let causes: Vec<_> = node.rows().iter().map(|row| row["cause"].clone()).collect();
+    assert_eq!(causes, ["list_change", "shutdown", "period"]);
+    check_order(&node, 1);
+}

@@ -1,0 +1,142 @@
+//! `gateway classify` on captures of real programs: names and byte totals are those that tshark reads.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests may panic"
+)]
+
+#[path = "support/capture.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use support::*;
+
+/// What tshark says of one flow: bytes, and the name it found first.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seen {
+    bytes: u64,
+    name: Option<String>,
+}
+
+/// Flows by protocol and tshark's stream number, which counts first packets.
+fn tshark(path: &Path) -> BTreeMap<(String, u64), Seen> {
+    let fields = [
+        "ip.len",
+        "ipv6.plen",
+        "tcp.stream",
+        "udp.stream",
+        "tls.handshake.extensions_server_name",
+        "http.host",
+    ];
+    let mut command = Command::new("tshark");
+    command.args(["-n", "-o", "ip.defragment:FALSE", "-o", "ipv6.defragment:FALSE", "-T", "fields"]);
+    for field in fields {
+        command.args(["-e", field]);
+    }
+    let output = command.arg("-r").arg(path).output().expect("tshark is installed by tests/run");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut flows: BTreeMap<(String, u64), Seen> = BTreeMap::new();
+    for line in String::from_utf8(output.stdout).unwrap().lines() {
+        let columns: Vec<&str> = line.split('\t').collect();
+        let first = |column: usize| columns[column].split(',').next().unwrap();
+        let bytes =
+            first(0).parse::<u64>().ok().or_else(|| first(1).parse().ok().map(|length: u64| length + 40));
+        let key = match (columns[2].parse(), columns[3].parse()) {
+            (Ok(stream), _) => ("tcp".to_owned(), stream),
+            (_, Ok(stream)) => ("udp".to_owned(), stream),
+            _ => continue,
+        };
+        let seen = flows.entry(key).or_default();
+        seen.bytes += bytes.unwrap_or_default();
+        let name = [columns[4], columns[5]].into_iter().find(|name| !name.is_empty());
+        if seen.name.is_none() {
+            seen.name = name.map(|name| name.split(',').next().unwrap().to_ascii_lowercase());
+        }
+    }
+    flows
+}
+
+/// Captures whose flows carry a name that is not at the start: behind STARTTLS, CONNECT or a PROXY header.
+const WRAPPED: [&str; 3] = ["starttls-smtp.pcap", "connect-proxy.pcap", "proxy-header.pcap"];
+
+#[test]
+fn t26_names_and_bytes_of_real_captures_are_those_of_tshark() {
+    let mut compared = 0;
+    for entry in std::fs::read_dir(captures()).unwrap() {
+        let path = entry.unwrap().path();
+        let file = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let capture = path.extension().is_some_and(|kind| kind == "pcap" || kind == "pcapng");
+        // tshark joins no fragments here, so that each counts; those of one datagram are compared below.
+        if !capture || file.starts_with("fragments") {
+            continue;
+        }
+        let output = classify(&["--names-only", "--format", "jsonl"], &[&path]);
+        assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{file}");
+        let ours = lines(&output);
+        let theirs = tshark(&path);
+        assert_eq!(ours.len(), theirs.len(), "{file}");
+        for protocol in ["tcp", "udp"] {
+            let ours = ours.iter().filter(|line| line["protocol"] == protocol);
+            let theirs = theirs.iter().filter(|((kind, _), _)| kind == protocol);
+            for (line, ((_, stream), seen)) in ours.zip(theirs) {
+                let bytes = line["up_bytes"].as_u64().unwrap() + line["down_bytes"].as_u64().unwrap();
+                assert_eq!(bytes, seen.bytes, "{file} {protocol} {stream}");
+                let name = line["name"].as_str().map(str::to_owned);
+                if WRAPPED.contains(&file.as_str()) && name.is_none() {
+                    assert_eq!(line["reason"], "not_recognised", "{file} {stream}");
+                } else {
+                    assert_eq!(name, seen.name, "{file} {protocol} {stream}");
+                }
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared >= 20, "{compared} flows");
+}
+
+#[test]
+fn real_fragments_count_whole() {
+    let output = classify(&["--format", "jsonl"], &[&captures().join("fragments-udp.pcap")]);
+    let bytes: Vec<_> = lines(&output).iter().map(|line| line["up_bytes"].as_u64().unwrap()).collect();
+    // 5,000 bytes in four packets and 10 in one: headers of IPv4 are 20, of IPv6 40 and 8 for the fragment.
+    assert_eq!(bytes, [5_008 + 4 * 20 + 18 + 20, 5_008 + 4 * 48 + 18 + 40]);
+}
+
+#[test]
+fn t4_a_post_quantum_hello_of_a_browser_is_read() {
+    let path = captures().join("chromium.pcap");
+    let output = classify(&["--names-only", "--format", "jsonl"], &[&path]);
+    let lines = lines(&output);
+    assert!(!lines.is_empty());
+    for line in &lines {
+        assert_eq!(line["seen_in"], "tls_sni", "{line}");
+    }
+    assert!(lines.iter().any(|line| line["name"] == "www.listed.example" && line["class"] == "exempt"));
+    assert!(
+        std::fs::read(path).unwrap().windows(2).any(|bytes| bytes == [0x11, 0xec]),
+        "X25519MLKEM768 is offered"
+    );
+}
+
+#[test]
+fn starttls_connect_and_proxy_header_have_no_name() {
+    for file in WRAPPED {
+        let output = classify(&["--names-only", "--format", "jsonl"], &[&captures().join(file)]);
+        let first = &lines(&output)[0];
+        assert_eq!(
+            (&first["name"], &first["class"]),
+            (&serde_json::Value::Null, &"charged".into()),
+            "{file}"
+        );
+        assert_eq!(first["reason"], "not_recognised", "{file}");
+    }
+}
