@@ -58,7 +58,7 @@ pub fn serve(node: Node, limits: DrainLimits, mut reload: impl FnMut(&Node)) {
         }
         node.cut_idle(Duration::ZERO);
         let cut = Instant::now();
-        while node.status.flows_open() > 0 && cut.elapsed() < CUT_GRACE {
+        while node.flows_open() > 0 && cut.elapsed() < CUT_GRACE {
             sleep(DRAIN_POLL).await;
         }
     });
@@ -88,13 +88,10 @@ async fn ended(terminate: &mut Signal, interrupt: &mut Signal) {
 /// Waits until no flow is open; after `limits.drain` idle flows are ended, after `limits.drain_hard` the wait is over.
 async fn drain(node: &Node, limits: DrainLimits) {
     let begun = Instant::now();
-    while node.status.flows_open() > 0 {
+    while node.flows_open() > 0 {
         let elapsed = begun.elapsed();
         if elapsed >= limits.hard {
-            tracing::warn!(
-                flows = node.status.flows_open(),
-                "limits.drain_hard is over: ending what is open"
-            );
+            tracing::warn!(flows = node.flows_open(), "limits.drain_hard is over: ending what is open");
             return;
         }
         if elapsed >= limits.idle {

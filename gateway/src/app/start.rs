@@ -131,6 +131,9 @@ pub struct Node {
     keeper: Mutex<ListKeeper>,
     orders: mpsc::Sender<Order>,
     export: JoinHandle<()>,
+    /// Room for open flows, and how much of it there is when none is open.
+    flow_permits: Arc<Semaphore>,
+    flows_max: usize,
     /// Look-ups, admin endpoint and signals run here; dropped last.
     control: tokio::runtime::Runtime,
 }
@@ -171,12 +174,13 @@ impl Node {
         outcome.notes.extend(kept_faults);
         let status =
             Status::new(&config.node.id, clock.now().wall, Arc::clone(&policy), Arc::clone(&lookups));
+        let flow_permits = Arc::new(Semaphore::new(flows_max));
         let shared = Arc::new(Shared {
             policy: Arc::clone(&policy),
             lookups: Arc::clone(&lookups),
             limits: limits(config),
             dial,
-            flow_permits: Arc::new(Semaphore::new(flows_max)),
+            flow_permits: Arc::clone(&flow_permits),
             open_by_subscriber: Mutex::default(),
             accounts_max: config.export.accounts_max,
             clock,
@@ -193,7 +197,18 @@ impl Node {
             .map_err(system("start the export thread"))?;
         control.spawn(admin::serve(admin_listener, config.admin.connections_max, Arc::clone(&status) as _));
         let keeper = Mutex::new(keeper);
-        let node = Self { listeners, admin, status, policy, keeper, orders, export, control };
+        let node = Self {
+            listeners,
+            admin,
+            status,
+            policy,
+            keeper,
+            orders,
+            export,
+            flow_permits,
+            flows_max,
+            control,
+        };
         node.tell(outcome);
         tracing::info!(workers, flows_max, listeners = ?node.listeners, admin = %node.admin, "gateway runs");
         Ok(node)
@@ -216,6 +231,12 @@ impl Node {
         if self.orders.send(Order::Drain(done)).is_ok() {
             let _ = wait.recv_timeout(Duration::from_secs(10));
         }
+    }
+
+    /// Connections that hold a place at this moment. The status has the number of the last tick, which stands still while
+    /// ticks cannot be saved.
+    pub fn flows_open(&self) -> usize {
+        self.flows_max.saturating_sub(self.flow_permits.available_permits())
     }
 
     /// Ends flows idle for at least `idle`; zero ends all.
