@@ -1,4 +1,5 @@
-//! A full disk under load: the ledger's, and the one of the usage files (trap B16). Needs root, to mount a small tmpfs.
+//! A full disk under load: the ledger's, and the one of the usage files; and a ledger that another program
+//! holds (trap B16). A small tmpfs is mounted, which needs root.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,15 +10,15 @@
     reason = "tests may panic"
 )]
 
-#[allow(dead_code, reason = "each test uses a part of it")]
-#[path = "crash_support.rs"]
-mod crash_support;
+#[allow(dead_code, unused_imports, reason = "each test uses a part of it")]
+#[path = "crash/mod.rs"]
+mod crash;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::Ordering;
 
-use crash_support::{Bytes, Filler, Kind, Lab, Load, Row, Shape, seed, sum_where, wait_for};
+use crash::{Bytes, Filler, Kind, Lab, Load, Row, Shape, seed, sum_where, wait_for};
 
 /// A small file system in memory, gone with the value.
 struct Small {
@@ -88,6 +89,11 @@ fn b16_a_full_disk_under_the_ledger_stops_exemption_and_nothing_is_lost() {
     lab.wait_not_ready("everything is charged as overload");
     more_traffic(&load, 60);
     assert_eq!(lab.pickup(), files, "nothing was published meanwhile");
+    // A list of which no copy can be kept is in force all the same, and that is told.
+    lab.write_list(2);
+    daemon.signal(rustix::process::Signal::HUP);
+    wait_for("the new list", || (lab.metric("zrgw_list_serial") == 2.0).then_some(()));
+    assert!(lab.log().contains("cannot be kept here"), "{}", lab.log());
     drop(filler);
     lab.wait_ready();
     let exempt_before = sum_where(&lab.ledger().sums, |row| row.class == "exempt");
@@ -191,4 +197,58 @@ fn b16_killed_and_started_on_a_full_disk_keeps_what_was_committed() {
     assert!(totals.keys().all(|row| {
         *row == Row::orphaned() || row.reason == "overload" || Kind::ALL.iter().any(|kind| kind.row() == *row)
     }));
+}
+
+/// Another program holds the ledger's write lock: named, got over, nothing lost.
+#[test]
+fn b16_a_ledger_locked_by_another_program_is_named_and_got_over() {
+    let lab = Lab::new(&Shape { unsaved_max: "1 s", ..Shape::default() });
+    let daemon = lab.start(None);
+    let load = Load::start(&lab, seed());
+    more_traffic(&load, 30);
+    wait_for("a first file", || (!lab.pickup().is_empty()).then_some(()));
+    let connection = rusqlite::Connection::open(lab.state.join("ledger.db")).unwrap();
+    connection.busy_timeout(crash::PATIENCE).unwrap();
+    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let reasons = lab.wait_not_ready("ledger.db");
+    assert!(reasons.contains("Close the other program"), "{reasons}");
+    more_traffic(&load, 60);
+    connection.execute_batch("ROLLBACK").unwrap();
+    drop(connection);
+    lab.wait_ready();
+    let books = load.end();
+    assert_eq!(books.broken.load(Ordering::Relaxed), 0, "{}", lab.log());
+    daemon.stop(&lab);
+    lab.verify();
+    let totals = lab.totals();
+    let all = Kind::ALL.into_iter().fold(Bytes::default(), |sum, kind| sum.plus(books.carried(kind)));
+    assert_eq!(sum_where(&totals, |_| true), all, "{totals:?}");
+}
+
+/// SIGTERM while another program holds the ledger: the process ends, and what is in the ledger is published by the next.
+#[test]
+fn b16_a_stop_while_the_ledger_is_locked_ends() {
+    let lab = Lab::new(&Shape::default());
+    let mut daemon = lab.start(None);
+    let load = Load::start(&lab, seed());
+    more_traffic(&load, 30);
+    wait_for("a first file", || (!lab.pickup().is_empty()).then_some(()));
+    let connection = rusqlite::Connection::open(lab.state.join("ledger.db")).unwrap();
+    connection.busy_timeout(crash::PATIENCE).unwrap();
+    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let books = load.end();
+    daemon.signal(rustix::process::Signal::TERM);
+    assert!(daemon.wait().success());
+    assert!(lab.log().contains("the last counts are lost"), "{}", lab.log());
+    drop(connection);
+    let daemon = lab.start(None);
+    daemon.stop(&lab);
+    lab.verify();
+    let totals = lab.totals();
+    for kind in Kind::ALL {
+        assert!(
+            totals.get(&kind.row()).copied().unwrap_or_default().at_most(books.carried(kind)),
+            "{kind:?}"
+        );
+    }
 }

@@ -10,16 +10,16 @@
     reason = "tests may panic"
 )]
 
-#[allow(dead_code, reason = "each test uses a part of it")]
-#[path = "crash_support.rs"]
-mod crash_support;
+#[allow(dead_code, unused_imports, reason = "each test uses a part of it")]
+#[path = "crash/mod.rs"]
+mod crash;
 
 use std::collections::HashMap;
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
 use billing_export::Step;
-use crash_support::{
+use crash::{
     Books, Bytes, Kind, Lab, Ledger, Load, Random, Row, Shape, micros_now, seed, sum_where, wait_for,
 };
 
@@ -38,8 +38,10 @@ const TICK_SLACK_MICROS: i64 = 600_000;
 enum End {
     /// At the so many-th time that a step is reached.
     At(Step, u32),
-    /// So long after it serves.
+    /// So long after its process began.
     After(Duration),
+    /// So long after it was asked to stop.
+    Stopping(Duration),
 }
 
 /// Ends for one node: every step comes, the order and the counts follow from the seed.
@@ -54,7 +56,14 @@ fn ends(random: &mut Random, node: usize) -> Vec<End> {
             End::At(step, u32::try_from(random.range(1, most)).unwrap())
         })
         .collect();
-    ends.extend((0..KILLS_ANY_TIME).map(|_| End::After(Duration::from_millis(random.range(0, 1_200)))));
+    for index in 0..KILLS_ANY_TIME {
+        ends.push(match index % 3 {
+            // While it starts, when nothing is certain but the ledger.
+            0 => End::After(Duration::from_millis(random.range(0, 100))),
+            1 => End::After(Duration::from_millis(random.range(0, 1_200))),
+            _ => End::Stopping(Duration::from_millis(random.range(0, 60))),
+        });
+    }
     for index in (1..ends.len()).rev() {
         ends.swap(index, usize::try_from(random.range(0, index as u64 + 1)).unwrap());
     }
@@ -76,6 +85,7 @@ fn check_after_kill(lab: &Lab, books: &Books, started: i64, before: &mut Before,
     for (name, content) in &before.files {
         assert_eq!(files.get(name), Some(content), "{what}: {name} was there before");
     }
+    assert!(files.keys().all(|name| name.contains("_00001_")), "{what}: a new epoch without need: {files:?}");
     let ledger = lab.ledger();
     for (row, bytes) in &before.ledger.sums {
         let found = ledger.sums.get(row).copied().unwrap_or_default();
@@ -127,6 +137,13 @@ fn kill_one_node(node: usize, seed: u64) -> usize {
             }
             End::After(pause) => {
                 let daemon = lab.spawn(None);
+                std::thread::sleep(*pause);
+                daemon.kill();
+            }
+            End::Stopping(pause) => {
+                let daemon = lab.start(None);
+                std::thread::sleep(Duration::from_millis(300));
+                daemon.signal(rustix::process::Signal::TERM);
                 std::thread::sleep(*pause);
                 daemon.kill();
             }
@@ -245,7 +262,7 @@ fn b17_an_error_while_an_unclean_stop_is_repaired_is_got_over() {
     lab.wait_ready();
     let books = load.end();
     daemon.stop(&lab);
-    assert!(lab.log().contains("before_checkpoint_commit"), "{}", lab.log());
+    assert!(lab.log().contains("committing a checkpoint: Input/output error"), "{}", lab.log());
     lab.verify();
     let totals = lab.totals();
     let found = sum_where(&totals, |row| row.class == "exempt");
@@ -290,10 +307,10 @@ fn b1_bytes_without_a_verdict_at_a_kill_are_never_exempt() {
     let lab = Lab::new(&Shape::default());
     let books = Books::default();
     let daemon = lab.start(None);
-    let half = format!("GET /0/10 HTTP/1.1\r\nHost: {}\r\n", crash_support::LISTED);
+    let half = format!("GET /0/10 HTTP/1.1\r\nHost: {}\r\n", crash::LISTED);
     let mut visits = Vec::new();
     for kind in [Kind::FirstListed, Kind::SecondListed, Kind::StrangerListed] {
-        let mut visit = crash_support::Visit::open(&lab, &books, kind).unwrap();
+        let mut visit = crash::Visit::open(&lab, &books, kind).unwrap();
         visit.send(half.as_bytes()).unwrap();
         visits.push(visit);
     }

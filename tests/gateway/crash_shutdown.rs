@@ -9,15 +9,15 @@
     reason = "tests may panic"
 )]
 
-#[allow(dead_code, reason = "each test uses a part of it")]
-#[path = "crash_support.rs"]
-mod crash_support;
+#[allow(dead_code, unused_imports, reason = "each test uses a part of it")]
+#[path = "crash/mod.rs"]
+mod crash;
 
 use std::fs;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crash_support::{Books, Bytes, Kind, Lab, PIECE, Shape, Visit, wait_for};
+use crash::{Books, Bytes, Kind, Lab, PIECE, Shape, Visit, wait_for};
 use rustix::process::Signal;
 
 /// How much longer than its deadline a behaviour may take in a test (DESIGN §7).
@@ -87,6 +87,27 @@ fn t33_a_drain_ends_at_drain_hard_and_the_cut_flow_is_counted() {
     // What was read and not yet acknowledged when the flow was cut is not claimed: a delayed acknowledgement, a few pieces.
     let slack = Bytes { up: 0, down: 10 * PIECE as u64 };
     assert!(carried.at_most(found.plus(slack)), "{found:?} {carried:?}");
+}
+
+/// A flow in which nobody says anything is not waited for to the end.
+#[test]
+fn t33_after_drain_an_idle_flow_is_ended() {
+    let shape = Shape { drain: "1 s", drain_hard: "1 h", ..Shape::default() };
+    let (drain, idle) = (Duration::from_secs(1), Duration::from_secs(5));
+    let lab = Lab::new(&shape);
+    let books = Books::default();
+    let mut daemon = lab.start(None);
+    let mut visit = Visit::open(&lab, &books, Kind::SecondListed).unwrap();
+    visit.exchange(1_000, Duration::ZERO).unwrap();
+    let asked = Instant::now();
+    daemon.signal(Signal::TERM);
+    wait_closed(&lab);
+    assert!(visit.read(&mut [0; 64]).map_or(true, |count| count == 0));
+    assert!(asked.elapsed() >= drain, "cut after {:?}", asked.elapsed());
+    assert!(daemon.wait().success());
+    assert!(asked.elapsed() < (drain + idle + CUT_GRACE) * DEADLINE_FACTOR, "{}", lab.log());
+    lab.verify();
+    assert_eq!(lab.totals(), books.rows());
 }
 
 #[test]

@@ -10,15 +10,15 @@
     reason = "tests may panic"
 )]
 
-#[allow(dead_code, reason = "each test uses a part of it")]
-#[path = "crash_support.rs"]
-mod crash_support;
+#[allow(dead_code, unused_imports, reason = "each test uses a part of it")]
+#[path = "crash/mod.rs"]
+mod crash;
 
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use crash_support::{Bytes, Kind, Lab, Load, Row, Shape, Sums, seed, sum_where, wait_for};
+use crash::{Bytes, Kind, Lab, Load, Row, Shape, Sums, seed, sum_where, wait_for};
 
 /// Lets subscribers browse until so many exchanges were whole.
 fn some_traffic(load: &Load, exchanges: u64) {
