@@ -89,6 +89,25 @@ fn t33_a_drain_ends_at_drain_hard_and_the_cut_flow_is_counted() {
     assert!(carried.at_most(found.plus(slack)), "{found:?} {carried:?}");
 }
 
+/// Signals that come before the node is complete wait for it; their default action would be the end without a seal.
+#[test]
+fn t33_asked_to_reload_and_to_stop_while_it_starts_it_ends_as_asked() {
+    let lab = Lab::new(&Shape::default());
+    lab.start(None).stop(&lab);
+    // Somebody's lock on the ledger makes the start last.
+    let connection = rusqlite::Connection::open(lab.state.join("ledger.db")).unwrap();
+    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut daemon = lab.spawn(None);
+    wait_for("the listener", || TcpStream::connect(lab.listener).ok());
+    daemon.signal(Signal::HUP);
+    daemon.signal(Signal::TERM);
+    let status = daemon.wait();
+    assert!(status.success(), "{status}\n{}", lab.log());
+    drop(connection);
+    lab.start(None).stop(&lab);
+    lab.verify();
+}
+
 /// A flow in which nobody says anything is not waited for to the end.
 #[test]
 fn t33_after_drain_an_idle_flow_is_ended() {

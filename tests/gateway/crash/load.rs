@@ -23,8 +23,8 @@ pub(crate) struct Origin {
 pub(crate) const PIECE: usize = 200;
 
 impl Origin {
-    pub(super) fn start(address: Ipv4Addr) -> Arc<Origin> {
-        let listener = TcpListener::bind((address, ORIGIN_PORT)).unwrap();
+    pub(super) fn start(address: Ipv4Addr) -> io::Result<Arc<Origin>> {
+        let listener = TcpListener::bind((address, ORIGIN_PORT))?;
         let origin = Arc::new(Origin { offered: Default::default() });
         let shared = Arc::clone(&origin);
         std::thread::spawn(move || {
@@ -35,7 +35,7 @@ impl Origin {
                 let _ = thread.spawn(move || origin.serve(stream));
             }
         });
-        origin
+        Ok(origin)
     }
 
     fn serve(&self, mut stream: TcpStream) -> Option<()> {

@@ -61,15 +61,21 @@ pub(crate) struct Lab {
 /// Distinguishes the nodes of one test process.
 static LABS: AtomicU32 = AtomicU32::new(0);
 
+/// Addresses that no other node has: of its listeners and of its origin, which holds the place.
+fn addresses() -> (Ipv4Addr, Ipv4Addr, Arc<Origin>) {
+    wait_for("free addresses", || {
+        let number = std::process::id().wrapping_mul(64).wrapping_add(LABS.fetch_add(1, Ordering::Relaxed));
+        let (high, low) =
+            (u8::try_from(number / 250 % 250).unwrap(), u8::try_from(number % 250).unwrap() + 1);
+        let origin_address = Ipv4Addr::new(127, 78, high, low);
+        Some((Ipv4Addr::new(127, 77, high, low), origin_address, Origin::start(origin_address).ok()?))
+    })
+}
+
 impl Lab {
     pub(crate) fn new(shape: &Shape) -> Lab {
         let folder = tempfile::Builder::new().prefix("zrgw-crash-").tempdir().unwrap();
-        let number = std::process::id().wrapping_mul(16).wrapping_add(LABS.fetch_add(1, Ordering::Relaxed));
-        let [_, _, high, low] = number.to_be_bytes();
-        let low = low.clamp(1, 254);
-        let own = Ipv4Addr::new(127, 77, high, low);
-        let origin_address = Ipv4Addr::new(127, 78, high, low);
-        let origin = Origin::start(origin_address);
+        let (own, origin_address, origin) = addresses();
         let path = |name: &str| folder.path().join(name);
         let config = format!(
             "[node]\nid = \"crash-1\"\nstate_dir = \"{state}\"\nworkers = 2\n\
