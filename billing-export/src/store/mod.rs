@@ -23,6 +23,10 @@ pub(crate) use write::{NodeRow, Phase};
 /// Name of the ledger in the state directory.
 pub const STORE_NAME: &str = "ledger.db";
 
+/// How long another program's transaction is waited for. The ledger has one writer, so a lock in its way is somebody's
+/// mistake; the operation is tried again at the next call, and a stopping gateway must not wait long at each.
+const BUSY_WAIT: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// The durable ledger, open.
 pub(crate) struct Store {
     /// The one connection that writes.
@@ -64,6 +68,9 @@ impl Store {
         let connection = Connection::open_with_flags(path, flags)
             .map_err(|source| ExportError::store(path, "opening the ledger", source))?;
         connection.set_prepared_statement_cache_capacity(32);
+        connection
+            .busy_timeout(BUSY_WAIT)
+            .map_err(|source| ExportError::store(path, "opening the ledger", source))?;
         Ok(Store { connection, path: path.to_owned() })
     }
 

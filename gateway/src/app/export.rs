@@ -5,8 +5,8 @@
 //! `export.unsaved_max` exemption is suspended, so that no byte is exempt for long without a record of it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use billing_export::{
@@ -81,6 +81,8 @@ pub struct Export {
     serial: Option<u64>,
     /// The fault that was last told, so that it is told once.
     told: Option<String>,
+    /// The test switch; what it has used up stays used up when the ledger is opened anew.
+    fault: Option<SharedFault>,
 }
 
 impl Export {
@@ -97,6 +99,7 @@ impl Export {
         clock: Clock,
     ) -> Result<Self, String> {
         let settings = settings(&plan)?;
+        let fault = plan.fault.as_deref().and_then(fault);
         Ok(Self {
             plan,
             settings,
@@ -113,6 +116,7 @@ impl Export {
             clock,
             serial: None,
             told: None,
+            fault,
         })
     }
 
@@ -248,7 +252,10 @@ impl Export {
     fn try_open(&mut self) -> Result<(), ExportError> {
         let mut start_id = [0; 16];
         random(&mut start_id);
-        let steps = faults(self.plan.fault.as_deref());
+        let steps: Box<dyn Steps> = match &self.fault {
+            Some(fault) => Box::new(fault.clone()),
+            None => Box::new(NoFault),
+        };
         let exporter = Exporter::open(self.settings.clone(), Timestamp::now(), start_id, steps)?;
         let opened = exporter.opened();
         tracing::info!(epoch = opened.epoch, "ledger open");
@@ -403,16 +410,25 @@ impl Steps for Fault {
     }
 }
 
-/// The steps of `switch`; one that cannot be read injects nothing and is told.
-fn faults(switch: Option<&str>) -> Box<dyn Steps> {
-    let Some(switch) = switch else { return Box::new(NoFault) };
+/// The test switch as every opening of the ledger has it.
+#[derive(Clone)]
+struct SharedFault(Arc<Mutex<Fault>>);
+
+impl Steps for SharedFault {
+    fn at(&mut self, step: Step) -> std::io::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).at(step)
+    }
+}
+
+/// Reads the test switch; one that cannot be read injects nothing and is told.
+fn fault(switch: &str) -> Option<SharedFault> {
     let mut parts = switch.split(':');
     let step = parts.next().unwrap_or_default().parse::<Step>();
     let mut fault = match step {
         Ok(step) => Fault { step, left: 1, kill: true },
         Err(error) => {
             tracing::error!(%error, "ZRGW_FAULT is ignored");
-            return Box::new(NoFault);
+            return None;
         }
     };
     for part in parts {
@@ -422,5 +438,5 @@ fn faults(switch: Option<&str>) -> Box<dyn Steps> {
         }
     }
     tracing::warn!(switch, "ZRGW_FAULT is set: the export cycle will be interrupted there, for a test");
-    Box::new(fault)
+    Some(SharedFault(Arc::new(Mutex::new(fault))))
 }

@@ -15,7 +15,7 @@ const DRAIN_IDLE: Duration = Duration::from_secs(5);
 const CUT_GRACE: Duration = Duration::from_secs(2);
 
 /// The signals a node listens to.
-struct Signals {
+pub struct Signals {
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
@@ -30,11 +30,17 @@ pub struct DrainLimits {
     pub hard: Duration,
 }
 
-/// Serves until SIGTERM or SIGINT, then drains and stops; `reload` is called at each SIGHUP.
-pub fn serve(node: Node, limits: DrainLimits, mut reload: impl FnMut(&Node)) {
+/// Serves until SIGTERM or SIGINT, then drains and stops; `reload` is called at each SIGHUP. `signals` are those of the
+/// node's control thread, taken before the node started.
+pub fn serve(
+    node: Node,
+    signals: std::io::Result<Signals>,
+    limits: DrainLimits,
+    mut reload: impl FnMut(&Node),
+) {
     let control = node.control().handle().clone();
     control.block_on(async {
-        let mut signals = match Signals::new() {
+        let mut signals = match signals {
             Ok(signals) => signals,
             Err(error) => {
                 tracing::error!(%error, "signals cannot be received: stop the gateway by SIGKILL, nothing committed is lost");
@@ -72,8 +78,12 @@ pub fn serve(node: Node, limits: DrainLimits, mut reload: impl FnMut(&Node)) {
 }
 
 impl Signals {
-    /// Takes the signals over from their default actions.
-    fn new() -> std::io::Result<Self> {
+    /// Takes the signals over from their default actions, which end the process: before anything is there that a start
+    /// could leave half done. They are received by the event loop in whose context this is called.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn new() -> std::io::Result<Self> {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,

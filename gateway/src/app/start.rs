@@ -77,11 +77,18 @@ pub fn run(args: &Args) -> ExitCode {
     for note in &config.notes {
         tracing::warn!("{}: {note}", args.config.display());
     }
-    match Node::start(&config) {
-        Ok(node) => {
+    let started = control_thread().and_then(|control| {
+        let signals = {
+            let _context = control.enter();
+            shutdown::Signals::new()
+        };
+        Ok((Node::start_on(control, &config)?, signals))
+    });
+    match started {
+        Ok((node, signals)) => {
             let limits = shutdown::DrainLimits { idle: config.limits.drain, hard: config.limits.drain_hard };
             let mut config = config;
-            shutdown::serve(node, limits, |node| {
+            shutdown::serve(node, signals, limits, |node| {
                 reload::reread(&args.config, &mut config);
                 node.reload(&config);
             });
@@ -137,12 +144,23 @@ pub struct Node {
     policy: Arc<PolicyCell>,
     keeper: Arc<Mutex<ListKeeper>>,
     workers: Remote,
-    flows_max: usize,
+    /// Room for open flows, and how much of it there is when none is open.
     flow_permits: Arc<Semaphore>,
+    flows_max: usize,
     orders: mpsc::Sender<Stop>,
     export: JoinHandle<()>,
     /// Look-ups, admin endpoint and signals run here; dropped last.
     control: tokio::runtime::Runtime,
+}
+
+/// The event loop of look-ups, admin endpoint and signals.
+fn control_thread() -> Result<tokio::runtime::Runtime, StartError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(|source| StartError::System { what: "start the control thread", source })
 }
 
 impl Node {
@@ -152,18 +170,17 @@ impl Node {
     /// # Errors
     /// What makes carrying traffic impossible: an address in use, no threads, limits that contradict the machine.
     pub fn start(config: &Config) -> Result<Self, StartError> {
+        Self::start_on(control_thread()?, config)
+    }
+
+    /// The same on an event loop that is there already.
+    fn start_on(control: tokio::runtime::Runtime, config: &Config) -> Result<Self, StartError> {
         let system = |what| move |source| StartError::System { what, source };
         let workers = match config.node.workers {
             Workers::Auto => std::thread::available_parallelism().map_or(1, usize::from),
             Workers::Count(count) => usize::from(count),
         };
         let flows_max = flows_max(config)?;
-        let control = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("control")
-            .enable_all()
-            .build()
-            .map_err(system("start the control thread"))?;
         let sockets = Sockets::bind(&listeners(config), workers)
             .map_err(|(address, source)| listen_error("listener.address", address, source))?;
         let listeners = sockets.addresses.clone();
