@@ -316,7 +316,7 @@ impl Export {
         if lost.is_some() || self.unsaved.is_some() || !reports.is_empty() {
             // Left as after a crash: the next start finds an unclean stop and flags what it recovers.
             let error = lost.map(|error| error.to_string());
-            tracing::error!(error, "the last counts could not be saved and are in no record");
+            tracing::error!(error, "the last counts are lost: they could not be saved and are in no record");
         } else if let Some(exporter) = self.exporter.take()
             && let Err(error) = exporter.close()
         {
