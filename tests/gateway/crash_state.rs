@@ -79,14 +79,16 @@ fn refused_ledger(lab: &Lab, seed: u64) {
     assert_eq!(lab.pickup(), files, "files of billing");
 }
 
+/// Something done to a file's content.
+type Damage = dyn Fn(&mut Vec<u8>);
+
 #[test]
 fn b2_a_damaged_ledger_is_refused_with_its_remedy_and_traffic_flows_charged() {
     let seed = seed();
     let garbled = |content: &mut Vec<u8>| content.iter_mut().skip(4096).for_each(|byte| *byte ^= 0x55);
     let headless = |content: &mut Vec<u8>| content.iter_mut().take(100).for_each(|byte| *byte = b'x');
     let cut = |content: &mut Vec<u8>| content.truncate(content.len() / 2 + 100);
-    let damages: [(&str, &dyn Fn(&mut Vec<u8>)); 3] =
-        [("garbled", &garbled), ("headless", &headless), ("cut", &cut)];
+    let damages: [(&str, &Damage); 3] = [("garbled", &garbled), ("headless", &headless), ("cut", &cut)];
     for (name, damage) in damages {
         println!("{name}");
         let lab = Lab::new(&Shape::default());
