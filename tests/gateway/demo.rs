@@ -139,6 +139,24 @@ fn demo_publishes_more_than_one_file_each_with_its_manifest() {
 }
 
 #[test]
+fn the_kept_configuration_has_no_problem_and_answers_what_the_report_suggests() {
+    let run = &*SHARED;
+    let file = run.folder.join("gateway.toml");
+    let gateway = |arguments: &[&str]| {
+        let command =
+            Command::new(env!("CARGO_BIN_EXE_gateway")).args(arguments).arg(&file).output().unwrap();
+        (command.status.code(), String::from_utf8(command.stdout).unwrap())
+    };
+    assert_eq!(gateway(&["check", "--config"]).0, Some(0));
+    assert!(
+        run.stdout().contains(&format!("gateway explain video.school.example --config {}", file.display()))
+    );
+    let (code, answer) = gateway(&["explain", "video.school.example", "--config"]);
+    assert_eq!(code, Some(0), "{answer}");
+    assert!(answer.contains("open-school"), "{answer}");
+}
+
+#[test]
 fn t23_a_listed_name_at_a_foreign_address_and_a_listed_address_with_another_name_are_charged() {
     let exported = SHARED.exported();
     let own: Vec<_> = exported.iter().filter(|((who, _, _), _)| who == FORGER).collect();

@@ -8,6 +8,7 @@ mod browse;
 mod counting;
 mod dns;
 mod exported;
+mod inputs;
 mod origins;
 mod report;
 mod world;
@@ -29,7 +30,7 @@ use tokio::sync::Notify;
 
 use self::browse::{Network, Tally};
 use self::exported::Exported;
-use self::world::Ports;
+use self::inputs::Ports;
 use super::reload::load;
 use super::start::{Node, StartError};
 use super::{EXIT_CONFIG, EXIT_IO, EXIT_USAGE, log};
@@ -58,8 +59,9 @@ Examples:
   gateway demo --dir /tmp/demo && billing-export totals /tmp/demo/usage --by service
   gateway demo --flows 100000
 
-Needs no root and no network beyond loopback. Exit codes: 0 every figure is as expected, 1 one is not (each is named),
-2 wrong use, 74 a folder, port or file cannot be used, 78 the machine's limits are too low, 130 interrupted.";
+Needs no root and no network beyond loopback.
+Exit codes: 0 every figure is as expected, 1 one is not (each is named), 2 wrong use,
+74 a folder, port or file cannot be used, 78 the machine's limits are too low, 130 interrupted.";
 
 /// Shows the whole at work: sites, subscribers, a forger, records and their verification.
 #[derive(Debug, clap::Args)]
@@ -69,7 +71,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// Connections to make
-    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=FLOWS_MAX))]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=FLOWS_MAX))]
     pub flows: u64,
 }
 
@@ -100,7 +102,7 @@ enum DemoError {
     Config(Vec<String>),
     /// The node does not start.
     #[error(transparent)]
-    Start(#[from] StartError),
+    Start(StartError),
     /// Ctrl-C or SIGTERM.
     #[error("interrupted; the node was stopped")]
     Interrupted,
@@ -117,9 +119,8 @@ impl DemoError {
     const fn exit_code(&self) -> u8 {
         match self {
             Self::NotEmpty { .. } => EXIT_USAGE,
-            Self::Config(_) | Self::Start(StartError::Config(_)) => EXIT_CONFIG,
-            Self::System { .. } | Self::Exported(_) => EXIT_IO,
-            Self::Start(StartError::Listen { .. } | StartError::System { .. }) => EXIT_IO,
+            Self::System { .. } | Self::Exported(_) | Self::Start(_) => EXIT_IO,
+            Self::Config(_) => EXIT_CONFIG,
             Self::Interrupted => EXIT_INTERRUPTED,
         }
     }
@@ -148,7 +149,10 @@ fn demonstrate(args: &Args) -> Result<bool, DemoError> {
     let ports = Ports { tls: origins.tls, http: origins.http, dns };
     write_inputs(folder.path(), ports)?;
     let config = load(&folder.path().join("gateway.toml")).map_err(|fault| DemoError::Config(fault.lines))?;
-    let node = Node::start(&config)?;
+    let node = Node::start(&config).map_err(|error| match error {
+        StartError::Config(message) => DemoError::Config(vec![format!("gateway.toml:{message}")]),
+        StartError::Listen { .. } | StartError::System { .. } => DemoError::Start(error),
+    })?;
     let browsed = browse_all(&node, &runtime, &stop, origins.trust, ports, args.flows);
     if browsed.is_ok() {
         await_file(&folder.path().join(USAGE), &stop);
@@ -203,7 +207,10 @@ impl Folder {
             let made = tempfile::Builder::new().prefix("gateway-demo-").tempdir();
             return made.map(Self::Temporary).map_err(DemoError::system("make a temporary folder"));
         };
-        let refused = |source| DemoError::System { what: folder.display().to_string(), source };
+        let refused = |source| {
+            let what = format!("{} cannot be used, choose a folder that can be written", folder.display());
+            DemoError::System { what, source }
+        };
         fs::create_dir_all(folder).map_err(refused)?;
         match fs::read_dir(folder).map_err(refused)?.next() {
             None => Ok(Self::Kept(folder.to_owned())),
@@ -233,9 +240,9 @@ impl Folder {
 
 /// Writes list, subscriber table and configuration.
 fn write_inputs(folder: &Path, ports: Ports) -> Result<(), DemoError> {
-    write(&folder.join("list.toml"), &world::list(Timestamp::now()))?;
-    write(&folder.join("subscribers.csv"), &world::subscribers())?;
-    write(&folder.join("gateway.toml"), &world::configuration(ports))
+    write(&folder.join("list.toml"), &inputs::list(Timestamp::now()))?;
+    write(&folder.join("subscribers.csv"), &inputs::subscribers())?;
+    write(&folder.join("gateway.toml"), &inputs::configuration(ports))
 }
 
 /// Writes one file.
@@ -324,7 +331,7 @@ fn await_file(usage: &Path, stop: &Stop) {
 fn close(node: Node) {
     node.drain();
     let begun = Instant::now();
-    while node.status.flows_open() > 0 && begun.elapsed() < DRAIN_WAIT {
+    while node.connections() > 0 && begun.elapsed() < DRAIN_WAIT {
         std::thread::sleep(POLL);
     }
     node.cut_idle(Duration::ZERO);

@@ -5,20 +5,23 @@
 //! `export.unsaved_max` exemption is suspended, so that no byte is exempt for long without a record of it.
 
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use billing_export::{
-    ByteBasis, Cause, ExportError, Exporter, NoFault, NodeId, Period, Settings, Step, Steps, Tick, Volume,
+    ByteBasis, Cause, ExportError, Exporter, LedgerError, NoFault, NodeId, Period, Settings, Step, Steps,
+    Tick, Usage, Volume,
 };
 use jiff::Timestamp;
 
 use super::status::{ExportState, Status};
+use crate::net::clock::Clock;
 use crate::net::lookup::Lookups;
 use crate::net::policy::{Exemption, PolicyCell};
 use crate::net::pool::WorkerHandle;
 use crate::net::report::{Report, UsageMap, saturating_sum};
+use crate::net::shared::Saved;
 
 /// How long a worker may take to answer; one that does not is asked again at the next tick.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
@@ -47,21 +50,12 @@ pub struct Plan {
     pub file_records_max: u32,
     /// Length of a tick.
     pub checkpoint: Duration,
-    /// How long counts may go unsaved before exemption stops.
-    pub unsaved_max: Duration,
     /// Test switch: where to kill the process or fail, `step[:count][:error]`.
     pub fault: Option<String>,
 }
 
-/// What the export task is told while it runs.
-pub enum Order {
-    /// Accept nothing more; answered when the workers know and open flows are counted anew.
-    Drain(SyncSender<()>),
-    /// End flows that were idle for so long.
-    CutIdle(Duration),
-    /// Take the last counts, seal, publish, end.
-    Stop,
-}
+/// Take the last counts, seal, publish, end.
+pub struct Stop;
 
 /// The export task.
 pub struct Export {
@@ -80,8 +74,9 @@ pub struct Export {
     from: Timestamp,
     /// Bytes pending at each worker at its last report.
     pending: Vec<Volume>,
-    /// When a tick was last saved.
-    saved: Instant,
+    /// When a tick was last saved, for the workers to watch.
+    shared: Arc<Saved>,
+    clock: Clock,
     /// Serial of the list in force at the last tick.
     serial: Option<u64>,
     /// The fault that was last told, so that it is told once.
@@ -100,6 +95,8 @@ impl Export {
         policy: Arc<PolicyCell>,
         lookups: Arc<Lookups>,
         status: Arc<Status>,
+        saved: Arc<Saved>,
+        clock: Clock,
     ) -> Result<Self, String> {
         let settings = settings(&plan)?;
         let fault = plan.fault.as_deref().and_then(fault);
@@ -115,7 +112,8 @@ impl Export {
             sequence: 0,
             from: Timestamp::now(),
             pending: Vec::new(),
-            saved: Instant::now(),
+            shared: saved,
+            clock,
             serial: None,
             told: None,
             fault,
@@ -139,18 +137,11 @@ impl Export {
     }
 
     /// Works until told to stop.
-    pub fn run(mut self, orders: &Receiver<Order>) {
+    pub fn run(mut self, orders: &Receiver<Stop>) {
         let mut rounds = 0_u64;
         loop {
             match orders.recv_timeout(until_next(self.plan.checkpoint, Timestamp::now())) {
-                Ok(Order::Drain(done)) => {
-                    self.workers.iter().for_each(WorkerHandle::drain);
-                    self.round();
-                    // Whoever asked may be gone.
-                    let _ = done.send(());
-                }
-                Ok(Order::CutIdle(idle)) => self.workers.iter().for_each(|worker| worker.cut_idle(idle)),
-                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
                     self.round();
                     rounds = rounds.wrapping_add(1);
@@ -219,10 +210,19 @@ impl Export {
         if self.exporter.is_none() {
             self.try_open()?;
         }
-        let (Some(exporter), Some(tick)) = (&mut self.exporter, &self.unsaved) else { return Ok(()) };
-        exporter.checkpoint(tick)?;
+        let (Some(exporter), Some(tick)) = (&mut self.exporter, &mut self.unsaved) else { return Ok(()) };
+        match exporter.checkpoint(tick) {
+            Err(ExportError::Ledger(LedgerError::AccountsMax { .. })) => {
+                // A full ledger is emptied by sealing early; a tick that is too large by itself is folded.
+                tracing::warn!("export.accounts_max is reached: the period is sealed early");
+                exporter.seal_now(Timestamp::now(), Cause::Volume)?;
+                tick.usage = folded(std::mem::take(&mut tick.usage), self.plan.accounts_max);
+                exporter.checkpoint(tick)?;
+            }
+            outcome => outcome?,
+        }
         self.unsaved = None;
-        self.saved = Instant::now();
+        self.shared.set(self.clock.monotonic());
         Ok(())
     }
 
@@ -271,13 +271,13 @@ impl Export {
             );
         }
         self.exporter = Some(exporter);
-        self.saved = Instant::now();
+        self.shared.set(self.clock.monotonic());
         Ok(())
     }
 
     /// Suspends exemption while counts go unsaved for too long, and allows it again.
     fn judge_exemption(&self) {
-        let unsaved = self.exporter.is_none() || self.saved.elapsed() > self.plan.unsaved_max;
+        let unsaved = self.exporter.is_none() || self.shared.is_overdue(self.clock.monotonic());
         let wanted = if unsaved { Exemption::Suspended } else { Exemption::Allowed };
         if self.policy.load().exemption != wanted {
             match wanted {
@@ -300,24 +300,24 @@ impl Export {
         for (index, worker) in workers.into_iter().enumerate() {
             reports.extend(worker.stop(STOP_LIMIT).into_iter().map(|report| (index, report)));
         }
-        for attempt in 1..=LAST_TRIES {
+        let mut lost = None;
+        for _ in 0..LAST_TRIES {
             if self.unsaved.is_none() && !reports.is_empty() {
-                let tick = self.tick(std::mem::take(&mut reports));
-                self.unsaved = Some(tick);
+                self.unsaved = Some(self.tick(std::mem::take(&mut reports)));
             }
-            match self.save() {
-                Ok(()) if reports.is_empty() && self.unsaved.is_none() => break,
-                Ok(()) => {}
-                Err(error) if attempt == LAST_TRIES => {
-                    tracing::error!(%error, "the last counts are lost: their bytes are charged as usual by the core");
-                }
-                Err(error) => self.tell(&error),
+            lost = self.save().err();
+            if lost.is_none() && reports.is_empty() && self.unsaved.is_none() {
+                break;
             }
         }
         if let Err(error) = self.deliver(Some(Cause::Shutdown)) {
             tracing::error!(%error, "sealed records stay in the ledger and are published at the next start");
         }
-        if let Some(exporter) = self.exporter.take()
+        if lost.is_some() || self.unsaved.is_some() || !reports.is_empty() {
+            // Left as after a crash: the next start finds an unclean stop and flags what it recovers.
+            let error = lost.map(|error| error.to_string());
+            tracing::error!(error, "the last counts could not be saved and are in no record");
+        } else if let Some(exporter) = self.exporter.take()
             && let Err(error) = exporter.close()
         {
             tracing::error!(%error, "the ledger was not closed cleanly; its content is safe");
@@ -335,7 +335,8 @@ impl Export {
 
     /// Tells the admin endpoint how things stand.
     fn tell_status(&self, silent_workers: usize) {
-        let saved_ago = jiff::SignedDuration::try_from(self.saved.elapsed()).unwrap_or_default();
+        let saved_ago =
+            jiff::SignedDuration::try_from(self.shared.age(self.clock.monotonic())).unwrap_or_default();
         self.status.set_export(ExportState {
             fault: self.told.clone(),
             last_saved: self.exporter.as_ref().and_then(|_| Timestamp::now().checked_sub(saved_ago).ok()),
@@ -345,6 +346,15 @@ impl Export {
             silent_workers,
         });
     }
+}
+
+/// At most `accounts_max` accounts: what belongs to further ones goes to nobody as `overload`.
+fn folded(usage: Vec<Usage>, accounts_max: usize) -> Vec<Usage> {
+    let mut map = UsageMap::default();
+    for item in usage {
+        map.add(&item.account, item.flags, item.volume, accounts_max.saturating_sub(1));
+    }
+    map.take()
 }
 
 /// The ledger's settings.

@@ -15,7 +15,10 @@ pub enum Shape {
 
 /// Sends the log of this process to standard error, once; libraries below us speak at WARN and above only.
 pub fn install(level: &str, shape: Shape) {
-    let filter = EnvFilter::new(format!("warn,gateway={level}"));
+    // The resolver library names the questions it asks, which are what subscribers visit: it does not speak here at all.
+    let filter = EnvFilter::new(format!(
+        "warn,hickory_net=off,hickory_proto=off,hickory_resolver=off,gateway={level}"
+    ));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -171,7 +171,9 @@ pub struct ListKeeper {
     /// Where their copies are kept.
     folder: PathBuf,
     /// The newest.
-    in_force: Option<Document>,
+    newest: Option<Document>,
+    /// The highest serial ever kept, also of a copy that cannot be read any more.
+    serial_min: u64,
     /// All of them compiled, newest last.
     matchers: Vec<Arc<Matcher>>,
 }
@@ -182,14 +184,17 @@ impl ListKeeper {
         let folder = state_dir.join("lists");
         let mut faults = Vec::new();
         let mut documents = Vec::new();
-        for path in kept_copies(&folder) {
+        let (copies, fault) = kept_copies(&folder);
+        faults.extend(fault);
+        let serial_min = copies.iter().filter_map(|path| path.file_stem()?.to_str()?.parse().ok()).max();
+        for path in copies {
             match read_list(&path, list) {
                 Ok((document, _)) => documents.push(document),
                 Err(fault) => faults.push(fault),
             }
         }
         let matchers = documents.iter().map(|document| Arc::new(Matcher::new(document))).collect();
-        (Self { folder, in_force: documents.pop(), matchers }, faults)
+        (Self { folder, newest: documents.pop(), serial_min: serial_min.unwrap_or(0), matchers }, faults)
     }
 
     /// Takes the list in `path` as the one in force, if nothing speaks against it, and keeps a copy.
@@ -199,15 +204,23 @@ impl ListKeeper {
     /// Every problem of the list; then the one in force stays.
     pub fn accept(&mut self, path: &Path, list: &config::List) -> Result<Option<Fault>, Fault> {
         let (document, text) = read_list(path, list)?;
-        if let Some(in_force) = &self.in_force {
-            document.may_follow(in_force).map_err(|error| {
+        if document.serial() < self.serial_min {
+            let message = format!(
+                "found serial {}, wanted at least {}: this edition is older than one already accepted",
+                document.serial(),
+                self.serial_min
+            );
+            return Err(Fault::whole(path, &message));
+        }
+        if let Some(newest) = &self.newest {
+            document.may_follow(newest).map_err(|error| {
                 let remedy = format!(
                     "to start over with another list, stop the gateway and remove {}",
                     self.folder.display()
                 );
                 Fault::whole(path, &format!("{error}; {remedy}"))
             })?;
-            if *in_force == document {
+            if *newest == document {
                 return Ok(None);
             }
         }
@@ -216,21 +229,24 @@ impl ListKeeper {
             self.matchers.remove(0);
         }
         let kept = self.keep(document.serial(), &text);
-        self.in_force = Some(document);
+        self.serial_min = document.serial();
+        self.newest = Some(document);
         Ok(kept.err().map(|error| {
             let message = format!("the accepted list cannot be kept here: {error}; after a restart with a broken list file there is no last good one");
             Fault::whole(&self.folder, &message)
         }))
     }
 
-    /// The list in force.
-    pub fn in_force(&self) -> Option<Arc<Matcher>> {
-        self.matchers.last().cloned()
+    /// The list to judge by at `now`: the newest whose time has begun, so that a list can be published ahead of its date;
+    /// the newest of all when none has begun.
+    pub fn in_force(&self, now: Timestamp) -> Option<Arc<Matcher>> {
+        let begun = self.matchers.iter().rev().find(|list| list.effective_from() <= now);
+        begun.or_else(|| self.matchers.last()).cloned()
     }
 
-    /// When the list in force was issued.
+    /// When the newest list was issued.
     pub fn issued(&self) -> Option<Timestamp> {
-        self.in_force.as_ref().map(|document| document.issued().instant())
+        self.newest.as_ref().map(|document| document.issued().instant())
     }
 
     /// All lists whose names steered mode carries.
@@ -247,7 +263,7 @@ impl ListKeeper {
         file.sync_all()?;
         fs::rename(&part, self.folder.join(format!("{serial:020}.toml")))?;
         File::open(&self.folder)?.sync_all()?;
-        let copies = kept_copies(&self.folder);
+        let (copies, _) = kept_copies(&self.folder);
         let surplus = copies.len().saturating_sub(KEPT_LISTS_MAX);
         for path in copies.into_iter().take(surplus) {
             fs::remove_file(path)?;
@@ -256,15 +272,24 @@ impl ListKeeper {
     }
 }
 
-/// The copies in the order of their serials.
-fn kept_copies(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+/// The copies in the order of their serials, and what keeps them from being read.
+fn kept_copies(folder: &Path) -> (Vec<PathBuf>, Option<Fault>) {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return (Vec::new(), None),
+        Err(error) => {
+            let message = format!(
+                "cannot be read: {error}; an older list could be taken for a new one: give the gateway's user read permission"
+            );
+            return (Vec::new(), Some(Fault::whole(folder, &message)));
+        }
+    };
     let mut paths: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
         .collect();
     paths.sort();
-    paths
+    (paths, None)
 }
 
 /// What a reload came to.
@@ -279,7 +304,7 @@ pub struct Outcome {
 }
 
 /// Reads list and subscribers anew and publishes what is good, as one policy.
-pub fn refresh(config: &Config, keeper: &mut ListKeeper, policy: &PolicyCell) -> Outcome {
+pub fn refresh(config: &Config, keeper: &mut ListKeeper, policy: &PolicyCell, now: Timestamp) -> Outcome {
     let mut outcome = Outcome::default();
     match keeper.accept(&config.list.file, &config.list) {
         Ok(note) => outcome.notes.extend(note),
@@ -294,7 +319,7 @@ pub fn refresh(config: &Config, keeper: &mut ListKeeper, policy: &PolicyCell) ->
     };
     let rating = Arc::new(rating(config));
     policy.update(|next| {
-        next.list = keeper.in_force();
+        next.list = keeper.in_force(now);
         next.routes = keeper.routes();
         next.rating = rating;
         if let Some(subscribers) = subscribers {

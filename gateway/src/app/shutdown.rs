@@ -57,19 +57,24 @@ pub fn serve(
             }
         }
         tracing::info!("draining: no new connections");
-        tokio::task::block_in_place(|| node.drain());
+        node.drain();
+        // The workers take the order at once; a connection accepted before it holds its room by then.
+        sleep(DRAIN_POLL).await;
         tokio::select! {
             () = drain(&node, limits) => {}
             () = ended(&mut signals.terminate, &mut signals.interrupt) => tracing::warn!("asked again: ending at once"),
         }
         node.cut_idle(Duration::ZERO);
         let cut = Instant::now();
-        while node.flows_open() > 0 && cut.elapsed() < CUT_GRACE {
+        while node.connections() > 0 && cut.elapsed() < CUT_GRACE {
             sleep(DRAIN_POLL).await;
         }
     });
-    node.stop();
-    tracing::info!("stopped: counts sealed and published");
+    if node.stop() {
+        tracing::info!("stopped: what was counted is sealed");
+    } else {
+        tracing::error!("ended before the last counts were saved: the state does not answer");
+    }
 }
 
 impl Signals {
@@ -98,10 +103,13 @@ async fn ended(terminate: &mut Signal, interrupt: &mut Signal) {
 /// Waits until no flow is open; after `limits.drain` idle flows are ended, after `limits.drain_hard` the wait is over.
 async fn drain(node: &Node, limits: DrainLimits) {
     let begun = Instant::now();
-    while node.flows_open() > 0 {
+    while node.connections() > 0 {
         let elapsed = begun.elapsed();
         if elapsed >= limits.hard {
-            tracing::warn!(flows = node.flows_open(), "limits.drain_hard is over: ending what is open");
+            tracing::warn!(
+                connections = node.connections(),
+                "limits.drain_hard is over: ending what is open"
+            );
             return;
         }
         if elapsed >= limits.idle {

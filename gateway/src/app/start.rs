@@ -7,14 +7,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use allowlist::DomainName;
 use config::{Config, FlowsMax, Workers};
+use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::Semaphore;
 
-use super::export::{Export, Order, Plan};
+use super::export::{Export, Plan, Stop};
 use super::reload::{self, ListKeeper, Outcome, load};
 use super::status::Status;
 use super::{EXIT_CONFIG, EXIT_IO, log, shutdown};
@@ -24,14 +25,20 @@ use crate::net::admin;
 use crate::net::clock::Clock;
 use crate::net::lookup::{LookupSettings, Lookups};
 use crate::net::policy::{Exemption, Policy, PolicyCell};
-use crate::net::pool::Sockets;
+use crate::net::pool::{Remote, Sockets};
 use crate::net::settings::{DialRules, Limits, Listener, Mode};
-use crate::net::shared::Shared;
+use crate::net::shared::{Saved, Shared};
 
 /// Descriptors kept for ledger, list, admin endpoint, look-ups and log, whatever the flows need.
 const RESERVED_DESCRIPTORS: u64 = 256;
 /// Descriptors of one flow: the subscriber's socket and the origin's.
 const DESCRIPTORS_PER_FLOW: u64 = 2;
+/// How long the last saving, sealing and publishing may take before the process ends without them.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+/// How often a stopping node looks whether they are done.
+const STOP_POLL: Duration = Duration::from_millis(10);
+/// How often the dates of accepted lists are looked at.
+const DATES_POLL: Duration = Duration::from_secs(1);
 /// Environment variable of the test switch that interrupts the export cycle.
 const FAULT_SWITCH: &str = "ZRGW_FAULT";
 
@@ -135,12 +142,13 @@ pub struct Node {
     /// What the node says of itself.
     pub status: Arc<Status>,
     policy: Arc<PolicyCell>,
-    keeper: Mutex<ListKeeper>,
-    orders: mpsc::Sender<Order>,
-    export: JoinHandle<()>,
+    keeper: Arc<Mutex<ListKeeper>>,
+    workers: Remote,
     /// Room for open flows, and how much of it there is when none is open.
     flow_permits: Arc<Semaphore>,
     flows_max: usize,
+    orders: mpsc::Sender<Stop>,
+    export: JoinHandle<()>,
     /// Look-ups, admin endpoint and signals run here; dropped last.
     control: tokio::runtime::Runtime,
 }
@@ -186,10 +194,11 @@ impl Node {
         let lookups = lookups(config, &dial, clock, control.handle())?;
         let (mut keeper, kept_faults) = ListKeeper::open(&config.node.state_dir, &config.list);
         let policy = Arc::new(PolicyCell::new(first_policy(config)));
-        let mut outcome = reload::refresh(config, &mut keeper, &policy);
+        let mut outcome = reload::refresh(config, &mut keeper, &policy, clock.now().wall);
         outcome.notes.extend(kept_faults);
         let status =
             Status::new(&config.node.id, clock.now().wall, Arc::clone(&policy), Arc::clone(&lookups));
+        let saved = Arc::new(Saved::new(config.export.unsaved_max));
         let flow_permits = Arc::new(Semaphore::new(flows_max));
         let shared = Arc::new(Shared {
             policy: Arc::clone(&policy),
@@ -199,30 +208,36 @@ impl Node {
             flow_permits: Arc::clone(&flow_permits),
             open_by_subscriber: Mutex::default(),
             accounts_max: config.export.accounts_max,
+            saved: Arc::clone(&saved),
             clock,
         });
         // The ledger is open before the first connection is accepted: nothing is carried that could not be counted.
-        let mut export = Export::new(plan(config), Arc::clone(&policy), lookups, Arc::clone(&status))
-            .map_err(|message| StartError::Config(format!("1:1: {message}")))?;
+        let mut export =
+            Export::new(plan(config), Arc::clone(&policy), lookups, Arc::clone(&status), saved, clock)
+                .map_err(|message| StartError::Config(format!("1:1: {message}")))?;
         export.open();
-        export.employ(sockets.start(&shared).map_err(system("start the workers"))?);
+        let handles = sockets.start(&shared).map_err(system("start the workers"))?;
+        let remote = Remote::new(&handles);
+        export.employ(handles);
         let (orders, inbox) = mpsc::channel();
         let export = std::thread::Builder::new()
             .name("export".to_owned())
             .spawn(move || export.run(&inbox))
             .map_err(system("start the export thread"))?;
         control.spawn(admin::serve(admin_listener, config.admin.connections_max, Arc::clone(&status) as _));
-        let keeper = Mutex::new(keeper);
+        let keeper = Arc::new(Mutex::new(keeper));
+        control.spawn(follow_dates(Arc::clone(&keeper), Arc::clone(&policy)));
         let node = Self {
             listeners,
             admin,
             status,
             policy,
             keeper,
+            workers: remote,
+            flows_max,
+            flow_permits,
             orders,
             export,
-            flow_permits,
-            flows_max,
             control,
         };
         node.tell(outcome);
@@ -234,39 +249,38 @@ impl Node {
     pub fn reload(&self, config: &Config) -> Outcome {
         let outcome = {
             let mut keeper = self.keeper.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            reload::refresh(config, &mut keeper, &self.policy)
+            reload::refresh(config, &mut keeper, &self.policy, Timestamp::now())
         };
         self.tell(outcome.clone());
         outcome
     }
 
-    /// Accept nothing more; returns when the workers know.
+    /// Accept nothing more; open flows go on.
     pub fn drain(&self) {
         self.status.set_draining();
-        let (done, wait) = mpsc::sync_channel(1);
-        if self.orders.send(Order::Drain(done)).is_ok() {
-            let _ = wait.recv_timeout(Duration::from_secs(10));
-        }
-    }
-
-    /// Connections that hold a place at this moment. The status has the number of the last tick, which stands still while
-    /// ticks cannot be saved.
-    pub fn flows_open(&self) -> usize {
-        self.flows_max.saturating_sub(self.flow_permits.available_permits())
+        self.workers.drain();
     }
 
     /// Ends flows idle for at least `idle`; zero ends all.
     pub fn cut_idle(&self, idle: Duration) {
-        let _ = self.orders.send(Order::CutIdle(idle));
+        self.workers.cut_idle(idle);
     }
 
-    /// Takes the last counts, seals, publishes and ends all threads.
-    pub fn stop(self) {
-        let _ = self.orders.send(Order::Stop);
-        if self.export.join().is_err() {
-            tracing::error!("the export thread panicked; what was committed is in the ledger");
+    /// Connections that hold room for a flow, also those whose first bytes are still read.
+    pub fn connections(&self) -> usize {
+        self.flows_max.saturating_sub(self.flow_permits.available_permits())
+    }
+
+    /// Takes the last counts, seals, publishes and ends all threads; false when that could not be done in `STOP_LIMIT`.
+    pub fn stop(self) -> bool {
+        let _ = self.orders.send(Stop);
+        let asked = Instant::now();
+        while !self.export.is_finished() && asked.elapsed() < STOP_LIMIT {
+            std::thread::sleep(STOP_POLL);
         }
+        let done = self.export.is_finished() && self.export.join().is_ok();
         self.control.shutdown_background();
+        done
     }
 
     /// The event loop of signals and timers.
@@ -292,6 +306,20 @@ impl Node {
         }
         let issued = self.keeper.lock().unwrap_or_else(std::sync::PoisonError::into_inner).issued();
         self.status.set_reload(outcome, issued);
+    }
+}
+
+/// Publishes a list when its date comes: it may be handed over days ahead.
+async fn follow_dates(keeper: Arc<Mutex<ListKeeper>>, policy: Arc<PolicyCell>) {
+    let mut tick = tokio::time::interval(DATES_POLL);
+    loop {
+        tick.tick().await;
+        let due = keeper.lock().unwrap_or_else(std::sync::PoisonError::into_inner).in_force(Timestamp::now());
+        let serial = due.as_ref().map(|list| list.serial());
+        if serial != policy.load().list.as_ref().map(|list| list.serial()) {
+            tracing::info!(serial, "another list comes into force");
+            policy.update(|next| next.list = due);
+        }
     }
 }
 
@@ -337,8 +365,9 @@ fn flows_max(config: &Config) -> Result<usize, StartError> {
     let place = |key| config.place(key).map_or_else(|| "1:1".to_owned(), |place| place.to_string());
     match config.limits.flows_max {
         FlowsMax::Auto if room == 0 => Err(StartError::Config(format!(
-            "{}: limits.flows_max: found a limit of {descriptors:?} open files, wanted more than {RESERVED_DESCRIPTORS}; raise RLIMIT_NOFILE (LimitNOFILE= of the service)",
-            place("limits")
+            "{}: limits.flows_max: found a limit of {} open files, wanted more than {RESERVED_DESCRIPTORS}; raise RLIMIT_NOFILE (LimitNOFILE= of the service)",
+            place("limits"),
+            descriptors.unwrap_or(u64::MAX)
         ))),
         FlowsMax::Auto => Ok(room),
         FlowsMax::Count(wanted) if wanted <= room => Ok(wanted),
@@ -459,7 +488,6 @@ fn plan(config: &Config) -> Plan {
         accounts_max: export.accounts_max,
         file_records_max: export.file_records_max,
         checkpoint: export.checkpoint,
-        unsaved_max: export.unsaved_max,
         fault: std::env::var(FAULT_SWITCH).ok(),
     }
 }

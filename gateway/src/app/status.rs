@@ -16,6 +16,9 @@ use crate::net::lookup::{LookupCounts, Lookups};
 use crate::net::policy::{Exemption, PolicyCell};
 use crate::net::report::Report;
 
+/// Seconds without saved counts after which the node says it is not ready.
+const UNSAVED_SECONDS_TOLD: i64 = 30;
+
 /// The node's state as others may see it.
 pub struct Status {
     /// Where metrics are counted; each node of a process has its own.
@@ -115,11 +118,6 @@ impl Status {
     /// Tells that nothing more is accepted.
     pub fn set_draining(&self) {
         self.facts().draining = true;
-    }
-
-    /// Flows open at the last tick.
-    pub fn flows_open(&self) -> u64 {
-        self.facts().flows_open.iter().fold(0, |sum, open| sum.saturating_add(*open))
     }
 
     /// Counts one worker's report.
@@ -285,6 +283,10 @@ impl Source for Status {
         }
         if let Some(fault) = &facts.export_fault {
             reasons.push(format!("export: {fault}"));
+        }
+        let age = facts.last_saved.map(|saved| Timestamp::now().duration_since(saved).as_secs());
+        if let Some(age) = age.filter(|age| *age > UNSAVED_SECONDS_TOLD) {
+            reasons.push(format!("counts were last saved {age} seconds ago"));
         }
         if policy.exemption == Exemption::Suspended {
             reasons.push("counts cannot be saved: everything is charged as overload".to_owned());

@@ -48,7 +48,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     global && !documentation && !protocol_assignments
 }
 
-/// The IPv4 address inside a NAT64 (RFC 6052, RFC 8215) or 6to4 (RFC 3056) address.
+/// The IPv4 address inside a NAT64 (RFC 6052; the local-use prefix of RFC 8215 is not public at all) or 6to4 (RFC 3056) address.
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let [a, b, c, d, e, f, g, h] = address.segments();
     let pair = |high: u16, low: u16| {
@@ -57,7 +57,7 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
         Ipv4Addr::new(a, b, c, d)
     };
     match (a, b) {
-        (0x0064, 0xff9b) if [c, d, e, f] == [0; 4] || c == 1 => Some(pair(g, h)),
+        (0x0064, 0xff9b) if [c, d, e, f] == [0; 4] => Some(pair(g, h)),
         (0x2002, _) => Some(pair(b, c)),
         // RFC 4291 §2.5.5.1, deprecated IPv4-compatible addresses.
         (0, 0) if [c, d, e, f] == [0; 4] && (g != 0 || h > 1) => Some(pair(g, h)),

@@ -23,6 +23,9 @@ pub struct AnswerLimits {
     pub addresses_per_name_max: usize,
 }
 
+/// A full set is searched for expired pairs at most so often: the search looks at every pair.
+const SWEEP_PAUSE: Duration = Duration::from_secs(60);
+
 /// What became of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Learnt {
@@ -39,6 +42,8 @@ pub struct TrustedAnswers {
     limits: AnswerLimits,
     names: HashMap<DomainName, Vec<Seen>>,
     pairs: usize,
+    /// When expired pairs were last dropped.
+    swept: Option<Monotonic>,
 }
 
 /// One address of a name.
@@ -58,7 +63,7 @@ impl Seen {
 impl TrustedAnswers {
     /// An empty set.
     pub fn new(limits: AnswerLimits) -> Self {
-        Self { limits, names: HashMap::new(), pairs: 0 }
+        Self { limits, names: HashMap::new(), pairs: 0, swept: None }
     }
 
     /// Puts in an answer of the configuration, which never expires and is never evicted.
@@ -88,7 +93,9 @@ impl TrustedAnswers {
             return self.replace_oldest(name, address, now);
         }
         if self.pairs >= self.limits.pairs_max {
-            self.sweep(now);
+            if self.swept.is_none_or(|swept| now.since(swept) >= SWEEP_PAUSE) {
+                self.sweep(now);
+            }
             if self.pairs >= self.limits.pairs_max {
                 return Learnt::Full;
             }
@@ -131,6 +138,7 @@ impl TrustedAnswers {
             !seen.is_empty()
         });
         self.pairs = pairs;
+        self.swept = Some(now);
     }
 
     /// Pairs held.

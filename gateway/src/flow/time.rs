@@ -22,6 +22,11 @@ impl Monotonic {
         self.0.saturating_sub(earlier.0)
     }
 
+    /// Whole milliseconds since the process started.
+    pub fn as_millis(self) -> u64 {
+        u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// The point `span` later, at most the end of the clock.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {

@@ -169,6 +169,14 @@ impl Flow {
         }
     }
 
+    /// Whether the flow has ended and all its bytes have their account.
+    pub fn is_settled(&self) -> bool {
+        let state = self.state.borrow();
+        state.subscriber.is_none()
+            && matches!(state.ruling, Ruling::Latched { .. })
+            && state.pending() == Volume::ZERO
+    }
+
     /// The destination address, when the flow came with one.
     pub fn destination(&self) -> Option<SocketAddr> {
         match self.place {

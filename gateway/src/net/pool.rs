@@ -86,6 +86,36 @@ impl Sockets {
     }
 }
 
+/// Orders to all workers that need no answer, whatever the export task is doing.
+#[derive(Clone)]
+pub struct Remote {
+    commands: Vec<mpsc::Sender<Command>>,
+}
+
+impl Remote {
+    /// The remote of these workers.
+    pub fn new(workers: &[WorkerHandle]) -> Self {
+        Self { commands: workers.iter().map(|worker| worker.commands.clone()).collect() }
+    }
+
+    /// Accept nothing more; open flows go on.
+    pub fn drain(&self) {
+        self.tell(|| Command::Drain);
+    }
+
+    /// Ends flows idle for at least `idle`; zero ends all.
+    pub fn cut_idle(&self, idle: Duration) {
+        self.tell(|| Command::CutIdle(idle));
+    }
+
+    /// Tells every worker; one that takes no commands is stopped by the end of the process.
+    fn tell(&self, command: impl Fn() -> Command) {
+        for commands in &self.commands {
+            let _ = commands.try_send(command());
+        }
+    }
+}
+
 impl WorkerHandle {
     /// Asks for a report, unless one is already asked for.
     pub fn ask(&mut self) {
@@ -102,17 +132,6 @@ impl WorkerHandle {
         let report = self.reports.recv_timeout(limit).ok()?;
         self.outstanding = false;
         Some(report)
-    }
-
-    /// Accept nothing more; open flows go on.
-    pub fn drain(&self) {
-        // A worker that does not take commands is stopped by the end of the process.
-        let _ = self.commands.try_send(Command::Drain);
-    }
-
-    /// Ends flows idle for at least `idle`; zero ends all.
-    pub fn cut_idle(&self, idle: Duration) {
-        let _ = self.commands.try_send(Command::CutIdle(idle));
     }
 
     /// Takes the reports that are left and waits for the thread, at most `limit`.

@@ -52,6 +52,12 @@ pub async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, peer
             );
         }
     };
+    let client = Rc::new(client);
+    let place = Place::Original(ends.destination);
+    let Some(open) = worker.open_flow(ends.source.ip(), place, Rc::clone(&client)) else {
+        let _ = socket::reset_on_close(&*client);
+        return;
+    };
     let limits = &worker.shared.limits;
     let origin = match dial(&worker.shared.dial, [ends.destination], limits.connect_timeout).await {
         Ok(origin) => origin,
@@ -61,12 +67,6 @@ pub async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, peer
         Err(DialError::Connect(error)) => {
             return refuse(&worker, &client, Refusal::Connect, &error.to_string());
         }
-    };
-    let client = Rc::new(client);
-    let place = Place::Original(ends.destination);
-    let Some(open) = worker.open_flow(ends.source.ip(), place, Rc::clone(&client)) else {
-        let _ = socket::reset_on_close(&*client);
-        return;
     };
     if !ends.first.is_empty() {
         worker.received(open.flow(), &ends.first);

@@ -68,21 +68,29 @@ async fn up(
     origin: &TcpStream,
     first: Vec<u8>,
 ) -> io::Result<()> {
-    write_all(origin, first, |_| ()).await?;
+    if write_all(origin, first, |_| ()).await.is_err() {
+        return Ok(());
+    }
     loop {
+        tokio::task::consume_budget().await;
         client.readable().await?;
         let rest = {
             let mut buffer = worker.buffer.borrow_mut();
             let Some(count) = read_ready(client, &mut buffer)? else { continue };
             let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
             worker.received(flow, bytes);
-            let taken = write_ready(origin, bytes)?;
+            // An origin that takes nothing more may still have its answer on the way: `down` decides how this ends.
+            let Ok(taken) = write_ready(origin, bytes) else { return Ok(()) };
             bytes.get(taken..).unwrap_or_default().to_vec()
         };
-        write_all(origin, rest, |_| ()).await?;
+        if write_all(origin, rest, |_| ()).await.is_err() {
+            return Ok(());
+        }
     }
     worker.subscriber_finished(flow);
-    socket::shutdown_write(origin)
+    // An origin that is gone needs no FIN.
+    let _ = socket::shutdown_write(origin);
+    Ok(())
 }
 
 /// Origin → subscriber.
@@ -93,6 +101,7 @@ async fn down(
     origin: &TcpStream,
 ) -> io::Result<()> {
     loop {
+        tokio::task::consume_budget().await;
         origin.readable().await?;
         let rest = {
             let mut buffer = worker.buffer.borrow_mut();

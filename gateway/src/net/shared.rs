@@ -4,14 +4,17 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use super::clock::Clock;
 use super::lookup::Lookups;
-use super::policy::PolicyCell;
+use super::policy::{Exemption, PolicyCell};
 use super::settings::{DialRules, Limits};
+use crate::flow::time::Monotonic;
 
 /// What all workers share.
 pub struct Shared {
@@ -29,8 +32,41 @@ pub struct Shared {
     pub open_by_subscriber: Mutex<HashMap<SubscriberKey, usize>>,
     /// Accounts a worker holds between two reports.
     pub accounts_max: usize,
+    /// When counts were last saved, and how long they may go unsaved.
+    pub saved: Arc<Saved>,
     /// The process's clocks.
     pub clock: Clock,
+}
+
+/// When counts were last saved. Written by the export task and watched by the workers, so that a disk that hangs for
+/// ever suspends exemption too.
+pub struct Saved {
+    /// Milliseconds of the monotonic clock.
+    at_ms: AtomicU64,
+    /// How long counts may go unsaved before exemption stops.
+    unsaved_max: Duration,
+}
+
+impl Saved {
+    /// Saved at the start of the clock.
+    pub const fn new(unsaved_max: Duration) -> Self {
+        Self { at_ms: AtomicU64::new(0), unsaved_max }
+    }
+
+    /// Counts were saved at `now`.
+    pub fn set(&self, now: Monotonic) {
+        self.at_ms.store(now.as_millis(), Ordering::Relaxed);
+    }
+
+    /// How long counts have gone unsaved.
+    pub fn age(&self, now: Monotonic) -> Duration {
+        Duration::from_millis(now.as_millis().saturating_sub(self.at_ms.load(Ordering::Relaxed)))
+    }
+
+    /// Whether they have gone unsaved for too long.
+    pub fn is_overdue(&self, now: Monotonic) -> bool {
+        self.age(now) > self.unsaved_max
+    }
 }
 
 /// Who a flow counts against in `flows_per_subscriber_max`.
@@ -43,6 +79,17 @@ pub enum SubscriberKey {
 }
 
 impl Shared {
+    /// Suspends exemption when counts have gone unsaved for too long; the export task allows it again.
+    pub(super) fn suspend_if_unsaved(&self) {
+        if self.saved.is_overdue(self.clock.monotonic()) && self.policy.load().exemption == Exemption::Allowed
+        {
+            tracing::error!(
+                "counts have not been saved for longer than export.unsaved_max: everything is charged until they are"
+            );
+            self.policy.update(|next| next.exemption = Exemption::Suspended);
+        }
+    }
+
     /// Takes one of the subscriber's places; false when all are taken.
     pub(super) fn enter(&self, key: &SubscriberKey) -> bool {
         let mut open = self.open();

@@ -180,6 +180,8 @@ impl Worker {
             rounds = rounds.wrapping_add(1);
             if rounds.is_multiple_of(10) {
                 self.cut_idle(self.shared.limits.idle_timeout);
+                self.dirty.borrow_mut().retain(|flow| !flow.is_settled());
+                self.shared.suspend_if_unsaved();
             }
         }
     }
@@ -494,6 +496,8 @@ impl Worker {
         self.mark_dirty(flow);
         self.subscriber_finished(flow);
         self.judge_if_pending(flow);
+        // Counted at once, so that a flow does not outlive its sockets while nobody asks for reports.
+        self.count_carried(&mut flow.state.borrow_mut());
         self.open.set(self.open.get().saturating_sub(1));
         self.forget_if_closed(flow);
     }
@@ -508,11 +512,15 @@ impl Worker {
 
     /// Drops a flow that has ended and whose bytes have their account; the list of dirty flows still reports them.
     fn forget_if_closed(&self, flow: &Rc<Flow>) {
-        let done = {
-            let state = flow.state.borrow();
-            state.subscriber.is_none() && matches!(state.ruling, Ruling::Latched { .. })
+        let ended = {
+            let mut state = flow.state.borrow_mut();
+            let ended = state.subscriber.is_none() && matches!(state.ruling, Ruling::Latched { .. });
+            if ended {
+                self.count_carried(&mut state);
+            }
+            ended
         };
-        if done {
+        if ended {
             self.flows.borrow_mut().remove(&flow.id);
         }
     }

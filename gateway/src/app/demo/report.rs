@@ -8,7 +8,8 @@ use billing_export::Class;
 
 use super::browse::{Line, Tally};
 use super::exported::{Bytes, Exported};
-use super::world::{FORGER, FORGER_SERVER, Ports, SITES, SUBSCRIBERS};
+use super::inputs::Ports;
+use super::world::{FORGER, FORGER_SERVER, SITES, SUBSCRIBERS};
 
 /// Files shown at each end of a long list.
 const FILES_SHOWN: usize = 6;
