@@ -294,7 +294,9 @@ fn b26_t32_conserved_over_random_flows_reloads_and_kills() {
         daemon.kill();
     }
     let daemon = lab.start(None);
-    wait_for("the last list", || (lab.metric("zrgw_list_serial") as u64 == serial).then_some(()));
+    wait_for("the last list", || {
+        (lab.metric("zrgw_list_serial").to_string() == serial.to_string()).then_some(())
+    });
     let whole = load.books.whole.load(std::sync::atomic::Ordering::Relaxed);
     wait_for("some traffic", || {
         (load.books.whole.load(std::sync::atomic::Ordering::Relaxed) > whole + 20).then_some(())

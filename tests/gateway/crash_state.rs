@@ -1,5 +1,6 @@
-//! What is found at a start that is not what was left: a damaged ledger, damaged files on their way, a restored copy
-//! (traps B2, B3).
+//! What is found at a start that is not what was left: a damaged ledger, damaged files on their way, a restored copy, a
+//! ledger that somebody else has
+//! (traps B2, B3, B8).
 
 #![allow(
     clippy::unwrap_used,
@@ -79,14 +80,16 @@ fn refused_ledger(lab: &Lab, seed: u64) {
     assert_eq!(lab.pickup(), files, "files of billing");
 }
 
+/// Something done to a file's content.
+type Damage = dyn Fn(&mut Vec<u8>);
+
 #[test]
 fn b2_a_damaged_ledger_is_refused_with_its_remedy_and_traffic_flows_charged() {
     let seed = seed();
     let garbled = |content: &mut Vec<u8>| content.iter_mut().skip(4096).for_each(|byte| *byte ^= 0x55);
     let headless = |content: &mut Vec<u8>| content.iter_mut().take(100).for_each(|byte| *byte = b'x');
     let cut = |content: &mut Vec<u8>| content.truncate(content.len() / 2 + 100);
-    let damages: [(&str, &dyn Fn(&mut Vec<u8>)); 3] =
-        [("garbled", &garbled), ("headless", &headless), ("cut", &cut)];
+    let damages: [(&str, &Damage); 3] = [("garbled", &garbled), ("headless", &headless), ("cut", &cut)];
     for (name, damage) in damages {
         println!("{name}");
         let lab = Lab::new(&Shape::default());
@@ -239,4 +242,45 @@ fn b3_a_restored_copy_of_the_state_begins_an_epoch_with_a_gap() {
     assert!(!lab.totals().contains_key(&Row::orphaned()));
     let all = sum_where(&lab.totals(), |_| true);
     assert!(all != Bytes::default());
+}
+
+/// A second gateway on the same folders carries traffic, charges all of it, says why, and takes over when the first ends.
+#[test]
+fn b8_a_second_gateway_on_the_same_folders_waits_for_the_ledger() {
+    let seed = seed();
+    let first = Lab::new(&Shape::default());
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let second = Lab::new(&Shape {
+        state_dir: text(&first.state),
+        usage_dir: text(&first.usage),
+        staging_dir: text(&first.staging),
+        ..Shape::default()
+    });
+    let one = first.start(None);
+    let loads = [Load::start(&first, seed), Load::start(&second, seed ^ 1)];
+    some_traffic(&loads[0], 20);
+    let two = second.start(None);
+    let reasons = second.wait_not_ready("locked by another process");
+    assert!(reasons.contains("overload"), "{reasons}");
+    some_traffic(&loads[1], 40);
+    first.wait_ready();
+    let books = loads.map(Load::end);
+    assert!(!second.get("/metrics").unwrap().1.contains("class=\"exempt\""));
+    one.stop(&first);
+    first.verify();
+    assert_eq!(first.totals(), books[0].rows(), "the first one's, alone");
+    second.wait_ready();
+    two.stop(&second);
+    second.verify();
+    let mut wanted = books[0].rows();
+    for (row, bytes) in books[1].rows() {
+        let row = match row.class.as_str() {
+            "exempt" => {
+                Row { class: "charged".into(), service: String::new(), reason: "overload".into(), ..row }
+            }
+            _ => row,
+        };
+        wanted.entry(row).or_default().add(bytes);
+    }
+    assert_eq!(second.totals(), wanted);
 }
