@@ -12,9 +12,11 @@ use std::time::Duration;
 use allowlist::DomainName;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
-    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::RecordType;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -287,29 +289,61 @@ impl Lookups {
         Ok(receiver)
     }
 
-    /// One look-up of A and AAAA with its time limit; the addresses that may be used and how long.
+    /// One look-up of A and AAAA with its time limit; the addresses that may be used and how long. One of the two is enough:
+    /// there are resolvers that never answer for AAAA (RFC 4074 §3).
     async fn query(&self, resolver: &TokioResolver, name: &DomainName) -> (Answer, Duration) {
-        // The final dot: no search domain is ever appended to a listed name.
-        let asked = resolver.lookup_ip(format!("{name}."));
-        let Ok(Ok(found)) = tokio::time::timeout(self.settings.total_timeout, asked).await else {
-            return (Err(LookupError::Failed), self.settings.negative_ttl);
+        let (v4, v6) = tokio::join!(
+            self.query_one(resolver, name, RecordType::A),
+            self.query_one(resolver, name, RecordType::AAAA)
+        );
+        let (found, ttl) = match (v4, v6) {
+            (Ok((mut found, v4_ttl)), Ok((more, v6_ttl))) => {
+                // A family without addresses says nothing about how long the other's hold.
+                let ttl = match (found.is_empty(), more.is_empty()) {
+                    (false, false) | (true, true) => v4_ttl.min(v6_ttl),
+                    (false, true) => v4_ttl,
+                    (true, false) => v6_ttl,
+                };
+                found.extend(more);
+                (found, ttl)
+            }
+            (Ok((found, ttl)), Err(_)) | (Err(_), Ok((found, ttl))) if !found.is_empty() => (found, ttl),
+            (Ok(_), Err(error)) | (Err(error), Ok(_) | Err(_)) => {
+                return (Err(error), self.settings.negative_ttl);
+            }
         };
-        let ttl = found.valid_until().saturating_duration_since(std::time::Instant::now());
-        let records = found.as_lookup().answers();
-        let cnames = records.iter().filter(|record| record.record_type() == RecordType::CNAME).count();
-        let usable: Arc<[IpAddr]> = if cnames > usize::from(self.settings.cnames_max) {
-            Arc::default()
-        } else {
-            found
-                .iter()
-                .map(|address| address.to_canonical())
-                .filter(|address| self.dial.permits_address(*address))
-                .collect()
-        };
+        let usable: Arc<[IpAddr]> =
+            found.into_iter().filter(|address| self.dial.permits_address(*address)).collect();
         if usable.is_empty() {
             return (Err(LookupError::NoAddress), self.settings.negative_ttl);
         }
         (Ok(usable), ttl.clamp(TTL_MIN, TTL_MAX))
+    }
+
+    /// The addresses of one record type and how long they hold; none when the name has none of this type, or too many CNAMEs.
+    async fn query_one(
+        &self,
+        resolver: &TokioResolver,
+        name: &DomainName,
+        kind: RecordType,
+    ) -> Result<(Vec<IpAddr>, Duration), LookupError> {
+        // The final dot: no search domain is ever appended to a listed name.
+        let asked = resolver.lookup(format!("{name}."), kind);
+        let found = match tokio::time::timeout(self.settings.total_timeout, asked).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) if error.is_no_records_found() && !is_failure(&error) => {
+                return Ok((Vec::new(), self.settings.negative_ttl));
+            }
+            Ok(Err(_)) | Err(_) => return Err(LookupError::Failed),
+        };
+        let ttl = found.valid_until().saturating_duration_since(std::time::Instant::now());
+        let cnames =
+            found.answers().iter().filter(|record| record.record_type() == RecordType::CNAME).count();
+        if cnames > usize::from(self.settings.cnames_max) {
+            return Ok((Vec::new(), self.settings.negative_ttl));
+        }
+        let addresses = found.answers().iter().filter_map(|record| record.data.ip_addr());
+        Ok((addresses.map(|address| address.to_canonical()).collect(), ttl))
     }
 
     /// Learns the answer, then lets those who wait have it.
@@ -369,6 +403,16 @@ impl Cached {
     }
 }
 
+/// Whether an answer without records says that the server failed, not that there are none.
+fn is_failure(error: &NetError) -> bool {
+    match error {
+        NetError::Dns(DnsError::NoRecordsFound(found)) => {
+            !matches!(found.response_code, ResponseCode::NoError | ResponseCode::NXDomain)
+        }
+        _ => true,
+    }
+}
+
 /// Waits for a look-up to end.
 async fn landed(mut flight: watch::Receiver<Option<Answer>>) -> Answer {
     match flight.wait_for(Option::is_some).await {
@@ -395,7 +439,6 @@ fn resolver(settings: &LookupSettings) -> Result<TokioResolver, String> {
     options.timeout = settings.try_timeout;
     options.attempts = usize::from(settings.tries.saturating_sub(1));
     options.edns0 = true;
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     options.cache_size = 0;
     options.use_hosts_file = ResolveHosts::Never;
     options.ndots = 0;
