@@ -22,7 +22,7 @@ use support::dns::Resolver;
 use support::hellos::{self, Hello};
 use support::origin::{self, Origin};
 use support::world::World;
-use support::{Setup, eventually};
+use support::{Setup, eventually, free_port};
 
 const LISTED: &str = "www.listed.example";
 
@@ -314,7 +314,7 @@ fn t10_own_private_and_unspecified_addresses_are_not_dialled_and_nothing_loops()
 
 #[test]
 fn t10_a_name_that_leads_to_our_own_listener_does_not_loop_even_in_a_laboratory() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let resolver = Resolver::new(&[(LISTED, [127, 0, 0, 1])]);
     let gateway = Setup::new()
         .listener(&format!("mode = \"steered\"\naddress = \"0.0.0.0:{port}\"\n"))

@@ -28,14 +28,24 @@ pub fn connect_from(source: Ipv4Addr, to: SocketAddr) -> TcpStream {
 
 /// Connects from `source` and this port (0: any).
 pub fn connect_from_port(source: Ipv4Addr, port: u16, to: SocketAddr) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
-    socket.set_reuse_address(port != 0).unwrap();
-    socket.bind(&SockAddr::from(SocketAddrV4::new(source, port))).unwrap();
-    socket.connect_timeout(&to.into(), PATIENCE).unwrap();
+    try_connect(source, port, to).unwrap()
+}
+
+/// Connects from `source`; whoever is not wanted may be reset before he is through.
+pub fn try_connect_from(source: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
+    try_connect(source, 0, to)
+}
+
+/// Connects from `source` and this port (0: any).
+fn try_connect(source: Ipv4Addr, port: u16, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(port != 0)?;
+    socket.bind(&SockAddr::from(SocketAddrV4::new(source, port)))?;
+    socket.connect_timeout(&to.into(), PATIENCE)?;
     let stream: TcpStream = socket.into();
-    stream.set_nodelay(true).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
 }
 
 /// Connects to a `proxy_protocol` listener as subscriber `sN` whose destination is `destination`.

@@ -20,8 +20,9 @@ struct Shared {
     /// Questions for A records by name.
     asked: Mutex<HashMap<String, usize>>,
     silent: AtomicBool,
+    silent_on_aaaa: AtomicBool,
     ended: AtomicBool,
-    /// Milliseconds before each answer.
+    /// Time before each answer.
     delay: Mutex<Duration>,
 }
 
@@ -35,6 +36,7 @@ impl Resolver {
             table: Mutex::default(),
             asked: Mutex::default(),
             silent: AtomicBool::new(false),
+            silent_on_aaaa: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             delay: Mutex::default(),
         });
@@ -65,6 +67,11 @@ impl Resolver {
     /// Answers nothing any more, or again.
     pub fn set_silent(&self, silent: bool) {
         self.shared.silent.store(silent, Ordering::Relaxed);
+    }
+
+    /// Never answers for AAAA records from here on (RFC 4074 §3).
+    pub fn ignore_aaaa(&self) {
+        self.shared.silent_on_aaaa.store(true, Ordering::Relaxed);
     }
 
     /// Waits so long before each answer.
@@ -108,6 +115,9 @@ fn answer(query: &[u8], shared: &Shared) -> Option<Vec<u8>> {
     let asks_a = query.get(at + 1..at + 3)? == [0, 1];
     if asks_a {
         *shared.asked.lock().unwrap().entry(name.clone()).or_insert(0) += 1;
+    }
+    if !asks_a && shared.silent_on_aaaa.load(Ordering::Relaxed) {
+        return None;
     }
     let table = shared.table.lock().unwrap();
     let known = table.get(&name);
