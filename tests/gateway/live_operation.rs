@@ -56,7 +56,7 @@ fn t39_a_bad_list_leaves_the_last_good_one_and_says_so() {
     let cases: [(&str, String, &str); 5] = [
         ("truncated", LIST[..LIST.len() / 2].to_owned(), "list.toml"),
         ("empty", String::new(), "list.toml"),
-        ("malformed", LIST.replace("serial = 3", "serial = ="), "list.toml:3:"),
+        ("malformed", LIST.replacen("scope = \"subtree\"", "scope = \"tree\"", 1), "list.toml:16:"),
         ("bad UTF-8", String::new(), "UTF-8"),
         ("older", older, "serial"),
     ];
@@ -132,6 +132,79 @@ fn t39_names_of_an_expired_list_are_still_carried_and_charged() {
         let row = usage.rows.iter().find(|row| row["subscriber_id"] == subscriber).unwrap();
         assert_eq!(row["flags"], flags, "{subscriber}");
     }
+}
+
+#[test]
+fn t39_a_bad_table_or_configuration_leaves_the_old_and_says_so() {
+    let world = World::new(Origin::echo());
+    let visit = visit_of(LISTED);
+    let setup = world.gateway.setup();
+    setup.write("subscribers.csv", "prefix,subscriber_type,subscriber_id\n10.7.0.1/32,account\n");
+    world.gateway.reload();
+    world.gateway.await_readiness(|code, body| {
+        code == 503 && body.contains("subscribers not renewed") && body.contains("subscribers.csv:2:")
+    });
+    whole(world.proxied(1), &visit);
+    let good = std::fs::read_to_string(setup.path("gateway.toml")).unwrap();
+    setup.write("gateway.toml", good.replace("[limits]", "[limits]\nno_such_key = 1"));
+    world.gateway.reload();
+    assert!(world.gateway.log().contains("configuration not taken, the old one stays"));
+    assert!(world.gateway.log().contains("no_such_key"));
+    whole(world.proxied(1), &visit);
+    let usage = world.gateway.stop_and_count();
+    let length = visit.len() as u64;
+    assert_eq!(usage.exempt("s1"), (2 * length, 2 * length));
+}
+
+#[test]
+fn b19_bytes_after_an_address_changed_hands_belong_to_nobody() {
+    let world = World::new(Origin::echo());
+    let visit = visit_of(LISTED);
+    let length = visit.len() as u64;
+    let mut open = world.proxied(1);
+    exchange(&mut open, &visit);
+    world
+        .gateway
+        .await_metric("zrgw_bytes_total{direction=\"down\",class=\"exempt\",service=\"school\"}", length);
+    let table = "prefix,subscriber_type,subscriber_id\n10.7.0.1/32,account,newcomer\n";
+    world.gateway.setup().write("subscribers.csv", table);
+    world.gateway.reload();
+    // Ten times the interval at which open flows are judged again.
+    std::thread::sleep(Duration::from_secs(1));
+    exchange(&mut open, &[7; 3_000]);
+    whole(world.proxied(1), &visit);
+    assert_eq!(finish(open), b"");
+    let usage = world.gateway.stop_and_count();
+    assert_eq!(usage.of("s1"), (length, length));
+    assert_eq!(usage.of("newcomer"), (length, length));
+    assert_eq!(usage.unattributed("session_ended"), (3_000, 3_000));
+}
+
+#[test]
+fn sigterm_drains_open_flows_takes_no_new_ones_and_cuts_what_does_not_end() {
+    let world = World::with(Origin::echo(), |setup| {
+        setup.set("limits", "drain = \"3 s\"").set("limits", "drain_hard = \"4 s\"")
+    });
+    let visit = visit_of(LISTED);
+    let length = visit.len() as u64;
+    let (mut ends, mut stays) = (world.proxied(1), world.proxied(2));
+    exchange(&mut ends, &visit);
+    exchange(&mut stays, &visit);
+    world.gateway.signal(rustix::process::Signal::TERM);
+    world.gateway.await_readiness(|code, body| code == 503 && body.contains("draining"));
+    let refused = eventually(|| try_connect_from(subscriber(3), world.gateway.listener(0)).is_err());
+    assert!(refused, "still accepts");
+    exchange(&mut ends, &[8; 2_000]);
+    assert_eq!(finish(ends), b"");
+    exchange(&mut stays, &[8; 500]);
+    let (status, setup) = world.gateway.wait();
+    assert!(status.success(), "{}", setup.log());
+    let usage = setup.usage();
+    assert!(usage.conserved);
+    assert_eq!(usage.exempt("s1"), (length + 2_000, length + 2_000));
+    assert_eq!(usage.exempt("s2"), (length + 500, length + 500));
+    let (good, said) = verify(&setup.path("usage"));
+    assert!(good, "{said}");
 }
 
 #[test]

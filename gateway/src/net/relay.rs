@@ -4,9 +4,11 @@
 //! while it is idle: both directions read into the worker's one buffer and hand it on at once; only what the other side
 //! does not take waits in a vector of the flow's own, and then nothing more is read.
 //!
-//! FIN is passed on for each direction by itself; a reset or an error ends both, and the other side is reset too.
+//! FIN is passed on for each direction by itself; a reset or an error ends both, and the other side is reset too. What an
+//! origin sent before its reset is delivered first: a server that refuses an upload answers and closes.
 
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -33,31 +35,69 @@ pub async fn carry(
 ) {
     let outcome = tokio::select! {
         outcome = both(worker, flow, client, &origin, first) => outcome,
-        () = flow.cut.notified() => Err(io::ErrorKind::TimedOut.into()),
+        () = flow.cut.notified() => Err(Failed::Subscriber),
     };
     match outcome {
         Ok(()) => {
             drop(origin);
             finish(worker, flow, client).await;
         }
-        Err(_) => {
+        Err(failed) => {
             // The one that failed is gone; the other learns it as it would without us.
             let _ = socket::reset_on_close(&origin);
+            drop(origin);
+            match failed {
+                Failed::Subscriber => {}
+                Failed::Origin => finish(worker, flow, client).await,
+            }
             let _ = socket::reset_on_close(client);
         }
     }
 }
 
-/// Both directions until each has seen its FIN.
+/// Whose side of a flow failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failed {
+    /// The subscriber's, or the flow was ended by us.
+    Subscriber,
+    /// The origin's.
+    Origin,
+}
+
+impl Failed {
+    /// For errors of the subscriber's socket.
+    fn subscriber(_: io::Error) -> Self {
+        Self::Subscriber
+    }
+
+    /// For errors of the origin's socket.
+    fn origin(_: io::Error) -> Self {
+        Self::Origin
+    }
+}
+
+/// Both directions until each has seen its FIN, or one side has failed.
 async fn both(
     worker: &Rc<Worker>,
     flow: &Rc<Flow>,
     client: &TcpStream,
     origin: &TcpStream,
     first: Vec<u8>,
-) -> io::Result<()> {
-    tokio::try_join!(up(worker, flow, client, origin, first), down(worker, flow, client, origin))?;
-    Ok(())
+) -> Result<(), Failed> {
+    let mut up = pin!(up(worker, flow, client, origin, first));
+    let mut down = pin!(down(worker, flow, client, origin));
+    tokio::select! {
+        outcome = &mut up => match outcome {
+            Ok(()) => down.await,
+            Err(Failed::Subscriber) => Err(Failed::Subscriber),
+            // It takes nothing more, but what it sent before may still be read.
+            Err(Failed::Origin) => down.await.and(Err(Failed::Origin)),
+        },
+        outcome = &mut down => {
+            outcome?;
+            up.await
+        }
+    }
 }
 
 /// Subscriber → origin.
@@ -67,30 +107,23 @@ async fn up(
     client: &TcpStream,
     origin: &TcpStream,
     first: Vec<u8>,
-) -> io::Result<()> {
-    if write_all(origin, first, |_| ()).await.is_err() {
-        return Ok(());
-    }
+) -> Result<(), Failed> {
+    write_all(origin, first, |_| ()).await.map_err(Failed::origin)?;
     loop {
         tokio::task::consume_budget().await;
-        client.readable().await?;
+        client.readable().await.map_err(Failed::subscriber)?;
         let rest = {
             let mut buffer = worker.buffer.borrow_mut();
-            let Some(count) = read_ready(client, &mut buffer)? else { continue };
+            let Some(count) = read_ready(client, &mut buffer).map_err(Failed::subscriber)? else { continue };
             let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
             worker.received(flow, bytes);
-            // An origin that takes nothing more may still have its answer on the way: `down` decides how this ends.
-            let Ok(taken) = write_ready(origin, bytes) else { return Ok(()) };
+            let taken = write_ready(origin, bytes).map_err(Failed::origin)?;
             bytes.get(taken..).unwrap_or_default().to_vec()
         };
-        if write_all(origin, rest, |_| ()).await.is_err() {
-            return Ok(());
-        }
+        write_all(origin, rest, |_| ()).await.map_err(Failed::origin)?;
     }
     worker.subscriber_finished(flow);
-    // An origin that is gone needs no FIN.
-    let _ = socket::shutdown_write(origin);
-    Ok(())
+    socket::shutdown_write(origin).map_err(Failed::origin)
 }
 
 /// Origin → subscriber.
@@ -99,21 +132,21 @@ async fn down(
     flow: &Rc<Flow>,
     client: &TcpStream,
     origin: &TcpStream,
-) -> io::Result<()> {
+) -> Result<(), Failed> {
     loop {
         tokio::task::consume_budget().await;
-        origin.readable().await?;
+        origin.readable().await.map_err(Failed::origin)?;
         let rest = {
             let mut buffer = worker.buffer.borrow_mut();
-            let Some(count) = read_ready(origin, &mut buffer)? else { continue };
+            let Some(count) = read_ready(origin, &mut buffer).map_err(Failed::origin)? else { continue };
             let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
-            let taken = write_ready(client, bytes)?;
+            let taken = write_ready(client, bytes).map_err(Failed::subscriber)?;
             worker.written(flow, taken);
             bytes.get(taken..).unwrap_or_default().to_vec()
         };
-        write_all(client, rest, |taken| worker.written(flow, taken)).await?;
+        write_all(client, rest, |taken| worker.written(flow, taken)).await.map_err(Failed::subscriber)?;
     }
-    shutdown_subscriber(flow, client)
+    shutdown_subscriber(flow, client).map_err(Failed::subscriber)
 }
 
 /// Writes bytes of our own (a refusal) to the subscriber; they are counted like any others.

@@ -131,13 +131,14 @@ pub fn echo(mut visit: Visit) {
 }
 
 /// HTTP over what reads and writes: `GET /N` is answered with N bytes; keep-alive until the client says otherwise.
-pub fn pages(stream: &mut (impl Read + Write)) -> io::Result<()> {
+/// Returns whether it is the server that finishes.
+pub fn pages(stream: &mut (impl Read + Write)) -> io::Result<bool> {
     loop {
         let mut head = Vec::new();
         let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") {
             if stream.read(&mut byte)? == 0 {
-                return Ok(());
+                return Ok(false);
             }
             head.push(byte[0]);
         }
@@ -154,7 +155,7 @@ pub fn pages(stream: &mut (impl Read + Write)) -> io::Result<()> {
         }
         stream.flush()?;
         if head.to_lowercase().contains("connection: close") {
-            return Ok(());
+            return Ok(true);
         }
     }
 }
@@ -184,9 +185,10 @@ pub fn https(address: SocketAddr, names: &[&str]) -> Origin {
     Origin::at(address, move |mut visit| {
         let mut session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
         let mut stream = rustls::Stream::new(&mut session, &mut visit.stream);
-        let _ = pages(&mut stream);
-        stream.conn.send_close_notify();
-        let _ = stream.flush();
+        if pages(&mut stream).is_ok_and(|finishes| finishes) {
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+        }
         let _ = visit.stream.shutdown(Shutdown::Write);
         visit.read_to_end();
     })
