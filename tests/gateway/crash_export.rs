@@ -203,12 +203,18 @@ fn check_at_the_end(lab: &Lab, books: &Books, before: &Before) {
     assert!(!lab.log().contains("panicked"), "{}", lab.log());
 }
 
+/// Waits for all of them before the first that failed is told, so that none leaves its gateway behind.
+fn all_of<T>(threads: Vec<std::thread::JoinHandle<T>>) -> Vec<T> {
+    let outcomes: Vec<_> = threads.into_iter().map(std::thread::JoinHandle::join).collect();
+    outcomes.into_iter().map(Result::unwrap).collect()
+}
+
 #[test]
 fn t33_b1_b26_killed_at_every_step_and_at_any_time_a_hundred_times_under_load() {
     let seed = seed();
     let nodes: Vec<_> =
         (0..NODES).map(|node| std::thread::spawn(move || kill_one_node(node, seed))).collect();
-    let kills: usize = nodes.into_iter().map(|node| node.join().unwrap()).sum();
+    let kills: usize = all_of(nodes).into_iter().sum();
     assert!(kills >= 100, "{kills}");
 }
 
@@ -246,7 +252,7 @@ fn b17_an_error_at_any_step_is_told_and_got_over_and_the_totals_are_exact() {
                 std::thread::spawn(move || one_error(step, seed))
             })
             .collect();
-        nodes.into_iter().for_each(|node| node.join().unwrap());
+        all_of(nodes);
     }
 }
 
