@@ -1,5 +1,5 @@
-//! The running gateway when something is wrong: broken lists, a resolver that is down, too many flows, no descriptors,
-//! bad configuration; and what it must not tell.
+//! The running gateway when something is wrong: broken lists and tables, a resolver that is down, a state folder that
+//! cannot be used; its reload and its end; and what it must not tell.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,18 +13,16 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use support::client::*;
-use support::dns::Resolver;
 use support::hellos::{self, Hello};
 use support::origin::{self, Origin};
 use support::world::World;
-use support::{Gateway, LIST, Setup, eventually, has, verify};
+use support::{LIST, eventually, verify};
 
 const LISTED: &str = "www.listed.example";
 
@@ -208,6 +206,24 @@ fn sigterm_drains_open_flows_takes_no_new_ones_and_cuts_what_does_not_end() {
 }
 
 #[test]
+fn a_second_sigterm_ends_the_drain_at_once() {
+    let world = World::with(Origin::echo(), |setup| {
+        setup.set("limits", "drain = \"600 s\"").set("limits", "drain_hard = \"900 s\"")
+    });
+    let visit = visit_of(LISTED);
+    let mut stays = world.proxied(1);
+    exchange(&mut stays, &visit);
+    world.gateway.signal(rustix::process::Signal::TERM);
+    world.gateway.await_readiness(|_, body| body.contains("draining"));
+    exchange(&mut stays, &[8; 500]);
+    world.gateway.signal(rustix::process::Signal::TERM);
+    let (status, setup) = world.gateway.wait();
+    assert!(status.success(), "{}", setup.log());
+    let all = visit.len() as u64 + 500;
+    assert_eq!(setup.usage().exempt("s1"), (all, all));
+}
+
+#[test]
 fn t41_with_the_resolver_down_traffic_flows_and_known_addresses_are_exempt() {
     let origin = Origin::echo();
     let address = origin.address.ip();
@@ -261,227 +277,6 @@ fn t41_a_resolver_that_never_answers_for_aaaa_costs_time_not_traffic() {
     let length = visit.len() as u64;
     assert_eq!(usage.exempt("s1"), (length, length));
     assert_eq!(usage.exempt("s2"), (length, length));
-}
-
-#[test]
-fn t42_half_open_hellos_up_to_the_limit_and_the_rest_waits_its_turn() {
-    let world = World::with(Origin::echo(), |setup| {
-        setup
-            .set("limits", "flows_max = 40")
-            .set("limits", "identify_deadline = \"60 s\"")
-            .set("node", "workers = 1")
-    });
-    let visit = visit_of(LISTED);
-    let half = visit.len() / 2;
-    let mut held: Vec<_> = (0..40)
-        .map(|_| {
-            let mut client = world.proxied(1);
-            client.write_all(&visit[..half]).unwrap();
-            client
-        })
-        .collect();
-    world.gateway.await_metric("zrgw_flows_open", 40);
-    // In the kernel's backlog: connected, not served.
-    let mut waiting: Vec<_> = (0..20)
-        .map(|_| {
-            let mut client = world.proxied(2);
-            client.write_all(&visit).unwrap();
-            client
-        })
-        .collect();
-    waiting[0].set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-    assert!(waiting[0].read(&mut [0]).is_err(), "served above flows_max");
-    assert_eq!(world.gateway.metric("zrgw_flows_open"), 40);
-    // Each one that leaves makes room for one that waits.
-    for client in held.drain(..20) {
-        reset(client);
-    }
-    for mut client in waiting {
-        client.set_read_timeout(Some(support::PATIENCE)).unwrap();
-        assert_eq!(read_exactly(&mut client, visit.len()), visit);
-        assert_eq!(finish(client), b"");
-    }
-    for mut client in held {
-        client.write_all(&visit[half..]).unwrap();
-        assert_eq!(read_exactly(&mut client, visit.len()), visit);
-        assert_eq!(finish(client), b"");
-    }
-    let usage = world.gateway.stop_and_count();
-    let length = visit.len() as u64;
-    assert_eq!(usage.exempt("s2"), (20 * length, 20 * length));
-    assert_eq!(usage.exempt("s1"), (20 * length, 20 * length));
-    assert_eq!(usage.charged("s1", "undecided").0, 20 * half as u64);
-}
-
-/// Seconds of processor time a process has used, in clock ticks (proc_pid_stat(5), fields 14 and 15).
-fn processor_ticks(gateway: &Gateway) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{}/stat", gateway.pid())).unwrap();
-    let behind_name = text.rsplit_once(") ").unwrap().1;
-    let fields: Vec<_> = behind_name.split(' ').collect();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-}
-
-/// Open descriptors of a process.
-fn descriptors(gateway: &Gateway) -> usize {
-    std::fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap().count()
-}
-
-#[test]
-fn s_descriptor_exhaustion_neither_spins_nor_parks_and_is_got_over() {
-    if !has("prlimit") {
-        return;
-    }
-    let world = World::with(Origin::echo(), |setup| setup.set("limits", "identify_deadline = \"60 s\""));
-    // The limit falls under a running process, below what it set aside for flows.
-    let limited = Command::new("prlimit")
-        .args(["--pid", &world.gateway.pid().to_string(), "--nofile=64:64"])
-        .status()
-        .unwrap();
-    assert!(limited.success());
-    let visit = visit_of(LISTED);
-    let mut held = Vec::new();
-    for _ in 0..40 {
-        let mut client = world.proxied(1);
-        client.write_all(&visit[..10]).unwrap();
-        held.push(client);
-    }
-    assert!(eventually(|| descriptors(&world.gateway) >= 63), "{}", descriptors(&world.gateway));
-    let before = processor_ticks(&world.gateway);
-    std::thread::sleep(Duration::from_secs(2));
-    let used = processor_ticks(&world.gateway) - before;
-    // A spinning thread uses 200 ticks of 10 ms in that time.
-    assert!(used < 60, "{used} ticks in 2 s");
-    for client in held {
-        reset(client);
-    }
-    // Everything works again, the admin endpoint too.
-    for number in [2, 3] {
-        let served = eventually(|| {
-            let Ok(mut client) = try_connect_from([127, 0, 0, 1].into(), world.gateway.listener(1)) else {
-                return false;
-            };
-            let header = proxy_v2(proxied_subscriber(number), world.destination(443));
-            let mut back = vec![0; visit.len()];
-            client.write_all(&[&header[..], &visit].concat()).is_ok() && client.read_exact(&mut back).is_ok()
-        });
-        assert!(served, "s{number} not served after the release");
-    }
-    assert!(world.gateway.metric("zrgw_accept_errors_total") > 0);
-    world.gateway.await_metric("zrgw_flows_open", 0);
-    let usage = world.gateway.stop_and_count();
-    assert!(usage.exempt("s2").0 >= visit.len() as u64);
-}
-
-#[test]
-fn s_slowloris_runs_into_an_absolute_deadline_and_passes_unclassified() {
-    let world = World::with(Origin::echo(), |setup| setup.set("limits", "identify_deadline = \"500 ms\""));
-    let visit = visit_of(LISTED);
-    let mut drips: Vec<_> = (1..=3).map(|number| (number, world.proxied(number))).collect();
-    // A byte every 100 ms: an inactivity timer would wait for ever.
-    let charged = "zrgw_flows_total{protocol=\"tls\",class=\"charged\",reason=\"timeout\"}";
-    let mut sent = 0;
-    let cut = eventually(|| {
-        for (_, client) in &mut drips {
-            exchange(client, &visit[sent..sent + 1]);
-        }
-        sent += 1;
-        std::thread::sleep(Duration::from_millis(100));
-        world.gateway.metric(charged) == 3
-    });
-    assert!(cut && sent < 100, "after {sent} bytes");
-    // Normal users meanwhile, and the drips go on unhindered.
-    whole(world.proxied(4), &visit);
-    for (_, mut client) in drips {
-        exchange(&mut client, &visit[sent..]);
-        assert_eq!(finish(client), b"");
-    }
-    let usage = world.gateway.stop_and_count();
-    let length = visit.len() as u64;
-    for number in 1..=3 {
-        assert_eq!(usage.charged(&format!("s{number}"), "timeout"), (length, length));
-    }
-    assert_eq!(usage.exempt("s4"), (length, length));
-}
-
-#[test]
-fn flows_per_subscriber_at_the_limit_and_one_over() {
-    let world = World::with(Origin::echo(), |setup| setup.set("limits", "flows_per_subscriber_max = 5"));
-    let visit = visit_of(LISTED);
-    // Both addresses of one subscriber count together.
-    let mut open: Vec<_> =
-        (0..5).map(|count| if count % 2 == 0 { world.proxied(1) } else { world.steered(1) }).collect();
-    for client in &mut open {
-        exchange(client, &visit);
-    }
-    let mut over = world.steered(1);
-    assert!(read_to_end(&mut over).map_or(true, |bytes| bytes.is_empty()), "one over the limit");
-    world.gateway.await_metric("zrgw_refused_total{reason=\"flows_per_subscriber\"}", 1);
-    // Another subscriber, and an unknown one, are not touched by it.
-    whole(world.steered(2), &visit);
-    whole(connect_from([127, 0, 1, 77].into(), world.gateway.listener(0)), &visit);
-    assert_eq!(finish(open.pop().unwrap()), b"");
-    world.gateway.await_metric("zrgw_flows_open", 4);
-    whole(world.steered(1), &visit);
-    for client in open {
-        assert_eq!(finish(client), b"");
-    }
-    let usage = world.gateway.stop_and_count();
-    let length = visit.len() as u64;
-    assert_eq!(usage.exempt("s1"), (6 * length, 6 * length));
-}
-
-#[test]
-fn a_port_in_use_ends_with_74_place_and_remedy() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap();
-    let listener = format!("mode = \"proxy_protocol\"\naddress = \"{address}\"\n");
-    let (code, said) = Setup::new().listener(&listener).run_to_end();
-    assert_eq!(code, 74, "{said}");
-    for wanted in ["gateway.toml", "listener.address", &address.to_string(), "ss -ltnp"] {
-        assert!(said.contains(wanted), "{wanted} is missing in {said}");
-    }
-    let (code, said) = Setup::new().proxied().set("admin", &format!("address = \"{address}\"")).run_to_end();
-    assert_eq!(code, 74, "{said}");
-    assert!(said.contains("admin.address") && said.contains("ss -ltnp"), "{said}");
-    // Of another running gateway: SO_REUSEPORT must not share it silently.
-    let port = support::free_port();
-    let listener = format!("mode = \"proxy_protocol\"\naddress = \"127.0.0.1:{port}\"\n");
-    let running = Setup::new().listener(&listener).start();
-    let (code, said) = Setup::new().listener(&listener).run_to_end();
-    assert_eq!(code, 74, "{said}");
-    running.stop();
-}
-
-#[test]
-fn a_bad_configuration_ends_with_78_and_every_problem_at_its_place() {
-    let setup = Setup::new()
-        .listener("mode = \"transparent\"\naddress = \"127.0.0.1:0\"\n")
-        .set("limits", "idle_timeout = 5")
-        .set("export", "periode = \"15 min\"")
-        .set("node", "id = \"Not An Id\"");
-    let (code, said) = setup.run_to_end();
-    assert_eq!(code, 78, "{said}");
-    let text = std::fs::read_to_string(setup.path("gateway.toml")).unwrap();
-    for (line_with, wanted) in [
-        ("mode =", "transparent"),
-        ("idle_timeout", "idle_timeout"),
-        ("periode", "periode"),
-        ("Not An Id", "id"),
-    ] {
-        let line = 1 + text.lines().position(|line| line.contains(line_with)).unwrap();
-        let place = format!("gateway.toml:{line}:");
-        assert!(
-            said.lines().any(|told| told.contains(&place) && told.contains(wanted)),
-            "{place} {wanted} is missing in\n{said}"
-        );
-    }
-    let output = setup.command(&["check", "--config", "gateway.toml"]);
-    assert_eq!(output.status.code(), Some(78));
-    let output = setup.command(&["run", "--config", "absent.toml"]);
-    assert_eq!(output.status.code(), Some(74));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("absent.toml"));
-    let output = setup.command(&["run"]);
-    assert_eq!(output.status.code(), Some(2));
 }
 
 #[test]
@@ -588,28 +383,4 @@ fn s_control_characters_in_a_name_do_not_reach_the_log() {
     assert!(!bad, "{}", String::from_utf8_lossy(&log));
     assert!(!String::from_utf8_lossy(&log).lines().any(|line| line.starts_with("FAKE")));
     assert_eq!(setup.usage().exempt("s1"), (0, 0));
-}
-
-#[test]
-fn admin_endpoint_survives_slow_and_oversized_requests() {
-    let resolver = Resolver::new(&[]);
-    let gateway =
-        Setup::new().proxied().resolver(resolver.address).set("admin", "connections_max = 4").start();
-    // Three slow ones hold three of the four places.
-    let slow: Vec<_> = (0..3)
-        .map(|_| {
-            let mut stream = TcpStream::connect(gateway.admin()).unwrap();
-            stream.write_all(b"GET /healthz HT").unwrap();
-            stream
-        })
-        .collect();
-    assert_eq!(gateway.ask("/healthz").unwrap().0, 200);
-    let mut stream = TcpStream::connect(gateway.admin()).unwrap();
-    let _ = stream.write_all(&[b"GET /".to_vec(), vec![b'a'; 2_000_000]].concat());
-    let _ = stream.read(&mut [0; 100]);
-    drop(stream);
-    drop(slow);
-    assert_eq!(gateway.ask("/healthz").unwrap().0, 200);
-    assert_eq!(gateway.ask("/nowhere").unwrap().0, 404);
-    gateway.stop();
 }

@@ -287,6 +287,8 @@ fn t32_a_rule_that_ends_in_mid_flow_splits_the_bytes() {
         world.gateway.metric(charged) > 0
     });
     assert!(ended);
+    exchange(&mut client, &[6; 100]);
+    sent += 100;
     assert_eq!(finish(client), b"");
     let usage = world.gateway.stop_and_count();
     let (exempt, _) = usage.exempt("s1");
@@ -384,4 +386,45 @@ fn proxy_header_in_one_byte_segments_with_the_hello_right_behind_it() {
     for subscriber in ["s1", "s2"] {
         assert_eq!(usage.exempt(subscriber), (hello.len() as u64, 6), "{subscriber}");
     }
+}
+
+#[test]
+fn t36_one_subscriber_over_both_ip_versions_is_rated_alike() {
+    let over_v4 = Origin::answers(b"served");
+    let over_v6 = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, over_v4.port()));
+    let over_v6 = Origin::at(over_v6, |mut visit| {
+        visit.read_to_end();
+        visit.stream.write_all(b"served").unwrap();
+    });
+    let world = World::with(over_v4, |setup| {
+        setup.write(
+            "subscribers.csv",
+            "prefix,subscriber_type,subscriber_id\n10.7.0.1/32,account,both\n2001:db8:0:1::/64,account,both\n::1/128,account,both\n",
+        );
+        setup
+            .listener("mode = \"steered\"\naddress = \"[::1]:0\"\n")
+            .listener("mode = \"proxy_protocol\"\naddress = \"[::1]:0\"\n")
+            .raw(&format!("[[trusted_answers.static]]\nname = \"{LISTED}\"\naddresses = [\"::1\"]\n"))
+    });
+    let hello = Hello::named(LISTED).wire();
+    let mut clients = vec![world.proxied(1), TcpStream::connect(world.gateway.listener(2)).unwrap()];
+    for privacy_address in
+        ["[2001:db8:0:1::5]:40000", "[2001:db8:0:1:8000::7]:40001", "[2001:db8:0:2::1]:40000"]
+    {
+        let mut client = TcpStream::connect(world.gateway.listener(3)).unwrap();
+        let destination = SocketAddr::new(over_v6.address.ip(), 443);
+        client.write_all(&proxy_v1(privacy_address.parse().unwrap(), destination)).unwrap();
+        clients.push(client);
+    }
+    for mut client in clients {
+        client.write_all(&hello).unwrap();
+        assert_eq!(finish(client), b"served");
+    }
+    assert_eq!(over_v6.visits(), 3);
+    let usage = world.gateway.stop_and_count();
+    let length = hello.len() as u64;
+    assert_eq!(usage.exempt("both"), (4 * length, 24));
+    assert_eq!(usage.of("both"), usage.exempt("both"));
+    // The neighbour's /64 is nobody's here.
+    assert_eq!(usage.unattributed("no_subscriber"), (length, 6));
 }

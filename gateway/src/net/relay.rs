@@ -35,7 +35,7 @@ pub async fn carry(
 ) {
     let outcome = tokio::select! {
         outcome = both(worker, flow, client, &origin, first) => outcome,
-        () = flow.cut.notified() => Err(Failed::Subscriber),
+        () = flow.cut.notified() => Err(Failed::Neither),
     };
     match outcome {
         Ok(()) => {
@@ -48,7 +48,8 @@ pub async fn carry(
             drop(origin);
             match failed {
                 Failed::Subscriber => {}
-                Failed::Origin => finish(worker, flow, client).await,
+                // What was sent last may be on its way: acknowledged, it is counted.
+                Failed::Origin | Failed::Neither => finish(worker, flow, client).await,
             }
             let _ = socket::reset_on_close(client);
         }
@@ -58,10 +59,12 @@ pub async fn carry(
 /// Whose side of a flow failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Failed {
-    /// The subscriber's, or the flow was ended by us.
+    /// The subscriber's.
     Subscriber,
     /// The origin's.
     Origin,
+    /// The flow was idle, or the gateway ends.
+    Neither,
 }
 
 impl Failed {
@@ -91,7 +94,7 @@ async fn both(
             Ok(()) => down.await,
             Err(Failed::Subscriber) => Err(Failed::Subscriber),
             // It takes nothing more, but what it sent before may still be read.
-            Err(Failed::Origin) => down.await.and(Err(Failed::Origin)),
+            Err(Failed::Origin | Failed::Neither) => down.await.and(Err(Failed::Origin)),
         },
         outcome = &mut down => {
             outcome?;

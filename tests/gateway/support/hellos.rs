@@ -205,6 +205,11 @@ impl Random {
         Self(seed.max(1))
     }
 
+    /// With a seed that was printed.
+    pub fn of(seed: u64) -> Self {
+        Self(seed.max(1))
+    }
+
     pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;

@@ -72,6 +72,7 @@ pub struct Setup {
     sections: BTreeMap<String, Vec<String>>,
     raw: String,
     environment: Vec<(String, String)>,
+    started_by: Vec<String>,
 }
 
 impl Setup {
@@ -83,6 +84,7 @@ impl Setup {
             sections: BTreeMap::new(),
             raw: String::new(),
             environment: Vec::new(),
+            started_by: Vec::new(),
         };
         let mut table = String::from("prefix,subscriber_type,subscriber_id\n");
         for number in 1..=9 {
@@ -159,6 +161,25 @@ impl Setup {
         self
     }
 
+    /// A command in front of the gateway's, such as `prlimit --nofile=64`, that becomes the gateway.
+    pub fn started_by(mut self, command: &[&str]) -> Self {
+        self.started_by = command.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// The gateway's command line without arguments.
+    fn program(&self) -> Command {
+        let gateway = env!("CARGO_BIN_EXE_gateway");
+        match self.started_by.split_first() {
+            None => Command::new(gateway),
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(gateway);
+                command
+            }
+        }
+    }
+
     /// A file of the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
@@ -209,7 +230,8 @@ impl Setup {
     /// `gateway run` where it is expected to end by itself: exit code and standard error.
     pub fn run_to_end(&self) -> (i32, String) {
         self.write_configuration();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_gateway"))
+        let mut child = self
+            .program()
             .args(["run", "--config", "gateway.toml"])
             .current_dir(self.folder.path())
             .stdout(Stdio::null())
@@ -230,7 +252,8 @@ impl Setup {
         self.write_configuration();
         let log = File::options().create(true).append(true).open(self.path("log.txt")).unwrap();
         let before = self.log().len();
-        let child = Command::new(env!("CARGO_BIN_EXE_gateway"))
+        let child = self
+            .program()
             .args(["run", "--config", "gateway.toml"])
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(self.folder.path())
@@ -268,7 +291,7 @@ impl Gateway {
         let log = self.log();
         let Some(line) = log[from..].lines().find(|line| line.contains("gateway runs")) else { return false };
         let Some((_, rest)) = line.split_once("listeners=[") else { return false };
-        let Some((listeners, rest)) = rest.split_once(']') else { return false };
+        let Some((listeners, rest)) = rest.split_once("] ") else { return false };
         let Some(admin) = rest.split_once("admin=").and_then(|(_, rest)| rest.split_whitespace().next())
         else {
             return false;
