@@ -159,8 +159,13 @@ impl Export {
         let silent = if self.unsaved.is_none() { self.pull() } else { 0 };
         // Sealing frees counters, so it is tried also when a tick is refused for want of them.
         let saved = self.save();
-        let cause = self.list_changed().then_some(Cause::ListChange);
-        let delivered = self.deliver(cause);
+        let serial = self.policy.load().list.as_ref().map(|list| list.serial());
+        // Another list came into force: what was counted until now is sealed with that cause.
+        let changed = self.serial.is_some() && self.serial != serial;
+        let delivered = self.deliver(changed.then_some(Cause::ListChange));
+        if delivered.is_ok() {
+            self.serial = serial;
+        }
         match saved.and(delivered) {
             Ok(()) => self.told = None,
             Err(error) => self.tell(&error),
@@ -239,13 +244,6 @@ impl Export {
             tracing::info!(files = published, "usage files published");
         }
         Ok(())
-    }
-
-    /// Whether another list came into force since the last call: what was counted until then is sealed with that cause.
-    fn list_changed(&mut self) -> bool {
-        let serial = self.policy.load().list.as_ref().map(|list| list.serial());
-        let before = std::mem::replace(&mut self.serial, serial);
-        before.is_some() && before != serial
     }
 
     /// Opens the ledger.

@@ -3,7 +3,7 @@
 //! Asked when a flow opens, is judged or closes; never for a byte.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -74,8 +74,21 @@ impl Saved {
 pub enum SubscriberKey {
     /// A known session.
     Session(billing_export::Session),
-    /// An address without one.
+    /// An address without one; of IPv6 the /64, which is one customer's (RFC 6177 §2).
     Address(IpAddr),
+}
+
+impl SubscriberKey {
+    /// The key of an address that no session has.
+    pub fn stranger(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::Address(IpAddr::V4(address)),
+            IpAddr::V6(address) => {
+                let network = address.to_bits() & (u128::MAX << 64);
+                Self::Address(IpAddr::V6(Ipv6Addr::from_bits(network)))
+            }
+        }
+    }
 }
 
 impl Shared {

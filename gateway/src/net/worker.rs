@@ -102,7 +102,7 @@ impl Worker {
         let standing = Standing::at_start(policy.subscribers.find(source));
         let key = match &standing {
             Standing::Known(session) => SubscriberKey::Session(session.clone()),
-            Standing::Unknown | Standing::Ended => SubscriberKey::Address(source),
+            Standing::Unknown | Standing::Ended => SubscriberKey::stranger(source),
         };
         if !self.shared.enter(&key) {
             self.count_refusal(Refusal::FlowsPerSubscriber);
