@@ -120,9 +120,13 @@ fn s_descriptor_exhaustion_neither_spins_nor_parks_and_is_got_over() {
     assert!(limited.success());
     let visit = visit_of(LISTED);
     let mut held = Vec::new();
+    let header = proxy_v2(proxied_subscriber(1), world.destination(443));
     for _ in 0..40 {
-        let mut client = world.proxied(1);
-        client.write_all(&visit[..10]).unwrap();
+        // With descriptors for the client and none for the origin the gateway can only reset.
+        let Ok(mut client) = try_connect_from([127, 0, 0, 1].into(), world.gateway.listener(1)) else {
+            continue;
+        };
+        let _ = client.write_all(&[&header[..], &visit[..10]].concat());
         held.push(client);
     }
     assert!(eventually(|| descriptors(&world.gateway) >= 63), "{}", descriptors(&world.gateway));
