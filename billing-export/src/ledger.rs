@@ -268,14 +268,17 @@ impl Ledger {
     }
 }
 
+/// A tick shorter than this is never taken for a clock set forward, however short the period: a busy disk makes ticks late.
+const FORWARD_MIN: SignedDuration = SignedDuration::from_mins(1);
+
 /// Notes the tick's times in the segment; true if the clock was set around this tick.
 ///
 /// Backwards shows as a time before the latest one seen; forwards as a tick longer than a whole period.
 fn observe_clock(segment: &mut Segment, tick: &Tick, period: Period) -> bool {
     let (from, at) = (to_millis(tick.from), to_millis(tick.at));
     let back = at < from || segment.high_water.is_some_and(|latest| from < latest);
-    let forward =
-        SignedDuration::try_from(period.length()).is_ok_and(|length| at.duration_since(from) > length);
+    let forward = SignedDuration::try_from(period.length())
+        .is_ok_and(|length| at.duration_since(from) > length.max(FORWARD_MIN));
     segment.high_water = Some(segment.high_water.unwrap_or(at).max(at).max(from));
     segment.stepped |= back || forward;
     back || forward

@@ -6,9 +6,19 @@ use std::process::ExitCode;
 use clap::Parser;
 use gateway::app::{check, classify, demo, explain, start};
 
+/// Shown below the commands.
+const EXAMPLES: &str = "\
+Examples:
+  gateway demo
+  gateway check --config gateway.toml && gateway run --config gateway.toml
+  gateway classify --names-only capture.pcap
+  gateway explain bilimland.kz --list list.toml
+
+Each command has its own --help.";
+
 /// Zero-rating network gateway: study sites without data charges, with records that can be trusted
 #[derive(Parser)]
-#[command(name = "gateway", version)]
+#[command(name = "gateway", version, after_help = EXAMPLES)]
 enum Command {
     /// Run the daemon
     Run(start::Args),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use allowlist::DomainName;
+use allowlist::lint::Severity;
 use config::Config;
 use serde::Serialize;
 
@@ -99,6 +100,14 @@ fn examine(path: &Path, config: &Config) -> Findings {
             findings.list_id = Some(document.list_id().to_owned());
             findings.list_serial = Some(document.serial());
             findings.rules = document.entry_count();
+            let place = config.list.file.display();
+            for found in allowlist::lint::document(&document, None) {
+                match found.severity() {
+                    Severity::Error => findings.problems.push(format!("{place}:{found}")),
+                    Severity::Warning => findings.notes.push(format!("{place}:{found}")),
+                    Severity::Note => {}
+                }
+            }
             let now = jiff::Timestamp::now();
             if document.expires().instant() <= now {
                 findings.notes.push(format!(

@@ -128,8 +128,9 @@ pub fn read_subscribers(subscribers: Option<&config::Subscribers>) -> Result<Sub
             config::subscribers::SubscriberType::Imsi => SubscriberType::Imsi,
             config::subscribers::SubscriberType::Account => SubscriberType::Account,
         };
-        // The static table has no sessions: the subscriber is the session, over all of his prefixes (trap T36).
-        let session = Session::new(kind, &row.subscriber_id, "").map_err(|error| Fault {
+        // The static table has one lasting session for each subscriber, over all of his prefixes (trap T36).
+        let session_id = format!("{}-{}", kind.label(), row.subscriber_id);
+        let session = Session::new(kind, &row.subscriber_id, &session_id).map_err(|error| Fault {
             lines: vec![format!("{}:{}:1: {error}", path.display(), row.line)],
             unreadable: false,
         })?;

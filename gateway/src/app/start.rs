@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use allowlist::DomainName;
+use allowlist::{DomainName, Validity};
 use config::{Config, FlowsMax, Workers};
 use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -292,13 +292,29 @@ impl Node {
     fn tell(&self, outcome: Outcome) {
         let policy = self.policy.load();
         match &policy.list {
-            Some(list) => tracing::info!(id = %list.list_id(), serial = list.serial(), "list in force"),
+            Some(list) => match list.validity(Timestamp::now()) {
+                Validity::InForce => {
+                    tracing::info!(id = %list.list_id(), serial = list.serial(), "list in force")
+                }
+                Validity::NotYetInForce => {
+                    tracing::warn!(serial = list.serial(), from = %list.effective_from(), "the list is not in force yet: nothing is exempt");
+                }
+                Validity::Expired => {
+                    tracing::error!(serial = list.serial(), expired = %list.expires(), "the list has expired: everything is charged as list_expired until a new one is accepted");
+                }
+            },
             None => tracing::error!("no list: everything is charged as no_list"),
         }
         tracing::info!(prefixes = policy.subscribers.len(), "subscribers");
-        for (what, fault) in [("list", &outcome.list), ("subscribers", &outcome.subscribers)] {
+        let list_stays =
+            if policy.list.is_some() { "the last good one stays" } else { "there is none to stay" };
+        let table_stays =
+            if policy.subscribers.is_empty() { "there is none to stay" } else { "the last good one stays" };
+        for (what, stays, fault) in
+            [("list", list_stays, &outcome.list), ("subscribers", table_stays, &outcome.subscribers)]
+        {
             for line in fault.iter().flat_map(|fault| &fault.lines) {
-                tracing::error!("{what} not taken, the last good one stays: {line}");
+                tracing::error!("{what} not taken, {stays}: {line}");
             }
         }
         for line in outcome.notes.iter().flat_map(|note| &note.lines) {

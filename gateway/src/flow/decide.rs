@@ -63,7 +63,8 @@ impl Decision {
 
 /// Decides one case. A pure function: the same list and case give the same verdict on any machine.
 ///
-/// Order: a denied name; an address rule; a flow without a usable name; a cover name of Encrypted Client
+/// Order: a denied name; a name that was contradicted or that another may read differently; an address rule; a flow
+/// without a name; a cover name of Encrypted Client
 /// Hello; the name's best rule with its dates, protocol and ports; last, whether the address may carry the name.
 pub fn decide(list: Option<&Matcher>, case: &Case<'_>) -> Decision {
     let Some(list) = list else {
@@ -95,6 +96,9 @@ impl Judge<'_> {
         }
         let by_address =
             case.address.and_then(|address| self.list.address(address, case.transport, case.port, case.at));
+        if let Some(reason) = case.identity.gave_up.filter(|reason| readable_otherwise(*reason)) {
+            return self.charged(reason, by_address);
+        }
         if let Some(rule) = by_address {
             return self.in_force(rule, || self.exempt(Basis::AddressRule, rule));
         }
@@ -162,6 +166,12 @@ impl Judge<'_> {
     }
 }
 
+/// Whether another reader may find a name, even a denied one, where we found none: no rule exempts such a flow, an address
+/// rule neither (DESIGN decision 7).
+fn readable_otherwise(reason: Reason) -> bool {
+    matches!(reason, Reason::Ambiguous | Reason::Malformed | Reason::Oversize)
+}
+
 /// The rule a match rests on, if any.
 fn rule_of(found: &HostMatch<'_>) -> Option<Arc<Rule>> {
     match found {
@@ -170,5 +180,160 @@ fn rule_of(found: &HostMatch<'_>) -> Option<Arc<Rule>> {
         | HostMatch::NotInForce(rule)
         | HostMatch::Port(rule)
         | HostMatch::Listed(rule) => Some(Arc::clone(rule)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use allowlist::Document;
+
+    use super::*;
+    use crate::flow::identify::SeenIn;
+
+    /// A list with a host, a deny below it, and an address rule for media.
+    const LIST: &str = r#"format = 1
+list_id = "test"
+serial = 4
+issued = 2026-01-01T00:00:00Z
+effective_from = 2026-01-02T00:00:00Z
+expires = 2026-06-01T00:00:00Z
+
+[[service]]
+id = "school"
+name = "School"
+owner = "School"
+reference = "test"
+
+[[service.rule]]
+host = "listed.kz"
+scope = "subtree"
+reason = "test"
+evidence = "seen"
+
+[[service.rule]]
+prefix = "203.0.113.0/24"
+protocol = "tcp"
+ports = ["443", "8801-8802"]
+reason = "media"
+evidence = "seen"
+
+[[deny]]
+host = "ads.listed.kz"
+reason = "advertising"
+"#;
+
+    /// The verdict on a name, or a reason for none, at an address and port.
+    fn judge(
+        name: Result<&str, Reason>,
+        address: &str,
+        port: u16,
+        vouched: Vouched,
+        at: &str,
+    ) -> (&'static str, &'static str, Option<String>) {
+        let list = Matcher::new(&Document::parse(LIST).unwrap());
+        let identity = match name {
+            Ok(name) => Identity {
+                name: Some(allowlist::DomainName::from_wire(name.as_bytes()).unwrap()),
+                seen_in: Some(SeenIn::TlsSni),
+                gave_up: None,
+            },
+            Err(reason) => Identity { name: None, seen_in: None, gave_up: Some(reason) },
+        };
+        let case = Case {
+            identity: &identity,
+            transport: Transport::Tcp,
+            address: Some(address.parse().unwrap()),
+            port,
+            vouched,
+            at: Some(at.parse().unwrap()),
+        };
+        let verdict = decide(Some(&list), &case).into_verdict();
+        let why = verdict.basis().map(Basis::label).or(verdict.reason().map(Reason::label)).unwrap();
+        (verdict.class_label(), why, verdict.rule.as_deref().map(str::to_owned))
+    }
+
+    const NOW: &str = "2026-03-01T00:00:00Z";
+    const OTHER: &str = "198.51.100.9";
+    const MEDIA: &str = "203.0.113.9";
+
+    #[test]
+    fn every_check_must_pass_and_each_failure_has_its_reason() {
+        let listed = Some("school/listed.kz".to_owned());
+        let media = Some("school/203.0.113.0/24".to_owned());
+        let denied = Some("deny/ads.listed.kz".to_owned());
+        let cases = [
+            (
+                judge(Ok("www.listed.kz"), OTHER, 443, Vouched::Yes, NOW),
+                ("exempt", "name_and_address", listed.clone()),
+            ),
+            (
+                judge(Ok("listed.kz"), OTHER, 443, Vouched::Steered, NOW),
+                ("exempt", "steered", listed.clone()),
+            ),
+            (
+                judge(Ok("listed.kz"), OTHER, 443, Vouched::No, NOW),
+                ("charged", "address_mismatch", listed.clone()),
+            ),
+            (judge(Ok("listed.kz"), OTHER, 444, Vouched::Yes, NOW), ("charged", "port", listed.clone())),
+            (
+                judge(Ok("listed.kz"), OTHER, 443, Vouched::Yes, "2026-01-01T12:00:00Z"),
+                ("charged", "rule_not_in_force", listed.clone()),
+            ),
+            (
+                judge(Ok("listed.kz"), OTHER, 443, Vouched::Yes, "2026-06-01T00:00:00Z"),
+                ("charged", "list_expired", listed),
+            ),
+            (judge(Ok("xlisted.kz"), OTHER, 443, Vouched::Yes, NOW), ("charged", "not_listed", None)),
+            (
+                judge(Ok("cloudflare-ech.com"), OTHER, 443, Vouched::Yes, NOW),
+                ("charged", "hidden_name", None),
+            ),
+            (judge(Ok("a.ads.listed.kz"), MEDIA, 443, Vouched::Yes, NOW), ("charged", "denied", denied)),
+            (
+                judge(Ok("other.example"), MEDIA, 443, Vouched::No, NOW),
+                ("exempt", "address_rule", media.clone()),
+            ),
+            (
+                judge(Err(Reason::NoName), MEDIA, 8_801, Vouched::No, NOW),
+                ("exempt", "address_rule", media.clone()),
+            ),
+            (judge(Err(Reason::NoName), MEDIA, 8_803, Vouched::No, NOW), ("charged", "no_name", None)),
+            (
+                judge(Err(Reason::NoName), MEDIA, 443, Vouched::No, "2026-06-01T00:00:00Z"),
+                ("charged", "list_expired", media),
+            ),
+        ];
+        for (found, wanted) in cases {
+            assert_eq!(found, wanted);
+        }
+    }
+
+    #[test]
+    fn t6_what_another_may_read_differently_is_charged_at_a_listed_address_too() {
+        for reason in [Reason::Ambiguous, Reason::Malformed, Reason::Oversize] {
+            let (class, why, rule) = judge(Err(reason), MEDIA, 443, Vouched::Yes, NOW);
+            assert_eq!((class, why), ("charged", reason.label()));
+            assert_eq!(rule.as_deref(), Some("school/203.0.113.0/24"));
+        }
+    }
+
+    #[test]
+    fn t23_an_unknown_address_asks_and_no_list_says_so() {
+        let list = Matcher::new(&Document::parse(LIST).unwrap());
+        let identity = Identity {
+            name: Some(allowlist::DomainName::from_wire(b"listed.kz").unwrap()),
+            seen_in: Some(SeenIn::TlsSni),
+            gave_up: None,
+        };
+        let case = Case {
+            identity: &identity,
+            transport: Transport::Tcp,
+            address: None,
+            port: 443,
+            vouched: Vouched::NotYet,
+            at: None,
+        };
+        assert!(matches!(decide(Some(&list), &case), Decision::LookUp(_)));
+        assert_eq!(decide(None, &case).into_verdict().reason(), Some(Reason::NoList));
     }
 }
