@@ -239,7 +239,7 @@ fn b16_a_stop_while_the_ledger_is_locked_ends() {
     let books = load.end();
     daemon.signal(rustix::process::Signal::TERM);
     assert!(daemon.wait().success());
-    assert!(lab.log().contains("the last counts could not be saved"), "{}", lab.log());
+    assert!(lab.log().contains("the last counts are lost"), "{}", lab.log());
     drop(connection);
     let daemon = lab.start(None);
     daemon.stop(&lab);
