@@ -1,10 +1,9 @@
 //! `[[listener]]`: where flows come in and in which way.
 
 use crate::key::Key;
-use crate::problem::quoted;
-use crate::reader::{Fault, Reader, describe, one_of};
+use crate::reader::{Fault, Reader, one_of};
 use crate::section::Section;
-use crate::value::{SOCKET_FORM, count_of, socket_of};
+use crate::value::{SOCKET_FORM, count_of, prefix_of, socket_of};
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -151,23 +150,4 @@ fn read_one(
 /// The default peers as prefixes.
 fn default_peers() -> Vec<IpNet> {
     PEERS_DEFAULT.iter().filter_map(|text| text.parse().ok()).collect()
-}
-
-/// A prefix without host bits.
-fn prefix_of(value: &toml::de::DeValue<'_>) -> Result<IpNet, Fault> {
-    let Some(text) = value.as_str() else {
-        return Err(Fault::new(describe(value), "a prefix in quotes, such as \"127.0.0.0/8\""));
-    };
-    let prefix = text
-        .parse::<IpNet>()
-        .or_else(|error| text.parse::<std::net::IpAddr>().map(IpNet::from).map_err(|_| error));
-    match prefix {
-        Ok(prefix) if prefix.addr() == prefix.network() => Ok(prefix),
-        Ok(prefix) => {
-            let fault =
-                Fault::new(format!("{}, which has host bits", quoted(text)), "a prefix without host bits");
-            Err(fault.remedy(format!("write \"{}\"", prefix.trunc())))
-        }
-        Err(_) => Err(Fault::new(quoted(text), "a prefix, such as \"127.0.0.0/8\" or \"2001:db8::/32\"")),
-    }
 }

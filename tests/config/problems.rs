@@ -82,7 +82,7 @@ period = "1 s"
 level = "INFO"
 "#;
     let expected = [
-        r#"1:1: colour: found the unknown section "colour"; wanted one of node, listener, list, subscribers, export, rating_group, upstream, lookup, trusted_answers, limits, admin, log"#,
+        r#"1:1: colour: found the unknown section "colour"; wanted one of node, listener, list, subscribers, export, rating_group, upstream, lookup, trusted_answers, dns, limits, admin, log"#,
         r#"2:1: node.state_dir: found nothing; wanted a path in quotes (relative to the configuration file's folder unless it starts with /); add `state_dir = …` to this section"#,
         r#"3:6: node.id: found "Edge 1"; wanted 1 to 32 of a-z, 0-9 and -"#,
         r#"4:1: node.stat_dir: found the unknown key "stat_dir"; wanted in [node] one of id, state_dir, workers; did you mean `state_dir`?"#,
@@ -378,4 +378,42 @@ fn listeners_peers_resolvers_have_limits() {
     assert!(resolvers(16).is_empty());
     assert_eq!(resolvers(17).len(), 1);
     assert!(problems(FULL).is_empty());
+}
+
+#[test]
+fn addresses_of_the_dns_plane_have_limits_and_relations() {
+    let dns = |keys: &str| problems(&format!("{MINIMAL}\n[dns]\n{keys}\n"));
+    let array = |count: usize, entry: &dyn Fn(usize) -> String| {
+        (1..=count).map(|n| format!("\"{}\"", entry(n))).collect::<Vec<_>>().join(",")
+    };
+    let listen = |count| dns(&format!("listen = [{}]", array(count, &|n| format!("192.0.2.{n}:53"))));
+    assert!(listen(16).is_empty());
+    assert_eq!(listen(17).len(), 1);
+    assert_eq!(listen(0).len(), 1);
+    let upstream = |count| {
+        let servers = array(count, &|n| format!("10.0.0.{n}"));
+        dns(&format!("listen = [\"192.0.2.1:53\"]\nupstream = [{servers}]"))
+    };
+    assert!(upstream(16).is_empty());
+    assert_eq!(upstream(17).len(), 1);
+    let clients = |count| {
+        let prefixes = array(count, &|n| format!("10.{}.{}.0/24", n / 256, n % 256));
+        dns(&format!("listen = [\"192.0.2.1:53\"]\nclients = [{prefixes}]"))
+    };
+    assert!(clients(256).is_empty());
+    assert_eq!(clients(257).len(), 1);
+    let steered = |count| {
+        let addresses = array(count, &|n| format!("203.0.113.{n}"));
+        dns(&format!("listen = [\"192.0.2.1:53\"]\nsteer_addresses = [{addresses}]"))
+    };
+    assert!(steered(8).is_empty());
+    assert_eq!(steered(9).len(), 1);
+    assert!(dns("dnstap_socket = \"/run/dnstap.sock\"").is_empty());
+    assert_eq!(dns("steer_ttl = \"1 s\"").len(), 1, "nothing to listen on");
+    assert_eq!(dns("tls_listen = [\"192.0.2.1:853\"]").len(), 2, "neither certificate nor key");
+    assert_eq!(dns("listen = [\"192.0.2.1:53\"]\ntls_key = \"k\"").len(), 1);
+    assert_eq!(dns("listen = [\"127.0.0.1:53\"]").len(), 1, "the resolver of the minimal example listens there");
+    let none = MINIMAL.replace("[\"127.0.0.1:53\"]", "[]");
+    assert_eq!(problems(&format!("{none}\n[dns]\nlisten = [\"192.0.2.1:53\"]\n")).len(), 1, "nobody to ask");
+    assert!(problems(&format!("{none}\n[dns]\ndnstap_socket = \"s\"\n")).is_empty());
 }
