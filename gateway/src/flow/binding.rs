@@ -274,7 +274,12 @@ impl TrustedAnswers {
 
     /// Whether `address` was a trusted answer for `name` within the retention.
     pub fn vouches(&self, name: &DomainName, address: IpAddr, now: Monotonic) -> bool {
-        self.verification.vouches(name, self.nat64.destination(address), now)
+        self.vouched_since(name, address, now).is_some()
+    }
+
+    /// Since when `address` has been a trusted answer for `name`; `None` when it is not.
+    pub fn vouched_since(&self, name: &DomainName, address: IpAddr, now: Monotonic) -> Option<Monotonic> {
+        self.verification.since(name, self.nat64.destination(address), now)
     }
 
     /// What the subscriber's own answers say of `address`, for a flow that begins at `start`.

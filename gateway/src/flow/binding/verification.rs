@@ -44,6 +44,8 @@ struct Entry {
 /// One address of a name.
 struct Seen {
     address: IpAddr,
+    /// When it was first seen.
+    since: Monotonic,
     /// Last moment at which it counts; `None`: pinned by the configuration, never expires.
     expires: Option<Monotonic>,
 }
@@ -91,7 +93,7 @@ impl Verification {
         if let Some(known) = entry.seen.iter_mut().find(|seen| seen.address == address) {
             known.expires = None;
         } else {
-            self.add(name, Seen { address, expires: None });
+            self.add(name, Seen { address, since: Monotonic::default(), expires: None });
         }
     }
 
@@ -123,7 +125,7 @@ impl Verification {
                 return Learnt::Full;
             }
         }
-        self.add(name, Seen { address, expires: Some(expires) });
+        self.add(name, Seen { address, since: now, expires: Some(expires) });
         Learnt::New
     }
 
@@ -149,11 +151,10 @@ impl Verification {
         true
     }
 
-    /// Whether `name` has `address` at `now`.
-    pub(super) fn vouches(&self, name: &DomainName, address: IpAddr, now: Monotonic) -> bool {
-        self.names
-            .get(name)
-            .is_some_and(|entry| entry.seen.iter().any(|seen| seen.address == address && seen.counts(now)))
+    /// Since when `name` has had `address`; `None` when it does not at `now`.
+    pub(super) fn since(&self, name: &DomainName, address: IpAddr, now: Monotonic) -> Option<Monotonic> {
+        let seen = self.names.get(name)?.seen.iter().find(|seen| seen.address == address)?;
+        seen.counts(now).then_some(seen.since)
     }
 
     /// Whether some listed name has the address.
