@@ -5,6 +5,7 @@
 //! names are handed out as the raw bytes of the wire. Every buffer has a limit, and the limit is an argument.
 
 pub mod dns;
+pub mod dnstap;
 pub mod http1;
 pub mod pcap;
 pub mod proxy_protocol;
