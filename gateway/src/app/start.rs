@@ -1,5 +1,7 @@
 //! `gateway run`: a node from its configuration, and the node while it runs.
 
+mod dns;
+
 use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -180,17 +182,19 @@ impl Node {
             Workers::Auto => std::thread::available_parallelism().map_or(1, usize::from),
             Workers::Count(count) => usize::from(count),
         };
-        let flows_max = flows_max(config)?;
+        let flows_max = flows_max(config, workers)?;
         let sockets = Sockets::bind(&listeners(config), workers)
             .map_err(|(address, source)| listen_error("listener.address", address, source))?;
         let listeners = sockets.addresses.clone();
+        let dns = dns::bind(config, workers)?;
         let admin_listener = control
             .block_on(admin::bind(config.admin.address))
             .map_err(|source| listen_error("admin.address", config.admin.address, source))?;
         let admin = admin_listener.local_addr().map_err(system("read the admin address"))?;
         let clock = Clock::new();
-        let dial =
-            Arc::new(dial_rules(config, &listeners, admin).map_err(system("list this machine's addresses"))?);
+        let asked_at = dns.as_ref().map_or(&[][..], |dns| dns.addresses());
+        let own: Vec<SocketAddr> = listeners.iter().chain(asked_at).copied().chain([admin]).collect();
+        let dial = Arc::new(dial_rules(config, own).map_err(system("list this machine's addresses"))?);
         let lookups = lookups(config, &dial, clock, control.handle())?;
         let (mut keeper, kept_faults) = ListKeeper::open(&config.node.state_dir, &config.list);
         let policy = Arc::new(PolicyCell::new(first_policy(config)));
@@ -216,7 +220,13 @@ impl Node {
             Export::new(plan(config), Arc::clone(&policy), lookups, Arc::clone(&status), saved, clock)
                 .map_err(|message| StartError::Config(format!("1:1: {message}")))?;
         export.open();
-        let handles = sockets.start(&shared).map_err(system("start the workers"))?;
+        let parts = dns.map_or_else(Vec::new, |bound| {
+            let plane = Arc::clone(&bound.plane);
+            let (parts, faults) = bound.start(&shared, control.handle());
+            status.set_dns(plane, faults);
+            parts
+        });
+        let handles = sockets.start(&shared, parts).map_err(system("start the workers"))?;
         let remote = Remote::new(&handles);
         export.employ(handles);
         let (orders, inbox) = mpsc::channel();
@@ -369,19 +379,20 @@ fn listen_error(key: &'static str, address: SocketAddr, source: io::Error) -> St
 }
 
 /// How many flows the descriptor limit has room for; the soft limit is raised to the hard one first.
-fn flows_max(config: &Config) -> Result<usize, StartError> {
+fn flows_max(config: &Config, workers: usize) -> Result<usize, StartError> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let descriptors = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    let room = descriptors.unwrap_or(u64::MAX).saturating_sub(RESERVED_DESCRIPTORS) / DESCRIPTORS_PER_FLOW;
+    let reserved = RESERVED_DESCRIPTORS.saturating_add(dns::descriptors(config, workers));
+    let room = descriptors.unwrap_or(u64::MAX).saturating_sub(reserved) / DESCRIPTORS_PER_FLOW;
     let room = usize::try_from(room).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
     let place = |key| config.place(key).map_or_else(|| "1:1".to_owned(), |place| place.to_string());
     match config.limits.flows_max {
         FlowsMax::Auto if room == 0 => Err(StartError::Config(format!(
-            "{}: limits.flows_max: found a limit of {} open files, wanted more than {RESERVED_DESCRIPTORS}; raise RLIMIT_NOFILE (LimitNOFILE= of the service)",
+            "{}: limits.flows_max: found a limit of {} open files, wanted more than {reserved}; raise RLIMIT_NOFILE (LimitNOFILE= of the service)",
             place("limits"),
             descriptors.unwrap_or(u64::MAX)
         ))),
@@ -429,7 +440,7 @@ fn limits(config: &Config) -> Limits {
 }
 
 /// Where the gateway may connect to.
-fn dial_rules(config: &Config, listeners: &[SocketAddr], admin: SocketAddr) -> io::Result<DialRules> {
+fn dial_rules(config: &Config, own_sockets: Vec<SocketAddr>) -> io::Result<DialRules> {
     let mut own_addresses: HashSet<IpAddr> = HashSet::new();
     for interface in nix::ifaddrs::getifaddrs()? {
         let Some(address) = interface.address else { continue };
@@ -439,7 +450,6 @@ fn dial_rules(config: &Config, listeners: &[SocketAddr], admin: SocketAddr) -> i
             own_addresses.insert(IpAddr::V6(v6.ip()).to_canonical());
         }
     }
-    let own_sockets = listeners.iter().copied().chain([admin]).collect();
     Ok(DialRules {
         port_map: config.upstream.port_map.clone(),
         allow_private: config.upstream.allow_private,

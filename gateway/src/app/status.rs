@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::reload::Outcome;
 use crate::net::admin::Source;
+use crate::net::dns::Plane;
 use crate::net::lookup::{LookupCounts, Lookups};
 use crate::net::policy::{Exemption, PolicyCell};
 use crate::net::report::Report;
@@ -60,6 +61,10 @@ struct Facts {
     draining: bool,
     /// Workers that did not answer at the last tick.
     silent_workers: usize,
+    /// The DNS plane, where there is one.
+    dns: Option<Arc<Plane>>,
+    /// What of it cannot be used.
+    dns_faults: Vec<String>,
 }
 
 /// What the export task tells after each round.
@@ -118,6 +123,13 @@ impl Status {
     /// Tells that nothing more is accepted.
     pub fn set_draining(&self) {
         self.facts().draining = true;
+    }
+
+    /// Tells of the DNS plane, and what of it cannot be used.
+    pub fn set_dns(&self, plane: Arc<Plane>, faults: Vec<String>) {
+        let mut facts = self.facts();
+        facts.dns = Some(plane);
+        facts.dns_faults = faults;
     }
 
     /// Counts one worker's report.
@@ -206,6 +218,17 @@ fn describe() {
     describe_counter!("zrgw_conservation_mismatch_total", "Usage files whose bytes do not add up: an alarm");
     describe_counter!("zrgw_accept_errors_total", "Errors of accept(2)");
     describe_counter!("zrgw_flow_panics_total", "Flows lost to a fault of the gateway: an alarm");
+    describe_counter!("zrgw_dns_queries_total", "DNS queries by transport");
+    describe_counter!("zrgw_dns_answers_total", "DNS answers given by response code");
+    describe_counter!("zrgw_dns_steered_total", "DNS questions answered by the gateway itself");
+    describe_counter!("zrgw_dns_refused_total", "DNS queries not passed on by cause");
+    describe_counter!("zrgw_dns_unparsed_total", "DNS answers relayed that could not be read");
+    describe_counter!("zrgw_dns_stale_total", "Old DNS answers given while the resolvers were silent");
+    describe_counter!("zrgw_dns_upstream_total", "What became of queries to the resolvers");
+    describe_counter!("zrgw_dns_dnstap_total", "What came over dnstap");
+    describe_counter!("zrgw_dns_lost_total", "DNS answers that their client could not be sent");
+    describe_gauge!("zrgw_dns_stale_answers", "Old DNS answers held");
+    describe_gauge!("zrgw_dns_servers_down", "Resolvers that do not answer");
     describe_gauge!("zrgw_build_info", "Version of the gateway");
     describe_gauge!("zrgw_list_serial", "Serial of the list in force; 0 without one");
     describe_gauge!("zrgw_list_age_seconds", Unit::Seconds, "Time since the list in force was issued");
@@ -219,6 +242,20 @@ fn describe() {
     );
     describe_gauge!("zrgw_trusted_answers", "Pairs of listed name and address that are vouched for");
     describe_gauge!("zrgw_exemption_suspended", "1 while counts cannot be saved and nothing is exempt");
+}
+
+/// Sets the counters of the DNS plane to what it has counted.
+fn dns_metrics(plane: &Plane) {
+    for (metric, label, value, count) in plane.counts() {
+        if label.is_empty() {
+            counter!(metric).absolute(count);
+        } else {
+            counter!(metric, label => value).absolute(count);
+        }
+    }
+    gauge!("zrgw_dns_stale_answers").set(reading(plane.stale_answers() as u64));
+    let (down, _) = plane.servers_down();
+    gauge!("zrgw_dns_servers_down").set(reading(down as u64));
 }
 
 /// A count as the exporter's gauges take it; they are read by people and alarms, never billed.
@@ -253,6 +290,9 @@ impl Source for Status {
             gauge!("zrgw_trusted_answers").set(reading(self.lookups.pairs() as u64));
             let suspended = policy.exemption == Exemption::Suspended;
             gauge!("zrgw_exemption_suspended").set(if suspended { 1.0 } else { 0.0 });
+            if let Some(plane) = &facts.dns {
+                dns_metrics(plane);
+            }
         });
         drop(facts);
         self.handle.render()
@@ -293,6 +333,13 @@ impl Source for Status {
         }
         if facts.silent_workers > 0 {
             reasons.push(format!("{} workers do not answer", facts.silent_workers));
+        }
+        reasons.extend(facts.dns_faults.iter().cloned());
+        if let Some((down, all)) = facts.dns.as_ref().map(|plane| plane.servers_down())
+            && down == all
+            && all > 0
+        {
+            reasons.push(format!("DNS: none of {all} resolvers answers (dns.upstream)"));
         }
         if facts.mismatches > 0 {
             reasons.push(format!("{} files with bytes not conserved", facts.mismatches));

@@ -25,7 +25,9 @@ use tokio::sync::watch;
 use super::clock::Clock;
 use super::settings::DialRules;
 use crate::flow::binding::{AnswerLimits, Learnt, Nat64, TrustedAnswers};
+use crate::flow::session::SubscriberKey;
 use crate::flow::time::Monotonic;
+use crate::wire::dns::Facts;
 
 /// Shortest time an answer is used before it is asked again: TTL 0 does not mean a query per flow.
 const TTL_MIN: Duration = Duration::from_secs(5);
@@ -167,6 +169,19 @@ impl Lookups {
     /// Puts in a trusted answer of the configuration.
     pub fn pin(&self, name: &DomainName, address: IpAddr) {
         self.trusted.write().unwrap_or_else(PoisonError::into_inner).pin(name, address);
+    }
+
+    /// Learns an answer that a trusted resolver gave to `subscriber`; `listed` says whether some list speaks of a name.
+    pub fn learn_answer(
+        &self,
+        facts: &Facts,
+        subscriber: Option<&SubscriberKey>,
+        listed: impl Fn(&DomainName) -> bool,
+        now: Monotonic,
+    ) {
+        let permits = |address| self.dial.permits_address(address);
+        let mut trusted = self.trusted.write().unwrap_or_else(PoisonError::into_inner);
+        trusted.learn_answer(facts, subscriber, listed, permits, now);
     }
 
     /// Whether `address` is a trusted answer for `name`. Asked once a flow, never for a byte.

@@ -9,6 +9,7 @@ pub mod accept;
 pub mod admin;
 pub mod clock;
 pub mod dial;
+pub mod dns;
 pub mod flow_record;
 pub mod lookup;
 pub mod policy;

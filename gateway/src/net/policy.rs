@@ -70,6 +70,11 @@ impl Policy {
         self.routes.iter().any(|list| list.covers(name))
     }
 
+    /// Whether the list in use, or one that steered mode still carries, speaks of `name`: then its answers are learnt.
+    pub fn covers(&self, name: &DomainName) -> bool {
+        self.list.as_ref().is_some_and(|list| list.covers(name)) || self.routes(name)
+    }
+
     /// The next instant at which a date of the list changes an answer.
     pub fn next_change_after(&self, at: Timestamp) -> Option<Timestamp> {
         self.list.as_ref().and_then(|list| list.next_change_after(at))

@@ -15,7 +15,7 @@ use super::report::Report;
 use super::settings::Listener;
 use super::shared::Shared;
 use super::worker::Worker;
-use super::{accept, socket};
+use super::{accept, dns, socket};
 
 /// Commands that wait for a worker at once; more means that it hangs.
 const COMMANDS_MAX: usize = 16;
@@ -73,15 +73,16 @@ impl Sockets {
         Ok(Self { by_worker, addresses })
     }
 
-    /// Starts one thread for each worker.
+    /// Starts one thread for each worker, which also serves its part of the DNS plane where there is one.
     ///
     /// # Errors
     /// The system's word when a thread or its event loop cannot be made.
-    pub fn start(self, shared: &Arc<Shared>) -> io::Result<Vec<WorkerHandle>> {
+    pub fn start(self, shared: &Arc<Shared>, dns: Vec<dns::Part>) -> io::Result<Vec<WorkerHandle>> {
+        let mut dns = dns.into_iter();
         self.by_worker
             .into_iter()
             .enumerate()
-            .map(|(index, sockets)| start_worker(index, Arc::clone(shared), sockets))
+            .map(|(index, sockets)| start_worker(index, Arc::clone(shared), sockets, dns.next()))
             .collect()
     }
 }
@@ -154,6 +155,7 @@ fn start_worker(
     index: usize,
     shared: Arc<Shared>,
     sockets: Vec<(TcpListener, Listener)>,
+    dns: Option<dns::Part>,
 ) -> io::Result<WorkerHandle> {
     let (commands, mut inbox) = mpsc::channel(COMMANDS_MAX);
     let (outbox, reports) = reports::channel();
@@ -161,6 +163,9 @@ fn start_worker(
     let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
         let local = LocalSet::new();
         local.block_on(&runtime, async move {
+            if let Some(part) = dns {
+                part.start(&shared);
+            }
             let worker = Worker::new(shared);
             tokio::task::spawn_local(Rc::clone(&worker).keep_house());
             for (bound, listener) in sockets {
