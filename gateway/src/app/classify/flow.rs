@@ -296,5 +296,5 @@ fn likely_client(readers: &mut Pair<Option<Reader>>) -> Side {
 
 /// An identity without a name.
 pub(super) fn nameless(reason: Reason) -> Identity {
-    Identity { name: None, seen_in: None, gave_up: Some(reason) }
+    Identity::nameless(reason)
 }
