@@ -200,7 +200,7 @@ fn t16_a_second_name_on_an_exempt_flow_is_charged_from_then_on() {
         let other = client.connect(access.address, "unlisted.example", PATIENCE).unwrap();
         assert_eq!(client.ask(&other, 1_000, 70_000), Ok(70_000));
         assert_eq!(client.ask(&connection, 1_000, 10_000), Ok(10_000));
-        client.close(other);
+        other.close(0_u32.into(), b"");
         client.close(connection);
         let all = access.carried();
         let subscriber = format!("s{number}");

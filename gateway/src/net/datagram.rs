@@ -282,7 +282,7 @@ impl Relay {
     fn hold(&self, entry: &mut Entry, train: &Train<'_>) {
         let reader_bytes = entry.flow().state.borrow().reader_bytes();
         let most = self.worker.shared.limits.held_datagrams_max;
-        let mut lost = 0_u64;
+        let mut lost = entry.held.trim(reader_bytes);
         for datagram in train.datagrams() {
             if !entry.held.push(datagram, most, reader_bytes) {
                 lost = lost.saturating_add(1);
