@@ -17,7 +17,7 @@ mod quic;
 mod quic_told;
 
 use billing_export::Reason;
-use gateway::flow::identify::{Ech, Progress, QuicIdentifier, SeenIn};
+use gateway::flow::identify::{Ech, Progress, QuicIdentifier};
 use gateway::wire::quic::QuicLimits;
 use hellos::{Hello, SERVER_NAME, server_name, server_names};
 use quic::{INITIAL, Initial, V2, crypto, opaque, pieces, two_datagrams};
