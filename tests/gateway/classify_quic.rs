@@ -146,7 +146,7 @@ fn q8_q11_t15_what_is_ambiguous_foreign_or_never_complete_has_its_reason() {
     let line = one(&[up(50_000, &Initial::new(&overlap).seal())]);
     assert_eq!(told(&line), [CLIENT, None, None, Some("ambiguous")]);
     let foreign = up(50_000, &opaque(0x0a0a_0a0a, INITIAL, &[1; 8], &[2; 8], &[0; 1200]));
-    assert_eq!(told(&one(&[foreign.clone()]))[3], Some("not_recognised"));
+    assert_eq!(told(&one(std::slice::from_ref(&foreign)))[3], Some("not_recognised"));
     let initial = up(50_000, &Initial::of(&message).seal());
     assert_eq!(told(&one(&[foreign, initial.clone()]))[2], Some("listed.example"));
     let half = up(50_000, &Initial::new(&crypto(0, &message[..90])).seal());

@@ -281,7 +281,7 @@ impl InitialReader {
     fn crypto(&mut self, index: usize, frame: Crypto<'_>) -> Result<(), Outcome> {
         let crypto_bytes_max = self.crypto_bytes_max();
         let Some(connection) = self.connections.get_mut(index) else { return Ok(()) };
-        if connection.put(frame, crypto_bytes_max)? {
+        if connection.put(frame, crypto_bytes_max, self.limits.fragments_max)? {
             self.fragments = self.fragments.saturating_add(1);
             let held = self.connections.iter().map(Connection::held_bytes).fold(0, usize::saturating_add);
             if self.fragments > self.limits.fragments_max || held > usize::from(crypto_bytes_max) {
