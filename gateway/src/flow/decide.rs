@@ -236,8 +236,9 @@ reason = "advertising"
                 name: Some(allowlist::DomainName::from_wire(name.as_bytes()).unwrap()),
                 seen_in: Some(SeenIn::TlsSni),
                 gave_up: None,
+                ech: None,
             },
-            Err(reason) => Identity { name: None, seen_in: None, gave_up: Some(reason) },
+            Err(reason) => Identity::nameless(reason),
         };
         let case = Case {
             identity: &identity,
@@ -324,6 +325,7 @@ reason = "advertising"
             name: Some(allowlist::DomainName::from_wire(b"listed.kz").unwrap()),
             seen_in: Some(SeenIn::TlsSni),
             gave_up: None,
+            ech: None,
         };
         let case = Case {
             identity: &identity,

@@ -7,5 +7,6 @@
 pub mod http1;
 pub mod pcap;
 pub mod proxy_protocol;
+pub mod quic;
 pub mod reader;
 pub mod tls;

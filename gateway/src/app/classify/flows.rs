@@ -115,9 +115,15 @@ impl Tracker {
         let index = usize::try_from(number.saturating_sub(self.given_out)).unwrap_or(usize::MAX);
         let Some(flow) = self.flows.get_mut(index) else { return };
         flow.count(source, packet.total_bytes, contradictory);
-        let Some(segment) = segment else { return };
         let before = flow.held_bytes();
-        flow.segment(source, &segment);
+        match (transport, segment) {
+            (Transport::Tcp, Some(segment)) => flow.segment(source, &segment),
+            (Transport::Udp, None) if whole => match transport::udp_data(packet.payload) {
+                Some(data) => flow.datagram(source, data),
+                None => return,
+            },
+            (Transport::Tcp | Transport::Udp, _) => return,
+        }
         let after = flow.held_bytes();
         if before == 0 && after > 0 {
             self.watched.push_back(number);
