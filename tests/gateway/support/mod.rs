@@ -9,6 +9,7 @@
 pub mod client;
 pub mod dns;
 pub mod hellos;
+pub mod http3;
 pub mod origin;
 pub mod usage;
 pub mod world;
