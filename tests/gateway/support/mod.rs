@@ -10,6 +10,7 @@ pub mod client;
 pub mod datagrams;
 pub mod dns;
 pub mod hellos;
+pub mod http3;
 pub mod origin;
 pub mod quic;
 pub mod quic_pages;
