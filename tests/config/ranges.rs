@@ -68,9 +68,16 @@ const ROWS: [Row; 31] = [
 ];
 
 /// Further rows, with the same meaning.
-const MORE_ROWS: [Row; 9] = [
+const MORE_ROWS: [Row; 16] = [
     ("limits", "proxy_header_deadline", &["\"100 ms\"", "\"60 s\""], &["\"99 ms\"", "\"60001 ms\""]),
     ("limits", "finish_deadline", &["\"100 ms\"", "\"60 s\""], &["\"99 ms\"", "\"60001 ms\""]),
+    ("limits", "quic_crypto_max", &["\"1 KiB\"", "\"64 KiB\""], &["\"1023 B\"", "\"65537 B\"", "1024"]),
+    ("limits", "quic_fragments_max", &["1", "4096"], &["0", "4097"]),
+    ("limits", "quic_datagrams_max", &["1", "100"], &["0", "101"]),
+    ("limits", "quic_key_derivations_max", &["1", "100"], &["0", "101"]),
+    ("limits", "undecided_flows_max", &["1", "10000000"], &["0", "10000001"]),
+    ("limits", "quic_idle_timeout", &["\"1 s\"", "\"24 h\""], &["\"999 ms\"", "\"86400001 ms\""]),
+    ("limits", "udp_idle_timeout", &["\"1 s\"", "\"24 h\""], &["\"999 ms\"", "\"86400001 ms\""]),
     ("limits", "drain", &["\"0 s\"", "\"900 s\""], &["\"900001 ms\"", "\"86400001 ms\""]),
     ("limits", "drain_hard", &["\"600 s\"", "\"24 h\""], &["\"599999 ms\"", "\"86400001 ms\""]),
     ("limits", "flows_per_subscriber_max", &["1", "1000000"], &["0", "1000001"]),

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -23,16 +24,20 @@ use crate::flow::binding::AnswerLimits;
 use crate::flow::identify::IdentifyLimits;
 use crate::net::admin;
 use crate::net::clock::Clock;
+use crate::net::datagram::connection_ids::ConnectionIds;
 use crate::net::lookup::{LookupSettings, Lookups};
 use crate::net::policy::{Exemption, Policy, PolicyCell};
 use crate::net::pool::{Remote, Sockets};
 use crate::net::settings::{DialRules, Limits, Listener, Mode};
 use crate::net::shared::{Saved, Shared};
+use crate::wire::quic::QuicLimits;
 
 /// Descriptors kept for ledger, list, admin endpoint, look-ups and log, whatever the flows need.
 const RESERVED_DESCRIPTORS: u64 = 256;
 /// Descriptors of one flow: the subscriber's socket and the origin's.
 const DESCRIPTORS_PER_FLOW: u64 = 2;
+/// One in so many flows may be UDP with an upstream socket and without a name.
+const UNDECIDED_SHARE: usize = 4;
 /// How long the last saving, sealing and publishing may take before the process ends without them.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// How often a stopping node looks whether they are done.
@@ -206,6 +211,9 @@ impl Node {
             limits: limits(config),
             dial,
             flow_permits: Arc::clone(&flow_permits),
+            undecided_permits: Arc::new(Semaphore::new((flows_max / UNDECIDED_SHARE).max(1))),
+            undecided_flows: AtomicUsize::new(0),
+            connection_ids: ConnectionIds::default(),
             open_by_subscriber: Mutex::default(),
             accounts_max: config.export.accounts_max,
             saved: Arc::clone(&saved),
@@ -403,7 +411,12 @@ fn listeners(config: &Config) -> Vec<Listener> {
     config
         .listeners
         .iter()
-        .map(|listener| Listener { address: listener.address, mode: mode(listener) })
+        .map(|listener| Listener {
+            address: listener.address,
+            mode: mode(listener),
+            serves_tcp: listener.serves(config::Protocol::Tcp),
+            serves_udp: listener.serves(config::Protocol::Udp),
+        })
         .collect()
 }
 
@@ -417,8 +430,18 @@ fn limits(config: &Config) -> Limits {
             http_head_bytes_max: limits.http_head_max,
             http_headers_max: limits.http_headers_max,
         },
+        quic: QuicLimits {
+            crypto_bytes_max: limits.quic.crypto_max,
+            fragments_max: limits.quic.fragments_max,
+            datagrams_max: limits.quic.datagrams_max,
+            key_derivations_max: limits.quic.key_derivations_max,
+        },
         identify_deadline: limits.identify_deadline,
         idle_timeout: limits.idle_timeout,
+        quic_idle_timeout: limits.quic_idle_timeout,
+        udp_idle_timeout: limits.udp_idle_timeout,
+        undecided_flows_max: limits.undecided_flows_max,
+        held_datagrams_max: limits.quic.datagrams_max,
         proxy_header_deadline: limits.proxy_header_deadline,
         connect_timeout: config.upstream.connect_timeout,
         finish_deadline: limits.finish_deadline,

@@ -52,14 +52,23 @@ struct Facts {
     epoch: Option<u32>,
     /// Records sealed and not yet published.
     backlog_records: u64,
-    /// Open flows, by worker.
-    flows_open: Vec<u64>,
+    /// Open flows, and those of them that are UDP, by worker.
+    flows_open: Vec<(u64, u64)>,
     /// Conservation mismatches told so far.
     mismatches: u64,
     /// Whether the node accepts nothing more.
     draining: bool,
     /// Workers that did not answer at the last tick.
     silent_workers: usize,
+}
+
+impl Facts {
+    /// Open flows of all workers, and those of them that are UDP.
+    fn open(&self) -> (u64, u64) {
+        self.flows_open.iter().fold((0, 0), |(all, udp), (open, open_udp)| {
+            (u64::saturating_add(all, *open), u64::saturating_add(udp, *open_udp))
+        })
+    }
 }
 
 /// What the export task tells after each round.
@@ -104,6 +113,7 @@ impl Status {
             counter!("zrgw_conservation_mismatch_total").absolute(0);
             counter!("zrgw_accept_errors_total").absolute(0);
             counter!("zrgw_flow_panics_total").absolute(0);
+            counter!("zrgw_undecided_evicted_total").absolute(0);
         });
         Arc::new(status)
     }
@@ -133,6 +143,10 @@ impl Status {
             for (refusal, count) in &report.refusals {
                 counter!("zrgw_refused_total", "reason" => refusal.label()).increment(*count);
             }
+            for (cause, count) in &report.dropped {
+                counter!("zrgw_datagrams_dropped_total", "cause" => cause.label()).increment(*count);
+            }
+            counter!("zrgw_undecided_evicted_total").increment(report.evicted);
             for usage in &report.usage {
                 let class: Class = usage.account.entry.class();
                 let service = usage.account.entry.service().map(ToString::to_string).unwrap_or_default();
@@ -147,10 +161,10 @@ impl Status {
         });
         let mut facts = self.facts();
         if facts.flows_open.len() <= worker {
-            facts.flows_open.resize(worker.saturating_add(1), 0);
+            facts.flows_open.resize(worker.saturating_add(1), (0, 0));
         }
         if let Some(open) = facts.flows_open.get_mut(worker) {
-            *open = report.flows_open;
+            *open = (report.flows_open, report.udp_flows_open);
         }
     }
 
@@ -202,6 +216,14 @@ fn describe() {
         "Bytes counted, by direction, class and listed service"
     );
     describe_counter!("zrgw_refused_total", "Connections closed without being carried");
+    describe_counter!(
+        "zrgw_datagrams_dropped_total",
+        "Datagrams that went no further, by cause; their senders repeat what matters"
+    );
+    describe_counter!(
+        "zrgw_undecided_evicted_total",
+        "UDP flows without a name given up for newer ones (limits.undecided_flows_max)"
+    );
     describe_counter!("zrgw_lookups_total", "Look-ups of listed names by outcome");
     describe_counter!("zrgw_conservation_mismatch_total", "Usage files whose bytes do not add up: an alarm");
     describe_counter!("zrgw_accept_errors_total", "Errors of accept(2)");
@@ -243,8 +265,7 @@ impl Source for Status {
                 gauge!("zrgw_list_age_seconds").set(reading(age.unsigned_abs()));
             }
             gauge!("zrgw_sessions").set(reading(policy.subscribers.len() as u64));
-            let open = facts.flows_open.iter().fold(0_u64, |sum, open| sum.saturating_add(*open));
-            gauge!("zrgw_flows_open").set(reading(open));
+            gauge!("zrgw_flows_open").set(reading(facts.open().0));
             gauge!("zrgw_export_backlog_records").set(reading(facts.backlog_records));
             if let Some(saved) = facts.last_saved {
                 gauge!("zrgw_export_last_success_timestamp_seconds")
@@ -307,7 +328,7 @@ impl Source for Status {
         let policy = self.policy.load();
         let reasons = self.not_ready();
         let facts = self.facts();
-        let open = facts.flows_open.iter().fold(0_u64, |sum, open| sum.saturating_add(*open));
+        let (open, udp) = facts.open();
         json!({
             "node_id": self.node_id,
             "version": env!("CARGO_PKG_VERSION"),
@@ -322,6 +343,7 @@ impl Source for Status {
             })),
             "subscriber_prefixes": policy.subscribers.len(),
             "flows_open": open,
+            "flows_open_udp": udp,
             "export": {
                 "epoch": facts.epoch,
                 "backlog_records": facts.backlog_records,

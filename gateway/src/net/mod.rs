@@ -8,6 +8,7 @@
 pub mod accept;
 pub mod admin;
 pub mod clock;
+pub mod datagram;
 pub mod dial;
 pub mod flow_record;
 pub mod lookup;

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use crate::flow::address::is_public;
 use crate::flow::identify::IdentifyLimits;
+use crate::wire::quic::QuicLimits;
 
 /// How a listener learns the destination.
 #[derive(Clone, Debug)]
@@ -31,6 +32,10 @@ pub struct Listener {
     pub address: SocketAddr,
     /// How the destination is learnt.
     pub mode: Mode,
+    /// Whether connections are accepted.
+    pub serves_tcp: bool,
+    /// Whether datagrams are taken.
+    pub serves_udp: bool,
 }
 
 /// Limits of the data path (DESIGN §7).
@@ -38,10 +43,20 @@ pub struct Listener {
 pub struct Limits {
     /// Caps of the readers of first bytes.
     pub identify: IdentifyLimits,
+    /// Caps of the reader of QUIC datagrams.
+    pub quic: QuicLimits,
     /// From the flow's first moment to a verdict, absolute.
     pub identify_deadline: Duration,
     /// Without a byte in either direction.
     pub idle_timeout: Duration,
+    /// Without a datagram of a QUIC flow in either direction.
+    pub quic_idle_timeout: Duration,
+    /// Without a datagram of another UDP flow in either direction.
+    pub udp_idle_timeout: Duration,
+    /// UDP flows of the process that wait for a name or an origin.
+    pub undecided_flows_max: usize,
+    /// Datagrams of one such flow that are held.
+    pub held_datagrams_max: usize,
     /// For the PROXY header, absolute.
     pub proxy_header_deadline: Duration,
     /// For one connection attempt upstream.

@@ -8,7 +8,7 @@
 )]
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
@@ -48,6 +48,53 @@ pub fn probe_exclusive(address: SocketAddr) -> io::Result<()> {
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(1)
+}
+
+/// Room for datagrams that wait while a worker is busy, as far as the system grants it (net.core.rmem_max).
+const DATAGRAM_BUFFER: usize = 4 << 20;
+
+/// A UDP socket at `address` that shares it with the other workers (`SO_REUSEPORT`): the system keeps the datagrams of one
+/// pair of addresses and ports with one worker.
+///
+/// # Errors
+/// What the system says when the address is in use, not ours, or below 1024 without the right.
+pub fn listen_datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = datagram_socket(address)?;
+    socket.set_reuse_port(true)?;
+    // Refinements: with less room more datagrams are lost in bursts.
+    let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER);
+    let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER);
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// Whether another process takes datagrams at `address`; see [`probe_exclusive`].
+///
+/// # Errors
+/// The system's word when the address cannot be bound exclusively.
+pub fn probe_exclusive_datagrams(address: SocketAddr) -> io::Result<()> {
+    datagram_socket(address)?.bind(&address.into())
+}
+
+/// A UDP socket of a flow's own, connected to `target`: the system passes on datagrams and errors from there alone.
+///
+/// # Errors
+/// What the system says: no descriptor, no way to there.
+pub fn connect_datagrams(target: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = datagram_socket(target)?;
+    socket.connect(&target.into())?;
+    Ok(socket.into())
+}
+
+/// A UDP socket of the address's family that never blocks.
+fn datagram_socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // One socket per IP version, as for TCP.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }
 
 /// A listener that the event loop watches: readiness first, so that room for a flow can be awaited before accepting.
