@@ -233,3 +233,18 @@ fn q12_a_short_header_is_addressed_to_a_connection_id_that_is_not_empty() {
     assert!(!short_header_starts_with(&[], &id));
     assert!(!short_header_starts_with(&short(0x41, &SERVER_ID), &ConnectionId::new(&[]).unwrap()));
 }
+
+#[test]
+fn t13_what_all_connections_of_a_flow_hold_has_one_limit() {
+    let first = Initial::of(&hello("listed.edu")).seal();
+    let part = |id: u8, bytes: usize| {
+        let mut message = hello("listed.edu");
+        message[1..4].copy_from_slice(&[0, 0x3f, 0xfc]);
+        message.resize(bytes, 0);
+        Initial::of(&message).to(&[id; 8]).sized(0).seal()
+    };
+    let half = QuicLimits::default().crypto_bytes_max / 2;
+    assert_eq!(identify(&[&first, &part(1, half), &part(2, half)]), named("listed.edu"), "at the limit");
+    let (name, gave_up) = identify(&[&first, &part(1, half), &part(2, half + 1)]);
+    assert_eq!((name.as_deref(), gave_up), (Some("listed.edu"), Some(Reason::Oversize)), "one over it");
+}
