@@ -19,7 +19,7 @@ use support::PATIENCE;
 use support::datagrams::{Access, Header, socket};
 use support::hellos::Hello;
 use support::quic::Initial;
-use support::quinn::{QuicClient, QuicOrigin, Validation};
+use support::quic_pages::{QuicClient, QuicOrigin, Validation};
 use support::udp_world::{LISTED, UdpWorld};
 
 /// A datagram with a short header to this connection id.

@@ -20,7 +20,7 @@ use support::client::{proxied_subscriber, subscriber};
 use support::datagrams::{Header, proxy_v2_udp, socket};
 use support::hellos::Hello;
 use support::quic::{Initial, two_datagrams};
-use support::quinn::{QuicClient, QuicOrigin, Validation};
+use support::quic_pages::{QuicClient, QuicOrigin, Validation};
 use support::udp_world::{LISTED, UdpWorld};
 use support::{PATIENCE, eventually};
 

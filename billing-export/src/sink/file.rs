@@ -131,7 +131,16 @@ pub(crate) fn remove_if_there(path: &Path) -> Result<(), ExportError> {
 #[derive(Debug)]
 pub(crate) struct Lock {
     /// The locked file.
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Unlocked by word, not only closed: a process that was started at this moment holds a copy of the descriptor until it
+    /// runs its own program, and with the copy the lock (flock(2)).
+    fn drop(&mut self) {
+        // Where it fails, closing the file is left.
+        let _ = self.file.unlock();
+    }
 }
 
 impl Lock {
@@ -145,7 +154,7 @@ impl Lock {
             .open(&path)
             .map_err(|source| ExportError::io(&path, "opening the lock", source))?;
         match file.try_lock() {
-            Ok(()) => Ok(Lock { _file: file }),
+            Ok(()) => Ok(Lock { file }),
             Err(fs::TryLockError::WouldBlock) => Err(ExportError::Locked { path }),
             Err(fs::TryLockError::Error(source)) => Err(ExportError::io(&path, "taking the lock", source)),
         }

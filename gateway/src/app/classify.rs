@@ -4,6 +4,7 @@
 //! daemon ([`crate::flow::decide`]). A capture is read as a stream: memory grows with its flows, not with its length.
 
 mod capture;
+mod datagrams;
 mod direction;
 mod flow;
 mod flows;

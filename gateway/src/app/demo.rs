@@ -8,6 +8,7 @@ mod browse;
 mod counting;
 mod dns;
 mod exported;
+mod http3;
 mod inputs;
 mod origins;
 mod report;

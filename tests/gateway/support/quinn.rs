@@ -1,220 +1,153 @@
-//! Real QUIC peers: quinn servers and clients, each with its own event loop.
+//! Real QUIC peers of quinn on loopback, and a relay between them that takes notes.
 
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{Connection, Endpoint, EndpointConfig, TokioRuntime, TransportConfig, VarInt};
-use tokio::runtime::Runtime;
+use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
+use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, ServerConfig};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use tokio::net::UdpSocket;
 
-use super::client::AnyCertificate;
+/// The longest that any of this may take.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// What both sides speak.
+pub const ALPN: &[u8] = b"test";
 
-/// The protocol that both speak.
-const ALPN: &[u8] = b"pages";
-/// How long a connection may be silent before its ends give it up.
-const IDLE: Duration = Duration::from_secs(20);
-
-/// Whether a server validates addresses before it answers.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Validation {
-    /// Answers at once.
-    None,
-    /// Answers the first Initial with a Retry.
-    Retry,
+/// Who sent a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    Client,
+    Server,
 }
 
-/// A server of pages: a stream's first eight bytes say how many bytes it gets back.
-pub struct QuicOrigin {
-    pub address: SocketAddr,
-    visits: Arc<AtomicUsize>,
-    endpoint: Endpoint,
-    _runtime: Runtime,
+/// What went through a relay, in order.
+pub type Notes = Arc<Mutex<Vec<(From, Vec<u8>)>>>;
+
+/// Those of the client, from the first that `since` does not count.
+pub fn of_client(notes: &Notes, since: usize) -> Vec<Vec<u8>> {
+    let notes = notes.lock().unwrap();
+    let of_client = notes.iter().skip(since).filter(|(from, _)| *from == From::Client);
+    of_client.map(|(_, datagram)| datagram.clone()).collect()
 }
 
-impl QuicOrigin {
-    /// On 127.0.2.1 at a port of its own.
-    pub fn new() -> Self {
-        Self::at(SocketAddr::from(([127, 0, 2, 1], 0)), Validation::None)
-    }
-
-    pub fn at(address: SocketAddr, validation: Validation) -> Self {
-        let names = vec!["www.listed.example".to_owned(), "unlisted.example".to_owned()];
-        let certified = rcgen::generate_simple_self_signed(names).unwrap();
-        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certified.cert.der().clone()], key.into())
-            .unwrap();
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        config.max_early_data_size = u32::MAX;
-        let config = QuicServerConfig::try_from(config).unwrap();
-        let mut config = quinn::ServerConfig::with_crypto(Arc::new(config));
-        config.transport_config(transport());
-        let runtime = runtime();
-        let _context = runtime.enter();
-        let socket = std::net::UdpSocket::bind(address).unwrap();
-        let address = socket.local_addr().unwrap();
-        let runtime_of_quinn = Arc::new(TokioRuntime);
-        let endpoint =
-            Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime_of_quinn).unwrap();
-        let visits = Arc::new(AtomicUsize::new(0));
-        runtime.spawn(accept(endpoint.clone(), validation, Arc::clone(&visits)));
-        drop(_context);
-        Self { address, visits, endpoint, _runtime: runtime }
-    }
-
-    pub fn port(&self) -> u16 {
-        self.address.port()
-    }
-
-    /// Connections that came, a Retry not counted.
-    pub fn visits(&self) -> usize {
-        self.visits.load(Ordering::SeqCst)
-    }
-}
-
-impl Default for QuicOrigin {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-async fn accept(endpoint: Endpoint, validation: Validation, visits: Arc<AtomicUsize>) {
-    while let Some(incoming) = endpoint.accept().await {
-        if validation == Validation::Retry && !incoming.remote_address_validated() {
-            incoming.retry().unwrap();
-            continue;
+/// Relays between whoever writes to it and `server`; `lost` says which of the client's datagrams, by number, do not
+/// arrive. They are noted all the same unless `noted` says otherwise.
+pub async fn relay(
+    server: SocketAddr,
+    lost: fn(usize) -> bool,
+    noted: fn(usize) -> bool,
+) -> (SocketAddr, Notes) {
+    let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let back = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    back.connect(server).await.unwrap();
+    let address = front.local_addr().unwrap();
+    let notes = Notes::default();
+    let kept = Arc::clone(&notes);
+    tokio::spawn(async move {
+        let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
+        let (mut client, mut number) = (None, 0);
+        loop {
+            tokio::select! {
+                Ok((length, from)) = front.recv_from(&mut up) => {
+                    client = Some(from);
+                    if noted(number) {
+                        kept.lock().unwrap().push((From::Client, up[..length].to_vec()));
+                    }
+                    if !lost(number) {
+                        back.send(&up[..length]).await.unwrap();
+                    }
+                    number += 1;
+                }
+                Ok(length) = back.recv(&mut down) => {
+                    kept.lock().unwrap().push((From::Server, down[..length].to_vec()));
+                    if let Some(client) = client {
+                        front.send_to(&down[..length], client).await.unwrap();
+                    }
+                }
+            }
         }
-        visits.fetch_add(1, Ordering::SeqCst);
-        tokio::spawn(async move {
-            let Ok(connection) = incoming.await else { return };
-            while let Ok((mut send, mut receive)) = connection.accept_bi().await {
-                tokio::spawn(async move {
-                    let mut size = [0; 8];
-                    receive.read_exact(&mut size).await.unwrap();
-                    let _ = receive.read_to_end(1 << 30).await;
-                    let size = usize::try_from(u64::from_be_bytes(size)).unwrap();
-                    let _ = send.write_all(&vec![b'x'; size]).await;
+    });
+    (address, notes)
+}
+
+/// A server that names every connection it accepts; with `retry` it first asks for proof of the address.
+pub fn server(
+    names: &[&str],
+    retry: bool,
+) -> (SocketAddr, CertificateDer<'static>, Arc<Mutex<Vec<Option<String>>>>) {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let issued = rcgen::generate_simple_self_signed(names).unwrap();
+    let certificate = issued.cert.der().clone();
+    let key = PrivatePkcs8KeyDer::from(issued.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut crypto = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key.into())
+        .unwrap();
+    crypto.max_early_data_size = u32::MAX;
+    crypto.alpn_protocols = vec![ALPN.to_vec()];
+    let config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(crypto).unwrap()));
+    let endpoint = Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = endpoint.local_addr().unwrap();
+    let read = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&read);
+    tokio::spawn(async move {
+        while let Some(incoming) = endpoint.accept().await {
+            if retry && !incoming.remote_address_validated() {
+                incoming.retry().unwrap();
+                continue;
+            }
+            let told = Arc::clone(&told);
+            tokio::spawn(async move {
+                let Ok(connection) = incoming.await else { return };
+                let data = connection.handshake_data().unwrap().downcast::<HandshakeData>().unwrap();
+                told.lock().unwrap().push(data.server_name);
+                while let Ok((mut send, mut receive)) = connection.accept_bi().await {
+                    let Ok(asked) = receive.read_to_end(1 << 20).await else { return };
+                    let _ = send.write_all(&asked).await;
                     let _ = send.finish();
-                });
-            }
-        });
-    }
+                }
+            });
+        }
+    });
+    (address, certificate, read)
 }
 
-fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+/// A client of that server; `alpn` is offered in front of what the server speaks.
+pub fn client(certificate: &CertificateDer<'static>, alpn: &[Vec<u8>], version: u32) -> Endpoint {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut crypto = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    crypto.enable_early_data = true;
+    crypto.alpn_protocols = [alpn, &[ALPN.to_vec()]].concat();
+    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(crypto).unwrap()));
+    config.version(version);
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let runtime = quinn::default_runtime().unwrap();
+    let mut endpoint = Endpoint::new(EndpointConfig::default(), None, socket, runtime).unwrap();
+    endpoint.set_default_client_config(config);
+    endpoint
 }
 
-fn transport() -> Arc<TransportConfig> {
-    let mut transport = TransportConfig::default();
-    transport.max_idle_timeout(Some(IDLE.try_into().unwrap()));
-    Arc::new(transport)
+/// Protocol names that make a hello longer than a datagram, as post-quantum key shares do.
+pub fn long_alpn() -> Vec<Vec<u8>> {
+    (0..6_u8).map(|number| vec![b'a' + number; 250]).collect()
 }
 
-/// A client: one UDP socket, tickets of earlier connections kept.
-pub struct QuicClient {
-    endpoint: Endpoint,
-    runtime: Runtime,
-}
-
-impl QuicClient {
-    pub fn new() -> Self {
-        Self::offering(&[ALPN.to_vec()])
-    }
-
-    /// With a hello too long for one datagram.
-    pub fn long_hello() -> Self {
-        let mut protocols: Vec<_> = (0..8_u8).map(|number| vec![b'a' + number; 200]).collect();
-        protocols.push(ALPN.to_vec());
-        Self::offering(&protocols)
-    }
-
-    fn offering(protocols: &[Vec<u8>]) -> Self {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
-            .with_no_client_auth();
-        config.alpn_protocols = protocols.to_vec();
-        config.enable_early_data = true;
-        let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).unwrap()));
-        config.transport_config(transport());
-        let runtime = runtime();
-        let context = runtime.enter();
-        let mut endpoint = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        endpoint.set_default_client_config(config);
-        drop(context);
-        Self { endpoint, runtime }
-    }
-
-    /// Connects to `name` by way of `to`, or says why not within `patience`.
-    pub fn connect(&self, to: SocketAddr, name: &str, patience: Duration) -> Result<Connection, String> {
-        self.runtime.block_on(async {
-            let connecting = self.endpoint.connect(to, name).map_err(|error| error.to_string())?;
-            match tokio::time::timeout(patience, connecting).await {
-                Ok(outcome) => outcome.map_err(|error| error.to_string()),
-                Err(_) => Err("no answer".to_owned()),
-            }
-        })
-    }
-
-    /// Connects with a ticket of before and asks in the first flight; whether the server took that.
-    pub fn early(&self, to: SocketAddr, name: &str, size: usize) -> (Connection, bool) {
-        self.runtime.block_on(async {
-            let connecting = self.endpoint.connect(to, name).unwrap();
-            let Ok((connection, accepted)) = connecting.into_0rtt() else { panic!("no ticket") };
-            assert_eq!(ask(&connection, 100, size).await.unwrap(), size);
-            (connection, accepted.await)
-        })
-    }
-
-    /// Sends `up` bytes on a stream of `connection` and gets `down` back.
-    pub fn ask(&self, connection: &Connection, up: usize, down: usize) -> Result<usize, String> {
-        self.runtime.block_on(async {
-            match tokio::time::timeout(super::PATIENCE, ask(connection, up, down)).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err("no answer".to_owned()),
-            }
-        })
-    }
-
-    /// Ends a connection and waits until its last word is out.
-    pub fn close(&self, connection: Connection) {
-        connection.close(VarInt::from_u32(0), b"");
-        drop(connection);
-        self.runtime.block_on(async {
-            tokio::time::timeout(super::PATIENCE, self.endpoint.wait_idle()).await.unwrap();
-        });
-    }
-
-    /// A whole visit: connects, asks once, ends.
-    pub fn visit(&self, to: SocketAddr, name: &str, up: usize, down: usize) {
-        let connection = self.connect(to, name, super::PATIENCE).unwrap();
-        assert_eq!(self.ask(&connection, up, down), Ok(down));
-        self.close(connection);
-    }
-}
-
-impl Default for QuicClient {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-async fn ask(connection: &Connection, up: usize, down: usize) -> Result<usize, String> {
-    let (mut send, mut receive) = connection.open_bi().await.map_err(|error| error.to_string())?;
-    let request = [&(down as u64).to_be_bytes()[..], &vec![b'u'; up]].concat();
-    send.write_all(&request).await.map_err(|error| error.to_string())?;
-    send.finish().map_err(|error| error.to_string())?;
-    receive.read_to_end(1 << 30).await.map(|bytes| bytes.len()).map_err(|error| error.to_string())
+/// Sends some bytes and gets them back.
+pub async fn echo(connection: &Connection) {
+    let (mut send, mut receive) = connection.open_bi().await.unwrap();
+    send.write_all(&[7; 5_000]).await.unwrap();
+    send.finish().unwrap();
+    assert_eq!(receive.read_to_end(1 << 20).await.unwrap(), [7; 5_000]);
 }
