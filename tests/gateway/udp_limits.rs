@@ -21,7 +21,7 @@ use support::client::{proxied_subscriber, subscriber};
 use support::datagrams::{Access, Header, proxy_v2_udp, socket};
 use support::hellos::{Hello, Random};
 use support::quic::{Initial, crypto, two_datagrams};
-use support::quinn::{QuicClient, QuicOrigin};
+use support::quic_pages::{QuicClient, QuicOrigin};
 use support::udp_world::{LISTED, UdpWorld};
 use support::{Gateway, LIST, PATIENCE, eventually, has, verify};
 
