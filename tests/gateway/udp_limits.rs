@@ -394,7 +394,7 @@ fn s_descriptor_exhaustion_backs_off_and_is_got_over() {
 }
 
 #[test]
-fn t39_a_list_that_changes_rates_open_quic_flows_from_then_on() {
+fn t32_a_list_that_changes_rates_open_quic_flows_from_then_on() {
     let origin = QuicOrigin::new();
     let world = UdpWorld::new(origin.port());
     let access = world.proxied(1, Header::Each);

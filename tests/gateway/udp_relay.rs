@@ -22,7 +22,7 @@ use support::hellos::Hello;
 use support::quic::{Initial, two_datagrams};
 use support::quic_pages::{QuicClient, QuicOrigin, Validation};
 use support::udp_world::{LISTED, UdpWorld};
-use support::{PATIENCE, eventually};
+use support::{LIST, PATIENCE, eventually};
 
 /// Long enough for three of a client's Initials.
 const SHORT: Duration = Duration::from_secs(4);
@@ -411,4 +411,70 @@ fn t37_an_unknown_subscriber_over_udp_is_carried_and_unattributed() {
     let usage = world.gateway.stop_and_count();
     assert_eq!(usage.unattributed("no_subscriber"), access.carried());
     assert_eq!(usage.total(), access.carried());
+}
+
+#[test]
+fn an_address_rule_exempts_media_that_carry_no_name_and_no_other_port() {
+    const RULE: &str = r#"
+[[service.rule]]
+prefix = "127.0.2.1/32"
+protocol = "udp"
+ports = ["8801-8810"]
+reason = "media of video lessons"
+evidence = "seen"
+"#;
+    let server = silent_server();
+    let port = server.local_addr().unwrap().port();
+    let list = LIST.replacen(
+        "\n[[service]]\nid = \"library\"",
+        &format!("{RULE}\n[[service]]\nid = \"library\""),
+        1,
+    );
+    let world = UdpWorld::with(port, |setup| {
+        setup.write("list.toml", list);
+        setup.port_map(&[(443, port), (8_801, port), (8_811, port)])
+    });
+    let media = |number, port| {
+        let access = world.proxied_to(number, SocketAddr::from(([127, 0, 2, 1], port)), Header::Each);
+        access.inject(&[0x17; 800]);
+        let (_, from) = next(&server);
+        server.send_to(&[0x17; 900], from).unwrap();
+        assert!(eventually(|| access.carried().1 == 900));
+        access
+    };
+    let (inside, outside) = (media(1, 8_801), media(2, 8_811));
+    world.await_judged("udp", "exempt", "", 1);
+    let usage = world.gateway.stop_and_count();
+    assert_eq!(usage.exempt_for("s1", "school"), inside.carried());
+    assert_eq!(usage.charged("s2", "not_recognised"), outside.carried());
+}
+
+#[test]
+fn t34_bytes_after_the_address_passed_on_are_nobodys() {
+    let server = silent_server();
+    let world = UdpWorld::new(server.local_addr().unwrap().port());
+    let access = world.proxied(1, Header::Each);
+    access.inject(&initial(LISTED));
+    let (_, from) = next(&server);
+    server.send_to(&[1; 500], from).unwrap();
+    world.await_judged("quic", "exempt", "", 1);
+    assert!(eventually(|| access.carried().1 == 500));
+    let before = access.carried();
+    let table = "prefix,subscriber_type,subscriber_id\n10.7.0.1/32,account,s9\n";
+    world.gateway.setup().write("subscribers.csv", table);
+    world.gateway.reload();
+    world.gateway.await_metric("zrgw_sessions", 1);
+    // The workers follow within a tenth of a second; what comes before is still the first one's.
+    let moved = eventually(|| {
+        access.inject(&[0x40; 10]);
+        next(&server);
+        world.gateway.metric("zrgw_bytes_total{direction=\"up\",class=\"unattributed\",service=\"\"}") > 0
+    });
+    assert!(moved);
+    world.await_counted(&[&access]);
+    let usage = world.gateway.stop_and_count();
+    let (up, down) = access.carried();
+    assert_eq!(usage.of("s9"), (0, 0));
+    assert!(usage.exempt("s1").0 >= before.0 && usage.unattributed("session_ended").0 > 0);
+    assert_eq!(usage.total(), (up, down));
 }
