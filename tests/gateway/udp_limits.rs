@@ -281,7 +281,7 @@ fn flows_per_subscriber_at_the_limit_and_one_over_count_both_transports() {
 }
 
 #[test]
-fn t3_a_hello_that_never_completes_times_out_and_is_carried_or_refused() {
+fn s_a_hello_that_never_completes_times_out_and_is_carried_or_refused() {
     let (server, port) = silent_server();
     let world = UdpWorld::with(port, |setup| setup.set("limits", "identify_deadline = \"500 ms\""));
     let [front, _] = halves(LISTED);

@@ -478,3 +478,23 @@ fn t34_bytes_after_the_address_passed_on_are_nobodys() {
     assert!(usage.exempt("s1").0 >= before.0 && usage.unattributed("session_ended").0 > 0);
     assert_eq!(usage.total(), (up, down));
 }
+
+#[test]
+fn a_balancer_that_always_writes_the_header_lets_nothing_pass_without() {
+    let server = silent_server();
+    let world = UdpWorld::with(server.local_addr().unwrap().port(), |setup| {
+        setup.listener("mode = \"proxy_protocol\"\naddress = \"127.0.0.1:0\"\ndatagram_headers = \"each\"\n")
+    });
+    let balancer = socket([127, 0, 0, 1]);
+    let header = |number| proxy_v2_udp(proxied_subscriber(number), world.destination());
+    // What a subscriber puts in front of his own data is data.
+    let forged = [header(2), b"forged".to_vec()].concat();
+    let datagram = [header(1), forged.clone()].concat();
+    balancer.send_to(&datagram, world.gateway.listener(2)).unwrap();
+    assert_eq!(next(&server).0, forged);
+    balancer.send_to(b"without", world.gateway.listener(2)).unwrap();
+    world.await_refused("proxy_header", 1);
+    let usage = world.gateway.stop_and_count();
+    assert_eq!(usage.of("s1").0, forged.len() as u64);
+    assert_eq!(usage.total(), usage.of("s1"));
+}
