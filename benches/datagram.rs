@@ -92,7 +92,7 @@ fn gateway(server: SocketAddr) -> Relay {
     let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("../allowlist/lists/kz-education-2020.toml");
     let text = format!(
         "[node]\nid = \"bench\"\nstate_dir = \"state\"\nworkers = 1\n[[listener]]\nmode = \"proxy_protocol\"\naddress = \
-         \"127.0.0.1:{port}\"\n[list]\nfile = \"{}\"\nsignatures = \"none\"\n[export]\ndir = \"usage\"\n[upstream]\n\
+         \"127.0.0.1:{port}\"\nprotocols = [\"udp\"]\n[list]\nfile = \"{}\"\nsignatures = \"none\"\n[export]\ndir = \"usage\"\n[upstream]\n\
          allow_private = true\n[admin]\naddress = \"127.0.0.1:0\"\n",
         list.canonicalize().unwrap().display()
     );
@@ -121,7 +121,7 @@ fn nginx(server: SocketAddr) -> Option<Relay> {
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
     let text = format!(
-        "daemon off;\nworker_processes 1;\npid nginx.pid;\nerror_log stderr crit;\nload_module {STREAM_MODULE};\nevents {{ \
+        "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log stderr crit;\nload_module {STREAM_MODULE};\nevents {{ \
          worker_connections 512; }}\nstream {{ server {{ listen 127.0.0.1:{port} udp; proxy_pass {server}; proxy_timeout \
          60s; }} }}\n"
     );

@@ -17,6 +17,8 @@ const BUFFER_BYTES: usize = 1 << 16;
 
 /// Datagrams that the system takes in one call (`UDP_MAX_SEGMENTS` of Linux before 6.9).
 const JOINED_MAX: usize = 64;
+/// The longest train that is copied behind another: more costs as much as the call it saves.
+const COPIED_MAX: usize = 4_096;
 /// Bytes that it takes in one call, with room for headers.
 const JOINED_BYTES_MAX: usize = 65_000;
 
@@ -24,6 +26,8 @@ const JOINED_BYTES_MAX: usize = 65_000;
 pub struct Batch {
     bytes: Vec<u8>,
     metas: [RecvMeta; BUFFERS],
+    /// The buffer that each train lies in.
+    places: [usize; BUFFERS],
     filled: usize,
     /// Whether every buffer was filled.
     full: bool,
@@ -34,6 +38,7 @@ impl Default for Batch {
         Self {
             bytes: vec![0; BUFFERS.saturating_mul(BUFFER_BYTES)],
             metas: [RecvMeta::default(); BUFFERS],
+            places: [0; BUFFERS],
             filled: 0,
             full: false,
         }
@@ -60,40 +65,41 @@ impl Batch {
         Ok(())
     }
 
-    /// Joins trains that follow one another between the same ends, where they may go in one call.
+    /// Joins short trains to the one before them between the same ends, where both may go in one call.
     fn join(&mut self) {
         let mut kept = 0_usize;
         for index in 0..self.filled {
             let Some(next) = self.metas.get(index).copied() else { return };
-            let from = index.saturating_mul(BUFFER_BYTES);
-            if let Some(last) = kept.checked_sub(1).and_then(|last| self.metas.get_mut(last))
+            let last = kept.checked_sub(1);
+            if let Some((last, place)) =
+                last.and_then(|last| Some((self.metas.get_mut(last)?, *self.places.get(last)?)))
                 && may_follow(last, &next)
             {
-                let to = kept.saturating_sub(1).saturating_mul(BUFFER_BYTES).saturating_add(last.len);
+                let from = index.saturating_mul(BUFFER_BYTES);
+                let to = place.saturating_mul(BUFFER_BYTES).saturating_add(last.len);
                 self.bytes.copy_within(from..from.saturating_add(next.len), to);
                 last.len = last.len.saturating_add(next.len);
                 continue;
             }
-            if kept != index {
-                let to = kept.saturating_mul(BUFFER_BYTES);
-                self.bytes.copy_within(from..from.saturating_add(next.len), to);
-            }
-            if let Some(meta) = self.metas.get_mut(kept) {
-                *meta = next;
+            if let (Some(meta), Some(place)) = (self.metas.get_mut(kept), self.places.get_mut(kept)) {
+                (*meta, *place) = (next, index);
             }
             kept = kept.saturating_add(1);
         }
         self.filled = kept;
     }
 
-    /// What was received, one train for each buffer.
+    /// What was received.
     pub fn trains(&self) -> impl Iterator<Item = Train<'_>> {
-        self.bytes.chunks_exact(BUFFER_BYTES).zip(&self.metas).take(self.filled).map(|(bytes, meta)| Train {
-            peer: without_flow_label(meta.addr),
-            local: meta.dst_ip,
-            ecn: meta.ecn,
-            bytes: bytes.get(..meta.len).unwrap_or_default(),
-            stride: meta.stride,
+        self.metas.iter().zip(&self.places).take(self.filled).map(|(meta, place)| {
+            let from = place.saturating_mul(BUFFER_BYTES);
+            Train {
+                peer: without_flow_label(meta.addr),
+                local: meta.dst_ip,
+                ecn: meta.ecn,
+                bytes: self.bytes.get(from..from.saturating_add(meta.len)).unwrap_or_default(),
+                stride: meta.stride,
+            }
         })
     }
 
@@ -113,6 +119,7 @@ fn may_follow(last: &RecvMeta, next: &RecvMeta) -> bool {
         && whole
         && same_size
         && next.len > 0
+        && next.len <= COPIED_MAX
         && bytes <= JOINED_BYTES_MAX
         && bytes.div_ceil(last.stride) <= JOINED_MAX
 }
@@ -230,8 +237,12 @@ mod tests {
         };
         assert_eq!(lengths(&[(1, 630, 10), (1, 10, 10)]), [64]);
         assert_eq!(lengths(&[(1, 640, 10), (1, 1, 1)]), [64, 1], "one datagram over");
-        assert_eq!(lengths(&[(1, 60_000, 5_000), (1, 5_000, 5_000)]), [13]);
-        assert_eq!(lengths(&[(1, 60_001, 60_001), (1, 5_000, 5_000)]), [1, 1], "one byte over");
+        assert_eq!(lengths(&[(1, 61_000, 4_000), (1, 4_000, 4_000)]), [16, 1], "not whole");
+        assert_eq!(lengths(&[(1, 60_904, 4_096), (1, 4_096, 4_096)]), [15, 1]);
+        assert_eq!(lengths(&[(1, 61_000, 6_100), (1, 4_000, 4_000)]), [11], "65,000 bytes");
+        assert_eq!(lengths(&[(1, 61_000, 6_100), (1, 4_001, 4_001)]), [10, 1], "one byte over");
+        assert_eq!(lengths(&[(1, 4_096, 4_096), (1, 4_096, 4_096)]), [2]);
+        assert_eq!(lengths(&[(1, 4_097, 4_097), (1, 4_097, 4_097)]), [1, 1], "too long to copy");
     }
 
     #[test]
