@@ -20,6 +20,7 @@ use super::flow_record::{Flow, Place, Ruling, State, SubscriberSide};
 use super::policy::{Policy, Standing};
 use super::report::{FlowLabels, ProtocolLabel, Refusal, Report, UsageMap};
 use super::shared::{Shared, SubscriberKey};
+use super::splice::PipePool;
 use crate::flow::decide::{Case, Decision, Vouched, decide};
 use crate::flow::identify::{Identifier, Identity, Progress};
 use crate::flow::tally::Tally;
@@ -34,6 +35,8 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// The one read buffer; borrowed only between two awaits.
     pub buffer: RefCell<Box<[u8]>>,
+    /// Pipes for bytes that move inside the kernel.
+    pub pipes: Rc<PipePool>,
     /// Tells the accept loops to end.
     pub draining: Notify,
     /// Open flows, and ended ones whose look-up is on its way.
@@ -64,6 +67,7 @@ struct Counts {
     refusals: HashMap<Refusal, u64>,
     panics: u64,
     accept_errors: u64,
+    spliced_bytes: u64,
 }
 
 impl Worker {
@@ -74,9 +78,11 @@ impl Worker {
         let next_change = policy.next_change_after(shared.clock.now().wall);
         drop(policy);
         let buffer = vec![0; shared.limits.relay_buffer].into_boxed_slice();
+        let pipes_max = shared.limits.pipes_per_worker_max;
         Rc::new(Self {
             shared,
             buffer: RefCell::new(buffer),
+            pipes: PipePool::new(pipes_max),
             draining: Notify::new(),
             flows: RefCell::default(),
             dirty: RefCell::default(),
@@ -221,6 +227,25 @@ impl Worker {
             }
         }
         self.judge(flow);
+    }
+
+    /// Takes bytes the subscriber sent that nobody looks at: counts them.
+    pub fn received_unread(&self, flow: &Rc<Flow>, bytes: usize) {
+        let count = bytes as u64;
+        {
+            let mut counts = self.counts.borrow_mut();
+            counts.seen.up = counts.seen.up.saturating_add(count);
+        }
+        self.count_spliced(bytes);
+        flow.last_activity.set(self.shared.clock.monotonic());
+        flow.state.borrow_mut().tally.add_up(count);
+        self.mark_dirty(flow);
+    }
+
+    /// Counts bytes that moved inside the kernel.
+    pub fn count_spliced(&self, bytes: usize) {
+        let mut counts = self.counts.borrow_mut();
+        counts.spliced_bytes = counts.spliced_bytes.saturating_add(bytes as u64);
     }
 
     /// Takes bytes the subscriber sent: counts them and shows them to the reader of names.
@@ -462,6 +487,7 @@ impl Worker {
             flows_open: self.open.get(),
             panics: counts.panics,
             accept_errors: counts.accept_errors,
+            spliced_bytes: counts.spliced_bytes,
         }
     }
 
