@@ -2,7 +2,7 @@
 //! flow, time to the first byte. Prints ratios to HAProxy; the machines are noisy, ratios of one run are not.
 //!
 //! `benches/run-peers` installs the peers and runs this. Numbers after `--` change the load:
-//! `cargo bench --bench peers -- [GIGABYTES [FLOWS [IDLE]]]`.
+//! `cargo bench --bench peers -- [GIGABYTES [FLOWS [IDLE]]] [PROXY]...`.
 
 #![allow(
     missing_docs,
@@ -48,6 +48,7 @@ struct Outcome {
 }
 
 fn main() {
+    let only: Vec<String> = std::env::args().skip(1).filter(|word| word.parse::<u64>().is_err()).collect();
     let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
     let gigabytes = numbers.first().copied().unwrap_or(8);
     let flows = usize::try_from(numbers.get(1).copied().unwrap_or(10_000)).unwrap();
@@ -68,6 +69,10 @@ fn main() {
     );
     let mut outcomes = Vec::new();
     for (name, start) in starts {
+        let wanted = only.iter().all(|word| word.starts_with('-')) || only.iter().any(|word| word == name);
+        if !wanted {
+            continue;
+        }
         if name != "gateway" && !has(name) {
             println!("SKIPPED: {name} is not installed (benches/run-peers installs it)");
             continue;
@@ -86,6 +91,11 @@ fn measure(proxy: &Proxy, hello: &[u8], gigabytes: u64, flows: usize, idle: usiz
     };
     // The first flows pay for look-ups, pages and caches.
     load::short(proxy.address, hello, 200, SHORT_AT_ONCE);
+    // Before the allocator has room left over from other flows.
+    let before = proxy.proportional_set_size();
+    let held: Vec<_> = (0..idle).map(|_| load::open(proxy.address, hello, load::STAY).0).collect();
+    let bytes_per_idle_flow = proxy.proportional_set_size().saturating_sub(before) / held.len().max(1) as u64;
+    drop(held);
     let each = gigabytes * 1_000_000_000 / BULK_CONNECTIONS as u64;
     let bulk = (0..ROUNDS)
         .map(|_| spent(&mut || load::bulk(proxy.address, hello, BULK_CONNECTIONS, each)))
@@ -101,9 +111,6 @@ fn measure(proxy: &Proxy, hello: &[u8], gigabytes: u64, flows: usize, idle: usiz
         })
         .min()
         .unwrap();
-    let before = proxy.proportional_set_size();
-    let held: Vec<_> = (0..idle).map(|_| load::open(proxy.address, hello, load::STAY).0).collect();
-    let bytes_per_idle_flow = proxy.proportional_set_size().saturating_sub(before) / held.len().max(1) as u64;
     Outcome {
         name: proxy.name,
         cpu_per_gigabyte: bulk / u32::try_from(gigabytes).unwrap(),

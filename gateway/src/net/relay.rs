@@ -97,13 +97,17 @@ async fn both(
     let mut down = pin!(down(worker, flow, client, origin));
     tokio::select! {
         outcome = &mut up => match outcome {
-            Ok(()) => down.await,
+            Ok(()) => {
+                socket::shutdown_write(origin).map_err(Failed::origin)?;
+                down.await
+            }
             Err(Failed::Subscriber) => Err(Failed::Subscriber),
             // It takes nothing more, but what it sent before may still be read.
             Err(Failed::Origin | Failed::Neither) => down.await.and(Err(Failed::Origin)),
         },
         outcome = &mut down => {
             outcome?;
+            // The origin has said all it had to say: closing its socket sends the subscriber's FIN on.
             up.await
         }
     }
@@ -144,7 +148,7 @@ async fn up(
         write_all(origin, rest, |_| ()).await.map_err(Failed::origin)?;
     }
     worker.subscriber_finished(flow);
-    socket::shutdown_write(origin).map_err(Failed::origin)
+    Ok(())
 }
 
 /// Origin → subscriber.
