@@ -146,7 +146,7 @@ fn q8_q11_t15_what_is_ambiguous_foreign_or_never_complete_has_its_reason() {
     let line = one(&[up(50_000, &Initial::new(&overlap).seal())]);
     assert_eq!(told(&line), [CLIENT, None, None, Some("ambiguous")]);
     let foreign = up(50_000, &opaque(0x0a0a_0a0a, INITIAL, &[1; 8], &[2; 8], &[0; 1200]));
-    assert_eq!(told(&one(&[foreign.clone()]))[3], Some("not_recognised"));
+    assert_eq!(told(&one(std::slice::from_ref(&foreign)))[3], Some("not_recognised"));
     let initial = up(50_000, &Initial::of(&message).seal());
     assert_eq!(told(&one(&[foreign, initial.clone()]))[2], Some("listed.example"));
     let half = up(50_000, &Initial::new(&crypto(0, &message[..90])).seal());
@@ -202,4 +202,32 @@ fn t11_each_port_is_a_flow_and_each_connection_id_is_not() {
         let (client, name) = (format!("10.0.0.2:{}", 50_000 + number), format!("n{number}.listed.example"));
         assert_eq!(told(line), [Some(&client[..]), Some("quic_sni"), Some(&name[..]), None]);
     }
+}
+
+#[test]
+fn t12_t15_names_of_every_version_are_those_of_tshark() {
+    let mut packets = Vec::new();
+    let versions = [V1, V2].into_iter().chain((29..=34).map(|draft| 0xff00_0000 + draft));
+    for (number, version) in versions.enumerate() {
+        let message = hello(&format!("n{number}.listed.example"));
+        let (front, back) = message.split_at(70);
+        // tshark joins pieces that are in order.
+        let frames = [&[1, 0][..], &crypto(0, front), &[0, 1], &crypto(70, back)].concat();
+        let initial = Initial::new(&frames).version(version).to(&[number as u8; 9]).from(&[3; 5]);
+        packets.push(up(50_000 + number as u16, &initial.number(number as u32, 1 + number % 4).seal()));
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("versions.pcap");
+    std::fs::write(&path, pcap(ETHERNET, &packets)).unwrap();
+    let output = std::process::Command::new("tshark")
+        .args(["-n", "-T", "fields", "-e", "tls.handshake.extensions_server_name", "-r"])
+        .arg(&path)
+        .output()
+        .expect("tshark is installed by tests/run");
+    let theirs: Vec<String> = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
+    let output = classify(&["--names-only", "--format", "jsonl"], &[&path]);
+    let ours: Vec<String> =
+        lines(&output).iter().map(|line| line["name"].as_str().unwrap_or_default().to_owned()).collect();
+    assert_eq!(ours, theirs);
+    assert!(ours.iter().all(|name| name.ends_with(".listed.example")), "{ours:?}");
 }

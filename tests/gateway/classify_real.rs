@@ -142,9 +142,10 @@ fn starttls_connect_and_proxy_header_have_no_name() {
 }
 
 #[test]
-fn q6_t12_http3_of_a_browser_and_of_ngtcp2_is_named() {
+fn t5_q6_t12_http3_of_a_browser_and_of_ngtcp2_is_named() {
     for (file, flows, name, class) in [
         ("chromium-http3.pcap", 2, "www.listed.example", "exempt"),
+        ("chromium-http3-hello-retry.pcap", 1, "www.listed.example", "charged"),
         ("chromium-http3-retry.pcap", 1, "www.listed.example", "charged"),
         ("ngtcp2.pcap", 3, "localhost", "charged"),
     ] {

@@ -18,9 +18,11 @@ mod quic_told;
 
 use billing_export::Reason;
 use gateway::flow::identify::{Ech, Progress, QuicIdentifier};
-use gateway::wire::quic::QuicLimits;
+use gateway::wire::quic::{ConnectionId, QuicLimits, server_connection_id, short_header_starts_with};
 use hellos::{Hello, SERVER_NAME, server_name, server_names};
-use quic::{INITIAL, Initial, V2, crypto, opaque, pieces, two_datagrams};
+use quic::{
+    HANDSHAKE, INITIAL, Initial, RETRY, V1, V2, ZERO_RTT, crypto, long_header, opaque, pieces, two_datagrams,
+};
 use quic_told::{SERVER_ID, Told, hello, identify, named, none, observe, post_quantum, told};
 
 #[test]
@@ -197,4 +199,52 @@ fn i_t3_the_deadline_ends_the_wait_and_not_the_watch() {
     let mut identifier = QuicIdentifier::new(&QuicLimits::default());
     assert_eq!(identifier.deadline(), Progress::Settled);
     assert_eq!(told(identifier.identity().unwrap()), none(Reason::NotRecognised), "nothing came");
+}
+
+#[test]
+fn q12_only_a_packet_of_the_handshake_tells_the_connection_id_of_its_sender() {
+    let id = ConnectionId::new(&SERVER_ID);
+    for version in [V1, V2] {
+        for kind in [INITIAL, HANDSHAKE] {
+            assert_eq!(server_connection_id(&opaque(version, kind, &[7; 20], &SERVER_ID, &[0; 40])), id);
+            assert_eq!(server_connection_id(&opaque(version, kind, &[], &[], &[0; 40])), None, "empty");
+            assert_eq!(server_connection_id(&opaque(version, kind, &[], &[7; 21], &[0; 40])), None);
+        }
+        assert_eq!(server_connection_id(&opaque(version, ZERO_RTT, &[], &SERVER_ID, &[0; 40])), None);
+        assert_eq!(server_connection_id(&long_header(version, RETRY, &[], &SERVER_ID)), None);
+    }
+    assert_eq!(server_connection_id(&long_header(0, INITIAL, &[7; 8], &SERVER_ID)), None, "negotiation");
+    assert_eq!(server_connection_id(&[0x41; 40]), None);
+    assert_eq!(server_connection_id(&[]), None);
+    assert_eq!(ConnectionId::new(&[1; 20]).map(|id| id.as_bytes().len()), Some(20));
+    assert_eq!(ConnectionId::new(&[1; 21]), None);
+    assert_eq!(ConnectionId::new(&[1; 256]), None, "no length is cut");
+}
+
+#[test]
+fn q12_a_short_header_is_addressed_to_a_connection_id_that_is_not_empty() {
+    let id = ConnectionId::new(&SERVER_ID).unwrap();
+    let short = |first: u8, rest: &[u8]| [&[first][..], rest, &[0x33; 9]].concat();
+    assert!(short_header_starts_with(&short(0x41, &SERVER_ID), &id));
+    assert!(short_header_starts_with(&short(0x01, &SERVER_ID), &id), "the fixed bit may be cleared");
+    assert!(!short_header_starts_with(&short(0xc1, &SERVER_ID), &id));
+    assert!(!short_header_starts_with(&short(0x41, &[0x5f; 8]), &id));
+    assert!(!short_header_starts_with(&short(0x41, &[])[..8], &id));
+    assert!(!short_header_starts_with(&[], &id));
+    assert!(!short_header_starts_with(&short(0x41, &SERVER_ID), &ConnectionId::new(&[]).unwrap()));
+}
+
+#[test]
+fn t13_what_all_connections_of_a_flow_hold_has_one_limit() {
+    let first = Initial::of(&hello("listed.edu")).seal();
+    let part = |id: u8, bytes: usize| {
+        let mut message = hello("listed.edu");
+        message[1..4].copy_from_slice(&[0, 0x3f, 0xfc]);
+        message.resize(bytes, 0);
+        Initial::of(&message).to(&[id; 8]).sized(0).seal()
+    };
+    let half = QuicLimits::default().crypto_bytes_max / 2;
+    assert_eq!(identify(&[&first, &part(1, half), &part(2, half)]), named("listed.edu"), "at the limit");
+    let (name, gave_up) = identify(&[&first, &part(1, half), &part(2, half + 1)]);
+    assert_eq!((name.as_deref(), gave_up), (Some("listed.edu"), Some(Reason::Oversize)), "one over it");
 }

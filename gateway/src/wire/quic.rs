@@ -2,18 +2,20 @@
 //!
 //! The first packets of a connection, the Initials, are encrypted with keys that follow from the connection id their
 //! client chose first, so that everyone on the path can open them; the handshake in them begins with the same
-//! ClientHello as over TCP ([`crate::wire::tls`]). [`InitialReader`] opens the Initials of one client, joins the pieces of the
-//! hello over packets and datagrams, and goes on watching for another hello. It answers nobody and decrypts nothing else.
+//! ClientHello as over TCP ([`crate::wire::tls`]). [`InitialReader`] opens the Initials of one client, joins the pieces
+//! of the hello over packets and datagrams, and goes on watching for another hello. It answers nobody and decrypts
+//! nothing else.
 //!
-//! Rules, each found by experiment or in another product's issues. The fixed bit may be anything (RFC 9287). Packets that
-//! share a datagram are walked by their Length. The keys of the flow are tried first, for later Initials carry the
-//! connection id of the server; then those of this packet's connection id (after a Retry, or when the first datagram was
-//! never seen), and the hello is joined anew. After a compatible negotiation (RFC 9368) the keys follow from the first
-//! connection id and the new version. A datagram is understood as a whole before a hello in it is believed, so that pieces that
-//! contradict each other are ambiguous in any order.
+//! Rules, each found by experiment or in another product's issues. The fixed bit may be anything (RFC 9287). Packets
+//! that share a datagram are walked by their Length. The keys of the flow are tried first, for later Initials carry the
+//! connection id of the server; then those of this packet's connection id (after a Retry, or when the first datagram
+//! was never seen), and the hello is joined anew. After a compatible negotiation (RFC 9368) the keys follow from the
+//! first connection id and the new version. A datagram is understood as a whole before a hello in it is believed, so
+//! that pieces that contradict each other are ambiguous in any order.
 //!
 //! Residuals, bounded by the check of the address: what repeats the bytes of a hello that was already read is compared
-//! by its name, once it is complete; a server may refuse what is read here (a datagram under 1,200 bytes, RFC 9000 §14.1).
+//! by its name, once it is complete; a server may refuse what is read here (a datagram under 1,200 bytes, RFC 9000
+//! §14.1).
 //!
 //! Sections: RFC 8999, RFC 9000 §5.2, §7.5, §12.2, §14, §17.2, §19; RFC 9001 §5; RFC 9369; drafts 29 to 34.
 
@@ -281,7 +283,7 @@ impl InitialReader {
     fn crypto(&mut self, index: usize, frame: Crypto<'_>) -> Result<(), Outcome> {
         let crypto_bytes_max = self.crypto_bytes_max();
         let Some(connection) = self.connections.get_mut(index) else { return Ok(()) };
-        if connection.put(frame, crypto_bytes_max)? {
+        if connection.put(frame, crypto_bytes_max, self.limits.fragments_max)? {
             self.fragments = self.fragments.saturating_add(1);
             let held = self.connections.iter().map(Connection::held_bytes).fold(0, usize::saturating_add);
             if self.fragments > self.limits.fragments_max || held > usize::from(crypto_bytes_max) {

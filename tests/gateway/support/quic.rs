@@ -159,9 +159,9 @@ fn client_keys(version: u32, origin: &[u8]) -> DirectionalKeys {
 /// RFC 9000 §16, as short as may be.
 pub fn varint(value: u64) -> Vec<u8> {
     match value {
-        0..=0x3f => vec![value as u8],
-        0x40..=0x3fff => (value as u16 | 0x4000).to_be_bytes().to_vec(),
-        0x4000..=0x3fff_ffff => (value as u32 | 0x8000_0000).to_be_bytes().to_vec(),
+        0..=0x3f => vec![u8::try_from(value).unwrap()],
+        0x40..=0x3fff => (u16::try_from(value).unwrap() | 0x4000).to_be_bytes().to_vec(),
+        0x4000..=0x3fff_ffff => (u32::try_from(value).unwrap() | 0x8000_0000).to_be_bytes().to_vec(),
         _ => (value | 0xc000_0000_0000_0000).to_be_bytes().to_vec(),
     }
 }

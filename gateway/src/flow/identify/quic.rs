@@ -1,8 +1,8 @@
 //! The name of a UDP flow, from the datagrams of its client.
 //!
 //! The rules are those of TLS over TCP; what is QUIC's own stands in [`crate::wire::quic`]. A name is known with the
-//! first hello and may be contradicted by a later one for as long as the flow lives: on one pair of addresses and ports a client may open
-//! one connection after another. Once a name is known, only the keys to open later Initials are held.
+//! first hello and may be contradicted by a later one for as long as the flow lives: on one pair of addresses and ports
+//! a client may open one connection after another. Once a name is known, only the keys to open later Initials are held.
 
 use billing_export::Reason;
 

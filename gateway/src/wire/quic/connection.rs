@@ -53,7 +53,12 @@ impl Connection {
     }
 
     /// Takes the bytes of a frame; says whether they brought anything new.
-    pub(super) fn put(&mut self, frame: Crypto<'_>, crypto_bytes_max: u16) -> Result<bool, Outcome> {
+    pub(super) fn put(
+        &mut self,
+        frame: Crypto<'_>,
+        crypto_bytes_max: u16,
+        fragments_max: usize,
+    ) -> Result<bool, Outcome> {
         if frame.data.is_empty() {
             return Ok(false);
         }
@@ -62,7 +67,7 @@ impl Connection {
         let (Ok(from), true) = (u16::try_from(frame.offset), end.is_some_and(|end| end <= end_max)) else {
             return Err(Outcome::Oversize);
         };
-        let stream = self.stream.get_or_insert_with(|| CryptoStream::new(crypto_bytes_max));
+        let stream = self.stream.get_or_insert_with(|| CryptoStream::new(crypto_bytes_max, fragments_max));
         stream.insert(from, frame.data).map_err(|Conflict| Outcome::Ambiguous)
     }
 

@@ -32,6 +32,8 @@ pub(super) struct Conflict;
 pub(super) struct CryptoStream {
     /// The most bytes it may come to hold.
     bytes_max: u16,
+    /// The most runs that are kept apart for having come out of order.
+    pieces_max: usize,
     /// The bytes, in order of arrival.
     bytes: Vec<u8>,
     /// Which bytes are there: disjoint, by place.
@@ -39,9 +41,9 @@ pub(super) struct CryptoStream {
 }
 
 impl CryptoStream {
-    /// Starts with nothing; holds at most `bytes_max` bytes.
-    pub(super) fn new(bytes_max: u16) -> Self {
-        Self { bytes_max, bytes: Vec::new(), pieces: Vec::new() }
+    /// Starts with nothing; holds at most `bytes_max` bytes, in about `pieces_max` runs.
+    pub(super) fn new(bytes_max: u16, pieces_max: usize) -> Self {
+        Self { bytes_max, pieces_max, bytes: Vec::new(), pieces: Vec::new() }
     }
 
     /// Takes a piece that begins at `from`; says whether it brought anything new. The caller sees to it that it ends
@@ -70,6 +72,12 @@ impl CryptoStream {
             }
             place = upto;
             index = index.saturating_add(1);
+        }
+        // A piece over many holes leaves as many runs behind, which then join.
+        if self.pieces.len() > self.pieces_max
+            && let Some(joined) = self.behind(0)
+        {
+            *self = joined;
         }
         Ok(self.bytes.len() > before)
     }
@@ -144,7 +152,7 @@ impl CryptoStream {
 
     /// What is left without the bytes in front of `place`; `None` when nothing is.
     pub(super) fn behind(&self, place: u16) -> Option<Self> {
-        let mut rest = Self::new(self.bytes_max);
+        let mut rest = Self::new(self.bytes_max, self.pieces_max);
         for piece in self.pieces.iter().filter(|piece| piece.end() > place) {
             let cut = place.saturating_sub(piece.from);
             let kept =
