@@ -8,7 +8,7 @@
     reason = "tests may panic"
 )]
 
-use config::{Config, Disposition, Protocol, SECTIONS, Services};
+use config::{Config, DatagramHeaders, Disposition, Protocol, SECTIONS, Services};
 use std::path::Path;
 
 const MINIMAL: &str = include_str!("../../config/examples/minimal.toml");
@@ -133,6 +133,21 @@ fn transports_of_a_listener_stand_once_and_are_known_words() {
         let found = problem_of(&listener(keys));
         assert!(found.contains(wanted), "{keys}: {found}");
     }
+}
+
+#[test]
+fn datagram_headers_stand_beside_a_proxy_header_only() {
+    let listener = |mode: &str, keys: &str| {
+        format!("[[listener]]\nmode = \"{mode}\"\naddress = \"127.0.0.1:9\"\n{keys}\n")
+    };
+    let of = |keys: &str| good(&listener("proxy_protocol", keys)).listeners.remove(1).datagram_headers;
+    assert_eq!(of(""), DatagramHeaders::Any);
+    assert_eq!(of("datagram_headers = \"any\""), DatagramHeaders::Any);
+    assert_eq!(of("datagram_headers = \"each\""), DatagramHeaders::Each);
+    let found = problem_of(&listener("proxy_protocol", "datagram_headers = \"first\""));
+    assert!(found.contains("wanted one of \"any\", \"each\""), "{found}");
+    let found = problem_of(&listener("steered", "datagram_headers = \"any\""));
+    assert!(found.contains("datagram headers beside mode \"steered\""), "{found}");
 }
 
 #[test]

@@ -28,7 +28,7 @@ use crate::net::datagram::connection_ids::ConnectionIds;
 use crate::net::lookup::{LookupSettings, Lookups};
 use crate::net::policy::{Exemption, Policy, PolicyCell};
 use crate::net::pool::{Remote, Sockets};
-use crate::net::settings::{DialRules, Limits, Listener, Mode};
+use crate::net::settings::{DatagramHeaders, DialRules, Limits, Listener, Mode};
 use crate::net::shared::{Saved, Shared};
 use crate::wire::quic::QuicLimits;
 
@@ -411,7 +411,13 @@ fn flows_max(config: &Config, workers: usize) -> Result<usize, StartError> {
 fn listeners(config: &Config) -> Vec<Listener> {
     let mode = |listener: &config::Listener| match listener.mode {
         config::Mode::Steered => Mode::Steered { service_port: listener.service_port },
-        config::Mode::ProxyProtocol => Mode::ProxyProtocol { peers: listener.peers.clone() },
+        config::Mode::ProxyProtocol => Mode::ProxyProtocol {
+            peers: listener.peers.clone(),
+            datagrams: match listener.datagram_headers {
+                config::DatagramHeaders::Any => DatagramHeaders::Any,
+                config::DatagramHeaders::Each => DatagramHeaders::Each,
+            },
+        },
     };
     config
         .listeners

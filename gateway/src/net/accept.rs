@@ -34,7 +34,7 @@ enum Service {
 pub async fn run(worker: Rc<Worker>, bound: TcpListener, listener: Listener) -> io::Result<()> {
     let service = match listener.mode {
         Mode::Steered { service_port } => Service::Steered { service_port },
-        Mode::ProxyProtocol { peers } => Service::Proxied { peers: peers.into() },
+        Mode::ProxyProtocol { peers, .. } => Service::Proxied { peers: peers.into() },
     };
     let socket = socket::watch(bound)?;
     let draining = worker.draining.notified();

@@ -22,7 +22,18 @@ pub enum Mode {
     ProxyProtocol {
         /// Who may send the header.
         peers: Vec<IpNet>,
+        /// In front of which datagrams it must stand.
+        datagrams: DatagramHeaders,
     },
+}
+
+/// In front of which datagrams of a balancer a PROXY header must stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatagramHeaders {
+    /// Of those that begin a flow at least.
+    Any,
+    /// Of all.
+    Each,
 }
 
 /// One listener.

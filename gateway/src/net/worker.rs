@@ -30,6 +30,9 @@ use crate::flow::tally::Tally;
 /// How often deadlines, idle flows and dates are looked at.
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
 
+/// Rounds of it between two sweeps of connection ids: a minute, as long as one is of use.
+const ROUNDS_PER_SWEEP: u32 = 600;
+
 /// One thread's flows.
 pub struct Worker {
     /// What all workers share.
@@ -222,6 +225,9 @@ impl Worker {
                 self.cut_idle(self.shared.limits.idle_timeout);
                 self.dirty.borrow_mut().retain(|flow| !flow.is_settled());
                 self.shared.suspend_if_unsaved();
+            }
+            if rounds.is_multiple_of(ROUNDS_PER_SWEEP) {
+                self.shared.connection_ids.sweep(self.shared.clock.monotonic());
             }
         }
     }
