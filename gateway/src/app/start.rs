@@ -504,6 +504,7 @@ fn lookups(
         retention: config.trusted_answers.retention,
         pairs_max: config.trusted_answers.pairs_max,
         addresses_per_name_max: config.trusted_answers.addresses_per_name_max,
+        ..AnswerLimits::default()
     };
     let lookups =
         Lookups::new(settings, answers, Arc::clone(dial), clock, runtime.clone()).map_err(|message| {
