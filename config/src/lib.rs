@@ -34,7 +34,7 @@ pub use export::Export;
 pub use key::{Key, Need, SECTIONS, SectionKeys};
 pub use limits::{FlowsMax, Limits, Quic};
 pub use list::{List, Signatures};
-pub use listener::{Listener, Mode, Protocol};
+pub use listener::{DatagramHeaders, Listener, Mode, Protocol};
 pub use log::{Format, Level, Log};
 pub use lookup::Lookup;
 pub use node::{Node, Workers};

@@ -16,6 +16,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("listener", "protocols"),
     Key::optional("listener", "service_port"),
     Key::defaulted("listener", "peers"),
+    Key::defaulted("listener", "datagram_headers"),
 ];
 
 /// Most listeners: each is one socket per worker.
@@ -28,6 +29,9 @@ pub const PEERS_DEFAULT: [&str; 2] = ["127.0.0.0/8", "::1/128"];
 const MODES: [(&str, Mode); 2] = [("steered", Mode::Steered), ("proxy_protocol", Mode::ProxyProtocol)];
 /// The transports, as written.
 const PROTOCOLS: [(&str, Protocol); 2] = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+/// Where headers stand, as written.
+const DATAGRAM_HEADERS: [(&str, DatagramHeaders); 2] =
+    [("any", DatagramHeaders::Any), ("each", DatagramHeaders::Each)];
 /// What a list of transports looks like.
 const PROTOCOLS_FORM: &str = "an array of \"tcp\" and \"udp\"";
 /// What a list of peers looks like.
@@ -46,6 +50,17 @@ pub struct Listener {
     pub service_port: Option<u16>,
     /// PROXY protocol only: who may send the header. Empty for steered listeners.
     pub peers: Vec<IpNet>,
+    /// PROXY protocol only: in front of which datagrams a header must stand.
+    pub datagram_headers: DatagramHeaders,
+}
+
+/// In front of which datagrams of a balancer a PROXY header must stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatagramHeaders {
+    /// Of those that begin a flow at least. A subscriber may forge one where the balancer does not write it.
+    Any,
+    /// Of all.
+    Each,
 }
 
 /// How a listener learns the destination.
@@ -144,6 +159,7 @@ fn read_one(
         let fault = Fault::new("peers beside mode \"steered\"", "them on proxy_protocol listeners only");
         reader.wrong(section.key("peers"), at, fault.remedy("remove this key: no PROXY header is read here"));
     }
+    let datagram_headers = datagram_headers(reader, section, mode.map(|(mode, _)| mode));
     if let Some((over, at)) = peers.as_ref().and_then(|peers| peers.get(PEERS_MAX)) {
         let fault = Fault::new(format!("more prefixes from {over} on"), format!("at most {PEERS_MAX}"));
         reader.wrong(section.key("peers"), *at, fault);
@@ -165,11 +181,32 @@ fn read_one(
                 (Mode::ProxyProtocol, Some(peers)) => peers.into_iter().map(|(prefix, _)| prefix).collect(),
                 (Mode::ProxyProtocol, None) => default_peers(),
             };
-            Some(Listener { mode, address: *address, protocols, service_port: service_port.value, peers })
+            Some(Listener {
+                mode,
+                address: *address,
+                protocols,
+                service_port: service_port.value,
+                peers,
+                datagram_headers,
+            })
         }
         _ => None,
     };
     (listener, address)
+}
+
+/// Where PROXY headers of datagrams must stand; a steered listener reads none.
+fn datagram_headers(reader: &mut Reader<'_>, section: &Section<'_>, mode: Option<Mode>) -> DatagramHeaders {
+    let found =
+        section.read(reader, "datagram_headers", |value| crate::value::word_of(value, &DATAGRAM_HEADERS));
+    let headers = section.defaulted(found, DatagramHeaders::Any);
+    if mode == Some(Mode::Steered) && headers.written {
+        let fault =
+            Fault::new("datagram headers beside mode \"steered\"", "them on proxy_protocol listeners only");
+        let remedy = "remove this key: no PROXY header is read here";
+        reader.wrong(section.key("datagram_headers"), headers.at, fault.remedy(remedy));
+    }
+    headers.value
 }
 
 /// The transports of a listener: both unless it states one.

@@ -22,7 +22,7 @@ use support::hellos::Hello;
 use support::quic::{Initial, two_datagrams};
 use support::quic_pages::{QuicClient, QuicOrigin, Validation};
 use support::udp_world::{LISTED, UdpWorld};
-use support::{PATIENCE, eventually};
+use support::{LIST, PATIENCE, eventually};
 
 /// Long enough for three of a client's Initials.
 const SHORT: Duration = Duration::from_secs(4);
@@ -200,7 +200,7 @@ fn t16_a_second_name_on_an_exempt_flow_is_charged_from_then_on() {
         let other = client.connect(access.address, "unlisted.example", PATIENCE).unwrap();
         assert_eq!(client.ask(&other, 1_000, 70_000), Ok(70_000));
         assert_eq!(client.ask(&connection, 1_000, 10_000), Ok(10_000));
-        client.close(other);
+        other.close(0_u32.into(), b"");
         client.close(connection);
         let all = access.carried();
         let subscriber = format!("s{number}");
@@ -411,4 +411,90 @@ fn t37_an_unknown_subscriber_over_udp_is_carried_and_unattributed() {
     let usage = world.gateway.stop_and_count();
     assert_eq!(usage.unattributed("no_subscriber"), access.carried());
     assert_eq!(usage.total(), access.carried());
+}
+
+#[test]
+fn an_address_rule_exempts_media_that_carry_no_name_and_no_other_port() {
+    const RULE: &str = r#"
+[[service.rule]]
+prefix = "127.0.2.1/32"
+protocol = "udp"
+ports = ["8801-8810"]
+reason = "media of video lessons"
+evidence = "seen"
+"#;
+    let server = silent_server();
+    let port = server.local_addr().unwrap().port();
+    let list = LIST.replacen(
+        "\n[[service]]\nid = \"library\"",
+        &format!("{RULE}\n[[service]]\nid = \"library\""),
+        1,
+    );
+    let world = UdpWorld::with(port, |setup| {
+        setup.write("list.toml", list);
+        setup.port_map(&[(443, port), (8_801, port), (8_811, port)])
+    });
+    let media = |number, port| {
+        let access = world.proxied_to(number, SocketAddr::from(([127, 0, 2, 1], port)), Header::Each);
+        access.inject(&[0x17; 800]);
+        let (_, from) = next(&server);
+        server.send_to(&[0x17; 900], from).unwrap();
+        assert!(eventually(|| access.carried().1 == 900));
+        access
+    };
+    let (inside, outside) = (media(1, 8_801), media(2, 8_811));
+    world.await_judged("udp", "exempt", "", 1);
+    let usage = world.gateway.stop_and_count();
+    assert_eq!(usage.exempt_for("s1", "school"), inside.carried());
+    assert_eq!(usage.charged("s2", "not_recognised"), outside.carried());
+}
+
+#[test]
+fn t34_bytes_after_the_address_passed_on_are_nobodys() {
+    let server = silent_server();
+    let world = UdpWorld::new(server.local_addr().unwrap().port());
+    let access = world.proxied(1, Header::Each);
+    access.inject(&initial(LISTED));
+    let (_, from) = next(&server);
+    server.send_to(&[1; 500], from).unwrap();
+    world.await_judged("quic", "exempt", "", 1);
+    assert!(eventually(|| access.carried().1 == 500));
+    let before = access.carried();
+    let table = "prefix,subscriber_type,subscriber_id\n10.7.0.1/32,account,s9\n";
+    world.gateway.setup().write("subscribers.csv", table);
+    world.gateway.reload();
+    world.gateway.await_metric("zrgw_sessions", 1);
+    // The workers follow within a tenth of a second; what comes before is still the first one's.
+    let moved = eventually(|| {
+        access.inject(&[0x40; 10]);
+        next(&server);
+        world.gateway.metric("zrgw_bytes_total{direction=\"up\",class=\"unattributed\",service=\"\"}") > 0
+    });
+    assert!(moved);
+    world.await_counted(&[&access]);
+    let usage = world.gateway.stop_and_count();
+    let (up, down) = access.carried();
+    assert_eq!(usage.of("s9"), (0, 0));
+    assert!(usage.exempt("s1").0 >= before.0 && usage.unattributed("session_ended").0 > 0);
+    assert_eq!(usage.total(), (up, down));
+}
+
+#[test]
+fn a_balancer_that_always_writes_the_header_lets_nothing_pass_without() {
+    let server = silent_server();
+    let world = UdpWorld::with(server.local_addr().unwrap().port(), |setup| {
+        setup.listener("mode = \"proxy_protocol\"\naddress = \"127.0.0.1:0\"\ndatagram_headers = \"each\"\n")
+    });
+    let balancer = socket([127, 0, 0, 1]);
+    let header = |number| proxy_v2_udp(proxied_subscriber(number), world.destination());
+    // What a subscriber puts in front of his own data is data.
+    let forged = [header(2), b"forged".to_vec()].concat();
+    let datagram = [header(1), forged.clone()].concat();
+    balancer.send_to(&datagram, world.gateway.listener(2)).unwrap();
+    assert_eq!(next(&server).0, forged);
+    balancer.send_to(b"without", world.gateway.listener(2)).unwrap();
+    world.await_refused("proxy_header", 1);
+    let usage = world.gateway.stop_and_count();
+    assert_eq!(usage.of("s1").0, forged.len() as u64);
+    assert_eq!(usage.total(), usage.of("s1"));
 }

@@ -34,7 +34,7 @@ use self::port::Port;
 use self::table::{Ends, Key, Table};
 use super::flow_record::{Flow, Place, SubscriberSide, has_long_header};
 use super::report::{DropCause, ProtocolLabel, Refusal};
-use super::settings::{Listener, Mode};
+use super::settings::{DatagramHeaders, Listener, Mode};
 use super::worker::{OpenFlow, Worker};
 use crate::flow::decide::Vouched;
 use crate::flow::time::Monotonic;
@@ -67,7 +67,7 @@ pub struct Relay {
 /// How the destination is learnt.
 enum Service {
     Steered { service_port: Option<u16> },
-    Proxied { peers: Vec<IpNet> },
+    Proxied { peers: Vec<IpNet>, datagrams: DatagramHeaders },
 }
 
 /// A flow in the table; when it is taken out, its last counts are taken.
@@ -116,7 +116,9 @@ impl Relay {
     ) -> io::Result<Rc<Self>> {
         let service = match &listener.mode {
             Mode::Steered { service_port } => Service::Steered { service_port: *service_port },
-            Mode::ProxyProtocol { peers } => Service::Proxied { peers: peers.clone() },
+            Mode::ProxyProtocol { peers, datagrams } => {
+                Service::Proxied { peers: peers.clone(), datagrams: *datagrams }
+            }
         };
         let bound = socket.local_addr()?;
         Ok(Rc::new(Self {
@@ -183,7 +185,7 @@ impl Relay {
                         let ends = Ends::Steered { local: train.local };
                         self.take(Key { peer: train.peer, ends }, &train);
                     }
-                    Service::Proxied { peers } => self.unwrap(peers, &train),
+                    Service::Proxied { peers, datagrams } => self.unwrap(peers, *datagrams, &train),
                 }
             }
             if !batch.is_full() {
@@ -282,7 +284,7 @@ impl Relay {
     fn hold(&self, entry: &mut Entry, train: &Train<'_>) {
         let reader_bytes = entry.flow().state.borrow().reader_bytes();
         let most = self.worker.shared.limits.held_datagrams_max;
-        let mut lost = 0_u64;
+        let mut lost = entry.held.trim(reader_bytes);
         for datagram in train.datagrams() {
             if !entry.held.push(datagram, most, reader_bytes) {
                 lost = lost.saturating_add(1);

@@ -22,7 +22,18 @@ pub enum Mode {
     ProxyProtocol {
         /// Who may send the header.
         peers: Vec<IpNet>,
+        /// In front of which datagrams it must stand.
+        datagrams: DatagramHeaders,
     },
+}
+
+/// In front of which datagrams of a balancer a PROXY header must stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatagramHeaders {
+    /// Of those that begin a flow at least.
+    Any,
+    /// Of all.
+    Each,
 }
 
 /// One listener.
@@ -69,6 +80,8 @@ pub struct Limits {
     pub accepts_per_wake_max: usize,
     /// Bytes read at once; one buffer per worker, shared by its flows.
     pub relay_buffer: usize,
+    /// Pipes of one worker for bytes that move inside the kernel; two descriptors and up to 1 MiB each.
+    pub pipes_per_worker_max: usize,
 }
 
 /// Where the gateway may connect to.

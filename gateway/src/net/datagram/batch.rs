@@ -92,7 +92,7 @@ pub struct Train<'b> {
 
 impl<'b> Train<'b> {
     /// The datagrams; an empty payload is one too.
-    pub fn datagrams(&self) -> impl Iterator<Item = &'b [u8]> + use<'b> {
+    pub fn datagrams(self) -> impl Iterator<Item = &'b [u8]> {
         let empty: Option<&'b [u8]> = self.bytes.is_empty().then_some(&[]);
         empty.into_iter().chain(self.bytes.chunks(self.stride.max(1)))
     }

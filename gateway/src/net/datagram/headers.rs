@@ -2,8 +2,8 @@
 //!
 //! A balancer writes the header in front of every datagram, or of the first one that a socket of its own sends; a datagram
 //! without one belongs to the flow its sender named last. Balancers that write it once let a subscriber forge one in a
-//! later datagram: have them write it always where subscribers are not to be trusted. Header bytes are not counted, and
-//! answers carry no header.
+//! later datagram; those that write it always are told so by `datagram_headers = "each"`, and nothing without one is taken.
+//! Header bytes are not counted, and answers carry no header.
 
 use std::rc::Rc;
 
@@ -13,6 +13,7 @@ use super::Relay;
 use super::batch::Train;
 use super::table::{Ends, Key};
 use crate::net::report::Refusal;
+use crate::net::settings::DatagramHeaders;
 use crate::wire::proxy_protocol::{self, Carried, Header, Outcome, Transport};
 
 /// Room for type-length-values behind the addresses, as for connections.
@@ -20,25 +21,19 @@ const TLV_BYTES_MAX: usize = 2_048;
 
 impl Relay {
     /// Takes datagrams of a balancer.
-    pub(super) fn unwrap(self: &Rc<Self>, peers: &[IpNet], train: &Train<'_>) {
+    pub(super) fn unwrap(self: &Rc<Self>, peers: &[IpNet], datagrams: DatagramHeaders, train: &Train<'_>) {
         let from = train.peer.ip().to_canonical();
         if !peers.iter().any(|allowed| allowed.contains(&from)) {
             self.refuse_header("the peer is not in listener.peers");
             return;
         }
         if !train.datagrams().any(proxy_protocol::begins_v2) {
-            match self.latest(train) {
-                Some(key) => self.take(key, train),
-                None => self.refuse_header("the first datagram has no PROXY header of version 2"),
-            }
+            self.take_unnamed(datagrams, train);
             return;
         }
         for datagram in train.datagrams() {
             if !proxy_protocol::begins_v2(datagram) {
-                match self.latest(train) {
-                    Some(key) => self.take(key, &train.only(datagram)),
-                    None => self.refuse_header("the first datagram has no PROXY header of version 2"),
-                }
+                self.take_unnamed(datagrams, &train.only(datagram));
                 continue;
             }
             match proxy_protocol::header(datagram, TLV_BYTES_MAX) {
@@ -64,9 +59,16 @@ impl Relay {
         }
     }
 
-    /// The flow that the sender named last.
-    fn latest(&self, train: &Train<'_>) -> Option<Key> {
-        self.table.borrow().latest(train.peer)
+    /// Takes datagrams without a header as those of the flow that their sender named last.
+    fn take_unnamed(self: &Rc<Self>, datagrams: DatagramHeaders, train: &Train<'_>) {
+        let latest = self.table.borrow().latest(train.peer);
+        match (datagrams, latest) {
+            (DatagramHeaders::Any, Some(key)) => self.take(key, train),
+            (DatagramHeaders::Any, None) => {
+                self.refuse_header("the first datagram has no PROXY header of version 2");
+            }
+            (DatagramHeaders::Each, _) => self.refuse_header("no PROXY header of version 2"),
+        }
     }
 
     /// Notes that the sender names this flow.

@@ -31,6 +31,17 @@ impl Held {
         true
     }
 
+    /// Lets go of the last ones until what is left fits beside the `reader_bytes`; how many that were.
+    pub fn trim(&mut self, reader_bytes: usize) -> u64 {
+        let mut lost = 0_u64;
+        while self.bytes.saturating_add(reader_bytes) > WAITING_BYTES_MAX {
+            let Some(last) = self.datagrams.pop_back() else { break };
+            self.bytes = self.bytes.saturating_sub(last.len().saturating_add(OVERHEAD));
+            lost = lost.saturating_add(1);
+        }
+        lost
+    }
+
     /// Takes all, in their order, and frees the queue.
     pub fn take(&mut self) -> VecDeque<Box<[u8]>> {
         std::mem::take(self).datagrams
@@ -60,6 +71,17 @@ mod tests {
         assert_eq!(held.bytes(), 0);
         assert!(!held.push(&vec![0; longest], 10, 1), "the reader's bytes count");
         assert!(held.push(&vec![0; longest - 1], 10, 1));
+    }
+
+    #[test]
+    fn what_the_reader_takes_the_last_ones_give_back() {
+        let mut held = Held::default();
+        let size = 1_200 + OVERHEAD;
+        assert!((0..10).all(|_| held.push(&[0; 1_200], 10, 0)));
+        assert_eq!(held.trim(WAITING_BYTES_MAX - 10 * size), 0, "at the limit");
+        assert_eq!(held.trim(WAITING_BYTES_MAX - 10 * size + 1), 1, "one over");
+        assert_eq!(held.trim(WAITING_BYTES_MAX), 9);
+        assert_eq!((held.bytes(), held.trim(usize::MAX)), (0, 0));
     }
 
     #[test]
