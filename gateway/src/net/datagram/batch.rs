@@ -1,7 +1,8 @@
 //! Datagrams that were received together: buffers for them, and what lies in one buffer.
 //!
 //! The system puts datagrams of one sender behind one another into a buffer (generic receive offload) and takes them so
-//! again for sending; the relay keeps them together where they go the same way. One batch per worker, borrowed between two
+//! again for sending; the relay keeps them together where they go the same way, and joins what the system did not: a copy is
+//! cheaper than a call. One batch per worker, borrowed between two
 //! awaits only: a flow holds no buffer while it is idle (DESIGN decision 23).
 
 use std::io::IoSliceMut;
@@ -14,11 +15,18 @@ pub const BUFFERS: usize = 16;
 /// Bytes of a buffer: more than the longest UDP payload, and than the system puts together (RFC 768; 64 datagrams).
 const BUFFER_BYTES: usize = 1 << 16;
 
+/// Datagrams that the system takes in one call (`UDP_MAX_SEGMENTS` of Linux before 6.9).
+const JOINED_MAX: usize = 64;
+/// Bytes that it takes in one call, with room for headers.
+const JOINED_BYTES_MAX: usize = 65_000;
+
 /// Buffers, and what was received into them.
 pub struct Batch {
     bytes: Vec<u8>,
     metas: [RecvMeta; BUFFERS],
     filled: usize,
+    /// Whether every buffer was filled.
+    full: bool,
 }
 
 impl Default for Batch {
@@ -27,6 +35,7 @@ impl Default for Batch {
             bytes: vec![0; BUFFERS.saturating_mul(BUFFER_BYTES)],
             metas: [RecvMeta::default(); BUFFERS],
             filled: 0,
+            full: false,
         }
     }
 }
@@ -41,11 +50,40 @@ impl Batch {
         receive: impl FnOnce(&mut [IoSliceMut<'_>], &mut [RecvMeta]) -> std::io::Result<usize>,
     ) -> std::io::Result<()> {
         self.filled = 0;
+        self.full = false;
         let mut buffers = self.bytes.chunks_exact_mut(BUFFER_BYTES);
         let mut slices: [IoSliceMut<'_>; BUFFERS] =
             std::array::from_fn(|_| IoSliceMut::new(buffers.next().unwrap_or_default()));
         self.filled = receive(&mut slices, &mut self.metas)?;
+        self.full = self.filled == BUFFERS;
+        self.join();
         Ok(())
+    }
+
+    /// Joins trains that follow one another between the same ends, where they may go in one call.
+    fn join(&mut self) {
+        let mut kept = 0_usize;
+        for index in 0..self.filled {
+            let Some(next) = self.metas.get(index).copied() else { return };
+            let from = index.saturating_mul(BUFFER_BYTES);
+            if let Some(last) = kept.checked_sub(1).and_then(|last| self.metas.get_mut(last))
+                && may_follow(last, &next)
+            {
+                let to = kept.saturating_sub(1).saturating_mul(BUFFER_BYTES).saturating_add(last.len);
+                self.bytes.copy_within(from..from.saturating_add(next.len), to);
+                last.len = last.len.saturating_add(next.len);
+                continue;
+            }
+            if kept != index {
+                let to = kept.saturating_mul(BUFFER_BYTES);
+                self.bytes.copy_within(from..from.saturating_add(next.len), to);
+            }
+            if let Some(meta) = self.metas.get_mut(kept) {
+                *meta = next;
+            }
+            kept = kept.saturating_add(1);
+        }
+        self.filled = kept;
     }
 
     /// What was received, one train for each buffer.
@@ -61,8 +99,22 @@ impl Batch {
 
     /// Whether every buffer was filled: more may be waiting.
     pub fn is_full(&self) -> bool {
-        self.filled == BUFFERS
+        self.full
     }
+}
+
+/// Whether `next` may stand behind `last`: all datagrams but the very last are of one size.
+fn may_follow(last: &RecvMeta, next: &RecvMeta) -> bool {
+    let bytes = last.len.saturating_add(next.len);
+    let same_ends = last.addr == next.addr && last.dst_ip == next.dst_ip && last.ecn == next.ecn;
+    let whole = last.stride > 0 && last.len.is_multiple_of(last.stride);
+    let same_size = next.stride == last.stride || (next.len <= next.stride && next.len < last.stride);
+    same_ends
+        && whole
+        && same_size
+        && next.len > 0
+        && bytes <= JOINED_BYTES_MAX
+        && bytes.div_ceil(last.stride) <= JOINED_MAX
 }
 
 /// The address without the flow label that IPv6 gives it: labels change within a flow.
@@ -131,6 +183,55 @@ mod tests {
         assert_eq!(lengths(&[1; 8], 4), [4, 4]);
         assert_eq!(lengths(&[], 0), [0], "an empty datagram is one");
         assert_eq!(lengths(&[1; 3], 0), [1, 1, 1], "a size of none does not loop");
+    }
+
+    /// What the trains of a batch are after it received these: lengths, sender, and the first byte counts up.
+    fn joined(received: &[(u16, usize, usize)]) -> Vec<(u16, Vec<usize>)> {
+        let mut batch = Batch::default();
+        let filled = batch.fill(|buffers, metas| {
+            let places = buffers.iter_mut().zip(metas.iter_mut()).zip(received).enumerate();
+            for (number, ((buffer, meta), (port, len, stride))) in places {
+                buffer[..*len].fill(u8::try_from(number).unwrap());
+                let addr = SocketAddr::from(([127, 0, 0, 1], *port));
+                *meta = RecvMeta { addr, len: *len, stride: *stride, ..RecvMeta::default() };
+            }
+            Ok(received.len())
+        });
+        assert!(filled.is_ok());
+        let sent: Vec<u8> = received
+            .iter()
+            .enumerate()
+            .flat_map(|(number, (_, len, _))| vec![u8::try_from(number).unwrap(); *len])
+            .collect();
+        assert_eq!(batch.trains().flat_map(|train| train.bytes.to_vec()).collect::<Vec<_>>(), sent);
+        let lengths = |train: Train<'_>| train.datagrams().map(<[u8]>::len).collect();
+        batch.trains().map(|train| (train.peer.port(), lengths(train))).collect()
+    }
+
+    #[test]
+    fn trains_between_the_same_ends_are_joined_and_no_datagram_changes() {
+        assert_eq!(joined(&[(1, 9, 9), (1, 9, 9), (1, 4, 4), (1, 9, 9)]), [(1, vec![9, 9, 4]), (1, vec![9])]);
+        assert_eq!(joined(&[(1, 9, 9), (2, 9, 9), (2, 9, 9)]), [(1, vec![9]), (2, vec![9, 9])]);
+        assert_eq!(
+            joined(&[(1, 4, 4), (1, 9, 9)]),
+            [(1, vec![4]), (1, vec![9])],
+            "a longer one does not follow"
+        );
+        assert_eq!(joined(&[(1, 6, 3), (1, 5, 3), (1, 3, 3)]), [(1, vec![3, 3, 3, 2]), (1, vec![3])]);
+        assert_eq!(joined(&[(1, 9, 9), (1, 6, 3)]), [(1, vec![9]), (1, vec![3, 3])], "two of another size");
+        assert_eq!(joined(&[(1, 0, 0), (1, 0, 0), (1, 3, 3)]), [(1, vec![0]), (1, vec![0]), (1, vec![3])]);
+        assert_eq!(joined(&[(1, 3, 3), (1, 0, 0)]), [(1, vec![3]), (1, vec![0])], "an empty one stays one");
+    }
+
+    #[test]
+    fn what_is_joined_at_the_limits_and_one_over() {
+        let lengths = |received: &[(u16, usize, usize)]| -> Vec<usize> {
+            joined(received).into_iter().map(|(_, lengths)| lengths.len()).collect()
+        };
+        assert_eq!(lengths(&[(1, 630, 10), (1, 10, 10)]), [64]);
+        assert_eq!(lengths(&[(1, 640, 10), (1, 1, 1)]), [64, 1], "one datagram over");
+        assert_eq!(lengths(&[(1, 60_000, 5_000), (1, 5_000, 5_000)]), [13]);
+        assert_eq!(lengths(&[(1, 60_001, 60_001), (1, 5_000, 5_000)]), [1, 1], "one byte over");
     }
 
     #[test]
