@@ -31,6 +31,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("limits", "flows_per_subscriber_max"),
     Key::defaulted("limits", "accepts_per_wake_max"),
     Key::defaulted("limits", "relay_buffer"),
+    Key::defaulted("limits", "splice_pipes_max"),
 ];
 
 /// Handshake bytes of a ClientHello (DESIGN §7).
@@ -101,6 +102,10 @@ pub const ACCEPTS_PER_WAKE_MAX_RANGE: RangeInclusive<usize> = 1..=1_024;
 pub const RELAY_BUFFER_DEFAULT: usize = 64 << 10;
 /// Range of `relay_buffer`.
 pub const RELAY_BUFFER_RANGE: RangeInclusive<usize> = 4 << 10..=1 << 20;
+/// Pipes of one worker for bytes that move inside the kernel: the kernel grants an unprivileged user 64 of 1 MiB (pipe(7)).
+pub const SPLICE_PIPES_MAX_DEFAULT: usize = 32;
+/// Range of `splice_pipes_max`.
+pub const SPLICE_PIPES_MAX_RANGE: RangeInclusive<usize> = 0..=1_024;
 
 // The defaults keep the relations that are checked between stated values.
 const _: () = assert!(HELLO_WIRE_MAX_DEFAULT >= HELLO_HANDSHAKE_MAX_DEFAULT);
@@ -145,6 +150,8 @@ pub struct Limits {
     pub accepts_per_wake_max: usize,
     /// Buffer of a relayed direction while bytes are in flight, in bytes.
     pub relay_buffer: usize,
+    /// Pipes of one worker for bytes that move inside the kernel; without a free one they are copied.
+    pub splice_pipes_max: usize,
 }
 
 /// The keys `quic_*`: how much of a QUIC client is read for its name.
@@ -238,6 +245,9 @@ impl Limits {
                 .count(r, "accepts_per_wake_max", ACCEPTS_PER_WAKE_MAX_DEFAULT, ACCEPTS_PER_WAKE_MAX_RANGE)
                 .value,
             relay_buffer: s.size(r, "relay_buffer", RELAY_BUFFER_DEFAULT, RELAY_BUFFER_RANGE).value,
+            splice_pipes_max: s
+                .count(r, "splice_pipes_max", SPLICE_PIPES_MAX_DEFAULT, SPLICE_PIPES_MAX_RANGE)
+                .value,
         }
     }
 }

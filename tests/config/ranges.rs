@@ -68,7 +68,7 @@ const ROWS: [Row; 31] = [
 ];
 
 /// Further rows, with the same meaning.
-const MORE_ROWS: [Row; 16] = [
+const MORE_ROWS: [Row; 17] = [
     ("limits", "proxy_header_deadline", &["\"100 ms\"", "\"60 s\""], &["\"99 ms\"", "\"60001 ms\""]),
     ("limits", "finish_deadline", &["\"100 ms\"", "\"60 s\""], &["\"99 ms\"", "\"60001 ms\""]),
     ("limits", "quic_crypto_max", &["\"1 KiB\"", "\"64 KiB\""], &["\"1023 B\"", "\"65537 B\"", "1024"]),
@@ -82,6 +82,7 @@ const MORE_ROWS: [Row; 16] = [
     ("limits", "drain_hard", &["\"600 s\"", "\"24 h\""], &["\"599999 ms\"", "\"86400001 ms\""]),
     ("limits", "flows_per_subscriber_max", &["1", "1000000"], &["0", "1000001"]),
     ("limits", "accepts_per_wake_max", &["1", "1024"], &["0", "1025"]),
+    ("limits", "splice_pipes_max", &["0", "1024"], &["-1", "1025"]),
     ("log", "level", &["\"error\"", "\"trace\""], &["\"ERROR\"", "\"\"", "1"]),
     ("log", "format", &["\"text\"", "\"json\""], &["\"xml\""]),
     (

@@ -383,6 +383,14 @@ fn t15_a_compatible_negotiation_goes_on_with_the_keys_of_the_new_version() {
     let first = Initial::new(&crypto(0, &message[..700])).seal();
     let negotiated = Initial::new(&crypto(700, &message[700..])).version(V2).addressed(&SERVER_ID);
     assert_eq!(identify(&[&first, &negotiated.seal()]), named("listed.edu"));
+    // The watch for another name goes over with it.
+    let whole = hello("listed.edu");
+    let behind = |frames: &[u8]| Initial::new(frames).version(V2).addressed(&SERVER_ID).number(1, 1).seal();
+    let start = Initial::of(&whole).seal();
+    assert_eq!(identify(&[&start, &behind(&[2, 0, 0, 0, 0])]), named("listed.edu"));
+    let again = |name: &str| behind(&crypto(whole.len() as u64, &hello(name)));
+    assert_eq!(identify(&[&start, &again("listed.edu")]), named("listed.edu"));
+    assert_eq!(identify(&[&start, &again("other.example")]).1, Some(Reason::SecondName));
     // An incompatible one begins anew.
     let other = hello("listed.edu");
     let anew = Initial::of(&other).version(V2).to(&[5; 8]).seal();

@@ -30,6 +30,16 @@ pub(crate) fn create_directory(path: &Path) -> Result<(), ExportError> {
         .map_err(|source| ExportError::io(path, "creating the directory", source))
 }
 
+/// Creates an empty file closed to others; one that exists stays as it is, and is not even opened: closing it again would
+/// give back the locks that another connection of this process has on it.
+pub(crate) fn create_file(path: &Path) -> Result<(), ExportError> {
+    match OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(source) => Err(ExportError::io(path, "creating a file", source)),
+    }
+}
+
 /// Makes the names in a directory durable.
 pub(crate) fn sync_directory(path: &Path) -> Result<(), ExportError> {
     File::open(path)

@@ -3,6 +3,7 @@
 //! Opens files, prints lines and messages; which packet belongs to which flow is `flows`, the decision is that of the
 //! daemon ([`crate::flow::decide`]). A capture is read as a stream: memory grows with its flows, not with its length.
 
+mod answers;
 mod capture;
 mod datagrams;
 mod direction;
@@ -12,6 +13,7 @@ mod report;
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, IsTerminal, Write};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -34,6 +36,7 @@ const PROGRESS_BYTES_MIN: u64 = 32 * 1024 * 1024;
 const EXAMPLES: &str = "\
 Examples:
   gateway classify capture.pcapng
+  gateway classify --resolver 10.0.0.53 --resolver 2001:db8::53 capture.pcapng
   gateway classify --names-only --format jsonl monday.pcap.gz tuesday.pcap.gz
   gateway classify --list list.toml --at 2020-05-01T00:00:00+06:00 --format csv capture.pcap
 
@@ -42,14 +45,20 @@ Exit codes: 0 done (also when a capture is cut short or has packets that are not
 
 /// Says of each TCP and UDP flow in a capture whether it would be free, and why.
 ///
-/// Reads pcap and pcapng, plain or gzip. Captures show no answers of a trusted resolver here: a listed name is
-/// `address_mismatch` unless --names-only takes every address as vouched for.
+/// Reads pcap and pcapng, plain or gzip. A listed name is exempt where an answer in the same capture, in front of it,
+/// gave the server's address for it; else it is `address_mismatch`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// List document to judge by; without it the memorandum list of 2020 that is shipped
     #[arg(long, value_name = "FILE")]
     pub list: Option<PathBuf>,
+    /// Trust answers of this resolver only; may be repeated. Without it: of any server on port 53
+    #[arg(long = "resolver", value_name = "IP")]
+    pub resolvers: Vec<IpAddr>,
+    /// Learn answers in private address space too: for captures made in a laboratory
+    #[arg(long)]
+    pub allow_private: bool,
     /// Take every address as vouched for: show what the names alone would give
     #[arg(long)]
     pub names_only: bool,
@@ -70,7 +79,13 @@ pub fn run(args: Args) -> ExitCode {
         Ok(list) => list,
         Err(code) => return code,
     };
-    let judge = Judge { list, names_only: args.names_only, at: args.at };
+    let judge = Judge {
+        list,
+        names_only: args.names_only,
+        at: args.at,
+        resolvers: args.resolvers,
+        allow_private: args.allow_private,
+    };
     let progress = progress_bar(&args.captures);
     let out = BufWriter::with_capacity(CHUNK_BYTES, io::stdout().lock());
     let outcome = Printer::new(out, args.format).and_then(|mut printer| {

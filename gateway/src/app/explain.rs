@@ -123,7 +123,15 @@ pub fn run(args: &Args) -> ExitCode {
             .any(|(name, stated)| Some(name) == identity.name.as_ref() && *stated == address.to_canonical())
     };
     let vouched = if args.address.is_none_or(stated) { Vouched::Yes } else { Vouched::NotYet };
-    let case = Case { identity: &identity, transport, address: args.address, port, vouched, at: args.at };
+    let case = Case {
+        identity: &identity,
+        transport,
+        address: args.address,
+        port,
+        vouched,
+        dns_only: None,
+        at: args.at,
+    };
     let verdict = decide(Some(&list), &case).into_verdict();
     let answer = Answer {
         file: None,

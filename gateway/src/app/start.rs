@@ -38,6 +38,8 @@ const RESERVED_DESCRIPTORS: u64 = 256;
 const DESCRIPTORS_PER_FLOW: u64 = 2;
 /// One in so many flows may be UDP with an upstream socket and without a name.
 const UNDECIDED_SHARE: usize = 4;
+/// Descriptors of one pipe: its two ends.
+const DESCRIPTORS_PER_PIPE: u64 = 2;
 /// How long the last saving, sealing and publishing may take before the process ends without them.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// How often a stopping node looks whether they are done.
@@ -185,7 +187,7 @@ impl Node {
             Workers::Auto => std::thread::available_parallelism().map_or(1, usize::from),
             Workers::Count(count) => usize::from(count),
         };
-        let flows_max = flows_max(config)?;
+        let flows_max = flows_max(config, workers)?;
         let sockets = Sockets::bind(&listeners(config), workers)
             .map_err(|(address, source)| listen_error("listener.address", address, source))?;
         let listeners = sockets.addresses.clone();
@@ -376,20 +378,23 @@ fn listen_error(key: &'static str, address: SocketAddr, source: io::Error) -> St
     StartError::Listen { key, address, source, remedy }
 }
 
-/// How many flows the descriptor limit has room for; the soft limit is raised to the hard one first.
-fn flows_max(config: &Config) -> Result<usize, StartError> {
+/// How many flows the descriptor limit has room for beside the workers' pipes; the soft limit is raised to the hard one
+/// first.
+fn flows_max(config: &Config, workers: usize) -> Result<usize, StartError> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let descriptors = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    let room = descriptors.unwrap_or(u64::MAX).saturating_sub(RESERVED_DESCRIPTORS) / DESCRIPTORS_PER_FLOW;
+    let pipes = (config.limits.splice_pipes_max as u64).saturating_mul(workers as u64);
+    let reserved = RESERVED_DESCRIPTORS.saturating_add(pipes.saturating_mul(DESCRIPTORS_PER_PIPE));
+    let room = descriptors.unwrap_or(u64::MAX).saturating_sub(reserved) / DESCRIPTORS_PER_FLOW;
     let room = usize::try_from(room).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
     let place = |key| config.place(key).map_or_else(|| "1:1".to_owned(), |place| place.to_string());
     match config.limits.flows_max {
         FlowsMax::Auto if room == 0 => Err(StartError::Config(format!(
-            "{}: limits.flows_max: found a limit of {} open files, wanted more than {RESERVED_DESCRIPTORS}; raise RLIMIT_NOFILE (LimitNOFILE= of the service)",
+            "{}: limits.flows_max: found a limit of {} open files, wanted more than {reserved}; raise RLIMIT_NOFILE (LimitNOFILE= of the service) or lower limits.splice_pipes_max",
             place("limits"),
             descriptors.unwrap_or(u64::MAX)
         ))),
@@ -454,6 +459,7 @@ fn limits(config: &Config) -> Limits {
         flows_per_subscriber_max: limits.flows_per_subscriber_max,
         accepts_per_wake_max: limits.accepts_per_wake_max,
         relay_buffer: limits.relay_buffer,
+        pipes_per_worker_max: limits.splice_pipes_max,
     }
 }
 
@@ -498,6 +504,7 @@ fn lookups(
         retention: config.trusted_answers.retention,
         pairs_max: config.trusted_answers.pairs_max,
         addresses_per_name_max: config.trusted_answers.addresses_per_name_max,
+        ..AnswerLimits::default()
     };
     let lookups =
         Lookups::new(settings, answers, Arc::clone(dial), clock, runtime.clone()).map_err(|message| {

@@ -112,6 +112,7 @@ impl Status {
             // A counter that is absent until its first event cannot be watched.
             counter!("zrgw_conservation_mismatch_total").absolute(0);
             counter!("zrgw_accept_errors_total").absolute(0);
+            counter!("zrgw_spliced_bytes_total").absolute(0);
             counter!("zrgw_flow_panics_total").absolute(0);
             counter!("zrgw_undecided_evicted_total").absolute(0);
         });
@@ -157,6 +158,7 @@ impl Status {
                 }
             }
             counter!("zrgw_accept_errors_total").increment(report.accept_errors);
+            counter!("zrgw_spliced_bytes_total").increment(report.spliced_bytes);
             counter!("zrgw_flow_panics_total").increment(report.panics);
         });
         let mut facts = self.facts();
@@ -227,6 +229,7 @@ fn describe() {
     describe_counter!("zrgw_lookups_total", "Look-ups of listed names by outcome");
     describe_counter!("zrgw_conservation_mismatch_total", "Usage files whose bytes do not add up: an alarm");
     describe_counter!("zrgw_accept_errors_total", "Errors of accept(2)");
+    describe_counter!("zrgw_spliced_bytes_total", Unit::Bytes, "Bytes that moved inside the kernel");
     describe_counter!("zrgw_flow_panics_total", "Flows lost to a fault of the gateway: an alarm");
     describe_gauge!("zrgw_build_info", "Version of the gateway");
     describe_gauge!("zrgw_list_serial", "Serial of the list in force; 0 without one");

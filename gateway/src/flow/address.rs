@@ -14,6 +14,14 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
+/// Whether `address` is set aside for documentation (RFC 5737, RFC 3849, RFC 9637): no machine has it, examples do.
+pub fn is_documentation(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_documentation(),
+        IpAddr::V6(address) => is_documentation_v6(address),
+    }
+}
+
 /// Not in the IANA IPv4 special-purpose registry, multicast or class E.
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let [first, second, third, _] = address.octets();
@@ -43,9 +51,14 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     }
     // Only 2000::/3 is global unicast (RFC 4291 §2.4, IANA); of it, documentation and ORCHID space is not.
     let global = first & 0xe000 == 0x2000;
-    let documentation = (first == 0x2001 && second == 0x0db8) || (first == 0x3fff && second & 0xf000 == 0);
     let protocol_assignments = first == 0x2001 && second < 0x0200;
-    global && !documentation && !protocol_assignments
+    global && !is_documentation_v6(address) && !protocol_assignments
+}
+
+/// RFC 3849 and RFC 9637.
+fn is_documentation_v6(address: Ipv6Addr) -> bool {
+    let [first, second, ..] = address.segments();
+    (first == 0x2001 && second == 0x0db8) || (first == 0x3fff && second & 0xf000 == 0)
 }
 
 /// The IPv4 address inside a NAT64 (RFC 6052; the local-use prefix of RFC 8215 is not public at all) or 6to4 (RFC 3056) address.
@@ -112,6 +125,9 @@ mod tests {
         ];
         for text in refused {
             assert!(!is_public(text.parse().unwrap()), "{text}");
+            let example = ["192.0.2.", "198.51.", "203.0.113.", "2001:db8:", "3fff:"];
+            let wanted = example.iter().any(|start| text.starts_with(start));
+            assert_eq!(is_documentation(text.parse().unwrap()), wanted, "{text}");
         }
     }
 

@@ -1,220 +1,332 @@
-//! Trusted answers: which addresses a listed name was seen at (DESIGN decision 1, notes on DNS §4.3).
+//! Trusted answers: which addresses a listed name was seen at (DESIGN decisions 1 and 10, notes on DNS §4.3).
 //!
-//! Only answers of configured resolvers enter. The set is additive: an address stays for the whole retention after
-//! it was last seen, so that rotating answers converge. Private answers are never learnt; the caller says what is
-//! private, for laboratories may permit it.
+//! Only answers of configured resolvers enter, and only for names that some list covers; of other names nothing is kept but
+//! keyed hashes of their addresses. Private answers are never learnt; the caller says what is private, for
+//! laboratories may permit it. Two maps:
+//!
+//! - `verification`: name ↔ address for everybody, 24 hours after it was last seen. It answers "may this name be there?".
+//! - `dns_only`: address → name for one subscriber, minutes. It answers "what may a flow without a name be?".
+//!
+//! Both speak of IPv4 where an address is behind a NAT64 (`nat64`). Time and randomness are arguments.
+
+mod dns_only;
+mod nat64;
+mod snapshot;
+mod unlisted;
+mod verification;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use allowlist::DomainName;
 
-use super::time::Monotonic;
+pub use self::dns_only::{DnsOnly, DnsOnlyStanding};
+pub use self::nat64::{Nat64, Nat64Error, Nat64Prefix};
+pub use self::snapshot::{Restored, SnapshotError};
 
-/// Sizes and times of the set (DESIGN §7).
+use self::dns_only::DnsOnlyMap;
+use self::unlisted::Unlisted;
+use self::verification::{Ech, Verification};
+use super::session::SubscriberKey;
+use super::time::Monotonic;
+use crate::wire::dns;
+
+/// Names that service bindings lead to, remembered at once; about 100 bytes each.
+const TARGETS_MAX: usize = 65_536;
+/// Listed names that one such target stands for; more are left out, and verified by their own look-ups.
+const NAMES_PER_TARGET_MAX: usize = 16;
+
+/// Sizes and times of the maps (DESIGN §7).
 #[derive(Clone, Copy, Debug)]
 pub struct AnswerLimits {
     /// How long an address counts after it was last seen.
     pub retention: Duration,
-    /// Pairs of name and address in all. Worst case about 120 bytes each.
+    /// Pairs of name and address in all. Worst case about 250 bytes each.
     pub pairs_max: usize,
     /// Addresses of one name; the one seen longest ago makes room.
     pub addresses_per_name_max: usize,
+    /// Listed names of one address; with more it counts as shared.
+    pub names_per_address_max: u32,
+    /// Pairs of the DNS-only map in all. Worst case about 150 bytes each.
+    pub dns_only_pairs_max: usize,
+    /// Pairs of one subscriber; the one that expires first makes room.
+    pub dns_only_pairs_per_subscriber_max: usize,
 }
 
-/// A full set is searched for expired pairs at most so often: the search looks at every pair.
-const SWEEP_PAUSE: Duration = Duration::from_secs(60);
+impl Default for AnswerLimits {
+    /// Those of DESIGN §7.
+    fn default() -> Self {
+        Self {
+            retention: Duration::from_secs(86_400),
+            pairs_max: 1_000_000,
+            addresses_per_name_max: 512,
+            names_per_address_max: 256,
+            dns_only_pairs_max: 1_000_000,
+            dns_only_pairs_per_subscriber_max: 512,
+        }
+    }
+}
 
-/// What became of an answer.
+/// What became of one pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Learnt {
     /// A new pair.
     New,
     /// A known pair, seen again.
     Refreshed,
-    /// The set is full of pairs that are still in their retention.
+    /// The map is full of pairs that still hold.
     Full,
 }
 
-/// Name → addresses, each with the time it was last seen.
-pub struct TrustedAnswers {
-    limits: AnswerLimits,
-    names: HashMap<DomainName, Vec<Seen>>,
-    pairs: usize,
-    /// When expired pairs were last dropped.
-    swept: Option<Monotonic>,
+/// What an answer came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Learning {
+    /// Pairs that are new.
+    pub new: usize,
+    /// Pairs that were known.
+    pub refreshed: usize,
+    /// Pairs that found no room.
+    pub full: usize,
+    /// Addresses that may not be learnt.
+    pub private: usize,
 }
 
-/// One address of a name.
-struct Seen {
-    address: IpAddr,
-    /// `None`: pinned by the configuration, never expires.
-    last: Option<Monotonic>,
-}
-
-impl Seen {
-    /// Whether the address still counts at `now`.
-    fn counts(&self, now: Monotonic, retention: Duration) -> bool {
-        self.last.is_none_or(|last| now.since(last) <= retention)
+impl Learning {
+    /// Counts what became of a pair.
+    fn count(&mut self, learnt: Learnt) {
+        let count = match learnt {
+            Learnt::New => &mut self.new,
+            Learnt::Refreshed => &mut self.refreshed,
+            Learnt::Full => &mut self.full,
+        };
+        *count = count.saturating_add(1);
     }
 }
 
+/// The two maps, and what keeps them honest.
+pub struct TrustedAnswers {
+    verification: Verification,
+    dns_only: DnsOnlyMap,
+    unlisted: Unlisted,
+    /// Target of a service binding → the listed names it stands for, each with its last moment.
+    targets: HashMap<DomainName, Vec<(DomainName, Monotonic)>>,
+    nat64: Nat64,
+    /// Hashes the public names of Encrypted Client Hello.
+    key: RandomState,
+}
+
 impl TrustedAnswers {
-    /// An empty set.
-    pub fn new(limits: AnswerLimits) -> Self {
-        Self { limits, names: HashMap::new(), pairs: 0, swept: None }
+    /// Empty maps. `key` is random and of this process alone.
+    pub fn new(limits: AnswerLimits, nat64: Nat64, key: RandomState) -> Self {
+        Self {
+            verification: Verification::new(
+                limits.retention,
+                limits.pairs_max,
+                limits.addresses_per_name_max,
+                limits.names_per_address_max,
+            ),
+            dns_only: DnsOnlyMap::new(limits.dns_only_pairs_per_subscriber_max, limits.dns_only_pairs_max),
+            unlisted: Unlisted::new(key.clone(), limits.retention),
+            targets: HashMap::new(),
+            nat64,
+            key,
+        }
+    }
+
+    /// The operator's NAT64: destinations are mapped with it before rules are asked.
+    pub const fn nat64(&self) -> &Nat64 {
+        &self.nat64
     }
 
     /// Puts in an answer of the configuration, which never expires and is never evicted.
     pub fn pin(&mut self, name: &DomainName, address: IpAddr) {
-        let seen = self.names.entry(name.clone()).or_default();
-        let address = address.to_canonical();
-        if let Some(known) = seen.iter_mut().find(|seen| seen.address == address) {
-            known.last = None;
-        } else {
-            seen.push(Seen { address, last: None });
-            self.pairs = self.pairs.saturating_add(1);
+        self.verification.pin(name, self.nat64.destination(address));
+    }
+
+    /// Learns an answer that a trusted resolver gave to a question that was asked: the caller has compared id, question
+    /// and addresses. `subscriber` is who asked, none for our own look-ups. `listed` says whether some list speaks of a
+    /// name, `permits` whether an address may be learnt.
+    pub fn learn_answer(
+        &mut self,
+        facts: &dns::Facts,
+        subscriber: Option<&SubscriberKey>,
+        listed: impl Fn(&DomainName) -> bool,
+        permits: impl Fn(IpAddr) -> bool,
+        now: Monotonic,
+    ) -> Learning {
+        match facts.question.name.host().and_then(|host| DomainName::from_wire(&host).ok()) {
+            Some(name) => self.learn_found(&name, &facts.found, subscriber, listed, permits, now),
+            None => Learning::default(),
         }
     }
 
-    /// Learns that `name` was answered with `address` at `now`.
+    /// Learns what was found for `name`; see [`TrustedAnswers::learn_answer`].
+    pub fn learn_found(
+        &mut self,
+        name: &DomainName,
+        found: &dns::Found,
+        subscriber: Option<&SubscriberKey>,
+        listed: impl Fn(&DomainName) -> bool,
+        permits: impl Fn(IpAddr) -> bool,
+        now: Monotonic,
+    ) -> Learning {
+        let mut learning = Learning::default();
+        let addresses = self.usable(&found.addresses, &permits, &mut learning);
+        let hints = self.usable(&found.hints, &permits, &mut learning);
+        let ech: Vec<Ech> = found
+            .ech
+            .iter()
+            .map(|config| (config.config_id, self.key.hash_one(&*config.public_name)))
+            .collect();
+        let expires = now.plus(self.verification.retention);
+        let names = self.credited(name, &listed, now);
+        if names.is_empty() {
+            for address in addresses.iter().chain(&hints) {
+                self.unlisted.see(*address, now);
+                self.verification.mark_unlisted(*address, expires);
+                self.verification.publish_at(*address, &ech);
+            }
+        }
+        let ttl = Duration::from_secs(u64::from(found.ttl));
+        for name in &names {
+            for address in addresses.iter().chain(&hints) {
+                learning.count(self.learn(name, *address, now));
+            }
+            if let Some(subscriber) = subscriber {
+                for address in &addresses {
+                    self.dns_only.learn(subscriber, name, *address, ttl, now);
+                }
+            }
+            self.verification.publish(name, &ech);
+            for target in &found.targets {
+                self.lead(target, name, expires, now);
+            }
+        }
+        learning
+    }
+
+    /// Learns that `name`, which is listed, has `address`.
     pub fn learn(&mut self, name: &DomainName, address: IpAddr, now: Monotonic) -> Learnt {
-        let address = address.to_canonical();
-        if let Some(known) =
-            self.names.get_mut(name).and_then(|seen| seen.iter_mut().find(|seen| seen.address == address))
-        {
-            known.last = known.last.map(|last| last.max(now));
-            return Learnt::Refreshed;
+        let address = self.nat64.destination(address);
+        let expires = now.plus(self.verification.retention);
+        let known = self.verification.has_address(address);
+        let learnt = self.verification.learn(name, address, expires, now);
+        if !known && self.unlisted.has(address, now) {
+            self.verification.mark_unlisted(address, expires);
         }
-        let crowded =
-            self.names.get(name).is_some_and(|seen| seen.len() >= self.limits.addresses_per_name_max);
-        if crowded {
-            return self.replace_oldest(name, address, now);
-        }
-        if self.pairs >= self.limits.pairs_max {
-            if self.swept.is_none_or(|swept| now.since(swept) >= SWEEP_PAUSE) {
-                self.sweep(now);
-            }
-            if self.pairs >= self.limits.pairs_max {
-                return Learnt::Full;
-            }
-        }
-        self.names.entry(name.clone()).or_default().push(Seen { address, last: Some(now) });
-        self.pairs = self.pairs.saturating_add(1);
-        Learnt::New
+        learnt
     }
 
-    /// Puts `address` in the place of the name's address seen longest ago; pinned ones stay.
-    fn replace_oldest(&mut self, name: &DomainName, address: IpAddr, now: Monotonic) -> Learnt {
-        let oldest = self
-            .names
-            .get_mut(name)
-            .and_then(|seen| seen.iter_mut().filter(|seen| seen.last.is_some()).min_by_key(|seen| seen.last));
-        match oldest {
-            Some(seen) => {
-                *seen = Seen { address, last: Some(now) };
-                Learnt::New
+    /// The addresses that may be learnt, as rules speak of them.
+    fn usable(
+        &self,
+        addresses: &[IpAddr],
+        permits: impl Fn(IpAddr) -> bool,
+        learning: &mut Learning,
+    ) -> Vec<IpAddr> {
+        let mapped = addresses.iter().map(|address| self.nat64.destination(*address));
+        let usable: Vec<IpAddr> = mapped.filter(|address| permits(*address)).collect();
+        let refused = addresses.len().saturating_sub(usable.len());
+        learning.private = learning.private.saturating_add(refused);
+        usable
+    }
+
+    /// The listed names that an answer for `name` speaks of: itself, and those whose service bindings lead to it.
+    fn credited(
+        &self,
+        name: &DomainName,
+        listed: impl Fn(&DomainName) -> bool,
+        now: Monotonic,
+    ) -> Vec<DomainName> {
+        let own = std::iter::once(name).filter(|name| listed(name));
+        let led = self.targets.get(name).into_iter().flatten();
+        let led = led.filter(|(led, until)| now <= *until && led != name && listed(led));
+        own.chain(led.map(|(led, _)| led)).cloned().collect()
+    }
+
+    /// Remembers that a service binding leads from `name` to `target`: what `target` has, `name` has (RFC 9460 §3).
+    fn lead(&mut self, target: &dns::Name, name: &DomainName, until: Monotonic, now: Monotonic) {
+        let Some(target) = target.host().and_then(|host| DomainName::from_wire(&host).ok()) else { return };
+        if !self.targets.contains_key(&target) && self.targets.len() >= TARGETS_MAX {
+            self.forget_targets(now);
+            if self.targets.len() >= TARGETS_MAX {
+                return;
             }
-            None => Learnt::Full,
         }
+        let names = self.targets.entry(target).or_default();
+        let room = names.len() < NAMES_PER_TARGET_MAX;
+        match names.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => *known = until.max(*known),
+            None if room => names.push((name.clone(), until)),
+            None => {}
+        }
+    }
+
+    /// Drops targets past their time.
+    fn forget_targets(&mut self, now: Monotonic) {
+        self.targets.retain(|_, names| {
+            names.retain(|(_, until)| now <= *until);
+            !names.is_empty()
+        });
     }
 
     /// Whether `address` was a trusted answer for `name` within the retention.
     pub fn vouches(&self, name: &DomainName, address: IpAddr, now: Monotonic) -> bool {
-        let address = address.to_canonical();
-        self.names.get(name).is_some_and(|seen| {
-            seen.iter().any(|seen| seen.address == address && seen.counts(now, self.limits.retention))
-        })
+        self.vouched_since(name, address, now).is_some()
     }
 
-    /// Drops every pair past its retention.
+    /// Since when `address` has been a trusted answer for `name`; `None` when it is not.
+    pub fn vouched_since(&self, name: &DomainName, address: IpAddr, now: Monotonic) -> Option<Monotonic> {
+        self.verification.since(name, self.nat64.destination(address), now)
+    }
+
+    /// What the subscriber's own answers say of `address`, for a flow that begins at `start`.
+    pub fn dns_only(&self, subscriber: &SubscriberKey, address: IpAddr, start: Monotonic) -> Option<DnsOnly> {
+        let address = self.nat64.destination(address);
+        let found = self.dns_only.find(subscriber, address, start)?;
+        Some(if self.is_shared(address, start) { found.shared() } else { found })
+    }
+
+    /// Whether `address` is known to serve names that are not listed, or more listed names than are told apart.
+    pub fn is_shared(&self, address: IpAddr, now: Monotonic) -> bool {
+        self.verification.is_shared(self.nat64.destination(address), now)
+    }
+
+    /// Whether an outer hello looks like one that hides another name: its `config_id` was published for `address`, and it
+    /// does not show that configuration's public name. Invented ids (GREASE) hit one time in 256: an indicator, no proof.
+    pub fn is_ech_suspect(&self, outer: &DomainName, address: IpAddr, config_id: u8) -> bool {
+        let shown = self.key.hash_one(outer.as_str().as_bytes());
+        let published = self.verification.ech(self.nat64.destination(address));
+        let mut with_id = published.iter().filter(|(known, _)| *known == config_id).peekable();
+        with_id.peek().is_some() && with_id.all(|(_, public_name)| *public_name != shown)
+    }
+
+    /// Drops everything past its time.
     pub fn sweep(&mut self, now: Monotonic) {
-        let retention = self.limits.retention;
-        let mut pairs = 0_usize;
-        self.names.retain(|_, seen| {
-            seen.retain(|seen| seen.counts(now, retention));
-            pairs = pairs.saturating_add(seen.len());
-            !seen.is_empty()
-        });
-        self.pairs = pairs;
-        self.swept = Some(now);
+        self.verification.sweep(now);
+        self.dns_only.sweep(now);
+        self.forget_targets(now);
     }
 
-    /// Pairs held.
+    /// Pairs of name and address held.
     pub const fn pairs(&self) -> usize {
-        self.pairs
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn name(text: &str) -> DomainName {
-        DomainName::from_wire(text.as_bytes()).unwrap()
+        self.verification.pairs()
     }
 
-    fn at(seconds: u64) -> Monotonic {
-        Monotonic::new(Duration::from_secs(seconds))
+    /// Pairs of the DNS-only map.
+    pub const fn dns_only_pairs(&self) -> usize {
+        self.dns_only.pairs()
     }
 
-    fn set(pairs_max: usize, addresses_per_name_max: usize) -> TrustedAnswers {
-        TrustedAnswers::new(AnswerLimits {
-            retention: Duration::from_secs(100),
-            pairs_max,
-            addresses_per_name_max,
-        })
+    /// Subscribers with DNS-only evidence.
+    pub fn dns_only_subscribers(&self) -> usize {
+        self.dns_only.subscribers()
     }
 
-    fn v4(last: u16) -> IpAddr {
-        let [high, low] = last.to_be_bytes();
-        IpAddr::from([203, 0, high, low])
-    }
-
-    #[test]
-    fn n6_an_answer_counts_to_the_edge_of_its_retention() {
-        let mut answers = set(10, 10);
-        assert_eq!(answers.learn(&name("daryn.online"), v4(1), at(5)), Learnt::New);
-        assert!(answers.vouches(&name("daryn.online"), v4(1), at(105)));
-        assert!(!answers.vouches(&name("daryn.online"), v4(1), at(106)));
-        assert_eq!(answers.learn(&name("daryn.online"), v4(1), at(50)), Learnt::Refreshed);
-        assert!(answers.vouches(&name("daryn.online"), v4(1), at(150)));
-        assert!(!answers.vouches(&name("www.daryn.online"), v4(1), at(50)));
-    }
-
-    #[test]
-    fn n8_the_513th_address_takes_the_place_of_the_oldest() {
-        let mut answers = set(10_000, 512);
-        let host = name("daryn.online");
-        for last in 0..512_u16 {
-            answers.learn(&host, v4(last), at(u64::from(last) / 100));
-        }
-        assert_eq!(answers.pairs(), 512);
-        assert!(answers.vouches(&host, v4(0), at(9)));
-        assert_eq!(answers.learn(&host, v4(600), at(9)), Learnt::New);
-        assert_eq!(answers.pairs(), 512);
-        assert!(answers.vouches(&host, v4(600), at(9)));
-        assert!(!answers.vouches(&host, v4(0), at(9)));
-    }
-
-    #[test]
-    fn a_full_set_refuses_until_something_expires_and_keeps_what_is_pinned() {
-        let mut answers = set(2, 10);
-        answers.pin(&name("pinned.kz"), v4(9));
-        assert_eq!(answers.learn(&name("a.kz"), v4(1), at(0)), Learnt::New);
-        assert_eq!(answers.learn(&name("b.kz"), v4(2), at(1)), Learnt::Full);
-        assert!(!answers.vouches(&name("b.kz"), v4(2), at(1)));
-        assert_eq!(answers.learn(&name("b.kz"), v4(2), at(101)), Learnt::New);
-        assert!(answers.vouches(&name("pinned.kz"), v4(9), at(1_000_000)));
-    }
-
-    #[test]
-    fn mapped_and_plain_addresses_are_one() {
-        let mut answers = set(10, 10);
-        answers.learn(&name("a.kz"), "::ffff:203.0.0.1".parse().unwrap(), at(0));
-        assert!(answers.vouches(&name("a.kz"), v4(1), at(0)));
-        assert_eq!(answers.learn(&name("a.kz"), v4(1), at(1)), Learnt::Refreshed);
-        assert_eq!(answers.pairs(), 1);
+    /// The names that have an address, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &DomainName> {
+        self.verification.names()
     }
 }

@@ -10,6 +10,7 @@ use allowlist::{HostMatch, Matcher, Rule, Transport, Validity};
 use billing_export::{ListVersion, Reason};
 use jiff::Timestamp;
 
+use super::binding::{DnsOnly, DnsOnlyStanding};
 use super::identify::Identity;
 use super::verdict::{Basis, Outcome, Verdict};
 
@@ -33,12 +34,14 @@ pub struct Case<'a> {
     pub identity: &'a Identity,
     /// TCP or UDP.
     pub transport: Transport,
-    /// Destination, when known; address rules need it.
+    /// Destination, when known; address rules need it. IPv4 where it stands behind a NAT64.
     pub address: Option<IpAddr>,
     /// Destination port the subscriber dialled.
     pub port: u16,
     /// Whether the address may carry the name.
     pub vouched: Vouched,
+    /// What the subscriber's own look-ups said of the destination when the flow began.
+    pub dns_only: Option<&'a DnsOnly>,
     /// The instant that dates are compared with; `None` takes every date as met.
     pub at: Option<Timestamp>,
 }
@@ -103,7 +106,11 @@ impl Judge<'_> {
             return self.in_force(rule, || self.exempt(Basis::AddressRule, rule));
         }
         let Some(name) = name else {
-            return self.charged(case.identity.gave_up.unwrap_or(Reason::NoName), None);
+            let reason = case.identity.gave_up.unwrap_or(Reason::NoName);
+            return match case.dns_only {
+                Some(evidence) if reason == Reason::NoName => self.by_dns(evidence),
+                Some(_) | None => self.charged(reason, None),
+            };
         };
         if is_ech_cover_name(name) {
             return self.charged(Reason::HiddenName, None);
@@ -143,6 +150,36 @@ impl Judge<'_> {
                 Decision::LookUp(self.charged(Reason::AddressMismatch, Some(rule)).into_verdict())
             }
         }
+    }
+
+    /// A flow that was read to the end of its hello or head and has no name: the subscriber's own look-ups decide.
+    ///
+    /// Only for such a flow: whatever else is unread may still hold a name, which would override the evidence (a silent
+    /// client, an unknown protocol, a flow that was evicted), or hides one among strangers, which the address then serves
+    /// by its own word (a cover name). Every name that the subscriber asked for at that address must be opted in.
+    fn by_dns(&self, evidence: &DnsOnly) -> Decision {
+        let mut first = None;
+        for name in &evidence.names {
+            let rule = match self.host(name) {
+                HostMatch::NotListed => return self.charged(Reason::NoName, None),
+                HostMatch::Denied(rule) => return self.charged(Reason::Denied, Some(rule)),
+                HostMatch::NotInForce(rule) => {
+                    return self.in_force(rule, || self.charged(Reason::RuleNotInForce, Some(rule)));
+                }
+                HostMatch::Port(rule) => return self.charged(Reason::Port, Some(rule)),
+                HostMatch::Listed(rule) if !rule.dns_only() => {
+                    return self.in_force(rule, || self.charged(Reason::DnsOnlyOff, Some(rule)));
+                }
+                HostMatch::Listed(rule) => rule,
+            };
+            first = first.or(Some(rule));
+        }
+        let Some(rule) = first else { return self.charged(Reason::NoName, None) };
+        self.in_force(rule, || match evidence.standing {
+            DnsOnlyStanding::Fresh => self.exempt(Basis::DnsOnly, rule),
+            DnsOnlyStanding::Shared => self.charged(Reason::DnsShared, Some(rule)),
+            DnsOnlyStanding::Expired => self.charged(Reason::DnsExpired, Some(rule)),
+        })
     }
 
     /// An exempt verdict by `rule`.
@@ -246,6 +283,7 @@ reason = "advertising"
             address: Some(address.parse().unwrap()),
             port,
             vouched,
+            dns_only: None,
             at: Some(at.parse().unwrap()),
         };
         let verdict = decide(Some(&list), &case).into_verdict();
@@ -318,6 +356,52 @@ reason = "advertising"
         }
     }
 
+    /// The verdict on a flow without a name, for that reason, by what the subscriber had asked.
+    fn by_dns(reason: Reason, names: &[&str], standing: DnsOnlyStanding, at: &str) -> &'static str {
+        let media = "[[service.rule]]\nhost = \"media.kz\"\nreason = \"test\"\nevidence = \"seen\"\ndns_only = true\n\n[[deny]]";
+        let list = Matcher::new(&Document::parse(&LIST.replace("[[deny]]", media)).unwrap());
+        let identity = Identity { name: None, seen_in: None, gave_up: Some(reason), ech: None };
+        let name = |text: &&str| allowlist::DomainName::from_wire(text.as_bytes()).unwrap();
+        let evidence = DnsOnly { names: names.iter().map(name).collect(), standing };
+        let case = Case {
+            identity: &identity,
+            transport: Transport::Tcp,
+            address: Some(OTHER.parse().unwrap()),
+            port: 443,
+            vouched: Vouched::NotYet,
+            dns_only: Some(&evidence),
+            at: Some(at.parse().unwrap()),
+        };
+        let verdict = decide(Some(&list), &case).into_verdict();
+        verdict.basis().map(Basis::label).or(verdict.reason().map(Reason::label)).unwrap()
+    }
+
+    #[test]
+    fn t8_dns_evidence_counts_for_a_flow_without_a_name_and_for_no_other() {
+        use DnsOnlyStanding::{Expired, Fresh, Shared};
+        let media = ["media.kz"];
+        assert_eq!(by_dns(Reason::NoName, &media, Fresh, NOW), "dns_only");
+        assert_eq!(by_dns(Reason::NoName, &media, Shared, NOW), "dns_shared");
+        assert_eq!(by_dns(Reason::NoName, &media, Expired, NOW), "dns_expired");
+        assert_eq!(by_dns(Reason::NoName, &media, Fresh, "2026-06-01T00:00:00Z"), "list_expired");
+        assert_eq!(by_dns(Reason::NoName, &["listed.kz"], Fresh, NOW), "dns_only_off");
+        assert_eq!(by_dns(Reason::NoName, &["other.kz"], Fresh, NOW), "no_name");
+        assert_eq!(by_dns(Reason::NoName, &["ads.listed.kz"], Fresh, NOW), "denied");
+        // Each of the names he asked for may be the one meant.
+        assert_eq!(by_dns(Reason::NoName, &["media.kz", "listed.kz"], Fresh, NOW), "dns_only_off");
+        assert_eq!(by_dns(Reason::NoName, &["media.kz", "ads.listed.kz"], Fresh, NOW), "denied");
+        for reason in [
+            Reason::Ambiguous,
+            Reason::Malformed,
+            Reason::Oversize,
+            Reason::Timeout,
+            Reason::Undecided,
+            Reason::NotRecognised,
+        ] {
+            assert_eq!(by_dns(reason, &media, Fresh, NOW), reason.label());
+        }
+    }
+
     #[test]
     fn t23_an_unknown_address_asks_and_no_list_says_so() {
         let list = Matcher::new(&Document::parse(LIST).unwrap());
@@ -333,6 +417,7 @@ reason = "advertising"
             address: None,
             port: 443,
             vouched: Vouched::NotYet,
+            dns_only: None,
             at: None,
         };
         assert!(matches!(decide(Some(&list), &case), Decision::LookUp(_)));

@@ -3,7 +3,7 @@
 //! Counters belong to the session, never to the address (DESIGN decision 15). A flow keeps the session it
 //! started with; an address that is in no prefix has none, and its bytes are `unattributed`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use billing_export::Session;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -49,5 +49,27 @@ impl SubscriberTable {
     /// Whether no address has a session.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// Who a flow or a look-up counts for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SubscriberKey {
+    /// A known session.
+    Session(Session),
+    /// An address without one; of IPv6 the /64, which is one customer's (RFC 6177 §2).
+    Address(IpAddr),
+}
+
+impl SubscriberKey {
+    /// The key of an address that no session has.
+    pub fn stranger(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::Address(IpAddr::V4(address)),
+            IpAddr::V6(address) => {
+                let network = address.to_bits() & (u128::MAX << 64);
+                Self::Address(IpAddr::V6(Ipv6Addr::from_bits(network)))
+            }
+        }
     }
 }

@@ -360,6 +360,11 @@ impl Flow {
             && state.pending() == Volume::ZERO
     }
 
+    /// Whether the subscriber's next bytes may still say something about the name.
+    pub fn is_observed(&self) -> bool {
+        self.state.borrow().names.is_some()
+    }
+
     /// The destination address, when the flow came with one.
     pub fn destination(&self) -> Option<SocketAddr> {
         match self.place {

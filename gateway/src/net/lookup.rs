@@ -5,6 +5,7 @@
 //! a listed name at an unknown address ask here before they are exempt.
 
 use std::collections::HashMap;
+use std::hash::RandomState;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -23,7 +24,7 @@ use tokio::sync::watch;
 
 use super::clock::Clock;
 use super::settings::DialRules;
-use crate::flow::binding::{AnswerLimits, Learnt, TrustedAnswers};
+use crate::flow::binding::{AnswerLimits, Learnt, Nat64, TrustedAnswers};
 use crate::flow::time::Monotonic;
 
 /// Shortest time an answer is used before it is asked again: TTL 0 does not mean a query per flow.
@@ -158,7 +159,7 @@ impl Lookups {
         runtime: Handle,
     ) -> Result<Arc<Self>, String> {
         let resolver = if settings.resolvers.is_empty() { None } else { Some(resolver(&settings)?) };
-        let trusted = RwLock::new(TrustedAnswers::new(answers));
+        let trusted = RwLock::new(TrustedAnswers::new(answers, Nat64::default(), RandomState::new()));
         let state = Mutex::default();
         Ok(Arc::new(Self { settings, dial, clock, runtime, resolver, trusted, state }))
     }

@@ -20,5 +20,6 @@ pub mod report;
 pub mod settings;
 pub mod shared;
 pub mod socket;
+pub mod splice;
 pub mod steered;
 pub mod worker;

@@ -80,6 +80,8 @@ pub struct Limits {
     pub accepts_per_wake_max: usize,
     /// Bytes read at once; one buffer per worker, shared by its flows.
     pub relay_buffer: usize,
+    /// Pipes of one worker for bytes that move inside the kernel; two descriptors and up to 1 MiB each.
+    pub pipes_per_worker_max: usize,
 }
 
 /// Where the gateway may connect to.

@@ -3,7 +3,6 @@
 //! Asked when a flow opens, is judged or closes; never for a byte.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use super::datagram::connection_ids::ConnectionIds;
 use super::lookup::Lookups;
 use super::policy::{Exemption, PolicyCell};
 use super::settings::{DialRules, Limits};
+pub use crate::flow::session::SubscriberKey;
 use crate::flow::time::Monotonic;
 
 /// What all workers share.
@@ -74,28 +74,6 @@ impl Saved {
     /// Whether they have gone unsaved for too long.
     pub fn is_overdue(&self, now: Monotonic) -> bool {
         self.age(now) > self.unsaved_max
-    }
-}
-
-/// Who a flow counts against in `flows_per_subscriber_max`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum SubscriberKey {
-    /// A known session.
-    Session(billing_export::Session),
-    /// An address without one; of IPv6 the /64, which is one customer's (RFC 6177 §2).
-    Address(IpAddr),
-}
-
-impl SubscriberKey {
-    /// The key of an address that no session has.
-    pub fn stranger(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self::Address(IpAddr::V4(address)),
-            IpAddr::V6(address) => {
-                let network = address.to_bits() & (u128::MAX << 64);
-                Self::Address(IpAddr::V6(Ipv6Addr::from_bits(network)))
-            }
-        }
     }
 }
 

@@ -8,17 +8,23 @@
 )]
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
+use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
 /// Connections the kernel holds while a worker is busy; above it the kernel drops SYNs, which clients repeat.
 const BACKLOG: i32 = 4_096;
 
-/// A listening TCP socket that shares its address with the other workers (`SO_REUSEPORT`).
+/// Time after which a silent subscriber is probed.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// A listening TCP socket that shares its address with the other workers (`SO_REUSEPORT`). Its connections inherit what is
+/// set here: no Nagle delay, for the relay passes on what was written when it was written, and probes that find subscribers
+/// who vanished without a word.
 ///
 /// # Errors
 /// What the system says when the address is in use, not ours, or below 1024 without the right.
@@ -31,9 +37,24 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    // Both are refinements: a connection without them carries the same bytes.
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE));
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// The next connection that waits at `listener`, ready for an event loop (`accept4`).
+///
+/// # Errors
+/// What the system says; `WouldBlock` when none waits.
+pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (socket, peer) = acceptfrom_with(listener, flags)?;
+    let unknown = || io::Error::new(io::ErrorKind::InvalidData, "a peer of no IP address");
+    let peer = peer.ok_or_else(unknown)?.try_into().map_err(|_| unknown())?;
+    Ok((socket.into(), peer))
 }
 
 /// Whether another process listens at `address`: `SO_REUSEPORT` would silently share the port with it when it belongs to the same user.
@@ -112,11 +133,6 @@ pub fn set_nodelay(socket: &impl AsFd) -> io::Result<()> {
     SockRef::from(socket).set_tcp_nodelay(true)
 }
 
-/// Keep-alive probes find peers that vanished without a word.
-pub fn set_keepalive(socket: &impl AsFd, after: Duration) -> io::Result<()> {
-    SockRef::from(socket).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(after))
-}
-
 /// The next close sends RST: the peer's reset or failure is passed on as what it was.
 pub fn reset_on_close(socket: &impl AsFd) -> io::Result<()> {
     SockRef::from(socket).set_linger(Some(Duration::ZERO))
@@ -146,7 +162,6 @@ pub fn unacknowledged(socket: &impl AsRawFd) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::TcpStream;
 
     use super::*;
 

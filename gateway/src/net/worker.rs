@@ -22,6 +22,7 @@ use super::flow_record::{Flow, Names, Place, Ruling, State, SubscriberSide};
 use super::policy::Standing;
 use super::report::{DropCause, FlowLabels, ProtocolLabel, Refusal, UsageMap};
 use super::shared::{Shared, SubscriberKey};
+use super::splice::PipePool;
 use crate::flow::decide::Vouched;
 use crate::flow::identify::{Identifier, QuicIdentifier};
 use crate::flow::tally::Tally;
@@ -38,6 +39,8 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// The one read buffer; borrowed only between two awaits.
     pub buffer: RefCell<Box<[u8]>>,
+    /// Pipes for bytes that move inside the kernel.
+    pub pipes: Rc<PipePool>,
     /// Tells the accept loops to end.
     pub draining: Notify,
     /// Open flows, and ended ones whose look-up is on its way.
@@ -72,6 +75,7 @@ struct Counts {
     evicted: u64,
     panics: u64,
     accept_errors: u64,
+    spliced_bytes: u64,
 }
 
 impl Worker {
@@ -82,9 +86,11 @@ impl Worker {
         let next_change = policy.next_change_after(shared.clock.now().wall);
         drop(policy);
         let buffer = vec![0; shared.limits.relay_buffer].into_boxed_slice();
+        let pipes_max = shared.limits.pipes_per_worker_max;
         Rc::new(Self {
             shared,
             buffer: RefCell::new(buffer),
+            pipes: PipePool::new(pipes_max),
             draining: Notify::new(),
             flows: RefCell::default(),
             dirty: RefCell::default(),

@@ -12,6 +12,9 @@ pub struct Malformed {
     pub field: &'static str,
 }
 
+/// How many bytes are compared with zero at a time.
+const ZERO_BLOCK_BYTES: usize = 32;
+
 /// The bytes of one message that are still to be read.
 #[derive(Debug, Clone)]
 pub struct Reader<'a> {
@@ -53,6 +56,16 @@ impl<'a> Reader<'a> {
         let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or(Malformed { field })?;
         self.rest = rest;
         Ok(*taken)
+    }
+
+    /// Passes over the zero bytes in front of what is left.
+    pub fn skip_zeros(&mut self) {
+        // Whole blocks first: most of a first QUIC packet is padding, and a block costs what a byte does.
+        let is_zero = |block: &&[u8]| block.iter().fold(0, |all, byte| all | byte) == 0;
+        let blocks = self.rest.chunks_exact(ZERO_BLOCK_BYTES).take_while(is_zero).count();
+        let behind = self.rest.get(blocks.saturating_mul(ZERO_BLOCK_BYTES)..).unwrap_or_default();
+        let zeros = behind.iter().take_while(|byte| **byte == 0).count();
+        self.rest = behind.get(zeros..).unwrap_or_default();
     }
 
     /// One byte.
@@ -159,5 +172,17 @@ mod tests {
         assert_eq!(Reader::new(&[0xff; 8]).varint("v"), Ok((1 << 62) - 1));
         assert_eq!(Reader::new(&[0xff; 9]).block_varint("v"), Err(Malformed { field: "v" }));
         assert_eq!(Reader::new(&[2, 7, 8, 9]).block_varint("v"), Ok(&[7, 8][..]));
+    }
+
+    #[test]
+    fn zeros_are_passed_over_up_to_the_first_other_byte() {
+        for zeros in [0, 1, 31, 32, 33, 64, 95, 1_000] {
+            let bytes = [&vec![0; zeros][..], &[7, 0, 0]].concat();
+            let mut reader = Reader::new(&bytes);
+            reader.skip_zeros();
+            assert_eq!((reader.left(), reader.u8("a")), (3, Ok(7)), "{zeros}");
+            reader.skip_zeros();
+            assert!(reader.is_empty());
+        }
     }
 }

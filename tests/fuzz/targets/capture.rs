@@ -17,7 +17,13 @@ use gateway::app::classify::{Format, Judge, Printer, read_capture};
 /// The list of the tests: `listed.example` and what is below it, and one address rule.
 static JUDGE: LazyLock<Judge> = LazyLock::new(|| {
     let document = Document::parse(include_str!("../../captures/list.toml")).unwrap();
-    Judge { list: Matcher::new(&document), names_only: true, at: None }
+    Judge {
+        list: Matcher::new(&document),
+        names_only: true,
+        at: None,
+        resolvers: Vec::new(),
+        allow_private: false,
+    }
 });
 
 /// Gives at most `size` bytes at a time.

@@ -6,6 +6,7 @@ use std::io::{self, BufRead, Read, Write};
 
 use flate2::bufread::MultiGzDecoder;
 
+use super::answers::Answers;
 use super::flows::{FLOWS_MAX, HELD_BYTES_MAX, Tracker};
 use super::report::{Judge, Printer};
 use crate::wire::pcap::file::{Decoder, FileError, LinkType, Step};
@@ -149,7 +150,7 @@ struct Reading<'a, W: Write> {
     judge: &'a Judge,
     printer: &'a mut Printer<W>,
     decoder: Decoder,
-    flows: Tracker,
+    flows: Tracker<'a>,
     unread: Unread,
     /// Flows that were given out before the end for want of room.
     early: u64,
@@ -158,15 +159,9 @@ struct Reading<'a, W: Write> {
 impl<'a, W: Write> Reading<'a, W> {
     /// Nothing read yet.
     fn new(name: &'a str, judge: &'a Judge, printer: &'a mut Printer<W>) -> Self {
-        Self {
-            name,
-            judge,
-            printer,
-            decoder: Decoder::new(),
-            flows: Tracker::new(FLOWS_MAX, HELD_BYTES_MAX),
-            unread: Unread::default(),
-            early: 0,
-        }
+        let flows = Tracker::new(FLOWS_MAX, HELD_BYTES_MAX);
+        let flows = if judge.names_only { flows } else { flows.learning(Answers::new(judge)) };
+        Self { name, judge, printer, decoder: Decoder::new(), flows, unread: Unread::default(), early: 0 }
     }
 
     /// Takes the packets that the decoder has.

@@ -38,6 +38,11 @@ impl Speaker {
         self.identifier.is_client()
     }
 
+    /// What this direction says so far; none while it is undecided.
+    pub(super) fn identity(&self) -> Option<&Identity> {
+        self.identifier.identity()
+    }
+
     /// What this direction says, when nothing follows.
     pub(super) fn outcome(mut self) -> Identity {
         self.identifier.finish();

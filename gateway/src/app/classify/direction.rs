@@ -78,7 +78,12 @@ impl Reader {
 
     /// Whether it has named the flow.
     pub(super) fn is_named(&self) -> bool {
-        self.heard.identifier.identity().is_some_and(|identity| identity.name.is_some())
+        self.identity().is_some_and(|identity| identity.name.is_some())
+    }
+
+    /// What is known of its name so far.
+    pub(super) fn identity(&self) -> Option<&Identity> {
+        self.heard.identifier.identity()
     }
 
     /// Whether its first bytes are those of a ClientHello or a request.

@@ -13,9 +13,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use allowlist::Transport;
+use allowlist::{DomainName, Transport};
 use billing_export::Reason;
 
+use super::answers::Evidence;
 use super::datagrams::Speaker;
 use super::direction::Reader;
 use crate::flow::identify::Identity;
@@ -35,6 +36,10 @@ pub(super) struct Finished {
     pub(super) server: SocketAddr,
     /// What the client's bytes say.
     pub(super) identity: Identity,
+    /// What the capture's DNS says of name and address.
+    pub(super) evidence: Evidence,
+    /// The client sent the first packet that was captured.
+    pub(super) client_is_first: bool,
     /// Fragments contradicted each other: not even the ports are sure.
     pub(super) contradictory: bool,
     /// IP bytes from the client.
@@ -57,6 +62,8 @@ pub(super) struct Flow {
     closed: bool,
     /// Fragments contradicted each other.
     contradictory: bool,
+    /// What the capture's DNS says of name and address.
+    pub(super) evidence: Evidence,
     state: State,
 }
 
@@ -127,6 +134,7 @@ impl Flow {
             opener: None,
             closed: false,
             contradictory: false,
+            evidence: Evidence::default(),
             state: State::Silent,
         }
     }
@@ -282,6 +290,24 @@ impl Flow {
         }
     }
 
+    /// The name that the client asked for and the server it was sent to, as soon as the name is complete.
+    pub(super) fn named(&self) -> Option<(&DomainName, SocketAddr)> {
+        let (client, identity) = match &self.state {
+            State::Silent => return None,
+            State::Watched(readers) => {
+                let client = self.opener?;
+                (client, readers.of(client).as_ref()?.identity()?)
+            }
+            State::Heard(speakers) => {
+                let client = self.opener?;
+                (client, speakers.of(client).as_ref()?.identity()?)
+            }
+            State::Settled(client, identity) => (*client, identity),
+        };
+        let (address, port) = *self.ends.of(client.other());
+        Some((identity.name.as_ref()?, SocketAddr::new(address, port)))
+    }
+
     /// The flow's line.
     pub(super) fn finish(mut self) -> Finished {
         self.settle();
@@ -296,6 +322,8 @@ impl Flow {
             client: address(*self.ends.of(client)),
             server: address(*self.ends.of(client.other())),
             identity,
+            evidence: self.evidence,
+            client_is_first: client == Side::First,
             contradictory: self.contradictory,
             up_bytes: *self.bytes.of(client),
             down_bytes: *self.bytes.of(client.other()),

@@ -4,13 +4,14 @@
 //! directions, until a segment opens another connection between the same ends. Fragments are put together first; their
 //! bytes belong to the flow whose ports stand in the first of them.
 //!
-//! Capture times decide nothing but how long fragments wait: the deadline of a hello is not applied, because the time
+//! Capture times decide nothing but how long fragments wait and DNS-only evidence holds: the deadline of a hello is not applied, because the time
 //! stamps of captures that were merged, edited or anonymised are not those of the network.
 
 use std::collections::{HashMap, VecDeque};
 
 use allowlist::Transport;
 
+use super::answers::Answers;
 use super::flow::{End, Finished, Flow};
 use crate::wire::pcap::file::Captured;
 use crate::wire::pcap::fragment::Reassembler;
@@ -31,7 +32,7 @@ struct Key {
 }
 
 /// The flows of one capture.
-pub(super) struct Tracker {
+pub(super) struct Tracker<'a> {
     /// In order of first packet.
     flows: VecDeque<Flow>,
     /// How many were given out before the first of `flows`.
@@ -43,11 +44,13 @@ pub(super) struct Tracker {
     /// What all streams hold.
     held_bytes: usize,
     fragments: Reassembler,
+    /// What the capture's DNS has taught; none when names alone are to count.
+    answers: Option<Answers<'a>>,
     flows_max: usize,
     held_bytes_max: usize,
 }
 
-impl Tracker {
+impl<'a> Tracker<'a> {
     /// No flows yet; the limits are [`FLOWS_MAX`] and [`HELD_BYTES_MAX`] or a test's.
     pub(super) fn new(flows_max: usize, held_bytes_max: usize) -> Self {
         Self {
@@ -57,9 +60,15 @@ impl Tracker {
             watched: VecDeque::new(),
             held_bytes: 0,
             fragments: Reassembler::default(),
+            answers: None,
             flows_max,
             held_bytes_max,
         }
+    }
+
+    /// The same, learning from the capture's DNS.
+    pub(super) fn learning(self, answers: Answers<'a>) -> Self {
+        Self { answers: Some(answers), ..self }
     }
 
     /// Takes the next packet; gives out the oldest flow when there are more than the limit.
@@ -74,11 +83,16 @@ impl Tracker {
             Err(NoDatagram::UnknownLink) => return Err(NoDatagram::UnknownLink),
         };
         let Some(packet) = ip::read(&datagram) else { return Ok(None) };
+        if let Some(answers) = &mut self.answers {
+            answers.tick(captured.unix_nanos);
+        }
         if packet.fragment.is_none() {
             self.datagram(&packet, true, false);
+            self.learn(&packet, true);
         } else if let Some(progress) = self.fragments.push(&packet, captured.unix_nanos) {
             let whole = ip::reassembled(&packet, &progress);
             self.datagram(&whole, progress.complete.is_some(), progress.conflict);
+            self.learn(&whole, progress.complete.is_some() && !progress.conflict);
         }
         Ok(if self.flows.len() > self.flows_max { self.pop() } else { None })
     }
@@ -94,7 +108,47 @@ impl Tracker {
             self.current.remove(&key);
         }
         self.held_bytes = self.held_bytes.saturating_sub(flow.held_bytes());
-        Some(flow.finish())
+        let mut finished = flow.finish();
+        if let (Some(answers), Some(name)) = (&self.answers, &finished.identity.name) {
+            answers.named_late(&mut finished.evidence, name, finished.server);
+        }
+        Some(finished)
+    }
+
+    /// Shows a packet to the DNS reader, and notes what its answers say of the packet's flow; `whole` as for
+    /// [`Tracker::datagram`], and not contradictory.
+    fn learn(&mut self, packet: &Packet<'_>, whole: bool) {
+        let Some(answers) = &mut self.answers else { return };
+        let transport = match packet.protocol {
+            PROTOCOL_TCP => Transport::Tcp,
+            PROTOCOL_UDP => Transport::Udp,
+            _ => return,
+        };
+        let Some(ports) = transport::ports(packet.payload) else { return };
+        let source = (packet.source, ports.source);
+        let destination = (packet.destination, ports.destination);
+        let number = self.current.get(&key(transport, source, destination));
+        let index = number.and_then(|number| usize::try_from(number.checked_sub(self.given_out)?).ok());
+        if let Some(flow) = index.and_then(|index| self.flows.get_mut(index)) {
+            let mut evidence = std::mem::take(&mut flow.evidence);
+            let (_, first, second) = flow.ends();
+            answers.begin(&mut evidence, first, second);
+            if let Some((name, server)) = flow.named() {
+                answers.named(&mut evidence, name, server);
+            }
+            flow.evidence = evidence;
+        }
+        if !whole {
+            return;
+        }
+        match transport {
+            Transport::Udp => answers.datagram(source, destination, packet.payload),
+            Transport::Tcp => {
+                if let Some(segment) = Tcp::read(packet.payload, packet.payload_bytes) {
+                    answers.segment(source, destination, &segment);
+                }
+            }
+        }
     }
 
     /// A datagram; `whole` says that its payload is all there was, not the first fragment only.
@@ -190,7 +244,7 @@ mod tests {
     }
 
     /// Gives a packet to the tracker.
-    fn offer(tracker: &mut Tracker, bytes: &[u8]) -> Option<Finished> {
+    fn offer(tracker: &mut Tracker<'_>, bytes: &[u8]) -> Option<Finished> {
         let link = Some(LinkType(101));
         tracker.packet(&Captured { link, bytes, wire_bytes: bytes.len(), unix_nanos: None }).unwrap()
     }

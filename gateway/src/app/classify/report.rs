@@ -1,12 +1,14 @@
 //! The lines of `classify`: one flow each, as a table, JSON lines or CSV. Keys and their order are those of CONTRACT.
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 
 use allowlist::{Matcher, Transport};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::flow::Finished;
+use crate::flow::binding::Nat64;
 use crate::flow::decide::{Case, Vouched, decide};
 use crate::flow::identify::SeenIn;
 
@@ -66,6 +68,10 @@ pub struct Judge {
     pub names_only: bool,
     /// The instant that dates are compared with.
     pub at: Option<Timestamp>,
+    /// Whose answers are trusted; none: any server on port 53.
+    pub resolvers: Vec<IpAddr>,
+    /// Learn answers in private space too: captures of laboratories.
+    pub allow_private: bool,
 }
 
 impl Judge {
@@ -74,9 +80,14 @@ impl Judge {
         let case = Case {
             identity: &flow.identity,
             transport: flow.transport,
-            address: Some(flow.server.ip()),
+            address: Some(Nat64::default().destination(flow.server.ip())),
             port: flow.server.port(),
-            vouched: if self.names_only { Vouched::Yes } else { Vouched::No },
+            vouched: if self.names_only || flow.evidence.vouched == Some(true) {
+                Vouched::Yes
+            } else {
+                Vouched::No
+            },
+            dns_only: flow.evidence.dns_only(flow.client_is_first),
             at: self.at,
         };
         // Where not even the ports are sure, no rule of the list is asked: an address rule needs them.

@@ -16,6 +16,7 @@ use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -95,20 +96,25 @@ impl Network {
 /// Runs `flows` flows of the script, [`CONCURRENCY`] at a time; `bar` hears of each that ended.
 pub(super) async fn browse(network: &Network, flows: u64, bar: &ProgressBar) -> Tally {
     let mut tally = Tally::default();
+    let turns = Arc::new(Semaphore::new(CONCURRENCY));
     let mut running = JoinSet::new();
     let mut next = 0;
     loop {
-        while next < flows && running.len() < CONCURRENCY {
-            let (flow, network) = (world::flow(next), network.clone());
-            running.spawn(async move { run(&network, flow).await });
-            next = next.saturating_add(1);
+        tokio::select! {
+            Ok(turn) = Arc::clone(&turns).acquire_owned(), if next < flows => {
+                let (flow, network) = (world::flow(next), network.clone());
+                running.spawn(async move { run(&network, flow, turn).await });
+                next = next.saturating_add(1);
+            }
+            Some(ended) = running.join_next() => {
+                match ended {
+                    Ok(ended) => tally.add(ended),
+                    Err(error) => tally.fail(format!("a client's task ended: {error}")),
+                }
+                bar.inc(1);
+            }
+            else => return tally,
         }
-        match running.join_next().await {
-            None => return tally,
-            Some(Ok(ended)) => tally.add(ended),
-            Some(Err(error)) => tally.fail(format!("a client's task ended: {error}")),
-        }
-        bar.inc(1);
     }
 }
 
@@ -162,16 +168,21 @@ impl Tally {
     }
 }
 
-/// Runs one flow to its end.
-async fn run(network: &Network, flow: Flow) -> Ended {
+/// Runs one flow to its end; `turn` is given back when it has nothing more to say.
+async fn run(network: &Network, flow: Flow, turn: OwnedSemaphorePermit) -> Ended {
     let counts = Arc::new(Counts::default());
-    let outcome = timeout(FLOW_LIMIT, converse(network, &flow, Arc::clone(&counts))).await;
+    let outcome = timeout(FLOW_LIMIT, converse(network, &flow, Arc::clone(&counts), turn)).await;
     let outcome = outcome.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     Ended { flow, volume: counts.volume(), outcome }
 }
 
 /// Connects and speaks as the flow says; an error if what came back is not what had to come.
-async fn converse(network: &Network, flow: &Flow, counts: Arc<Counts>) -> io::Result<()> {
+async fn converse(
+    network: &Network,
+    flow: &Flow,
+    counts: Arc<Counts>,
+    turn: OwnedSemaphorePermit,
+) -> io::Result<()> {
     let refused = matches!(flow.visit.expected, Expected::Refused(_));
     let status = if refused { 421 } else { 200 };
     match flow.visit.protocol {
@@ -181,7 +192,7 @@ async fn converse(network: &Network, flow: &Flow, counts: Arc<Counts>) -> io::Re
                 Via::Steered => Vec::new(),
                 Via::Proxied => binary_proxy_header(flow),
             };
-            network.http3.converse(flow, from, to, header, counts).await
+            network.http3.converse(flow, (from, to), header, counts, turn).await
         }
         Protocol::Http => {
             let mut stream = connect(network, flow, counts).await?;

@@ -21,6 +21,7 @@ use quinn::{
     TransportConfig, UdpPoller, VarInt,
 };
 use rustls::RootCertStore;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::counting::Counts;
 use super::world::{Expected, Flow};
@@ -63,15 +64,16 @@ impl Http3Client {
         Ok(Self { crypto: Arc::new(QuicClientConfig::try_from(tls).map_err(io::Error::other)?) })
     }
 
-    /// One connection with one request from `from` to `to`; `header` stands in front of each datagram, as a load balancer
-    /// writes it. An error if what came back is not what had to come.
+    /// One connection with one request from the first of `ends` to the second; `header` stands in front of each datagram,
+    /// as a load balancer writes it. `turn` is given back when only waiting is left: for silence, or for the last datagrams
+    /// of a closed connection (RFC 9000 §10.2). An error if what came back is not what had to come.
     pub(super) async fn converse(
         &self,
         flow: &Flow,
-        from: SocketAddr,
-        to: SocketAddr,
+        (from, to): (SocketAddr, SocketAddr),
         header: Vec<u8>,
         counts: Arc<Counts>,
+        turn: OwnedSemaphorePermit,
     ) -> io::Result<()> {
         let runtime = Arc::new(TokioRuntime);
         let socket = quinn::Runtime::wrap_udp_socket(&*runtime, UdpSocket::bind(from)?)?;
@@ -82,12 +84,14 @@ impl Http3Client {
         config.transport_config(Arc::new(transport(if refused { REFUSAL_IDLE_LIMIT } else { IDLE_LIMIT })?));
         let name = flow.visit.name.unwrap_or_default();
         let connecting = endpoint.connect_with(config, to, name).map_err(io::Error::other)?;
+        let mut turn = Some(turn).filter(|_| !refused);
         let outcome = match connecting.await {
             Ok(_) if refused => Err(unexpected("found a handshake, wanted silence")),
             Err(ConnectionError::TimedOut) if refused => Ok(()),
             Err(error) => Err(error.into()),
             Ok(connection) => request(connection, flow).await,
         };
+        turn.take();
         endpoint.wait_idle().await;
         tokio::time::sleep(LAST_DATAGRAMS).await;
         outcome

@@ -29,6 +29,25 @@ impl Worker {
         }
     }
 
+    /// Takes bytes of a TCP stream that the subscriber sent and nobody looks at: counts them.
+    pub fn received_unread(&self, flow: &Rc<Flow>, bytes: usize) {
+        let count = bytes as u64;
+        {
+            let mut counts = self.counts.borrow_mut();
+            counts.seen.up = counts.seen.up.saturating_add(count);
+        }
+        self.count_spliced(bytes);
+        flow.last_activity.set(self.shared.clock.monotonic());
+        flow.state.borrow_mut().tally.add_up(count);
+        self.mark_dirty(flow);
+    }
+
+    /// Counts bytes that moved inside the kernel.
+    pub fn count_spliced(&self, bytes: usize) {
+        let mut counts = self.counts.borrow_mut();
+        counts.spliced_bytes = counts.spliced_bytes.saturating_add(bytes as u64);
+    }
+
     /// Takes datagrams the subscriber sent. Each is read before it is counted: one that contradicts the name counts under
     /// the new verdict.
     pub fn received_datagrams<'d>(
@@ -135,6 +154,7 @@ impl Worker {
             udp_flows_open: self.udp_open.get(),
             panics: counts.panics,
             accept_errors: counts.accept_errors,
+            spliced_bytes: counts.spliced_bytes,
         }
     }
 }

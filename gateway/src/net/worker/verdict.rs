@@ -69,6 +69,7 @@ impl Worker {
                 address: flow.destination().map(|destination| destination.ip()),
                 port: flow.service_port(state.protocol),
                 vouched,
+                dns_only: None,
                 at: Some(self.shared.clock.now().wall),
             };
             decide(policy.list.as_deref(), &case)

@@ -43,7 +43,8 @@ impl<'a> CryptoFrames<'a> {
     fn advance(&mut self) -> Result<Option<Crypto<'a>>, Malformed> {
         while !self.reader.is_empty() {
             match self.reader.varint("frame type")? {
-                PADDING | PING => {}
+                PADDING => self.reader.skip_zeros(),
+                PING => {}
                 ACK => acknowledgment(&mut self.reader)?,
                 ACK_ECN => {
                     acknowledgment(&mut self.reader)?;
