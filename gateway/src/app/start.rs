@@ -18,11 +18,13 @@ use tokio::sync::Semaphore;
 
 use super::export::{Export, Plan, Stop};
 use super::reload::{self, ListKeeper, Outcome, load};
+use super::snapshot::Snapshot;
 use super::status::Status;
 use super::{EXIT_CONFIG, EXIT_IO, log, shutdown};
-use crate::flow::binding::AnswerLimits;
+use crate::flow::binding::{AnswerLimits, Nat64, Nat64Prefix};
 use crate::flow::identify::IdentifyLimits;
 use crate::net::admin;
+use crate::net::answers::Answers;
 use crate::net::clock::Clock;
 use crate::net::datagram::connection_ids::ConnectionIds;
 use crate::net::lookup::{LookupSettings, Lookups};
@@ -154,6 +156,8 @@ pub struct Node {
     /// Room for open flows, and how much of it there is when none is open.
     flow_permits: Arc<Semaphore>,
     flows_max: usize,
+    /// Trusted answers over a restart.
+    snapshot: Snapshot,
     orders: mpsc::Sender<Stop>,
     export: JoinHandle<()>,
     /// Look-ups, admin endpoint and signals run here; dropped last.
@@ -198,11 +202,16 @@ impl Node {
         let clock = Clock::new();
         let dial =
             Arc::new(dial_rules(config, &listeners, admin).map_err(system("list this machine's addresses"))?);
-        let lookups = lookups(config, &dial, clock, control.handle())?;
         let (mut keeper, kept_faults) = ListKeeper::open(&config.node.state_dir, &config.list);
         let policy = Arc::new(PolicyCell::new(first_policy(config)));
+        let lookups = lookups(config, &policy, &dial, clock, control.handle())?;
         let mut outcome = reload::refresh(config, &mut keeper, &policy, clock.now().wall);
         outcome.notes.extend(kept_faults);
+        // Behind the list: what no list speaks of is not taken back.
+        let snapshot = Snapshot::new(&config.node.state_dir, Arc::clone(lookups.answers()));
+        snapshot.restore();
+        control.spawn(snapshot.clone().keep(config.trusted_answers.snapshot_interval));
+        control.spawn(Arc::clone(&lookups).follow_schedule());
         let status =
             Status::new(&config.node.id, clock.now().wall, Arc::clone(&policy), Arc::clone(&lookups));
         let saved = Arc::new(Saved::new(config.export.unsaved_max));
@@ -246,6 +255,7 @@ impl Node {
             workers: remote,
             flows_max,
             flow_permits,
+            snapshot,
             orders,
             export,
             control,
@@ -284,6 +294,7 @@ impl Node {
     /// Takes the last counts, seals, publishes and ends all threads; false when that could not be done in `STOP_LIMIT`.
     pub fn stop(self) -> bool {
         let _ = self.orders.send(Stop);
+        self.snapshot.write();
         let asked = Instant::now();
         while !self.export.is_finished() && asked.elapsed() < STOP_LIMIT {
             std::thread::sleep(STOP_POLL);
@@ -486,6 +497,7 @@ fn dial_rules(config: &Config, listeners: &[SocketAddr], admin: SocketAddr) -> i
 /// Our own look-ups, with the trusted answers of the configuration.
 fn lookups(
     config: &Config,
+    policy: &Arc<PolicyCell>,
     dial: &Arc<DialRules>,
     clock: Clock,
     runtime: &tokio::runtime::Handle,
@@ -499,21 +511,41 @@ fn lookups(
         negative_ttl: config.lookup.negative_ttl,
         per_second_max: config.lookup.per_second_max,
         in_flight_max: config.lookup.in_flight_max,
+        per_subscriber_minute_max: config.lookup.per_subscriber_minute_max,
+        scheduled_per_second_max: config.lookup.scheduled_per_second_max,
     };
-    let answers = AnswerLimits {
-        retention: config.trusted_answers.retention,
-        pairs_max: config.trusted_answers.pairs_max,
-        addresses_per_name_max: config.trusted_answers.addresses_per_name_max,
-        ..AnswerLimits::default()
+    let trusted = &config.trusted_answers;
+    let limits = AnswerLimits {
+        retention: trusted.retention,
+        pairs_max: trusted.pairs_max,
+        addresses_per_name_max: trusted.addresses_per_name_max,
+        names_per_address_max: trusted.names_per_address_max,
+        dns_only_pairs_max: trusted.dns_only_pairs_max,
+        dns_only_pairs_per_subscriber_max: trusted.dns_only_pairs_per_subscriber_max,
     };
-    let lookups =
-        Lookups::new(settings, answers, Arc::clone(dial), clock, runtime.clone()).map_err(|message| {
-            StartError::System { what: "set up the resolver", source: io::Error::other(message) }
-        })?;
+    // The configuration takes such prefixes only as are possible.
+    let prefixes = trusted
+        .nat64_prefixes
+        .iter()
+        .filter_map(|prefix| Nat64Prefix::new(prefix.network(), prefix.prefix_len()).ok());
+    let nat64 = Nat64::new(prefixes.collect());
+    let answers = Answers::new(limits, nat64, Arc::clone(policy), Arc::clone(dial), clock);
+    let lookups = Lookups::new(
+        settings,
+        Arc::clone(&answers),
+        Arc::clone(policy),
+        Arc::clone(dial),
+        clock,
+        runtime.clone(),
+    )
+    .map_err(|message| StartError::System {
+        what: "set up the resolver",
+        source: io::Error::other(message),
+    })?;
     let mut problems = Vec::new();
     for (index, answer) in config.trusted_answers.statics.iter().enumerate() {
         match DomainName::from_list_entry(&answer.name) {
-            Ok(name) => answer.addresses.iter().for_each(|address| lookups.pin(&name, *address)),
+            Ok(name) => answer.addresses.iter().for_each(|address| answers.pin(&name, *address)),
             Err(error) => problems.push(static_answer_problem(config, index, &error)),
         }
     }

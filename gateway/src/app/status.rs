@@ -194,6 +194,8 @@ impl Status {
                 ("empty", counts.empty),
                 ("failed", counts.failed),
                 ("refused", counts.refused),
+                ("scheduled", counts.scheduled),
+                ("scheduled_failed", counts.scheduled_failed),
             ] {
                 counter!("zrgw_lookups_total", "outcome" => outcome).increment(count);
             }
@@ -243,6 +245,18 @@ fn describe() {
         "When counts were last saved"
     );
     describe_gauge!("zrgw_trusted_answers", "Pairs of listed name and address that are vouched for");
+    describe_gauge!("zrgw_dns_only_pairs", "Pairs of subscribers' own look-ups, for rules with dns_only");
+    describe_gauge!("zrgw_dns_only_subscribers", "Subscribers with such pairs");
+    describe_counter!("zrgw_answers_private_total", "Answers not learnt: private or our own addresses");
+    describe_counter!("zrgw_answers_no_room_total", "Answers not learnt: the maps are full");
+    describe_counter!(
+        "zrgw_ech_suspects_total",
+        "Hellos whose outer name and ECH key do not belong together"
+    );
+    describe_gauge!(
+        "zrgw_lookups_failing",
+        "1 while no resolver answers our own look-ups: unknown addresses are charged, an alarm"
+    );
     describe_gauge!("zrgw_exemption_suspended", "1 while counts cannot be saved and nothing is exempt");
 }
 
@@ -274,7 +288,14 @@ impl Source for Status {
                 gauge!("zrgw_export_last_success_timestamp_seconds")
                     .set(reading(saved.as_second().max(0).unsigned_abs()));
             }
-            gauge!("zrgw_trusted_answers").set(reading(self.lookups.pairs() as u64));
+            let answers = self.lookups.answers().figures();
+            gauge!("zrgw_trusted_answers").set(reading(answers.pairs));
+            gauge!("zrgw_dns_only_pairs").set(reading(answers.dns_only_pairs));
+            gauge!("zrgw_dns_only_subscribers").set(reading(answers.dns_only_subscribers));
+            counter!("zrgw_answers_private_total").absolute(answers.private);
+            counter!("zrgw_answers_no_room_total").absolute(answers.full);
+            counter!("zrgw_ech_suspects_total").absolute(answers.ech_suspects);
+            gauge!("zrgw_lookups_failing").set(if self.lookups.is_failing() { 1.0 } else { 0.0 });
             let suspended = policy.exemption == Exemption::Suspended;
             gauge!("zrgw_exemption_suspended").set(if suspended { 1.0 } else { 0.0 });
         });

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use super::policy::Standing;
 use super::report::ProtocolLabel;
 use super::socket;
+use crate::flow::binding::DnsOnly;
 use crate::flow::decide::Vouched;
 use crate::flow::identify::{Identifier, Identity, Progress, QuicIdentifier, SeenIn};
 use crate::flow::tally::Tally;
@@ -43,6 +44,8 @@ pub struct Flow {
     pub place: Place,
     /// TCP or UDP.
     pub transport: Transport,
+    /// What the subscriber's own look-ups said of the destination when it began.
+    pub dns_only: Option<DnsOnly>,
     /// When it began.
     pub opened: Monotonic,
     /// When a byte last moved.

@@ -115,10 +115,7 @@ impl Worker {
         let source = source.to_canonical();
         let policy = self.shared.policy.load();
         let standing = Standing::at_start(policy.subscribers.find(source));
-        let key = match &standing {
-            Standing::Known(session) => SubscriberKey::Session(session.clone()),
-            Standing::Unknown | Standing::Ended => SubscriberKey::stranger(source),
-        };
+        let key = standing.key(source);
         if !self.shared.enter(&key) {
             self.count_refusal(Refusal::FlowsPerSubscriber);
             return None;
@@ -130,6 +127,10 @@ impl Worker {
             Place::Original(_) => (Vouched::NotYet, false),
         };
         let transport = subscriber.transport();
+        let dns_only = match place {
+            Place::Steered { .. } => None,
+            Place::Original(destination) => self.shared.lookups.answers().dns_only(&key, destination.ip()),
+        };
         let limits = &self.shared.limits;
         let (names, protocol) = match transport {
             Transport::Tcp => (Names::Stream(Identifier::new(&limits.identify)), ProtocolLabel::Tcp),
@@ -142,6 +143,7 @@ impl Worker {
             source,
             place,
             transport,
+            dns_only,
             opened,
             last_activity: Cell::new(opened),
             cut: Notify::new(),

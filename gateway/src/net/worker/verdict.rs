@@ -66,10 +66,12 @@ impl Worker {
             let case = Case {
                 identity,
                 transport: flow.transport,
-                address: flow.destination().map(|destination| destination.ip()),
+                address: flow
+                    .destination()
+                    .map(|destination| self.shared.lookups.answers().destination(destination.ip())),
                 port: flow.service_port(state.protocol),
                 vouched,
-                dns_only: None,
+                dns_only: flow.dns_only.as_ref(),
                 at: Some(self.shared.clock.now().wall),
             };
             decide(policy.list.as_deref(), &case)
@@ -84,7 +86,7 @@ impl Worker {
     fn vouched(&self, flow: &Flow, state: &State, identity: &Identity) -> Vouched {
         match (state.vouched, &identity.name, flow.destination()) {
             (Vouched::NotYet | Vouched::No, Some(name), Some(destination))
-                if self.shared.lookups.vouches(name, destination.ip()) =>
+                if self.shared.lookups.answers().vouches(name, destination.ip()) =>
             {
                 Vouched::Yes
             }
@@ -99,7 +101,8 @@ impl Worker {
             self.latch(flow, policy, otherwise);
             return;
         };
-        let Some(answer) = self.shared.lookups.verify(&name, destination.ip()) else {
+        let subscriber = flow.state.borrow().standing.key(flow.source);
+        let Some(answer) = self.shared.lookups.verify(&subscriber, &name, destination.ip()) else {
             flow.state.borrow_mut().vouched = Vouched::No;
             self.latch(flow, policy, otherwise);
             return;
@@ -156,12 +159,25 @@ impl Worker {
                 let mut counts = self.counts.borrow_mut();
                 let count = counts.flows.entry(labels).or_insert(0);
                 *count = count.saturating_add(1);
+                drop(counts);
+                self.note_ech(flow, &state);
             }
         }
         log_verdict(flow, &state, &verdict);
         state.ruling = Ruling::Latched { account, flags };
         drop(state);
         self.mark_dirty(flow);
+    }
+
+    /// Counts a hello that may hide another name than the one it shows (DESIGN decision 9).
+    fn note_ech(&self, flow: &Flow, state: &State) {
+        let Some(identity) = &state.identity else { return };
+        let config_id = identity.ech.and_then(|ech| ech.config_id);
+        if let (Some(name), Some(config_id), Some(destination)) =
+            (&identity.name, config_id, flow.destination())
+        {
+            self.shared.lookups.answers().note_ech(name, destination.ip(), config_id);
+        }
     }
 
     /// Judges every open flow again when list, subscribers or dates changed (traps T32, B24).
