@@ -4,6 +4,7 @@ use crate::key::Key;
 use crate::problem::quoted;
 use crate::reader::{Fault, Reader, describe};
 use crate::section::{Found, Section};
+use ipnet::Ipv6Net;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -14,6 +15,11 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("trusted_answers", "retention"),
     Key::defaulted("trusted_answers", "pairs_max"),
     Key::defaulted("trusted_answers", "addresses_per_name_max"),
+    Key::defaulted("trusted_answers", "names_per_address_max"),
+    Key::defaulted("trusted_answers", "dns_only_pairs_max"),
+    Key::defaulted("trusted_answers", "dns_only_pairs_per_subscriber_max"),
+    Key::defaulted("trusted_answers", "nat64_prefixes"),
+    Key::defaulted("trusted_answers", "snapshot_interval"),
 ];
 /// The keys of `[[trusted_answers.static]]`.
 pub(crate) const STATIC_KEYS: &[Key] =
@@ -32,6 +38,26 @@ pub const PAIRS_MAX_RANGE: RangeInclusive<usize> = 1..=100_000_000;
 pub const ADDRESSES_PER_NAME_MAX_DEFAULT: usize = 512;
 /// Range of `addresses_per_name_max`.
 pub const ADDRESSES_PER_NAME_MAX_RANGE: RangeInclusive<usize> = 1..=65_536;
+/// Listed names of one address; with more it counts as shared (notes on DNS, §4.3).
+pub const NAMES_PER_ADDRESS_MAX_DEFAULT: u32 = 256;
+/// Range of `names_per_address_max`.
+pub const NAMES_PER_ADDRESS_MAX_RANGE: RangeInclusive<u32> = 1..=65_536;
+/// Most pairs of all subscribers' own look-ups.
+pub const DNS_ONLY_PAIRS_MAX_DEFAULT: usize = 1_000_000;
+/// Pairs of one subscriber's own look-ups (notes on DNS, §4.3).
+pub const DNS_ONLY_PAIRS_PER_SUBSCRIBER_MAX_DEFAULT: usize = 512;
+/// NAT64 prefixes when nothing is said: the well-known one (RFC 6052 §2.1).
+pub const NAT64_PREFIXES_DEFAULT: [&str; 1] = ["64:ff9b::/96"];
+/// Most NAT64 prefixes; they are walked once per flow.
+pub const NAT64_PREFIXES_MAX: usize = 16;
+/// Time between two snapshots.
+pub const SNAPSHOT_INTERVAL_DEFAULT: Duration = Duration::from_secs(300);
+/// Range of `snapshot_interval`.
+pub const SNAPSHOT_INTERVAL_RANGE: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(86_400);
+/// What NAT64 prefixes look like, for messages.
+const NAT64_FORM: &str =
+    "an array of IPv6 prefixes of 32, 40, 48, 56, 64 or 96 bits, such as [\"64:ff9b::/96\"]";
 /// Longest host name in its text form (RFC 1035 §2.3.4 less length octets).
 const NAME_CHARS_MAX: usize = 253;
 /// What a name looks like, for messages.
@@ -48,6 +74,16 @@ pub struct TrustedAnswers {
     pub pairs_max: usize,
     /// Most addresses of one name.
     pub addresses_per_name_max: usize,
+    /// Listed names of one address; with more it counts as shared.
+    pub names_per_address_max: u32,
+    /// Most pairs of all subscribers' own look-ups.
+    pub dns_only_pairs_max: usize,
+    /// Pairs of one subscriber's own look-ups.
+    pub dns_only_pairs_per_subscriber_max: usize,
+    /// Prefixes behind which IPv4 stands.
+    pub nat64_prefixes: Vec<Ipv6Net>,
+    /// Time between two snapshots.
+    pub snapshot_interval: Duration,
     /// Pairs the operator states; they do not expire.
     pub statics: Vec<StaticAnswer>,
 }
@@ -76,12 +112,65 @@ impl TrustedAnswers {
                 ADDRESSES_PER_NAME_MAX_RANGE,
             )
             .value;
+        let names_per_address_max = section
+            .count(
+                reader,
+                "names_per_address_max",
+                NAMES_PER_ADDRESS_MAX_DEFAULT,
+                NAMES_PER_ADDRESS_MAX_RANGE,
+            )
+            .value;
+        let dns_only_pairs_max =
+            section.count(reader, "dns_only_pairs_max", DNS_ONLY_PAIRS_MAX_DEFAULT, PAIRS_MAX_RANGE).value;
+        let dns_only_pairs_per_subscriber_max = section
+            .count(
+                reader,
+                "dns_only_pairs_per_subscriber_max",
+                DNS_ONLY_PAIRS_PER_SUBSCRIBER_MAX_DEFAULT,
+                ADDRESSES_PER_NAME_MAX_RANGE,
+            )
+            .value;
+        let nat64_prefixes = nat64_prefixes(reader, &section);
+        let snapshot_interval = section
+            .duration(reader, "snapshot_interval", SNAPSHOT_INTERVAL_DEFAULT, SNAPSHOT_INTERVAL_RANGE)
+            .value;
         let mut statics = Vec::new();
         for one in section.below(reader, "static", "trusted_answers.static") {
             statics.extend(read_static(reader, &one, addresses_per_name_max));
         }
-        TrustedAnswers { retention, pairs_max, addresses_per_name_max, statics }
+        TrustedAnswers {
+            retention,
+            pairs_max,
+            addresses_per_name_max,
+            names_per_address_max,
+            dns_only_pairs_max,
+            dns_only_pairs_per_subscriber_max,
+            nat64_prefixes,
+            snapshot_interval,
+            statics,
+        }
     }
+}
+
+/// Reads the NAT64 prefixes; an empty array says that there is no NAT64.
+fn nat64_prefixes(reader: &mut Reader<'_>, section: &Section<'_>) -> Vec<Ipv6Net> {
+    if section.value("nat64_prefixes").is_none() {
+        return NAT64_PREFIXES_DEFAULT.iter().filter_map(|text| text.parse().ok()).collect();
+    }
+    let read = section.read_each(reader, "nat64_prefixes", NAT64_FORM, |value| {
+        let prefix = value.as_str().and_then(|text| text.parse::<Ipv6Net>().ok());
+        let prefix = prefix.filter(|prefix| {
+            matches!(prefix.prefix_len(), 32 | 40 | 48 | 56 | 64 | 96) && *prefix == prefix.trunc()
+        });
+        prefix.ok_or_else(|| Fault::new(describe(value), "an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits"))
+    });
+    let Some(entries) = read else { return Vec::new() };
+    if let Some((_, at)) = entries.get(NAT64_PREFIXES_MAX) {
+        let fault =
+            Fault::new(format!("{} prefixes", entries.len()), format!("at most {NAT64_PREFIXES_MAX}"));
+        reader.wrong(section.key("nat64_prefixes"), *at, fault);
+    }
+    entries.into_iter().map(|(prefix, _)| prefix).collect()
 }
 
 /// Reads one static answer.

@@ -140,3 +140,21 @@ fn starttls_connect_and_proxy_header_have_no_name() {
         assert_eq!(first["reason"], "not_recognised", "{file}");
     }
 }
+
+#[test]
+fn t5_q6_t12_http3_of_a_browser_and_of_ngtcp2_is_named() {
+    for (file, flows, name, class) in [
+        ("chromium-http3.pcap", 2, "www.listed.example", "exempt"),
+        ("chromium-http3-hello-retry.pcap", 1, "www.listed.example", "charged"),
+        ("chromium-http3-retry.pcap", 1, "www.listed.example", "charged"),
+        ("ngtcp2.pcap", 3, "localhost", "charged"),
+    ] {
+        let output = classify(&["--names-only", "--format", "jsonl"], &[&captures().join(file)]);
+        let lines = lines(&output);
+        assert_eq!(lines.len(), flows, "{file}");
+        for line in lines {
+            assert_eq!((&line["seen_in"], &line["name"]), (&"quic_sni".into(), &name.into()), "{file}");
+            assert_eq!(line["class"], class, "{file}");
+        }
+    }
+}

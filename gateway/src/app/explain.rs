@@ -116,7 +116,7 @@ pub fn run(args: &Args) -> ExitCode {
         Protocol::Http => (Transport::Tcp, SeenIn::HttpHost, 80),
     };
     let port = args.port.unwrap_or(usual_port);
-    let identity = Identity { name: Some(name), seen_in: Some(seen_in), gave_up: None };
+    let identity = Identity { name: Some(name), seen_in: Some(seen_in), gave_up: None, ech: None };
     let stated = |address: IpAddr| {
         answers
             .iter()

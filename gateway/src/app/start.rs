@@ -7,6 +7,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -19,22 +20,30 @@ use tokio::sync::Semaphore;
 
 use super::export::{Export, Plan, Stop};
 use super::reload::{self, ListKeeper, Outcome, load};
+use super::snapshot::Snapshot;
 use super::status::Status;
 use super::{EXIT_CONFIG, EXIT_IO, log, shutdown};
-use crate::flow::binding::AnswerLimits;
+use crate::flow::binding::{AnswerLimits, Nat64, Nat64Prefix};
 use crate::flow::identify::IdentifyLimits;
 use crate::net::admin;
+use crate::net::answers::Answers;
 use crate::net::clock::Clock;
+use crate::net::datagram::connection_ids::ConnectionIds;
 use crate::net::lookup::{LookupSettings, Lookups};
 use crate::net::policy::{Exemption, Policy, PolicyCell};
 use crate::net::pool::{Remote, Sockets};
-use crate::net::settings::{DialRules, Limits, Listener, Mode};
+use crate::net::settings::{DatagramHeaders, DialRules, Limits, Listener, Mode};
 use crate::net::shared::{Saved, Shared};
+use crate::wire::quic::QuicLimits;
 
 /// Descriptors kept for ledger, list, admin endpoint, look-ups and log, whatever the flows need.
 const RESERVED_DESCRIPTORS: u64 = 256;
 /// Descriptors of one flow: the subscriber's socket and the origin's.
 const DESCRIPTORS_PER_FLOW: u64 = 2;
+/// One in so many flows may be UDP with an upstream socket and without a name.
+const UNDECIDED_SHARE: usize = 4;
+/// Descriptors of one pipe: its two ends.
+const DESCRIPTORS_PER_PIPE: u64 = 2;
 /// How long the last saving, sealing and publishing may take before the process ends without them.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// How often a stopping node looks whether they are done.
@@ -149,6 +158,8 @@ pub struct Node {
     /// Room for open flows, and how much of it there is when none is open.
     flow_permits: Arc<Semaphore>,
     flows_max: usize,
+    /// Trusted answers over a restart.
+    snapshot: Snapshot,
     orders: mpsc::Sender<Stop>,
     export: JoinHandle<()>,
     /// Look-ups, admin endpoint and signals run here; dropped last.
@@ -195,11 +206,16 @@ impl Node {
         let asked_at = dns.as_ref().map_or(&[][..], |dns| dns.addresses());
         let own: Vec<SocketAddr> = listeners.iter().chain(asked_at).copied().chain([admin]).collect();
         let dial = Arc::new(dial_rules(config, own).map_err(system("list this machine's addresses"))?);
-        let lookups = lookups(config, &dial, clock, control.handle())?;
         let (mut keeper, kept_faults) = ListKeeper::open(&config.node.state_dir, &config.list);
         let policy = Arc::new(PolicyCell::new(first_policy(config)));
+        let lookups = lookups(config, &policy, &dial, clock, control.handle())?;
         let mut outcome = reload::refresh(config, &mut keeper, &policy, clock.now().wall);
         outcome.notes.extend(kept_faults);
+        // Behind the list: what no list speaks of is not taken back.
+        let snapshot = Snapshot::new(&config.node.state_dir, Arc::clone(lookups.answers()));
+        snapshot.restore();
+        control.spawn(snapshot.clone().keep(config.trusted_answers.snapshot_interval));
+        control.spawn(Arc::clone(&lookups).follow_schedule());
         let status =
             Status::new(&config.node.id, clock.now().wall, Arc::clone(&policy), Arc::clone(&lookups));
         let saved = Arc::new(Saved::new(config.export.unsaved_max));
@@ -210,6 +226,9 @@ impl Node {
             limits: limits(config),
             dial,
             flow_permits: Arc::clone(&flow_permits),
+            undecided_permits: Arc::new(Semaphore::new((flows_max / UNDECIDED_SHARE).max(1))),
+            undecided_flows: AtomicUsize::new(0),
+            connection_ids: ConnectionIds::default(),
             open_by_subscriber: Mutex::default(),
             accounts_max: config.export.accounts_max,
             saved: Arc::clone(&saved),
@@ -246,6 +265,7 @@ impl Node {
             workers: remote,
             flows_max,
             flow_permits,
+            snapshot,
             orders,
             export,
             control,
@@ -284,6 +304,7 @@ impl Node {
     /// Takes the last counts, seals, publishes and ends all threads; false when that could not be done in `STOP_LIMIT`.
     pub fn stop(self) -> bool {
         let _ = self.orders.send(Stop);
+        self.snapshot.write();
         let asked = Instant::now();
         while !self.export.is_finished() && asked.elapsed() < STOP_LIMIT {
             std::thread::sleep(STOP_POLL);
@@ -378,7 +399,8 @@ fn listen_error(key: &'static str, address: SocketAddr, source: io::Error) -> St
     StartError::Listen { key, address, source, remedy }
 }
 
-/// How many flows the descriptor limit has room for; the soft limit is raised to the hard one first.
+/// How many flows the descriptor limit has room for beside the workers' pipes; the soft limit is raised to the hard one
+/// first.
 fn flows_max(config: &Config, workers: usize) -> Result<usize, StartError> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -386,13 +408,16 @@ fn flows_max(config: &Config, workers: usize) -> Result<usize, StartError> {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    let reserved = RESERVED_DESCRIPTORS.saturating_add(dns::descriptors(config, workers));
+    let pipes = (config.limits.splice_pipes_max as u64).saturating_mul(workers as u64);
+    let reserved = RESERVED_DESCRIPTORS
+        .saturating_add(pipes.saturating_mul(DESCRIPTORS_PER_PIPE))
+        .saturating_add(dns::descriptors(config, workers));
     let room = descriptors.unwrap_or(u64::MAX).saturating_sub(reserved) / DESCRIPTORS_PER_FLOW;
     let room = usize::try_from(room).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
     let place = |key| config.place(key).map_or_else(|| "1:1".to_owned(), |place| place.to_string());
     match config.limits.flows_max {
         FlowsMax::Auto if room == 0 => Err(StartError::Config(format!(
-            "{}: limits.flows_max: found a limit of {} open files, wanted more than {reserved}; raise RLIMIT_NOFILE (LimitNOFILE= of the service)",
+            "{}: limits.flows_max: found a limit of {} open files, wanted more than {reserved}; raise RLIMIT_NOFILE (LimitNOFILE= of the service) or lower limits.splice_pipes_max",
             place("limits"),
             descriptors.unwrap_or(u64::MAX)
         ))),
@@ -409,12 +434,23 @@ fn flows_max(config: &Config, workers: usize) -> Result<usize, StartError> {
 fn listeners(config: &Config) -> Vec<Listener> {
     let mode = |listener: &config::Listener| match listener.mode {
         config::Mode::Steered => Mode::Steered { service_port: listener.service_port },
-        config::Mode::ProxyProtocol => Mode::ProxyProtocol { peers: listener.peers.clone() },
+        config::Mode::ProxyProtocol => Mode::ProxyProtocol {
+            peers: listener.peers.clone(),
+            datagrams: match listener.datagram_headers {
+                config::DatagramHeaders::Any => DatagramHeaders::Any,
+                config::DatagramHeaders::Each => DatagramHeaders::Each,
+            },
+        },
     };
     config
         .listeners
         .iter()
-        .map(|listener| Listener { address: listener.address, mode: mode(listener) })
+        .map(|listener| Listener {
+            address: listener.address,
+            mode: mode(listener),
+            serves_tcp: listener.serves(config::Protocol::Tcp),
+            serves_udp: listener.serves(config::Protocol::Udp),
+        })
         .collect()
 }
 
@@ -428,14 +464,25 @@ fn limits(config: &Config) -> Limits {
             http_head_bytes_max: limits.http_head_max,
             http_headers_max: limits.http_headers_max,
         },
+        quic: QuicLimits {
+            crypto_bytes_max: limits.quic.crypto_max,
+            fragments_max: limits.quic.fragments_max,
+            datagrams_max: limits.quic.datagrams_max,
+            key_derivations_max: limits.quic.key_derivations_max,
+        },
         identify_deadline: limits.identify_deadline,
         idle_timeout: limits.idle_timeout,
+        quic_idle_timeout: limits.quic_idle_timeout,
+        udp_idle_timeout: limits.udp_idle_timeout,
+        undecided_flows_max: limits.undecided_flows_max,
+        held_datagrams_max: limits.quic.datagrams_max,
         proxy_header_deadline: limits.proxy_header_deadline,
         connect_timeout: config.upstream.connect_timeout,
         finish_deadline: limits.finish_deadline,
         flows_per_subscriber_max: limits.flows_per_subscriber_max,
         accepts_per_wake_max: limits.accepts_per_wake_max,
         relay_buffer: limits.relay_buffer,
+        pipes_per_worker_max: limits.splice_pipes_max,
     }
 }
 
@@ -461,6 +508,7 @@ fn dial_rules(config: &Config, own_sockets: Vec<SocketAddr>) -> io::Result<DialR
 /// Our own look-ups, with the trusted answers of the configuration.
 fn lookups(
     config: &Config,
+    policy: &Arc<PolicyCell>,
     dial: &Arc<DialRules>,
     clock: Clock,
     runtime: &tokio::runtime::Handle,
@@ -474,21 +522,41 @@ fn lookups(
         negative_ttl: config.lookup.negative_ttl,
         per_second_max: config.lookup.per_second_max,
         in_flight_max: config.lookup.in_flight_max,
+        per_subscriber_minute_max: config.lookup.per_subscriber_minute_max,
+        scheduled_per_second_max: config.lookup.scheduled_per_second_max,
     };
-    let answers = AnswerLimits {
-        retention: config.trusted_answers.retention,
-        pairs_max: config.trusted_answers.pairs_max,
-        addresses_per_name_max: config.trusted_answers.addresses_per_name_max,
-        ..AnswerLimits::default()
+    let trusted = &config.trusted_answers;
+    let limits = AnswerLimits {
+        retention: trusted.retention,
+        pairs_max: trusted.pairs_max,
+        addresses_per_name_max: trusted.addresses_per_name_max,
+        names_per_address_max: trusted.names_per_address_max,
+        dns_only_pairs_max: trusted.dns_only_pairs_max,
+        dns_only_pairs_per_subscriber_max: trusted.dns_only_pairs_per_subscriber_max,
     };
-    let lookups =
-        Lookups::new(settings, answers, Arc::clone(dial), clock, runtime.clone()).map_err(|message| {
-            StartError::System { what: "set up the resolver", source: io::Error::other(message) }
-        })?;
+    // The configuration takes such prefixes only as are possible.
+    let prefixes = trusted
+        .nat64_prefixes
+        .iter()
+        .filter_map(|prefix| Nat64Prefix::new(prefix.network(), prefix.prefix_len()).ok());
+    let nat64 = Nat64::new(prefixes.collect());
+    let answers = Answers::new(limits, nat64, Arc::clone(policy), Arc::clone(dial), clock);
+    let lookups = Lookups::new(
+        settings,
+        Arc::clone(&answers),
+        Arc::clone(policy),
+        Arc::clone(dial),
+        clock,
+        runtime.clone(),
+    )
+    .map_err(|message| StartError::System {
+        what: "set up the resolver",
+        source: io::Error::other(message),
+    })?;
     let mut problems = Vec::new();
     for (index, answer) in config.trusted_answers.statics.iter().enumerate() {
         match DomainName::from_list_entry(&answer.name) {
-            Ok(name) => answer.addresses.iter().for_each(|address| lookups.pin(&name, *address)),
+            Ok(name) => answer.addresses.iter().for_each(|address| answers.pin(&name, *address)),
             Err(error) => problems.push(static_answer_problem(config, index, &error)),
         }
     }

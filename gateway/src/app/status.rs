@@ -53,8 +53,8 @@ struct Facts {
     epoch: Option<u32>,
     /// Records sealed and not yet published.
     backlog_records: u64,
-    /// Open flows, by worker.
-    flows_open: Vec<u64>,
+    /// Open flows, and those of them that are UDP, by worker.
+    flows_open: Vec<(u64, u64)>,
     /// Conservation mismatches told so far.
     mismatches: u64,
     /// Whether the node accepts nothing more.
@@ -65,6 +65,15 @@ struct Facts {
     dns: Option<Arc<Plane>>,
     /// What of it cannot be used.
     dns_faults: Vec<String>,
+}
+
+impl Facts {
+    /// Open flows of all workers, and those of them that are UDP.
+    fn open(&self) -> (u64, u64) {
+        self.flows_open.iter().fold((0, 0), |(all, udp), (open, open_udp)| {
+            (u64::saturating_add(all, *open), u64::saturating_add(udp, *open_udp))
+        })
+    }
 }
 
 /// What the export task tells after each round.
@@ -108,7 +117,9 @@ impl Status {
             // A counter that is absent until its first event cannot be watched.
             counter!("zrgw_conservation_mismatch_total").absolute(0);
             counter!("zrgw_accept_errors_total").absolute(0);
+            counter!("zrgw_spliced_bytes_total").absolute(0);
             counter!("zrgw_flow_panics_total").absolute(0);
+            counter!("zrgw_undecided_evicted_total").absolute(0);
         });
         Arc::new(status)
     }
@@ -145,6 +156,10 @@ impl Status {
             for (refusal, count) in &report.refusals {
                 counter!("zrgw_refused_total", "reason" => refusal.label()).increment(*count);
             }
+            for (cause, count) in &report.dropped {
+                counter!("zrgw_datagrams_dropped_total", "cause" => cause.label()).increment(*count);
+            }
+            counter!("zrgw_undecided_evicted_total").increment(report.evicted);
             for usage in &report.usage {
                 let class: Class = usage.account.entry.class();
                 let service = usage.account.entry.service().map(ToString::to_string).unwrap_or_default();
@@ -155,14 +170,15 @@ impl Status {
                 }
             }
             counter!("zrgw_accept_errors_total").increment(report.accept_errors);
+            counter!("zrgw_spliced_bytes_total").increment(report.spliced_bytes);
             counter!("zrgw_flow_panics_total").increment(report.panics);
         });
         let mut facts = self.facts();
         if facts.flows_open.len() <= worker {
-            facts.flows_open.resize(worker.saturating_add(1), 0);
+            facts.flows_open.resize(worker.saturating_add(1), (0, 0));
         }
         if let Some(open) = facts.flows_open.get_mut(worker) {
-            *open = report.flows_open;
+            *open = (report.flows_open, report.udp_flows_open);
         }
     }
 
@@ -190,6 +206,8 @@ impl Status {
                 ("empty", counts.empty),
                 ("failed", counts.failed),
                 ("refused", counts.refused),
+                ("scheduled", counts.scheduled),
+                ("scheduled_failed", counts.scheduled_failed),
             ] {
                 counter!("zrgw_lookups_total", "outcome" => outcome).increment(count);
             }
@@ -214,9 +232,18 @@ fn describe() {
         "Bytes counted, by direction, class and listed service"
     );
     describe_counter!("zrgw_refused_total", "Connections closed without being carried");
+    describe_counter!(
+        "zrgw_datagrams_dropped_total",
+        "Datagrams that went no further, by cause; their senders repeat what matters"
+    );
+    describe_counter!(
+        "zrgw_undecided_evicted_total",
+        "UDP flows without a name given up for newer ones (limits.undecided_flows_max)"
+    );
     describe_counter!("zrgw_lookups_total", "Look-ups of listed names by outcome");
     describe_counter!("zrgw_conservation_mismatch_total", "Usage files whose bytes do not add up: an alarm");
     describe_counter!("zrgw_accept_errors_total", "Errors of accept(2)");
+    describe_counter!("zrgw_spliced_bytes_total", Unit::Bytes, "Bytes that moved inside the kernel");
     describe_counter!("zrgw_flow_panics_total", "Flows lost to a fault of the gateway: an alarm");
     describe_counter!("zrgw_dns_queries_total", "DNS queries by transport");
     describe_counter!("zrgw_dns_answers_total", "DNS answers given by response code");
@@ -241,6 +268,18 @@ fn describe() {
         "When counts were last saved"
     );
     describe_gauge!("zrgw_trusted_answers", "Pairs of listed name and address that are vouched for");
+    describe_gauge!("zrgw_dns_only_pairs", "Pairs of subscribers' own look-ups, for rules with dns_only");
+    describe_gauge!("zrgw_dns_only_subscribers", "Subscribers with such pairs");
+    describe_counter!("zrgw_answers_private_total", "Answers not learnt: private or our own addresses");
+    describe_counter!("zrgw_answers_no_room_total", "Answers not learnt: the maps are full");
+    describe_counter!(
+        "zrgw_ech_suspects_total",
+        "Hellos whose outer name and ECH key do not belong together"
+    );
+    describe_gauge!(
+        "zrgw_lookups_failing",
+        "1 while no resolver answers our own look-ups: unknown addresses are charged, an alarm"
+    );
     describe_gauge!("zrgw_exemption_suspended", "1 while counts cannot be saved and nothing is exempt");
 }
 
@@ -280,14 +319,20 @@ impl Source for Status {
                 gauge!("zrgw_list_age_seconds").set(reading(age.unsigned_abs()));
             }
             gauge!("zrgw_sessions").set(reading(policy.subscribers.len() as u64));
-            let open = facts.flows_open.iter().fold(0_u64, |sum, open| sum.saturating_add(*open));
-            gauge!("zrgw_flows_open").set(reading(open));
+            gauge!("zrgw_flows_open").set(reading(facts.open().0));
             gauge!("zrgw_export_backlog_records").set(reading(facts.backlog_records));
             if let Some(saved) = facts.last_saved {
                 gauge!("zrgw_export_last_success_timestamp_seconds")
                     .set(reading(saved.as_second().max(0).unsigned_abs()));
             }
-            gauge!("zrgw_trusted_answers").set(reading(self.lookups.pairs() as u64));
+            let answers = self.lookups.answers().figures();
+            gauge!("zrgw_trusted_answers").set(reading(answers.pairs));
+            gauge!("zrgw_dns_only_pairs").set(reading(answers.dns_only_pairs));
+            gauge!("zrgw_dns_only_subscribers").set(reading(answers.dns_only_subscribers));
+            counter!("zrgw_answers_private_total").absolute(answers.private);
+            counter!("zrgw_answers_no_room_total").absolute(answers.full);
+            counter!("zrgw_ech_suspects_total").absolute(answers.ech_suspects);
+            gauge!("zrgw_lookups_failing").set(if self.lookups.is_failing() { 1.0 } else { 0.0 });
             let suspended = policy.exemption == Exemption::Suspended;
             gauge!("zrgw_exemption_suspended").set(if suspended { 1.0 } else { 0.0 });
             if let Some(plane) = &facts.dns {
@@ -354,7 +399,7 @@ impl Source for Status {
         let policy = self.policy.load();
         let reasons = self.not_ready();
         let facts = self.facts();
-        let open = facts.flows_open.iter().fold(0_u64, |sum, open| sum.saturating_add(*open));
+        let (open, udp) = facts.open();
         json!({
             "node_id": self.node_id,
             "version": env!("CARGO_PKG_VERSION"),
@@ -369,6 +414,7 @@ impl Source for Status {
             })),
             "subscriber_prefixes": policy.subscribers.len(),
             "flows_open": open,
+            "flows_open_udp": udp,
             "export": {
                 "epoch": facts.epoch,
                 "backlog_records": facts.backlog_records,

@@ -207,14 +207,16 @@ reason = "advertising"
     #[test]
     fn whatever_is_not_exempt_is_relayed_with_its_reason() {
         let not_exempt = Steering::Relay(RelayReason::NotExempt);
-        for name in ["other.kz", "ads.listed.kz", "x.ads.listed.kz", "plain.kz", "xlisted.kz", "www.quic.kz"] {
+        for name in ["other.kz", "ads.listed.kz", "x.ads.listed.kz", "plain.kz", "xlisted.kz", "www.quic.kz"]
+        {
             assert_eq!(asked(name, TYPE_A, NOW, |_| {}), not_exempt, "{name}");
         }
         assert_eq!(asked("quic.kz", TYPE_A, "2026-01-15T00:00:00Z", |_| {}), not_exempt, "before its date");
         for at in ["2026-01-01T12:00:00Z", "2026-06-01T00:00:00Z"] {
             assert_eq!(asked("listed.kz", TYPE_A, at, |_| {}), Steering::Relay(RelayReason::NoList), "{at}");
         }
-        let changes: [(fn(&mut Asked<'_>), RelayReason); 4] = [
+        type Change = fn(&mut Asked<'_>);
+        let changes: [(Change, RelayReason); 4] = [
             (|asked| asked.is_subscriber = false, RelayReason::NoSubscriber),
             (|asked| asked.is_on = false, RelayReason::Off),
             (|asked| asked.class = 3, RelayReason::Kind),
@@ -225,7 +227,8 @@ reason = "advertising"
         }
         let name = DomainName::from_wire(b"listed.kz").unwrap();
         let at = NOW.parse().unwrap();
-        let asked = Asked { name: Some(&name), kind: TYPE_A, class: CLASS_IN, is_subscriber: true, is_on: true, at };
+        let asked =
+            Asked { name: Some(&name), kind: TYPE_A, class: CLASS_IN, is_subscriber: true, is_on: true, at };
         assert_eq!(steer(None, &asked), Steering::Relay(RelayReason::NoList));
     }
 

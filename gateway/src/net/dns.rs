@@ -45,7 +45,6 @@ use self::settings::Settings;
 use super::shared::Shared;
 use super::socket;
 use crate::flow::session::SubscriberKey;
-use crate::flow::time::Monotonic;
 use crate::wire::dns::{AnswerLimits, Facts};
 
 /// Records of an answer that is read for learning; with more it is relayed and not learnt.
@@ -76,8 +75,9 @@ impl Plane {
             settings.sources_max,
             RandomState::new(),
         );
-        let stale =
-            settings.stale.map(|limits| StaleAnswers::new(limits.entries_max, limits.age_max, RandomState::new()));
+        let stale = settings
+            .stale
+            .map(|limits| StaleAnswers::new(limits.entries_max, limits.age_max, RandomState::new()));
         let health = settings.servers.iter().map(|_| Health::default()).collect();
         let answer_limits = AnswerLimits { records_max: RECORDS_MAX, ..AnswerLimits::default() };
         Self {
@@ -110,16 +110,18 @@ impl Plane {
 
     /// Whether a query's source is one of our own listening sockets.
     fn is_own(&self, from: SocketAddr) -> bool {
-        self.own.iter().any(|own| own.port() == from.port() && (own.ip() == from.ip() || own.ip().is_unspecified()))
+        self.own
+            .iter()
+            .any(|own| own.port() == from.port() && (own.ip() == from.ip() || own.ip().is_unspecified()))
     }
 
     /// Learns an answer of a server, for whoever asked.
-    fn learn(&self, shared: &Shared, facts: &Facts, subscriber: Option<&SubscriberKey>, now: Monotonic) {
-        if facts.found.addresses.is_empty() && facts.found.hints.is_empty() && facts.found.targets.is_empty() {
+    fn learn(&self, shared: &Shared, facts: &Facts, subscriber: Option<&SubscriberKey>) {
+        if facts.found.addresses.is_empty() && facts.found.hints.is_empty() && facts.found.targets.is_empty()
+        {
             return;
         }
-        let policy = shared.policy.load();
-        shared.lookups.learn_answer(facts, subscriber, |name| policy.covers(name), now);
+        shared.lookups.answers().learn(facts, subscriber);
     }
 }
 

@@ -7,7 +7,9 @@
 
 pub mod accept;
 pub mod admin;
+pub mod answers;
 pub mod clock;
+pub mod datagram;
 pub mod dial;
 pub mod dns;
 pub mod flow_record;
@@ -20,5 +22,6 @@ pub mod report;
 pub mod settings;
 pub mod shared;
 pub mod socket;
+pub mod splice;
 pub mod steered;
 pub mod worker;

@@ -1,5 +1,6 @@
 //! What decisions rest on, published as one snapshot that workers take without a lock.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use allowlist::{DomainName, Matcher};
@@ -8,7 +9,7 @@ use billing_export::{Account, Entry, Reason, Session};
 use jiff::Timestamp;
 
 use crate::flow::rating::RatingPlan;
-use crate::flow::session::SubscriberTable;
+use crate::flow::session::{SubscriberKey, SubscriberTable};
 use crate::flow::verdict::{Outcome, Verdict};
 
 /// Whether anything may be exempt at all.
@@ -70,11 +71,6 @@ impl Policy {
         self.routes.iter().any(|list| list.covers(name))
     }
 
-    /// Whether the list in use, or one that steered mode still carries, speaks of `name`: then its answers are learnt.
-    pub fn covers(&self, name: &DomainName) -> bool {
-        self.list.as_ref().is_some_and(|list| list.covers(name)) || self.routes(name)
-    }
-
     /// The next instant at which a date of the list changes an answer.
     pub fn next_change_after(&self, at: Timestamp) -> Option<Timestamp> {
         self.list.as_ref().and_then(|list| list.next_change_after(at))
@@ -134,6 +130,14 @@ impl Standing {
     /// The standing of a flow that begins.
     pub fn at_start(session: Option<&Session>) -> Self {
         session.map_or(Self::Unknown, |session| Self::Known(session.clone()))
+    }
+
+    /// Who a flow from `source` counts for.
+    pub fn key(&self, source: IpAddr) -> SubscriberKey {
+        match self {
+            Self::Known(session) => SubscriberKey::Session(session.clone()),
+            Self::Unknown | Self::Ended => SubscriberKey::stranger(source),
+        }
     }
 
     /// The standing after the subscriber table changed.

@@ -130,7 +130,9 @@ pub fn observed(payload: &[u8]) -> Result<Option<Observed>, Malformed> {
 fn address_of(bytes: &[u8]) -> Result<IpAddr, Malformed> {
     let v4 = <[u8; 4]>::try_from(bytes).map(|octets| IpAddr::V4(Ipv4Addr::from(octets)));
     let v6 = || <[u8; 16]>::try_from(bytes).map(|octets| IpAddr::V6(Ipv6Addr::from(octets)));
-    v4.or_else(|_| v6()).map(|address| address.to_canonical()).map_err(|_| Malformed { field: "query_address" })
+    v4.or_else(|_| v6())
+        .map(|address| address.to_canonical())
+        .map_err(|_| Malformed { field: "query_address" })
 }
 
 /// `Dnstap.Type.MESSAGE`.
@@ -201,7 +203,8 @@ mod tests {
 
     #[test]
     fn responses_are_told_with_their_client_and_queries_are_not() {
-        let client = observed(&told(CLIENT_RESPONSE, Some(&[10, 7, 0, 1]), Some(b"answer"))).unwrap().unwrap();
+        let client =
+            observed(&told(CLIENT_RESPONSE, Some(&[10, 7, 0, 1]), Some(b"answer"))).unwrap().unwrap();
         assert_eq!(client.client, Some("10.7.0.1".parse().unwrap()));
         assert_eq!(client.response, b"answer");
         let mapped = [&[0; 10][..], &[0xff, 0xff, 10, 7, 0, 1]].concat();

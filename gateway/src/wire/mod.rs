@@ -9,5 +9,6 @@ pub mod dnstap;
 pub mod http1;
 pub mod pcap;
 pub mod proxy_protocol;
+pub mod quic;
 pub mod reader;
 pub mod tls;

@@ -7,9 +7,14 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
 
 pub mod client;
+pub mod datagrams;
 pub mod dns;
 pub mod hellos;
+pub mod http3;
 pub mod origin;
+pub mod quic;
+pub mod quic_pages;
+pub mod udp_world;
 pub mod usage;
 pub mod world;
 

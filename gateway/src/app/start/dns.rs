@@ -77,7 +77,8 @@ pub(super) fn descriptors(config: &Config, workers: usize) -> u64 {
     // A port in use and one that is ending, and a connection, of each worker towards each server.
     let ways = usize::from(dns.tries.upstream_sockets).saturating_mul(2).saturating_add(1);
     let ways = ways.saturating_mul(dns.upstream.len()).saturating_mul(workers);
-    let listening = dns.listen.len().saturating_mul(2).saturating_add(dns.tls.as_ref().map_or(0, |tls| tls.listen.len()));
+    let listening =
+        dns.listen.len().saturating_mul(2).saturating_add(dns.tls.as_ref().map_or(0, |tls| tls.listen.len()));
     let fixed = listening.saturating_mul(workers).saturating_add(dns.dnstap_connections_max);
     let all = dns.connections.connections_max.saturating_add(ways).saturating_add(fixed);
     u64::try_from(all).unwrap_or(u64::MAX)
@@ -138,8 +139,8 @@ fn servers(dns: &Dns, faults: &mut Vec<String>) -> Vec<Server> {
         match server {
             config::dns::Server::Plain(address) => servers.push(Server { address: *address, tls: None }),
             config::dns::Server::Tls { address, name } => {
-                let made = tls::client(&dns.upstream_roots)
-                    .and_then(|config| Ok((tls::server_name(name)?, config)));
+                let made =
+                    tls::client(&dns.upstream_roots).and_then(|config| Ok((tls::server_name(name)?, config)));
                 match made {
                     Ok(tls) => servers.push(Server { address: *address, tls: Some(tls) }),
                     Err(error) => faults.push(format!("DNS server {address} is not asked: {error}")),

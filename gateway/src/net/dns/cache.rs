@@ -29,7 +29,7 @@ const AUTHENTIC: u8 = 0x20;
 
 /// What an answer is kept by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Key {
+pub(super) struct Key {
     /// The name asked for, lower-case.
     pub name: Name,
     /// The type asked for.
@@ -50,7 +50,7 @@ struct Kept {
 }
 
 /// The answers.
-pub struct StaleAnswers {
+pub(super) struct StaleAnswers {
     sets: Box<[Mutex<Vec<Kept>>]>,
     ways: usize,
     age_max: Duration,
@@ -59,14 +59,14 @@ pub struct StaleAnswers {
 
 impl StaleAnswers {
     /// Room for `entries_max` answers that are given up to `age_max` after they were last seen.
-    pub fn new(entries_max: usize, age_max: Duration, hasher: RandomState) -> Self {
+    pub(super) fn new(entries_max: usize, age_max: Duration, hasher: RandomState) -> Self {
         let ways = WAYS.min(entries_max).max(1);
         let sets = entries_max.checked_div(ways).unwrap_or(1).max(1);
         Self { sets: (0..sets).map(|_| Mutex::default()).collect(), ways, age_max, hasher }
     }
 
     /// Keeps an answer, unless it is cut short, a failure, too long, or broken.
-    pub fn keep(&self, key: &Key, answer: &[u8], question: &Question, now: Monotonic) {
+    pub(super) fn keep(&self, key: &Key, answer: &[u8], question: &Question, now: Monotonic) {
         let length = answer.len();
         if question.truncated || length > ANSWER_BYTES_MAX || !KEPT_CODES.contains(&question.rcode) {
             return;
@@ -91,7 +91,7 @@ impl StaleAnswers {
     }
 
     /// The last answer, every TTL at most `ttl`, not authentic any more; the caller puts in id and question.
-    pub fn find(&self, key: &Key, question: &Question, ttl: Duration, now: Monotonic) -> Option<Vec<u8>> {
+    pub(super) fn find(&self, key: &Key, question: &Question, ttl: Duration, now: Monotonic) -> Option<Vec<u8>> {
         let mut answer = {
             let set = self.set(key)?.lock().unwrap_or_else(PoisonError::into_inner);
             let kept = set.iter().find(|kept| kept.key == *key)?;
@@ -108,14 +108,9 @@ impl StaleAnswers {
     }
 
     /// Answers held.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         let held = |set: &Mutex<Vec<Kept>>| set.lock().unwrap_or_else(PoisonError::into_inner).len();
         self.sets.iter().map(held).fold(0, usize::saturating_add)
-    }
-
-    /// Whether none is held.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The set of a key.
@@ -187,12 +182,12 @@ mod tests {
             let mut answer = ANSWER.to_vec();
             answer[place] = byte;
             stale.keep(&key(1), &answer, &question(&answer).unwrap(), at(0));
-            assert!(stale.is_empty(), "byte {place} = {byte:#x}");
+            assert!(stale.len() == 0, "byte {place} = {byte:#x}");
         }
         let mut long = ANSWER.to_vec();
         long.resize(ANSWER_BYTES_MAX + 1, 0);
         stale.keep(&key(1), &long, &asked, at(0));
-        assert!(stale.is_empty());
+        assert!(stale.len() == 0);
         stale.keep(&key(1), &long[..ANSWER_BYTES_MAX], &asked, at(0));
         assert_eq!(stale.len(), 1);
     }

@@ -9,7 +9,7 @@ const OTHER: &str = "other";
 
 /// One thing that is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(super) enum Event {
     /// A query came over this transport.
     Query(Transport),
     /// An answer was given with this code.
@@ -32,7 +32,7 @@ pub enum Event {
 
 /// How a query came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
+pub(super) enum Transport {
     /// A datagram.
     Udp,
     /// A connection.
@@ -43,7 +43,7 @@ pub enum Transport {
 
 /// What we answered ourselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Steered {
+pub(super) enum Steered {
     /// IPv4 addresses.
     V4,
     /// IPv6 addresses.
@@ -54,7 +54,7 @@ pub enum Steered {
 
 /// Why a query was not passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub(super) enum Refused {
     /// Its sender may not ask here; dropped.
     Client,
     /// Its source port or address is one that answers come from; dropped.
@@ -79,7 +79,7 @@ pub enum Refused {
 
 /// What happened with a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Upstream {
+pub(super) enum Upstream {
     /// A query was sent.
     Sent,
     /// No answer in time.
@@ -98,7 +98,7 @@ pub enum Upstream {
 
 /// What came over dnstap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dnstap {
+pub(super) enum Dnstap {
     /// An answer that was read.
     Answer,
     /// A frame that tells of no answer.
@@ -112,13 +112,25 @@ pub enum Dnstap {
 /// The metrics, each with its label and values; the counters stand in this order.
 const METRICS: [(&str, &str, &[&str]); 9] = [
     ("zrgw_dns_queries_total", "transport", &["udp", "tcp", "tls"]),
-    ("zrgw_dns_answers_total", "rcode", &["noerror", "formerr", "servfail", "nxdomain", "notimp", "refused", OTHER]),
+    (
+        "zrgw_dns_answers_total",
+        "rcode",
+        &["noerror", "formerr", "servfail", "nxdomain", "notimp", "refused", OTHER],
+    ),
     ("zrgw_dns_steered_total", "kind", &["v4", "v6", "service"]),
     (
         "zrgw_dns_refused_total",
         "cause",
         &[
-            "client", "source", "response", "rate", "malformed", "operation", "transfer", "any", "in_flight",
+            "client",
+            "source",
+            "response",
+            "rate",
+            "malformed",
+            "operation",
+            "transfer",
+            "any",
+            "in_flight",
             "connection",
         ],
     ),
@@ -137,13 +149,13 @@ const VALUES_MAX: usize = 10;
 
 /// The counters.
 #[derive(Default)]
-pub struct Counts {
+pub(super) struct Counts {
     counters: [[AtomicU64; VALUES_MAX]; METRICS.len()],
 }
 
 impl Counts {
     /// Counts one event.
-    pub fn count(&self, event: Event) {
+    pub(super) fn count(&self, event: Event) {
         let (metric, value) = place(event);
         if let Some(counter) = self.counters.get(metric).and_then(|values| values.get(value)) {
             counter.fetch_add(1, Ordering::Relaxed);
@@ -151,14 +163,15 @@ impl Counts {
     }
 
     /// How often an event was counted.
-    pub fn of(&self, event: Event) -> u64 {
+    #[cfg(test)]
+    fn of(&self, event: Event) -> u64 {
         let (metric, value) = place(event);
         let counter = self.counters.get(metric).and_then(|values| values.get(value));
         counter.map_or(0, |counter| counter.load(Ordering::Relaxed))
     }
 
     /// All of them: metric, label (empty: none), value of the label, count.
-    pub fn all(&self) -> impl Iterator<Item = (&'static str, &'static str, &'static str, u64)> {
+    pub(super) fn all(&self) -> impl Iterator<Item = (&'static str, &'static str, &'static str, u64)> {
         self.counters.iter().zip(METRICS).flat_map(|(counters, (metric, label, values))| {
             let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
             counters.iter().zip(values).map(move |(counter, value)| (metric, label, *value, read(counter)))

@@ -20,7 +20,7 @@ const RUN_BYTES_MAX: usize = 65_535;
 const BATCHES_PER_WAKE_MAX: usize = 4;
 
 /// A socket that clients send to.
-pub struct Listener {
+pub(super) struct Listener {
     socket: tokio::net::UdpSocket,
     state: UdpSocketState,
 }
@@ -29,7 +29,7 @@ pub struct Listener {
 ///
 /// # Errors
 /// What the system says when the address is in use, not ours, or below 1024 without the right.
-pub fn bind(address: SocketAddr, is_shared: bool) -> io::Result<UdpSocket> {
+pub(super) fn bind(address: SocketAddr, is_shared: bool) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         // One listener per IP version: a subscriber's IPv4 address must not arrive in two spellings.
@@ -48,7 +48,7 @@ impl Listener {
     ///
     /// # Errors
     /// What the system says of the socket.
-    pub fn new(socket: UdpSocket) -> io::Result<Rc<Self>> {
+    pub(super) fn new(socket: UdpSocket) -> io::Result<Rc<Self>> {
         let socket = tokio::net::UdpSocket::from_std(socket)?;
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         Ok(Rc::new(Self { socket, state }))
@@ -58,7 +58,7 @@ impl Listener {
     ///
     /// # Errors
     /// The system's word, also when the kernel has no room: the client asks again.
-    pub fn send(&self, answer: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
+    pub(super) fn send(&self, answer: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
         let transmit =
             Transmit { destination: to, ecn: None, contents: answer, segment_size: None, src_ip: from };
         self.state.try_send(UdpSockRef::from(&self.socket), &transmit)
@@ -68,7 +68,7 @@ impl Listener {
     ///
     /// # Errors
     /// Only when the event loop cannot watch the socket.
-    pub async fn serve(self: Rc<Self>, relay: Rc<Relay>) -> io::Result<()> {
+    pub(super) async fn serve(self: Rc<Self>, relay: Rc<Relay>) -> io::Result<()> {
         let mut buffers: Vec<Vec<u8>> = (0..BATCH_SIZE).map(|_| vec![0; RUN_BYTES_MAX]).collect();
         loop {
             self.socket.readable().await?;
@@ -96,8 +96,7 @@ impl Listener {
         for (meta, buffer) in metas.iter().zip(buffers.iter()).take(count) {
             let run = buffer.get(..meta.len).unwrap_or_default();
             for query in run.chunks(meta.stride.max(1)) {
-                let asker =
-                    Asker::Datagram { listener: Rc::clone(self), to: meta.addr, at: meta.dst_ip };
+                let asker = Asker::Datagram { listener: Rc::clone(self), to: meta.addr, at: meta.dst_ip };
                 relay.ask(query, meta.addr, Transport::Udp, asker);
             }
         }

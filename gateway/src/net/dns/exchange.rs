@@ -213,7 +213,7 @@ impl Relay {
             }
         };
         if let Some(facts) = facts {
-            self.plane.learn(&self.shared, facts, pending.subscriber.as_ref(), now);
+            self.plane.learn(&self.shared, facts, pending.subscriber.as_ref());
         }
         let answer = match pending.form {
             Form::AsItIs => {
@@ -246,7 +246,10 @@ impl Relay {
     /// Too many replies on a port answered nothing: somebody is guessing. What waits there is asked again over TCP.
     fn give_up_port(self: &Rc<Self>, lane: &Rc<Lane>, now: Monotonic) {
         self.count(Event::Upstream(Upstream::GaveUpPort));
-        tracing::warn!(server = lane.server, "replies that answer no query: this server is asked over TCP for a while");
+        tracing::warn!(
+            server = lane.server,
+            "replies that answer no query: this server is asked over TCP for a while"
+        );
         if let Some(lanes) = self.lanes.borrow_mut().get_mut(lane.server) {
             lanes.give_up(lane, now);
         }

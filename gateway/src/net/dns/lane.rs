@@ -45,7 +45,7 @@ enum Way {
 }
 
 /// One query that was sent.
-pub struct Tried {
+pub(super) struct Tried {
     /// Whose it is.
     pub ticket: Ticket,
     /// The question section as it was sent.
@@ -55,7 +55,7 @@ pub struct Tried {
 }
 
 /// A way to a server.
-pub struct Lane {
+pub(super) struct Lane {
     /// The number of the server.
     pub server: usize,
     way: Way,
@@ -70,7 +70,7 @@ pub struct Lane {
 
 impl Lane {
     /// Whether replies come over a connection.
-    pub fn is_stream(&self) -> bool {
+    pub(super) fn is_stream(&self) -> bool {
         match self.way {
             Way::Datagrams(_) => false,
             Way::Stream(_) => true,
@@ -78,7 +78,7 @@ impl Lane {
     }
 
     /// An id that is not in use here.
-    pub fn free_id(&self, mut draw: impl FnMut() -> Option<u16>) -> Option<u16> {
+    pub(super) fn free_id(&self, mut draw: impl FnMut() -> Option<u16>) -> Option<u16> {
         let tries = self.tries.borrow();
         (0..ID_DRAWS_MAX).find_map(|_| draw().filter(|id| !tries.contains_key(id)))
     }
@@ -87,7 +87,7 @@ impl Lane {
     ///
     /// # Errors
     /// The system's word; a connection that has ended or cannot keep up.
-    pub fn send(&self, query: Vec<u8>) -> io::Result<()> {
+    pub(super) fn send(&self, query: Vec<u8>) -> io::Result<()> {
         match &self.way {
             Way::Datagrams(socket) => socket.try_send(&query).map(|_| ()),
             Way::Stream(writes) => {
@@ -97,7 +97,7 @@ impl Lane {
     }
 
     /// Whether another is to take its place.
-    pub fn is_worn(&self, now: Monotonic) -> bool {
+    pub(super) fn is_worn(&self, now: Monotonic) -> bool {
         let asked = self.tries.borrow().len();
         match &self.way {
             Way::Datagrams(_) => asked >= QUERIES_PER_PORT_MAX || now.since(self.opened) > PORT_AGE_MAX,
@@ -114,7 +114,7 @@ impl Lane {
 }
 
 /// The ways to one server, of one worker.
-pub struct Lanes {
+pub(super) struct Lanes {
     server: Server,
     number: usize,
     ports: Vec<Option<Rc<Lane>>>,
@@ -130,13 +130,13 @@ const STREAM_PAUSE: Duration = Duration::from_secs(30);
 
 impl Lanes {
     /// No way is open yet.
-    pub fn new(server: Server, number: usize, ports: usize) -> Self {
+    pub(super) fn new(server: Server, number: usize, ports: usize) -> Self {
         let ports = (0..ports).map(|_| None).collect();
         Self { server, number, ports, stream: None, ending: Vec::new(), stream_until: Monotonic::default() }
     }
 
     /// Whether queries go over a connection, whatever their client's is.
-    pub fn wants_stream(&self, now: Monotonic) -> bool {
+    pub(super) fn wants_stream(&self, now: Monotonic) -> bool {
         self.server.tls.is_some() || now < self.stream_until
     }
 
@@ -144,7 +144,7 @@ impl Lanes {
     ///
     /// # Errors
     /// What the system says when no socket can be made.
-    pub fn port(
+    pub(super) fn port(
         &mut self,
         relay: &Rc<Relay>,
         random: u16,
@@ -175,7 +175,7 @@ impl Lanes {
     }
 
     /// The connection, opened when there is none.
-    pub fn stream(&mut self, relay: &Rc<Relay>, now: Monotonic, connect: Duration) -> Rc<Lane> {
+    pub(super) fn stream(&mut self, relay: &Rc<Relay>, now: Monotonic, connect: Duration) -> Rc<Lane> {
         if let Some(lane) = &self.stream {
             if !lane.is_worn(now) {
                 return Rc::clone(lane);
@@ -195,7 +195,7 @@ impl Lanes {
     }
 
     /// Gives up a way for datagrams at once, and datagrams for a while.
-    pub fn give_up(&mut self, lane: &Rc<Lane>, now: Monotonic) {
+    pub(super) fn give_up(&mut self, lane: &Rc<Lane>, now: Monotonic) {
         self.stream_until = now.plus(STREAM_PAUSE);
         for slot in &mut self.ports {
             if slot.as_ref().is_some_and(|known| Rc::ptr_eq(known, lane)) {
@@ -207,14 +207,14 @@ impl Lanes {
     }
 
     /// Forgets a connection that has ended.
-    pub fn forget_stream(&mut self, lane: &Rc<Lane>) {
+    pub(super) fn forget_stream(&mut self, lane: &Rc<Lane>) {
         if self.stream.as_ref().is_some_and(|known| Rc::ptr_eq(known, lane)) {
             self.stream = None;
         }
     }
 
     /// Ends ways whose last replies have had their time.
-    pub fn sweep(&mut self, now: Monotonic) {
+    pub(super) fn sweep(&mut self, now: Monotonic) {
         self.ending.retain(|(lane, until)| {
             let stays = now < *until;
             if !stays {
@@ -319,7 +319,7 @@ async fn connect(server: &Server) -> io::Result<Box<dyn Carrier>> {
 }
 
 /// Adds a message with its length in front (RFC 1035 §4.2.2).
-pub fn push_framed(bytes: &mut Vec<u8>, message: &[u8]) {
+pub(super) fn push_framed(bytes: &mut Vec<u8>, message: &[u8]) {
     // Longer ones are never made: clients' are read by their 16-bit length, ours are short.
     if let Ok(length) = u16::try_from(message.len()) {
         bytes.extend(length.to_be_bytes());
@@ -328,7 +328,7 @@ pub fn push_framed(bytes: &mut Vec<u8>, message: &[u8]) {
 }
 
 /// Reads a message behind its length.
-pub async fn read_framed(from: &mut (impl AsyncRead + Unpin), message: &mut Vec<u8>) -> io::Result<()> {
+pub(super) async fn read_framed(from: &mut (impl AsyncRead + Unpin), message: &mut Vec<u8>) -> io::Result<()> {
     let length = usize::from(from.read_u16().await?);
     message.resize(length, 0);
     from.read_exact(message).await.map(|_| ())

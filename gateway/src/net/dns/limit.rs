@@ -14,7 +14,7 @@ use crate::flow::time::Monotonic;
 const SECOND_US: u64 = 1_000_000;
 
 /// The source of a query as limits see it; of IPv6 the /64, which is one customer's (RFC 6177 §2).
-pub fn source(address: IpAddr) -> IpAddr {
+pub(super) fn source(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
@@ -23,7 +23,7 @@ pub fn source(address: IpAddr) -> IpAddr {
 
 /// An allowance of queries for each source, as a table of a fixed size: what two sources of one place ask is counted
 /// together. Places are chosen by a keyed hash, so that nobody can choose to share with somebody.
-pub struct Allowances {
+pub(super) struct Allowances {
     /// For each place the moment, in microseconds, at which its allowance is whole again.
     whole_at: Box<[AtomicU64]>,
     /// Time that one query costs.
@@ -35,14 +35,14 @@ pub struct Allowances {
 
 impl Allowances {
     /// Allowances of `per_second` queries, `burst` at once, with `places` of them.
-    pub fn new(per_second: u32, burst: u32, places: usize, key: RandomState) -> Self {
+    pub(super) fn new(per_second: u32, burst: u32, places: usize, key: RandomState) -> Self {
         let cost_us = SECOND_US.checked_div(u64::from(per_second)).unwrap_or(SECOND_US).max(1);
         let whole_at = (0..places.max(1)).map(|_| AtomicU64::new(0)).collect();
         Self { whole_at, cost_us, owed_us_max: cost_us.saturating_mul(u64::from(burst)), key }
     }
 
     /// Takes one query from the allowance of `source`; false when it is used up.
-    pub fn take(&self, source: IpAddr, now: Monotonic) -> bool {
+    pub(super) fn take(&self, source: IpAddr, now: Monotonic) -> bool {
         let now_us = now.as_millis().saturating_mul(1_000);
         let places = u64::try_from(self.whole_at.len()).unwrap_or(u64::MAX);
         let place = self.key.hash_one(source).checked_rem(places).unwrap_or(0);
@@ -57,11 +57,11 @@ impl Allowances {
 }
 
 /// A count that is given back when the value is dropped.
-pub struct Place(Arc<AtomicUsize>);
+pub(super) struct Place(Arc<AtomicUsize>);
 
 impl Place {
     /// Takes one of `max` places; none when all are taken.
-    pub fn take(taken: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
+    pub(super) fn take(taken: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
         let more = |count: usize| (count < max).then(|| count.saturating_add(1));
         let outcome = taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         outcome.ok().map(|_| Self(Arc::clone(taken)))
@@ -76,13 +76,13 @@ impl Drop for Place {
 
 /// Open connections, in all and by client.
 #[derive(Default)]
-pub struct Connections {
+pub(super) struct Connections {
     open: Mutex<HashMap<IpAddr, usize>>,
     all: Arc<AtomicUsize>,
 }
 
 /// Room of one connection.
-pub struct ConnectionPlace {
+pub(super) struct ConnectionPlace {
     connections: Arc<Connections>,
     client: IpAddr,
     _place: Place,
@@ -90,7 +90,12 @@ pub struct ConnectionPlace {
 
 impl Connections {
     /// Takes room for a connection of `client`; none when there is none.
-    pub fn take(self: &Arc<Self>, client: IpAddr, all_max: usize, client_max: usize) -> Option<ConnectionPlace> {
+    pub(super) fn take(
+        self: &Arc<Self>,
+        client: IpAddr,
+        all_max: usize,
+        client_max: usize,
+    ) -> Option<ConnectionPlace> {
         let place = Place::take(&self.all, all_max)?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(client).or_insert(0);
@@ -116,7 +121,7 @@ impl Drop for ConnectionPlace {
 
 /// How a server stands, as all workers see it.
 #[derive(Default)]
-pub struct Health {
+pub(super) struct Health {
     /// Time-outs since the last answer.
     timeouts: AtomicU64,
     /// Until when it is passed over, in milliseconds; 0: it is not.
@@ -130,7 +135,7 @@ const DOWN_PAUSE: Duration = Duration::from_secs(5);
 
 impl Health {
     /// It answered.
-    pub fn answered(&self) {
+    pub(super) fn answered(&self) {
         if self.timeouts.load(Ordering::Relaxed) != 0 || self.down_until.load(Ordering::Relaxed) != 0 {
             self.timeouts.store(0, Ordering::Relaxed);
             self.down_until.store(0, Ordering::Relaxed);
@@ -138,19 +143,19 @@ impl Health {
     }
 
     /// It did not answer in time.
-    pub fn timed_out(&self, now: Monotonic) {
+    pub(super) fn timed_out(&self, now: Monotonic) {
         if self.timeouts.fetch_add(1, Ordering::Relaxed).saturating_add(1) >= TIMEOUTS_MAX {
             self.unreachable(now);
         }
     }
 
     /// It cannot be reached.
-    pub fn unreachable(&self, now: Monotonic) {
+    pub(super) fn unreachable(&self, now: Monotonic) {
         self.down_until.store(now.plus(DOWN_PAUSE).as_millis().max(1), Ordering::Relaxed);
     }
 
     /// Whether it is passed over. When its pause is over one query tries it; others pass it over until that one is answered.
-    pub fn is_down(&self, now: Monotonic) -> bool {
+    pub(super) fn is_down(&self, now: Monotonic) -> bool {
         let until = self.down_until.load(Ordering::Relaxed);
         if until == 0 || until > now.as_millis() {
             return until != 0;
@@ -160,7 +165,7 @@ impl Health {
     }
 
     /// Whether it has not answered since it was last found down.
-    pub fn was_down(&self) -> bool {
+    pub(super) fn was_down(&self) -> bool {
         self.down_until.load(Ordering::Relaxed) != 0
     }
 }

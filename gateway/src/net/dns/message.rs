@@ -16,15 +16,15 @@ use crate::wire::dns::layout::{self, UDP_BYTES_MIN};
 use crate::wire::dns::{self, HEADER_BYTES, Question, TYPE_HTTPS, TYPE_SVCB};
 
 /// Response codes of our own answers.
-pub const FORM_ERR: u16 = 1;
+pub(super) const FORM_ERR: u16 = 1;
 /// See [`FORM_ERR`].
-pub const SERV_FAIL: u16 = 2;
+pub(super) const SERV_FAIL: u16 = 2;
 /// See [`FORM_ERR`].
-pub const NOT_IMP: u16 = 4;
+pub(super) const NOT_IMP: u16 = 4;
 /// See [`FORM_ERR`].
-pub const REFUSED: u16 = 5;
+pub(super) const REFUSED: u16 = 5;
 /// RFC 6891 §6.1.3.
-pub const BAD_VERS: u16 = 16;
+pub(super) const BAD_VERS: u16 = 16;
 /// How long the minimal answer to ANY may be kept.
 const ANY_TTL: u32 = 3_600;
 /// Bit of the first byte of flags: truncated.
@@ -36,7 +36,7 @@ const OPT: [u8; 11] = [0, 0, 41, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// A query that is being answered.
 #[derive(Clone, Copy)]
-pub struct Asked<'a> {
+pub(super) struct Asked<'a> {
     /// As the client wrote it.
     pub query: &'a [u8],
     /// Its question.
@@ -49,12 +49,12 @@ pub struct Asked<'a> {
 
 impl Asked<'_> {
     /// The largest answer that its client takes in a datagram.
-    pub fn datagram_max(&self) -> usize {
+    pub(super) fn datagram_max(&self) -> usize {
         self.edns.map_or(UDP_BYTES_MIN, |edns| edns.udp_bytes_max.min(self.udp_bytes_max))
     }
 
     /// An answer with our addresses; without any, the name exists without records of this type.
-    pub fn addresses(&self, addresses: &[IpAddr], ttl: Duration) -> Option<Vec<u8>> {
+    pub(super) fn addresses(&self, addresses: &[IpAddr], ttl: Duration) -> Option<Vec<u8>> {
         let name = self.name()?;
         self.write(0, |answer| {
             for address in addresses {
@@ -68,7 +68,7 @@ impl Asked<'_> {
     }
 
     /// A service binding that leads to us and nowhere else.
-    pub fn service(&self, service: &SteeredService, addresses: &[IpAddr], ttl: Duration) -> Option<Vec<u8>> {
+    pub(super) fn service(&self, service: &SteeredService, addresses: &[IpAddr], ttl: Duration) -> Option<Vec<u8>> {
         let name = self.name()?;
         let mut params = Vec::new();
         if !service.alpn.is_empty() {
@@ -97,12 +97,12 @@ impl Asked<'_> {
     }
 
     /// An answer without records.
-    pub fn empty(&self, code: u16) -> Option<Vec<u8>> {
+    pub(super) fn empty(&self, code: u16) -> Option<Vec<u8>> {
         self.write(code, |_| {})
     }
 
     /// The minimal answer to ANY (RFC 8482 §4.2).
-    pub fn minimal_any(&self) -> Option<Vec<u8>> {
+    pub(super) fn minimal_any(&self) -> Option<Vec<u8>> {
         let name = self.name()?;
         let data = RData::HINFO(HINFO::new("RFC8482".to_owned(), String::new()));
         self.write(0, |answer| {
@@ -142,7 +142,7 @@ impl Asked<'_> {
     }
 
     /// The answer itself when it fits into `bytes_max`; else its header and question, marked as cut (RFC 2181 §9).
-    pub fn fit(&self, answer: Vec<u8>, bytes_max: usize) -> Vec<u8> {
+    pub(super) fn fit(&self, answer: Vec<u8>, bytes_max: usize) -> Vec<u8> {
         if answer.len() <= bytes_max {
             return answer;
         }
@@ -174,14 +174,14 @@ impl Asked<'_> {
 }
 
 /// A reply to what cannot be read: its header alone, with a code.
-pub fn header_reply(query: &[u8], code: u16) -> Option<Vec<u8>> {
+pub(super) fn header_reply(query: &[u8], code: u16) -> Option<Vec<u8>> {
     let [id_high, id_low, flags, ..] = *query.first_chunk::<HEADER_BYTES>()?;
     let code = u8::try_from(code & 0xf).unwrap_or_default();
     Some(vec![id_high, id_low, 0x80 | flags & REPEATED, 0x80 | code, 0, 0, 0, 0, 0, 0, 0, 0])
 }
 
 /// The service bindings of an origin's answer, as far as steering needs them; none when it cannot be read.
-pub fn origin_services(answer: &[u8], facts: &dns::Facts) -> Vec<OriginService> {
+pub(super) fn origin_services(answer: &[u8], facts: &dns::Facts) -> Vec<OriginService> {
     let owner = facts.found.chain.last().unwrap_or(&facts.question.name);
     let Ok(read) = Message::from_vec(answer) else { return Vec::new() };
     let owned = read.answers.iter().filter(|record| {

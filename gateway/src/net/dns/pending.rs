@@ -15,7 +15,7 @@ use crate::wire::dns::layout::Edns;
 
 /// Where an answer goes.
 #[derive(Clone)]
-pub enum Asker {
+pub(super) enum Asker {
     /// Back in a datagram.
     Datagram {
         /// The socket it came to.
@@ -31,7 +31,7 @@ pub enum Asker {
 
 impl Asker {
     /// Gives the answer; false when it cannot be given: the client has gone, or does not read.
-    pub fn give(&self, answer: Vec<u8>) -> bool {
+    pub(super) fn give(&self, answer: Vec<u8>) -> bool {
         match self {
             Self::Datagram { listener, to, at } => listener.send(&answer, *to, *at).is_ok(),
             Self::Connection(answers) => answers.try_send(answer).is_ok(),
@@ -41,7 +41,7 @@ impl Asker {
 
 /// What the answer of a server is made into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub(super) enum Form {
     /// Passed on as it is.
     AsItIs,
     /// A service binding of a steered name: rewritten.
@@ -49,7 +49,7 @@ pub enum Form {
 }
 
 /// A query under way.
-pub struct Pending {
+pub(super) struct Pending {
     /// Where the answer goes; none when an old one was given and the new one is only kept.
     pub asker: Option<Asker>,
     /// Whether answers must fit into a datagram.
@@ -83,19 +83,19 @@ pub struct Pending {
     /// A failure that a server answered, for when nothing better comes.
     pub failure: Option<Vec<u8>>,
     /// Its place among all under way.
-    pub place: Place,
+    pub _place: Place,
 }
 
 impl Pending {
     /// The query as answers are built for it.
-    pub fn asked(&self, udp_bytes_max: usize) -> Asked<'_> {
+    pub(super) fn asked(&self, udp_bytes_max: usize) -> Asked<'_> {
         Asked { query: &self.query, question: &self.question, edns: self.edns, udp_bytes_max }
     }
 }
 
 /// Number and generation of a query under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket {
+pub(super) struct Ticket {
     place: usize,
     generation: u32,
 }
@@ -109,14 +109,14 @@ struct Slot {
 
 /// Queries under way. Its size follows the most that were under way at once, which `in_flight_max` bounds.
 #[derive(Default)]
-pub struct Table {
+pub(super) struct Table {
     slots: Vec<Slot>,
     free: Vec<usize>,
 }
 
 impl Table {
     /// Puts a query in.
-    pub fn insert(&mut self, pending: Pending) -> Ticket {
+    pub(super) fn insert(&mut self, pending: Pending) -> Ticket {
         let place = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             self.slots.len().saturating_sub(1)
@@ -130,13 +130,13 @@ impl Table {
     }
 
     /// The query of a ticket, while it is under way.
-    pub fn get(&mut self, ticket: Ticket) -> Option<&mut Pending> {
+    pub(super) fn get(&mut self, ticket: Ticket) -> Option<&mut Pending> {
         let slot = self.slots.get_mut(ticket.place)?;
         slot.pending.as_deref_mut().filter(|_| slot.generation == ticket.generation)
     }
 
     /// Takes a query out; its ticket is worth nothing from here on.
-    pub fn remove(&mut self, ticket: Ticket) -> Option<Box<Pending>> {
+    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Box<Pending>> {
         let slot = self.slots.get_mut(ticket.place)?;
         if slot.generation != ticket.generation {
             return None;
@@ -148,7 +148,7 @@ impl Table {
     }
 
     /// All queries under way with their tickets.
-    pub fn all(&self) -> impl Iterator<Item = (Ticket, &Pending)> {
+    pub(super) fn all(&self) -> impl Iterator<Item = (Ticket, &Pending)> {
         self.slots.iter().enumerate().filter_map(|(place, slot)| {
             let pending = slot.pending.as_deref()?;
             Some((Ticket { place, generation: slot.generation }, pending))
@@ -156,7 +156,7 @@ impl Table {
     }
 
     /// Whether none is under way.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.free.len() == self.slots.len()
     }
 }

@@ -4,24 +4,24 @@
 const BLOCK_BYTES: usize = 1_024;
 
 /// A block of random bytes, used once each.
-pub struct Random {
+pub(super) struct Random {
     block: [u8; BLOCK_BYTES],
     used: usize,
 }
 
 impl Random {
     /// Nothing fetched yet.
-    pub const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self { block: [0; BLOCK_BYTES], used: BLOCK_BYTES }
     }
 
     /// Two bytes; `None` when the kernel gives none: what cannot be unpredictable is not sent.
-    pub fn u16(&mut self) -> Option<u16> {
+    pub(super) fn u16(&mut self) -> Option<u16> {
         self.take::<2>().map(u16::from_be_bytes)
     }
 
     /// Eight bytes.
-    pub fn u64(&mut self) -> Option<u64> {
+    pub(super) fn u64(&mut self) -> Option<u64> {
         self.take::<8>().map(u64::from_be_bytes)
     }
 

@@ -39,7 +39,7 @@ const QR: u8 = 0x80;
 
 /// What became of a query at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
+pub(super) enum Taken {
     /// It has, or will have, an answer.
     Answered,
     /// It is dropped without a word.
@@ -47,7 +47,7 @@ pub enum Taken {
 }
 
 /// One worker's DNS plane.
-pub struct Relay {
+pub(super) struct Relay {
     pub(super) shared: Arc<Shared>,
     pub(super) plane: Arc<Plane>,
     pub(super) table: RefCell<Table>,
@@ -59,7 +59,7 @@ pub struct Relay {
 
 impl Relay {
     /// A worker's part of the plane.
-    pub fn new(shared: Arc<Shared>, plane: Arc<Plane>) -> Rc<Self> {
+    pub(super) fn new(shared: Arc<Shared>, plane: Arc<Plane>) -> Rc<Self> {
         let ports = plane.settings.upstream_sockets;
         let servers = plane.settings.servers.iter().enumerate();
         let lanes = servers.map(|(number, server)| Lanes::new(server.clone(), number, ports)).collect();
@@ -84,7 +84,7 @@ impl Relay {
     }
 
     /// Looks at deadlines until the worker ends.
-    pub async fn keep_time(self: Rc<Self>) {
+    pub(super) async fn keep_time(self: Rc<Self>) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -98,7 +98,7 @@ impl Relay {
     }
 
     /// Takes a query. Its answer goes to `asker`, at once or in its time.
-    pub fn ask(self: &Rc<Self>, query: &[u8], from: SocketAddr, transport: Transport, asker: Asker) -> Taken {
+    pub(super) fn ask(self: &Rc<Self>, query: &[u8], from: SocketAddr, transport: Transport, asker: Asker) -> Taken {
         self.count(Event::Query(transport));
         let policy = self.shared.policy.load();
         let now = self.now();
@@ -114,7 +114,11 @@ impl Relay {
         let Ok(question) = dns::question(query) else {
             let opcode = query.get(2).map_or(0, |flags| flags >> 3 & 0x0f);
             let is_other = opcode != OPCODE_QUERY;
-            return if is_other { refuse(Refused::Operation, NOT_IMP) } else { refuse(Refused::Malformed, FORM_ERR) };
+            return if is_other {
+                refuse(Refused::Operation, NOT_IMP)
+            } else {
+                refuse(Refused::Malformed, FORM_ERR)
+            };
         };
         if question.opcode != OPCODE_QUERY {
             return refuse(Refused::Operation, NOT_IMP);
@@ -180,7 +184,7 @@ impl Relay {
             server: 0,
             over_stream: transport != Transport::Udp,
             failure: None,
-            place,
+            _place: place,
         };
         let ticket = self.table.borrow_mut().insert(pending);
         self.try_next(ticket, now);
@@ -210,8 +214,7 @@ impl Relay {
 
     /// Whether we answer ourselves.
     fn steer(&self, policy: &Policy, from: SocketAddr, question: &dns::Question) -> Steering {
-        let is_on =
-            !self.plane.settings.steer_addresses.is_empty() && policy.exemption == Exemption::Allowed;
+        let is_on = !self.plane.settings.steer_addresses.is_empty() && policy.exemption == Exemption::Allowed;
         let name = if is_on {
             question.name.host().and_then(|host| DomainName::from_wire(&host).ok())
         } else {

@@ -25,7 +25,7 @@ const ANSWERS_MAX: usize = 128;
 const BACK_OFF: Duration = Duration::from_millis(200);
 
 /// Accepts until the worker ends.
-pub async fn serve(relay: Rc<Relay>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+pub(super) async fn serve(relay: Rc<Relay>, listener: TcpListener, tls: Option<TlsAcceptor>) {
     loop {
         match listener.accept().await {
             Ok((stream, client)) => start(&relay, stream, client, tls.clone()),
@@ -121,17 +121,13 @@ async fn converse(
 }
 
 /// Reads the rest of a query whose first byte is there.
-async fn read_rest(
-    from: &mut (impl AsyncRead + Unpin),
-    first: u8,
-    query: &mut Vec<u8>,
-) -> io::Result<()> {
+async fn read_rest(from: &mut (impl AsyncRead + Unpin), first: u8, query: &mut Vec<u8>) -> io::Result<()> {
     let length = usize::from(u16::from_be_bytes([first, from.read_u8().await?]));
     query.resize(length, 0);
     from.read_exact(query).await.map(|_| ())
 }
 
 /// Who speaks TLS to clients; none when it is not served.
-pub fn acceptor(relay: &Relay) -> Option<TlsAcceptor> {
+pub(super) fn acceptor(relay: &Relay) -> Option<TlsAcceptor> {
     relay.plane.settings.tls.as_ref().map(|config| TlsAcceptor::from(Arc::clone(config)))
 }

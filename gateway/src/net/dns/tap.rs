@@ -140,7 +140,7 @@ fn learn(payload: &[u8], shared: &Shared, plane: &Plane) -> io::Result<()> {
             let policy = shared.policy.load();
             let session = told.client.and_then(|client| policy.subscribers.find(client).cloned());
             let subscriber = session.map(SubscriberKey::Session);
-            plane.learn(shared, &facts, subscriber.as_ref(), shared.clock.monotonic());
+            plane.learn(shared, &facts, subscriber.as_ref());
             plane.counts.count(Event::Dnstap(Dnstap::Answer));
         }
         // A resolver may well tell of answers that we do not read.

@@ -86,7 +86,10 @@ pub fn edns(query: &[u8], question: &Question) -> Result<Option<Edns>, Malformed
 
 /// Whether a query says that answers need not be checked.
 pub fn checking_disabled(query: &[u8]) -> bool {
-    query.get(2..4).and_then(|flags| flags.first_chunk::<2>()).is_some_and(|flags| u16::from_be_bytes(*flags) & CD != 0)
+    query
+        .get(2..4)
+        .and_then(|flags| flags.first_chunk::<2>())
+        .is_some_and(|flags| u16::from_be_bytes(*flags) & CD != 0)
 }
 
 /// Where the TTLs of the answer section stand, and where the section ends; at most `records_max` records.

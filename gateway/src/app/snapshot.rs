@@ -1,0 +1,98 @@
+//! Trusted answers over a restart: a copy in the state folder, written now and then and at the end, read at the start.
+//!
+//! It holds listed names and their addresses, nothing of subscribers. A copy that cannot be read is told and left aside:
+//! answers are learnt again, and until then an unknown address is looked up (DESIGN decision 1).
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::net::answers::Answers;
+
+/// Name in the state folder.
+const FILE: &str = "answers.snapshot";
+/// Mode of the file: what a node learnt is its operator's.
+const MODE: u32 = 0o640;
+/// Longest file that is read: 64 million pairs need less.
+const BYTES_MAX: u64 = 4 << 30;
+
+/// Where the copy stands, and what is copied.
+#[derive(Clone)]
+pub struct Snapshot {
+    path: PathBuf,
+    answers: Arc<Answers>,
+}
+
+impl Snapshot {
+    /// The copy of `answers` in `state_dir`.
+    pub fn new(state_dir: &Path, answers: Arc<Answers>) -> Self {
+        Self { path: state_dir.join(FILE), answers }
+    }
+
+    /// Takes the copy back, if there is one.
+    pub fn restore(&self) {
+        match self.read() {
+            Ok(None) => {}
+            Ok(Some(bytes)) => match self.answers.restore(&bytes) {
+                Ok(restored) => tracing::info!(?restored, "trusted answers of the run before"),
+                Err(error) => tracing::warn!(
+                    "{}: {error}; it is left aside and written anew, answers are learnt again",
+                    self.path.display()
+                ),
+            },
+            Err(error) => {
+                tracing::warn!("{}: cannot be read: {error}; answers are learnt again", self.path.display())
+            }
+        }
+    }
+
+    /// Writes the copy again and again, until the event loop ends.
+    pub async fn keep(self, interval: Duration) {
+        let mut tick = tokio::time::interval(interval);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // The first tick comes at once, when there is nothing new.
+        tick.tick().await;
+        loop {
+            tick.tick().await;
+            let snapshot = self.clone();
+            // A disk that hangs must not hold the event loop.
+            let _ = tokio::task::spawn_blocking(move || snapshot.write()).await;
+        }
+    }
+
+    /// Writes the copy: whole, or the one before stays.
+    pub fn write(&self) {
+        if let Err(error) = self.try_write() {
+            tracing::warn!(
+                "{}: cannot be written: {error}; free space or mend the folder, else a restart begins without answers",
+                self.path.display()
+            );
+        }
+    }
+
+    /// The copy's bytes; none when there is no copy.
+    fn read(&self) -> io::Result<Option<Vec<u8>>> {
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut bytes = Vec::new();
+        file.take(BYTES_MAX).read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    }
+
+    /// Beside it, to the disk, then in its place.
+    fn try_write(&self) -> io::Result<()> {
+        let part = self.path.with_extension("part");
+        let bytes = self.answers.snapshot();
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&part)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&part, &self.path)?;
+        self.path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    }
+}

@@ -1,0 +1,164 @@
+//! The running gateway and what vouches for an address: look-ups on demand and on schedule, a copy over a restart, and
+//! resolvers that do not answer.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    reason = "tests may panic"
+)]
+
+mod support;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use support::client::*;
+use support::dns::Resolver;
+use support::hellos::Hello;
+use support::origin::Origin;
+use support::world::World;
+use support::{LIST, Setup};
+
+const LISTED: &str = "www.listed.example";
+
+/// What a subscriber sends: a hello and application data, behind which no second hello can come.
+fn visit(name: &str) -> Vec<u8> {
+    [Hello::named(name).wire(), vec![23, 3, 3, 0, 1, 0]].concat()
+}
+
+/// Sends a visit and has it echoed.
+fn exchange(world: &World, subscriber: u8, name: &str) -> u64 {
+    let sent = visit(name);
+    let mut client = world.proxied(subscriber);
+    std::io::Write::write_all(&mut client, &sent).unwrap();
+    assert_eq!(read_exactly(&mut client, sent.len()), sent);
+    assert_eq!(finish(client), b"");
+    sent.len() as u64
+}
+
+#[test]
+fn v1_v5_scheduled_look_ups_vouch_before_any_flow_came() {
+    // The list's exact host is asked for without anybody's wish; the resolver falls silent before the flow comes.
+    let world = World::with(Origin::echo(), |setup| setup.set("lookup", "scheduled_per_second_max = 20"));
+    world.resolver.add("other-listed.example", world.origin.octets());
+    let restarted = {
+        let gateway = world.gateway;
+        let setup = gateway.stop();
+        World { gateway: setup.start(), resolver: world.resolver, origin: world.origin }
+    };
+    restarted.gateway.await_metric("zrgw_trusted_answers", 1);
+    restarted.resolver.set_silent(true);
+    let length = exchange(&restarted, 1, "other-listed.example");
+    let usage = restarted.gateway.stop_and_count();
+    assert_eq!(usage.exempt_for("s1", "library"), (length, length), "{:?}", usage.reasons("s1"));
+}
+
+#[test]
+fn n12_a_restarted_node_knows_what_it_knew_while_the_resolver_is_silent() {
+    let world = World::with(Origin::echo(), |setup| setup.set("lookup", "scheduled_per_second_max = 0"));
+    let length = exchange(&world, 1, LISTED);
+    let setup = world.gateway.stop();
+    assert!(setup.path("state/answers.snapshot").exists());
+    world.resolver.set_silent(true);
+    let world = World { gateway: setup.start(), resolver: world.resolver, origin: world.origin };
+    assert_eq!(world.gateway.metric("zrgw_trusted_answers"), 1);
+    exchange(&world, 2, LISTED);
+    let usage = world.gateway.stop_and_count();
+    assert_eq!(usage.exempt("s1"), (length, length));
+    assert_eq!(usage.exempt("s2"), (length, length), "{:?}", usage.reasons("s2"));
+}
+
+#[test]
+fn n12_a_broken_copy_is_told_and_left_aside() {
+    let world = World::with(Origin::echo(), |setup| setup.set("lookup", "scheduled_per_second_max = 0"));
+    exchange(&world, 1, LISTED);
+    let setup = world.gateway.stop();
+    let path = setup.path("state/answers.snapshot");
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let world = World { gateway: setup.start(), resolver: world.resolver, origin: world.origin };
+    let log = world.gateway.log();
+    assert!(log.contains("answers.snapshot") && log.contains("left aside"), "{log}");
+    assert_eq!(world.gateway.metric("zrgw_trusted_answers"), 0);
+    // And it learns again.
+    exchange(&world, 2, LISTED);
+    world.gateway.await_metric("zrgw_trusted_answers", 1);
+    let usage = world.gateway.stop_and_count();
+    assert!(usage.exempt("s2").0 > 0);
+}
+
+#[test]
+fn n12_a_list_that_no_longer_has_a_name_does_not_take_it_back() {
+    let world = World::with(Origin::echo(), |setup| setup.set("lookup", "scheduled_per_second_max = 0"));
+    exchange(&world, 1, LISTED);
+    let setup = world.gateway.stop();
+    // The lists ever accepted go with their folder: what is left is a list of another name.
+    std::fs::remove_dir_all(setup.path("state/lists")).unwrap();
+    setup.write("list.toml", LIST.replace("listed.example", "elsewhere.example"));
+    let gateway = setup.start();
+    assert_eq!(gateway.metric("zrgw_trusted_answers"), 0);
+    gateway.stop();
+}
+
+#[test]
+fn v6_while_no_resolver_answers_known_addresses_stay_exempt_and_unknown_ones_are_charged() {
+    let world = World::with(Origin::echo(), |setup| {
+        setup
+            .set("lookup", "scheduled_per_second_max = 0")
+            .set("lookup", "try_timeout = \"100 ms\"")
+            .set("lookup", "total_timeout = \"200 ms\"")
+    });
+    let length = exchange(&world, 1, LISTED);
+    world.resolver.set_silent(true);
+    exchange(&world, 2, LISTED);
+    exchange(&world, 3, "other-listed.example");
+    world.gateway.await_metric("zrgw_lookups_failing", 1);
+    let usage = world.gateway.stop_and_count();
+    assert_eq!(usage.exempt("s2"), (length, length));
+    assert_eq!(usage.exempt("s3"), (0, 0));
+    assert_eq!(usage.reasons("s3"), ["address_mismatch"]);
+}
+
+#[test]
+fn v5_a_subscriber_uses_up_his_own_look_ups_and_nobody_else_s() {
+    let world = World::with(Origin::echo(), |setup| {
+        setup
+            .set("lookup", "scheduled_per_second_max = 0")
+            .set("lookup", "per_subscriber_minute_max = 1")
+            .set("lookup", "try_timeout = \"200 ms\"")
+            .set("lookup", "total_timeout = \"400 ms\"")
+    });
+    // One inquiry in vain, then none is left for the name that would have been vouched for.
+    exchange(&world, 1, "unknown.listed.example");
+    let length = exchange(&world, 1, LISTED);
+    let usage_of_second = exchange(&world, 2, LISTED);
+    assert_eq!(length, usage_of_second);
+    let usage = world.gateway.stop_and_count();
+    assert_eq!(usage.exempt("s1"), (0, 0), "over the limit");
+    assert_eq!(usage.exempt("s2"), (length, length), "{:?}", usage.reasons("s2"));
+}
+
+#[test]
+fn a_pinned_address_needs_no_look_up() {
+    let origin = Origin::echo();
+    let resolver = Resolver::new(&[]);
+    let address = IpAddr::V4(Ipv4Addr::from(origin.octets()));
+    let setup = Setup::new()
+        .proxied()
+        .resolver(resolver.address)
+        .port_map(&[(443, origin.port())])
+        .raw(&format!("[[trusted_answers.static]]\nname = \"{LISTED}\"\naddresses = [\"{address}\"]\n"));
+    let gateway = setup.start();
+    let sent = visit(LISTED);
+    let mut client = connect_proxied(1, gateway.listener(0), SocketAddr::new(address, 443));
+    std::io::Write::write_all(&mut client, &sent).unwrap();
+    assert_eq!(read_exactly(&mut client, sent.len()), sent);
+    assert_eq!(finish(client), b"");
+    assert_eq!(resolver.asked(LISTED), 0);
+    let usage = gateway.stop_and_count();
+    assert_eq!(usage.exempt("s1"), (sent.len() as u64, sent.len() as u64));
+}
