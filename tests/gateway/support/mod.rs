@@ -6,6 +6,7 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
 
+pub mod ask;
 pub mod client;
 pub mod datagrams;
 pub mod dns;

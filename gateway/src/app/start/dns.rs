@@ -152,6 +152,9 @@ fn servers(dns: &Dns, faults: &mut Vec<String>) -> Vec<Server> {
 }
 
 /// Whether a steered listener takes datagrams, so that steered names may offer HTTP/3.
-fn takes_datagrams(_config: &Config) -> bool {
-    false
+fn takes_datagrams(config: &Config) -> bool {
+    config
+        .listeners
+        .iter()
+        .any(|listener| listener.mode == config::Mode::Steered && listener.serves(config::Protocol::Udp))
 }

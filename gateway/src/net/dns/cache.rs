@@ -91,7 +91,13 @@ impl StaleAnswers {
     }
 
     /// The last answer, every TTL at most `ttl`, not authentic any more; the caller puts in id and question.
-    pub(super) fn find(&self, key: &Key, question: &Question, ttl: Duration, now: Monotonic) -> Option<Vec<u8>> {
+    pub(super) fn find(
+        &self,
+        key: &Key,
+        question: &Question,
+        ttl: Duration,
+        now: Monotonic,
+    ) -> Option<Vec<u8>> {
         let mut answer = {
             let set = self.set(key)?.lock().unwrap_or_else(PoisonError::into_inner);
             let kept = set.iter().find(|kept| kept.key == *key)?;

@@ -125,15 +125,18 @@ impl Relay {
             let id = lane.free_id(|| self.random.borrow_mut().u16())?;
             query.get_mut(..2)?.copy_from_slice(&id.to_be_bytes());
             lane.tries.borrow_mut().insert(id, Tried { ticket, question, is_waiting: true });
-            if lane.send(query).is_err() {
+            let sent = lane.send(query);
+            if sent.is_err() {
                 lane.tries.borrow_mut().remove(&id);
-                return None;
             }
-            Some(())
+            Some(sent)
         })();
-        self.count(Event::Upstream(if sent.is_some() { Upstream::Sent } else { Upstream::Unreachable }));
-        if sent.is_none() {
-            if let Some(health) = self.plane.health.get(server) {
+        let is_sent = matches!(sent, Some(Ok(())));
+        // A full buffer of ours says nothing about the server.
+        let is_ours = matches!(&sent, Some(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock);
+        self.count(Event::Upstream(if is_sent { Upstream::Sent } else { Upstream::Unreachable }));
+        if !is_sent {
+            if let Some(health) = self.plane.health.get(server).filter(|_| !is_ours) {
                 health.unreachable(now);
             }
             return false;

@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -89,7 +90,8 @@ impl Lane {
     /// The system's word; a connection that has ended or cannot keep up.
     pub(super) fn send(&self, query: Vec<u8>) -> io::Result<()> {
         match &self.way {
-            Way::Datagrams(socket) => socket.try_send(&query).map(|_| ()),
+            // Past the event loop, which calls a new socket not ready until it has first looked at it.
+            Way::Datagrams(socket) => SockRef::from(socket).send(&query).map(|_| ()),
             Way::Stream(writes) => {
                 writes.try_send(query).map_err(|_| io::ErrorKind::ConnectionAborted.into())
             }
@@ -241,8 +243,16 @@ fn new_lane(server: usize, way: Way, opened: Monotonic) -> Rc<Lane> {
 async fn receive(relay: Rc<Relay>, lane: Rc<Lane>) {
     let Way::Datagrams(socket) = &lane.way else { return };
     loop {
-        if socket.readable().await.is_err() {
-            return;
+        // ICMP says that nobody listens there (udp(7), "ECONNREFUSED"): an error without anything to read.
+        let Ok(ready) = socket.ready(Interest::READABLE | Interest::ERROR).await else { return };
+        if ready.is_error() {
+            let taken: io::Result<()> = socket.try_io(Interest::ERROR, || match socket.take_error()? {
+                Some(error) => Err(error),
+                None => Err(io::ErrorKind::WouldBlock.into()),
+            });
+            if taken.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
+                relay.lane_refused(&lane);
+            }
         }
         for _ in 0..READS_PER_WAKE_MAX {
             let mut buffer = relay.buffer.borrow_mut();
@@ -254,7 +264,6 @@ async fn receive(relay: Rc<Relay>, lane: Rc<Lane>) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     drop(buffer);
-                    // ICMP says that nobody listens there (udp(7), "ECONNREFUSED").
                     tracing::debug!(server = lane.server, %error, "server not reached");
                     relay.lane_refused(&lane);
                     break;
@@ -328,7 +337,10 @@ pub(super) fn push_framed(bytes: &mut Vec<u8>, message: &[u8]) {
 }
 
 /// Reads a message behind its length.
-pub(super) async fn read_framed(from: &mut (impl AsyncRead + Unpin), message: &mut Vec<u8>) -> io::Result<()> {
+pub(super) async fn read_framed(
+    from: &mut (impl AsyncRead + Unpin),
+    message: &mut Vec<u8>,
+) -> io::Result<()> {
     let length = usize::from(from.read_u16().await?);
     message.resize(length, 0);
     from.read_exact(message).await.map(|_| ())

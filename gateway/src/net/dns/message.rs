@@ -68,7 +68,12 @@ impl Asked<'_> {
     }
 
     /// A service binding that leads to us and nowhere else.
-    pub(super) fn service(&self, service: &SteeredService, addresses: &[IpAddr], ttl: Duration) -> Option<Vec<u8>> {
+    pub(super) fn service(
+        &self,
+        service: &SteeredService,
+        addresses: &[IpAddr],
+        ttl: Duration,
+    ) -> Option<Vec<u8>> {
         let name = self.name()?;
         let mut params = Vec::new();
         if !service.alpn.is_empty() {

@@ -98,7 +98,13 @@ impl Relay {
     }
 
     /// Takes a query. Its answer goes to `asker`, at once or in its time.
-    pub(super) fn ask(self: &Rc<Self>, query: &[u8], from: SocketAddr, transport: Transport, asker: Asker) -> Taken {
+    pub(super) fn ask(
+        self: &Rc<Self>,
+        query: &[u8],
+        from: SocketAddr,
+        transport: Transport,
+        asker: Asker,
+    ) -> Taken {
         self.count(Event::Query(transport));
         let policy = self.shared.policy.load();
         let now = self.now();
