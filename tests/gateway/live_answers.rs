@@ -13,11 +13,11 @@
 
 mod support;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 
 use support::client::*;
 use support::dns::Resolver;
-use support::hellos::Hello;
+use support::hellos::{Hello, Random};
 use support::origin::Origin;
 use support::world::World;
 use support::{LIST, Setup};
@@ -60,6 +60,7 @@ fn v1_v5_scheduled_look_ups_vouch_before_any_flow_came() {
 fn n12_a_restarted_node_knows_what_it_knew_while_the_resolver_is_silent() {
     let world = World::with(Origin::echo(), |setup| setup.set("lookup", "scheduled_per_second_max = 0"));
     let length = exchange(&world, 1, LISTED);
+    world.gateway.await_metric("zrgw_trusted_answers", 1);
     let setup = world.gateway.stop();
     assert!(setup.path("state/answers.snapshot").exists());
     world.resolver.set_silent(true);
@@ -75,6 +76,7 @@ fn n12_a_restarted_node_knows_what_it_knew_while_the_resolver_is_silent() {
 fn n12_a_broken_copy_is_told_and_left_aside() {
     let world = World::with(Origin::echo(), |setup| setup.set("lookup", "scheduled_per_second_max = 0"));
     exchange(&world, 1, LISTED);
+    world.gateway.await_metric("zrgw_trusted_answers", 1);
     let setup = world.gateway.stop();
     let path = setup.path("state/answers.snapshot");
     let mut bytes = std::fs::read(&path).unwrap();
@@ -109,10 +111,11 @@ fn v6_while_no_resolver_answers_known_addresses_stay_exempt_and_unknown_ones_are
     let world = World::with(Origin::echo(), |setup| {
         setup
             .set("lookup", "scheduled_per_second_max = 0")
-            .set("lookup", "try_timeout = \"100 ms\"")
-            .set("lookup", "total_timeout = \"200 ms\"")
+            .set("lookup", "try_timeout = \"500 ms\"")
+            .set("lookup", "total_timeout = \"1 s\"")
     });
     let length = exchange(&world, 1, LISTED);
+    world.gateway.await_metric("zrgw_trusted_answers", 1);
     world.resolver.set_silent(true);
     exchange(&world, 2, LISTED);
     exchange(&world, 3, "other-listed.example");
@@ -140,6 +143,69 @@ fn v5_a_subscriber_uses_up_his_own_look_ups_and_nobody_else_s() {
     let usage = world.gateway.stop_and_count();
     assert_eq!(usage.exempt("s1"), (0, 0), "over the limit");
     assert_eq!(usage.exempt("s2"), (length, length), "{:?}", usage.reasons("s2"));
+}
+
+/// A proxy of the subscriber's own that passes everything on to the real site, a probe of ours too.
+#[test]
+fn v3_a_rogue_proxy_in_front_of_the_real_site_is_a_mismatch() {
+    let world = World::with(Origin::echo(), |setup| setup.set("lookup", "scheduled_per_second_max = 0"));
+    let real = world.origin.address;
+    let rogue = Origin::at(SocketAddr::from(([127, 0, 2, 66], real.port())), move |mut visit| {
+        let mut site = TcpStream::connect(real).unwrap();
+        let (mut from_site, mut to_client) = (site.try_clone().unwrap(), visit.stream.try_clone().unwrap());
+        let back = std::thread::spawn(move || {
+            let _ = std::io::copy(&mut from_site, &mut to_client);
+            let _ = to_client.shutdown(Shutdown::Write);
+        });
+        let _ = std::io::copy(&mut visit.stream, &mut site);
+        let _ = site.shutdown(Shutdown::Write);
+        back.join().unwrap();
+    });
+    let sent = visit(LISTED);
+    let mut client = world.proxied_to(1, SocketAddr::new(rogue.address.ip(), 443));
+    std::io::Write::write_all(&mut client, &sent).unwrap();
+    assert_eq!(read_exactly(&mut client, sent.len()), sent, "the real site answers");
+    assert_eq!(finish(client), b"");
+    let usage = world.gateway.stop_and_count();
+    assert_eq!(usage.exempt("s1"), (0, 0));
+    assert_eq!(usage.reasons("s1"), ["address_mismatch"]);
+}
+
+/// Fifty addresses, eight in each answer, subscribers whose DNS we do not see.
+#[test]
+fn v4_a_site_that_rotates_its_addresses_is_exempt_from_the_fortieth_flow_on() {
+    const ADDRESSES: usize = 50;
+    const FLOWS: u64 = 240;
+    const LEARNING: u64 = 40;
+    let first = Origin::at(SocketAddr::from(([127, 0, 2, 10], 0)), support::origin::echo);
+    let port = first.address.port();
+    let at = |number: usize| [127, 0, 2, 10 + number as u8];
+    let others: Vec<_> = (1..ADDRESSES)
+        .map(|number| Origin::at(SocketAddr::from((at(number), port)), support::origin::echo))
+        .collect();
+    let resolvers = [Resolver::new(&[]), Resolver::new(&[])];
+    for (place, resolver) in resolvers.iter().enumerate() {
+        (0..ADDRESSES).for_each(|number| resolver.add(LISTED, at(number)));
+        resolver.rotate(8, place * 25);
+    }
+    let servers = format!("resolvers = [\"{}\", \"{}\"]", resolvers[0].address, resolvers[1].address);
+    let setup = Setup::new().proxied().set("upstream", &servers).port_map(&[(443, port)]);
+    let gateway = setup.set("lookup", "scheduled_per_second_max = 0").start();
+    let mut random = Random::seeded(4);
+    let sent = visit(LISTED);
+    for flow in 0..FLOWS {
+        let number = if flow < LEARNING { 1 } else { 2 };
+        let destination = SocketAddr::from((at(random.below(ADDRESSES)), 443));
+        let mut client = connect_proxied(number, gateway.listener(0), destination);
+        std::io::Write::write_all(&mut client, &sent).unwrap();
+        assert_eq!(read_exactly(&mut client, sent.len()), sent);
+        assert_eq!(finish(client), b"");
+    }
+    drop((first, others));
+    let usage = gateway.stop_and_count();
+    let all = (FLOWS - LEARNING) * sent.len() as u64;
+    let (exempt, _) = usage.exempt("s2");
+    assert!(exempt * 100 >= all * 99, "{exempt} of {all}; while learning {:?}", usage.exempt("s1"));
 }
 
 #[test]

@@ -24,6 +24,8 @@ struct Shared {
     ended: AtomicBool,
     /// Time before each answer.
     delay: Mutex<Duration>,
+    /// Addresses of one answer, and how many answers were given so: each begins where the one before ended.
+    rotation: Mutex<(usize, usize)>,
 }
 
 impl Resolver {
@@ -39,6 +41,7 @@ impl Resolver {
             silent_on_aaaa: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             delay: Mutex::default(),
+            rotation: Mutex::new((usize::MAX, 0)),
         });
         let resolver = Self { address, shared: Arc::clone(&shared) };
         for (name, address) in records {
@@ -72,6 +75,11 @@ impl Resolver {
     /// Never answers for AAAA records from here on (RFC 4074 §3).
     pub fn ignore_aaaa(&self) {
         self.shared.silent_on_aaaa.store(true, Ordering::Relaxed);
+    }
+
+    /// Gives so many addresses in each answer, the next ones each time, beginning with number `first`.
+    pub fn rotate(&self, per_answer: usize, first: usize) {
+        *self.shared.rotation.lock().unwrap() = (per_answer, first);
     }
 
     /// Waits so long before each answer.
@@ -121,7 +129,16 @@ fn answer(query: &[u8], shared: &Shared) -> Option<Vec<u8>> {
     }
     let table = shared.table.lock().unwrap();
     let known = table.get(&name);
-    let addresses = known.filter(|_| asks_a).map_or(&[][..], |addresses| addresses);
+    let all = known.filter(|_| asks_a).map_or(&[][..], |addresses| addresses);
+    let addresses: Vec<&Ipv4Addr> = {
+        let mut rotation = shared.rotation.lock().unwrap();
+        let (per_answer, next) = *rotation;
+        let count = per_answer.min(all.len());
+        if !all.is_empty() {
+            rotation.1 = (next + count) % all.len();
+        }
+        all.iter().cycle().skip(next).take(count).collect()
+    };
     let mut reply = query.get(..2)?.to_vec();
     // Response, recursion desired and available; NXDOMAIN is code 3.
     reply.extend([0x81, if known.is_some() { 0x80 } else { 0x83 }, 0, 1, 0]);
