@@ -15,6 +15,8 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("lookup", "negative_ttl"),
     Key::defaulted("lookup", "per_second_max"),
     Key::defaulted("lookup", "in_flight_max"),
+    Key::defaulted("lookup", "per_subscriber_minute_max"),
+    Key::defaulted("lookup", "scheduled_per_second_max"),
 ];
 
 /// Time for one try (DESIGN §7).
@@ -43,6 +45,14 @@ pub const PER_SECOND_MAX_RANGE: RangeInclusive<u32> = 1..=1_000_000;
 pub const IN_FLIGHT_MAX_DEFAULT: usize = 1_000;
 /// Range of `in_flight_max`.
 pub const IN_FLIGHT_MAX_RANGE: RangeInclusive<usize> = 1..=100_000;
+/// Inquiries that flows of one subscriber start per minute (notes, §6).
+pub const PER_SUBSCRIBER_MINUTE_MAX_DEFAULT: u32 = 20;
+/// Range of `per_subscriber_minute_max`.
+pub const PER_SUBSCRIBER_MINUTE_MAX_RANGE: RangeInclusive<u32> = 1..=100_000;
+/// Scheduled look-ups started per second.
+pub const SCHEDULED_PER_SECOND_MAX_DEFAULT: usize = 100;
+/// Range of `scheduled_per_second_max`.
+pub const SCHEDULED_PER_SECOND_MAX_RANGE: RangeInclusive<usize> = 0..=100_000;
 
 /// `[lookup]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +71,10 @@ pub struct Lookup {
     pub per_second_max: u32,
     /// Look-ups waiting for an answer at once.
     pub in_flight_max: usize,
+    /// Inquiries that flows of one subscriber start per minute.
+    pub per_subscriber_minute_max: u32,
+    /// Scheduled look-ups started per second; 0: none.
+    pub scheduled_per_second_max: usize,
 }
 
 impl Lookup {
@@ -85,6 +99,22 @@ impl Lookup {
                 .value,
             in_flight_max: section
                 .count(reader, "in_flight_max", IN_FLIGHT_MAX_DEFAULT, IN_FLIGHT_MAX_RANGE)
+                .value,
+            per_subscriber_minute_max: section
+                .count(
+                    reader,
+                    "per_subscriber_minute_max",
+                    PER_SUBSCRIBER_MINUTE_MAX_DEFAULT,
+                    PER_SUBSCRIBER_MINUTE_MAX_RANGE,
+                )
+                .value,
+            scheduled_per_second_max: section
+                .count(
+                    reader,
+                    "scheduled_per_second_max",
+                    SCHEDULED_PER_SECOND_MAX_DEFAULT,
+                    SCHEDULED_PER_SECOND_MAX_RANGE,
+                )
                 .value,
         }
     }

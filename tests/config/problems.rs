@@ -379,3 +379,22 @@ fn listeners_peers_resolvers_have_limits() {
     assert_eq!(resolvers(17).len(), 1);
     assert!(problems(FULL).is_empty());
 }
+
+#[test]
+fn a_nat64_prefix_has_the_shape_of_rfc_6052() {
+    let refused = |prefixes: &str| {
+        let found = problems(&format!("{MINIMAL}\n[trusted_answers]\nnat64_prefixes = {prefixes}\n"));
+        assert_eq!(found.len(), 1, "{prefixes}: {found:?}");
+        assert!(found[0].contains("trusted_answers.nat64_prefixes["), "{prefixes}: {found:?}");
+    };
+    refused("[\"64:ff9b::/95\"]");
+    refused("[\"64:ff9b::1/96\"]");
+    refused("[\"2001:db8:0:0:ff00::/96\"]");
+    refused("[\"10.0.0.0/8\"]");
+    refused("[7]");
+    assert!(
+        problems(&format!("{MINIMAL}\n[trusted_answers]\nnat64_prefixes = {:?}\n", ["64:ff9b::/96"; 17]))
+            .len()
+            == 1
+    );
+}

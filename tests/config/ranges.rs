@@ -18,7 +18,7 @@ const FULL: &str = include_str!("../../config/examples/full.toml");
 type Row = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
 
 /// One unit beyond each end, in the finest unit there is.
-const ROWS: [Row; 31] = [
+const ROWS: [Row; 38] = [
     ("node", "workers", &["\"auto\"", "1", "256", "0x10"], &["0", "257", "-1", "\"1\"", "1.0", "\"Auto\""]),
     ("list", "size_max", &["\"1 KiB\"", "\"1 GiB\""], &["\"1023 B\"", "\"1073741825 B\"", "4194304"]),
     ("list", "entries_max", &["1", "100000000"], &["0", "100000001", "\"1\""]),
@@ -43,9 +43,21 @@ const ROWS: [Row; 31] = [
     ("lookup", "negative_ttl", &["\"0 s\"", "\"1 h\""], &["\"3600001 ms\"", "0"]),
     ("lookup", "per_second_max", &["1", "1000000"], &["0", "1000001"]),
     ("lookup", "in_flight_max", &["1", "100000"], &["0", "100001"]),
+    ("lookup", "per_subscriber_minute_max", &["1", "100000"], &["0", "100001"]),
+    ("lookup", "scheduled_per_second_max", &["0", "100000"], &["-1", "100001"]),
     ("trusted_answers", "retention", &["\"1 s\"", "\"30 d\""], &["\"999 ms\"", "\"2592000001 ms\""]),
     ("trusted_answers", "pairs_max", &["1", "100000000"], &["0", "100000001"]),
     ("trusted_answers", "addresses_per_name_max", &["1", "65536"], &["0", "65537"]),
+    ("trusted_answers", "names_per_address_max", &["1", "1000000"], &["0", "1000001"]),
+    ("trusted_answers", "dns_only_pairs_max", &["1", "100000000"], &["0", "100000001"]),
+    ("trusted_answers", "dns_only_pairs_per_subscriber_max", &["1", "65536"], &["0", "65537"]),
+    (
+        "trusted_answers",
+        "nat64_prefixes",
+        &["[]", "[\"64:ff9b::/96\"]", "[\"2001:db8::/32\", \"2001:db8:122:344::/64\"]"],
+        &["\"64:ff9b::/96\"", "7"],
+    ),
+    ("trusted_answers", "snapshot_interval", &["\"1 s\"", "\"24 h\""], &["\"999 ms\"", "\"86400001 ms\""]),
     (
         "limits",
         "hello_handshake_max",
