@@ -146,7 +146,7 @@ impl Export {
                     self.round();
                     rounds = rounds.wrapping_add(1);
                     if rounds.is_multiple_of(SWEEP_TICKS) {
-                        self.lookups.sweep();
+                        self.lookups.answers().sweep();
                     }
                 }
             }

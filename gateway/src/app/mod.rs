@@ -11,6 +11,7 @@ pub mod export;
 pub mod log;
 pub mod reload;
 pub mod shutdown;
+pub mod snapshot;
 pub mod start;
 pub mod status;
 

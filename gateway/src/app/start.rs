@@ -17,11 +17,13 @@ use tokio::sync::Semaphore;
 
 use super::export::{Export, Plan, Stop};
 use super::reload::{self, ListKeeper, Outcome, load};
+use super::snapshot::Snapshot;
 use super::status::Status;
 use super::{EXIT_CONFIG, EXIT_IO, log, shutdown};
-use crate::flow::binding::AnswerLimits;
+use crate::flow::binding::{AnswerLimits, Nat64, Nat64Prefix};
 use crate::flow::identify::IdentifyLimits;
 use crate::net::admin;
+use crate::net::answers::Answers;
 use crate::net::clock::Clock;
 use crate::net::lookup::{LookupSettings, Lookups};
 use crate::net::policy::{Exemption, Policy, PolicyCell};
@@ -144,6 +146,8 @@ pub struct Node {
     policy: Arc<PolicyCell>,
     keeper: Arc<Mutex<ListKeeper>>,
     workers: Remote,
+    snapshot: Snapshot,
+    answers: Arc<Answers>,
     /// Room for open flows, and how much of it there is when none is open.
     flow_permits: Arc<Semaphore>,
     flows_max: usize,
@@ -191,17 +195,21 @@ impl Node {
         let clock = Clock::new();
         let dial =
             Arc::new(dial_rules(config, &listeners, admin).map_err(system("list this machine's addresses"))?);
-        let lookups = lookups(config, &dial, clock, control.handle())?;
         let (mut keeper, kept_faults) = ListKeeper::open(&config.node.state_dir, &config.list);
         let policy = Arc::new(PolicyCell::new(first_policy(config)));
+        let answers = answers(config, &policy, &dial, clock)?;
+        let lookups = lookups(config, &answers, &policy, &dial, clock, control.handle())?;
         let mut outcome = reload::refresh(config, &mut keeper, &policy, clock.now().wall);
         outcome.notes.extend(kept_faults);
+        let snapshot = Snapshot::new(&config.node.state_dir, config.trusted_answers.pairs_max);
+        snapshot.restore(&answers);
         let status =
             Status::new(&config.node.id, clock.now().wall, Arc::clone(&policy), Arc::clone(&lookups));
         let saved = Arc::new(Saved::new(config.export.unsaved_max));
         let flow_permits = Arc::new(Semaphore::new(flows_max));
         let shared = Arc::new(Shared {
             policy: Arc::clone(&policy),
+            answers: Arc::clone(&answers),
             lookups: Arc::clone(&lookups),
             limits: limits(config),
             dial,
@@ -212,9 +220,15 @@ impl Node {
             clock,
         });
         // The ledger is open before the first connection is accepted: nothing is carried that could not be counted.
-        let mut export =
-            Export::new(plan(config), Arc::clone(&policy), lookups, Arc::clone(&status), saved, clock)
-                .map_err(|message| StartError::Config(format!("1:1: {message}")))?;
+        let mut export = Export::new(
+            plan(config),
+            Arc::clone(&policy),
+            Arc::clone(&lookups),
+            Arc::clone(&status),
+            saved,
+            clock,
+        )
+        .map_err(|message| StartError::Config(format!("1:1: {message}")))?;
         export.open();
         let handles = sockets.start(&shared).map_err(system("start the workers"))?;
         let remote = Remote::new(&handles);
@@ -226,6 +240,9 @@ impl Node {
             .map_err(system("start the export thread"))?;
         control.spawn(admin::serve(admin_listener, config.admin.connections_max, Arc::clone(&status) as _));
         let keeper = Arc::new(Mutex::new(keeper));
+        control.spawn(lookups.follow_schedule());
+        control
+            .spawn(snapshot.clone().follow(Arc::clone(&answers), config.trusted_answers.snapshot_interval));
         control.spawn(follow_dates(Arc::clone(&keeper), Arc::clone(&policy)));
         let node = Self {
             listeners,
@@ -234,6 +251,8 @@ impl Node {
             policy,
             keeper,
             workers: remote,
+            snapshot,
+            answers,
             flows_max,
             flow_permits,
             orders,
@@ -279,6 +298,7 @@ impl Node {
             std::thread::sleep(STOP_POLL);
         }
         let done = self.export.is_finished() && self.export.join().is_ok();
+        self.snapshot.write(&self.answers);
         self.control.shutdown_background();
         done
     }
@@ -448,9 +468,44 @@ fn dial_rules(config: &Config, listeners: &[SocketAddr], admin: SocketAddr) -> i
     })
 }
 
-/// Our own look-ups, with the trusted answers of the configuration.
+/// Trusted answers, with those that the configuration states.
+fn answers(
+    config: &Config,
+    policy: &Arc<PolicyCell>,
+    dial: &Arc<DialRules>,
+    clock: Clock,
+) -> Result<Arc<Answers>, StartError> {
+    let stated = &config.trusted_answers;
+    let limits = AnswerLimits {
+        retention: stated.retention,
+        pairs_max: stated.pairs_max,
+        addresses_per_name_max: stated.addresses_per_name_max,
+        names_per_address_max: stated.names_per_address_max,
+        dns_only_pairs_max: stated.dns_only_pairs_max,
+        dns_only_pairs_per_subscriber_max: stated.dns_only_pairs_per_subscriber_max,
+    };
+    let prefixes: Result<Vec<_>, _> = stated
+        .nat64_prefixes
+        .iter()
+        .map(|prefix| Nat64Prefix::new(prefix.network(), prefix.prefix_len()))
+        .collect();
+    let prefixes = prefixes.map_err(|error| StartError::Config(format!("1:1: {error}")))?;
+    let answers = Answers::new(limits, Nat64::new(prefixes), Arc::clone(policy), Arc::clone(dial), clock);
+    let mut problems = Vec::new();
+    for (index, answer) in stated.statics.iter().enumerate() {
+        match DomainName::from_list_entry(&answer.name) {
+            Ok(name) => answer.addresses.iter().for_each(|address| answers.pin(&name, *address)),
+            Err(error) => problems.push(static_answer_problem(config, index, &error)),
+        }
+    }
+    if problems.is_empty() { Ok(answers) } else { Err(StartError::Config(problems.join("\n"))) }
+}
+
+/// Our own look-ups.
 fn lookups(
     config: &Config,
+    answers: &Arc<Answers>,
+    policy: &Arc<PolicyCell>,
     dial: &Arc<DialRules>,
     clock: Clock,
     runtime: &tokio::runtime::Handle,
@@ -464,25 +519,13 @@ fn lookups(
         negative_ttl: config.lookup.negative_ttl,
         per_second_max: config.lookup.per_second_max,
         in_flight_max: config.lookup.in_flight_max,
+        per_subscriber_minute_max: config.lookup.per_subscriber_minute_max,
+        scheduled_per_second_max: config.lookup.scheduled_per_second_max,
     };
-    let answers = AnswerLimits {
-        retention: config.trusted_answers.retention,
-        pairs_max: config.trusted_answers.pairs_max,
-        addresses_per_name_max: config.trusted_answers.addresses_per_name_max,
-        ..AnswerLimits::default()
-    };
-    let lookups =
-        Lookups::new(settings, answers, Arc::clone(dial), clock, runtime.clone()).map_err(|message| {
-            StartError::System { what: "set up the resolver", source: io::Error::other(message) }
-        })?;
-    let mut problems = Vec::new();
-    for (index, answer) in config.trusted_answers.statics.iter().enumerate() {
-        match DomainName::from_list_entry(&answer.name) {
-            Ok(name) => answer.addresses.iter().for_each(|address| lookups.pin(&name, *address)),
-            Err(error) => problems.push(static_answer_problem(config, index, &error)),
-        }
-    }
-    if problems.is_empty() { Ok(lookups) } else { Err(StartError::Config(problems.join("\n"))) }
+    let (answers, policy) = (Arc::clone(answers), Arc::clone(policy));
+    Lookups::new(settings, answers, policy, Arc::clone(dial), clock, runtime.clone()).map_err(|message| {
+        StartError::System { what: "set up the resolver", source: io::Error::other(message) }
+    })
 }
 
 /// The message about a static answer whose name is none.

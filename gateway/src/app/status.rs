@@ -178,6 +178,8 @@ impl Status {
                 ("empty", counts.empty),
                 ("failed", counts.failed),
                 ("refused", counts.refused),
+                ("scheduled", counts.scheduled),
+                ("scheduled_failed", counts.scheduled_failed),
             ] {
                 counter!("zrgw_lookups_total", "outcome" => outcome).increment(count);
             }
@@ -217,6 +219,15 @@ fn describe() {
         Unit::Seconds,
         "When counts were last saved"
     );
+    describe_gauge!("zrgw_dns_only_pairs", "Pairs of address and name that subscribers looked up");
+    describe_gauge!("zrgw_dns_only_subscribers", "Subscribers with such pairs");
+    describe_gauge!("zrgw_lookups_failing", "1 while the resolvers do not answer: an alarm");
+    describe_counter!(
+        "zrgw_answers_private_total",
+        "Answered addresses not learnt, for they may not be dialled"
+    );
+    describe_counter!("zrgw_answers_full_total", "Pairs not learnt for want of room");
+    describe_counter!("zrgw_ech_suspects_total", "Outer hellos that look like they hide another name");
     describe_gauge!("zrgw_trusted_answers", "Pairs of listed name and address that are vouched for");
     describe_gauge!("zrgw_exemption_suspended", "1 while counts cannot be saved and nothing is exempt");
 }
@@ -250,7 +261,14 @@ impl Source for Status {
                 gauge!("zrgw_export_last_success_timestamp_seconds")
                     .set(reading(saved.as_second().max(0).unsigned_abs()));
             }
-            gauge!("zrgw_trusted_answers").set(reading(self.lookups.pairs() as u64));
+            let figures = self.lookups.answers().figures();
+            gauge!("zrgw_trusted_answers").set(reading(figures.pairs));
+            gauge!("zrgw_dns_only_pairs").set(reading(figures.dns_only_pairs));
+            gauge!("zrgw_dns_only_subscribers").set(reading(figures.dns_only_subscribers));
+            counter!("zrgw_answers_private_total").absolute(figures.private);
+            counter!("zrgw_answers_full_total").absolute(figures.full);
+            counter!("zrgw_ech_suspects_total").absolute(figures.ech_suspects);
+            gauge!("zrgw_lookups_failing").set(if self.lookups.is_failing() { 1.0 } else { 0.0 });
             let suspended = policy.exemption == Exemption::Suspended;
             gauge!("zrgw_exemption_suspended").set(if suspended { 1.0 } else { 0.0 });
         });

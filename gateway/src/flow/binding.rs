@@ -325,6 +325,11 @@ impl TrustedAnswers {
         self.dns_only.subscribers()
     }
 
+    /// How many addresses `name` has.
+    pub fn addresses(&self, name: &DomainName) -> usize {
+        self.verification.addresses(name)
+    }
+
     /// The names that have an address, in no order.
     pub fn names(&self) -> impl Iterator<Item = &DomainName> {
         self.verification.names()

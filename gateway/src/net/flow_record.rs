@@ -15,8 +15,10 @@ use tokio::sync::Notify;
 use super::policy::Standing;
 use super::report::ProtocolLabel;
 use super::socket;
+use crate::flow::binding::DnsOnly;
 use crate::flow::decide::Vouched;
 use crate::flow::identify::{Identifier, Identity, SeenIn};
+use crate::flow::session::SubscriberKey;
 use crate::flow::tally::Tally;
 use crate::flow::time::Monotonic;
 
@@ -62,6 +64,8 @@ pub struct State {
     pub standing: Standing,
     /// Whether the address may carry the name, as far as this flow found out.
     pub vouched: Vouched,
+    /// What the subscriber's own look-ups said of the destination when the flow began; most flows have none.
+    pub dns_only: Option<Box<DnsOnly>>,
     /// No verdict is taken yet: steered mode waits for its upstream.
     pub held: bool,
     /// Bytes carried and reported.
@@ -175,6 +179,14 @@ impl Flow {
         state.subscriber.is_none()
             && matches!(state.ruling, Ruling::Latched { .. })
             && state.pending() == Volume::ZERO
+    }
+
+    /// Who the flow counts for.
+    pub fn subscriber_key(&self) -> SubscriberKey {
+        match &self.state.borrow().standing {
+            Standing::Known(session) => SubscriberKey::Session(session.clone()),
+            Standing::Unknown | Standing::Ended => SubscriberKey::stranger(self.source),
+        }
     }
 
     /// The destination address, when the flow came with one.

@@ -1,30 +1,29 @@
-//! Our own look-ups of listed names, and the trusted answers they feed (DESIGN decisions 1, 4, 11).
+//! Our own look-ups of listed names, which feed the trusted answers (DESIGN decisions 1, 4, 11).
 //!
 //! One look-up at a time for each name, however many flows ask (trap V5); a budget over all names; answers in private
 //! space are dropped unless a laboratory permits them. Steered mode dials what it finds here; `proxy_protocol` flows with
-//! a listed name at an unknown address ask here before they are exempt.
+//! a listed name at an unknown address ask here before they are exempt (`verify`); listed names are asked for again as
+//! their answers run out (`schedule`).
+
+mod ask;
+mod schedule;
+mod verify;
 
 use std::collections::HashMap;
-use std::hash::RandomState;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use allowlist::DomainName;
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{
-    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
-};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::RecordType;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use self::ask::Resolvers;
+use self::verify::{Denied, Inquiry, Personal};
+use super::answers::Answers;
 use super::clock::Clock;
+use super::policy::PolicyCell;
 use super::settings::DialRules;
-use crate::flow::binding::{AnswerLimits, Learnt, Nat64, TrustedAnswers};
 use crate::flow::time::Monotonic;
 
 /// Shortest time an answer is used before it is asked again: TTL 0 does not mean a query per flow.
@@ -37,8 +36,6 @@ const STALE_MAX: Duration = Duration::from_secs(86_400);
 const NAME_PAUSE: Duration = Duration::from_secs(1);
 /// Names remembered at once; about 300 bytes each.
 const CACHE_NAMES_MAX: usize = 65_536;
-/// Pairs of name and address remembered as not vouched for; over it they are asked about again, within the budget.
-const DENIED_PAIRS_MAX: usize = 65_536;
 
 /// Servers and limits of our own look-ups (DESIGN §7).
 #[derive(Clone, Debug)]
@@ -59,16 +56,21 @@ pub struct LookupSettings {
     pub per_second_max: u32,
     /// Look-ups under way at once.
     pub in_flight_max: usize,
+    /// Inquiries that flows of one subscriber start in a minute.
+    pub per_subscriber_minute_max: u32,
+    /// Scheduled look-ups started in one second, beside the others; none: 0.
+    pub scheduled_per_second_max: usize,
 }
 
 /// Our resolver and what it found.
 pub struct Lookups {
     settings: LookupSettings,
+    answers: Arc<Answers>,
+    policy: Arc<PolicyCell>,
     dial: Arc<DialRules>,
     clock: Clock,
     runtime: Handle,
-    resolver: Option<TokioResolver>,
-    trusted: RwLock<TrustedAnswers>,
+    resolvers: Option<Resolvers>,
     state: Mutex<State>,
 }
 
@@ -77,9 +79,13 @@ pub struct Lookups {
 struct State {
     flights: HashMap<DomainName, watch::Receiver<Option<Answer>>>,
     cache: HashMap<DomainName, Cached>,
-    denied: HashMap<(DomainName, IpAddr), Monotonic>,
+    inquiries: HashMap<DomainName, Inquiry>,
+    denied: Denied,
+    personal: Personal,
     budget: Budget,
     counts: LookupCounts,
+    /// The last look-up had no answer from any resolver.
+    failing: bool,
 }
 
 /// What the look-ups came to, since the last reading.
@@ -91,8 +97,12 @@ pub struct LookupCounts {
     pub empty: u64,
     /// No answer in time, or a failure.
     pub failed: u64,
-    /// Not asked: over `lookup.per_second_max` or `lookup.in_flight_max`.
+    /// Not asked: over `lookup.per_second_max`, `lookup.in_flight_max` or `lookup.per_subscriber_minute_max`.
     pub refused: u64,
+    /// Scheduled look-ups that were answered.
+    pub scheduled: u64,
+    /// Scheduled look-ups that failed.
+    pub scheduled_failed: u64,
 }
 
 /// Why a look-up gave no addresses.
@@ -120,6 +130,9 @@ struct Cached {
     answer: Answer,
     asked: Monotonic,
     fresh_until: Monotonic,
+    /// The last inquiry vouched for what was wanted, or further questions brought further addresses: an unknown address
+    /// may be one more of a rotating site.
+    worth_asking: bool,
     /// The last answer with addresses, for when there are none.
     stale: Option<(Arc<[IpAddr]>, Monotonic)>,
 }
@@ -147,37 +160,26 @@ impl Budget {
 }
 
 impl Lookups {
-    /// Look-ups that run on `runtime`.
+    /// Look-ups that run on `runtime` and feed `answers`.
     ///
     /// # Errors
     /// The resolver library's, in words.
     pub fn new(
         settings: LookupSettings,
-        answers: AnswerLimits,
+        answers: Arc<Answers>,
+        policy: Arc<PolicyCell>,
         dial: Arc<DialRules>,
         clock: Clock,
         runtime: Handle,
     ) -> Result<Arc<Self>, String> {
-        let resolver = if settings.resolvers.is_empty() { None } else { Some(resolver(&settings)?) };
-        let trusted = RwLock::new(TrustedAnswers::new(answers, Nat64::default(), RandomState::new()));
+        let resolvers = Resolvers::new(&settings)?;
         let state = Mutex::default();
-        Ok(Arc::new(Self { settings, dial, clock, runtime, resolver, trusted, state }))
+        Ok(Arc::new(Self { settings, answers, policy, dial, clock, runtime, resolvers, state }))
     }
 
-    /// Puts in a trusted answer of the configuration.
-    pub fn pin(&self, name: &DomainName, address: IpAddr) {
-        self.trusted.write().unwrap_or_else(PoisonError::into_inner).pin(name, address);
-    }
-
-    /// Whether `address` is a trusted answer for `name`. Asked once a flow, never for a byte.
-    pub fn vouches(&self, name: &DomainName, address: IpAddr) -> bool {
-        let now = self.clock.monotonic();
-        self.trusted.read().unwrap_or_else(PoisonError::into_inner).vouches(name, address, now)
-    }
-
-    /// Pairs of name and address held.
-    pub fn pairs(&self) -> usize {
-        self.trusted.read().unwrap_or_else(PoisonError::into_inner).pairs()
+    /// The trusted answers that are fed.
+    pub const fn answers(&self) -> &Arc<Answers> {
+        &self.answers
     }
 
     /// What the look-ups came to since the last call.
@@ -185,55 +187,9 @@ impl Lookups {
         std::mem::take(&mut self.state().counts)
     }
 
-    /// Drops trusted answers past their retention.
-    pub fn sweep(&self) {
-        let now = self.clock.monotonic();
-        self.trusted.write().unwrap_or_else(PoisonError::into_inner).sweep(now);
-    }
-
-    /// Asks whether `name` may be at `address`. None: it is known that a look-up does not help just now, or none may be
-    /// started. Otherwise the answer in its time, at most `total_timeout` away.
-    pub fn verify(
-        self: &Arc<Self>,
-        name: &DomainName,
-        address: IpAddr,
-    ) -> Option<impl Future<Output = bool> + 'static> {
-        let address = address.to_canonical();
-        let now = self.clock.monotonic();
-        let pair = (name.clone(), address);
-        let flight = {
-            let mut state = self.state();
-            let denied_lately =
-                state.denied.get(&pair).is_some_and(|denied| now.since(*denied) < self.settings.negative_ttl);
-            // Flows to many addresses under one name must not use up the budget of all names.
-            let asked_just_now =
-                state.cache.get(name).is_some_and(|known| now.since(known.asked) < NAME_PAUSE);
-            if denied_lately || (asked_just_now && !state.flights.contains_key(name)) {
-                return None;
-            }
-            self.ask(&mut state, name, now).ok()?
-        };
-        let lookups = Arc::clone(self);
-        Some(async move {
-            let vouched = landed(flight).await.is_ok_and(|answer| answer.contains(&address));
-            if !vouched {
-                lookups.deny(pair);
-            }
-            vouched
-        })
-    }
-
-    /// Remembers that a look-up did not vouch for the pair: another flow to the same address need not ask again at once, one
-    /// to another address of a rotating site must.
-    fn deny(&self, pair: (DomainName, IpAddr)) {
-        let now = self.clock.monotonic();
-        let mut state = self.state();
-        if state.denied.len() >= DENIED_PAIRS_MAX {
-            state.denied.retain(|_, denied| now.since(*denied) < self.settings.negative_ttl);
-        }
-        if state.denied.len() < DENIED_PAIRS_MAX {
-            state.denied.insert(pair, now);
-        }
+    /// Whether the resolvers gave no answer when they were last asked: an alarm, for unknown addresses are charged.
+    pub fn is_failing(&self) -> bool {
+        self.state().failing
     }
 
     /// The addresses to dial for `name`, from the last answer while it is fresh, else asked; from a stale answer while the
@@ -276,7 +232,7 @@ impl Lookups {
         if let Some(flight) = state.flights.get(name) {
             return Ok(flight.clone());
         }
-        let Some(resolver) = self.resolver.clone() else { return Err(LookupError::NoResolver) };
+        let Some(resolvers) = self.resolvers.clone() else { return Err(LookupError::NoResolver) };
         if state.flights.len() >= self.settings.in_flight_max
             || !state.budget.take(now, self.settings.per_second_max)
         {
@@ -288,7 +244,7 @@ impl Lookups {
         let lookups = Arc::clone(self);
         let name = name.clone();
         self.runtime.spawn(async move {
-            let (answer, ttl) = lookups.query(&resolver, &name).await;
+            let (answer, ttl) = lookups.query(&resolvers, &name).await;
             lookups.land(&name, &answer, ttl);
             // Nobody may be waiting any more; the answer is kept all the same.
             let _ = sender.send(Some(answer));
@@ -296,74 +252,45 @@ impl Lookups {
         Ok(receiver)
     }
 
-    /// One look-up of A and AAAA with its time limit; the addresses that may be used and how long. One of the two is enough:
-    /// there are resolvers that never answer for AAAA (RFC 4074 §3).
-    async fn query(&self, resolver: &TokioResolver, name: &DomainName) -> (Answer, Duration) {
-        let (v4, v6) = tokio::join!(
-            self.query_one(resolver, name, RecordType::A),
-            self.query_one(resolver, name, RecordType::AAAA)
-        );
-        let (found, ttl) = match (v4, v6) {
-            (Ok((mut found, v4_ttl)), Ok((more, v6_ttl))) => {
-                // A family without addresses says nothing about how long the other's hold.
-                let ttl = match (found.is_empty(), more.is_empty()) {
-                    (false, false) | (true, true) => v4_ttl.min(v6_ttl),
-                    (false, true) => v4_ttl,
-                    (true, false) => v6_ttl,
-                };
-                found.extend(more);
-                (found, ttl)
-            }
-            (Ok((found, ttl)), Err(_)) | (Err(_), Ok((found, ttl))) if !found.is_empty() => (found, ttl),
-            (Ok(_), Err(error)) | (Err(error), Ok(_) | Err(_)) => {
-                return (Err(error), self.settings.negative_ttl);
-            }
+    /// Takes a look-up from the budget of all names.
+    fn take_budget(&self) -> bool {
+        let now = self.clock.monotonic();
+        let mut state = self.state();
+        let taken = state.budget.take(now, self.settings.per_second_max);
+        if !taken {
+            state.counts.refused = state.counts.refused.saturating_add(1);
+        }
+        taken
+    }
+
+    /// One look-up with its time limit, learnt; the addresses that may be dialled, and how long.
+    async fn query(&self, resolvers: &Resolvers, name: &DomainName) -> (Answer, Duration) {
+        let found = match resolvers.addresses(&resolvers.all, name).await {
+            Ok(found) => found,
+            Err(error) => return (Err(error), self.settings.negative_ttl),
         };
+        self.answers.learn_found(name, &found);
+        let ttl = Duration::from_secs(u64::from(found.ttl));
         let usable: Arc<[IpAddr]> =
-            found.into_iter().filter(|address| self.dial.permits_address(*address)).collect();
+            found.addresses.into_iter().filter(|address| self.dial.permits_address(*address)).collect();
         if usable.is_empty() {
             return (Err(LookupError::NoAddress), self.settings.negative_ttl);
         }
         (Ok(usable), ttl.clamp(TTL_MIN, TTL_MAX))
     }
 
-    /// The addresses of one record type and how long they hold; none when the name has none of this type, or too many CNAMEs.
-    async fn query_one(
-        &self,
-        resolver: &TokioResolver,
-        name: &DomainName,
-        kind: RecordType,
-    ) -> Result<(Vec<IpAddr>, Duration), LookupError> {
-        // The final dot: no search domain is ever appended to a listed name.
-        let asked = resolver.lookup(format!("{name}."), kind);
-        let found = match tokio::time::timeout(self.settings.total_timeout, asked).await {
-            Ok(Ok(found)) => found,
-            Ok(Err(error)) if error.is_no_records_found() && !is_failure(&error) => {
-                return Ok((Vec::new(), self.settings.negative_ttl));
-            }
-            Ok(Err(_)) | Err(_) => return Err(LookupError::Failed),
-        };
-        let ttl = found.valid_until().saturating_duration_since(std::time::Instant::now());
-        let cnames =
-            found.answers().iter().filter(|record| record.record_type() == RecordType::CNAME).count();
-        if cnames > usize::from(self.settings.cnames_max) {
-            return Ok((Vec::new(), self.settings.negative_ttl));
-        }
-        let addresses = found.answers().iter().filter_map(|record| record.data.ip_addr());
-        Ok((addresses.map(|address| address.to_canonical()).collect(), ttl))
+    /// Counts a scheduled look-up.
+    fn count_scheduled(&self, answered: bool) {
+        let mut state = self.state();
+        state.failing = !answered;
+        let counts = &mut state.counts;
+        let count = if answered { &mut counts.scheduled } else { &mut counts.scheduled_failed };
+        *count = count.saturating_add(1);
     }
 
-    /// Learns the answer, then lets those who wait have it.
+    /// Keeps the answer for those who ask next.
     fn land(&self, name: &DomainName, answer: &Answer, ttl: Duration) {
         let now = self.clock.monotonic();
-        if let Ok(addresses) = answer {
-            let mut trusted = self.trusted.write().unwrap_or_else(PoisonError::into_inner);
-            let full = addresses.iter().any(|address| trusted.learn(name, *address, now) == Learnt::Full);
-            drop(trusted);
-            if full {
-                tracing::warn!("trusted answers are full: raise trusted_answers.pairs_max");
-            }
-        }
         let mut state = self.state();
         state.flights.remove(name);
         let count = match answer {
@@ -374,17 +301,21 @@ impl Lookups {
             }
         };
         *count = count.saturating_add(1);
+        state.failing = matches!(answer, Err(LookupError::Failed));
         if state.cache.len() >= CACHE_NAMES_MAX && !state.cache.contains_key(name) {
             state.cache.retain(|_, known| known.fresh_until > now);
             if state.cache.len() >= CACHE_NAMES_MAX {
                 return;
             }
         }
+        let known = state.cache.remove(name);
+        let worth_asking = known.as_ref().is_some_and(|known| known.worth_asking);
         let stale = match answer {
             Ok(addresses) => Some((Arc::clone(addresses), now)),
-            Err(_) => state.cache.remove(name).and_then(|known| known.stale),
+            Err(_) => known.and_then(|known| known.stale),
         };
-        let cached = Cached { answer: answer.clone(), asked: now, fresh_until: now.plus(ttl), stale };
+        let answer = answer.clone();
+        let cached = Cached { answer, asked: now, fresh_until: now.plus(ttl), worth_asking, stale };
         state.cache.insert(name.clone(), cached);
     }
 
@@ -410,16 +341,6 @@ impl Cached {
     }
 }
 
-/// Whether an answer without records says that the server failed, not that there are none.
-fn is_failure(error: &NetError) -> bool {
-    match error {
-        NetError::Dns(DnsError::NoRecordsFound(found)) => {
-            !matches!(found.response_code, ResponseCode::NoError | ResponseCode::NXDomain)
-        }
-        _ => true,
-    }
-}
-
 /// Waits for a look-up to end.
 async fn landed(mut flight: watch::Receiver<Option<Answer>>) -> Answer {
     match flight.wait_for(Option::is_some).await {
@@ -427,33 +348,4 @@ async fn landed(mut flight: watch::Receiver<Option<Answer>>) -> Answer {
         // The look-up's task ended without an answer: the runtime is stopping.
         Err(_) => Err(LookupError::Failed),
     }
-}
-
-/// The resolver library, asked for exactly what the settings say: no hosts file, no search domains, no cache of its own.
-fn resolver(settings: &LookupSettings) -> Result<TokioResolver, String> {
-    let servers = settings
-        .resolvers
-        .iter()
-        .map(|server| {
-            let mut udp = ConnectionConfig::udp();
-            udp.port = server.port();
-            let mut tcp = ConnectionConfig::tcp();
-            tcp.port = server.port();
-            NameServerConfig::new(server.ip(), true, vec![udp, tcp])
-        })
-        .collect();
-    let mut options = ResolverOpts::default();
-    options.timeout = settings.try_timeout;
-    options.attempts = usize::from(settings.tries.saturating_sub(1));
-    options.edns0 = true;
-    options.cache_size = 0;
-    options.use_hosts_file = ResolveHosts::Never;
-    options.ndots = 0;
-    TokioResolver::builder_with_config(
-        ResolverConfig::from_parts(None, Vec::new(), servers),
-        TokioRuntimeProvider::default(),
-    )
-    .with_options(options)
-    .build()
-    .map_err(|error| error.to_string())
 }

@@ -7,6 +7,7 @@
 
 pub mod accept;
 pub mod admin;
+pub mod answers;
 pub mod clock;
 pub mod dial;
 pub mod flow_record;

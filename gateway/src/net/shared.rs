@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use super::answers::Answers;
 use super::clock::Clock;
 use super::lookup::Lookups;
 use super::policy::{Exemption, PolicyCell};
@@ -20,7 +21,9 @@ use crate::flow::time::Monotonic;
 pub struct Shared {
     /// List, subscribers, rating: taken anew for each decision.
     pub policy: Arc<PolicyCell>,
-    /// Trusted answers and our own look-ups.
+    /// Trusted answers.
+    pub answers: Arc<Answers>,
+    /// Our own look-ups.
     pub lookups: Arc<Lookups>,
     /// Limits of the data path.
     pub limits: Limits,

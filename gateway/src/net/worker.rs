@@ -109,6 +109,12 @@ impl Worker {
             return None;
         }
         let opened = self.shared.clock.monotonic();
+        let dns_only = match place {
+            Place::Original(destination) => {
+                self.shared.answers.dns_only(&key, destination.ip()).map(Box::new)
+            }
+            Place::Steered { .. } => None,
+        };
         let id = self.next_id.replace(self.next_id.get().wrapping_add(1));
         let (vouched, held) = match place {
             Place::Steered { .. } => (Vouched::No, true),
@@ -127,6 +133,7 @@ impl Worker {
                 protocol: ProtocolLabel::Tcp,
                 standing,
                 vouched,
+                dns_only,
                 held,
                 tally: Tally::default(),
                 subscriber: Some(SubscriberSide::new(socket)),
@@ -300,10 +307,10 @@ impl Worker {
             let case = Case {
                 identity,
                 transport: Transport::Tcp,
-                address: flow.destination().map(|destination| destination.ip()),
+                address: flow.destination().map(|to| self.shared.answers.destination(to.ip())),
                 port: flow.service_port(state.protocol),
                 vouched,
-                dns_only: None,
+                dns_only: state.dns_only.as_deref(),
                 at: Some(self.shared.clock.now().wall),
             };
             decide(policy.list.as_deref(), &case)
@@ -318,7 +325,7 @@ impl Worker {
     fn vouched(&self, flow: &Flow, state: &State, identity: &Identity) -> Vouched {
         match (state.vouched, &identity.name, flow.destination()) {
             (Vouched::NotYet | Vouched::No, Some(name), Some(destination))
-                if self.shared.lookups.vouches(name, destination.ip()) =>
+                if self.shared.answers.vouches(name, destination.ip()) =>
             {
                 Vouched::Yes
             }
@@ -333,7 +340,8 @@ impl Worker {
             self.latch(flow, policy, otherwise);
             return;
         };
-        let Some(answer) = self.shared.lookups.verify(&name, destination.ip()) else {
+        let subscriber = flow.subscriber_key();
+        let Some(answer) = self.shared.lookups.verify(&subscriber, &name, destination.ip()) else {
             flow.state.borrow_mut().vouched = Vouched::No;
             self.latch(flow, policy, otherwise);
             return;

@@ -24,6 +24,8 @@ struct Shared {
     ended: AtomicBool,
     /// Time before each answer.
     delay: Mutex<Duration>,
+    /// Addresses in one answer, and the state of the generator that picks them.
+    rotation: Mutex<Option<(usize, u64)>>,
 }
 
 impl Resolver {
@@ -39,6 +41,7 @@ impl Resolver {
             silent_on_aaaa: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             delay: Mutex::default(),
+            rotation: Mutex::default(),
         });
         let resolver = Self { address, shared: Arc::clone(&shared) };
         for (name, address) in records {
@@ -74,6 +77,11 @@ impl Resolver {
         self.shared.silent_on_aaaa.store(true, Ordering::Relaxed);
     }
 
+    /// From here on an answer has so many of a name's addresses, picked anew each time.
+    pub fn rotate(&self, per_answer: usize, seed: u64) {
+        *self.shared.rotation.lock().unwrap() = Some((per_answer, seed));
+    }
+
     /// Waits so long before each answer.
     pub fn set_delay(&self, delay: Duration) {
         *self.shared.delay.lock().unwrap() = delay;
@@ -99,6 +107,14 @@ fn serve(socket: &UdpSocket, shared: &Shared) {
     }
 }
 
+/// The next number of a generator (xorshift64*): repeatable, and good enough to pick addresses.
+pub fn random(state: &mut u64) -> usize {
+    *state ^= *state >> 12;
+    *state ^= *state << 25;
+    *state ^= *state >> 27;
+    usize::try_from(state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap()
+}
+
 /// The answer to one question (RFC 1035 §4): its A records, else none; NXDOMAIN for a name not in the table.
 fn answer(query: &[u8], shared: &Shared) -> Option<Vec<u8>> {
     let (mut at, mut labels) = (12, Vec::new());
@@ -121,7 +137,13 @@ fn answer(query: &[u8], shared: &Shared) -> Option<Vec<u8>> {
     }
     let table = shared.table.lock().unwrap();
     let known = table.get(&name);
-    let addresses = known.filter(|_| asks_a).map_or(&[][..], |addresses| addresses);
+    let mut addresses = known.filter(|_| asks_a).cloned().unwrap_or_default();
+    if let Some((per_answer, state)) = &mut *shared.rotation.lock().unwrap() {
+        while addresses.len() > *per_answer {
+            let place = random(state) % addresses.len();
+            addresses.swap_remove(place);
+        }
+    }
     let mut reply = query.get(..2)?.to_vec();
     // Response, recursion desired and available; NXDOMAIN is code 3.
     reply.extend([0x81, if known.is_some() { 0x80 } else { 0x83 }, 0, 1, 0]);

@@ -157,6 +157,11 @@ impl Verification {
         seen.counts(now).then_some(seen.since)
     }
 
+    /// How many addresses `name` has.
+    pub(super) fn addresses(&self, name: &DomainName) -> usize {
+        self.names.get(name).map_or(0, |entry| entry.seen.len())
+    }
+
     /// Whether some listed name has the address.
     pub(super) fn has_address(&self, address: IpAddr) -> bool {
         self.addresses.contains_key(&address)

@@ -1,0 +1,187 @@
+//! The trusted answers as all threads share them: learnt by the DNS plane and by our own look-ups, asked once a flow.
+//!
+//! The rules are [`crate::flow::binding`]'s; here stand the lock, the clock, and what the policy in force says of names
+//! and addresses.
+
+use std::hash::RandomState;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use allowlist::DomainName;
+
+use super::clock::Clock;
+use super::policy::PolicyCell;
+use super::settings::DialRules;
+use crate::flow::binding::{AnswerLimits, DnsOnly, Learning, Nat64, Restored, SnapshotError, TrustedAnswers};
+use crate::flow::session::SubscriberKey;
+use crate::wire::dns;
+
+/// Trusted answers behind a lock.
+pub struct Answers {
+    trusted: RwLock<TrustedAnswers>,
+    nat64: Nat64,
+    policy: Arc<PolicyCell>,
+    dial: Arc<DialRules>,
+    clock: Clock,
+    counts: Counts,
+}
+
+/// What came of answers, since the start.
+#[derive(Default)]
+struct Counts {
+    private: AtomicU64,
+    full: AtomicU64,
+    ech_suspects: AtomicU64,
+}
+
+/// Sizes and counts for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AnswerFigures {
+    /// Pairs of listed name and address.
+    pub pairs: u64,
+    /// Pairs of the DNS-only map.
+    pub dns_only_pairs: u64,
+    /// Subscribers in it.
+    pub dns_only_subscribers: u64,
+    /// Addresses that were not learnt since they may not be, since the start.
+    pub private: u64,
+    /// Pairs that found no room, since the start.
+    pub full: u64,
+    /// Flows whose outer hello looked like one that hides another name, since the start.
+    pub ech_suspects: u64,
+}
+
+impl Answers {
+    /// Nothing learnt yet.
+    pub fn new(
+        limits: AnswerLimits,
+        nat64: Nat64,
+        policy: Arc<PolicyCell>,
+        dial: Arc<DialRules>,
+        clock: Clock,
+    ) -> Arc<Self> {
+        let trusted = RwLock::new(TrustedAnswers::new(limits, nat64.clone(), RandomState::new()));
+        Arc::new(Self { trusted, nat64, policy, dial, clock, counts: Counts::default() })
+    }
+
+    /// Puts in a trusted answer of the configuration.
+    pub fn pin(&self, name: &DomainName, address: IpAddr) {
+        self.write().pin(name, address);
+    }
+
+    /// Learns the answer to a question that `subscriber` asked; id, question and addresses have been compared.
+    pub fn learn(&self, facts: &dns::Facts, subscriber: &SubscriberKey) -> Learning {
+        let policy = self.policy.load();
+        self.note(self.write().learn_answer(
+            facts,
+            Some(subscriber),
+            |name| policy.routes(name),
+            |address| self.dial.permits_address(address),
+            self.clock.monotonic(),
+        ))
+    }
+
+    /// Learns what our own look-up of `name` found.
+    pub(super) fn learn_found(&self, name: &DomainName, found: &dns::Found) -> Learning {
+        let policy = self.policy.load();
+        self.note(self.write().learn_found(
+            name,
+            found,
+            None,
+            |name| policy.routes(name),
+            |address| self.dial.permits_address(address),
+            self.clock.monotonic(),
+        ))
+    }
+
+    /// Counts what came of an answer.
+    fn note(&self, learning: Learning) -> Learning {
+        self.counts.private.fetch_add(learning.private as u64, Ordering::Relaxed);
+        let before = self.counts.full.fetch_add(learning.full as u64, Ordering::Relaxed);
+        if before == 0 && learning.full > 0 {
+            tracing::warn!("trusted answers are full: raise trusted_answers.pairs_max");
+        }
+        learning
+    }
+
+    /// Whether `address` is a trusted answer for `name`.
+    pub fn vouches(&self, name: &DomainName, address: IpAddr) -> bool {
+        self.read().vouches(name, address, self.clock.monotonic())
+    }
+
+    /// What the subscriber's own answers say of the destination of a flow that begins.
+    pub fn dns_only(&self, subscriber: &SubscriberKey, address: IpAddr) -> Option<DnsOnly> {
+        self.read().dns_only(subscriber, address, self.clock.monotonic())
+    }
+
+    /// Counts a hello that shows `outer` to `address` and carries this Encrypted Client Hello id, if it looks like one
+    /// that hides another name; whether it does.
+    pub fn note_ech(&self, outer: &DomainName, address: IpAddr, config_id: u8) -> bool {
+        let suspect = self.read().is_ech_suspect(outer, address, config_id);
+        self.counts.ech_suspects.fetch_add(u64::from(suspect), Ordering::Relaxed);
+        suspect
+    }
+
+    /// The address that rules speak of: IPv4 where the destination stands behind a NAT64.
+    pub fn destination(&self, address: IpAddr) -> IpAddr {
+        self.nat64.destination(address)
+    }
+
+    /// How many addresses a name has.
+    pub(super) fn addresses(&self, name: &DomainName) -> usize {
+        self.read().addresses(name)
+    }
+
+    /// At most `max` of the names that have an address.
+    pub(super) fn names(&self, max: usize) -> Vec<DomainName> {
+        self.read().names().take(max).cloned().collect()
+    }
+
+    /// Drops what is past its time.
+    pub fn sweep(&self) {
+        self.write().sweep(self.clock.monotonic());
+    }
+
+    /// The verification map as bytes.
+    pub fn snapshot(&self) -> Vec<u8> {
+        self.read().snapshot(self.clock.now())
+    }
+
+    /// Takes back a snapshot, as far as list and rules of today allow.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]; then nothing was taken.
+    pub fn restore(&self, bytes: &[u8]) -> Result<Restored, SnapshotError> {
+        let policy = self.policy.load();
+        self.write().restore(
+            bytes,
+            |name| policy.routes(name),
+            |address| self.dial.permits_address(address),
+            self.clock.now(),
+        )
+    }
+
+    /// Sizes and counts.
+    pub fn figures(&self) -> AnswerFigures {
+        let trusted = self.read();
+        AnswerFigures {
+            pairs: trusted.pairs() as u64,
+            dns_only_pairs: trusted.dns_only_pairs() as u64,
+            dns_only_subscribers: trusted.dns_only_subscribers() as u64,
+            private: self.counts.private.load(Ordering::Relaxed),
+            full: self.counts.full.load(Ordering::Relaxed),
+            ech_suspects: self.counts.ech_suspects.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The maps to read; a panic elsewhere does not make them unusable: at worst a pair is missing.
+    fn read(&self) -> RwLockReadGuard<'_, TrustedAnswers> {
+        self.trusted.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The maps to change.
+    fn write(&self) -> RwLockWriteGuard<'_, TrustedAnswers> {
+        self.trusted.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
