@@ -1,6 +1,6 @@
 //! The trusted answers at their largest, a million pairs: learning a known and a new pair, and the question of a flow.
 
-#![allow(missing_docs, clippy::unwrap_used, reason = "benchmarks may panic")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "benchmarks may panic")]
 
 use std::hash::RandomState;
 use std::hint::black_box;
