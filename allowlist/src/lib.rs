@@ -28,7 +28,7 @@ pub use matcher::{HostMatch, Matcher, Validity};
 pub use name::{DomainName, NameError};
 pub use parse::{LIST_BYTES_MAX, LIST_ENTRIES_MAX, Limits};
 pub use problem::Problem;
-pub use rule::{Rule, Transport};
+pub use rule::{Rule, Target, Transport};
 pub use succession::SuccessionError;
 
 /// The memorandum of April 2020 as a list document: the nine named resources and the further platforms a rule can carry.

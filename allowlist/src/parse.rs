@@ -69,10 +69,6 @@ pub(crate) fn document(text: &str, limits: &Limits) -> Result<Document, Vec<Prob
     for error in &syntax_errors {
         reader.report_syntax(error.span().map_or(0, |span| span.start), error.message());
     }
-    if !syntax_errors.is_empty() {
-        // What is made of a text that is not TOML would be reported at places where nothing is wrong.
-        return Err(reader.into_problems());
-    }
     let document = read_document(&mut reader, tree.get_ref());
     match (reader.into_problems(), document) {
         (problems, Some(document)) if problems.is_empty() => Ok(document),

@@ -127,9 +127,15 @@ struct Faults<'r> {
 impl Faults<'_> {
     /// Adds a fault.
     fn add(&mut self, text: String) {
+        let file = self.file.clone();
+        self.add_at(&file, text);
+    }
+
+    /// Adds a fault whose place is in `file`, one of the pair.
+    fn add_at(&mut self, file: &Path, text: String) {
         self.count = self.count.saturating_add(1);
         if self.count <= FAULTS_PER_FILE_MAX {
-            self.report.faults.push(Fault { file: self.file.clone(), text });
+            self.report.faults.push(Fault { file: file.to_owned(), text });
         }
     }
 
@@ -171,7 +177,7 @@ fn check_file<'a>(pair: &'a Pair, totals: &mut Totals, report: &mut Report) -> R
                 Some((manifest, hash))
             }
             Err(text) => {
-                faults.add(text);
+                faults.add_at(path, text);
                 None
             }
         },

@@ -9,6 +9,7 @@
 //! wanted. Whether files and folders exist is for the caller, who finds the place of a key with [`Config::place`].
 
 pub mod admin;
+pub mod dns;
 pub mod export;
 mod key;
 pub mod limits;
@@ -30,11 +31,12 @@ pub mod upstream;
 mod value;
 
 pub use admin::Admin;
+pub use dns::Dns;
 pub use export::Export;
 pub use key::{Key, Need, SECTIONS, SectionKeys};
-pub use limits::{FlowsMax, Limits};
+pub use limits::{FlowsMax, Limits, Quic};
 pub use list::{List, Signatures};
-pub use listener::{Listener, Mode};
+pub use listener::{DatagramHeaders, Listener, Mode, Protocol};
 pub use log::{Format, Level, Log};
 pub use lookup::Lookup;
 pub use node::{Node, Workers};
@@ -75,6 +77,8 @@ pub struct Config {
     pub lookup: Lookup,
     /// `[trusted_answers]`.
     pub trusted_answers: TrustedAnswers,
+    /// `[dns]`; without it there is no DNS plane.
+    pub dns: Option<Dns>,
     /// `[limits]`.
     pub limits: Limits,
     /// `[admin]`.
@@ -135,6 +139,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let upstream = Upstream::read(reader, steered_at(reader));
     let lookup = Lookup::read(reader);
     let trusted_answers = TrustedAnswers::read(reader);
+    let dns = Dns::read(reader, &upstream.resolvers);
     let limits = Limits::read(reader);
     let (admin, admin_address) = Admin::read(reader);
     let log = Log::read(reader);
@@ -142,7 +147,8 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     if let (Some(node), Some(export)) = (&node, &export) {
         judge_folders(reader, node, export);
     }
-    let notes = notes(subscribers.as_ref(), &upstream, &admin);
+    let mut notes = notes(subscribers.as_ref(), &upstream, &admin);
+    notes.extend(dns.as_ref().and_then(|dns| steer_note(dns, &listeners)));
     let (node, list, export) = (node?, list?, export?.export);
     let places = BTreeMap::new();
     Some(Config {
@@ -155,6 +161,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         upstream,
         lookup,
         trusted_answers,
+        dns,
         limits,
         admin,
         log,
@@ -214,6 +221,15 @@ fn tidy(path: &Path) -> PathBuf {
         }
     }
     tidy
+}
+
+/// Steering without a listener that serves it cuts subscribers off from listed names.
+fn steer_note(dns: &Dns, listeners: &[Listener]) -> Option<String> {
+    let steered = listeners.iter().any(|listener| listener.mode == Mode::Steered);
+    (!dns.steer_addresses.is_empty() && !steered).then(|| {
+        "dns.steer_addresses without a steered [[listener]]: listed names lead where no listener of this file is"
+            .to_owned()
+    })
 }
 
 /// What is allowed and yet worth a word.

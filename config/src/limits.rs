@@ -4,6 +4,7 @@ use crate::key::Key;
 use crate::quantity::{show_duration, show_size};
 use crate::reader::Reader;
 use crate::relation::at_least;
+use crate::section::Section;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -14,7 +15,14 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("limits", "identify_deadline"),
     Key::defaulted("limits", "http_headers_max"),
     Key::defaulted("limits", "http_head_max"),
+    Key::defaulted("limits", "quic_crypto_max"),
+    Key::defaulted("limits", "quic_fragments_max"),
+    Key::defaulted("limits", "quic_datagrams_max"),
+    Key::defaulted("limits", "quic_key_derivations_max"),
+    Key::defaulted("limits", "undecided_flows_max"),
     Key::defaulted("limits", "idle_timeout"),
+    Key::defaulted("limits", "quic_idle_timeout"),
+    Key::defaulted("limits", "udp_idle_timeout"),
     Key::defaulted("limits", "proxy_header_deadline"),
     Key::defaulted("limits", "finish_deadline"),
     Key::defaulted("limits", "drain"),
@@ -23,6 +31,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("limits", "flows_per_subscriber_max"),
     Key::defaulted("limits", "accepts_per_wake_max"),
     Key::defaulted("limits", "relay_buffer"),
+    Key::defaulted("limits", "splice_pipes_max"),
 ];
 
 /// Handshake bytes of a ClientHello (DESIGN §7).
@@ -41,9 +50,33 @@ pub const HTTP_HEADERS_MAX_DEFAULT: usize = 100;
 pub const HTTP_HEADERS_MAX_RANGE: RangeInclusive<usize> = 1..=1_000;
 /// Bytes of an HTTP request head (DESIGN §7).
 pub const HTTP_HEAD_MAX_DEFAULT: usize = 16 << 10;
+/// CRYPTO bytes of a QUIC client (DESIGN §7).
+pub const QUIC_CRYPTO_MAX_DEFAULT: usize = 16 << 10;
+/// Range of `quic_crypto_max`.
+pub const QUIC_CRYPTO_MAX_RANGE: RangeInclusive<usize> = 1 << 10..=64 << 10;
+/// Pieces of CRYPTO data (DESIGN §7).
+pub const QUIC_FRAGMENTS_MAX_DEFAULT: usize = 128;
+/// Range of `quic_fragments_max`.
+pub const QUIC_FRAGMENTS_MAX_RANGE: RangeInclusive<usize> = 1..=4_096;
+/// Datagrams of a client that are read for its name (DESIGN §7).
+pub const QUIC_DATAGRAMS_MAX_DEFAULT: usize = 10;
+/// Range of `quic_datagrams_max`.
+pub const QUIC_DATAGRAMS_MAX_RANGE: RangeInclusive<usize> = 1..=100;
+/// Initial keys derived for one flow (DESIGN §7).
+pub const QUIC_KEY_DERIVATIONS_MAX_DEFAULT: usize = 3;
+/// Range of `quic_key_derivations_max`.
+pub const QUIC_KEY_DERIVATIONS_MAX_RANGE: RangeInclusive<usize> = 1..=100;
+/// UDP flows that wait for a name (DESIGN §7).
+pub const UNDECIDED_FLOWS_MAX_DEFAULT: usize = 100_000;
+/// Range of `undecided_flows_max`: each may take 20 KiB.
+pub const UNDECIDED_FLOWS_MAX_RANGE: RangeInclusive<usize> = 1..=10_000_000;
+/// Time without a datagram after which a QUIC flow ends (DESIGN §7).
+pub const QUIC_IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(120);
+/// Time without a datagram after which any other UDP flow ends (DESIGN §7).
+pub const UDP_IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 /// Time without a byte after which a TCP flow ends (DESIGN §7).
 pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15 * 60);
-/// Range of `idle_timeout`.
+/// Range of the three idle timeouts.
 pub const IDLE_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 /// Time for the whole PROXY header (DESIGN §7).
 pub const PROXY_HEADER_DEADLINE_DEFAULT: Duration = Duration::from_secs(3);
@@ -69,6 +102,10 @@ pub const ACCEPTS_PER_WAKE_MAX_RANGE: RangeInclusive<usize> = 1..=1_024;
 pub const RELAY_BUFFER_DEFAULT: usize = 64 << 10;
 /// Range of `relay_buffer`.
 pub const RELAY_BUFFER_RANGE: RangeInclusive<usize> = 4 << 10..=1 << 20;
+/// Pipes of one worker for bytes that move inside the kernel: the kernel grants an unprivileged user 64 of 1 MiB (pipe(7)).
+pub const SPLICE_PIPES_MAX_DEFAULT: usize = 32;
+/// Range of `splice_pipes_max`.
+pub const SPLICE_PIPES_MAX_RANGE: RangeInclusive<usize> = 0..=1_024;
 
 // The defaults keep the relations that are checked between stated values.
 const _: () = assert!(HELLO_WIRE_MAX_DEFAULT >= HELLO_HANDSHAKE_MAX_DEFAULT);
@@ -87,8 +124,16 @@ pub struct Limits {
     pub http_headers_max: usize,
     /// Bytes of an HTTP request head.
     pub http_head_max: usize,
+    /// How much of a QUIC client is read for its name.
+    pub quic: Quic,
+    /// UDP flows that wait for a name; above it the oldest is charged `undecided`.
+    pub undecided_flows_max: usize,
     /// Time without a byte after which a TCP flow ends.
     pub idle_timeout: Duration,
+    /// Time without a datagram after which a QUIC flow ends.
+    pub quic_idle_timeout: Duration,
+    /// Time without a datagram after which any other UDP flow ends.
+    pub udp_idle_timeout: Duration,
     /// Absolute time for the whole PROXY header.
     pub proxy_header_deadline: Duration,
     /// Time for both FINs to be acknowledged before the last reading.
@@ -105,6 +150,21 @@ pub struct Limits {
     pub accepts_per_wake_max: usize,
     /// Buffer of a relayed direction while bytes are in flight, in bytes.
     pub relay_buffer: usize,
+    /// Pipes of one worker for bytes that move inside the kernel; without a free one they are copied.
+    pub splice_pipes_max: usize,
+}
+
+/// The keys `quic_*`: how much of a QUIC client is read for its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quic {
+    /// Bytes of CRYPTO data; more is charged `oversize`.
+    pub crypto_max: usize,
+    /// Pieces that data may come in; more is charged `oversize`.
+    pub fragments_max: usize,
+    /// Datagrams read for the name, and held until it is known when steered.
+    pub datagrams_max: usize,
+    /// Initial keys derived for one flow.
+    pub key_derivations_max: usize,
 }
 
 /// Flows of the whole process.
@@ -114,6 +174,23 @@ pub enum FlowsMax {
     Auto,
     /// This many.
     Count(usize),
+}
+
+impl Quic {
+    /// Reads the keys `quic_*` of `[limits]`.
+    fn read<'t>(r: &mut Reader<'t>, s: &Section<'t>) -> Quic {
+        let (derivations, range) = (QUIC_KEY_DERIVATIONS_MAX_DEFAULT, QUIC_KEY_DERIVATIONS_MAX_RANGE);
+        Quic {
+            crypto_max: s.size(r, "quic_crypto_max", QUIC_CRYPTO_MAX_DEFAULT, QUIC_CRYPTO_MAX_RANGE).value,
+            fragments_max: s
+                .count(r, "quic_fragments_max", QUIC_FRAGMENTS_MAX_DEFAULT, QUIC_FRAGMENTS_MAX_RANGE)
+                .value,
+            datagrams_max: s
+                .count(r, "quic_datagrams_max", QUIC_DATAGRAMS_MAX_DEFAULT, QUIC_DATAGRAMS_MAX_RANGE)
+                .value,
+            key_derivations_max: s.count(r, "quic_key_derivations_max", derivations, range).value,
+        }
+    }
 }
 
 impl Limits {
@@ -140,7 +217,17 @@ impl Limits {
                 .count(r, "http_headers_max", HTTP_HEADERS_MAX_DEFAULT, HTTP_HEADERS_MAX_RANGE)
                 .value,
             http_head_max: s.size(r, "http_head_max", HTTP_HEAD_MAX_DEFAULT, HEAD_RANGE).value,
+            quic: Quic::read(r, s),
+            undecided_flows_max: s
+                .count(r, "undecided_flows_max", UNDECIDED_FLOWS_MAX_DEFAULT, UNDECIDED_FLOWS_MAX_RANGE)
+                .value,
             idle_timeout: s.duration(r, "idle_timeout", IDLE_TIMEOUT_DEFAULT, IDLE_TIMEOUT_RANGE).value,
+            quic_idle_timeout: s
+                .duration(r, "quic_idle_timeout", QUIC_IDLE_TIMEOUT_DEFAULT, IDLE_TIMEOUT_RANGE)
+                .value,
+            udp_idle_timeout: s
+                .duration(r, "udp_idle_timeout", UDP_IDLE_TIMEOUT_DEFAULT, IDLE_TIMEOUT_RANGE)
+                .value,
             proxy_header_deadline: s
                 .duration(r, "proxy_header_deadline", PROXY_HEADER_DEADLINE_DEFAULT, DEADLINE_RANGE)
                 .value,
@@ -158,6 +245,9 @@ impl Limits {
                 .count(r, "accepts_per_wake_max", ACCEPTS_PER_WAKE_MAX_DEFAULT, ACCEPTS_PER_WAKE_MAX_RANGE)
                 .value,
             relay_buffer: s.size(r, "relay_buffer", RELAY_BUFFER_DEFAULT, RELAY_BUFFER_RANGE).value,
+            splice_pipes_max: s
+                .count(r, "splice_pipes_max", SPLICE_PIPES_MAX_DEFAULT, SPLICE_PIPES_MAX_RANGE)
+                .value,
         }
     }
 }

@@ -1,10 +1,9 @@
 //! `[[listener]]`: where flows come in and in which way.
 
 use crate::key::Key;
-use crate::problem::quoted;
-use crate::reader::{Fault, Reader, describe, one_of};
+use crate::reader::{Fault, Reader, one_of};
 use crate::section::Section;
-use crate::value::{SOCKET_FORM, count_of, socket_of};
+use crate::value::{SOCKET_FORM, count_of, prefix_of, socket_of};
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -13,8 +12,10 @@ use std::net::SocketAddr;
 pub(crate) const KEYS: &[Key] = &[
     Key::required("listener", "mode"),
     Key::required("listener", "address"),
+    Key::defaulted("listener", "protocols"),
     Key::optional("listener", "service_port"),
     Key::defaulted("listener", "peers"),
+    Key::defaulted("listener", "datagram_headers"),
 ];
 
 /// Most listeners: each is one socket per worker.
@@ -25,6 +26,13 @@ pub const PEERS_MAX: usize = 64;
 pub const PEERS_DEFAULT: [&str; 2] = ["127.0.0.0/8", "::1/128"];
 /// The modes of this version, as written.
 const MODES: [(&str, Mode); 2] = [("steered", Mode::Steered), ("proxy_protocol", Mode::ProxyProtocol)];
+/// The transports, as written.
+const PROTOCOLS: [(&str, Protocol); 2] = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+/// Where headers stand, as written.
+const DATAGRAM_HEADERS: [(&str, DatagramHeaders); 2] =
+    [("any", DatagramHeaders::Any), ("each", DatagramHeaders::Each)];
+/// What a list of transports looks like.
+const PROTOCOLS_FORM: &str = "an array of \"tcp\" and \"udp\"";
 /// What a list of peers looks like.
 const PEERS_FORM: &str = "an array of prefixes, such as [\"127.0.0.0/8\", \"::1/128\"]";
 
@@ -33,12 +41,25 @@ const PEERS_FORM: &str = "an array of prefixes, such as [\"127.0.0.0/8\", \"::1/
 pub struct Listener {
     /// How the destination is learnt.
     pub mode: Mode,
-    /// Where to listen; port 0 takes any free one.
+    /// Where to listen; port 0 takes any free one, the same for both transports.
     pub address: SocketAddr,
+    /// The transports served, each once; at least one.
+    pub protocols: Vec<Protocol>,
     /// Steered only: the port the subscriber dialled and rules are judged by. `None`: 443 for TLS, 80 for HTTP.
     pub service_port: Option<u16>,
     /// PROXY protocol only: who may send the header. Empty for steered listeners.
     pub peers: Vec<IpNet>,
+    /// PROXY protocol only: in front of which datagrams a header must stand.
+    pub datagram_headers: DatagramHeaders,
+}
+
+/// In front of which datagrams of a balancer a PROXY header must stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatagramHeaders {
+    /// Of those that begin a flow at least. A subscriber may forge one where the balancer does not write it.
+    Any,
+    /// Of all.
+    Each,
 }
 
 /// How a listener learns the destination.
@@ -48,6 +69,22 @@ pub enum Mode {
     Steered,
     /// A PROXY header carries the original destination.
     ProxyProtocol,
+}
+
+/// A transport that a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// TCP: TLS and HTTP/1.
+    Tcp,
+    /// UDP: QUIC, and what an address rule names.
+    Udp,
+}
+
+impl Listener {
+    /// Whether the listener serves `protocol`.
+    pub fn serves(&self, protocol: Protocol) -> bool {
+        self.protocols.contains(&protocol)
+    }
 }
 
 impl Mode {
@@ -107,6 +144,7 @@ fn read_one(
     let mode = section.required(reader, "mode", found, &modes);
     let found = section.read(reader, "address", socket_of);
     let address = section.required(reader, "address", found, SOCKET_FORM);
+    let protocols = protocols(reader, section);
     let found = section.read(reader, "service_port", |value| count_of(value, &(1..=u16::MAX)));
     let service_port = section.defaulted(found.map(Some), None);
     let peers = section.read_each(reader, "peers", PEERS_FORM, prefix_of);
@@ -120,6 +158,7 @@ fn read_one(
         let fault = Fault::new("peers beside mode \"steered\"", "them on proxy_protocol listeners only");
         reader.wrong(section.key("peers"), at, fault.remedy("remove this key: no PROXY header is read here"));
     }
+    let datagram_headers = datagram_headers(reader, section, mode.map(|(mode, _)| mode));
     if let Some((over, at)) = peers.as_ref().and_then(|peers| peers.get(PEERS_MAX)) {
         let fault = Fault::new(format!("more prefixes from {over} on"), format!("at most {PEERS_MAX}"));
         reader.wrong(section.key("peers"), *at, fault);
@@ -141,33 +180,57 @@ fn read_one(
                 (Mode::ProxyProtocol, Some(peers)) => peers.into_iter().map(|(prefix, _)| prefix).collect(),
                 (Mode::ProxyProtocol, None) => default_peers(),
             };
-            Some(Listener { mode, address: *address, service_port: service_port.value, peers })
+            Some(Listener {
+                mode,
+                address: *address,
+                protocols,
+                service_port: service_port.value,
+                peers,
+                datagram_headers,
+            })
         }
         _ => None,
     };
     (listener, address)
 }
 
+/// Where PROXY headers of datagrams must stand; a steered listener reads none.
+fn datagram_headers(reader: &mut Reader<'_>, section: &Section<'_>, mode: Option<Mode>) -> DatagramHeaders {
+    let found =
+        section.read(reader, "datagram_headers", |value| crate::value::word_of(value, &DATAGRAM_HEADERS));
+    let headers = section.defaulted(found, DatagramHeaders::Any);
+    if mode == Some(Mode::Steered) && headers.written {
+        let fault =
+            Fault::new("datagram headers beside mode \"steered\"", "them on proxy_protocol listeners only");
+        let remedy = "remove this key: no PROXY header is read here";
+        reader.wrong(section.key("datagram_headers"), headers.at, fault.remedy(remedy));
+    }
+    headers.value
+}
+
+/// The transports of a listener: both unless it states one.
+fn protocols(reader: &mut Reader<'_>, section: &Section<'_>) -> Vec<Protocol> {
+    let read = section
+        .read_each(reader, "protocols", PROTOCOLS_FORM, |value| crate::value::word_of(value, &PROTOCOLS));
+    let both = || PROTOCOLS.iter().map(|(_, protocol)| *protocol).collect();
+    let Some((value, at)) = section.value("protocols") else { return both() };
+    if value.as_array().is_some_and(|array| array.is_empty()) {
+        let fault = Fault::new("no transport", "at least one");
+        reader.wrong(section.key("protocols"), at, fault.remedy("remove this key to serve both"));
+    }
+    let mut protocols = Vec::new();
+    for (index, (protocol, at)) in read.into_iter().flatten().enumerate() {
+        if protocols.contains(&protocol) {
+            let fault = Fault::new("a transport that stands there already", "each once");
+            reader.wrong(format!("{}[{index}]", section.key("protocols")), at, fault);
+        } else {
+            protocols.push(protocol);
+        }
+    }
+    protocols
+}
+
 /// The default peers as prefixes.
 fn default_peers() -> Vec<IpNet> {
     PEERS_DEFAULT.iter().filter_map(|text| text.parse().ok()).collect()
-}
-
-/// A prefix without host bits.
-fn prefix_of(value: &toml::de::DeValue<'_>) -> Result<IpNet, Fault> {
-    let Some(text) = value.as_str() else {
-        return Err(Fault::new(describe(value), "a prefix in quotes, such as \"127.0.0.0/8\""));
-    };
-    let prefix = text
-        .parse::<IpNet>()
-        .or_else(|error| text.parse::<std::net::IpAddr>().map(IpNet::from).map_err(|_| error));
-    match prefix {
-        Ok(prefix) if prefix.addr() == prefix.network() => Ok(prefix),
-        Ok(prefix) => {
-            let fault =
-                Fault::new(format!("{}, which has host bits", quoted(text)), "a prefix without host bits");
-            Err(fault.remedy(format!("write \"{}\"", prefix.trunc())))
-        }
-        Err(_) => Err(Fault::new(quoted(text), "a prefix, such as \"127.0.0.0/8\" or \"2001:db8::/32\"")),
-    }
 }

@@ -45,14 +45,14 @@ pub const PER_SECOND_MAX_RANGE: RangeInclusive<u32> = 1..=1_000_000;
 pub const IN_FLIGHT_MAX_DEFAULT: usize = 1_000;
 /// Range of `in_flight_max`.
 pub const IN_FLIGHT_MAX_RANGE: RangeInclusive<usize> = 1..=100_000;
-/// Inquiries that flows of one subscriber start per minute (notes, §6).
+/// Inquiries that flows of one subscriber start in a minute (notes on verification, §6).
 pub const PER_SUBSCRIBER_MINUTE_MAX_DEFAULT: u32 = 20;
 /// Range of `per_subscriber_minute_max`.
-pub const PER_SUBSCRIBER_MINUTE_MAX_RANGE: RangeInclusive<u32> = 1..=100_000;
+pub const PER_SUBSCRIBER_MINUTE_MAX_RANGE: RangeInclusive<u32> = 1..=1_000_000;
 /// Scheduled look-ups started per second.
-pub const SCHEDULED_PER_SECOND_MAX_DEFAULT: usize = 100;
+pub const SCHEDULED_PER_SECOND_MAX_DEFAULT: usize = 20;
 /// Range of `scheduled_per_second_max`.
-pub const SCHEDULED_PER_SECOND_MAX_RANGE: RangeInclusive<usize> = 0..=100_000;
+pub const SCHEDULED_PER_SECOND_MAX_RANGE: RangeInclusive<usize> = 0..=10_000;
 
 /// `[lookup]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub struct Lookup {
     pub per_second_max: u32,
     /// Look-ups waiting for an answer at once.
     pub in_flight_max: usize,
-    /// Inquiries that flows of one subscriber start per minute.
+    /// Inquiries that flows of one subscriber start in a minute.
     pub per_subscriber_minute_max: u32,
     /// Scheduled look-ups started per second; 0: none.
     pub scheduled_per_second_max: usize,

@@ -38,28 +38,20 @@ pub const PAIRS_MAX_RANGE: RangeInclusive<usize> = 1..=100_000_000;
 pub const ADDRESSES_PER_NAME_MAX_DEFAULT: usize = 512;
 /// Range of `addresses_per_name_max`.
 pub const ADDRESSES_PER_NAME_MAX_RANGE: RangeInclusive<usize> = 1..=65_536;
-/// Most listed names of one address before it counts as shared (notes, §4.3).
+/// Listed names of one address; with more it counts as shared (notes on DNS, §4.3).
 pub const NAMES_PER_ADDRESS_MAX_DEFAULT: u32 = 256;
 /// Range of `names_per_address_max`.
-pub const NAMES_PER_ADDRESS_MAX_RANGE: RangeInclusive<u32> = 1..=1_000_000;
-/// Most pairs that subscribers looked up, in all.
+pub const NAMES_PER_ADDRESS_MAX_RANGE: RangeInclusive<u32> = 1..=65_536;
+/// Most pairs of all subscribers' own look-ups.
 pub const DNS_ONLY_PAIRS_MAX_DEFAULT: usize = 1_000_000;
-/// Range of `dns_only_pairs_max`.
-pub const DNS_ONLY_PAIRS_MAX_RANGE: RangeInclusive<usize> = 1..=100_000_000;
-/// Most of one subscriber (notes, §4.3).
+/// Pairs of one subscriber's own look-ups (notes on DNS, §4.3).
 pub const DNS_ONLY_PAIRS_PER_SUBSCRIBER_MAX_DEFAULT: usize = 512;
-/// Range of `dns_only_pairs_per_subscriber_max`.
-pub const DNS_ONLY_PAIRS_PER_SUBSCRIBER_MAX_RANGE: RangeInclusive<usize> = 1..=65_536;
-/// The well-known prefix (RFC 6052 §2.1).
-pub const NAT64_PREFIX_DEFAULT: &str = "64:ff9b::/96";
-/// Most NAT64 prefixes: each is looked at for every IPv6 destination.
+/// NAT64 prefixes when nothing is said: the well-known one (RFC 6052 §2.1).
+pub const NAT64_PREFIXES_DEFAULT: [&str; 1] = ["64:ff9b::/96"];
+/// Most NAT64 prefixes; they are walked once per flow.
 pub const NAT64_PREFIXES_MAX: usize = 16;
-/// Lengths a NAT64 prefix may have (RFC 6052 §2.2).
-const NAT64_LENGTHS: [u8; 6] = [32, 40, 48, 56, 64, 96];
-/// Bits 64 to 71 of a NAT64 prefix, which are zero (RFC 6052 §2.2).
-const NAT64_RESERVED_BITS: u128 = 0xff << 56;
 /// Time between two snapshots.
-pub const SNAPSHOT_INTERVAL_DEFAULT: Duration = Duration::from_secs(5 * 60);
+pub const SNAPSHOT_INTERVAL_DEFAULT: Duration = Duration::from_secs(300);
 /// Range of `snapshot_interval`.
 pub const SNAPSHOT_INTERVAL_RANGE: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(86_400);
@@ -82,13 +74,13 @@ pub struct TrustedAnswers {
     pub pairs_max: usize,
     /// Most addresses of one name.
     pub addresses_per_name_max: usize,
-    /// Most listed names of one address before it counts as shared.
+    /// Listed names of one address; with more it counts as shared.
     pub names_per_address_max: u32,
-    /// Most pairs that subscribers looked up, in all.
+    /// Most pairs of all subscribers' own look-ups.
     pub dns_only_pairs_max: usize,
-    /// Most of one subscriber.
+    /// Pairs of one subscriber's own look-ups.
     pub dns_only_pairs_per_subscriber_max: usize,
-    /// Prefixes behind which stand IPv4 addresses (RFC 6052).
+    /// Prefixes behind which IPv4 stands.
     pub nat64_prefixes: Vec<Ipv6Net>,
     /// Time between two snapshots.
     pub snapshot_interval: Duration,
@@ -120,6 +112,28 @@ impl TrustedAnswers {
                 ADDRESSES_PER_NAME_MAX_RANGE,
             )
             .value;
+        let names_per_address_max = section
+            .count(
+                reader,
+                "names_per_address_max",
+                NAMES_PER_ADDRESS_MAX_DEFAULT,
+                NAMES_PER_ADDRESS_MAX_RANGE,
+            )
+            .value;
+        let dns_only_pairs_max =
+            section.count(reader, "dns_only_pairs_max", DNS_ONLY_PAIRS_MAX_DEFAULT, PAIRS_MAX_RANGE).value;
+        let dns_only_pairs_per_subscriber_max = section
+            .count(
+                reader,
+                "dns_only_pairs_per_subscriber_max",
+                DNS_ONLY_PAIRS_PER_SUBSCRIBER_MAX_DEFAULT,
+                ADDRESSES_PER_NAME_MAX_RANGE,
+            )
+            .value;
+        let nat64_prefixes = nat64_prefixes(reader, &section);
+        let snapshot_interval = section
+            .duration(reader, "snapshot_interval", SNAPSHOT_INTERVAL_DEFAULT, SNAPSHOT_INTERVAL_RANGE)
+            .value;
         let mut statics = Vec::new();
         for one in section.below(reader, "static", "trusted_answers.static") {
             statics.extend(read_static(reader, &one, addresses_per_name_max));
@@ -128,66 +142,35 @@ impl TrustedAnswers {
             retention,
             pairs_max,
             addresses_per_name_max,
-            names_per_address_max: section
-                .count(
-                    reader,
-                    "names_per_address_max",
-                    NAMES_PER_ADDRESS_MAX_DEFAULT,
-                    NAMES_PER_ADDRESS_MAX_RANGE,
-                )
-                .value,
-            dns_only_pairs_max: section
-                .count(reader, "dns_only_pairs_max", DNS_ONLY_PAIRS_MAX_DEFAULT, DNS_ONLY_PAIRS_MAX_RANGE)
-                .value,
-            dns_only_pairs_per_subscriber_max: section
-                .count(
-                    reader,
-                    "dns_only_pairs_per_subscriber_max",
-                    DNS_ONLY_PAIRS_PER_SUBSCRIBER_MAX_DEFAULT,
-                    DNS_ONLY_PAIRS_PER_SUBSCRIBER_MAX_RANGE,
-                )
-                .value,
-            nat64_prefixes: read_nat64(reader, &section),
-            snapshot_interval: section
-                .duration(reader, "snapshot_interval", SNAPSHOT_INTERVAL_DEFAULT, SNAPSHOT_INTERVAL_RANGE)
-                .value,
+            names_per_address_max,
+            dns_only_pairs_max,
+            dns_only_pairs_per_subscriber_max,
+            nat64_prefixes,
+            snapshot_interval,
             statics,
         }
     }
 }
 
 /// Reads the NAT64 prefixes; an empty array says that there is no NAT64.
-fn read_nat64(reader: &mut Reader<'_>, section: &Section<'_>) -> Vec<Ipv6Net> {
-    let Some(entries) = section.read_each(reader, "nat64_prefixes", NAT64_FORM, nat64_of) else {
-        return NAT64_PREFIX_DEFAULT.parse().ok().into_iter().collect();
-    };
+fn nat64_prefixes(reader: &mut Reader<'_>, section: &Section<'_>) -> Vec<Ipv6Net> {
+    if section.value("nat64_prefixes").is_none() {
+        return NAT64_PREFIXES_DEFAULT.iter().filter_map(|text| text.parse().ok()).collect();
+    }
+    let read = section.read_each(reader, "nat64_prefixes", NAT64_FORM, |value| {
+        let prefix = value.as_str().and_then(|text| text.parse::<Ipv6Net>().ok());
+        let prefix = prefix.filter(|prefix| {
+            matches!(prefix.prefix_len(), 32 | 40 | 48 | 56 | 64 | 96) && *prefix == prefix.trunc()
+        });
+        prefix.ok_or_else(|| Fault::new(describe(value), "an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits"))
+    });
+    let Some(entries) = read else { return Vec::new() };
     if let Some((_, at)) = entries.get(NAT64_PREFIXES_MAX) {
         let fault =
             Fault::new(format!("{} prefixes", entries.len()), format!("at most {NAT64_PREFIXES_MAX}"));
         reader.wrong(section.key("nat64_prefixes"), *at, fault);
     }
-    entries.into_iter().take(NAT64_PREFIXES_MAX).map(|(prefix, _)| prefix).collect()
-}
-
-/// One NAT64 prefix (RFC 6052 §2.2).
-fn nat64_of(value: &DeValue<'_>) -> Result<Ipv6Net, Fault> {
-    let wanted = "an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits in quotes, such as \"64:ff9b::/96\"";
-    let Some(text) = value.as_str() else { return Err(Fault::new(describe(value), wanted)) };
-    match text.parse::<Ipv6Net>() {
-        Ok(prefix) if !NAT64_LENGTHS.contains(&prefix.prefix_len()) => {
-            Err(Fault::new(format!("{} bits", prefix.prefix_len()), wanted))
-        }
-        Ok(prefix) if prefix.addr() != prefix.network() => {
-            let fault =
-                Fault::new(format!("{}, which has host bits", quoted(text)), "a prefix without host bits");
-            Err(fault.remedy(format!("write \"{}\"", prefix.trunc())))
-        }
-        Ok(prefix) if prefix.addr().to_bits() & NAT64_RESERVED_BITS != 0 => {
-            Err(Fault::new(quoted(text), "a prefix whose bits 64 to 71 are zero (RFC 6052)"))
-        }
-        Ok(prefix) => Ok(prefix),
-        Err(_) => Err(Fault::new(quoted(text), wanted)),
-    }
+    entries.into_iter().map(|(prefix, _)| prefix).collect()
 }
 
 /// Reads one static answer.

@@ -87,7 +87,7 @@ fn read_resolvers(reader: &mut Reader<'_>, section: &Section<'_>, steered: Optio
 }
 
 /// An address with or without port.
-fn resolver_of(value: &DeValue<'_>) -> Result<SocketAddr, Fault> {
+pub(crate) fn resolver_of(value: &DeValue<'_>) -> Result<SocketAddr, Fault> {
     let wanted = "an address with or without port in quotes, such as \"9.9.9.9\" or \"[2620:fe::fe]:53\"";
     let Some(text) = value.as_str() else {
         return Err(Fault::new(describe(value), wanted));

@@ -4,6 +4,7 @@ use crate::problem::quoted;
 use crate::quantity::{self, DURATION_FORM, SIZE_FORM, show_duration, show_size};
 use crate::reader::{Fault, Reader, describe, one_of};
 use crate::section::{Section, Stated};
+use ipnet::IpNet;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -161,6 +162,24 @@ pub(crate) fn socket_of(value: &DeValue<'_>) -> Result<SocketAddr, Fault> {
         }
         Err(_) => fault,
     })
+}
+
+/// A prefix without host bits.
+pub(crate) fn prefix_of(value: &DeValue<'_>) -> Result<IpNet, Fault> {
+    let Some(text) = value.as_str() else {
+        return Err(Fault::new(describe(value), "a prefix in quotes, such as \"127.0.0.0/8\""));
+    };
+    let prefix =
+        text.parse::<IpNet>().or_else(|error| text.parse::<IpAddr>().map(IpNet::from).map_err(|_| error));
+    match prefix {
+        Ok(prefix) if prefix.addr() == prefix.network() => Ok(prefix),
+        Ok(prefix) => {
+            let fault =
+                Fault::new(format!("{}, which has host bits", quoted(text)), "a prefix without host bits");
+            Err(fault.remedy(format!("write \"{}\"", prefix.trunc())))
+        }
+        Err(_) => Err(Fault::new(quoted(text), "a prefix, such as \"127.0.0.0/8\" or \"2001:db8::/32\"")),
+    }
 }
 
 /// Unsigned numbers that counts are read into.

@@ -135,7 +135,7 @@ fn b4_every_wrong_delivery_is_named_and_changes_no_total() {
                 let text = fs::read(manifest).unwrap();
                 fs::write(manifest, &text[..90]).unwrap();
             },
-            &["line 1, column"],
+            &[".manifest.json: line 1, column"],
             false,
         ),
         (

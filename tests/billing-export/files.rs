@@ -320,4 +320,8 @@ fn subscribers_stay_out_of_debug_output_and_files_are_closed_to_others() {
     for file in node.data_files() {
         assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o640);
     }
+    for entry in fs::read_dir(&node.settings.state_dir).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o007, 0, "{}", path.display());
+    }
 }

@@ -113,6 +113,11 @@ fn each_defaulted_key_of_full_stands_at_its_default_and_each_required_one_is_mis
                 let problems = Config::parse(&cut, Path::new("/etc/zrgw")).unwrap_err();
                 assert!(problems[0].key == "upstream.resolvers" && problems.len() == 1, "{problems:?}");
             }
+            // The three keys of DNS over TLS stand or fall together.
+            Need::Optional if section == "dns" && name.starts_with("tls_") => {
+                let problems = Config::parse(&cut, Path::new("/etc/zrgw")).unwrap_err();
+                assert!(problems.iter().all(|problem| problem.key.starts_with("dns.tls_")), "{problems:?}");
+            }
             Need::Defaulted => {
                 defaulted += 1;
                 assert_eq!(unplaced(load(&cut)), whole, "{section}.{name} does not stand at its default");

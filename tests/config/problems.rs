@@ -8,7 +8,7 @@
     reason = "tests may panic"
 )]
 
-use config::{Config, Disposition, SECTIONS, Services};
+use config::{Config, DatagramHeaders, Disposition, Protocol, SECTIONS, Services};
 use std::path::Path;
 
 const MINIMAL: &str = include_str!("../../config/examples/minimal.toml");
@@ -82,7 +82,7 @@ period = "1 s"
 level = "INFO"
 "#;
     let expected = [
-        r#"1:1: colour: found the unknown section "colour"; wanted one of node, listener, list, subscribers, export, rating_group, upstream, lookup, trusted_answers, limits, admin, log"#,
+        r#"1:1: colour: found the unknown section "colour"; wanted one of node, listener, list, subscribers, export, rating_group, upstream, lookup, trusted_answers, dns, limits, admin, log"#,
         r#"2:1: node.state_dir: found nothing; wanted a path in quotes (relative to the configuration file's folder unless it starts with /); add `state_dir = …` to this section"#,
         r#"3:6: node.id: found "Edge 1"; wanted 1 to 32 of a-z, 0-9 and -"#,
         r#"4:1: node.stat_dir: found the unknown key "stat_dir"; wanted in [node] one of id, state_dir, workers; did you mean `state_dir`?"#,
@@ -106,7 +106,7 @@ level = "INFO"
         r#"37:9: limits.drain: found "1000 s"; wanted at most limits.drain_hard ("15 min", the default)"#,
         r#"38:16: limits.relay_buffer: found "2 MiB"; wanted from "4 KiB" to "1 MiB""#,
         r#"39:10: TOML: found string values must be quoted; wanted literal string (TOML)"#,
-        r#"40:1: limits.period: found the unknown key "period"; wanted in [limits] one of hello_handshake_max, hello_wire_max, identify_deadline, http_headers_max, http_head_max, idle_timeout, proxy_header_deadline, finish_deadline, drain, drain_hard, flows_max, flows_per_subscriber_max, accepts_per_wake_max, relay_buffer; `period` belongs in [export]"#,
+        r#"40:1: limits.period: found the unknown key "period"; wanted in [limits] one of hello_handshake_max, hello_wire_max, identify_deadline, http_headers_max, http_head_max, quic_crypto_max, quic_fragments_max, quic_datagrams_max, quic_key_derivations_max, undecided_flows_max, idle_timeout, quic_idle_timeout, udp_idle_timeout, proxy_header_deadline, finish_deadline, drain, drain_hard, flows_max, flows_per_subscriber_max, accepts_per_wake_max, relay_buffer, splice_pipes_max; `period` belongs in [export]"#,
         r#"43:9: log.level: found "INFO"; wanted one of "error", "warn", "info", "debug", "trace""#,
     ];
     let found = problems(text);
@@ -114,6 +114,40 @@ level = "INFO"
         assert_eq!(found, expected, "problem {index}");
     }
     assert_eq!(found.len(), expected.len(), "{:#?}", &found[expected.len().min(found.len())..]);
+}
+
+#[test]
+fn transports_of_a_listener_stand_once_and_are_known_words() {
+    let listener =
+        |keys: &str| format!("[[listener]]\nmode = \"proxy_protocol\"\naddress = \"127.0.0.1:9\"\n{keys}\n");
+    let of = |keys: &str| good(&listener(keys)).listeners.remove(1).protocols;
+    assert_eq!(of(""), [Protocol::Tcp, Protocol::Udp]);
+    assert_eq!(of("protocols = [\"udp\"]"), [Protocol::Udp]);
+    assert_eq!(of("protocols = [\"tcp\"]"), [Protocol::Tcp]);
+    for (keys, wanted) in [
+        ("protocols = []", "found no transport; wanted at least one"),
+        ("protocols = [\"udp\", \"udp\"]", "protocols[1]: found a transport that stands there already"),
+        ("protocols = [\"sctp\"]", "protocols[0]: found \"sctp\"; wanted one of \"tcp\", \"udp\""),
+        ("protocols = \"udp\"", "wanted an array of \"tcp\" and \"udp\""),
+    ] {
+        let found = problem_of(&listener(keys));
+        assert!(found.contains(wanted), "{keys}: {found}");
+    }
+}
+
+#[test]
+fn datagram_headers_stand_beside_a_proxy_header_only() {
+    let listener = |mode: &str, keys: &str| {
+        format!("[[listener]]\nmode = \"{mode}\"\naddress = \"127.0.0.1:9\"\n{keys}\n")
+    };
+    let of = |keys: &str| good(&listener("proxy_protocol", keys)).listeners.remove(1).datagram_headers;
+    assert_eq!(of(""), DatagramHeaders::Any);
+    assert_eq!(of("datagram_headers = \"any\""), DatagramHeaders::Any);
+    assert_eq!(of("datagram_headers = \"each\""), DatagramHeaders::Each);
+    let found = problem_of(&listener("proxy_protocol", "datagram_headers = \"first\""));
+    assert!(found.contains("wanted one of \"any\", \"each\""), "{found}");
+    let found = problem_of(&listener("steered", "datagram_headers = \"any\""));
+    assert!(found.contains("datagram headers beside mode \"steered\""), "{found}");
 }
 
 #[test]
@@ -381,20 +415,43 @@ fn listeners_peers_resolvers_have_limits() {
 }
 
 #[test]
-fn a_nat64_prefix_has_the_shape_of_rfc_6052() {
-    let refused = |prefixes: &str| {
-        let found = problems(&format!("{MINIMAL}\n[trusted_answers]\nnat64_prefixes = {prefixes}\n"));
-        assert_eq!(found.len(), 1, "{prefixes}: {found:?}");
-        assert!(found[0].contains("trusted_answers.nat64_prefixes["), "{prefixes}: {found:?}");
+fn addresses_of_the_dns_plane_have_limits_and_relations() {
+    let dns = |keys: &str| problems(&format!("{MINIMAL}\n[dns]\n{keys}\n"));
+    let array = |count: usize, entry: &dyn Fn(usize) -> String| {
+        (1..=count).map(|n| format!("\"{}\"", entry(n))).collect::<Vec<_>>().join(",")
     };
-    refused("[\"64:ff9b::/95\"]");
-    refused("[\"64:ff9b::1/96\"]");
-    refused("[\"2001:db8:0:0:ff00::/96\"]");
-    refused("[\"10.0.0.0/8\"]");
-    refused("[7]");
-    assert!(
-        problems(&format!("{MINIMAL}\n[trusted_answers]\nnat64_prefixes = {:?}\n", ["64:ff9b::/96"; 17]))
-            .len()
-            == 1
+    let listen = |count| dns(&format!("listen = [{}]", array(count, &|n| format!("192.0.2.{n}:53"))));
+    assert!(listen(16).is_empty());
+    assert_eq!(listen(17).len(), 1);
+    assert_eq!(listen(0).len(), 1);
+    let upstream = |count| {
+        let servers = array(count, &|n| format!("10.0.0.{n}"));
+        dns(&format!("listen = [\"192.0.2.1:53\"]\nupstream = [{servers}]"))
+    };
+    assert!(upstream(16).is_empty());
+    assert_eq!(upstream(17).len(), 1);
+    let clients = |count| {
+        let prefixes = array(count, &|n| format!("10.{}.{}.0/24", n / 256, n % 256));
+        dns(&format!("listen = [\"192.0.2.1:53\"]\nclients = [{prefixes}]"))
+    };
+    assert!(clients(256).is_empty());
+    assert_eq!(clients(257).len(), 1);
+    let steered = |count| {
+        let addresses = array(count, &|n| format!("203.0.113.{n}"));
+        dns(&format!("listen = [\"192.0.2.1:53\"]\nsteer_addresses = [{addresses}]"))
+    };
+    assert!(steered(8).is_empty());
+    assert_eq!(steered(9).len(), 1);
+    assert!(dns("dnstap_socket = \"/run/dnstap.sock\"").is_empty());
+    assert_eq!(dns("steer_ttl = \"1 s\"").len(), 1, "nothing to listen on");
+    assert_eq!(dns("tls_listen = [\"192.0.2.1:853\"]").len(), 2, "neither certificate nor key");
+    assert_eq!(dns("listen = [\"192.0.2.1:53\"]\ntls_key = \"k\"").len(), 1);
+    assert_eq!(
+        dns("listen = [\"127.0.0.1:53\"]").len(),
+        1,
+        "the resolver of the minimal example listens there"
     );
+    let none = MINIMAL.replace("[\"127.0.0.1:53\"]", "[]");
+    assert_eq!(problems(&format!("{none}\n[dns]\nlisten = [\"192.0.2.1:53\"]\n")).len(), 1, "nobody to ask");
+    assert!(problems(&format!("{none}\n[dns]\ndnstap_socket = \"s\"\n")).is_empty());
 }

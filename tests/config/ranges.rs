@@ -43,19 +43,19 @@ const ROWS: [Row; 38] = [
     ("lookup", "negative_ttl", &["\"0 s\"", "\"1 h\""], &["\"3600001 ms\"", "0"]),
     ("lookup", "per_second_max", &["1", "1000000"], &["0", "1000001"]),
     ("lookup", "in_flight_max", &["1", "100000"], &["0", "100001"]),
-    ("lookup", "per_subscriber_minute_max", &["1", "100000"], &["0", "100001"]),
-    ("lookup", "scheduled_per_second_max", &["0", "100000"], &["-1", "100001"]),
+    ("lookup", "per_subscriber_minute_max", &["1", "1000000"], &["0", "1000001"]),
+    ("lookup", "scheduled_per_second_max", &["0", "10000"], &["-1", "10001"]),
     ("trusted_answers", "retention", &["\"1 s\"", "\"30 d\""], &["\"999 ms\"", "\"2592000001 ms\""]),
     ("trusted_answers", "pairs_max", &["1", "100000000"], &["0", "100000001"]),
     ("trusted_answers", "addresses_per_name_max", &["1", "65536"], &["0", "65537"]),
-    ("trusted_answers", "names_per_address_max", &["1", "1000000"], &["0", "1000001"]),
+    ("trusted_answers", "names_per_address_max", &["1", "65536"], &["0", "65537"]),
     ("trusted_answers", "dns_only_pairs_max", &["1", "100000000"], &["0", "100000001"]),
     ("trusted_answers", "dns_only_pairs_per_subscriber_max", &["1", "65536"], &["0", "65537"]),
     (
         "trusted_answers",
         "nat64_prefixes",
-        &["[]", "[\"64:ff9b::/96\"]", "[\"2001:db8::/32\", \"2001:db8:122:344::/64\"]"],
-        &["\"64:ff9b::/96\"", "7"],
+        &["[]", "[\"64:ff9b::/96\", \"2001:db8::/32\"]"],
+        &["[\"64:ff9b::/95\"]", "[\"64:ff9b::1/96\"]", "[\"10.0.0.0/8\"]", "\"64:ff9b::/96\""],
     ),
     ("trusted_answers", "snapshot_interval", &["\"1 s\"", "\"24 h\""], &["\"999 ms\"", "\"86400001 ms\""]),
     (
@@ -80,13 +80,21 @@ const ROWS: [Row; 38] = [
 ];
 
 /// Further rows, with the same meaning.
-const MORE_ROWS: [Row; 9] = [
+const MORE_ROWS: [Row; 17] = [
     ("limits", "proxy_header_deadline", &["\"100 ms\"", "\"60 s\""], &["\"99 ms\"", "\"60001 ms\""]),
     ("limits", "finish_deadline", &["\"100 ms\"", "\"60 s\""], &["\"99 ms\"", "\"60001 ms\""]),
+    ("limits", "quic_crypto_max", &["\"1 KiB\"", "\"64 KiB\""], &["\"1023 B\"", "\"65537 B\"", "1024"]),
+    ("limits", "quic_fragments_max", &["1", "4096"], &["0", "4097"]),
+    ("limits", "quic_datagrams_max", &["1", "100"], &["0", "101"]),
+    ("limits", "quic_key_derivations_max", &["1", "100"], &["0", "101"]),
+    ("limits", "undecided_flows_max", &["1", "10000000"], &["0", "10000001"]),
+    ("limits", "quic_idle_timeout", &["\"1 s\"", "\"24 h\""], &["\"999 ms\"", "\"86400001 ms\""]),
+    ("limits", "udp_idle_timeout", &["\"1 s\"", "\"24 h\""], &["\"999 ms\"", "\"86400001 ms\""]),
     ("limits", "drain", &["\"0 s\"", "\"900 s\""], &["\"900001 ms\"", "\"86400001 ms\""]),
     ("limits", "drain_hard", &["\"600 s\"", "\"24 h\""], &["\"599999 ms\"", "\"86400001 ms\""]),
     ("limits", "flows_per_subscriber_max", &["1", "1000000"], &["0", "1000001"]),
     ("limits", "accepts_per_wake_max", &["1", "1024"], &["0", "1025"]),
+    ("limits", "splice_pipes_max", &["0", "1024"], &["-1", "1025"]),
     ("log", "level", &["\"error\"", "\"trace\""], &["\"ERROR\"", "\"\"", "1"]),
     ("log", "format", &["\"text\"", "\"json\""], &["\"xml\""]),
     (
@@ -94,6 +102,56 @@ const MORE_ROWS: [Row; 9] = [
         "id",
         &["\"a\"", "\"abcdefghijklmnopqrstuvwxyz-01234\""],
         &["\"\"", "\"abcdefghijklmnopqrstuvwxyz-012345\"", "\"A\"", "\"a_b\"", "\"a.b\"", "1"],
+    ),
+];
+
+/// The rows of `[dns]`.
+const DNS_ROWS: [Row; 27] = [
+    ("dns", "steer_ttl", &["\"1 s\"", "\"1 h\""], &["\"999 ms\"", "\"3600001 ms\"", "60"]),
+    ("dns", "queries_per_second_max", &["1", "1000000"], &["0", "1000001"]),
+    ("dns", "burst_max", &["1", "1000000"], &["0", "1000001"]),
+    ("dns", "sources_max", &["1", "16777216"], &["0", "16777217"]),
+    ("dns", "in_flight_max", &["1", "1000000"], &["0", "1000001"]),
+    ("dns", "failover_after", &["\"50 ms\"", "\"2 s\""], &["\"49 ms\"", "\"2001 ms\"", "\"60001 ms\""]),
+    ("dns", "try_timeout", &["\"1 s\"", "\"4 s\""], &["\"999 ms\"", "\"4001 ms\"", "\"60001 ms\""]),
+    ("dns", "tries", &["1", "10"], &["0", "11"]),
+    ("dns", "total_timeout", &["\"2 s\"", "\"60 s\""], &["\"1999 ms\"", "\"60001 ms\""]),
+    ("dns", "upstream_sockets", &["1", "256"], &["0", "257"]),
+    ("dns", "case_randomisation", &["true", "false"], &["1", "\"true\""]),
+    ("dns", "bad_replies_max", &["1", "100000"], &["0", "100001"]),
+    ("dns", "udp_answer_max", &["\"512 B\"", "\"4 KiB\""], &["\"511 B\"", "\"4097 B\"", "1232"]),
+    ("dns", "connections_max", &["1", "1000000"], &["0", "1000001"]),
+    ("dns", "connections_per_client_max", &["1", "65536"], &["0", "65537"]),
+    ("dns", "first_byte_timeout", &["\"50 ms\"", "\"60 s\""], &["\"49 ms\"", "\"60001 ms\""]),
+    ("dns", "idle_timeout", &["\"50 ms\"", "\"60 s\""], &["\"49 ms\"", "\"60001 ms\""]),
+    ("dns", "queries_per_connection_max", &["1", "1000000"], &["0", "1000001"]),
+    ("dns", "serve_stale", &["true", "false"], &["0"]),
+    ("dns", "stale_after", &["\"50 ms\"", "\"60 s\""], &["\"49 ms\"", "\"60001 ms\""]),
+    ("dns", "stale_ttl", &["\"1 s\"", "\"1 h\""], &["\"999 ms\"", "\"3600001 ms\""]),
+    ("dns", "stale_max", &["\"1 s\"", "\"7 d\""], &["\"999 ms\"", "\"604800001 ms\""]),
+    ("dns", "stale_entries_max", &["1", "10000000"], &["0", "10000001"]),
+    ("dns", "dnstap_connections_max", &["1", "1024"], &["0", "1025"]),
+    ("dns", "clients", &["[\"subscribers\"]", "[\"10.0.0.0/8\"]"], &["[]", "[\"10.0.0.1/8\"]", "[\"all\"]"]),
+    (
+        "dns",
+        "steer_addresses",
+        &["[]", "[\"203.0.113.10\", \"2001:db8::10\"]"],
+        &["[\"0.0.0.0\"]", "[\"224.0.0.1\"]", "[\"::ffff:203.0.113.1\"]", "[\"10.0.0.1:53\"]"],
+    ),
+    (
+        "dns",
+        "upstream",
+        &["[\"9.9.9.9\"]", "[\"tls://9.9.9.9#dns.example\"]", "[\"tls://[2620:fe::fe]:853#Dns.Example\"]"],
+        &[
+            "[]",
+            "[\"tls://9.9.9.9\"]",
+            "[\"tls://9.9.9.9#\"]",
+            "[\"tls://9.9.9.9:0#a\"]",
+            "[\"tls://dns.example#a\"]",
+            "[\"192.0.2.53:53\"]",
+            "[\"192.0.2.53:853\"]",
+            "[\"9.9.9.9\", \"9.9.9.9:53\"]",
+        ],
     ),
 ];
 
@@ -121,7 +179,7 @@ fn with(section: &str, key: &str, value: &str) -> String {
 
 #[test]
 fn every_number_at_its_limits_and_one_beyond() {
-    for (section, key, taken, refused) in ROWS.iter().chain(&MORE_ROWS) {
+    for (section, key, taken, refused) in ROWS.iter().chain(&MORE_ROWS).chain(&DNS_ROWS) {
         for value in *taken {
             let parsed = Config::parse(&with(section, key, value), Path::new("/"));
             assert!(parsed.is_ok(), "{section}.{key} = {value}: {:?}", parsed.unwrap_err());
@@ -131,7 +189,9 @@ fn every_number_at_its_limits_and_one_beyond() {
                 .expect_err(&format!("{section}.{key} = {value} is taken"));
             assert_eq!(problems.len(), 1, "{section}.{key} = {value}: {problems:?}");
             let full = format!("{section}.{key}");
-            let named = problems[0].key == full || problems[0].wanted.contains(&full);
+            // An entry of an array is named with its place in it.
+            let key = problems[0].key.split('[').next().unwrap();
+            let named = key == full || problems[0].wanted.contains(&full);
             assert!(named, "{full} = {value}: {}", problems[0]);
         }
     }
@@ -139,10 +199,25 @@ fn every_number_at_its_limits_and_one_beyond() {
 
 #[test]
 fn every_key_that_carries_a_number_is_in_the_table() {
-    let judged: Vec<(&str, &str)> = ROWS.iter().chain(&MORE_ROWS).map(|row| (row.0, row.1)).collect();
+    let judged: Vec<(&str, &str)> =
+        ROWS.iter().chain(&MORE_ROWS).chain(&DNS_ROWS).map(|row| (row.0, row.1)).collect();
     // These have tests of their own in problems.rs.
-    let elsewhere =
-        ["state_dir", "file", "signatures", "dir", "staging_dir", "resolvers", "port_map", "address"];
+    let elsewhere = [
+        "state_dir",
+        "file",
+        "signatures",
+        "dir",
+        "staging_dir",
+        "resolvers",
+        "port_map",
+        "address",
+        "listen",
+        "tls_listen",
+        "tls_certificate",
+        "tls_key",
+        "upstream_roots",
+        "dnstap_socket",
+    ];
     for section in config::SECTIONS.iter().filter(|section| !section.repeated) {
         for key in section.keys.iter().filter(|key| !elsewhere.contains(&key.name)) {
             assert!(judged.contains(&(section.name, key.name)), "no row for {}.{}", section.name, key.name);

@@ -53,7 +53,7 @@ type Wrap = fn(&[u8]) -> Vec<u8>;
 
 #[test]
 fn every_link_type_of_the_contract_is_read() {
-    let wraps: [(&str, u16, Wrap); 29] = [
+    let wraps: [(&str, u16, Wrap); 31] = [
         ("Ethernet", 1, |ip| ethernet(ip)),
         ("Ethernet with padding behind", 1, |ip| [ethernet(ip), vec![0; 30]].concat()),
         ("VLAN", 1, |ip| tagged(&[[0x81, 0]], ip)),
@@ -80,6 +80,8 @@ fn every_link_type_of_the_contract_is_read() {
         ("PPPoE alone", 51, |ip| [&[0x11, 0, 0, 9, 0, 0][..], &ppp(ip), ip].concat()),
         ("Cisco HDLC", 104, |ip| [&[0x0f, 0][..], &kind(ip), ip].concat()),
         ("PPP with direction", 204, |ip| [&[1, 0xff, 3][..], &ppp(ip), ip].concat()),
+        ("PPP of pppd, its address overwritten", 166, |ip| [&[1, 3][..], &ppp(ip), ip].concat()),
+        ("PPP of pppd, without control byte", 166, |ip| [&[0][..], &ppp(ip), ip].concat()),
         ("raw", 101, |ip| ip.to_vec()),
         ("raw, old number", 12, |ip| ip.to_vec()),
         ("raw, OpenBSD's number", 14, |ip| ip.to_vec()),

@@ -142,32 +142,19 @@ fn starttls_connect_and_proxy_header_have_no_name() {
 }
 
 #[test]
-fn t17_t18_t20_the_answers_of_unbound_to_real_clients_vouch_for_what_they_gave() {
-    let path = captures().join("dns-unbound.pcap");
-    let wanted = [
-        ("www.listed.example", "name_and_address"),
-        ("chain.listed.example", "name_and_address"),
-        ("www.listed.example", "name_and_address"),
-        ("tcp.listed.example", "name_and_address"),
-        ("hint.listed.example", "name_and_address"),
-        ("www.listed.example", "address_mismatch"),
-        ("other.example", "not_listed"),
-        ("unasked.listed.example", "address_mismatch"),
-    ];
-    let verdicts = |resolver: &str| -> Vec<(String, String)> {
-        let output = classify(&["--format", "jsonl", "--resolver", resolver], &[&path]);
-        assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+fn t5_q6_t12_http3_of_a_browser_and_of_ngtcp2_is_named() {
+    for (file, flows, name, class) in [
+        ("chromium-http3.pcap", 2, "www.listed.example", "exempt"),
+        ("chromium-http3-hello-retry.pcap", 1, "www.listed.example", "charged"),
+        ("chromium-http3-retry.pcap", 1, "www.listed.example", "charged"),
+        ("ngtcp2.pcap", 3, "localhost", "charged"),
+    ] {
+        let output = classify(&["--names-only", "--format", "jsonl"], &[&captures().join(file)]);
         let lines = lines(&output);
-        let named = lines.iter().filter(|line| line["seen_in"] == "tls_sni");
-        named
-            .map(|line| {
-                let why = line["basis"].as_str().or(line["reason"].as_str()).unwrap();
-                (line["name"].as_str().unwrap().to_owned(), why.to_owned())
-            })
-            .collect()
-    };
-    let found = verdicts("192.0.2.53");
-    assert_eq!(found, wanted.map(|(name, why)| (name.to_owned(), why.to_owned())));
-    // Another resolver: the same flows, and nobody vouches for their names.
-    assert!(verdicts("192.0.2.54").iter().all(|(_, why)| why != "name_and_address"));
+        assert_eq!(lines.len(), flows, "{file}");
+        for line in lines {
+            assert_eq!((&line["seen_in"], &line["name"]), (&"quic_sni".into(), &name.into()), "{file}");
+            assert_eq!(line["class"], class, "{file}");
+        }
+    }
 }

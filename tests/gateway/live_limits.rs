@@ -298,9 +298,12 @@ fn t42_the_descriptor_limit_sets_how_many_flows_there_may_be() {
     if !has("prlimit") {
         return;
     }
-    // 256 stay for everything else, a flow takes two: room for 20.
+    // 256 stay for everything else, ten pipes take twenty, a flow takes two: room for 20.
     let world = World::with(Origin::echo(), |setup| {
-        setup.started_by(&["prlimit", "--nofile=296:296"]).set("node", "workers = 1")
+        setup
+            .started_by(&["prlimit", "--nofile=316:316"])
+            .set("node", "workers = 1")
+            .set("limits", "splice_pipes_max = 10")
     });
     assert!(world.gateway.log().contains("flows_max=20"), "{}", world.gateway.log());
     let visit = visit_of(LISTED);
@@ -334,8 +337,8 @@ fn t42_too_few_descriptors_end_with_78_place_and_remedy() {
     let (code, said) = Setup::new().proxied().started_by(&["prlimit", "--nofile=64:64"]).run_to_end();
     assert_eq!(code, 78, "{said}");
     assert!(said.contains("gateway.toml:") && said.contains("RLIMIT_NOFILE"), "{said}");
-    let setup =
-        Setup::new().proxied().set("limits", "flows_max = 21").started_by(&["prlimit", "--nofile=296:296"]);
+    let setup = Setup::new().proxied().set("limits", "flows_max = 21").set("limits", "splice_pipes_max = 0");
+    let setup = setup.started_by(&["prlimit", "--nofile=296:296"]);
     let (code, said) = setup.run_to_end();
     assert_eq!(code, 78, "{said}");
     let text = std::fs::read_to_string(setup.path("gateway.toml")).unwrap();

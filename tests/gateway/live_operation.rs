@@ -318,6 +318,7 @@ fn files_below(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
 
 #[test]
 fn canary_names_and_addresses_appear_nowhere() {
+    use std::os::unix::fs::PermissionsExt as _;
     let world = World::new(origin::http(SocketAddr::from(([127, 0, 2, 1], 0))));
     let canaries =
         ["canary-sni.example", "canary-host.example", "canary-sub.listed.example", "10.7.0.", "127.0.1."];
@@ -351,6 +352,10 @@ fn canary_names_and_addresses_appear_nowhere() {
     files_below(&setup.path("usage"), &mut files);
     files.push(setup.path("log.txt"));
     assert!(files.len() > 3, "{files:?}");
+    for path in ["state", "state/lists", "state/ledger.db", "usage"] {
+        let mode = std::fs::metadata(setup.path(path)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o007, 0, "{path} is open to others: {mode:o}");
+    }
     for canary in canaries.into_iter().chain(["canary-path", "canary-header"]) {
         // The log names listeners and the resolver's absence, on 127.0.0.1 alone.
         assert!(!pages.contains(canary), "{canary} in {pages}");

@@ -30,6 +30,16 @@ pub(crate) fn create_directory(path: &Path) -> Result<(), ExportError> {
         .map_err(|source| ExportError::io(path, "creating the directory", source))
 }
 
+/// Creates an empty file closed to others; one that exists stays as it is, and is not even opened: closing it again would
+/// give back the locks that another connection of this process has on it.
+pub(crate) fn create_file(path: &Path) -> Result<(), ExportError> {
+    match OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(source) => Err(ExportError::io(path, "creating a file", source)),
+    }
+}
+
 /// Makes the names in a directory durable.
 pub(crate) fn sync_directory(path: &Path) -> Result<(), ExportError> {
     File::open(path)
@@ -131,7 +141,16 @@ pub(crate) fn remove_if_there(path: &Path) -> Result<(), ExportError> {
 #[derive(Debug)]
 pub(crate) struct Lock {
     /// The locked file.
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Unlocked by word, not only closed: a process that was started at this moment holds a copy of the descriptor until it
+    /// runs its own program, and with the copy the lock (flock(2)).
+    fn drop(&mut self) {
+        // Where it fails, closing the file is left.
+        let _ = self.file.unlock();
+    }
 }
 
 impl Lock {
@@ -145,7 +164,7 @@ impl Lock {
             .open(&path)
             .map_err(|source| ExportError::io(&path, "opening the lock", source))?;
         match file.try_lock() {
-            Ok(()) => Ok(Lock { _file: file }),
+            Ok(()) => Ok(Lock { file }),
             Err(fs::TryLockError::WouldBlock) => Err(ExportError::Locked { path }),
             Err(fs::TryLockError::Error(source)) => Err(ExportError::io(&path, "taking the lock", source)),
         }

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
 use crate::error::ExportError;
+use crate::sink::file::create_file;
 
 pub(crate) use read::{FileRow, Standing};
 pub(crate) use seal::{NewState, SealOrder, Sealer};
@@ -41,6 +42,8 @@ impl Store {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        // SQLite would open it to everyone; log and index take their permissions from it.
+        create_file(path)?;
         let mut store = Store::connect(path, flags)?;
         store.run("setting up the ledger", |connection| {
             connection.execute_batch(

@@ -5,6 +5,7 @@
 
 mod answers;
 mod capture;
+mod datagrams;
 mod direction;
 mod flow;
 mod flows;

@@ -8,6 +8,7 @@ mod browse;
 mod counting;
 mod dns;
 mod exported;
+mod http3;
 mod inputs;
 mod origins;
 mod report;
@@ -49,6 +50,8 @@ const EXPECTED: &str = "expected.csv";
 const PUBLISH_WAIT: Duration = Duration::from_secs(10);
 /// Longest wait for open flows to end.
 const DRAIN_WAIT: Duration = Duration::from_secs(60);
+/// A flow that carried nothing for so long, when all clients have finished, has ended: QUIC says so to its ends alone.
+const ENDED_IDLE: Duration = Duration::from_secs(1);
 /// How often either is looked at.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -333,6 +336,7 @@ fn close(node: Node) {
     let begun = Instant::now();
     while node.connections() > 0 && begun.elapsed() < DRAIN_WAIT {
         std::thread::sleep(POLL);
+        node.cut_idle(ENDED_IDLE);
     }
     node.cut_idle(Duration::ZERO);
     node.stop();

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ use crate::flow::rating::{RatingGroup, RatingPlan};
 use crate::flow::session::SubscriberTable;
 use crate::net::policy::PolicyCell;
 
+/// Permissions of the folders of a node's state, which holds subscribers: the owner writes, the group reads.
+const STATE_MODE: u32 = 0o750;
 /// Lists kept for steered routing; the oldest makes room. Names of older lists are no longer carried.
 const KEPT_LISTS_MAX: usize = 16;
 
@@ -257,7 +260,8 @@ impl ListKeeper {
 
     /// Writes the copy whole or not at all, and removes copies over the limit.
     fn keep(&self, serial: u64, text: &str) -> io::Result<()> {
-        fs::create_dir_all(&self.folder)?;
+        // Closed to others, and so is the state directory above it where this comes before the ledger.
+        fs::DirBuilder::new().recursive(true).mode(STATE_MODE).create(&self.folder)?;
         let part = self.folder.join("accepted.part");
         let mut file = File::create(&part)?;
         file.write_all(text.as_bytes())?;

@@ -1,58 +1,79 @@
-//! The snapshot of the trusted answers in the state directory: a restart does not forget where listed names live.
+//! Trusted answers over a restart: a copy in the state folder, written now and then and at the end, read at the start.
 //!
-//! Written whole or not at all, every few minutes and at the stop; one that cannot be read is told and ignored, for
-//! look-ups fill the map again. What stands in it is [`crate::flow::binding`]'s: listed names and their addresses.
+//! It holds listed names and their addresses, nothing of subscribers. A copy that cannot be read is told and left aside:
+//! answers are learnt again, and until then an unknown address is looked up (DESIGN decision 1).
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::net::answers::Answers;
 
-/// Name of the snapshot in the state directory.
+/// Name in the state folder.
 const FILE: &str = "answers.snapshot";
-/// Most bytes that one pair takes: name, address, times, and counts.
-const PAIR_BYTES_MAX: u64 = 300;
-/// What a snapshot takes beside its pairs.
-const FRAME_BYTES_MAX: u64 = 64;
+/// Mode of the file: what a node learnt is its operator's.
+const MODE: u32 = 0o640;
+/// Longest file that is read: 64 million pairs need less.
+const BYTES_MAX: u64 = 4 << 30;
 
-/// Where the snapshot stands.
-#[derive(Clone, Debug)]
+/// Where the copy stands, and what is copied.
+#[derive(Clone)]
 pub struct Snapshot {
     path: PathBuf,
-    bytes_max: u64,
+    answers: Arc<Answers>,
 }
 
 impl Snapshot {
-    /// The snapshot of a node that holds at most so many pairs.
-    pub fn new(state_dir: &Path, pairs_max: usize) -> Self {
-        let pairs_max = u64::try_from(pairs_max).unwrap_or(u64::MAX);
-        let bytes_max = pairs_max.saturating_mul(PAIR_BYTES_MAX).saturating_add(FRAME_BYTES_MAX);
-        Self { path: state_dir.join(FILE), bytes_max }
+    /// The copy of `answers` in `state_dir`.
+    pub fn new(state_dir: &Path, answers: Arc<Answers>) -> Self {
+        Self { path: state_dir.join(FILE), answers }
     }
 
-    /// Takes up the snapshot of the last run, if there is one that can be read.
-    pub fn restore(&self, answers: &Answers) {
-        let path = self.path.display();
+    /// Takes the copy back, if there is one.
+    pub fn restore(&self) {
         match self.read() {
-            Ok(Some(bytes)) => match answers.restore(&bytes) {
-                Ok(restored) => {
-                    tracing::info!(
-                        pairs = restored.pairs,
-                        dropped = restored.dropped,
-                        "trusted answers restored"
-                    );
-                }
-                Err(error) => tracing::warn!("{path}: not taken up: {error}; look-ups begin anew"),
-            },
             Ok(None) => {}
-            Err(error) => tracing::warn!("{path}: cannot be read: {error}; look-ups begin anew"),
+            Ok(Some(bytes)) => match self.answers.restore(&bytes) {
+                Ok(restored) => tracing::info!(?restored, "trusted answers of the run before"),
+                Err(error) => tracing::warn!(
+                    "{}: {error}; it is left aside and written anew, answers are learnt again",
+                    self.path.display()
+                ),
+            },
+            Err(error) => {
+                tracing::warn!("{}: cannot be read: {error}; answers are learnt again", self.path.display())
+            }
         }
     }
 
-    /// The bytes of the snapshot; `None` when there is none.
+    /// Writes the copy again and again, until the event loop ends.
+    pub async fn keep(self, interval: Duration) {
+        let mut tick = tokio::time::interval(interval);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // The first tick comes at once, when there is nothing new.
+        tick.tick().await;
+        loop {
+            tick.tick().await;
+            let snapshot = self.clone();
+            // A disk that hangs must not hold the event loop.
+            let _ = tokio::task::spawn_blocking(move || snapshot.write()).await;
+        }
+    }
+
+    /// Writes the copy: whole, or the one before stays.
+    pub fn write(&self) {
+        if let Err(error) = self.try_write() {
+            tracing::warn!(
+                "{}: cannot be written: {error}; free space or mend the folder, else a restart begins without answers",
+                self.path.display()
+            );
+        }
+    }
+
+    /// The copy's bytes; none when there is no copy.
     fn read(&self) -> io::Result<Option<Vec<u8>>> {
         let file = match File::open(&self.path) {
             Ok(file) => file,
@@ -60,47 +81,18 @@ impl Snapshot {
             Err(error) => return Err(error),
         };
         let mut bytes = Vec::new();
-        file.take(self.bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
-        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > self.bytes_max {
-            return Err(io::Error::other(format!(
-                "found more than {} bytes, wanted at most that; raise trusted_answers.pairs_max",
-                self.bytes_max
-            )));
-        }
+        file.take(BYTES_MAX).read_to_end(&mut bytes)?;
         Ok(Some(bytes))
     }
 
-    /// Writes a snapshot every `interval` until the event loop ends.
-    pub async fn follow(self, answers: Arc<Answers>, interval: Duration) {
-        let mut tick = tokio::time::interval(interval);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        // The first tick is at once: nothing is worth writing yet.
-        tick.tick().await;
-        loop {
-            tick.tick().await;
-            let (snapshot, answers) = (self.clone(), Arc::clone(&answers));
-            // A disk that hangs must not hang the look-ups.
-            let _ = tokio::task::spawn_blocking(move || snapshot.write(&answers)).await;
-        }
-    }
-
-    /// Writes a snapshot; a failure is told, and costs only look-ups after the next start.
-    pub fn write(&self, answers: &Answers) {
-        if let Err(error) = self.try_write(&answers.snapshot()) {
-            tracing::warn!("{}: cannot be written: {error}", self.path.display());
-        }
-    }
-
-    /// Writes the file beside its place, then moves it there.
-    fn try_write(&self, bytes: &[u8]) -> io::Result<()> {
-        let part = self.path.with_extension("snapshot.part");
-        let mut file = File::create(&part)?;
-        file.write_all(bytes)?;
+    /// Beside it, to the disk, then in its place.
+    fn try_write(&self) -> io::Result<()> {
+        let part = self.path.with_extension("part");
+        let bytes = self.answers.snapshot();
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&part)?;
+        file.write_all(&bytes)?;
         file.sync_all()?;
         fs::rename(&part, &self.path)?;
-        match self.path.parent() {
-            Some(folder) => File::open(folder)?.sync_all(),
-            None => Ok(()),
-        }
+        self.path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     }
 }

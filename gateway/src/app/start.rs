@@ -1,10 +1,13 @@
 //! `gateway run`: a node from its configuration, and the node while it runs.
 
+mod dns;
+
 use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -25,16 +28,22 @@ use crate::flow::identify::IdentifyLimits;
 use crate::net::admin;
 use crate::net::answers::Answers;
 use crate::net::clock::Clock;
+use crate::net::datagram::connection_ids::ConnectionIds;
 use crate::net::lookup::{LookupSettings, Lookups};
 use crate::net::policy::{Exemption, Policy, PolicyCell};
 use crate::net::pool::{Remote, Sockets};
-use crate::net::settings::{DialRules, Limits, Listener, Mode};
+use crate::net::settings::{DatagramHeaders, DialRules, Limits, Listener, Mode};
 use crate::net::shared::{Saved, Shared};
+use crate::wire::quic::QuicLimits;
 
 /// Descriptors kept for ledger, list, admin endpoint, look-ups and log, whatever the flows need.
 const RESERVED_DESCRIPTORS: u64 = 256;
 /// Descriptors of one flow: the subscriber's socket and the origin's.
 const DESCRIPTORS_PER_FLOW: u64 = 2;
+/// One in so many flows may be UDP with an upstream socket and without a name.
+const UNDECIDED_SHARE: usize = 4;
+/// Descriptors of one pipe: its two ends.
+const DESCRIPTORS_PER_PIPE: u64 = 2;
 /// How long the last saving, sealing and publishing may take before the process ends without them.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// How often a stopping node looks whether they are done.
@@ -146,11 +155,11 @@ pub struct Node {
     policy: Arc<PolicyCell>,
     keeper: Arc<Mutex<ListKeeper>>,
     workers: Remote,
-    snapshot: Snapshot,
-    answers: Arc<Answers>,
     /// Room for open flows, and how much of it there is when none is open.
     flow_permits: Arc<Semaphore>,
     flows_max: usize,
+    /// Trusted answers over a restart.
+    snapshot: Snapshot,
     orders: mpsc::Sender<Stop>,
     export: JoinHandle<()>,
     /// Look-ups, admin endpoint and signals run here; dropped last.
@@ -184,53 +193,59 @@ impl Node {
             Workers::Auto => std::thread::available_parallelism().map_or(1, usize::from),
             Workers::Count(count) => usize::from(count),
         };
-        let flows_max = flows_max(config)?;
+        let flows_max = flows_max(config, workers)?;
         let sockets = Sockets::bind(&listeners(config), workers)
             .map_err(|(address, source)| listen_error("listener.address", address, source))?;
         let listeners = sockets.addresses.clone();
+        let dns = dns::bind(config, workers)?;
         let admin_listener = control
             .block_on(admin::bind(config.admin.address))
             .map_err(|source| listen_error("admin.address", config.admin.address, source))?;
         let admin = admin_listener.local_addr().map_err(system("read the admin address"))?;
         let clock = Clock::new();
-        let dial =
-            Arc::new(dial_rules(config, &listeners, admin).map_err(system("list this machine's addresses"))?);
+        let asked_at = dns.as_ref().map_or(&[][..], |dns| dns.addresses());
+        let own: Vec<SocketAddr> = listeners.iter().chain(asked_at).copied().chain([admin]).collect();
+        let dial = Arc::new(dial_rules(config, own).map_err(system("list this machine's addresses"))?);
         let (mut keeper, kept_faults) = ListKeeper::open(&config.node.state_dir, &config.list);
         let policy = Arc::new(PolicyCell::new(first_policy(config)));
-        let answers = answers(config, &policy, &dial, clock)?;
-        let lookups = lookups(config, &answers, &policy, &dial, clock, control.handle())?;
+        let lookups = lookups(config, &policy, &dial, clock, control.handle())?;
         let mut outcome = reload::refresh(config, &mut keeper, &policy, clock.now().wall);
         outcome.notes.extend(kept_faults);
-        let snapshot = Snapshot::new(&config.node.state_dir, config.trusted_answers.pairs_max);
-        snapshot.restore(&answers);
+        // Behind the list: what no list speaks of is not taken back.
+        let snapshot = Snapshot::new(&config.node.state_dir, Arc::clone(lookups.answers()));
+        snapshot.restore();
+        control.spawn(snapshot.clone().keep(config.trusted_answers.snapshot_interval));
+        control.spawn(Arc::clone(&lookups).follow_schedule());
         let status =
             Status::new(&config.node.id, clock.now().wall, Arc::clone(&policy), Arc::clone(&lookups));
         let saved = Arc::new(Saved::new(config.export.unsaved_max));
         let flow_permits = Arc::new(Semaphore::new(flows_max));
         let shared = Arc::new(Shared {
             policy: Arc::clone(&policy),
-            answers: Arc::clone(&answers),
             lookups: Arc::clone(&lookups),
             limits: limits(config),
             dial,
             flow_permits: Arc::clone(&flow_permits),
+            undecided_permits: Arc::new(Semaphore::new((flows_max / UNDECIDED_SHARE).max(1))),
+            undecided_flows: AtomicUsize::new(0),
+            connection_ids: ConnectionIds::default(),
             open_by_subscriber: Mutex::default(),
             accounts_max: config.export.accounts_max,
             saved: Arc::clone(&saved),
             clock,
         });
         // The ledger is open before the first connection is accepted: nothing is carried that could not be counted.
-        let mut export = Export::new(
-            plan(config),
-            Arc::clone(&policy),
-            Arc::clone(&lookups),
-            Arc::clone(&status),
-            saved,
-            clock,
-        )
-        .map_err(|message| StartError::Config(format!("1:1: {message}")))?;
+        let mut export =
+            Export::new(plan(config), Arc::clone(&policy), lookups, Arc::clone(&status), saved, clock)
+                .map_err(|message| StartError::Config(format!("1:1: {message}")))?;
         export.open();
-        let handles = sockets.start(&shared).map_err(system("start the workers"))?;
+        let parts = dns.map_or_else(Vec::new, |bound| {
+            let plane = Arc::clone(&bound.plane);
+            let (parts, faults) = bound.start(&shared, control.handle());
+            status.set_dns(plane, faults);
+            parts
+        });
+        let handles = sockets.start(&shared, parts).map_err(system("start the workers"))?;
         let remote = Remote::new(&handles);
         export.employ(handles);
         let (orders, inbox) = mpsc::channel();
@@ -240,9 +255,6 @@ impl Node {
             .map_err(system("start the export thread"))?;
         control.spawn(admin::serve(admin_listener, config.admin.connections_max, Arc::clone(&status) as _));
         let keeper = Arc::new(Mutex::new(keeper));
-        control.spawn(lookups.follow_schedule());
-        control
-            .spawn(snapshot.clone().follow(Arc::clone(&answers), config.trusted_answers.snapshot_interval));
         control.spawn(follow_dates(Arc::clone(&keeper), Arc::clone(&policy)));
         let node = Self {
             listeners,
@@ -251,10 +263,9 @@ impl Node {
             policy,
             keeper,
             workers: remote,
-            snapshot,
-            answers,
             flows_max,
             flow_permits,
+            snapshot,
             orders,
             export,
             control,
@@ -293,12 +304,12 @@ impl Node {
     /// Takes the last counts, seals, publishes and ends all threads; false when that could not be done in `STOP_LIMIT`.
     pub fn stop(self) -> bool {
         let _ = self.orders.send(Stop);
+        self.snapshot.write();
         let asked = Instant::now();
         while !self.export.is_finished() && asked.elapsed() < STOP_LIMIT {
             std::thread::sleep(STOP_POLL);
         }
         let done = self.export.is_finished() && self.export.join().is_ok();
-        self.snapshot.write(&self.answers);
         self.control.shutdown_background();
         done
     }
@@ -388,20 +399,25 @@ fn listen_error(key: &'static str, address: SocketAddr, source: io::Error) -> St
     StartError::Listen { key, address, source, remedy }
 }
 
-/// How many flows the descriptor limit has room for; the soft limit is raised to the hard one first.
-fn flows_max(config: &Config) -> Result<usize, StartError> {
+/// How many flows the descriptor limit has room for beside the workers' pipes; the soft limit is raised to the hard one
+/// first.
+fn flows_max(config: &Config, workers: usize) -> Result<usize, StartError> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let descriptors = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    let room = descriptors.unwrap_or(u64::MAX).saturating_sub(RESERVED_DESCRIPTORS) / DESCRIPTORS_PER_FLOW;
+    let pipes = (config.limits.splice_pipes_max as u64).saturating_mul(workers as u64);
+    let reserved = RESERVED_DESCRIPTORS
+        .saturating_add(pipes.saturating_mul(DESCRIPTORS_PER_PIPE))
+        .saturating_add(dns::descriptors(config, workers));
+    let room = descriptors.unwrap_or(u64::MAX).saturating_sub(reserved) / DESCRIPTORS_PER_FLOW;
     let room = usize::try_from(room).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
     let place = |key| config.place(key).map_or_else(|| "1:1".to_owned(), |place| place.to_string());
     match config.limits.flows_max {
         FlowsMax::Auto if room == 0 => Err(StartError::Config(format!(
-            "{}: limits.flows_max: found a limit of {} open files, wanted more than {RESERVED_DESCRIPTORS}; raise RLIMIT_NOFILE (LimitNOFILE= of the service)",
+            "{}: limits.flows_max: found a limit of {} open files, wanted more than {reserved}; raise RLIMIT_NOFILE (LimitNOFILE= of the service) or lower limits.splice_pipes_max",
             place("limits"),
             descriptors.unwrap_or(u64::MAX)
         ))),
@@ -418,12 +434,23 @@ fn flows_max(config: &Config) -> Result<usize, StartError> {
 fn listeners(config: &Config) -> Vec<Listener> {
     let mode = |listener: &config::Listener| match listener.mode {
         config::Mode::Steered => Mode::Steered { service_port: listener.service_port },
-        config::Mode::ProxyProtocol => Mode::ProxyProtocol { peers: listener.peers.clone() },
+        config::Mode::ProxyProtocol => Mode::ProxyProtocol {
+            peers: listener.peers.clone(),
+            datagrams: match listener.datagram_headers {
+                config::DatagramHeaders::Any => DatagramHeaders::Any,
+                config::DatagramHeaders::Each => DatagramHeaders::Each,
+            },
+        },
     };
     config
         .listeners
         .iter()
-        .map(|listener| Listener { address: listener.address, mode: mode(listener) })
+        .map(|listener| Listener {
+            address: listener.address,
+            mode: mode(listener),
+            serves_tcp: listener.serves(config::Protocol::Tcp),
+            serves_udp: listener.serves(config::Protocol::Udp),
+        })
         .collect()
 }
 
@@ -437,19 +464,30 @@ fn limits(config: &Config) -> Limits {
             http_head_bytes_max: limits.http_head_max,
             http_headers_max: limits.http_headers_max,
         },
+        quic: QuicLimits {
+            crypto_bytes_max: limits.quic.crypto_max,
+            fragments_max: limits.quic.fragments_max,
+            datagrams_max: limits.quic.datagrams_max,
+            key_derivations_max: limits.quic.key_derivations_max,
+        },
         identify_deadline: limits.identify_deadline,
         idle_timeout: limits.idle_timeout,
+        quic_idle_timeout: limits.quic_idle_timeout,
+        udp_idle_timeout: limits.udp_idle_timeout,
+        undecided_flows_max: limits.undecided_flows_max,
+        held_datagrams_max: limits.quic.datagrams_max,
         proxy_header_deadline: limits.proxy_header_deadline,
         connect_timeout: config.upstream.connect_timeout,
         finish_deadline: limits.finish_deadline,
         flows_per_subscriber_max: limits.flows_per_subscriber_max,
         accepts_per_wake_max: limits.accepts_per_wake_max,
         relay_buffer: limits.relay_buffer,
+        pipes_per_worker_max: limits.splice_pipes_max,
     }
 }
 
 /// Where the gateway may connect to.
-fn dial_rules(config: &Config, listeners: &[SocketAddr], admin: SocketAddr) -> io::Result<DialRules> {
+fn dial_rules(config: &Config, own_sockets: Vec<SocketAddr>) -> io::Result<DialRules> {
     let mut own_addresses: HashSet<IpAddr> = HashSet::new();
     for interface in nix::ifaddrs::getifaddrs()? {
         let Some(address) = interface.address else { continue };
@@ -459,7 +497,6 @@ fn dial_rules(config: &Config, listeners: &[SocketAddr], admin: SocketAddr) -> i
             own_addresses.insert(IpAddr::V6(v6.ip()).to_canonical());
         }
     }
-    let own_sockets = listeners.iter().copied().chain([admin]).collect();
     Ok(DialRules {
         port_map: config.upstream.port_map.clone(),
         allow_private: config.upstream.allow_private,
@@ -468,43 +505,9 @@ fn dial_rules(config: &Config, listeners: &[SocketAddr], admin: SocketAddr) -> i
     })
 }
 
-/// Trusted answers, with those that the configuration states.
-fn answers(
-    config: &Config,
-    policy: &Arc<PolicyCell>,
-    dial: &Arc<DialRules>,
-    clock: Clock,
-) -> Result<Arc<Answers>, StartError> {
-    let stated = &config.trusted_answers;
-    let limits = AnswerLimits {
-        retention: stated.retention,
-        pairs_max: stated.pairs_max,
-        addresses_per_name_max: stated.addresses_per_name_max,
-        names_per_address_max: stated.names_per_address_max,
-        dns_only_pairs_max: stated.dns_only_pairs_max,
-        dns_only_pairs_per_subscriber_max: stated.dns_only_pairs_per_subscriber_max,
-    };
-    let prefixes: Result<Vec<_>, _> = stated
-        .nat64_prefixes
-        .iter()
-        .map(|prefix| Nat64Prefix::new(prefix.network(), prefix.prefix_len()))
-        .collect();
-    let prefixes = prefixes.map_err(|error| StartError::Config(format!("1:1: {error}")))?;
-    let answers = Answers::new(limits, Nat64::new(prefixes), Arc::clone(policy), Arc::clone(dial), clock);
-    let mut problems = Vec::new();
-    for (index, answer) in stated.statics.iter().enumerate() {
-        match DomainName::from_list_entry(&answer.name) {
-            Ok(name) => answer.addresses.iter().for_each(|address| answers.pin(&name, *address)),
-            Err(error) => problems.push(static_answer_problem(config, index, &error)),
-        }
-    }
-    if problems.is_empty() { Ok(answers) } else { Err(StartError::Config(problems.join("\n"))) }
-}
-
-/// Our own look-ups.
+/// Our own look-ups, with the trusted answers of the configuration.
 fn lookups(
     config: &Config,
-    answers: &Arc<Answers>,
     policy: &Arc<PolicyCell>,
     dial: &Arc<DialRules>,
     clock: Clock,
@@ -522,10 +525,42 @@ fn lookups(
         per_subscriber_minute_max: config.lookup.per_subscriber_minute_max,
         scheduled_per_second_max: config.lookup.scheduled_per_second_max,
     };
-    let (answers, policy) = (Arc::clone(answers), Arc::clone(policy));
-    Lookups::new(settings, answers, policy, Arc::clone(dial), clock, runtime.clone()).map_err(|message| {
-        StartError::System { what: "set up the resolver", source: io::Error::other(message) }
-    })
+    let trusted = &config.trusted_answers;
+    let limits = AnswerLimits {
+        retention: trusted.retention,
+        pairs_max: trusted.pairs_max,
+        addresses_per_name_max: trusted.addresses_per_name_max,
+        names_per_address_max: trusted.names_per_address_max,
+        dns_only_pairs_max: trusted.dns_only_pairs_max,
+        dns_only_pairs_per_subscriber_max: trusted.dns_only_pairs_per_subscriber_max,
+    };
+    // The configuration takes such prefixes only as are possible.
+    let prefixes = trusted
+        .nat64_prefixes
+        .iter()
+        .filter_map(|prefix| Nat64Prefix::new(prefix.network(), prefix.prefix_len()).ok());
+    let nat64 = Nat64::new(prefixes.collect());
+    let answers = Answers::new(limits, nat64, Arc::clone(policy), Arc::clone(dial), clock);
+    let lookups = Lookups::new(
+        settings,
+        Arc::clone(&answers),
+        Arc::clone(policy),
+        Arc::clone(dial),
+        clock,
+        runtime.clone(),
+    )
+    .map_err(|message| StartError::System {
+        what: "set up the resolver",
+        source: io::Error::other(message),
+    })?;
+    let mut problems = Vec::new();
+    for (index, answer) in config.trusted_answers.statics.iter().enumerate() {
+        match DomainName::from_list_entry(&answer.name) {
+            Ok(name) => answer.addresses.iter().for_each(|address| answers.pin(&name, *address)),
+            Err(error) => problems.push(static_answer_problem(config, index, &error)),
+        }
+    }
+    if problems.is_empty() { Ok(lookups) } else { Err(StartError::Config(problems.join("\n"))) }
 }
 
 /// The message about a static answer whose name is none.

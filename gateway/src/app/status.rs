@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::reload::Outcome;
 use crate::net::admin::Source;
+use crate::net::dns::Plane;
 use crate::net::lookup::{LookupCounts, Lookups};
 use crate::net::policy::{Exemption, PolicyCell};
 use crate::net::report::Report;
@@ -52,14 +53,27 @@ struct Facts {
     epoch: Option<u32>,
     /// Records sealed and not yet published.
     backlog_records: u64,
-    /// Open flows, by worker.
-    flows_open: Vec<u64>,
+    /// Open flows, and those of them that are UDP, by worker.
+    flows_open: Vec<(u64, u64)>,
     /// Conservation mismatches told so far.
     mismatches: u64,
     /// Whether the node accepts nothing more.
     draining: bool,
     /// Workers that did not answer at the last tick.
     silent_workers: usize,
+    /// The DNS plane, where there is one.
+    dns: Option<Arc<Plane>>,
+    /// What of it cannot be used.
+    dns_faults: Vec<String>,
+}
+
+impl Facts {
+    /// Open flows of all workers, and those of them that are UDP.
+    fn open(&self) -> (u64, u64) {
+        self.flows_open.iter().fold((0, 0), |(all, udp), (open, open_udp)| {
+            (u64::saturating_add(all, *open), u64::saturating_add(udp, *open_udp))
+        })
+    }
 }
 
 /// What the export task tells after each round.
@@ -103,7 +117,9 @@ impl Status {
             // A counter that is absent until its first event cannot be watched.
             counter!("zrgw_conservation_mismatch_total").absolute(0);
             counter!("zrgw_accept_errors_total").absolute(0);
+            counter!("zrgw_spliced_bytes_total").absolute(0);
             counter!("zrgw_flow_panics_total").absolute(0);
+            counter!("zrgw_undecided_evicted_total").absolute(0);
         });
         Arc::new(status)
     }
@@ -120,6 +136,13 @@ impl Status {
         self.facts().draining = true;
     }
 
+    /// Tells of the DNS plane, and what of it cannot be used.
+    pub fn set_dns(&self, plane: Arc<Plane>, faults: Vec<String>) {
+        let mut facts = self.facts();
+        facts.dns = Some(plane);
+        facts.dns_faults = faults;
+    }
+
     /// Counts one worker's report.
     pub fn count(&self, worker: usize, report: &Report) {
         metrics::with_local_recorder(&self.recorder, || {
@@ -133,6 +156,10 @@ impl Status {
             for (refusal, count) in &report.refusals {
                 counter!("zrgw_refused_total", "reason" => refusal.label()).increment(*count);
             }
+            for (cause, count) in &report.dropped {
+                counter!("zrgw_datagrams_dropped_total", "cause" => cause.label()).increment(*count);
+            }
+            counter!("zrgw_undecided_evicted_total").increment(report.evicted);
             for usage in &report.usage {
                 let class: Class = usage.account.entry.class();
                 let service = usage.account.entry.service().map(ToString::to_string).unwrap_or_default();
@@ -143,14 +170,15 @@ impl Status {
                 }
             }
             counter!("zrgw_accept_errors_total").increment(report.accept_errors);
+            counter!("zrgw_spliced_bytes_total").increment(report.spliced_bytes);
             counter!("zrgw_flow_panics_total").increment(report.panics);
         });
         let mut facts = self.facts();
         if facts.flows_open.len() <= worker {
-            facts.flows_open.resize(worker.saturating_add(1), 0);
+            facts.flows_open.resize(worker.saturating_add(1), (0, 0));
         }
         if let Some(open) = facts.flows_open.get_mut(worker) {
-            *open = report.flows_open;
+            *open = (report.flows_open, report.udp_flows_open);
         }
     }
 
@@ -204,10 +232,30 @@ fn describe() {
         "Bytes counted, by direction, class and listed service"
     );
     describe_counter!("zrgw_refused_total", "Connections closed without being carried");
+    describe_counter!(
+        "zrgw_datagrams_dropped_total",
+        "Datagrams that went no further, by cause; their senders repeat what matters"
+    );
+    describe_counter!(
+        "zrgw_undecided_evicted_total",
+        "UDP flows without a name given up for newer ones (limits.undecided_flows_max)"
+    );
     describe_counter!("zrgw_lookups_total", "Look-ups of listed names by outcome");
     describe_counter!("zrgw_conservation_mismatch_total", "Usage files whose bytes do not add up: an alarm");
     describe_counter!("zrgw_accept_errors_total", "Errors of accept(2)");
+    describe_counter!("zrgw_spliced_bytes_total", Unit::Bytes, "Bytes that moved inside the kernel");
     describe_counter!("zrgw_flow_panics_total", "Flows lost to a fault of the gateway: an alarm");
+    describe_counter!("zrgw_dns_queries_total", "DNS queries by transport");
+    describe_counter!("zrgw_dns_answers_total", "DNS answers given by response code");
+    describe_counter!("zrgw_dns_steered_total", "DNS questions answered by the gateway itself");
+    describe_counter!("zrgw_dns_refused_total", "DNS queries not passed on by cause");
+    describe_counter!("zrgw_dns_unparsed_total", "DNS answers relayed that could not be read");
+    describe_counter!("zrgw_dns_stale_total", "Old DNS answers given while the resolvers were silent");
+    describe_counter!("zrgw_dns_upstream_total", "What became of queries to the resolvers");
+    describe_counter!("zrgw_dns_dnstap_total", "What came over dnstap");
+    describe_counter!("zrgw_dns_lost_total", "DNS answers that their client could not be sent");
+    describe_gauge!("zrgw_dns_stale_answers", "Old DNS answers held");
+    describe_gauge!("zrgw_dns_servers_down", "Resolvers that do not answer");
     describe_gauge!("zrgw_build_info", "Version of the gateway");
     describe_gauge!("zrgw_list_serial", "Serial of the list in force; 0 without one");
     describe_gauge!("zrgw_list_age_seconds", Unit::Seconds, "Time since the list in force was issued");
@@ -219,17 +267,34 @@ fn describe() {
         Unit::Seconds,
         "When counts were last saved"
     );
-    describe_gauge!("zrgw_dns_only_pairs", "Pairs of address and name that subscribers looked up");
-    describe_gauge!("zrgw_dns_only_subscribers", "Subscribers with such pairs");
-    describe_gauge!("zrgw_lookups_failing", "1 while the resolvers do not answer: an alarm");
-    describe_counter!(
-        "zrgw_answers_private_total",
-        "Answered addresses not learnt, for they may not be dialled"
-    );
-    describe_counter!("zrgw_answers_full_total", "Pairs not learnt for want of room");
-    describe_counter!("zrgw_ech_suspects_total", "Outer hellos that look like they hide another name");
     describe_gauge!("zrgw_trusted_answers", "Pairs of listed name and address that are vouched for");
+    describe_gauge!("zrgw_dns_only_pairs", "Pairs of subscribers' own look-ups, for rules with dns_only");
+    describe_gauge!("zrgw_dns_only_subscribers", "Subscribers with such pairs");
+    describe_counter!("zrgw_answers_private_total", "Answers not learnt: private or our own addresses");
+    describe_counter!("zrgw_answers_no_room_total", "Answers not learnt: the maps are full");
+    describe_counter!(
+        "zrgw_ech_suspects_total",
+        "Hellos whose outer name and ECH key do not belong together"
+    );
+    describe_gauge!(
+        "zrgw_lookups_failing",
+        "1 while no resolver answers our own look-ups: unknown addresses are charged, an alarm"
+    );
     describe_gauge!("zrgw_exemption_suspended", "1 while counts cannot be saved and nothing is exempt");
+}
+
+/// Sets the counters of the DNS plane to what it has counted.
+fn dns_metrics(plane: &Plane) {
+    for (metric, label, value, count) in plane.counts() {
+        if label.is_empty() {
+            counter!(metric).absolute(count);
+        } else {
+            counter!(metric, label => value).absolute(count);
+        }
+    }
+    gauge!("zrgw_dns_stale_answers").set(reading(plane.stale_answers() as u64));
+    let (down, _) = plane.servers_down();
+    gauge!("zrgw_dns_servers_down").set(reading(down as u64));
 }
 
 /// A count as the exporter's gauges take it; they are read by people and alarms, never billed.
@@ -254,23 +319,25 @@ impl Source for Status {
                 gauge!("zrgw_list_age_seconds").set(reading(age.unsigned_abs()));
             }
             gauge!("zrgw_sessions").set(reading(policy.subscribers.len() as u64));
-            let open = facts.flows_open.iter().fold(0_u64, |sum, open| sum.saturating_add(*open));
-            gauge!("zrgw_flows_open").set(reading(open));
+            gauge!("zrgw_flows_open").set(reading(facts.open().0));
             gauge!("zrgw_export_backlog_records").set(reading(facts.backlog_records));
             if let Some(saved) = facts.last_saved {
                 gauge!("zrgw_export_last_success_timestamp_seconds")
                     .set(reading(saved.as_second().max(0).unsigned_abs()));
             }
-            let figures = self.lookups.answers().figures();
-            gauge!("zrgw_trusted_answers").set(reading(figures.pairs));
-            gauge!("zrgw_dns_only_pairs").set(reading(figures.dns_only_pairs));
-            gauge!("zrgw_dns_only_subscribers").set(reading(figures.dns_only_subscribers));
-            counter!("zrgw_answers_private_total").absolute(figures.private);
-            counter!("zrgw_answers_full_total").absolute(figures.full);
-            counter!("zrgw_ech_suspects_total").absolute(figures.ech_suspects);
+            let answers = self.lookups.answers().figures();
+            gauge!("zrgw_trusted_answers").set(reading(answers.pairs));
+            gauge!("zrgw_dns_only_pairs").set(reading(answers.dns_only_pairs));
+            gauge!("zrgw_dns_only_subscribers").set(reading(answers.dns_only_subscribers));
+            counter!("zrgw_answers_private_total").absolute(answers.private);
+            counter!("zrgw_answers_no_room_total").absolute(answers.full);
+            counter!("zrgw_ech_suspects_total").absolute(answers.ech_suspects);
             gauge!("zrgw_lookups_failing").set(if self.lookups.is_failing() { 1.0 } else { 0.0 });
             let suspended = policy.exemption == Exemption::Suspended;
             gauge!("zrgw_exemption_suspended").set(if suspended { 1.0 } else { 0.0 });
+            if let Some(plane) = &facts.dns {
+                dns_metrics(plane);
+            }
         });
         drop(facts);
         self.handle.render()
@@ -312,6 +379,13 @@ impl Source for Status {
         if facts.silent_workers > 0 {
             reasons.push(format!("{} workers do not answer", facts.silent_workers));
         }
+        reasons.extend(facts.dns_faults.iter().cloned());
+        if let Some((down, all)) = facts.dns.as_ref().map(|plane| plane.servers_down())
+            && down == all
+            && all > 0
+        {
+            reasons.push(format!("DNS: none of {all} resolvers answers (dns.upstream)"));
+        }
         if facts.mismatches > 0 {
             reasons.push(format!("{} files with bytes not conserved", facts.mismatches));
         }
@@ -325,7 +399,7 @@ impl Source for Status {
         let policy = self.policy.load();
         let reasons = self.not_ready();
         let facts = self.facts();
-        let open = facts.flows_open.iter().fold(0_u64, |sum, open| sum.saturating_add(*open));
+        let (open, udp) = facts.open();
         json!({
             "node_id": self.node_id,
             "version": env!("CARGO_PKG_VERSION"),
@@ -340,6 +414,7 @@ impl Source for Status {
             })),
             "subscriber_prefixes": policy.subscribers.len(),
             "flows_open": open,
+            "flows_open_udp": udp,
             "export": {
                 "epoch": facts.epoch,
                 "backlog_records": facts.backlog_records,

@@ -273,8 +273,9 @@ reason = "advertising"
                 name: Some(allowlist::DomainName::from_wire(name.as_bytes()).unwrap()),
                 seen_in: Some(SeenIn::TlsSni),
                 gave_up: None,
+                ech: None,
             },
-            Err(reason) => Identity { name: None, seen_in: None, gave_up: Some(reason) },
+            Err(reason) => Identity::nameless(reason),
         };
         let case = Case {
             identity: &identity,
@@ -359,7 +360,7 @@ reason = "advertising"
     fn by_dns(reason: Reason, names: &[&str], standing: DnsOnlyStanding, at: &str) -> &'static str {
         let media = "[[service.rule]]\nhost = \"media.kz\"\nreason = \"test\"\nevidence = \"seen\"\ndns_only = true\n\n[[deny]]";
         let list = Matcher::new(&Document::parse(&LIST.replace("[[deny]]", media)).unwrap());
-        let identity = Identity { name: None, seen_in: None, gave_up: Some(reason) };
+        let identity = Identity { name: None, seen_in: None, gave_up: Some(reason), ech: None };
         let name = |text: &&str| allowlist::DomainName::from_wire(text.as_bytes()).unwrap();
         let evidence = DnsOnly { names: names.iter().map(name).collect(), standing };
         let case = Case {
@@ -408,6 +409,7 @@ reason = "advertising"
             name: Some(allowlist::DomainName::from_wire(b"listed.kz").unwrap()),
             seen_in: Some(SeenIn::TlsSni),
             gave_up: None,
+            ech: None,
         };
         let case = Case {
             identity: &identity,

@@ -1,8 +1,8 @@
-//! The name of a TCP flow, from the client's first bytes.
+//! The name of a flow, from the client's first bytes.
 //!
-//! Takes what the client sent, in order and in any cutting, and says which name it asks for or why it has none. What is
-//! unclear has no name and a reason, never a guess. It does not judge the name: whether it is listed, vouched for or the
-//! cover name of hidden ones is decided above.
+//! [`Identifier`] takes what the client sent over TCP, in order and in any cutting; [`QuicIdentifier`] takes the client's
+//! datagrams. Both say which name it asks for or why it has none. What is unclear has no name and a reason, never a
+//! guess. They do not judge the name: whether it is listed, vouched for or the cover name of hidden ones is decided above.
 //!
 //! A TLS name is known with the first hello and may be contradicted by a second one, up to the client's first
 //! application data (trap T5); an HTTP name is that of the first request alone (H2). Sections: see
@@ -11,9 +11,16 @@
 //! Memory: nothing is held for a hello or head that comes in one piece, nothing once the name is known; in between at
 //! most the cap of the hello or head. The deadline is the caller's to keep: it is absolute, armed once.
 
-use allowlist::{DomainName, NameError};
+mod naming;
+mod quic;
+
+use allowlist::DomainName;
 use billing_export::Reason;
 
+pub use self::quic::QuicIdentifier;
+pub use crate::wire::tls::Ech;
+
+use self::naming::{Naming, host_name};
 use crate::wire::{http1, tls};
 
 /// The first byte of a TLS handshake record, RFC 8446 §5.1.
@@ -50,6 +57,15 @@ pub struct Identity {
     pub seen_in: Option<SeenIn>,
     /// Why the name is missing, or why it does not hold (`second_name`, or what a second hello had wrong).
     pub gave_up: Option<Reason>,
+    /// The encrypted_client_hello extension of the first hello; it decides nothing here, for GREASE looks alike.
+    pub ech: Option<Ech>,
+}
+
+impl Identity {
+    /// That of a flow without a name.
+    pub fn nameless(reason: Reason) -> Self {
+        Self { name: None, seen_in: None, gave_up: Some(reason), ech: None }
+    }
 }
 
 /// How much of a flow is read for its name; the defaults are those of DESIGN §7.
@@ -92,7 +108,7 @@ pub struct Identifier {
     /// The reader at work.
     reading: Reading,
     /// What is known.
-    identity: Option<Identity>,
+    naming: Naming,
     /// What the first bytes look like.
     protocol: Option<SeenIn>,
 }
@@ -112,7 +128,7 @@ enum Reading {
 impl Identifier {
     /// Starts before the first byte of a flow.
     pub fn new(limits: &IdentifyLimits) -> Self {
-        Self { reading: Reading::Nothing(*limits), identity: None, protocol: None }
+        Self { reading: Reading::Nothing(*limits), naming: Naming::default(), protocol: None }
     }
 
     /// Takes the client's next bytes, in order. Bytes after `Settled` are ignored.
@@ -141,7 +157,7 @@ impl Identifier {
     /// The absolute deadline has passed: without a name the flow is settled as timed out, whether bytes came or not. A
     /// name stays known, and the watch for a second one goes on: it costs nothing while nothing comes.
     pub fn deadline(&mut self) -> Progress {
-        match (&self.reading, &self.identity) {
+        match (&self.reading, self.naming.identity()) {
             (Reading::Settled, _) => Progress::Settled,
             (_, Some(_)) => Progress::Identified,
             (_, None) => self.give_up(Reason::Timeout),
@@ -150,7 +166,7 @@ impl Identifier {
 
     /// The client sends nothing more: what is incomplete stays so.
     pub fn finish(&mut self) -> Progress {
-        if self.identity.is_some() {
+        if self.naming.identity().is_some() {
             self.reading = Reading::Settled;
             return Progress::Settled;
         }
@@ -163,7 +179,7 @@ impl Identifier {
 
     /// What the flow is called; `None` while undecided.
     pub fn identity(&self) -> Option<&Identity> {
-        self.identity.as_ref()
+        self.naming.identity()
     }
 
     /// The protocol that the first bytes look like, as soon as they do.
@@ -190,11 +206,15 @@ impl Identifier {
             let consumed = step.consumed;
             let reason = match step.outcome {
                 tls::Outcome::NeedMore => {
-                    return if self.identity.is_some() { Progress::Identified } else { Progress::Undecided };
+                    return if self.naming.identity().is_some() {
+                        Progress::Identified
+                    } else {
+                        Progress::Undecided
+                    };
                 }
                 tls::Outcome::Hello(facts) => {
-                    let name = host_name(facts.name);
-                    if !self.hello(name) {
+                    if !self.naming.hello(facts, SeenIn::TlsSni) {
+                        self.reading = Reading::Settled;
                         return Progress::Settled;
                     }
                     rest = rest.get(consumed..).unwrap_or_default();
@@ -216,42 +236,17 @@ impl Identifier {
         }
     }
 
-    /// Takes the name of a hello, the first or a later one; `false` when the flow is settled by it.
-    fn hello(&mut self, name: Result<DomainName, Reason>) -> bool {
-        match &self.identity {
-            None => {
-                let known = name.is_ok();
-                self.identity = Some(identity(name, SeenIn::TlsSni));
-                if !known {
-                    self.reading = Reading::Settled;
-                }
-                known
-            }
-            // A second hello must repeat the first one's name (RFC 8446 §4.1.2); also one without a name does not.
-            Some(first) => {
-                let same = name.is_ok_and(|name| first.name.as_ref() == Some(&name));
-                if !same {
-                    self.give_up(Reason::SecondName);
-                }
-                same
-            }
-        }
-    }
-
     /// Ends the reading with a name or the reason for none.
     fn settle(&mut self, name: Result<DomainName, Reason>, seen_in: SeenIn) -> Progress {
         self.reading = Reading::Settled;
-        self.identity = Some(identity(name, seen_in));
+        self.naming.settle(name, seen_in, None);
         Progress::Settled
     }
 
     /// Ends the reading for a reason; a name that is known is kept beside it.
     fn give_up(&mut self, reason: Reason) -> Progress {
         self.reading = Reading::Settled;
-        match &mut self.identity {
-            Some(identity) => identity.gave_up = Some(reason),
-            None => self.identity = Some(Identity { name: None, seen_in: None, gave_up: Some(reason) }),
-        }
+        self.naming.give_up(reason);
         Progress::Settled
     }
 }
@@ -279,32 +274,5 @@ fn head_verdict(outcome: http1::Outcome<'_>) -> Option<Result<DomainName, Reason
         http1::Outcome::Ambiguous => Some(Err(Reason::Ambiguous)),
         http1::Outcome::Oversize => Some(Err(Reason::Oversize)),
         http1::Outcome::NotHttp => Some(Err(Reason::NotRecognised)),
-    }
-}
-
-/// Raw name bytes as a host name; none and an address literal are no name, anything else is unclear.
-fn host_name(bytes: Option<&[u8]>) -> Result<DomainName, Reason> {
-    let Some(bytes) = bytes else { return Err(Reason::NoName) };
-    DomainName::from_wire(bytes).map_err(|error| match error {
-        NameError::IpLiteral => Reason::NoName,
-        NameError::Empty
-        | NameError::TooLong
-        | NameError::EmptyLabel
-        | NameError::LabelTooLong
-        | NameError::NotAscii
-        | NameError::ForbiddenCharacter
-        | NameError::HyphenAtEdge
-        | NameError::NumericLastLabel
-        | NameError::Wildcard
-        | NameError::PageAddress
-        | NameError::NotIdna => Reason::Ambiguous,
-    })
-}
-
-/// The identity of a name read there, or of the reason for none.
-fn identity(name: Result<DomainName, Reason>, seen_in: SeenIn) -> Identity {
-    match name {
-        Ok(name) => Identity { name: Some(name), seen_in: Some(seen_in), gave_up: None },
-        Err(reason) => Identity { name: None, seen_in: None, gave_up: Some(reason) },
     }
 }

@@ -17,6 +17,7 @@ pub mod decide;
 pub mod identify;
 pub mod rating;
 pub mod session;
+pub mod steer;
 pub mod tally;
 pub mod time;
 pub mod verdict;

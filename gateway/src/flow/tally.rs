@@ -45,6 +45,12 @@ impl Tally {
     }
 }
 
+/// What a datagram with this much payload counts: the payload, for the byte basis is `payload`. The one place where the
+/// bytes of its headers would be added (DESIGN decision 13).
+pub fn datagram_bytes(payload: usize) -> u64 {
+    u64::try_from(payload).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,9 +20,6 @@ use super::{proxied, steered};
 const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 /// The longest such pause: after descriptors come free, connections are accepted again within it.
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
-/// Time after which a silent subscriber is probed.
-const KEEPALIVE: Duration = Duration::from_secs(60);
-
 /// How accepted connections are served, as cheap to copy as possible.
 #[derive(Clone)]
 enum Service {
@@ -37,7 +34,7 @@ enum Service {
 pub async fn run(worker: Rc<Worker>, bound: TcpListener, listener: Listener) -> io::Result<()> {
     let service = match listener.mode {
         Mode::Steered { service_port } => Service::Steered { service_port },
-        Mode::ProxyProtocol { peers } => Service::Proxied { peers: peers.into() },
+        Mode::ProxyProtocol { peers, .. } => Service::Proxied { peers: peers.into() },
     };
     let socket = socket::watch(bound)?;
     let draining = worker.draining.notified();
@@ -61,7 +58,7 @@ async fn accept_some(worker: &Rc<Worker>, socket: &AsyncFd<TcpListener>, service
         let Ok(permit) = std::sync::Arc::clone(&worker.shared.flow_permits).acquire_owned().await else {
             return;
         };
-        match socket.get_ref().accept() {
+        match socket::accept(socket.get_ref()) {
             Ok((stream, peer)) => start(worker, stream, peer, service.clone(), permit),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 ready.clear_ready();
@@ -91,14 +88,10 @@ fn start(
     service: Service,
     permit: OwnedSemaphorePermit,
 ) {
-    let prepared = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-    let Ok(client) = prepared else {
+    let Ok(client) = TcpStream::from_std(stream) else {
         worker.count_accept_error();
         return;
     };
-    // Both are refinements: a connection without them carries the same bytes.
-    let _ = socket::set_nodelay(&client);
-    let _ = socket::set_keepalive(&client, KEEPALIVE);
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
         let _permit = permit;

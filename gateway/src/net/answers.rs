@@ -70,12 +70,13 @@ impl Answers {
         self.write().pin(name, address);
     }
 
-    /// Learns the answer to a question that `subscriber` asked; id, question and addresses have been compared.
-    pub fn learn(&self, facts: &dns::Facts, subscriber: &SubscriberKey) -> Learning {
+    /// Learns the answer to a question that `subscriber` asked, where it is known who asked; id, question and addresses have
+    /// been compared.
+    pub fn learn(&self, facts: &dns::Facts, subscriber: Option<&SubscriberKey>) -> Learning {
         let policy = self.policy.load();
         self.note(self.write().learn_answer(
             facts,
-            Some(subscriber),
+            subscriber,
             |name| policy.routes(name),
             |address| self.dial.permits_address(address),
             self.clock.monotonic(),

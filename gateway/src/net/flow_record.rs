@@ -1,4 +1,4 @@
-//! One open TCP flow: whose it is, what it is called, what it has carried, and where its bytes are counted.
+//! One open flow: whose it is, what it is called, what it has carried, and where its bytes are counted.
 //!
 //! A flow belongs to one worker and is touched by that thread only. Bytes before the verdict are carried and pending;
 //! when the verdict latches they are counted where it says, and so is what follows, until a change of list,
@@ -8,7 +8,8 @@ use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use billing_export::{Account, Flags, Volume};
+use allowlist::Transport;
+use billing_export::{Account, Flags, Reason, Volume};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -17,8 +18,7 @@ use super::report::ProtocolLabel;
 use super::socket;
 use crate::flow::binding::DnsOnly;
 use crate::flow::decide::Vouched;
-use crate::flow::identify::{Identifier, Identity, SeenIn};
-use crate::flow::session::SubscriberKey;
+use crate::flow::identify::{Identifier, Identity, Progress, QuicIdentifier, SeenIn};
 use crate::flow::tally::Tally;
 use crate::flow::time::Monotonic;
 
@@ -42,6 +42,10 @@ pub struct Flow {
     pub source: IpAddr,
     /// Where it was going.
     pub place: Place,
+    /// TCP or UDP.
+    pub transport: Transport,
+    /// What the subscriber's own look-ups said of the destination when it began.
+    pub dns_only: Option<DnsOnly>,
     /// When it began.
     pub opened: Monotonic,
     /// When a byte last moved.
@@ -55,7 +59,7 @@ pub struct Flow {
 /// What changes while a flow is open.
 pub struct State {
     /// Reads the client's bytes while they may still say something.
-    pub identifier: Option<Identifier>,
+    pub names: Option<Names>,
     /// What it said, once known.
     pub identity: Option<Identity>,
     /// What the first bytes looked like.
@@ -64,10 +68,13 @@ pub struct State {
     pub standing: Standing,
     /// Whether the address may carry the name, as far as this flow found out.
     pub vouched: Vouched,
-    /// What the subscriber's own look-ups said of the destination when the flow began; most flows have none.
-    pub dns_only: Option<Box<DnsOnly>>,
     /// No verdict is taken yet: steered mode waits for its upstream.
     pub held: bool,
+    /// UDP only: the server has said nothing yet, and nothing is exempt before it has. A source address is free to forge,
+    /// and datagrams that nobody answers are no visit.
+    pub unanswered: bool,
+    /// Nobody waits for more: the process ends.
+    pub last_call: bool,
     /// Bytes carried and reported.
     pub tally: Tally,
     /// The subscriber's socket and its meter; none when closed.
@@ -94,8 +101,41 @@ pub enum Ruling {
     },
 }
 
-/// The subscriber's socket, with the running total of what was delivered through it.
-pub struct SubscriberSide {
+/// The reader of names at work.
+pub enum Names {
+    /// Of a TCP stream.
+    Stream(Identifier),
+    /// Of UDP datagrams; on the watch for a second name once there is one.
+    Datagrams(Box<QuicIdentifier>),
+    /// Of UDP datagrams whose name came from the flow they continue; on the watch for another.
+    Inherited(Box<QuicIdentifier>),
+}
+
+/// The bit of a QUIC datagram's first byte that says long header (RFC 8999 §5.1).
+const LONG_HEADER_BIT: u8 = 0x80;
+
+/// Whether the datagram begins with a QUIC long header, if it is QUIC at all.
+pub fn has_long_header(datagram: &[u8]) -> bool {
+    datagram.first().is_some_and(|first| first & LONG_HEADER_BIT != 0)
+}
+
+/// The subscriber's side of a flow: the running total of what was delivered to it.
+pub enum SubscriberSide {
+    /// A TCP socket of the flow's own.
+    Stream(StreamMeter),
+    /// Datagrams through the listener's socket.
+    Datagrams(DatagramMeter),
+}
+
+/// Datagrams that the listener's socket took for the subscriber: each is delivered, or lost behind us.
+#[derive(Default)]
+pub struct DatagramMeter {
+    /// Bytes taken.
+    taken: u64,
+}
+
+/// The subscriber's TCP socket, with the running total of what was delivered through it.
+pub struct StreamMeter {
     /// The socket.
     socket: Rc<TcpStream>,
     /// Bytes the socket took for sending.
@@ -107,21 +147,59 @@ pub struct SubscriberSide {
 }
 
 impl SubscriberSide {
-    /// A new meter on `socket`.
-    pub const fn new(socket: Rc<TcpStream>) -> Self {
-        Self { socket, written: 0, delivered: 0, finished: false }
+    /// The side of a TCP flow that has not begun.
+    pub const fn stream(socket: Rc<TcpStream>) -> Self {
+        Self::Stream(StreamMeter { socket, written: 0, delivered: 0, finished: false })
+    }
+
+    /// The side of a UDP flow that has not begun.
+    pub fn datagrams() -> Self {
+        Self::Datagrams(DatagramMeter::default())
+    }
+
+    /// TCP or UDP.
+    pub const fn transport(&self) -> Transport {
+        match self {
+            Self::Stream(_) => Transport::Tcp,
+            Self::Datagrams(_) => Transport::Udp,
+        }
     }
 
     /// Adds bytes that the socket took.
     pub fn add_written(&mut self, bytes: u64) {
-        self.written = self.written.saturating_add(bytes);
+        match self {
+            Self::Stream(meter) => meter.written = meter.written.saturating_add(bytes),
+            Self::Datagrams(meter) => meter.taken = meter.taken.saturating_add(bytes),
+        }
     }
 
     /// Notes that FIN follows what was written.
     pub const fn set_finished(&mut self) {
-        self.finished = true;
+        match self {
+            Self::Stream(meter) => meter.finished = true,
+            Self::Datagrams(_) => {}
+        }
     }
 
+    /// Reads the meter: the running total of delivered bytes, and how many are new since the last reading and not seen yet.
+    /// A datagram was seen when it was sent.
+    pub fn read(&mut self) -> (u64, u64) {
+        match self {
+            Self::Stream(meter) => meter.read(),
+            Self::Datagrams(meter) => (meter.taken, 0),
+        }
+    }
+
+    /// Whether written bytes wait for their acknowledgement.
+    pub const fn is_waiting(&self) -> bool {
+        match self {
+            Self::Stream(meter) => meter.delivered < meter.written,
+            Self::Datagrams(_) => false,
+        }
+    }
+}
+
+impl StreamMeter {
     /// Bytes written and not acknowledged; none known to be so when the system will not say.
     fn unacknowledged(&self) -> Option<u64> {
         let queued = socket::unacknowledged(&*self.socket).ok()?;
@@ -129,19 +207,13 @@ impl SubscriberSide {
         Some(if self.finished { queued.saturating_sub(1) } else { queued })
     }
 
-    /// Reads the meter: the running total of delivered bytes, and how many are new since the last reading. A reading that
-    /// fails leaves the total where it was: it under-counts.
-    pub fn read(&mut self) -> (u64, u64) {
+    /// The running total and what is new. A reading that fails leaves the total where it was: it under-counts.
+    fn read(&mut self) -> (u64, u64) {
         let waiting = self.unacknowledged().unwrap_or(self.written);
         let total = self.written.saturating_sub(waiting).max(self.delivered);
         let new = total.saturating_sub(self.delivered);
         self.delivered = total;
         (total, new)
-    }
-
-    /// Whether written bytes wait for their acknowledgement.
-    pub const fn is_waiting(&self) -> bool {
-        self.delivered < self.written
     }
 }
 
@@ -152,6 +224,114 @@ impl State {
         let (total, new) = subscriber.read();
         self.tally.raise_down(total);
         new
+    }
+
+    /// Shows bytes (of a stream, or one datagram) to the reader of names; true when there is something new to judge.
+    pub fn observe(&mut self, bytes: &[u8]) -> bool {
+        let Some(names) = &mut self.names else { return false };
+        // A stream's name is judged when no second hello can follow; datagrams have no such point.
+        let (progress, found, judged_at_once) = match names {
+            Names::Stream(reader) => {
+                let progress = reader.observe(bytes);
+                self.protocol = ProtocolLabel::of_stream(reader.protocol());
+                (progress, reader.identity(), false)
+            }
+            Names::Datagrams(reader) => {
+                let progress = reader.observe(bytes);
+                self.protocol = ProtocolLabel::of_datagrams(reader.protocol());
+                (progress, reader.identity(), true)
+            }
+            Names::Inherited(reader) => {
+                // The flow goes on in the middle of a connection: only a new hello says anything.
+                if !has_long_header(bytes) {
+                    return false;
+                }
+                let progress = reader.observe(bytes);
+                return self.compare(progress);
+            }
+        };
+        match progress {
+            Progress::Undecided => false,
+            Progress::Identified => {
+                let new = self.identity.is_none();
+                if new {
+                    self.identity = found.cloned();
+                }
+                new && judged_at_once
+            }
+            Progress::Settled => {
+                self.identity = found.cloned();
+                self.names = None;
+                true
+            }
+        }
+    }
+
+    /// Compares the name of a hello on a flow that inherited one; true when they differ, and then the name no longer holds.
+    fn compare(&mut self, progress: Progress) -> bool {
+        let Some(Names::Inherited(reader)) = &self.names else { return false };
+        let Some(found) = reader.identity() else { return false };
+        let Some(own) = &mut self.identity else { return false };
+        let differs = found.name != own.name || found.gave_up.is_some();
+        if differs {
+            own.gave_up = Some(found.gave_up.unwrap_or(Reason::SecondName));
+        }
+        if differs || progress == Progress::Settled {
+            self.names = None;
+        }
+        differs
+    }
+
+    /// The time for a name is over; the watch for a second one goes on.
+    pub fn deadline(&mut self) {
+        let (progress, found) = match &mut self.names {
+            Some(Names::Stream(reader)) => (reader.deadline(), reader.identity()),
+            Some(Names::Datagrams(reader)) => (reader.deadline(), reader.identity()),
+            Some(Names::Inherited(_)) | None => return,
+        };
+        self.identity = found.cloned();
+        if progress == Progress::Settled {
+            self.names = None;
+        }
+    }
+
+    /// The subscriber sends nothing more; false when that says nothing new.
+    pub fn finish_reading(&mut self) -> bool {
+        match self.names.take() {
+            None => return false,
+            Some(Names::Stream(mut reader)) => {
+                reader.finish();
+                self.identity = reader.identity().cloned();
+            }
+            Some(Names::Datagrams(mut reader)) => {
+                reader.finish();
+                self.identity = reader.identity().cloned();
+            }
+            Some(Names::Inherited(_)) => {}
+        }
+        true
+    }
+
+    /// Whether the name is known well enough for a verdict.
+    pub const fn is_readable(&self) -> bool {
+        match &self.names {
+            Some(Names::Stream(_)) => false,
+            Some(Names::Datagrams(_) | Names::Inherited(_)) | None => self.identity.is_some(),
+        }
+    }
+
+    /// Whether no more can become known.
+    pub const fn is_ending(&self) -> bool {
+        self.subscriber.is_none() || self.last_call
+    }
+
+    /// Memory the reader of names holds beyond the value itself, in bytes.
+    pub fn reader_bytes(&self) -> usize {
+        match &self.names {
+            Some(Names::Stream(reader)) => reader.buffer_bytes(),
+            Some(Names::Datagrams(reader) | Names::Inherited(reader)) => reader.buffer_bytes(),
+            None => 0,
+        }
     }
 
     /// Bytes carried that no account has.
@@ -168,7 +348,9 @@ impl Flow {
             Place::Steered { service_port: Some(port) } => port,
             Place::Steered { service_port: None } => match protocol {
                 ProtocolLabel::Http => HTTP_PORT,
-                ProtocolLabel::Tls | ProtocolLabel::Tcp => HTTPS_PORT,
+                ProtocolLabel::Tls | ProtocolLabel::Tcp | ProtocolLabel::Quic | ProtocolLabel::Udp => {
+                    HTTPS_PORT
+                }
             },
         }
     }
@@ -181,12 +363,9 @@ impl Flow {
             && state.pending() == Volume::ZERO
     }
 
-    /// Who the flow counts for.
-    pub fn subscriber_key(&self) -> SubscriberKey {
-        match &self.state.borrow().standing {
-            Standing::Known(session) => SubscriberKey::Session(session.clone()),
-            Standing::Unknown | Standing::Ended => SubscriberKey::stranger(self.source),
-        }
+    /// Whether the subscriber's next bytes may still say something about the name.
+    pub fn is_observed(&self) -> bool {
+        self.state.borrow().names.is_some()
     }
 
     /// The destination address, when the flow came with one.
@@ -203,12 +382,21 @@ const HTTPS_PORT: u16 = 443;
 /// IANA service name `http`.
 const HTTP_PORT: u16 = 80;
 
-impl From<Option<SeenIn>> for ProtocolLabel {
-    fn from(seen: Option<SeenIn>) -> Self {
+impl ProtocolLabel {
+    /// Of a TCP flow that looks like this.
+    pub const fn of_stream(seen: Option<SeenIn>) -> Self {
         match seen {
             Some(SeenIn::TlsSni | SeenIn::QuicSni) => Self::Tls,
             Some(SeenIn::HttpHost) => Self::Http,
             None => Self::Tcp,
+        }
+    }
+
+    /// Of a UDP flow that looks like this.
+    pub const fn of_datagrams(seen: Option<SeenIn>) -> Self {
+        match seen {
+            Some(SeenIn::QuicSni | SeenIn::TlsSni | SeenIn::HttpHost) => Self::Quic,
+            None => Self::Udp,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What decisions rest on, published as one snapshot that workers take without a lock.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use allowlist::{DomainName, Matcher};
@@ -8,7 +9,7 @@ use billing_export::{Account, Entry, Reason, Session};
 use jiff::Timestamp;
 
 use crate::flow::rating::RatingPlan;
-use crate::flow::session::SubscriberTable;
+use crate::flow::session::{SubscriberKey, SubscriberTable};
 use crate::flow::verdict::{Outcome, Verdict};
 
 /// Whether anything may be exempt at all.
@@ -129,6 +130,14 @@ impl Standing {
     /// The standing of a flow that begins.
     pub fn at_start(session: Option<&Session>) -> Self {
         session.map_or(Self::Unknown, |session| Self::Known(session.clone()))
+    }
+
+    /// Who a flow from `source` counts for.
+    pub fn key(&self, source: IpAddr) -> SubscriberKey {
+        match self {
+            Self::Known(session) => SubscriberKey::Session(session.clone()),
+            Self::Unknown | Self::Ended => SubscriberKey::stranger(source),
+        }
     }
 
     /// The standing after the subscriber table changed.

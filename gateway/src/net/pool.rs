@@ -1,7 +1,8 @@
 //! The workers' threads: started with their sockets, asked for reports, drained and stopped.
 
+use std::cell::RefCell;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc as reports;
@@ -11,14 +12,19 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use super::datagram::Relay;
+use super::datagram::batch::Batch;
 use super::report::Report;
 use super::settings::Listener;
 use super::shared::Shared;
 use super::worker::Worker;
-use super::{accept, socket};
+use super::{accept, dns, socket};
 
 /// Commands that wait for a worker at once; more means that it hangs.
 const COMMANDS_MAX: usize = 16;
+
+/// Tries to find a port that is free for both transports, when the system is to choose it.
+const PORT_TRIES_MAX: usize = 16;
 
 /// What a worker is told.
 enum Command {
@@ -41,9 +47,16 @@ pub struct WorkerHandle {
     outstanding: bool,
 }
 
+/// The sockets of one listener at one worker.
+struct Bound {
+    listener: Listener,
+    connections: Option<TcpListener>,
+    datagrams: Option<UdpSocket>,
+}
+
 /// The listening sockets of all workers, bound before any thread starts so that a port in use is an error at once.
 pub struct Sockets {
-    by_worker: Vec<Vec<(TcpListener, Listener)>>,
+    by_worker: Vec<Vec<Bound>>,
     /// The addresses bound, in the order of the listeners; a port 0 is what the system chose.
     pub addresses: Vec<SocketAddr>,
 }
@@ -57,33 +70,78 @@ impl Sockets {
         let mut by_worker: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
         for listener in listeners {
-            let wanted = listener.address;
-            let fail = |error| (wanted, error);
-            if wanted.port() != 0 {
-                socket::probe_exclusive(wanted).map_err(fail)?;
+            let (address, bound) =
+                bind_listener(listener, workers).map_err(|error| (listener.address, error))?;
+            for (sockets, bound) in by_worker.iter_mut().zip(bound) {
+                sockets.push(bound);
             }
-            let mut bound = wanted;
-            for sockets in &mut by_worker {
-                let socket = socket::listen(bound).map_err(fail)?;
-                bound = socket.local_addr().map_err(fail)?;
-                sockets.push((socket, listener.clone()));
-            }
-            addresses.push(bound);
+            addresses.push(address);
         }
         Ok(Self { by_worker, addresses })
     }
 
-    /// Starts one thread for each worker.
+    /// Starts one thread for each worker, which also serves its part of the DNS plane where there is one.
     ///
     /// # Errors
     /// The system's word when a thread or its event loop cannot be made.
-    pub fn start(self, shared: &Arc<Shared>) -> io::Result<Vec<WorkerHandle>> {
+    pub fn start(self, shared: &Arc<Shared>, dns: Vec<dns::Part>) -> io::Result<Vec<WorkerHandle>> {
+        let mut dns = dns.into_iter();
         self.by_worker
             .into_iter()
             .enumerate()
-            .map(|(index, sockets)| start_worker(index, Arc::clone(shared), sockets))
+            .map(|(index, sockets)| start_worker(index, Arc::clone(shared), sockets, dns.next()))
             .collect()
     }
+}
+
+/// Binds one listener for every worker; where the system chooses the port, one that both transports can have.
+fn bind_listener(listener: &Listener, workers: usize) -> io::Result<(SocketAddr, Vec<Bound>)> {
+    let wanted = listener.address;
+    if wanted.port() != 0 {
+        if listener.serves_tcp {
+            socket::probe_exclusive(wanted)?;
+        }
+        if listener.serves_udp {
+            socket::probe_exclusive_datagrams(wanted)?;
+        }
+        return bind_at(listener, wanted, workers);
+    }
+    let mut outcome = bind_at(listener, wanted, workers);
+    for _ in 1..PORT_TRIES_MAX {
+        match &outcome {
+            // The port TCP was given is taken for UDP.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                outcome = bind_at(listener, wanted, workers);
+            }
+            Ok(_) | Err(_) => break,
+        }
+    }
+    outcome
+}
+
+/// Binds one listener at `wanted` for every worker; UDP takes the port that TCP has.
+fn bind_at(listener: &Listener, wanted: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<Bound>)> {
+    let mut address = wanted;
+    let mut all = Vec::new();
+    for _ in 0..workers {
+        let mut bound = Bound { listener: listener.clone(), connections: None, datagrams: None };
+        if listener.serves_tcp {
+            let socket = socket::listen(address)?;
+            address = socket.local_addr()?;
+            bound.connections = Some(socket);
+        }
+        if listener.serves_udp {
+            if wanted.port() == 0 && all.is_empty() && address.port() != 0 {
+                // Somebody else's socket may share the port with us without a word.
+                socket::probe_exclusive_datagrams(address)?;
+            }
+            let socket = socket::listen_datagrams(address)?;
+            address = socket.local_addr()?;
+            bound.datagrams = Some(socket);
+        }
+        all.push(bound);
+    }
+    Ok((address, all))
 }
 
 /// Orders to all workers that need no answer, whatever the export task is doing.
@@ -153,7 +211,8 @@ impl WorkerHandle {
 fn start_worker(
     index: usize,
     shared: Arc<Shared>,
-    sockets: Vec<(TcpListener, Listener)>,
+    sockets: Vec<Bound>,
+    dns: Option<dns::Part>,
 ) -> io::Result<WorkerHandle> {
     let (commands, mut inbox) = mpsc::channel(COMMANDS_MAX);
     let (outbox, reports) = reports::channel();
@@ -161,24 +220,25 @@ fn start_worker(
     let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
         let local = LocalSet::new();
         local.block_on(&runtime, async move {
+            if let Some(part) = dns {
+                part.start(&shared);
+            }
             let worker = Worker::new(shared);
             tokio::task::spawn_local(Rc::clone(&worker).keep_house());
-            for (bound, listener) in sockets {
-                let worker = Rc::clone(&worker);
-                tokio::task::spawn_local(async move {
-                    let address = listener.address;
-                    if let Err(error) = accept::run(worker, bound, listener).await {
-                        tracing::error!(%address, %error, "listener lost; restart the gateway");
-                    }
-                });
-            }
+            let relays = serve(&worker, sockets);
             while let Some(command) = inbox.recv().await {
                 match command {
                     Command::Report => {
                         let _ = outbox.send(worker.report());
                     }
-                    Command::Drain => worker.draining.notify_waiters(),
-                    Command::CutIdle(idle) => worker.cut_idle(idle),
+                    Command::Drain => {
+                        worker.draining.notify_waiters();
+                        relays.iter().for_each(|relay| relay.drain());
+                    }
+                    Command::CutIdle(idle) => {
+                        worker.cut_idle(idle);
+                        relays.iter().for_each(|relay| relay.cut_idle(idle));
+                    }
                     Command::Stop => {
                         worker.settle();
                         let _ = outbox.send(worker.report());
@@ -189,4 +249,31 @@ fn start_worker(
         });
     })?;
     Ok(WorkerHandle { commands, reports, thread, outstanding: false })
+}
+
+/// Serves the listeners on the worker's event loop; gives back those that take datagrams.
+fn serve(worker: &Rc<Worker>, sockets: Vec<Bound>) -> Vec<Rc<Relay>> {
+    let mut relays = Vec::new();
+    let batch = Rc::new(RefCell::new(Batch::default()));
+    for Bound { listener, connections, datagrams } in sockets {
+        let address = listener.address;
+        if let Some(socket) = datagrams {
+            match Relay::new(Rc::clone(worker), socket, &listener, Rc::clone(&batch)) {
+                Ok(relay) => {
+                    tokio::task::spawn_local(Rc::clone(&relay).run());
+                    relays.push(relay);
+                }
+                Err(error) => tracing::error!(%address, %error, "no datagrams taken; restart the gateway"),
+            }
+        }
+        if let Some(socket) = connections {
+            let worker = Rc::clone(worker);
+            tokio::task::spawn_local(async move {
+                if let Err(error) = accept::run(worker, socket, listener).await {
+                    tracing::error!(%address, %error, "listener lost; restart the gateway");
+                }
+            });
+        }
+    }
+    relays
 }

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::dial::{DialError, dial};
-use super::flow_record::Place;
+use super::flow_record::{Place, SubscriberSide};
 use super::relay;
 use super::report::Refusal;
 use super::socket;
@@ -54,7 +54,8 @@ pub async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, peer
     };
     let client = Rc::new(client);
     let place = Place::Original(ends.destination);
-    let Some(open) = worker.open_flow(ends.source.ip(), place, Rc::clone(&client)) else {
+    let side = SubscriberSide::stream(Rc::clone(&client));
+    let Some(open) = worker.open_flow(ends.source.ip(), place, side) else {
         let _ = socket::reset_on_close(&*client);
         return;
     };

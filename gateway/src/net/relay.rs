@@ -4,6 +4,9 @@
 //! while it is idle: both directions read into the worker's one buffer and hand it on at once; only what the other side
 //! does not take waits in a vector of the flow's own, and then nothing more is read.
 //!
+//! A full buffer says that more is on its way: then what the reader of names no longer wants moves inside the kernel (see
+//! [`super::splice`]), until the sender has less to say. Small messages are copied: two system calls either way.
+//!
 //! FIN is passed on for each direction by itself; a reset or an error ends both, and the other side is reset too. What an
 //! origin sent before its reset is delivered first: a server that refuses an upload answers and closes.
 
@@ -17,12 +20,15 @@ use tokio::time::{Instant, sleep};
 
 use super::flow_record::Flow;
 use super::socket;
+use super::splice::Taken;
 use super::worker::Worker;
 
 /// The first pause between two readings of the last acknowledgement; each next one is twice as long.
 const FINISH_POLL_MIN: Duration = Duration::from_millis(1);
 /// The longest such pause.
 const FINISH_POLL_MAX: Duration = Duration::from_millis(200);
+/// A sender that has less than this between two pauses is copied again: looking for a pipe would cost more.
+const BULK_BYTES_MIN: usize = 16 * 1024;
 
 /// Carries the flow until both sides have finished, one has failed, or the worker cuts it.
 /// `first` are bytes already received from the subscriber and counted.
@@ -91,13 +97,17 @@ async fn both(
     let mut down = pin!(down(worker, flow, client, origin));
     tokio::select! {
         outcome = &mut up => match outcome {
-            Ok(()) => down.await,
+            Ok(()) => {
+                socket::shutdown_write(origin).map_err(Failed::origin)?;
+                down.await
+            }
             Err(Failed::Subscriber) => Err(Failed::Subscriber),
             // It takes nothing more, but what it sent before may still be read.
             Err(Failed::Origin | Failed::Neither) => down.await.and(Err(Failed::Origin)),
         },
         outcome = &mut down => {
             outcome?;
+            // The origin has said all it had to say: closing its socket sends the subscriber's FIN on.
             up.await
         }
     }
@@ -112,12 +122,24 @@ async fn up(
     first: Vec<u8>,
 ) -> Result<(), Failed> {
     write_all(origin, first, |_| ()).await.map_err(Failed::origin)?;
+    let mut bulk = false;
     loop {
         tokio::task::consume_budget().await;
         client.readable().await.map_err(Failed::subscriber)?;
+        if bulk
+            && !flow.is_observed()
+            && let Some(pipe) = worker.pipes.take()
+        {
+            match move_up(worker, flow, client, origin, pipe).await? {
+                Moved::Ended => break,
+                Moved::Paused { bytes } => bulk = bytes >= BULK_BYTES_MIN,
+            }
+            continue;
+        }
         let rest = {
             let mut buffer = worker.buffer.borrow_mut();
             let Some(count) = read_ready(client, &mut buffer).map_err(Failed::subscriber)? else { continue };
+            bulk = count == buffer.len();
             let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
             worker.received(flow, bytes);
             let taken = write_ready(origin, bytes).map_err(Failed::origin)?;
@@ -126,7 +148,7 @@ async fn up(
         write_all(origin, rest, |_| ()).await.map_err(Failed::origin)?;
     }
     worker.subscriber_finished(flow);
-    socket::shutdown_write(origin).map_err(Failed::origin)
+    Ok(())
 }
 
 /// Origin → subscriber.
@@ -136,12 +158,21 @@ async fn down(
     client: &TcpStream,
     origin: &TcpStream,
 ) -> Result<(), Failed> {
+    let mut bulk = false;
     loop {
         tokio::task::consume_budget().await;
         origin.readable().await.map_err(Failed::origin)?;
+        if bulk && let Some(pipe) = worker.pipes.take() {
+            match move_down(worker, flow, client, origin, pipe).await? {
+                Moved::Ended => break,
+                Moved::Paused { bytes } => bulk = bytes >= BULK_BYTES_MIN,
+            }
+            continue;
+        }
         let rest = {
             let mut buffer = worker.buffer.borrow_mut();
             let Some(count) = read_ready(origin, &mut buffer).map_err(Failed::origin)? else { continue };
+            bulk = count == buffer.len();
             let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
             let taken = write_ready(client, bytes).map_err(Failed::subscriber)?;
             worker.written(flow, taken);
@@ -150,6 +181,65 @@ async fn down(
         write_all(client, rest, |taken| worker.written(flow, taken)).await.map_err(Failed::subscriber)?;
     }
     shutdown_subscriber(flow, client).map_err(Failed::subscriber)
+}
+
+/// Why bytes no longer move inside the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moved {
+    /// The sender pauses.
+    Paused {
+        /// What it had said since the pause before.
+        bytes: usize,
+    },
+    /// The sender has sent FIN.
+    Ended,
+}
+
+/// Subscriber → origin inside the kernel, until the subscriber pauses.
+async fn move_up(
+    worker: &Rc<Worker>,
+    flow: &Rc<Flow>,
+    client: &TcpStream,
+    origin: &TcpStream,
+    mut pipe: Taken,
+) -> Result<Moved, Failed> {
+    let mut bytes: usize = 0;
+    loop {
+        tokio::task::consume_budget().await;
+        match pipe.fill(client).map_err(Failed::subscriber)? {
+            None => return Ok(Moved::Paused { bytes }),
+            Some(0) => return Ok(Moved::Ended),
+            Some(count) => {
+                worker.received_unread(flow, count);
+                bytes = bytes.saturating_add(count);
+            }
+        }
+        pipe.drain(origin, |_| ()).await.map_err(Failed::origin)?;
+    }
+}
+
+/// Origin → subscriber inside the kernel, until the origin pauses.
+async fn move_down(
+    worker: &Rc<Worker>,
+    flow: &Rc<Flow>,
+    client: &TcpStream,
+    origin: &TcpStream,
+    mut pipe: Taken,
+) -> Result<Moved, Failed> {
+    let mut bytes: usize = 0;
+    loop {
+        tokio::task::consume_budget().await;
+        match pipe.fill(origin).map_err(Failed::origin)? {
+            None => return Ok(Moved::Paused { bytes }),
+            Some(0) => return Ok(Moved::Ended),
+            Some(count) => bytes = bytes.saturating_add(count),
+        }
+        let taken = |count| {
+            worker.written(flow, count);
+            worker.count_spliced(count);
+        };
+        pipe.drain(client, taken).await.map_err(Failed::subscriber)?;
+    }
 }
 
 /// Writes bytes of our own (a refusal) to the subscriber; they are counted like any others.

@@ -13,6 +13,10 @@ pub enum ProtocolLabel {
     Http,
     /// TCP that is neither.
     Tcp,
+    /// QUIC over UDP.
+    Quic,
+    /// UDP that is not.
+    Udp,
 }
 
 impl ProtocolLabel {
@@ -22,6 +26,8 @@ impl ProtocolLabel {
             Self::Tls => "tls",
             Self::Http => "http",
             Self::Tcp => "tcp",
+            Self::Quic => "quic",
+            Self::Udp => "udp",
         }
     }
 }
@@ -37,7 +43,7 @@ pub struct FlowLabels {
     pub reason: Option<Reason>,
 }
 
-/// Why a connection was closed without being carried.
+/// Why a connection was closed, or a datagram dropped, without being carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// Steered: the name was never on a list, or is unreadable.
@@ -50,6 +56,8 @@ pub enum Refusal {
     ProxyHeader,
     /// The subscriber has too many open flows.
     FlowsPerSubscriber,
+    /// UDP: the process had no room for the flow while it waited for its name.
+    NoRoom,
 }
 
 impl Refusal {
@@ -61,6 +69,35 @@ impl Refusal {
             Self::Connect => "connect",
             Self::ProxyHeader => "proxy_header",
             Self::FlowsPerSubscriber => "flows_per_subscriber",
+            Self::NoRoom => "no_room",
+        }
+    }
+}
+
+/// Why a datagram of an open flow, or of one that cannot begin, went no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DropCause {
+    /// The socket's send buffer is full: whoever sent it sends it again.
+    SendBuffer,
+    /// Longer than the way takes in one piece.
+    TooLong,
+    /// Any other failure of sending: the way is gone for the moment.
+    Unreachable,
+    /// The flow waits for its name or origin and holds all it may.
+    Held,
+    /// The gateway ends: no flow begins.
+    Draining,
+}
+
+impl DropCause {
+    /// The label's value.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::SendBuffer => "send_buffer",
+            Self::TooLong => "too_long",
+            Self::Unreachable => "unreachable",
+            Self::Held => "held",
+            Self::Draining => "draining",
         }
     }
 }
@@ -78,12 +115,20 @@ pub struct Report {
     pub flows: Vec<(FlowLabels, u64)>,
     /// Connections not carried.
     pub refusals: Vec<(Refusal, u64)>,
+    /// Datagrams that went no further.
+    pub dropped: Vec<(DropCause, u64)>,
+    /// Undecided UDP flows given up for newer ones.
+    pub evicted: u64,
     /// Flows open at the moment.
     pub flows_open: u64,
+    /// Those of them that are UDP.
+    pub udp_flows_open: u64,
     /// Tasks that panicked; each cost one flow and is a fault of ours.
     pub panics: u64,
     /// Errors of accept(2).
     pub accept_errors: u64,
+    /// Bytes of both directions that moved inside the kernel; they are among `seen` like all others.
+    pub spliced_bytes: u64,
 }
 
 /// Bytes by account until the next report; bounded.

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use crate::flow::address::is_public;
 use crate::flow::identify::IdentifyLimits;
+use crate::wire::quic::QuicLimits;
 
 /// How a listener learns the destination.
 #[derive(Clone, Debug)]
@@ -21,7 +22,18 @@ pub enum Mode {
     ProxyProtocol {
         /// Who may send the header.
         peers: Vec<IpNet>,
+        /// In front of which datagrams it must stand.
+        datagrams: DatagramHeaders,
     },
+}
+
+/// In front of which datagrams of a balancer a PROXY header must stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatagramHeaders {
+    /// Of those that begin a flow at least.
+    Any,
+    /// Of all.
+    Each,
 }
 
 /// One listener.
@@ -31,6 +43,10 @@ pub struct Listener {
     pub address: SocketAddr,
     /// How the destination is learnt.
     pub mode: Mode,
+    /// Whether connections are accepted.
+    pub serves_tcp: bool,
+    /// Whether datagrams are taken.
+    pub serves_udp: bool,
 }
 
 /// Limits of the data path (DESIGN §7).
@@ -38,10 +54,20 @@ pub struct Listener {
 pub struct Limits {
     /// Caps of the readers of first bytes.
     pub identify: IdentifyLimits,
+    /// Caps of the reader of QUIC datagrams.
+    pub quic: QuicLimits,
     /// From the flow's first moment to a verdict, absolute.
     pub identify_deadline: Duration,
     /// Without a byte in either direction.
     pub idle_timeout: Duration,
+    /// Without a datagram of a QUIC flow in either direction.
+    pub quic_idle_timeout: Duration,
+    /// Without a datagram of another UDP flow in either direction.
+    pub udp_idle_timeout: Duration,
+    /// UDP flows of the process that wait for a name or an origin.
+    pub undecided_flows_max: usize,
+    /// Datagrams of one such flow that are held.
+    pub held_datagrams_max: usize,
     /// For the PROXY header, absolute.
     pub proxy_header_deadline: Duration,
     /// For one connection attempt upstream.
@@ -54,6 +80,8 @@ pub struct Limits {
     pub accepts_per_wake_max: usize,
     /// Bytes read at once; one buffer per worker, shared by its flows.
     pub relay_buffer: usize,
+    /// Pipes of one worker for bytes that move inside the kernel; two descriptors and up to 1 MiB each.
+    pub pipes_per_worker_max: usize,
 }
 
 /// Where the gateway may connect to.

@@ -3,14 +3,14 @@
 //! Asked when a flow opens, is judged or closes; never for a byte.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::answers::Answers;
 use super::clock::Clock;
+use super::datagram::connection_ids::ConnectionIds;
 use super::lookup::Lookups;
 use super::policy::{Exemption, PolicyCell};
 use super::settings::{DialRules, Limits};
@@ -21,9 +21,7 @@ use crate::flow::time::Monotonic;
 pub struct Shared {
     /// List, subscribers, rating: taken anew for each decision.
     pub policy: Arc<PolicyCell>,
-    /// Trusted answers.
-    pub answers: Arc<Answers>,
-    /// Our own look-ups.
+    /// Trusted answers and our own look-ups.
     pub lookups: Arc<Lookups>,
     /// Limits of the data path.
     pub limits: Limits,
@@ -31,6 +29,13 @@ pub struct Shared {
     pub dial: Arc<DialRules>,
     /// Room for open flows, by the process's descriptor limit.
     pub flow_permits: Arc<Semaphore>,
+    /// Room within it for UDP flows that hold an upstream socket before their name is known: a quarter, so that half-open
+    /// flows never keep decided ones out.
+    pub undecided_permits: Arc<Semaphore>,
+    /// UDP flows that wait for a name or an origin.
+    pub undecided_flows: AtomicUsize,
+    /// Servers' connection ids, by which a rebound flow is known.
+    pub connection_ids: ConnectionIds,
     /// Open flows by subscriber address or session.
     pub open_by_subscriber: Mutex<HashMap<SubscriberKey, usize>>,
     /// Accounts a worker holds between two reports.

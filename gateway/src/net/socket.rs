@@ -8,17 +8,23 @@
 )]
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
+use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
 /// Connections the kernel holds while a worker is busy; above it the kernel drops SYNs, which clients repeat.
 const BACKLOG: i32 = 4_096;
 
-/// A listening TCP socket that shares its address with the other workers (`SO_REUSEPORT`).
+/// Time after which a silent subscriber is probed.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// A listening TCP socket that shares its address with the other workers (`SO_REUSEPORT`). Its connections inherit what is
+/// set here: no Nagle delay, for the relay passes on what was written when it was written, and probes that find subscribers
+/// who vanished without a word.
 ///
 /// # Errors
 /// What the system says when the address is in use, not ours, or below 1024 without the right.
@@ -31,9 +37,24 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    // Both are refinements: a connection without them carries the same bytes.
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE));
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// The next connection that waits at `listener`, ready for an event loop (`accept4`).
+///
+/// # Errors
+/// What the system says; `WouldBlock` when none waits.
+pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (socket, peer) = acceptfrom_with(listener, flags)?;
+    let unknown = || io::Error::new(io::ErrorKind::InvalidData, "a peer of no IP address");
+    let peer = peer.ok_or_else(unknown)?.try_into().map_err(|_| unknown())?;
+    Ok((socket.into(), peer))
 }
 
 /// Whether another process listens at `address`: `SO_REUSEPORT` would silently share the port with it when it belongs to the same user.
@@ -50,6 +71,53 @@ pub fn probe_exclusive(address: SocketAddr) -> io::Result<()> {
     socket.listen(1)
 }
 
+/// Room for datagrams that wait while a worker is busy, as far as the system grants it (net.core.rmem_max).
+const DATAGRAM_BUFFER: usize = 4 << 20;
+
+/// A UDP socket at `address` that shares it with the other workers (`SO_REUSEPORT`): the system keeps the datagrams of one
+/// pair of addresses and ports with one worker.
+///
+/// # Errors
+/// What the system says when the address is in use, not ours, or below 1024 without the right.
+pub fn listen_datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = datagram_socket(address)?;
+    socket.set_reuse_port(true)?;
+    // Refinements: with less room more datagrams are lost in bursts.
+    let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER);
+    let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER);
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// Whether another process takes datagrams at `address`; see [`probe_exclusive`].
+///
+/// # Errors
+/// The system's word when the address cannot be bound exclusively.
+pub fn probe_exclusive_datagrams(address: SocketAddr) -> io::Result<()> {
+    datagram_socket(address)?.bind(&address.into())
+}
+
+/// A UDP socket of a flow's own, connected to `target`: the system passes on datagrams and errors from there alone.
+///
+/// # Errors
+/// What the system says: no descriptor, no way to there.
+pub fn connect_datagrams(target: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = datagram_socket(target)?;
+    socket.connect(&target.into())?;
+    Ok(socket.into())
+}
+
+/// A UDP socket of the address's family that never blocks.
+fn datagram_socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // One socket per IP version, as for TCP.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
 /// A listener that the event loop watches: readiness first, so that room for a flow can be awaited before accepting.
 ///
 /// # Errors
@@ -63,11 +131,6 @@ pub fn watch(listener: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
 /// No Nagle delay: the relay passes on what was written, when it was written.
 pub fn set_nodelay(socket: &impl AsFd) -> io::Result<()> {
     SockRef::from(socket).set_tcp_nodelay(true)
-}
-
-/// Keep-alive probes find peers that vanished without a word.
-pub fn set_keepalive(socket: &impl AsFd, after: Duration) -> io::Result<()> {
-    SockRef::from(socket).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(after))
 }
 
 /// The next close sends RST: the peer's reset or failure is passed on as what it was.
@@ -99,7 +162,6 @@ pub fn unacknowledged(socket: &impl AsRawFd) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::TcpStream;
 
     use super::*;
 

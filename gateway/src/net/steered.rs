@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::dial::{DialError, dial};
-use super::flow_record::{Flow, Place};
+use super::flow_record::{Flow, Place, SubscriberSide};
 use super::relay;
 use super::report::{ProtocolLabel, Refusal};
 use super::socket;
@@ -33,7 +33,7 @@ const BAD_GATEWAY: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nCo
 pub async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, service_port: Option<u16>) {
     let client = Rc::new(client);
     let place = Place::Steered { service_port };
-    let Some(open) = worker.open_flow(peer.ip(), place, Rc::clone(&client)) else {
+    let Some(open) = worker.open_flow(peer.ip(), place, SubscriberSide::stream(Rc::clone(&client))) else {
         let _ = socket::reset_on_close(&*client);
         return;
     };
@@ -117,7 +117,7 @@ async fn refuse(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream, refusa
         (ProtocolLabel::Http, Refusal::NotRouted) => MISDIRECTED_REQUEST,
         (ProtocolLabel::Tls, _) => &ALERT_INTERNAL_ERROR,
         (ProtocolLabel::Http, _) => BAD_GATEWAY,
-        (ProtocolLabel::Tcp, _) => &[],
+        (ProtocolLabel::Tcp | ProtocolLabel::Quic | ProtocolLabel::Udp, _) => &[],
     };
     if relay::answer(worker, flow, client, answer).await.is_ok() {
         relay::finish(worker, flow, client).await;

@@ -12,6 +12,7 @@
 
 mod answer;
 mod ech;
+pub mod layout;
 mod name;
 
 use std::ops::Range;

@@ -5,8 +5,10 @@
 //! names are handed out as the raw bytes of the wire. Every buffer has a limit, and the limit is an argument.
 
 pub mod dns;
+pub mod dnstap;
 pub mod http1;
 pub mod pcap;
 pub mod proxy_protocol;
+pub mod quic;
 pub mod reader;
 pub mod tls;

@@ -86,6 +86,11 @@ pub fn header(bytes: &[u8], tlv_bytes_max: usize) -> Outcome {
     }
 }
 
+/// Whether a datagram begins with a whole signature of version 2, the only one that may stand in front of datagrams.
+pub fn begins_v2(datagram: &[u8]) -> bool {
+    datagram.starts_with(V2_SIGNATURE)
+}
+
 /// How some bytes begin.
 enum Signature<'a> {
     /// With the whole signature; what follows it.

@@ -21,7 +21,7 @@ use super::reader::{Malformed, Reader};
 /// `HandshakeType client_hello`, RFC 8446 §4.
 const CLIENT_HELLO: u8 = 1;
 /// Type and length in front of a handshake message, RFC 8446 §4.
-const MESSAGE_HEADER_BYTES: usize = 4;
+pub(super) const MESSAGE_HEADER_BYTES: usize = 4;
 /// `Random`, RFC 8446 §4.1.2.
 const RANDOM_BYTES: usize = 32;
 /// `legacy_session_id<0..32>`, RFC 8446 §4.1.2.
@@ -100,6 +100,14 @@ pub fn hello_message(bytes: &[u8], handshake_bytes_max: usize) -> Outcome<'_> {
         Message::Hello { body, .. } => read_body(body),
         Message::OtherType => Outcome::Malformed { field: "handshake type" },
         Message::TooLong => Outcome::Oversize,
+    }
+}
+
+/// Bytes of the message at the front of `bytes`, header included, once its header is there.
+pub(super) fn message_bytes(bytes: &[u8]) -> Option<usize> {
+    match bytes {
+        [_, high, middle, low, ..] => Some(message_length(*high, *middle, *low)),
+        _ => None,
     }
 }
 

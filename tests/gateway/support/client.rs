@@ -146,7 +146,7 @@ pub fn https_get(stream: TcpStream, name: &str, size: usize) -> io::Result<usize
 
 /// Takes every certificate: the origins' are made for one test.
 #[derive(Debug)]
-struct AnyCertificate(Arc<rustls::crypto::CryptoProvider>);
+pub struct AnyCertificate(pub Arc<rustls::crypto::CryptoProvider>);
 
 impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(

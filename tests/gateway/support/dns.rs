@@ -24,8 +24,8 @@ struct Shared {
     ended: AtomicBool,
     /// Time before each answer.
     delay: Mutex<Duration>,
-    /// Addresses in one answer, and the state of the generator that picks them.
-    rotation: Mutex<Option<(usize, u64)>>,
+    /// Addresses of one answer, and how many answers were given so: each begins where the one before ended.
+    rotation: Mutex<(usize, usize)>,
 }
 
 impl Resolver {
@@ -41,7 +41,7 @@ impl Resolver {
             silent_on_aaaa: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             delay: Mutex::default(),
-            rotation: Mutex::default(),
+            rotation: Mutex::new((usize::MAX, 0)),
         });
         let resolver = Self { address, shared: Arc::clone(&shared) };
         for (name, address) in records {
@@ -77,9 +77,9 @@ impl Resolver {
         self.shared.silent_on_aaaa.store(true, Ordering::Relaxed);
     }
 
-    /// From here on an answer has so many of a name's addresses, picked anew each time.
-    pub fn rotate(&self, per_answer: usize, seed: u64) {
-        *self.shared.rotation.lock().unwrap() = Some((per_answer, seed));
+    /// Gives so many addresses in each answer, the next ones each time, beginning with number `first`.
+    pub fn rotate(&self, per_answer: usize, first: usize) {
+        *self.shared.rotation.lock().unwrap() = (per_answer, first);
     }
 
     /// Waits so long before each answer.
@@ -107,14 +107,6 @@ fn serve(socket: &UdpSocket, shared: &Shared) {
     }
 }
 
-/// The next number of a generator (xorshift64*): repeatable, and good enough to pick addresses.
-pub fn random(state: &mut u64) -> usize {
-    *state ^= *state >> 12;
-    *state ^= *state << 25;
-    *state ^= *state >> 27;
-    usize::try_from(state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap()
-}
-
 /// The answer to one question (RFC 1035 §4): its A records, else none; NXDOMAIN for a name not in the table.
 fn answer(query: &[u8], shared: &Shared) -> Option<Vec<u8>> {
     let (mut at, mut labels) = (12, Vec::new());
@@ -137,13 +129,16 @@ fn answer(query: &[u8], shared: &Shared) -> Option<Vec<u8>> {
     }
     let table = shared.table.lock().unwrap();
     let known = table.get(&name);
-    let mut addresses = known.filter(|_| asks_a).cloned().unwrap_or_default();
-    if let Some((per_answer, state)) = &mut *shared.rotation.lock().unwrap() {
-        while addresses.len() > *per_answer {
-            let place = random(state) % addresses.len();
-            addresses.swap_remove(place);
+    let all = known.filter(|_| asks_a).map_or(&[][..], |addresses| addresses);
+    let addresses: Vec<&Ipv4Addr> = {
+        let mut rotation = shared.rotation.lock().unwrap();
+        let (per_answer, next) = *rotation;
+        let count = per_answer.min(all.len());
+        if !all.is_empty() {
+            rotation.1 = (next + count) % all.len();
         }
-    }
+        all.iter().cycle().skip(next).take(count).collect()
+    };
     let mut reply = query.get(..2)?.to_vec();
     // Response, recursion desired and available; NXDOMAIN is code 3.
     reply.extend([0x81, if known.is_some() { 0x80 } else { 0x83 }, 0, 1, 0]);

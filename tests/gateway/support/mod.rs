@@ -6,10 +6,16 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
 
+pub mod ask;
 pub mod client;
+pub mod datagrams;
 pub mod dns;
 pub mod hellos;
+pub mod http3;
 pub mod origin;
+pub mod quic;
+pub mod quic_pages;
+pub mod udp_world;
 pub mod usage;
 pub mod world;
 
@@ -103,8 +109,6 @@ impl Setup {
             .set("export", "dir = \"usage\"")
             .set("export", "checkpoint = \"100 ms\"")
             .set("upstream", "allow_private = true")
-            // Look-ups of which no flow is the cause would disturb what tests count; those about them ask for it.
-            .set("lookup", "scheduled_per_second_max = 0")
             .set("limits", "drain = \"2 s\"")
             .set("limits", "drain_hard = \"4 s\"")
             .set("admin", "address = \"127.0.0.1:0\"")

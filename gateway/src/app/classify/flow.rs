@@ -4,6 +4,8 @@
 //!
 //! - The client sent the SYN, or received the SYN-ACK. Without either it is the sender of the hello or request, else of
 //!   the first packet; both directions are read until that is known.
+//! - The client of a UDP flow sent the first Initial that can be opened (only a client's can), else the first packet.
+//!   All of a 5-tuple is one flow, whatever connection ids its QUIC packets carry.
 //! - A SYN after FIN or RST, or with another initial sequence number, begins a new flow; so does a SYN-ACK of another
 //!   number after the end.
 //! - Bytes are IP total lengths, all of them, also before the name and after the end.
@@ -15,6 +17,7 @@ use allowlist::{DomainName, Transport};
 use billing_export::Reason;
 
 use super::answers::Evidence;
+use super::datagrams::Speaker;
 use super::direction::Reader;
 use crate::flow::identify::Identity;
 use crate::wire::pcap::transport::Tcp;
@@ -70,6 +73,8 @@ enum State {
     Silent,
     /// Directions are being read, or compared.
     Watched(Box<Pair<Option<Reader>>>),
+    /// Datagrams of both directions are being read; of the client's only, once it is known.
+    Heard(Box<Pair<Option<Speaker>>>),
     /// Decided: the client, and what it said.
     Settled(Side, Identity),
 }
@@ -121,11 +126,6 @@ impl<T> Pair<T> {
 impl Flow {
     /// A flow whose first packet goes from `source` to `destination`.
     pub(super) fn new(transport: Transport, source: End, destination: End) -> Self {
-        let state = match transport {
-            Transport::Tcp => State::Silent,
-            // No protocol over UDP is read: nothing of its payload can name the flow.
-            Transport::Udp => State::Settled(Side::First, nameless(Reason::NotRecognised)),
-        };
         Self {
             transport,
             ends: Pair { first: source, second: destination },
@@ -135,7 +135,7 @@ impl Flow {
             closed: false,
             contradictory: false,
             evidence: Evidence::default(),
-            state,
+            state: State::Silent,
         }
     }
 
@@ -197,6 +197,28 @@ impl Flow {
         }
     }
 
+    /// Takes a UDP datagram of `source`.
+    pub(super) fn datagram(&mut self, source: End, payload: &[u8]) {
+        let side = self.side(source);
+        if self.opener.is_some_and(|opener| opener != side) {
+            return;
+        }
+        if matches!(self.state, State::Silent) {
+            self.state = State::Heard(Box::default());
+        }
+        let State::Heard(speakers) = &mut self.state else { return };
+        let speaker = speakers.of_mut(side).get_or_insert_default();
+        speaker.push(payload);
+        if speaker.is_client() && self.opener.is_none() {
+            self.opener = Some(side);
+            *speakers.of_mut(side.other()) = None;
+        }
+        let settled = |side| speakers.of(side).as_ref().is_some_and(Speaker::is_settled);
+        if settled(side) && (self.opener.is_some() || settled(side.other())) {
+            self.settle();
+        }
+    }
+
     /// Learns from SYN or SYN-ACK who opened the flow, and where its streams start.
     fn opening(&mut self, side: Side, segment: &Tcp<'_>) {
         self.initial.of_mut(side).get_or_insert(segment.sequence);
@@ -248,8 +270,16 @@ impl Flow {
         match &mut self.state {
             State::Settled(..) => {}
             State::Silent => {
-                let nothing = Reader::new(None).outcome();
+                let nothing = match self.transport {
+                    Transport::Tcp => Reader::new(None).outcome(),
+                    Transport::Udp => nameless(Reason::NotRecognised),
+                };
                 self.state = State::Settled(opener.unwrap_or(Side::First), nothing);
+            }
+            State::Heard(speakers) => {
+                let client = opener.unwrap_or(Side::First);
+                let identity = speakers.of_mut(client).take().unwrap_or_default().outcome();
+                self.state = State::Settled(client, identity);
             }
             State::Watched(readers) => {
                 let client = opener.unwrap_or_else(|| likely_client(readers));
@@ -268,6 +298,10 @@ impl Flow {
                 let client = self.opener?;
                 (client, readers.of(client).as_ref()?.identity()?)
             }
+            State::Heard(speakers) => {
+                let client = self.opener?;
+                (client, speakers.of(client).as_ref()?.identity()?)
+            }
             State::Settled(client, identity) => (*client, identity),
         };
         let (address, port) = *self.ends.of(client.other());
@@ -279,7 +313,7 @@ impl Flow {
         self.settle();
         let (client, identity) = match self.state {
             State::Settled(client, identity) => (client, identity),
-            State::Silent | State::Watched(_) => (Side::First, nameless(Reason::Undecided)),
+            State::Silent | State::Watched(_) | State::Heard(_) => (Side::First, nameless(Reason::Undecided)),
         };
         let identity = if self.contradictory { nameless(Reason::Ambiguous) } else { identity };
         let address = |(address, port): End| SocketAddr::new(address, port);
@@ -299,9 +333,11 @@ impl Flow {
     /// What its streams hold.
     pub(super) fn held_bytes(&self) -> usize {
         let held = |reader: &Option<Reader>| reader.as_ref().map_or(0, Reader::held_bytes);
+        let heard = |speaker: &Option<Speaker>| speaker.as_ref().map_or(0, Speaker::held_bytes);
         match &self.state {
             State::Silent | State::Settled(..) => 0,
             State::Watched(readers) => held(&readers.first).saturating_add(held(&readers.second)),
+            State::Heard(speakers) => heard(&speakers.first).saturating_add(heard(&speakers.second)),
         }
     }
 }
@@ -320,5 +356,5 @@ fn likely_client(readers: &mut Pair<Option<Reader>>) -> Side {
 
 /// An identity without a name.
 pub(super) fn nameless(reason: Reason) -> Identity {
-    Identity { name: None, seen_in: None, gave_up: Some(reason) }
+    Identity::nameless(reason)
 }

@@ -169,9 +169,15 @@ impl<'a> Tracker<'a> {
         let index = usize::try_from(number.saturating_sub(self.given_out)).unwrap_or(usize::MAX);
         let Some(flow) = self.flows.get_mut(index) else { return };
         flow.count(source, packet.total_bytes, contradictory);
-        let Some(segment) = segment else { return };
         let before = flow.held_bytes();
-        flow.segment(source, &segment);
+        match (transport, segment) {
+            (Transport::Tcp, Some(segment)) => flow.segment(source, &segment),
+            (Transport::Udp, None) if whole => match transport::udp_data(packet.payload) {
+                Some(data) => flow.datagram(source, data),
+                None => return,
+            },
+            (Transport::Tcp | Transport::Udp, _) => return,
+        }
         let after = flow.held_bytes();
         if before == 0 && after > 0 {
             self.watched.push_back(number);
@@ -290,5 +296,34 @@ mod tests {
             }
         }
         assert_eq!((tracker.flows.len(), tracker.held_bytes, tracker.watched.len()), (99_998, 0, 0));
+    }
+
+    /// A UDP datagram from port `client` to port 443, as raw IP, that begins like an Initial and cannot be opened.
+    fn initial(client: u16) -> Vec<u8> {
+        let quic =
+            [&[0xc0, 0, 0, 0, 1, 8][..], &[client.to_be_bytes()[1]; 8], &[0, 0, 40], &[7; 40]].concat();
+        let [[high, low], [ip_high, ip_low], port] = [8 + quic.len(), 28 + quic.len(), usize::from(client)]
+            .map(|n| u16::try_from(n).unwrap().to_be_bytes());
+        let ip = [0x45, 0, ip_high, ip_low, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        [&ip[..], &port, &[1, 187, high, low, 0, 0], &quic].concat()
+    }
+
+    #[test]
+    fn t42_half_open_quic_flows_count_as_held_and_the_oldest_are_decided() {
+        let one = {
+            let mut tracker = Tracker::new(FLOWS_MAX, HELD_BYTES_MAX);
+            offer(&mut tracker, &initial(1));
+            tracker.held_bytes
+        };
+        assert!(one > 500, "keys are held: {one}");
+        let mut tracker = Tracker::new(FLOWS_MAX, one * 10);
+        for client in 1..=1_000 {
+            offer(&mut tracker, &initial(client));
+            assert!(tracker.held_bytes <= one * 10, "flow {client}");
+        }
+        let reasons: Vec<_> =
+            core::iter::from_fn(|| tracker.pop()).map(|flow| flow.identity.gave_up).collect();
+        assert_eq!(reasons, [Some(Reason::Undecided); 1_000]);
+        assert_eq!(tracker.held_bytes, 0);
     }
 }

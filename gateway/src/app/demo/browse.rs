@@ -1,6 +1,7 @@
-//! The subscribers of the demonstration: real TLS and HTTP clients, each with its own count of what it wrote and read.
+//! The subscribers of the demonstration: real TLS, HTTP and HTTP/3 clients, each with its own count of what it wrote and
+//! read.
 //!
-//! A client asks, reads to the end, and only then ends its own side: every byte that it counted was acknowledged, so the
+//! A TCP client asks, reads to the end, and only then ends its own side: every byte that it counted was acknowledged, so the
 //! gateway's figures have no excuse to differ.
 
 use std::collections::BTreeMap;
@@ -15,11 +16,13 @@ use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::counting::{Counting, Counts};
+use super::http3::Http3Client;
 use super::world::{self, BALANCER, Expected, Flow, Protocol, Via};
 
 /// Flows at once.
@@ -36,6 +39,8 @@ const FAILURES_MAX: usize = 20;
 const PROXY_SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Version 2, command PROXY; TCP over IPv4; twelve bytes of addresses follow (PROXY protocol §2.2).
 const PROXY_TCP4: [u8; 4] = [0x21, 0x11, 0, 12];
+/// The same for UDP over IPv4.
+const PROXY_UDP4: [u8; 4] = [0x21, 0x12, 0, 12];
 
 /// What a figure is kept for: subscriber, class, service or reason.
 pub(super) type Line = (String, Class, String);
@@ -43,7 +48,7 @@ pub(super) type Line = (String, Class, String);
 /// What the clients themselves counted.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// TCP payload bytes by what must become of them.
+    /// TCP and UDP payload bytes by what must become of them.
     pub lines: BTreeMap<Line, Volume>,
     /// Flows carried to their end.
     pub carried: u64,
@@ -66,6 +71,8 @@ pub(super) struct Network {
     proxied: SocketAddr,
     /// TLS 1.3 clients.
     connector: TlsConnector,
+    /// HTTP/3 clients.
+    http3: Http3Client,
 }
 
 impl Network {
@@ -78,30 +85,36 @@ impl Network {
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(io::Error::other)?
-            .with_root_certificates(trust)
+            .with_root_certificates(trust.clone())
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { steered, proxied, connector: TlsConnector::from(Arc::new(config)) })
+        let connector = TlsConnector::from(Arc::new(config));
+        Ok(Self { steered, proxied, connector, http3: Http3Client::new(trust)? })
     }
 }
 
 /// Runs `flows` flows of the script, [`CONCURRENCY`] at a time; `bar` hears of each that ended.
 pub(super) async fn browse(network: &Network, flows: u64, bar: &ProgressBar) -> Tally {
     let mut tally = Tally::default();
+    let turns = Arc::new(Semaphore::new(CONCURRENCY));
     let mut running = JoinSet::new();
     let mut next = 0;
     loop {
-        while next < flows && running.len() < CONCURRENCY {
-            let (flow, network) = (world::flow(next), network.clone());
-            running.spawn(async move { run(&network, flow).await });
-            next = next.saturating_add(1);
+        tokio::select! {
+            Ok(turn) = Arc::clone(&turns).acquire_owned(), if next < flows => {
+                let (flow, network) = (world::flow(next), network.clone());
+                running.spawn(async move { run(&network, flow, turn).await });
+                next = next.saturating_add(1);
+            }
+            Some(ended) = running.join_next() => {
+                match ended {
+                    Ok(ended) => tally.add(ended),
+                    Err(error) => tally.fail(format!("a client's task ended: {error}")),
+                }
+                bar.inc(1);
+            }
+            else => return tally,
         }
-        match running.join_next().await {
-            None => return tally,
-            Some(Ok(ended)) => tally.add(ended),
-            Some(Err(error)) => tally.fail(format!("a client's task ended: {error}")),
-        }
-        bar.inc(1);
     }
 }
 
@@ -155,27 +168,39 @@ impl Tally {
     }
 }
 
-/// Runs one flow to its end.
-async fn run(network: &Network, flow: Flow) -> Ended {
+/// Runs one flow to its end; `turn` is given back when it has nothing more to say.
+async fn run(network: &Network, flow: Flow, turn: OwnedSemaphorePermit) -> Ended {
     let counts = Arc::new(Counts::default());
-    let outcome = timeout(FLOW_LIMIT, converse(network, &flow, Arc::clone(&counts))).await;
+    let outcome = timeout(FLOW_LIMIT, converse(network, &flow, Arc::clone(&counts), turn)).await;
     let outcome = outcome.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     Ended { flow, volume: counts.volume(), outcome }
 }
 
 /// Connects and speaks as the flow says; an error if what came back is not what had to come.
-async fn converse(network: &Network, flow: &Flow, counts: Arc<Counts>) -> io::Result<()> {
-    let stream = connect(network, flow).await?;
-    // The PROXY header is the balancer's: it is written before counting begins.
-    let mut stream = Counting::new(stream, counts);
+async fn converse(
+    network: &Network,
+    flow: &Flow,
+    counts: Arc<Counts>,
+    turn: OwnedSemaphorePermit,
+) -> io::Result<()> {
     let refused = matches!(flow.visit.expected, Expected::Refused(_));
     let status = if refused { 421 } else { 200 };
     match flow.visit.protocol {
+        Protocol::Quic => {
+            let (from, to) = ends(network, flow);
+            let header = match flow.visit.via {
+                Via::Steered => Vec::new(),
+                Via::Proxied => binary_proxy_header(flow),
+            };
+            network.http3.converse(flow, (from, to), header, counts, turn).await
+        }
         Protocol::Http => {
+            let mut stream = connect(network, flow, counts).await?;
             exchange(&mut stream, flow, status).await?;
             stream.shutdown().await
         }
         Protocol::Tls => {
+            let stream = connect(network, flow, counts).await?;
             let handshake = network.connector.connect(server_name(flow)?, stream).into_fallible().await;
             match handshake {
                 Ok(_) if refused => Err(unexpected("found a handshake, wanted the alert unrecognized_name")),
@@ -194,40 +219,49 @@ async fn converse(network: &Network, flow: &Flow, counts: Arc<Counts>) -> io::Re
     }
 }
 
-/// Connects from the subscriber's address, or from the balancer's with a header that names the subscriber.
-async fn connect(network: &Network, flow: &Flow) -> io::Result<TcpStream> {
-    let (from, to) = match flow.visit.via {
-        Via::Steered => (flow.source.ip(), network.steered),
-        Via::Proxied => (IpAddr::V4(BALANCER), network.proxied),
+/// Where a flow comes from and which listener it goes to: from the subscriber's address, or from the balancer's with a
+/// header that names the subscriber.
+fn ends(network: &Network, flow: &Flow) -> (SocketAddr, SocketAddr) {
+    let (from, to): (IpAddr, _) = match flow.visit.via {
+        Via::Steered => ((*flow.source.ip()).into(), network.steered),
+        Via::Proxied => (BALANCER.into(), network.proxied),
     };
+    (SocketAddr::new(from, 0), to)
+}
+
+/// Connects a TCP flow. A PROXY header is the balancer's: it is written before counting begins.
+async fn connect(network: &Network, flow: &Flow, counts: Arc<Counts>) -> io::Result<Counting<TcpStream>> {
+    let (from, to) = ends(network, flow);
     let socket = TcpSocket::new_v4()?;
     socket.set_nodelay(true)?;
-    socket.bind(SocketAddr::new(from, 0))?;
+    socket.bind(from)?;
     let mut stream = socket.connect(to).await?;
     match flow.visit.via {
         Via::Steered => {}
         Via::Proxied => stream.write_all(&proxy_header(flow)).await?,
     }
-    Ok(stream)
+    Ok(Counting::new(stream, counts))
 }
 
 /// The PROXY header of a flow, as text (§2.1) or binary (§2.2).
 fn proxy_header(flow: &Flow) -> Vec<u8> {
-    let (address, port) = flow.visit.destination;
-    match flow.source.ip() {
-        IpAddr::V4(source) if flow.binary_header => {
-            let ports = [flow.source.port().to_be_bytes(), port.to_be_bytes()];
-            [
-                PROXY_SIGNATURE,
-                PROXY_TCP4.as_slice(),
-                &source.octets(),
-                &address.octets(),
-                ports.as_flattened(),
-            ]
-            .concat()
-        }
-        source => format!("PROXY TCP4 {source} {address} {} {port}\r\n", flow.source.port()).into_bytes(),
+    if flow.binary_header {
+        return binary_proxy_header(flow);
     }
+    let (address, port) = flow.visit.destination;
+    format!("PROXY TCP4 {} {address} {} {port}\r\n", flow.source.ip(), flow.source.port()).into_bytes()
+}
+
+/// The binary PROXY header of a flow (§2.2), the only form that knows UDP.
+fn binary_proxy_header(flow: &Flow) -> Vec<u8> {
+    let (address, port) = flow.visit.destination;
+    let carried = match flow.visit.protocol {
+        Protocol::Tls | Protocol::Http => PROXY_TCP4,
+        Protocol::Quic => PROXY_UDP4,
+    };
+    let ports = [flow.source.port().to_be_bytes(), port.to_be_bytes()];
+    let source = flow.source.ip().octets();
+    [PROXY_SIGNATURE, carried.as_slice(), &source, &address.octets(), ports.as_flattened()].concat()
 }
 
 /// What a TLS client asks for: a name in SNI, or an address, for which there is no SNI (RFC 6066 §3).
@@ -323,14 +357,17 @@ mod tests {
     fn both_proxy_headers_name_subscriber_and_destination() {
         let (mut text, mut binary) = (0, 0);
         for flow in (0..64).map(world::flow).filter(|flow| flow.visit.via == Via::Proxied) {
-            let bytes = proxy_header(&flow);
+            let quic = flow.visit.protocol == Protocol::Quic;
+            let bytes = if quic { binary_proxy_header(&flow) } else { proxy_header(&flow) };
             let Outcome::Header(read) = header(&bytes, 0) else { panic!("{bytes:?}") };
-            let (address, port) = flow.visit.destination;
-            let destination = SocketAddr::from((address, port));
-            let carried =
-                Carried::Addresses { transport: Transport::Stream, source: flow.source, destination };
+            let transport = match flow.visit.protocol {
+                Protocol::Tls | Protocol::Http => Transport::Stream,
+                Protocol::Quic => Transport::Datagram,
+            };
+            let (source, destination) = (flow.source.into(), flow.visit.destination.into());
+            let carried = Carried::Addresses { transport, source, destination };
             assert_eq!((read.length, read.carried), (bytes.len(), carried));
-            if flow.binary_header { binary += 1 } else { text += 1 }
+            if quic || flow.binary_header { binary += 1 } else { text += 1 }
         }
         assert!(text > 0 && binary > 0);
     }

@@ -23,6 +23,16 @@ impl Counts {
     pub(super) fn volume(&self) -> Volume {
         Volume { up: self.up.load(Ordering::Relaxed), down: self.down.load(Ordering::Relaxed) }
     }
+
+    /// Adds bytes written.
+    pub(super) fn add_up(&self, bytes: u64) {
+        self.up.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Adds bytes read.
+    pub(super) fn add_down(&self, bytes: u64) {
+        self.down.fetch_add(bytes, Ordering::Relaxed);
+    }
 }
 
 /// Passes everything on and counts it.
@@ -50,7 +60,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counting<S> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
         let read = buffer.filled().len().saturating_sub(before);
-        self.counts.down.fetch_add(read as u64, Ordering::Relaxed);
+        self.counts.add_down(read as u64);
         Poll::Ready(Ok(()))
     }
 }
@@ -62,7 +72,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counting<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.inner).poll_write(context, bytes))?;
-        self.counts.up.fetch_add(written as u64, Ordering::Relaxed);
+        self.counts.add_up(written as u64);
         Poll::Ready(Ok(written))
     }
 

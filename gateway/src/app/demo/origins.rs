@@ -1,4 +1,4 @@
-//! The sites of the demonstration: real TLS and HTTP servers on loopback, with a certificate made for one run.
+//! The sites of the demonstration: real TLS, HTTP and HTTP/3 servers on loopback, with a certificate made for one run.
 //!
 //! `GET /N` is answered with N bytes; a body that is sent is read and dropped. A server ends its side first and then
 //! waits for the client's end, so that no byte is cut off by a reset.
@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use super::world;
+use super::{http3, world};
 
 /// How often a port that is free everywhere is looked for.
 const PORT_TRIES: usize = 50;
@@ -29,7 +29,7 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// Running servers.
 pub(super) struct Origins {
-    /// Port of every TLS server.
+    /// Port of every TLS server, and of every HTTP/3 server.
     pub tls: u16,
     /// Port of every HTTP server.
     pub http: u16,
@@ -37,14 +37,14 @@ pub(super) struct Origins {
     pub trust: RootCertStore,
 }
 
-/// Starts a TLS and an HTTP server at each address of the world, one port for each kind.
+/// Starts a TLS, an HTTP/3 and an HTTP server at each address of the world, one port for each kind.
 ///
 /// # Errors
 /// What the system says when ports cannot be bound, or the libraries when no certificate can be made.
 pub(super) async fn start() -> io::Result<Origins> {
     let (tls_config, trust) = certificate().map_err(io::Error::other)?;
     let addresses = world::servers();
-    let (tls, tls_listeners) = bind_all(&addresses).await?;
+    let (tls, tls_listeners) = bind_secure(&addresses, &tls_config).await?;
     let (http, http_listeners) = bind_all(&addresses).await?;
     let acceptor = TlsAcceptor::from(Arc::new(tls_config));
     for listener in tls_listeners {
@@ -75,6 +75,20 @@ fn certificate() -> Result<(ServerConfig, RootCertStore), Box<dyn std::error::Er
         .with_single_cert(vec![certificate], key)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok((config, trust))
+}
+
+/// A TLS listener and a running HTTP/3 server at each address, all on one port.
+async fn bind_secure(addresses: &[Ipv4Addr], tls: &ServerConfig) -> io::Result<(u16, Vec<TcpListener>)> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for _ in 0..PORT_TRIES {
+        let (port, listeners) = bind_all(addresses).await?;
+        // A port that TCP has may be taken for UDP: servers already started then idle until the process ends.
+        match addresses.iter().try_for_each(|address| http3::serve((*address, port), tls)) {
+            Ok(()) => return Ok((port, listeners)),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// A listener at each address, all on one port that the system chooses for the first.

@@ -50,12 +50,13 @@ pub(super) fn set_up(steered: SocketAddr, proxied: SocketAddr, ports: Ports, flo
     let forger = FORGER.label();
     format!(
         "A gateway node runs in this process, without root and on loopback only: a steered listener at {steered} and a\n\
-         proxy_protocol listener at {proxied}. {sites} sites are TLS servers (port {tls}) and HTTP servers (port {http}) at\n\
-         addresses of their own, with a certificate made for this run; a DNS stub at 127.0.0.1:{dns} knows them. The list\n\
-         has three services (open-school with everything below school.example, library, exams) and denies\n\
-         ads.school.example; news.example and games.example are on no list. Three subscribers browse. A fourth,\n\
-         {forger}, sends listed names to a server of his own at {FORGER_SERVER}. Flows: {flows}. Each client counts\n\
-         the TCP payload bytes at its own socket; the exported figures must equal these counts to the byte.\n"
+         proxy_protocol listener at {proxied}, each for TCP and UDP. {sites} sites are TLS and HTTP/3 servers (port {tls})\n\
+         and HTTP servers (port {http}) at addresses of their own, with a certificate made for this run; a DNS stub at\n\
+         127.0.0.1:{dns} knows them. The list has three services (open-school with everything below school.example,\n\
+         library, exams) and denies ads.school.example; news.example and games.example are on no list. Three subscribers\n\
+         browse. A fourth, {forger}, sends listed names to a server of his own at {FORGER_SERVER}.\n\
+         Flows: {flows}. Each client counts the payload bytes of TCP and UDP at its own socket; the exported figures must\n\
+         equal these counts to the byte.\n"
     )
 }
 

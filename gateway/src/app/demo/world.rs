@@ -3,7 +3,7 @@
 //! Data only; nothing is opened here. Names end in `.example` (RFC 2606 §2) and addresses begin with 127, so that
 //! nothing of it exists elsewhere. The expected outcomes are written down by hand, never asked of the decision code.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use billing_export::Reason;
 
@@ -62,6 +62,8 @@ pub(super) enum Protocol {
     Tls,
     /// HTTP/1.1.
     Http,
+    /// HTTP/3 over QUIC.
+    Quic,
 }
 
 /// What must come of a visit.
@@ -71,7 +73,7 @@ pub(super) enum Expected {
     Exempt(&'static str),
     /// Carried, charged for this reason.
     Charged(Reason),
-    /// Not carried: TLS alert `unrecognized_name` or HTTP 421; the few bytes are charged for this reason.
+    /// Not carried: TLS alert `unrecognized_name`, HTTP 421, or no answer to QUIC; the few bytes are charged for this reason.
     Refused(Reason),
 }
 
@@ -106,7 +108,7 @@ pub(super) struct Subscriber {
 }
 
 /// Different things that each subscriber does.
-const VISITS: usize = 5;
+const VISITS: usize = 7;
 
 /// A visit to a listed name where DNS led: the gateway resolves and dials the name itself.
 const fn steered(protocol: Protocol, name: &'static str, expected: Expected) -> Visit {
@@ -125,6 +127,11 @@ const fn http(name: &'static str, address: Ipv4Addr, expected: Expected) -> Visi
     Visit { via: Via::Proxied, protocol: Protocol::Http, name: Some(name), destination, expected }
 }
 
+/// A visit with HTTP/3 through the load balancer.
+const fn quic(name: &'static str, address: Ipv4Addr, expected: Expected) -> Visit {
+    Visit { protocol: Protocol::Quic, ..tls(name, address, expected) }
+}
+
 /// Three who browse, and one who forges.
 pub(super) static SUBSCRIBERS: [&Subscriber; 4] = [&PUPIL, &TEACHER, &SCHOOL_LINE, &FORGER];
 
@@ -140,6 +147,8 @@ static PUPIL: Subscriber = Subscriber {
         steered(Protocol::Http, "exams.example", Expected::Exempt("exams")),
         tls("ads.school.example", ADS, Expected::Charged(Reason::Denied)),
         tls("video.school.example", VIDEO, Expected::Exempt("open-school")),
+        steered(Protocol::Quic, "video.school.example", Expected::Exempt("open-school")),
+        quic("news.example", NEWS, Expected::Charged(Reason::NotListed)),
     ],
 };
 
@@ -158,6 +167,11 @@ static TEACHER: Subscriber = Subscriber {
             ..tls("www.school.example", SCHOOL, Expected::Charged(Reason::Port))
         },
         tls("games.example", GAMES, Expected::Charged(Reason::NotListed)),
+        quic("books.example", BOOKS, Expected::Exempt("library")),
+        Visit {
+            destination: (BOOKS, OTHER_TLS),
+            ..quic("books.example", BOOKS, Expected::Charged(Reason::Port))
+        },
     ],
 };
 
@@ -173,6 +187,8 @@ static SCHOOL_LINE: Subscriber = Subscriber {
         Visit { name: None, ..tls("", NEWS, Expected::Charged(Reason::NoName)) },
         tls("games.example", GAMES, Expected::Charged(Reason::NotListed)),
         steered(Protocol::Tls, "video.school.example", Expected::Exempt("open-school")),
+        steered(Protocol::Quic, "exams.example", Expected::Exempt("exams")),
+        quic("ads.school.example", ADS, Expected::Charged(Reason::Denied)),
     ],
 };
 
@@ -190,6 +206,8 @@ pub(super) static FORGER: Subscriber = Subscriber {
         steered(Protocol::Http, "proxy.forger.example", Expected::Refused(Reason::NotListed)),
         // CheckIp: a listed site's address, a name that is on no list.
         tls("games.example", SCHOOL, Expected::Charged(Reason::NotListed)),
+        quic("www.school.example", FORGER_SERVER, Expected::Charged(Reason::AddressMismatch)),
+        steered(Protocol::Quic, "proxy.forger.example", Expected::Refused(Reason::NotListed)),
     ],
 };
 
@@ -201,7 +219,7 @@ pub(super) struct Flow {
     /// What.
     pub visit: Visit,
     /// From which address.
-    pub source: SocketAddr,
+    pub source: SocketAddrV4,
     /// Body bytes sent.
     pub up_bytes: u64,
     /// Body bytes asked for.
@@ -225,7 +243,7 @@ pub(super) fn flow(index: u64) -> Flow {
     Flow {
         subscriber,
         visit,
-        source: (source.unwrap_or(Ipv4Addr::UNSPECIFIED), port).into(),
+        source: SocketAddrV4::new(source.unwrap_or(Ipv4Addr::UNSPECIFIED), port),
         up_bytes: if uploads { (chance >> 16) % 8_192 } else { 0 },
         down_bytes: if index == 0 { DOWNLOAD_BYTES } else { (chance >> 32) % 65_536 },
         binary_header: (chance >> 4).is_multiple_of(2),

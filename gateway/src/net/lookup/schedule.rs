@@ -100,7 +100,7 @@ impl Lookups {
         let policy = self.policy.load();
         let rules = policy.list.iter().flat_map(|list| list.host_rules());
         for rule in rules {
-            if let allowlist::rule::Target::Host { host, .. } = rule.target() {
+            if let allowlist::Target::Host { host, .. } = rule.target() {
                 schedule.add(host.clone(), now);
             }
         }

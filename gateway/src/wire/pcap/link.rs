@@ -68,8 +68,10 @@ pub fn network(link: LinkType, frame: &[u8], wire_bytes: usize) -> Result<Datagr
         51 => pppoe(frame),
         104 => behind(frame, u16_at(frame, 2), 4),
         113 => cooked(frame, u16_at(frame, 14), 16),
+        // pppd on Linux writes the direction over the HDLC address, so that the control byte stands alone behind it.
+        166 => frame.get(1..).and_then(|rest| ppp(rest.strip_prefix(&[0x03]).unwrap_or(rest))),
         // One byte of direction, then PPP.
-        166 | 204 => frame.get(1..).and_then(ppp),
+        204 => frame.get(1..).and_then(ppp),
         276 => cooked(frame, u16_at(frame, 0), 20),
         _ => return Err(NoDatagram::UnknownLink),
     };

@@ -7,6 +7,8 @@ use super::{array_at, prefix, u16_at};
 
 /// Bytes of a TCP header without options.
 const TCP_HEADER_BYTES: usize = 20;
+/// Bytes of a UDP header.
+const UDP_HEADER_BYTES: usize = 8;
 /// Bit of the flags byte: FIN.
 const FIN: u8 = 0x01;
 /// SYN.
@@ -28,6 +30,12 @@ pub struct Ports {
 /// The first four bytes of both protocols; `None` when fewer were captured.
 pub fn ports(payload: &[u8]) -> Option<Ports> {
     Some(Ports { source: u16_at(payload, 0)?, destination: u16_at(payload, 2)? })
+}
+
+/// The data of a UDP datagram, as far as it was captured; `None` when its header was not, or its length is impossible.
+pub fn udp_data(payload: &[u8]) -> Option<&[u8]> {
+    let length = usize::from(u16_at(payload, 4)?).checked_sub(UDP_HEADER_BYTES)?;
+    Some(prefix(payload.get(UDP_HEADER_BYTES..)?, length))
 }
 
 /// A TCP segment.

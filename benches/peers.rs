@@ -1,0 +1,144 @@
+//! One worker of ours beside HAProxy, nginx and sniproxy in one run: CPU per gigabyte, CPU per new flow, memory per idle
+//! flow, time to the first byte. Prints ratios to HAProxy; the machines are noisy, ratios of one run are not.
+//!
+//! `benches/run-peers` installs the peers and runs this. Numbers after `--` change the load:
+//! `cargo bench --bench peers -- [GIGABYTES [FLOWS [IDLE]]] [PROXY]...`.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::float_arithmetic,
+    clippy::panic,
+    reason = "a measurement may panic, and its ratios are for people"
+)]
+
+#[path = "../tests/gateway/support/dns.rs"]
+#[allow(dead_code, reason = "a part of it serves here")]
+mod dns;
+#[path = "peers/load.rs"]
+mod load;
+#[path = "peers/proxy.rs"]
+mod proxy;
+
+use std::time::Duration;
+
+use proxy::{Proxy, Target, has};
+
+/// The name asked for.
+const NAME: &str = "www.study.example";
+/// Connections that download at once.
+const BULK_CONNECTIONS: usize = 4;
+/// Short connections at once.
+const SHORT_AT_ONCE: usize = 16;
+/// How often each measurement is taken; the smallest counts, for noise only adds.
+const ROUNDS: usize = 3;
+
+/// Starts a proxy.
+type Start = fn(&Target<'_>) -> Proxy;
+
+/// What one proxy came to.
+struct Outcome {
+    name: &'static str,
+    cpu_per_gigabyte: Duration,
+    cpu_per_flow: Duration,
+    bytes_per_idle_flow: u64,
+    p99: Duration,
+}
+
+fn main() {
+    let only: Vec<String> = std::env::args().skip(1).filter(|word| word.parse::<u64>().is_err()).collect();
+    let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
+    let gigabytes = numbers.first().copied().unwrap_or(8);
+    let flows = usize::try_from(numbers.get(1).copied().unwrap_or(10_000)).unwrap();
+    let idle = usize::try_from(numbers.get(2).copied().unwrap_or(2_000)).unwrap();
+    let hello = load::hello(NAME);
+    let origin = load::origin(hello.len());
+    let resolver = dns::Resolver::new(&[(NAME, [127, 0, 0, 2])]);
+    let folder = tempfile::tempdir().unwrap();
+    let target = Target { name: NAME, origin, resolver: resolver.address, folder: folder.path() };
+    let starts: [(&str, Start); 4] = [
+        ("haproxy", Proxy::haproxy),
+        ("gateway", Proxy::gateway),
+        ("nginx", Proxy::nginx),
+        ("sniproxy", Proxy::sniproxy),
+    ];
+    println!(
+        "{gigabytes} GB over {BULK_CONNECTIONS} connections, {flows} flows, {idle} idle flows; best of {ROUNDS} rounds"
+    );
+    let mut outcomes = Vec::new();
+    for (name, start) in starts {
+        let wanted = only.iter().all(|word| word.starts_with('-')) || only.iter().any(|word| word == name);
+        if !wanted {
+            continue;
+        }
+        if name != "gateway" && !has(name) {
+            println!("SKIPPED: {name} is not installed (benches/run-peers installs it)");
+            continue;
+        }
+        outcomes.push(measure(&start(&target), &hello, gigabytes, flows, idle));
+    }
+    print(&outcomes);
+}
+
+/// Takes all measurements of one proxy.
+fn measure(proxy: &Proxy, hello: &[u8], gigabytes: u64, flows: usize, idle: usize) -> Outcome {
+    let spent = |work: &mut dyn FnMut()| {
+        let before = proxy.cpu();
+        work();
+        proxy.cpu() - before
+    };
+    // The first flows pay for look-ups, pages and caches.
+    load::short(proxy.address, hello, 200, SHORT_AT_ONCE);
+    // Before the allocator has room left over from other flows.
+    let before = proxy.proportional_set_size();
+    let held: Vec<_> = (0..idle).map(|_| load::open(proxy.address, hello, load::STAY).0).collect();
+    let bytes_per_idle_flow = proxy.proportional_set_size().saturating_sub(before) / held.len().max(1) as u64;
+    drop(held);
+    let each = gigabytes * 1_000_000_000 / BULK_CONNECTIONS as u64;
+    let bulk = (0..ROUNDS)
+        .map(|_| spent(&mut || load::bulk(proxy.address, hello, BULK_CONNECTIONS, each)))
+        .min()
+        .unwrap();
+    let mut p99 = Duration::MAX;
+    let short = (0..ROUNDS)
+        .map(|_| {
+            spent(&mut || {
+                let times = load::short(proxy.address, hello, flows, SHORT_AT_ONCE);
+                p99 = p99.min(times[times.len() * 99 / 100]);
+            })
+        })
+        .min()
+        .unwrap();
+    Outcome {
+        name: proxy.name,
+        cpu_per_gigabyte: bulk / u32::try_from(gigabytes).unwrap(),
+        cpu_per_flow: short / u32::try_from(flows).unwrap(),
+        bytes_per_idle_flow,
+        p99,
+    }
+}
+
+/// The table, each figure with its ratio to HAProxy's.
+fn print(outcomes: &[Outcome]) {
+    let base = outcomes.iter().find(|outcome| outcome.name == "haproxy");
+    let ratio = |one: f64, of: fn(&Outcome) -> f64| {
+        base.map_or_else(String::new, |base| format!(" ({:.2})", one / of(base)))
+    };
+    println!(
+        "{:<10}{:>20}{:>20}{:>22}{:>20}",
+        "", "CPU ms per GB", "CPU µs per flow", "bytes per idle flow", "p99 µs"
+    );
+    for outcome in outcomes {
+        let figures: [fn(&Outcome) -> f64; 4] = [
+            |outcome| outcome.cpu_per_gigabyte.as_secs_f64() * 1e3,
+            |outcome| outcome.cpu_per_flow.as_secs_f64() * 1e6,
+            |outcome| outcome.bytes_per_idle_flow as f64,
+            |outcome| outcome.p99.as_secs_f64() * 1e6,
+        ];
+        let cells: Vec<_> =
+            figures.iter().map(|of| format!("{:.1}{}", of(outcome), ratio(of(outcome), *of))).collect();
+        println!("{:<10}{:>20}{:>20}{:>22}{:>20}", outcome.name, cells[0], cells[1], cells[2], cells[3]);
+    }
+}

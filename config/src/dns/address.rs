@@ -1,0 +1,179 @@
+//! The addresses of `[dns]`: where it listens, whom it asks, who may ask, and what listed names are answered with.
+
+use crate::problem::quoted;
+use crate::reader::{Fault, Reader, describe};
+use crate::section::Section;
+use crate::upstream::resolver_of;
+use crate::value::{SOCKET_FORM, prefix_of, socket_of};
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
+use toml::de::DeValue;
+
+/// Most addresses to listen on: each is one socket per worker.
+const LISTEN_MAX: usize = 16;
+/// Most servers: each is a further try.
+pub const SERVERS_MAX: usize = 16;
+/// Most prefixes of clients; they are walked once per query.
+pub const CLIENTS_MAX: usize = 256;
+/// Most addresses a listed name is answered with: more would not fit an answer of 512 bytes beside a long name.
+pub const STEER_ADDRESSES_MAX: usize = 8;
+/// Port of a resolver asked over TLS when none is written (RFC 7858 §3.1).
+const TLS_PORT: u16 = 853;
+/// Longest name in its text form (RFC 1035 §2.3.4 less length octets).
+const NAME_CHARS_MAX: usize = 253;
+/// What servers look like, for messages.
+const SERVERS_FORM: &str =
+    "an array of servers, such as [\"127.0.0.1:53\", \"tls://9.9.9.9:853#dns.example\"]";
+/// What one server over TLS looks like, for messages.
+const TLS_SERVER_FORM: &str = "\"tls://\" address \"#\" name, such as \"tls://9.9.9.9:853#dns.example\"";
+/// What clients look like, for messages.
+const CLIENTS_FORM: &str =
+    "an array of \"subscribers\" and prefixes, such as [\"subscribers\", \"10.0.0.0/8\"]";
+/// What steer addresses look like, for messages.
+const STEER_FORM: &str = "an array of addresses without port, such as [\"203.0.113.10\", \"2001:db8::10\"]";
+
+/// A resolver of the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// Asked over UDP, and over TCP where that is wanted.
+    Plain(SocketAddr),
+    /// Asked over TLS only (RFC 7858).
+    Tls {
+        /// Where it listens.
+        address: SocketAddr,
+        /// The name its certificate must be for.
+        name: String,
+    },
+}
+
+impl Server {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        match self {
+            Server::Plain(address) | Server::Tls { address, .. } => *address,
+        }
+    }
+}
+
+/// Who may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clients {
+    /// Every address of the subscriber table.
+    Subscribers,
+    /// Every address of a prefix.
+    Prefix(IpNet),
+}
+
+/// Reads addresses to listen on; repeats are refused, an empty array too.
+pub(super) fn read_listen<'t>(reader: &mut Reader<'t>, section: &Section<'t>, name: &str) -> Vec<SocketAddr> {
+    let wanted = format!("an array of at least one address: {SOCKET_FORM}");
+    let addresses = read_set(reader, section, name, &wanted, LISTEN_MAX, socket_of).unwrap_or_default();
+    if let Some((value, at)) = section.value(name)
+        && value.as_array().is_some_and(|array| array.is_empty())
+    {
+        reader.wrong(section.key(name), at, Fault::new("no address", wanted).remedy("remove the key"));
+    }
+    addresses
+}
+
+/// Reads the servers, `resolvers` when none are stated. None at all is a problem where something is listened on.
+pub(super) fn read_upstream<'t>(
+    reader: &mut Reader<'t>,
+    section: &Section<'t>,
+    resolvers: &[SocketAddr],
+    listens: &[SocketAddr],
+) -> Vec<Server> {
+    let stated = section.value("upstream");
+    let at = stated.map_or(section.at, |(_, at)| at);
+    let servers = match read_set(reader, section, "upstream", SERVERS_FORM, SERVERS_MAX, server_of) {
+        Some(servers) => servers,
+        None => resolvers.iter().copied().map(Server::Plain).collect(),
+    };
+    let empty = stated.is_none_or(|(value, _)| value.as_array().is_some_and(|array| array.is_empty()));
+    if servers.is_empty() && empty && !listens.is_empty() {
+        let fault = Fault::new("no server", "at least one, since clients ask here");
+        let remedy = "name the operator's resolver in upstream.resolvers or dns.upstream";
+        reader.missing("dns.upstream", at, fault.remedy(remedy));
+    }
+    if let Some(own) = servers.iter().map(Server::address).find(|server| listens.contains(server)) {
+        let fault = Fault::new(format!("{own}, where the DNS plane itself listens"), "another server");
+        reader.wrong("dns.upstream", at, fault.remedy("a query would go round for ever"));
+    }
+    servers
+}
+
+/// Reads who may ask; an empty array is refused.
+pub(super) fn read_clients<'t>(reader: &mut Reader<'t>, section: &Section<'t>) -> Vec<Clients> {
+    let clients = read_set(reader, section, "clients", CLIENTS_FORM, CLIENTS_MAX, |value| {
+        if value.as_str() == Some("subscribers") {
+            return Ok(Clients::Subscribers);
+        }
+        prefix_of(value).map(Clients::Prefix)
+    });
+    if let Some((value, at)) = section.value("clients")
+        && value.as_array().is_some_and(|array| array.is_empty())
+    {
+        let fault = Fault::new("nobody", CLIENTS_FORM);
+        reader.wrong("dns.clients", at, fault.remedy("without clients every query would be dropped"));
+    }
+    clients.unwrap_or_else(|| vec![Clients::Subscribers])
+}
+
+/// Reads what listed names are answered with.
+pub(super) fn read_steer_addresses<'t>(reader: &mut Reader<'t>, section: &Section<'t>) -> Vec<IpAddr> {
+    let addresses = read_set(reader, section, "steer_addresses", STEER_FORM, STEER_ADDRESSES_MAX, |value| {
+        let wanted = "an address of this gateway without port in quotes";
+        let address = value.as_str().and_then(|text| text.parse::<IpAddr>().ok());
+        let address = address.ok_or_else(|| Fault::new(describe(value), wanted))?;
+        if address.is_unspecified() || address.is_multicast() || address != address.to_canonical() {
+            return Err(Fault::new(describe(value), wanted));
+        }
+        Ok(address)
+    });
+    addresses.unwrap_or_default()
+}
+
+/// Reads an array whose elements are all different, at most `max` of them.
+fn read_set<'t, T: PartialEq>(
+    reader: &mut Reader<'t>,
+    section: &Section<'t>,
+    name: &str,
+    wanted: &str,
+    max: usize,
+    parse: impl FnMut(&DeValue<'_>) -> Result<T, Fault>,
+) -> Option<Vec<T>> {
+    let entries = section.read_each(reader, name, wanted, parse)?;
+    if let Some((_, at)) = entries.get(max) {
+        let fault = Fault::new(format!("{} entries", entries.len()), format!("at most {max}"));
+        reader.wrong(section.key(name), *at, fault);
+    }
+    let mut set: Vec<T> = Vec::with_capacity(entries.len().min(max));
+    for (entry, at) in entries.into_iter().take(max) {
+        if set.contains(&entry) {
+            reader.wrong(section.key(name), at, Fault::new("the same again", "each entry once"));
+        } else {
+            set.push(entry);
+        }
+    }
+    Some(set)
+}
+
+/// A server: an address with or without port, or one over TLS with its name.
+fn server_of(value: &DeValue<'_>) -> Result<Server, Fault> {
+    let Some(text) = value.as_str() else {
+        return Err(Fault::new(describe(value), SERVERS_FORM));
+    };
+    let Some(rest) = text.strip_prefix("tls://") else {
+        return resolver_of(value).map(Server::Plain);
+    };
+    let fault = || Fault::new(quoted(text), TLS_SERVER_FORM);
+    let (address, name) = rest.split_once('#').ok_or_else(fault)?;
+    let bare = || address.parse::<IpAddr>().map(|address| SocketAddr::new(address, TLS_PORT));
+    let address = address.parse::<SocketAddr>().or_else(|_| bare()).map_err(|_| fault())?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    let named = !name.is_empty() && name.len() <= NAME_CHARS_MAX && name.chars().all(fits);
+    if address.port() == 0 || address.ip().is_unspecified() || !named {
+        return Err(fault());
+    }
+    Ok(Server::Tls { address, name: name.to_ascii_lowercase() })
+}

@@ -1,0 +1,160 @@
+//! The DNS plane of a node: its certificates read, its sockets bound, its settings handed to the workers.
+//!
+//! What is wrong with a certificate is told, and DNS over TLS is then not served, or that server not asked: the rest
+//! serves on (trap T41).
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use config::Config;
+use config::dns::{Clients, Dns};
+
+use super::StartError;
+use crate::net::dns::settings::{ConnectionLimits, Server, Settings, StaleLimits};
+use crate::net::dns::{Part, Plane, Sockets, tap, tls};
+use crate::net::shared::Shared;
+
+/// A plane whose sockets are bound.
+pub(super) struct Bound {
+    /// What the workers share.
+    pub(super) plane: Arc<Plane>,
+    /// What cannot be used, for the node's readiness.
+    pub(super) faults: Vec<String>,
+    sockets: Sockets,
+    dnstap: Option<PathBuf>,
+}
+
+/// Reads certificates and binds; `None` without `[dns]`.
+pub(super) fn bind(config: &Config, workers: usize) -> Result<Option<Bound>, StartError> {
+    let Some(dns) = &config.dns else { return Ok(None) };
+    let mut faults = Vec::new();
+    let settings = settings(config, dns, &mut faults);
+    let wanted = dns.tls.as_ref().filter(|_| settings.tls.is_some());
+    let tls_listen = wanted.map_or(&[][..], |tls| &tls.listen);
+    let sockets = Sockets::bind(&dns.listen, tls_listen, workers)
+        .map_err(|(address, source)| super::listen_error("dns.listen", address, source))?;
+    let plane = Arc::new(Plane::new(settings, sockets.addresses.clone()));
+    Ok(Some(Bound { plane, faults, sockets, dnstap: dns.dnstap_socket.clone() }))
+}
+
+impl Bound {
+    /// The addresses bound: those for datagrams and TCP, then those for TLS.
+    pub(super) fn addresses(&self) -> &[SocketAddr] {
+        &self.sockets.addresses
+    }
+
+    /// Starts to listen for dnstap; the workers' parts, and what cannot be used.
+    pub(super) fn start(
+        mut self,
+        shared: &Arc<Shared>,
+        control: &tokio::runtime::Handle,
+    ) -> (Vec<Part>, Vec<String>) {
+        if let Some(path) = &self.dnstap {
+            let bound = {
+                let _context = control.enter();
+                tap::bind(path)
+            };
+            match bound {
+                Ok(listener) => {
+                    control.spawn(tap::serve(listener, Arc::clone(shared), Arc::clone(&self.plane)));
+                }
+                Err(error) => self.faults.push(format!("dnstap is not taken: {}: {error}", path.display())),
+            }
+        }
+        for fault in &self.faults {
+            tracing::error!("{fault}");
+        }
+        tracing::info!(addresses = ?self.sockets.addresses, "DNS plane serves");
+        let parts = self.sockets.into_parts(&self.plane);
+        (parts, self.faults)
+    }
+}
+
+/// Descriptors that the plane may need beside those of flows.
+pub(super) fn descriptors(config: &Config, workers: usize) -> u64 {
+    let Some(dns) = &config.dns else { return 0 };
+    // A port in use and one that is ending, and a connection, of each worker towards each server.
+    let ways = usize::from(dns.tries.upstream_sockets).saturating_mul(2).saturating_add(1);
+    let ways = ways.saturating_mul(dns.upstream.len()).saturating_mul(workers);
+    let listening =
+        dns.listen.len().saturating_mul(2).saturating_add(dns.tls.as_ref().map_or(0, |tls| tls.listen.len()));
+    let fixed = listening.saturating_mul(workers).saturating_add(dns.dnstap_connections_max);
+    let all = dns.connections.connections_max.saturating_add(ways).saturating_add(fixed);
+    u64::try_from(all).unwrap_or(u64::MAX)
+}
+
+/// The plane's settings; what cannot be used is told in `faults`.
+fn settings(config: &Config, dns: &Dns, faults: &mut Vec<String>) -> Settings {
+    let tls = dns.tls.as_ref().and_then(|wanted| {
+        tls::server(&wanted.certificate, &wanted.key)
+            .map_err(|error| faults.push(format!("DNS over TLS is not served: {error}")))
+            .ok()
+    });
+    let prefixes = dns.clients.iter().filter_map(|clients| match clients {
+        Clients::Subscribers => None,
+        Clients::Prefix(prefix) => Some(*prefix),
+    });
+    Settings {
+        servers: servers(dns, faults),
+        serves_subscribers: dns.clients.contains(&Clients::Subscribers),
+        clients: prefixes.collect(),
+        steer_addresses: dns.steer_addresses.clone(),
+        takes_datagrams: takes_datagrams(config),
+        steer_ttl: dns.steer_ttl,
+        queries_per_second_max: dns.load.queries_per_second_max,
+        burst_max: dns.load.burst_max,
+        sources_max: dns.load.sources_max,
+        in_flight_max: dns.load.in_flight_max,
+        failover_after: dns.tries.failover_after,
+        try_timeout: dns.tries.try_timeout,
+        tries: dns.tries.tries,
+        total_timeout: dns.tries.total_timeout,
+        upstream_sockets: usize::from(dns.tries.upstream_sockets),
+        case_randomisation: dns.tries.case_randomisation,
+        bad_replies_max: dns.tries.bad_replies_max,
+        udp_answer_max: dns.udp_answer_max,
+        connections: ConnectionLimits {
+            connections_max: dns.connections.connections_max,
+            connections_per_client_max: dns.connections.connections_per_client_max,
+            first_byte_timeout: dns.connections.first_byte_timeout,
+            idle_timeout: dns.connections.idle_timeout,
+            queries_per_connection_max: dns.connections.queries_per_connection_max,
+        },
+        stale: dns.stale.as_ref().map(|stale| StaleLimits {
+            after: stale.after,
+            ttl: stale.ttl,
+            age_max: stale.age_max,
+            entries_max: stale.entries_max,
+        }),
+        tls,
+        dnstap_connections_max: dns.dnstap_connections_max,
+    }
+}
+
+/// The servers; one over TLS without usable authorities is left out.
+fn servers(dns: &Dns, faults: &mut Vec<String>) -> Vec<Server> {
+    let mut servers = Vec::new();
+    for server in &dns.upstream {
+        match server {
+            config::dns::Server::Plain(address) => servers.push(Server { address: *address, tls: None }),
+            config::dns::Server::Tls { address, name } => {
+                let made =
+                    tls::client(&dns.upstream_roots).and_then(|config| Ok((tls::server_name(name)?, config)));
+                match made {
+                    Ok(tls) => servers.push(Server { address: *address, tls: Some(tls) }),
+                    Err(error) => faults.push(format!("DNS server {address} is not asked: {error}")),
+                }
+            }
+        }
+    }
+    servers
+}
+
+/// Whether a steered listener takes datagrams, so that steered names may offer HTTP/3.
+fn takes_datagrams(config: &Config) -> bool {
+    config
+        .listeners
+        .iter()
+        .any(|listener| listener.mode == config::Mode::Steered && listener.serves(config::Protocol::Udp))
+}

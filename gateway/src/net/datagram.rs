@@ -1,0 +1,428 @@
+//! The relay of UDP: datagrams of subscribers, each flow with an upstream socket of its own (DESIGN decisions 3, 4, 5).
+//!
+//! Steered: datagrams are held until the name is known, then go to the name's own addresses; names never listed, or
+//! unreadable, are refused, which for UDP is silence: the gateway never answers by itself, so nobody can have it flood
+//! somebody else. Behind a balancer (PROXY header in front of datagrams): the original destination, at once, whatever the
+//! name; of the upstream sockets only a quarter may belong to flows without a name, the rest wait in the table.
+//!
+//! One relay per listener and worker; its table belongs to that thread alone. The task of the relay takes what subscribers
+//! send, a task per upstream socket what servers answer; between two awaits they share the worker's batch of buffers.
+//! QUIC: RFC 8999 to 9001, 9369; the PROXY protocol in front of datagrams: §2.2 of its specification.
+
+pub mod batch;
+mod carry;
+pub mod connection_ids;
+mod headers;
+pub mod held;
+pub mod port;
+pub mod table;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::time::{MissedTickBehavior, sleep};
+
+use self::batch::{Batch, Train};
+use self::carry::Carried;
+use self::held::Held;
+use self::port::Port;
+use self::table::{Ends, Key, Table};
+use super::flow_record::{Flow, Place, SubscriberSide, has_long_header};
+use super::report::{DropCause, ProtocolLabel, Refusal};
+use super::settings::{DatagramHeaders, Listener, Mode};
+use super::worker::{OpenFlow, Worker};
+use crate::flow::decide::Vouched;
+use crate::flow::time::Monotonic;
+
+/// How often deadlines are looked at.
+const HOUSEKEEPING: Duration = Duration::from_millis(100);
+/// Rounds between two looks at idle flows.
+const ROUNDS_PER_IDLE: u32 = 10;
+/// Batches taken before other work gets its turn.
+const BATCHES_PER_WAKE_MAX: usize = 8;
+/// The pause after an error of receiving.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// What one listener's datagrams are to one worker.
+pub struct Relay {
+    worker: Rc<Worker>,
+    /// The listener's socket.
+    port: Port,
+    /// The address it is bound to.
+    bound: SocketAddr,
+    service: Service,
+    table: RefCell<Table<Entry>>,
+    batch: Rc<RefCell<Batch>>,
+    /// No flow begins any more.
+    draining: Cell<bool>,
+    /// Descriptors ran out: no upstream socket is tried before.
+    dial_again: Cell<Monotonic>,
+}
+
+/// How the destination is learnt.
+enum Service {
+    Steered { service_port: Option<u16> },
+    Proxied { peers: Vec<IpNet>, datagrams: DatagramHeaders },
+}
+
+/// A flow in the table; when it is taken out, its last counts are taken.
+pub struct Entry {
+    open: OpenFlow,
+    stage: Stage,
+    held: Held,
+    /// Where the flow that this one continues was carried to.
+    continues: Option<SocketAddr>,
+}
+
+/// How far a flow is.
+enum Stage {
+    /// Its name is not known, or there is no room for its upstream socket; datagrams are held.
+    Waiting,
+    /// Its name is being resolved; datagrams are held.
+    Reaching,
+    /// Datagrams go both ways.
+    Carried(Carried),
+    /// Not carried: what else comes within the time for a name is dropped.
+    Refused,
+}
+
+impl Entry {
+    /// The flow's record.
+    fn flow(&self) -> &Rc<Flow> {
+        self.open.flow()
+    }
+
+    /// Whether the name is known, or known not to be readable.
+    fn is_identified(&self) -> bool {
+        self.flow().state.borrow().identity.is_some()
+    }
+}
+
+impl Relay {
+    /// The relay of a bound socket.
+    ///
+    /// # Errors
+    /// What the system says to the socket's options.
+    pub fn new(
+        worker: Rc<Worker>,
+        socket: std::net::UdpSocket,
+        listener: &Listener,
+        batch: Rc<RefCell<Batch>>,
+    ) -> io::Result<Rc<Self>> {
+        let service = match &listener.mode {
+            Mode::Steered { service_port } => Service::Steered { service_port: *service_port },
+            Mode::ProxyProtocol { peers, datagrams } => {
+                Service::Proxied { peers: peers.clone(), datagrams: *datagrams }
+            }
+        };
+        let bound = socket.local_addr()?;
+        Ok(Rc::new(Self {
+            worker,
+            port: Port::new(socket)?,
+            bound,
+            service,
+            table: RefCell::default(),
+            batch,
+            draining: Cell::new(false),
+            dial_again: Cell::default(),
+        }))
+    }
+
+    /// Takes datagrams and keeps house until the worker's event loop ends.
+    pub async fn run(self: Rc<Self>) {
+        let mut tick = tokio::time::interval(HOUSEKEEPING);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut rounds = 0_u32;
+        loop {
+            tokio::select! {
+                ready = self.port.readable() => {
+                    if ready.is_err() || self.receive().is_err() {
+                        self.worker.count_accept_error();
+                        sleep(BACK_OFF).await;
+                    }
+                    tokio::task::yield_now().await;
+                }
+                _ = tick.tick() => {
+                    rounds = rounds.wrapping_add(1);
+                    self.end_overdue();
+                    if rounds.is_multiple_of(ROUNDS_PER_IDLE) {
+                        self.end_idle(|limits, protocol| match protocol {
+                            ProtocolLabel::Quic => limits.quic_idle_timeout,
+                            ProtocolLabel::Udp
+                            | ProtocolLabel::Tls
+                            | ProtocolLabel::Http
+                            | ProtocolLabel::Tcp => limits.udp_idle_timeout,
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// No flow begins any more; open ones go on.
+    pub fn drain(&self) {
+        self.draining.set(true);
+    }
+
+    /// Ends every flow that was idle for at least `idle`.
+    pub fn cut_idle(&self, idle: Duration) {
+        self.end_idle(|_, _| idle);
+    }
+
+    /// Takes what has come, at most [`BATCHES_PER_WAKE_MAX`] batches of it.
+    fn receive(self: &Rc<Self>) -> io::Result<()> {
+        for _ in 0..BATCHES_PER_WAKE_MAX {
+            let mut batch = self.batch.borrow_mut();
+            self.port.receive(&mut batch)?;
+            for train in batch.trains() {
+                match &self.service {
+                    Service::Steered { .. } => {
+                        let ends = Ends::Steered { local: train.local };
+                        self.take(Key { peer: train.peer, ends }, &train);
+                    }
+                    Service::Proxied { peers, datagrams } => self.unwrap(peers, *datagrams, &train),
+                }
+            }
+            if !batch.is_full() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes datagrams of one flow.
+    fn take(self: &Rc<Self>, key: Key, train: &Train<'_>) {
+        let mut table = self.table.borrow_mut();
+        let Some(entry) = table.get_mut(&key) else {
+            drop(table);
+            self.begin(key, train);
+            return;
+        };
+        self.worker.received_datagrams(entry.flow(), train.datagrams());
+        let identified = entry.is_identified();
+        let flow = Rc::clone(entry.flow());
+        match &mut entry.stage {
+            Stage::Carried(carried) => {
+                let sent = carried.send(&self.worker, &flow, train);
+                if identified && carried.leave_the_undecided() {
+                    self.settle(&mut table, flow.id);
+                }
+                drop(table);
+                if sent.refused {
+                    self.remove(&key);
+                }
+            }
+            Stage::Waiting => {
+                self.hold(entry, train);
+                drop(table);
+                self.advance(&key);
+            }
+            Stage::Reaching => self.hold(entry, train),
+            Stage::Refused => {}
+        }
+    }
+
+    /// Takes the first datagrams of a flow.
+    fn begin(self: &Rc<Self>, key: Key, train: &Train<'_>) {
+        if self.draining.get() {
+            self.worker.count_dropped(DropCause::Draining, train.count());
+            return;
+        }
+        let (source, place) = match (&self.service, key.ends) {
+            (_, Ends::Proxied { source, destination, .. }) => {
+                if self.worker.shared.dial.target(destination).is_none() {
+                    self.worker.count_refusal(Refusal::Destination);
+                    return;
+                }
+                (source.ip(), Place::Original(destination))
+            }
+            (Service::Steered { service_port }, Ends::Steered { .. }) => {
+                (key.peer.ip(), Place::Steered { service_port: *service_port })
+            }
+            (Service::Proxied { .. }, Ends::Steered { .. }) => return,
+        };
+        let Some(open) = self.worker.open_flow(source, place, SubscriberSide::datagrams()) else { return };
+        let continues = self.continued(&open, &key, train);
+        self.worker.received_datagrams(open.flow(), train.datagrams());
+        let number = open.flow().id;
+        let mut entry = Entry { open, stage: Stage::Waiting, held: Held::default(), continues };
+        self.hold(&mut entry, train);
+        self.table.borrow_mut().insert(key, number, entry);
+        self.worker.shared.undecided_flows.fetch_add(1, Ordering::Relaxed);
+        self.advance(&key);
+        self.evict();
+    }
+
+    /// Gives a flow that begins in the middle of a connection the name of the one it continues, if that is known; returns
+    /// where that one was carried to.
+    fn continued(&self, open: &OpenFlow, key: &Key, train: &Train<'_>) -> Option<SocketAddr> {
+        let first = train.datagrams().next().filter(|first| !has_long_header(first))?;
+        let shared = &self.worker.shared;
+        let now = shared.clock.monotonic();
+        let known = shared.connection_ids.find(open.subscriber(), self.destination(key), first, now)?;
+        self.worker.inherit(open.flow(), known.identity);
+        Some(known.target)
+    }
+
+    /// Where the subscriber's datagrams were going.
+    fn destination(&self, key: &Key) -> SocketAddr {
+        match key.ends {
+            Ends::Proxied { destination, .. } => destination,
+            Ends::Steered { local } => {
+                let address: IpAddr = local.unwrap_or(self.bound.ip()).to_canonical();
+                SocketAddr::new(address, self.bound.port())
+            }
+        }
+    }
+
+    /// Keeps datagrams until they can go on.
+    fn hold(&self, entry: &mut Entry, train: &Train<'_>) {
+        let reader_bytes = entry.flow().state.borrow().reader_bytes();
+        let most = self.worker.shared.limits.held_datagrams_max;
+        let mut lost = entry.held.trim(reader_bytes);
+        for datagram in train.datagrams() {
+            if !entry.held.push(datagram, most, reader_bytes) {
+                lost = lost.saturating_add(1);
+            }
+        }
+        if lost > 0 {
+            self.worker.count_dropped(DropCause::Held, lost);
+        }
+    }
+
+    /// Gives up the oldest undecided flows of this table while the process has more than `undecided_flows_max`.
+    fn evict(&self) {
+        let shared = &self.worker.shared;
+        while shared.undecided_flows.load(Ordering::Relaxed) > shared.limits.undecided_flows_max {
+            let mut table = self.table.borrow_mut();
+            let Some((number, key)) = table.oldest_undecided() else { return };
+            self.settle(&mut table, number);
+            let Some(entry) = table.get_mut(&key) else { continue };
+            let refused = matches!(entry.stage, Stage::Refused);
+            if let Stage::Carried(carried) = &mut entry.stage {
+                // Its bytes go on; only the wait for a name is over.
+                carried.leave_the_undecided();
+                self.worker.subscriber_finished(entry.flow());
+                drop(table);
+            } else {
+                let entry = table.remove(&key);
+                drop(table);
+                drop(entry);
+            }
+            if !refused {
+                self.worker.count_evicted();
+            }
+        }
+    }
+
+    /// Takes a flow off the list of undecided ones.
+    fn settle(&self, table: &mut Table<Entry>, number: u64) {
+        if table.settle(number) {
+            self.worker.shared.undecided_flows.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends a flow.
+    fn remove(&self, key: &Key) {
+        let mut table = self.table.borrow_mut();
+        let Some(entry) = table.remove(key) else { return };
+        self.settle(&mut table, entry.flow().id);
+        drop(table);
+        // Takes the last counts; no borrow of the table may be held.
+        drop(entry);
+    }
+
+    /// The flow's time for a name is over: steered it is refused, else it is carried and charged.
+    fn end_overdue(self: &Rc<Self>) {
+        let now = self.worker.shared.clock.monotonic();
+        let limit = self.worker.shared.limits.identify_deadline;
+        let overdue: Vec<Key> = {
+            let table = self.table.borrow();
+            let is_overdue =
+                |key: &Key| table.get(key).is_none_or(|entry| now.since(entry.flow().opened) >= limit);
+            table.undecided().map(|(_, key)| key).take_while(is_overdue).collect()
+        };
+        for key in overdue {
+            self.end_wait(&key);
+        }
+    }
+
+    /// One undecided flow is out of time.
+    fn end_wait(self: &Rc<Self>, key: &Key) {
+        let mut table = self.table.borrow_mut();
+        let Some(entry) = table.get_mut(key) else { return };
+        let flow = Rc::clone(entry.flow());
+        match &mut entry.stage {
+            Stage::Carried(carried) => {
+                carried.leave_the_undecided();
+                self.settle(&mut table, flow.id);
+                drop(table);
+                self.worker.deadline(&flow);
+            }
+            Stage::Waiting => {
+                drop(table);
+                self.worker.deadline(&flow);
+                self.advance(key);
+                self.give_up(key);
+            }
+            // The look-up has a time limit of its own.
+            Stage::Reaching => {}
+            Stage::Refused => {
+                drop(table);
+                self.remove(key);
+            }
+        }
+    }
+
+    /// Ends a flow that is out of time and still waits: there is no room for it. A refused one ends with it.
+    fn give_up(&self, key: &Key) {
+        let (waits, refused) = {
+            let mut table = self.table.borrow_mut();
+            let stage = table.get_mut(key).map(|entry| &entry.stage);
+            (matches!(stage, Some(Stage::Waiting)), matches!(stage, Some(Stage::Refused)))
+        };
+        if waits {
+            self.worker.count_refusal(Refusal::NoRoom);
+        }
+        if waits || refused {
+            self.remove(key);
+        }
+    }
+
+    /// Ends flows that were idle for as long as `limit` says of their protocol.
+    fn end_idle(&self, limit: impl Fn(&super::settings::Limits, ProtocolLabel) -> Duration) {
+        let now = self.worker.shared.clock.monotonic();
+        let limits = &self.worker.shared.limits;
+        let idle: Vec<Key> = self
+            .table
+            .borrow()
+            .iter()
+            .filter(|(_, entry)| {
+                let flow = entry.flow();
+                now.since(flow.last_activity.get()) >= limit(limits, flow.state.borrow().protocol)
+            })
+            .map(|(key, _)| *key)
+            .collect();
+        for key in idle {
+            self.remove(&key);
+        }
+    }
+
+    /// Says that a flow is not carried: silence to the subscriber, a count for the operator.
+    fn refuse(&self, key: &Key, refusal: Refusal) {
+        let flow = {
+            let mut table = self.table.borrow_mut();
+            let Some(entry) = table.get_mut(key) else { return };
+            entry.stage = Stage::Refused;
+            entry.held.take();
+            Rc::clone(entry.flow())
+        };
+        self.worker.count_refusal(refusal);
+        self.worker.release(&flow, Vouched::No);
+    }
+}

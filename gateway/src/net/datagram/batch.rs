@@ -1,0 +1,261 @@
+//! Datagrams that were received together: buffers for them, and what lies in one buffer.
+//!
+//! The system puts datagrams of one sender behind one another into a buffer (generic receive offload) and takes them so
+//! again for sending; the relay keeps them together where they go the same way, and joins what the system did not: a copy is
+//! cheaper than a call. One batch per worker, borrowed between two
+//! awaits only: a flow holds no buffer while it is idle (DESIGN decision 23).
+
+use std::io::IoSliceMut;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+
+use quinn_udp::{EcnCodepoint, RecvMeta};
+
+/// Buffers of a batch; each may hold as many datagrams as the system puts together.
+pub const BUFFERS: usize = 16;
+/// Bytes of a buffer: more than the longest UDP payload, and than the system puts together (RFC 768; 64 datagrams).
+const BUFFER_BYTES: usize = 1 << 16;
+
+/// Datagrams that the system takes in one call (`UDP_MAX_SEGMENTS` of Linux before 6.9).
+const JOINED_MAX: usize = 64;
+/// The longest train that is copied behind another: more costs as much as the call it saves.
+const COPIED_MAX: usize = 4_096;
+/// Bytes that it takes in one call, with room for headers.
+const JOINED_BYTES_MAX: usize = 65_000;
+
+/// Buffers, and what was received into them.
+pub struct Batch {
+    bytes: Vec<u8>,
+    metas: [RecvMeta; BUFFERS],
+    /// The buffer that each train lies in.
+    places: [usize; BUFFERS],
+    filled: usize,
+    /// Whether every buffer was filled.
+    full: bool,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self {
+            bytes: vec![0; BUFFERS.saturating_mul(BUFFER_BYTES)],
+            metas: [RecvMeta::default(); BUFFERS],
+            places: [0; BUFFERS],
+            filled: 0,
+            full: false,
+        }
+    }
+}
+
+impl Batch {
+    /// Has `receive` fill the buffers.
+    ///
+    /// # Errors
+    /// Those of `receive`; the batch is empty then.
+    pub fn fill(
+        &mut self,
+        receive: impl FnOnce(&mut [IoSliceMut<'_>], &mut [RecvMeta]) -> std::io::Result<usize>,
+    ) -> std::io::Result<()> {
+        self.filled = 0;
+        self.full = false;
+        let mut buffers = self.bytes.chunks_exact_mut(BUFFER_BYTES);
+        let mut slices: [IoSliceMut<'_>; BUFFERS] =
+            std::array::from_fn(|_| IoSliceMut::new(buffers.next().unwrap_or_default()));
+        self.filled = receive(&mut slices, &mut self.metas)?;
+        self.full = self.filled == BUFFERS;
+        self.join();
+        Ok(())
+    }
+
+    /// Joins short trains to the one before them between the same ends, where both may go in one call.
+    fn join(&mut self) {
+        let mut kept = 0_usize;
+        for index in 0..self.filled {
+            let Some(next) = self.metas.get(index).copied() else { return };
+            let last = kept.checked_sub(1);
+            if let Some((last, place)) =
+                last.and_then(|last| Some((self.metas.get_mut(last)?, *self.places.get(last)?)))
+                && may_follow(last, &next)
+            {
+                let from = index.saturating_mul(BUFFER_BYTES);
+                let to = place.saturating_mul(BUFFER_BYTES).saturating_add(last.len);
+                self.bytes.copy_within(from..from.saturating_add(next.len), to);
+                last.len = last.len.saturating_add(next.len);
+                continue;
+            }
+            if let (Some(meta), Some(place)) = (self.metas.get_mut(kept), self.places.get_mut(kept)) {
+                (*meta, *place) = (next, index);
+            }
+            kept = kept.saturating_add(1);
+        }
+        self.filled = kept;
+    }
+
+    /// What was received.
+    pub fn trains(&self) -> impl Iterator<Item = Train<'_>> {
+        self.metas.iter().zip(&self.places).take(self.filled).map(|(meta, place)| {
+            let from = place.saturating_mul(BUFFER_BYTES);
+            Train {
+                peer: without_flow_label(meta.addr),
+                local: meta.dst_ip,
+                ecn: meta.ecn,
+                bytes: self.bytes.get(from..from.saturating_add(meta.len)).unwrap_or_default(),
+                stride: meta.stride,
+            }
+        })
+    }
+
+    /// Whether every buffer was filled: more may be waiting.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+}
+
+/// Whether `next` may stand behind `last`: all datagrams but the very last are of one size.
+fn may_follow(last: &RecvMeta, next: &RecvMeta) -> bool {
+    let bytes = last.len.saturating_add(next.len);
+    let same_ends = last.addr == next.addr && last.dst_ip == next.dst_ip && last.ecn == next.ecn;
+    let whole = last.stride > 0 && last.len.is_multiple_of(last.stride);
+    let same_size = next.stride == last.stride || (next.len <= next.stride && next.len < last.stride);
+    same_ends
+        && whole
+        && same_size
+        && next.len > 0
+        && next.len <= COPIED_MAX
+        && bytes <= JOINED_BYTES_MAX
+        && bytes.div_ceil(last.stride) <= JOINED_MAX
+}
+
+/// The address without the flow label that IPv6 gives it: labels change within a flow.
+fn without_flow_label(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(_) => address,
+        SocketAddr::V6(address) => {
+            SocketAddr::V6(SocketAddrV6::new(*address.ip(), address.port(), 0, address.scope_id()))
+        }
+    }
+}
+
+/// Datagrams of one sender behind one another, all but the last of one size.
+#[derive(Clone, Copy, Debug)]
+pub struct Train<'b> {
+    /// Who sent them.
+    pub peer: SocketAddr,
+    /// The local address they came to, when the system says.
+    pub local: Option<IpAddr>,
+    /// Their congestion mark, which is passed on.
+    pub ecn: Option<EcnCodepoint>,
+    /// Their payloads.
+    pub bytes: &'b [u8],
+    /// The size of each but the last.
+    pub stride: usize,
+}
+
+impl<'b> Train<'b> {
+    /// The datagrams; an empty payload is one too.
+    pub fn datagrams(self) -> impl Iterator<Item = &'b [u8]> {
+        let empty: Option<&'b [u8]> = self.bytes.is_empty().then_some(&[]);
+        empty.into_iter().chain(self.bytes.chunks(self.stride.max(1)))
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        u64::try_from(self.bytes.len().div_ceil(self.stride.max(1)).max(1)).unwrap_or(u64::MAX)
+    }
+
+    /// The train of one of them, or of a part of it.
+    #[must_use]
+    pub fn only(&self, datagram: &'b [u8]) -> Self {
+        Self { bytes: datagram, stride: datagram.len(), ..*self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn train(bytes: &[u8], stride: usize) -> Train<'_> {
+        let peer = "127.0.0.1:9".parse().unwrap();
+        Train { peer, local: None, ecn: None, bytes, stride }
+    }
+
+    #[test]
+    fn a_train_falls_into_its_datagrams() {
+        let lengths = |bytes: &[u8], stride| {
+            let train = train(bytes, stride);
+            let lengths: Vec<usize> = train.datagrams().map(<[u8]>::len).collect();
+            assert_eq!(lengths.len() as u64, train.count());
+            lengths
+        };
+        assert_eq!(lengths(&[1; 10], 10), [10]);
+        assert_eq!(lengths(&[1; 10], 4), [4, 4, 2]);
+        assert_eq!(lengths(&[1; 8], 4), [4, 4]);
+        assert_eq!(lengths(&[], 0), [0], "an empty datagram is one");
+        assert_eq!(lengths(&[1; 3], 0), [1, 1, 1], "a size of none does not loop");
+    }
+
+    /// What the trains of a batch are after it received these: lengths, sender, and the first byte counts up.
+    fn joined(received: &[(u16, usize, usize)]) -> Vec<(u16, Vec<usize>)> {
+        let mut batch = Batch::default();
+        let filled = batch.fill(|buffers, metas| {
+            let places = buffers.iter_mut().zip(metas.iter_mut()).zip(received).enumerate();
+            for (number, ((buffer, meta), (port, len, stride))) in places {
+                buffer[..*len].fill(u8::try_from(number).unwrap());
+                let addr = SocketAddr::from(([127, 0, 0, 1], *port));
+                *meta = RecvMeta { addr, len: *len, stride: *stride, ..RecvMeta::default() };
+            }
+            Ok(received.len())
+        });
+        assert!(filled.is_ok());
+        let sent: Vec<u8> = received
+            .iter()
+            .enumerate()
+            .flat_map(|(number, (_, len, _))| vec![u8::try_from(number).unwrap(); *len])
+            .collect();
+        assert_eq!(batch.trains().flat_map(|train| train.bytes.to_vec()).collect::<Vec<_>>(), sent);
+        let lengths = |train: Train<'_>| train.datagrams().map(<[u8]>::len).collect();
+        batch.trains().map(|train| (train.peer.port(), lengths(train))).collect()
+    }
+
+    #[test]
+    fn trains_between_the_same_ends_are_joined_and_no_datagram_changes() {
+        assert_eq!(joined(&[(1, 9, 9), (1, 9, 9), (1, 4, 4), (1, 9, 9)]), [(1, vec![9, 9, 4]), (1, vec![9])]);
+        assert_eq!(joined(&[(1, 9, 9), (2, 9, 9), (2, 9, 9)]), [(1, vec![9]), (2, vec![9, 9])]);
+        assert_eq!(
+            joined(&[(1, 4, 4), (1, 9, 9)]),
+            [(1, vec![4]), (1, vec![9])],
+            "a longer one does not follow"
+        );
+        assert_eq!(joined(&[(1, 6, 3), (1, 5, 3), (1, 3, 3)]), [(1, vec![3, 3, 3, 2]), (1, vec![3])]);
+        assert_eq!(joined(&[(1, 9, 9), (1, 6, 3)]), [(1, vec![9]), (1, vec![3, 3])], "two of another size");
+        assert_eq!(joined(&[(1, 0, 0), (1, 0, 0), (1, 3, 3)]), [(1, vec![0]), (1, vec![0]), (1, vec![3])]);
+        assert_eq!(joined(&[(1, 3, 3), (1, 0, 0)]), [(1, vec![3]), (1, vec![0])], "an empty one stays one");
+    }
+
+    #[test]
+    fn what_is_joined_at_the_limits_and_one_over() {
+        let lengths = |received: &[(u16, usize, usize)]| -> Vec<usize> {
+            joined(received).into_iter().map(|(_, lengths)| lengths.len()).collect()
+        };
+        assert_eq!(lengths(&[(1, 630, 10), (1, 10, 10)]), [64]);
+        assert_eq!(lengths(&[(1, 640, 10), (1, 1, 1)]), [64, 1], "one datagram over");
+        assert_eq!(lengths(&[(1, 61_000, 4_000), (1, 4_000, 4_000)]), [16, 1], "not whole");
+        assert_eq!(lengths(&[(1, 60_904, 4_096), (1, 4_096, 4_096)]), [15, 1]);
+        assert_eq!(lengths(&[(1, 61_000, 6_100), (1, 4_000, 4_000)]), [11], "65,000 bytes");
+        assert_eq!(lengths(&[(1, 61_000, 6_100), (1, 4_001, 4_001)]), [10, 1], "one byte over");
+        assert_eq!(lengths(&[(1, 4_096, 4_096), (1, 4_096, 4_096)]), [2]);
+        assert_eq!(lengths(&[(1, 4_097, 4_097), (1, 4_097, 4_097)]), [1, 1], "too long to copy");
+    }
+
+    #[test]
+    fn what_is_not_received_is_not_read_again() {
+        let mut batch = Batch::default();
+        let filled = batch.fill(|buffers, metas| {
+            buffers[0][..3].copy_from_slice(b"abc");
+            metas[0] = RecvMeta { len: 3, stride: 2, ..RecvMeta::default() };
+            Ok(1)
+        });
+        assert!(filled.is_ok() && !batch.is_full());
+        assert_eq!(batch.trains().map(|train| train.bytes.to_vec()).collect::<Vec<_>>(), [b"abc"]);
+        assert!(batch.fill(|_, _| Err(std::io::ErrorKind::WouldBlock.into())).is_err());
+        assert_eq!(batch.trains().count(), 0);
+    }
+}

@@ -1,0 +1,315 @@
+//! A flow's way to its origin: name resolved, upstream socket connected, datagrams passed both ways.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use allowlist::DomainName;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::AbortHandle;
+
+use super::batch::Train;
+use super::connection_ids::{Continued, Pulse};
+use super::port::{Port, Sent};
+use super::table::{Ends, Key};
+use super::{Relay, Service, Stage};
+use crate::flow::decide::Vouched;
+use crate::flow::time::Monotonic;
+use crate::net::flow_record::{Flow, has_long_header};
+use crate::net::lookup::LookupError;
+use crate::net::report::Refusal;
+use crate::net::shared::SubscriberKey;
+use crate::net::socket;
+use crate::net::worker::Worker;
+use crate::wire::quic::{ConnectionId, server_connection_id};
+
+/// Addresses of one name that are tried; the rest would only lengthen a failure.
+const ADDRESSES_TRIED_MAX: usize = 4;
+/// How long no upstream socket is tried after descriptors ran out.
+const DIAL_PAUSE: Duration = Duration::from_millis(100);
+/// Ids that a server may use on one flow and that are learnt: a Retry's, the handshake's, and room for repeats.
+const IDS_PER_FLOW_MAX: usize = 4;
+
+/// The upstream side of a flow.
+pub(super) struct Carried {
+    up: Rc<Upstream>,
+    /// The task that passes on what the origin sends.
+    task: AbortHandle,
+    /// Room for the socket.
+    _room: OwnedSemaphorePermit,
+    /// Room among those without a name, while it has none.
+    undecided: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What both directions of a carried flow know.
+struct Upstream {
+    /// Connected to the origin.
+    port: Port,
+    /// The origin's address.
+    target: SocketAddr,
+    /// Whose flow it is, for the ids of its server.
+    subscriber: SubscriberKey,
+    /// Where the subscriber's datagrams are going.
+    destination: SocketAddr,
+    /// When it last moved.
+    pulse: Pulse,
+    /// The server's ids learnt on it.
+    ids: RefCell<Vec<ConnectionId>>,
+}
+
+impl Carried {
+    /// Sends the subscriber's datagrams to the origin.
+    pub(super) fn send(&self, worker: &Rc<Worker>, flow: &Rc<Flow>, train: &Train<'_>) -> Sent {
+        let up = &self.up;
+        let sent = up.port.send(up.target, None, train);
+        if let Some(cause) = sent.cause {
+            worker.count_dropped(cause, sent.lost);
+        }
+        if !up.ids.borrow().is_empty() {
+            up.pulse.store(flow.last_activity.get().as_millis(), Ordering::Relaxed);
+            let contradicted =
+                flow.state.borrow().identity.as_ref().is_some_and(|identity| identity.gave_up.is_some());
+            if contradicted {
+                // The name does not hold: nothing may be continued under it.
+                worker.shared.connection_ids.forget(&up.subscriber, up.destination, &up.pulse);
+                up.ids.borrow_mut().clear();
+            }
+        }
+        sent
+    }
+
+    /// Gives back the room among flows without a name; whether it had been taken.
+    pub(super) fn leave_the_undecided(&mut self) -> bool {
+        self.undecided.take().is_some()
+    }
+}
+
+impl Relay {
+    /// Takes a waiting flow as far as is possible.
+    pub(super) fn advance(self: &Rc<Self>, key: &Key) {
+        let (identified, continues, flow) = {
+            let mut table = self.table.borrow_mut();
+            let Some(entry) = table.get_mut(key) else { return };
+            match &entry.stage {
+                Stage::Waiting => {}
+                Stage::Reaching | Stage::Carried(_) | Stage::Refused => return,
+            }
+            (entry.is_identified(), entry.continues, Rc::clone(entry.flow()))
+        };
+        match (&self.service, key.ends) {
+            (_, Ends::Proxied { destination, .. }) => match self.worker.shared.dial.target(destination) {
+                Some(target) => self.carry(key, &[target], identified),
+                None => self.refuse(key, Refusal::Destination),
+            },
+            (Service::Steered { .. }, Ends::Steered { .. }) if identified => {
+                self.reach(key, &flow, continues);
+            }
+            (_, Ends::Steered { .. }) => {}
+        }
+    }
+
+    /// Finds out where a steered flow goes.
+    fn reach(self: &Rc<Self>, key: &Key, flow: &Rc<Flow>, continues: Option<SocketAddr>) {
+        let name = flow.state.borrow().identity.as_ref().and_then(|identity| identity.name.clone());
+        let Some(name) = name.filter(|name| self.worker.shared.policy.load().routes(name)) else {
+            self.refuse(key, Refusal::NotRouted);
+            return;
+        };
+        if let Some(target) = continues {
+            self.carry(key, &[target], true);
+            return;
+        }
+        if let Some(entry) = self.table.borrow_mut().get_mut(key) {
+            entry.stage = Stage::Reaching;
+        }
+        let (relay, key, flow) = (Rc::clone(self), *key, Rc::clone(flow));
+        tokio::task::spawn_local(async move {
+            let answer = relay.worker.shared.lookups.resolve(&name).await;
+            relay.reached(&key, &flow, &name, answer);
+        });
+    }
+
+    /// The look-up of a steered flow's name has ended.
+    fn reached(
+        self: &Rc<Self>,
+        key: &Key,
+        flow: &Rc<Flow>,
+        name: &DomainName,
+        answer: Result<Arc<[IpAddr]>, LookupError>,
+    ) {
+        {
+            let mut table = self.table.borrow_mut();
+            // It may have been given up for a newer one, and another flow may stand there.
+            let Some(entry) = table.get_mut(key).filter(|entry| Rc::ptr_eq(entry.flow(), flow)) else {
+                return;
+            };
+            match &entry.stage {
+                Stage::Reaching => entry.stage = Stage::Waiting,
+                Stage::Waiting | Stage::Carried(_) | Stage::Refused => return,
+            }
+        }
+        let port = flow.service_port(flow.state.borrow().protocol);
+        let targets: Vec<SocketAddr> = match answer {
+            Ok(addresses) => addresses
+                .iter()
+                .filter_map(|address| self.worker.shared.dial.target(SocketAddr::new(*address, port)))
+                .take(ADDRESSES_TRIED_MAX)
+                .collect(),
+            Err(error) => {
+                tracing::debug!(name = %name, %error, "listed name not resolved");
+                Vec::new()
+            }
+        };
+        if targets.is_empty() {
+            self.refuse(key, Refusal::Destination);
+        } else {
+            self.carry(key, &targets, true);
+        }
+    }
+
+    /// Gives a waiting flow its upstream socket and sends what it held; it goes on waiting while there is no room.
+    fn carry(self: &Rc<Self>, key: &Key, targets: &[SocketAddr], identified: bool) {
+        let shared = &self.worker.shared;
+        if shared.clock.monotonic() < self.dial_again.get() {
+            return;
+        }
+        let Ok(room) = Arc::clone(&shared.flow_permits).try_acquire_owned() else { return };
+        let undecided = if identified {
+            None
+        } else {
+            let Ok(permit) = Arc::clone(&shared.undecided_permits).try_acquire_owned() else { return };
+            Some(permit)
+        };
+        let (port, target) = match connect_first(targets) {
+            Ok(connected) => connected,
+            Err(error) if is_about_descriptors(&error) => {
+                self.worker.count_accept_error();
+                self.dial_again.set(shared.clock.monotonic().plus(DIAL_PAUSE));
+                return;
+            }
+            Err(_) => return self.refuse(key, Refusal::Connect),
+        };
+        let mut table = self.table.borrow_mut();
+        let Some(entry) = table.get_mut(key) else { return };
+        let flow = Rc::clone(entry.flow());
+        let up = Rc::new(Upstream {
+            port,
+            target,
+            subscriber: entry.open.subscriber().clone(),
+            destination: self.destination(key),
+            pulse: Arc::new(AtomicU64::new(flow.last_activity.get().as_millis())),
+            ids: RefCell::default(),
+        });
+        let down = down(Rc::clone(self), *key, Rc::clone(&flow), Rc::clone(&up));
+        let task = tokio::task::spawn_local(down).abort_handle();
+        let carried = Carried { up, task, _room: room, undecided };
+        let held = entry.held.take();
+        let mut refused = false;
+        for datagram in &held {
+            let train =
+                Train { peer: key.peer, local: None, ecn: None, bytes: datagram, stride: datagram.len() };
+            refused |= carried.send(&self.worker, &flow, &train).refused;
+        }
+        entry.stage = Stage::Carried(carried);
+        if identified {
+            self.settle(&mut table, flow.id);
+        }
+        drop(table);
+        match self.service {
+            Service::Steered { .. } => self.worker.release(&flow, Vouched::Steered),
+            Service::Proxied { .. } => {}
+        }
+        if refused {
+            self.remove(key);
+        }
+    }
+
+    /// Passes on what the origin has sent; false when nobody is there.
+    fn pass_down(&self, key: &Key, flow: &Rc<Flow>, up: &Upstream) -> bool {
+        let mut batch = self.batch.borrow_mut();
+        match up.port.receive(&mut batch) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return false,
+            // Soft errors (RFC 1122 §4.2.3.9): the way may come back.
+            Err(_) => return true,
+        }
+        for train in batch.trains() {
+            for datagram in train.datagrams().filter(|datagram| has_long_header(datagram)) {
+                self.learn_id(flow, up, datagram);
+            }
+            self.worker.answered(flow);
+            let sent = self.port.send(key.peer, key.ends.local(), &train);
+            self.worker.sent_datagrams(flow, sent.bytes);
+            if let Some(cause) = sent.cause {
+                self.worker.count_dropped(cause, sent.lost);
+            }
+        }
+        if !up.ids.borrow().is_empty() {
+            up.pulse.store(flow.last_activity.get().as_millis(), Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// Learns the id that a server's long header gives, while the flow's name holds.
+    fn learn_id(&self, flow: &Rc<Flow>, up: &Upstream, datagram: &[u8]) {
+        let Some(id) = server_connection_id(datagram) else { return };
+        let mut ids = up.ids.borrow_mut();
+        let known = ids.iter().any(|known| known.as_bytes() == id.as_bytes());
+        if known || ids.len() >= IDS_PER_FLOW_MAX {
+            return;
+        }
+        let identity = flow.state.borrow().identity.clone();
+        let Some(identity) =
+            identity.filter(|identity| identity.name.is_some() && identity.gave_up.is_none())
+        else {
+            return;
+        };
+        ids.push(id);
+        let now: Monotonic = self.worker.shared.clock.monotonic();
+        up.pulse.store(now.as_millis(), Ordering::Relaxed);
+        let continued = Continued { identity, target: up.target, pulse: Arc::clone(&up.pulse) };
+        self.worker.shared.connection_ids.learn(&up.subscriber, up.destination, id, continued, now);
+    }
+}
+
+/// Passes on what the origin sends until the flow ends.
+async fn down(relay: Rc<Relay>, key: Key, flow: Rc<Flow>, up: Rc<Upstream>) {
+    loop {
+        if up.port.readable().await.is_err() || !relay.pass_down(&key, &flow, &up) {
+            relay.remove(&key);
+            return;
+        }
+        tokio::task::consume_budget().await;
+    }
+}
+
+/// A socket connected to the first target that takes one.
+fn connect_first(targets: &[SocketAddr]) -> io::Result<(Port, SocketAddr)> {
+    let mut outcome = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for target in targets {
+        match socket::connect_datagrams(*target).and_then(Port::new) {
+            Ok(port) => return Ok((port, *target)),
+            Err(error) if is_about_descriptors(&error) => return Err(error),
+            Err(error) => outcome = error,
+        }
+    }
+    Err(outcome)
+}
+
+/// Whether the system is out of something that comes back: descriptors, memory, local ports.
+fn is_about_descriptors(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EAGAIN)
+    )
+}

@@ -1,0 +1,272 @@
+//! Connection ids of servers, by which a flow is known again when its subscriber's NAT gives it another port (trap T16,
+//! Q12).
+//!
+//! An id counts only for the same subscriber at the same destination, and for 60 seconds after the flow that taught it last
+//! moved. Copied to another server, or by another subscriber, it says nothing. Ids that a server hands out encrypted
+//! (NEW_CONNECTION_ID) are never seen: a deliberate migration is not recognised.
+//!
+//! Shared by the workers, for the system may give the new flow to another one. The lock is taken for a long header of a
+//! server with an unknown id, for the first datagram of a flow when it has a short header, and when a flow's name proves
+//! wrong; never for an ordinary datagram.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::flow::identify::Identity;
+use crate::flow::time::Monotonic;
+use crate::net::shared::SubscriberKey;
+use crate::wire::quic::{ConnectionId, short_header_starts_with};
+
+/// How long after its last datagram a flow may be continued from another port (notes §2.3).
+pub const CONTINUED_WITHIN: Duration = Duration::from_secs(60);
+/// Ids known at once; about 250 bytes each.
+pub const KNOWN_MAX: usize = 65_536;
+/// Ids of one subscriber at one destination; the oldest goes.
+pub const KNOWN_PER_PAIR_MAX: usize = 64;
+/// The shortest id taken: a shorter one would be met by chance.
+const LENGTH_MIN: usize = 4;
+
+/// When the flow that taught an id last moved, in milliseconds of the monotonic clock.
+pub type Pulse = Arc<AtomicU64>;
+
+/// A flow that may be continued from another port.
+#[derive(Clone)]
+pub struct Continued {
+    /// What it is called.
+    pub identity: Identity,
+    /// The origin's address as dialled.
+    pub target: SocketAddr,
+    /// When it last moved.
+    pub pulse: Pulse,
+}
+
+/// One id.
+struct Known {
+    id: ConnectionId,
+    flow: Continued,
+}
+
+/// Who speaks with whom.
+type Pair = (SubscriberKey, SocketAddr);
+
+/// The ids of all workers.
+#[derive(Default)]
+pub struct ConnectionIds {
+    state: Mutex<State>,
+}
+
+/// The ids, and how many there are.
+#[derive(Default)]
+struct State {
+    pairs: HashMap<Pair, VecDeque<Known>>,
+    count: usize,
+}
+
+impl ConnectionIds {
+    /// Learns a server's id on a flow of `subscriber` to `destination`. Over [`KNOWN_MAX`] ids those of silent flows are
+    /// dropped first; if none are, the new one is not learnt.
+    pub fn learn(
+        &self,
+        subscriber: &SubscriberKey,
+        destination: SocketAddr,
+        id: ConnectionId,
+        flow: Continued,
+        now: Monotonic,
+    ) {
+        if id.as_bytes().len() < LENGTH_MIN {
+            return;
+        }
+        let mut state = self.state();
+        if state.count >= KNOWN_MAX {
+            state.drop_silent(now);
+        }
+        if state.count >= KNOWN_MAX {
+            return;
+        }
+        let known = state.pairs.entry((subscriber.clone(), destination)).or_default();
+        let before = known.len();
+        known.retain(|other| other.id.as_bytes() != id.as_bytes());
+        if known.len() >= KNOWN_PER_PAIR_MAX {
+            known.pop_front();
+        }
+        known.push_back(Known { id, flow });
+        let after = known.len();
+        state.count = state.count.saturating_sub(before).saturating_add(after);
+    }
+
+    /// The flow that a datagram with a short header continues.
+    pub fn find(
+        &self,
+        subscriber: &SubscriberKey,
+        destination: SocketAddr,
+        datagram: &[u8],
+        now: Monotonic,
+    ) -> Option<Continued> {
+        let state = self.state();
+        let known = state.pairs.get(&(subscriber.clone(), destination))?;
+        let found = known.iter().rev().find(|known| short_header_starts_with(datagram, &known.id))?;
+        is_recent(&found.flow.pulse, now).then(|| found.flow.clone())
+    }
+
+    /// Forgets what a flow taught: its name does not hold.
+    pub fn forget(&self, subscriber: &SubscriberKey, destination: SocketAddr, pulse: &Pulse) {
+        let pair = (subscriber.clone(), destination);
+        let mut state = self.state();
+        let Some(known) = state.pairs.get_mut(&pair) else { return };
+        let before = known.len();
+        known.retain(|known| !Arc::ptr_eq(&known.flow.pulse, pulse));
+        let after = known.len();
+        if after == 0 {
+            state.pairs.remove(&pair);
+        }
+        state.count = state.count.saturating_sub(before).saturating_add(after);
+    }
+
+    /// Drops ids of flows that can no longer be continued.
+    pub fn sweep(&self, now: Monotonic) {
+        self.state().drop_silent(now);
+    }
+
+    /// Ids known.
+    pub fn len(&self) -> usize {
+        self.state().count
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The ids; every change leaves them consistent, so that a panic elsewhere does not make them unusable.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Drops ids of flows that have been silent for too long.
+    fn drop_silent(&mut self, now: Monotonic) {
+        self.pairs.retain(|_, known| {
+            known.retain(|known| is_recent(&known.flow.pulse, now));
+            !known.is_empty()
+        });
+        self.count = self.pairs.values().map(VecDeque::len).sum();
+    }
+}
+
+/// Whether a flow moved lately enough to be continued.
+fn is_recent(pulse: &Pulse, now: Monotonic) -> bool {
+    let last = Monotonic::new(Duration::from_millis(pulse.load(Ordering::Relaxed)));
+    now.since(last) <= CONTINUED_WITHIN
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    fn subscriber(number: u8) -> SubscriberKey {
+        SubscriberKey::Address(IpAddr::from([10, 0, 0, number]))
+    }
+
+    fn destination(port: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], port))
+    }
+
+    fn flow() -> Continued {
+        let name = allowlist::DomainName::from_wire(b"www.listed.example").unwrap();
+        Continued {
+            identity: Identity { name: Some(name), seen_in: None, gave_up: None, ech: None },
+            target: destination(443),
+            pulse: Pulse::default(),
+        }
+    }
+
+    fn id(bytes: &[u8]) -> ConnectionId {
+        ConnectionId::new(bytes).unwrap()
+    }
+
+    fn short(id: &[u8]) -> Vec<u8> {
+        [&[0x40], id, &[7; 30]].concat()
+    }
+
+    fn at(seconds: u64) -> Monotonic {
+        Monotonic::new(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn q12_an_id_counts_for_its_subscriber_at_its_destination_alone() {
+        let ids = ConnectionIds::default();
+        ids.learn(&subscriber(1), destination(443), id(b"serverid"), flow(), at(0));
+        let found = |number, port, bytes: &[u8]| {
+            ids.find(&subscriber(number), destination(port), &short(bytes), at(1)).is_some()
+        };
+        assert!(found(1, 443, b"serverid"));
+        assert!(!found(2, 443, b"serverid"), "another subscriber");
+        assert!(!found(1, 444, b"serverid"), "another destination");
+        assert!(!found(1, 443, b"serverix"), "another id");
+        let cut = ids.find(&subscriber(1), destination(443), b"\x40server", at(1));
+        assert!(cut.is_none(), "a part of the id");
+    }
+
+    #[test]
+    fn q12_a_flow_is_continued_for_sixty_seconds_after_it_moved() {
+        let ids = ConnectionIds::default();
+        let flow = flow();
+        let pulse = Arc::clone(&flow.pulse);
+        ids.learn(&subscriber(1), destination(443), id(b"serverid"), flow, at(0));
+        let found = |now| ids.find(&subscriber(1), destination(443), &short(b"serverid"), now).is_some();
+        pulse.store(100_000, Ordering::Relaxed);
+        assert!(found(at(160)));
+        assert!(!found(Monotonic::new(Duration::from_millis(160_001))), "one over");
+        ids.sweep(at(161));
+        assert!(ids.is_empty());
+    }
+
+    #[test]
+    fn q12_short_ids_are_not_learnt_and_forgotten_ones_not_found() {
+        let ids = ConnectionIds::default();
+        for bytes in [&b""[..], b"1", b"123"] {
+            ids.learn(&subscriber(1), destination(443), id(bytes), flow(), at(0));
+        }
+        assert!(ids.is_empty());
+        let (one, other) = (flow(), flow());
+        let pulse = Arc::clone(&one.pulse);
+        ids.learn(&subscriber(1), destination(443), id(b"1234"), one, at(0));
+        ids.learn(&subscriber(1), destination(443), id(b"5678"), other, at(0));
+        ids.forget(&subscriber(1), destination(443), &pulse);
+        let found = |bytes| ids.find(&subscriber(1), destination(443), &short(bytes), at(1)).is_some();
+        assert!(!found(b"1234") && found(b"5678"));
+        assert_eq!(ids.len(), 1);
+    }
+
+    #[test]
+    fn ids_at_the_limits_and_one_over() {
+        let ids = ConnectionIds::default();
+        for number in 0..=KNOWN_PER_PAIR_MAX {
+            ids.learn(&subscriber(1), destination(1), id(&number.to_be_bytes()), flow(), at(0));
+        }
+        assert_eq!(ids.len(), KNOWN_PER_PAIR_MAX);
+        let find = |number: usize| {
+            ids.find(&subscriber(1), destination(1), &short(&number.to_be_bytes()), at(1)).is_some()
+        };
+        assert!(!find(0) && find(1) && find(KNOWN_PER_PAIR_MAX), "the oldest goes");
+        for number in KNOWN_PER_PAIR_MAX..KNOWN_MAX {
+            let port = u16::try_from(2 + number / 64).unwrap();
+            ids.learn(&subscriber(2), destination(port), id(&number.to_be_bytes()), flow(), at(0));
+        }
+        assert_eq!(ids.len(), KNOWN_MAX);
+        ids.learn(&subscriber(3), destination(1), id(b"over"), flow(), at(1));
+        assert_eq!(ids.len(), KNOWN_MAX);
+        assert!(ids.find(&subscriber(3), destination(1), &short(b"over"), at(1)).is_none(), "one over");
+        // A minute later all of them are silent, and there is room again.
+        let late = flow();
+        late.pulse.store(61_000, Ordering::Relaxed);
+        ids.learn(&subscriber(3), destination(1), id(b"over"), late, at(61));
+        assert_eq!(ids.len(), 1);
+    }
+}

@@ -1,0 +1,160 @@
+//! A UDP socket with batches: what is received together goes on together (`quinn-udp`: GRO, GSO, ECN).
+//!
+//! Sending never waits: what the socket does not take is lost, as it would be in the network, and is counted.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use quinn_udp::{Transmit, UdpSocketState};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+
+use super::batch::{Batch, Train};
+use crate::flow::tally::datagram_bytes;
+use crate::net::report::DropCause;
+
+/// What a port waits for. An ICMP error alone does not make a socket readable.
+const INCOMING: Interest = Interest::READABLE.add(Interest::ERROR);
+
+/// One UDP socket, a listener's or a flow's.
+pub struct Port {
+    io: UdpSocket,
+    state: UdpSocketState,
+}
+
+/// What became of a train.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Counted bytes of the datagrams that the socket took.
+    pub bytes: u64,
+    /// Datagrams it did not take.
+    pub lost: u64,
+    /// Why, for the last of them.
+    pub cause: Option<DropCause>,
+    /// Nobody is there: an ICMP error said so (connected sockets only).
+    pub refused: bool,
+}
+
+impl Port {
+    /// Takes over a socket; the event loop of this thread watches it.
+    ///
+    /// # Errors
+    /// What the system says to its options, or the event loop to watching it.
+    pub fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
+        let state = UdpSocketState::new((&socket).into())?;
+        Ok(Self { io: UdpSocket::from_std(socket)?, state })
+    }
+
+    /// Waits until something may be received: datagrams, or an ICMP error.
+    ///
+    /// # Errors
+    /// When the event loop ends.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.io.ready(INCOMING).await.map(|_| ())
+    }
+
+    /// Receives what is there; nothing when the readiness was spurious.
+    ///
+    /// # Errors
+    /// What the system says; of a connected socket also ICMP errors that came in.
+    pub fn receive(&self, batch: &mut Batch) -> io::Result<()> {
+        // One by one: asked for both at once, the event loop's socket takes neither.
+        for interest in [Interest::READABLE, Interest::ERROR] {
+            let received = batch.fill(|buffers, metas| {
+                self.io.try_io(interest, || self.state.recv((&self.io).into(), buffers, metas))
+            });
+            match received {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                received => return received,
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a train to `to`, from the local address `from` if the socket has several.
+    pub fn send(&self, to: SocketAddr, from: Option<IpAddr>, train: &Train<'_>) -> Sent {
+        let together = train.count() > 1 && self.state.max_gso_segments() > 1;
+        let mut sent = Sent::default();
+        if together {
+            let segment = Some(train.stride);
+            match self.transmit(to, from, train, train.bytes, segment) {
+                Ok(()) => {
+                    sent.bytes = train.datagrams().map(|datagram| datagram_bytes(datagram.len())).sum();
+                    return sent;
+                }
+                // The way does not take them together (EIO, EINVAL: no offload; EMSGSIZE: its MTU is smaller).
+                Err(error) if is_about_offload(&error) => {}
+                Err(error) => {
+                    sent.fail(&error, train.count());
+                    return sent;
+                }
+            }
+        }
+        for datagram in train.datagrams() {
+            match self.transmit(to, from, train, datagram, None) {
+                Ok(()) => sent.bytes = sent.bytes.saturating_add(datagram_bytes(datagram.len())),
+                Err(error) => sent.fail(&error, 1),
+            }
+        }
+        sent
+    }
+
+    /// One system call.
+    fn transmit(
+        &self,
+        destination: SocketAddr,
+        src_ip: Option<IpAddr>,
+        train: &Train<'_>,
+        contents: &[u8],
+        segment_size: Option<usize>,
+    ) -> io::Result<()> {
+        let transmit = Transmit { destination, ecn: train.ecn, contents, segment_size, src_ip };
+        // Not through the event loop: nobody waits for room, and a fresh socket has not been reported writable yet.
+        self.state.try_send((&self.io).into(), &transmit)
+    }
+}
+
+/// Whether sending one by one may succeed where sending together failed.
+fn is_about_offload(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE))
+}
+
+impl Sent {
+    /// Notes datagrams that were not sent.
+    fn fail(&mut self, error: &io::Error, datagrams: u64) {
+        self.lost = self.lost.saturating_add(datagrams);
+        self.refused |= error.kind() == io::ErrorKind::ConnectionRefused;
+        self.cause = Some(match (error.kind(), error.raw_os_error()) {
+            (io::ErrorKind::WouldBlock, _) | (_, Some(libc::ENOBUFS)) => DropCause::SendBuffer,
+            (_, Some(libc::EMSGSIZE)) => DropCause::TooLong,
+            _ => DropCause::Unreachable,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_icmp_error_wakes_whoever_waits_and_says_refused() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let closed = std::net::UdpSocket::bind("127.0.2.1:0").unwrap().local_addr().unwrap();
+            let port = Port::new(crate::net::socket::connect_datagrams(closed).unwrap()).unwrap();
+            let train = Train { peer: closed, local: None, ecn: None, bytes: b"x", stride: 1 };
+            assert_eq!(port.send(closed, None, &train).bytes, 1);
+            let mut batch = Batch::default();
+            let told = async {
+                loop {
+                    port.readable().await.unwrap();
+                    if let Err(error) = port.receive(&mut batch) {
+                        return error.kind();
+                    }
+                }
+            };
+            let told = tokio::time::timeout(std::time::Duration::from_secs(15), told).await;
+            assert_eq!(told.unwrap(), io::ErrorKind::ConnectionRefused);
+        });
+    }
+}

@@ -1,0 +1,229 @@
+//! The DNS plane: subscribers ask here, the operator's resolvers answer, and what they answer is learnt (DESIGN decisions 4
+//! and 11).
+//!
+//! Bytes are relayed; a copy is observed. Names that are exempt are answered with our own addresses, where the operator
+//! wants it so. Recursion and validation stay in the operator's resolvers. A resolver that is down, or an answer that
+//! cannot be read, never keeps an answer from a client that could have had it.
+//!
+//! ```text
+//!  datagram, stream ─► relay: admitted? steered? ─► exchange ─► lane ─► server
+//!         ▲                       │ our answer         │ learn, keep      │
+//!         └───────────────────────┴────────────────────┴──────────────────┘
+//! ```
+//!
+//! Each worker has its own sockets, table and ways to the servers; allowances, old answers, counts and the health of the
+//! servers are shared. RFC 1035, 5452 (forged answers), 6891, 7766, 7858, 8482, 8767, 9460.
+
+mod cache;
+mod count;
+mod datagram;
+mod exchange;
+mod lane;
+mod limit;
+mod message;
+mod pending;
+mod random;
+mod relay;
+pub mod settings;
+mod stream;
+pub mod tap;
+pub mod tls;
+
+use std::hash::RandomState;
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use self::cache::StaleAnswers;
+use self::count::Counts;
+use self::datagram::Listener;
+use self::limit::{Allowances, Connections, Health};
+use self::relay::Relay;
+use self::settings::Settings;
+use super::shared::Shared;
+use super::socket;
+use crate::flow::session::SubscriberKey;
+use crate::wire::dns::{AnswerLimits, Facts};
+
+/// Records of an answer that is read for learning; with more it is relayed and not learnt.
+const RECORDS_MAX: u16 = 512;
+
+/// What all workers of the DNS plane share.
+pub struct Plane {
+    settings: Settings,
+    /// Addresses we listen at: what comes from there is no query.
+    own: Vec<SocketAddr>,
+    allowances: Allowances,
+    connections: Arc<Connections>,
+    in_flight: Arc<AtomicUsize>,
+    /// Old answers, where they are given.
+    stale: Option<StaleAnswers>,
+    /// How the servers stand, in their order.
+    health: Vec<Health>,
+    counts: Counts,
+    answer_limits: AnswerLimits,
+}
+
+impl Plane {
+    /// A plane that listens at `own`.
+    pub fn new(settings: Settings, own: Vec<SocketAddr>) -> Self {
+        let allowances = Allowances::new(
+            settings.queries_per_second_max,
+            settings.burst_max,
+            settings.sources_max,
+            RandomState::new(),
+        );
+        let stale = settings
+            .stale
+            .map(|limits| StaleAnswers::new(limits.entries_max, limits.age_max, RandomState::new()));
+        let health = settings.servers.iter().map(|_| Health::default()).collect();
+        let answer_limits = AnswerLimits { records_max: RECORDS_MAX, ..AnswerLimits::default() };
+        Self {
+            settings,
+            own,
+            allowances,
+            connections: Arc::default(),
+            in_flight: Arc::default(),
+            stale,
+            health,
+            counts: Counts::default(),
+            answer_limits,
+        }
+    }
+
+    /// All counts: metric, label (empty: none), its value, count.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, &'static str, &'static str, u64)> {
+        self.counts.all()
+    }
+
+    /// Old answers held.
+    pub fn stale_answers(&self) -> usize {
+        self.stale.as_ref().map_or(0, StaleAnswers::len)
+    }
+
+    /// Servers that do not answer, and all of them.
+    pub fn servers_down(&self) -> (usize, usize) {
+        (self.health.iter().filter(|health| health.was_down()).count(), self.health.len())
+    }
+
+    /// Whether a query's source is one of our own listening sockets.
+    fn is_own(&self, from: SocketAddr) -> bool {
+        self.own
+            .iter()
+            .any(|own| own.port() == from.port() && (own.ip() == from.ip() || own.ip().is_unspecified()))
+    }
+
+    /// Learns an answer of a server, for whoever asked.
+    fn learn(&self, shared: &Shared, facts: &Facts, subscriber: Option<&SubscriberKey>) {
+        if facts.found.addresses.is_empty() && facts.found.hints.is_empty() && facts.found.targets.is_empty()
+        {
+            return;
+        }
+        shared.lookups.answers().learn(facts, subscriber);
+    }
+}
+
+/// The sockets of one worker.
+struct WorkerSockets {
+    datagrams: Vec<UdpSocket>,
+    streams: Vec<TcpListener>,
+    tls: Vec<TcpListener>,
+}
+
+/// The listening sockets of all workers, bound before any thread starts.
+pub struct Sockets {
+    by_worker: Vec<WorkerSockets>,
+    /// The addresses bound: those for datagrams and TCP, then those for TLS.
+    pub addresses: Vec<SocketAddr>,
+}
+
+impl Sockets {
+    /// Binds every address once for each worker: `listen` for datagrams and TCP, `tls_listen` for TLS.
+    ///
+    /// # Errors
+    /// The address and what the system says.
+    pub fn bind(
+        listen: &[SocketAddr],
+        tls_listen: &[SocketAddr],
+        workers: usize,
+    ) -> Result<Self, (SocketAddr, io::Error)> {
+        let empty = || WorkerSockets { datagrams: Vec::new(), streams: Vec::new(), tls: Vec::new() };
+        let mut by_worker: Vec<_> = (0..workers).map(|_| empty()).collect();
+        let mut addresses = Vec::new();
+        for wanted in listen {
+            let fail = |error| (*wanted, error);
+            if wanted.port() != 0 {
+                socket::probe_exclusive(*wanted).map_err(fail)?;
+                datagram::bind(*wanted, false).map_err(fail)?;
+            }
+            let mut bound = *wanted;
+            for sockets in &mut by_worker {
+                let streams = socket::listen(bound).map_err(fail)?;
+                bound = streams.local_addr().map_err(fail)?;
+                sockets.streams.push(streams);
+                sockets.datagrams.push(datagram::bind(bound, true).map_err(fail)?);
+            }
+            addresses.push(bound);
+        }
+        for wanted in tls_listen {
+            let fail = |error| (*wanted, error);
+            if wanted.port() != 0 {
+                socket::probe_exclusive(*wanted).map_err(fail)?;
+            }
+            let mut bound = *wanted;
+            for sockets in &mut by_worker {
+                let streams = socket::listen(bound).map_err(fail)?;
+                bound = streams.local_addr().map_err(fail)?;
+                sockets.tls.push(streams);
+            }
+            addresses.push(bound);
+        }
+        Ok(Self { by_worker, addresses })
+    }
+
+    /// The part of each worker, in their order.
+    pub fn into_parts(self, plane: &Arc<Plane>) -> Vec<Part> {
+        let part = |sockets| Part { plane: Arc::clone(plane), sockets };
+        self.by_worker.into_iter().map(part).collect()
+    }
+}
+
+/// One worker's part of the plane before its thread runs.
+pub struct Part {
+    plane: Arc<Plane>,
+    sockets: WorkerSockets,
+}
+
+impl Part {
+    /// Starts to serve on the worker's event loop.
+    pub fn start(self, shared: &Arc<Shared>) {
+        let relay = Relay::new(Arc::clone(shared), self.plane);
+        tokio::task::spawn_local(Rc::clone(&relay).keep_time());
+        for bound in self.sockets.datagrams {
+            let relay = Rc::clone(&relay);
+            tokio::task::spawn_local(async move {
+                let served = match Listener::new(bound) {
+                    Ok(listener) => listener.serve(relay).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = served {
+                    tracing::error!(%error, "DNS listener lost; restart the gateway");
+                }
+            });
+        }
+        let acceptor = stream::acceptor(&relay);
+        let plain = self.sockets.streams.into_iter().map(|bound| (bound, None));
+        let tls = self.sockets.tls.into_iter().filter_map(|bound| Some((bound, Some(acceptor.clone()?))));
+        for (bound, acceptor) in plain.chain(tls) {
+            let relay = Rc::clone(&relay);
+            tokio::task::spawn_local(async move {
+                match tokio::net::TcpListener::from_std(bound) {
+                    Ok(listener) => stream::serve(relay, listener, acceptor).await,
+                    Err(error) => tracing::error!(%error, "DNS listener lost; restart the gateway"),
+                }
+            });
+        }
+    }
+}

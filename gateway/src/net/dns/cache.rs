@@ -1,0 +1,213 @@
+//! Old answers, given while the servers are silent (RFC 8767). Kept by question, class, DO and CD; of each the header, the
+//! question and the answer section alone: nothing of authority or additional section is ever used again.
+//!
+//! A table of a fixed number of places in small sets, each with its own lock: what is kept is bounded, and workers hardly
+//! ever meet. The time is an argument.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::flow::time::Monotonic;
+use crate::wire::dns::layout::answer_section;
+use crate::wire::dns::{Name, Question};
+
+/// Places of one set.
+const WAYS: usize = 4;
+/// Longest answer kept; longer ones are rare and come over TCP.
+const ANSWER_BYTES_MAX: usize = 4_096;
+/// Records of an answer section that are kept.
+const RECORDS_MAX: usize = 256;
+/// An answer younger than this is not replaced: copying each would cost more than it is worth.
+const FRESH: Duration = Duration::from_secs(1);
+/// Bytes of the header.
+const HEADER_BYTES: usize = 12;
+/// Response codes that are kept: NOERROR, NXDOMAIN.
+const KEPT_CODES: [u8; 2] = [0, 3];
+/// Bit of the second byte of flags: the answer was validated.
+const AUTHENTIC: u8 = 0x20;
+
+/// What an answer is kept by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    /// The name asked for, lower-case.
+    pub name: Name,
+    /// The type asked for.
+    pub kind: u16,
+    /// The class asked for.
+    pub class: u16,
+    /// Whether DNSSEC records were wanted.
+    pub dnssec_ok: bool,
+    /// Whether answers need not be checked.
+    pub checking_disabled: bool,
+}
+
+/// One answer.
+struct Kept {
+    key: Key,
+    answer: Box<[u8]>,
+    at: Monotonic,
+}
+
+/// The answers.
+pub(super) struct StaleAnswers {
+    sets: Box<[Mutex<Vec<Kept>>]>,
+    ways: usize,
+    age_max: Duration,
+    hasher: RandomState,
+}
+
+impl StaleAnswers {
+    /// Room for `entries_max` answers that are given up to `age_max` after they were last seen.
+    pub(super) fn new(entries_max: usize, age_max: Duration, hasher: RandomState) -> Self {
+        let ways = WAYS.min(entries_max).max(1);
+        let sets = entries_max.checked_div(ways).unwrap_or(1).max(1);
+        Self { sets: (0..sets).map(|_| Mutex::default()).collect(), ways, age_max, hasher }
+    }
+
+    /// Keeps an answer, unless it is cut short, a failure, too long, or broken.
+    pub(super) fn keep(&self, key: &Key, answer: &[u8], question: &Question, now: Monotonic) {
+        let length = answer.len();
+        if question.truncated || length > ANSWER_BYTES_MAX || !KEPT_CODES.contains(&question.rcode) {
+            return;
+        }
+        let Some(set) = self.set(key) else { return };
+        let mut set = set.lock().unwrap_or_else(PoisonError::into_inner);
+        if set.iter().any(|kept| kept.key == *key && now.since(kept.at) < FRESH) {
+            return;
+        }
+        let Some(answer) = without_tail(answer, question) else { return };
+        if let Some(kept) = set.iter_mut().find(|kept| kept.key == *key) {
+            kept.answer = answer;
+            kept.at = now;
+            return;
+        }
+        let kept = Kept { key: key.clone(), answer, at: now };
+        if set.len() < self.ways {
+            set.push(kept);
+        } else if let Some(oldest) = set.iter_mut().min_by_key(|kept| kept.at) {
+            *oldest = kept;
+        }
+    }
+
+    /// The last answer, every TTL at most `ttl`, not authentic any more; the caller puts in id and question.
+    pub(super) fn find(
+        &self,
+        key: &Key,
+        question: &Question,
+        ttl: Duration,
+        now: Monotonic,
+    ) -> Option<Vec<u8>> {
+        let mut answer = {
+            let set = self.set(key)?.lock().unwrap_or_else(PoisonError::into_inner);
+            let kept = set.iter().find(|kept| kept.key == *key)?;
+            (now.since(kept.at) <= self.age_max).then(|| kept.answer.to_vec())?
+        };
+        let most = u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX);
+        let (ttls, _) = answer_section(&answer, question, RECORDS_MAX).ok()?;
+        for place in ttls {
+            let bytes = answer.get_mut(place)?.first_chunk_mut::<4>()?;
+            *bytes = u32::from_be_bytes(*bytes).min(most).to_be_bytes();
+        }
+        *answer.get_mut(3)? &= !AUTHENTIC;
+        Some(answer)
+    }
+
+    /// Answers held.
+    pub(super) fn len(&self) -> usize {
+        let held = |set: &Mutex<Vec<Kept>>| set.lock().unwrap_or_else(PoisonError::into_inner).len();
+        self.sets.iter().map(held).fold(0, usize::saturating_add)
+    }
+
+    /// The set of a key.
+    fn set(&self, key: &Key) -> Option<&Mutex<Vec<Kept>>> {
+        let sets = u64::try_from(self.sets.len()).ok()?;
+        let place = self.hasher.hash_one(key).checked_rem(sets)?;
+        self.sets.get(usize::try_from(place).ok()?)
+    }
+}
+
+/// The answer up to the end of its answer section, with counts that say so. Names point backwards only (RFC 1035
+/// §4.1.4), so that nothing left refers to what is cut.
+fn without_tail(answer: &[u8], question: &Question) -> Option<Box<[u8]>> {
+    let (_, end) = answer_section(answer, question, RECORDS_MAX).ok()?;
+    let mut kept = answer.get(..end)?.to_vec();
+    kept.get_mut(8..HEADER_BYTES)?.fill(0);
+    Some(kept.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::dns::question;
+
+    /// `a.kz` A with one address of TTL 300, an NS and an address beside it.
+    const ANSWER: &[u8] = b"\0\x01\x81\xa0\0\x01\0\x01\0\x01\0\x01\x01a\x02kz\0\0\x01\0\x01\
+\xc0\x0c\0\x01\0\x01\0\0\x01\x2c\0\x04\x01\x02\x03\x04\
+\xc0\x0c\0\x02\0\x01\0\0\x01\x2c\0\x04\x01b\xc0\x0e\
+\xc0\x30\0\x01\0\x01\0\0\x01\x2c\0\x04\x06\x06\x06\x06";
+
+    fn at(seconds: u64) -> Monotonic {
+        Monotonic::new(Duration::from_secs(seconds))
+    }
+
+    fn key(kind: u16) -> Key {
+        let name = question(ANSWER).unwrap().name;
+        Key { name, kind, class: 1, dnssec_ok: false, checking_disabled: false }
+    }
+
+    #[test]
+    fn an_old_answer_is_its_answer_section_with_short_ttls() {
+        let stale = StaleAnswers::new(10, Duration::from_secs(86_400), RandomState::new());
+        let asked = question(ANSWER).unwrap();
+        stale.keep(&key(1), ANSWER, &asked, at(0));
+        let ttl = Duration::from_secs(30);
+        let given = stale.find(&key(1), &asked, ttl, at(86_400)).unwrap();
+        assert_eq!(given.len(), asked.section.end + 16);
+        assert_eq!(given[6..12], [0, 1, 0, 0, 0, 0]);
+        assert_eq!(given[asked.section.end + 6..asked.section.end + 10], [0, 0, 0, 30]);
+        assert_eq!(given[3] & AUTHENTIC, 0);
+        assert_eq!(stale.find(&key(1), &asked, ttl, at(86_401)), None, "a day and no more");
+        let others = [
+            Key { dnssec_ok: true, ..key(1) },
+            Key { checking_disabled: true, ..key(1) },
+            Key { class: 3, ..key(1) },
+            key(28),
+        ];
+        for other in others {
+            assert_eq!(stale.find(&other, &asked, ttl, at(1)), None);
+        }
+    }
+
+    #[test]
+    fn failures_cut_and_broken_answers_are_not_kept() {
+        let stale = StaleAnswers::new(10, Duration::from_secs(86_400), RandomState::new());
+        let asked = question(ANSWER).unwrap();
+        let changes: [(usize, u8); 4] = [(3, 0x82), (2, 0x83), (3, 0x85), (7, 9)];
+        for (place, byte) in changes {
+            let mut answer = ANSWER.to_vec();
+            answer[place] = byte;
+            stale.keep(&key(1), &answer, &question(&answer).unwrap(), at(0));
+            assert!(stale.len() == 0, "byte {place} = {byte:#x}");
+        }
+        let mut long = ANSWER.to_vec();
+        long.resize(ANSWER_BYTES_MAX + 1, 0);
+        stale.keep(&key(1), &long, &asked, at(0));
+        assert!(stale.len() == 0);
+        stale.keep(&key(1), &long[..ANSWER_BYTES_MAX], &asked, at(0));
+        assert_eq!(stale.len(), 1);
+    }
+
+    #[test]
+    fn no_more_is_kept_than_there_is_room_for() {
+        let asked = question(ANSWER).unwrap();
+        for room in [1, 2, 3, 4, 100] {
+            let stale = StaleAnswers::new(room, Duration::from_secs(86_400), RandomState::new());
+            for kind in 0..10_000 {
+                stale.keep(&key(kind), ANSWER, &asked, at(u64::from(kind)));
+            }
+            assert_eq!(stale.len(), room, "room for {room}");
+            assert!(stale.find(&key(9_999), &asked, Duration::from_secs(30), at(9_999)).is_some());
+        }
+    }
+}

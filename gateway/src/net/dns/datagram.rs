@@ -1,0 +1,105 @@
+//! The clients' datagrams: received in batches, answered from the address they were sent to.
+
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::rc::Rc;
+
+use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
+
+use super::count::Transport;
+use super::pending::Asker;
+use super::relay::Relay;
+
+/// Bytes of queries that the kernel holds while a worker is busy; as far as `net.core.rmem_max` permits.
+const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
+/// Longest run of queries that the kernel hands over as one (UDP GRO).
+const RUN_BYTES_MAX: usize = 65_535;
+/// Batches received before other work gets its turn.
+const BATCHES_PER_WAKE_MAX: usize = 4;
+
+/// A socket that clients send to.
+pub(super) struct Listener {
+    socket: tokio::net::UdpSocket,
+    state: UdpSocketState,
+}
+
+/// Binds a socket for datagrams that shares its address with the other workers (`SO_REUSEPORT`).
+///
+/// # Errors
+/// What the system says when the address is in use, not ours, or below 1024 without the right.
+pub(super) fn bind(address: SocketAddr, is_shared: bool) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // One listener per IP version: a subscriber's IPv4 address must not arrive in two spellings.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_port(is_shared)?;
+    socket.set_nonblocking(true)?;
+    // A refinement: the kernel gives what it permits.
+    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES);
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+impl Listener {
+    /// A bound socket on the worker's event loop.
+    ///
+    /// # Errors
+    /// What the system says of the socket.
+    pub(super) fn new(socket: UdpSocket) -> io::Result<Rc<Self>> {
+        let socket = tokio::net::UdpSocket::from_std(socket)?;
+        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        Ok(Rc::new(Self { socket, state }))
+    }
+
+    /// Sends an answer from the address the query was sent to.
+    ///
+    /// # Errors
+    /// The system's word, also when the kernel has no room: the client asks again.
+    pub(super) fn send(&self, answer: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
+        let transmit =
+            Transmit { destination: to, ecn: None, contents: answer, segment_size: None, src_ip: from };
+        self.state.try_send(UdpSockRef::from(&self.socket), &transmit)
+    }
+
+    /// Receives queries until the worker ends.
+    ///
+    /// # Errors
+    /// Only when the event loop cannot watch the socket.
+    pub(super) async fn serve(self: Rc<Self>, relay: Rc<Relay>) -> io::Result<()> {
+        let mut buffers: Vec<Vec<u8>> = (0..BATCH_SIZE).map(|_| vec![0; RUN_BYTES_MAX]).collect();
+        loop {
+            self.socket.readable().await?;
+            for _ in 0..BATCHES_PER_WAKE_MAX {
+                if !self.receive_batch(&relay, &mut buffers) {
+                    break;
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Receives one batch; false when there is nothing more.
+    fn receive_batch(self: &Rc<Self>, relay: &Rc<Relay>, buffers: &mut [Vec<u8>]) -> bool {
+        let mut metas = [RecvMeta::default(); BATCH_SIZE];
+        let received = {
+            let mut slices: Vec<IoSliceMut<'_>> =
+                buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
+            self.socket.try_io(Interest::READABLE, || {
+                self.state.recv(UdpSockRef::from(&self.socket), &mut slices, &mut metas)
+            })
+        };
+        // An error of one exchange (a client that has gone) is no reason to leave the others without answers.
+        let Ok(count) = received else { return false };
+        for (meta, buffer) in metas.iter().zip(buffers.iter()).take(count) {
+            let run = buffer.get(..meta.len).unwrap_or_default();
+            for query in run.chunks(meta.stride.max(1)) {
+                let asker = Asker::Datagram { listener: Rc::clone(self), to: meta.addr, at: meta.dst_ip };
+                relay.ask(query, meta.addr, Transport::Udp, asker);
+            }
+        }
+        count == BATCH_SIZE
+    }
+}

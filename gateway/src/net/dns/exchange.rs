@@ -1,0 +1,318 @@
+//! Asking the servers: which of them, over which way, with which id and letter case; and what a reply must be like before
+//! it is believed to answer (id, server, question, letter for letter: RFC 5452 §9.1).
+
+use std::rc::Rc;
+
+use super::cache::Key;
+use super::count::{Event, Steered, Upstream};
+use super::lane::{Lane, Tried};
+use super::message::{SERV_FAIL, origin_services};
+use super::pending::{Form, Pending, Ticket};
+use super::relay::{Relay, restore};
+use crate::flow::steer::steered_service;
+use crate::flow::time::Monotonic;
+use crate::wire::dns::{self, Outcome};
+
+/// Response code of a server that does not serve us.
+const SERVER_REFUSED: u8 = 5;
+
+/// How a query is sent next.
+struct Try {
+    server: usize,
+    over_stream: bool,
+    /// The query to be sent, before its id.
+    query: Vec<u8>,
+    /// Its question section.
+    question: Box<[u8]>,
+}
+
+impl Relay {
+    /// Asks the next server, or the same again; ends the query when there is nothing left to try.
+    pub(super) fn try_next(self: &Rc<Self>, ticket: Ticket, now: Monotonic) {
+        let settings = &self.plane.settings;
+        let servers = settings.servers.len();
+        let tries_max = usize::from(settings.tries).max(servers);
+        loop {
+            let prepared = {
+                let mut table = self.table.borrow_mut();
+                let Some(pending) = table.get(ticket) else { return };
+                if usize::from(pending.tries) >= tries_max {
+                    pending.next_try = pending.asked.plus(settings.total_timeout);
+                    if pending.waiting > 0 {
+                        return;
+                    }
+                    None
+                } else {
+                    let server = self.choose(pending, now);
+                    pending.server = server;
+                    pending.tries = pending.tries.saturating_add(1);
+                    pending.tried |= 1_u16.checked_shl(u32::try_from(server).unwrap_or(0)).unwrap_or(0);
+                    let another = servers > pending.tried.count_ones() as usize;
+                    let pause = if another { settings.failover_after } else { settings.try_timeout };
+                    pending.next_try = now.plus(pause);
+                    self.prepare(pending, server, now)
+                }
+            };
+            let Some(next) = prepared else { return self.fail(ticket, now) };
+            if self.send(ticket, next, now) {
+                return;
+            }
+        }
+    }
+
+    /// The server for the next try: the first that is not down and was not tried, then any that was not tried, then any.
+    fn choose(&self, pending: &Pending, now: Monotonic) -> usize {
+        let count = self.plane.settings.servers.len();
+        let untried = |server: &usize| {
+            let bit = 1_u16.checked_shl(u32::try_from(*server).unwrap_or(0)).unwrap_or(0);
+            pending.tried & bit == 0
+        };
+        let up = |server: &usize| self.plane.health.get(*server).is_some_and(|health| !health.is_down(now));
+        let found = (0..count).find(|server| untried(server) && up(server));
+        let found = found.or_else(|| (0..count).find(untried)).or_else(|| (0..count).find(up));
+        found.unwrap_or(0)
+    }
+
+    /// The query as it is sent: letters in random case over datagrams, and no larger answer wanted than we give.
+    fn prepare(&self, pending: &Pending, server: usize, now: Monotonic) -> Option<Try> {
+        let over_stream = pending.over_stream || self.lanes.borrow().get(server)?.wants_stream(now);
+        let mut query = pending.query.to_vec();
+        if let Some(edns) = pending.edns.filter(|_| !over_stream) {
+            let size = u16::try_from(edns.udp_bytes_max.min(self.plane.settings.udp_answer_max)).ok()?;
+            let end = edns.size_at.checked_add(2)?;
+            query.get_mut(edns.size_at..end)?.copy_from_slice(&size.to_be_bytes());
+        }
+        let section = query.get_mut(pending.question.section.clone())?;
+        if self.plane.settings.case_randomisation && !over_stream {
+            let name_bytes = pending.question.name.wire().len();
+            self.mix_case(section.get_mut(..name_bytes)?)?;
+        }
+        let question = Box::from(&*section);
+        Some(Try { server, over_stream, query, question })
+    }
+
+    /// Writes each letter of a name in random case (draft-vixie-dnsext-dns0x20). Lengths of labels are no letters.
+    fn mix_case(&self, name: &mut [u8]) -> Option<()> {
+        let mut random = self.random.borrow_mut();
+        let (mut bits, mut left) = (0_u64, 0_u32);
+        for byte in name.iter_mut().filter(|byte| byte.is_ascii_alphabetic()) {
+            if left == 0 {
+                bits = random.u64()?;
+                left = u64::BITS;
+            }
+            *byte = if bits & 1 == 0 { byte.to_ascii_lowercase() } else { byte.to_ascii_uppercase() };
+            bits >>= 1;
+            left = left.saturating_sub(1);
+        }
+        Some(())
+    }
+
+    /// Sends a try; false when its server cannot be reached.
+    fn send(self: &Rc<Self>, ticket: Ticket, next: Try, now: Monotonic) -> bool {
+        let Try { server, over_stream, mut query, question } = next;
+        let settings = &self.plane.settings;
+        let sent = (|| {
+            let lane = {
+                let mut lanes = self.lanes.borrow_mut();
+                let lanes = lanes.get_mut(server)?;
+                if over_stream {
+                    lanes.stream(self, now, settings.try_timeout)
+                } else {
+                    let port = self.random.borrow_mut().u16()?;
+                    lanes.port(self, port, now, settings.total_timeout).ok()?
+                }
+            };
+            let id = lane.free_id(|| self.random.borrow_mut().u16())?;
+            query.get_mut(..2)?.copy_from_slice(&id.to_be_bytes());
+            lane.tries.borrow_mut().insert(id, Tried { ticket, question, is_waiting: true });
+            let sent = lane.send(query);
+            if sent.is_err() {
+                lane.tries.borrow_mut().remove(&id);
+            }
+            Some(sent)
+        })();
+        let is_sent = matches!(sent, Some(Ok(())));
+        // A full buffer of ours says nothing about the server.
+        let is_ours = matches!(&sent, Some(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock);
+        self.count(Event::Upstream(if is_sent { Upstream::Sent } else { Upstream::Unreachable }));
+        if !is_sent {
+            if let Some(health) = self.plane.health.get(server).filter(|_| !is_ours) {
+                health.unreachable(now);
+            }
+            return false;
+        }
+        if let Some(pending) = self.table.borrow_mut().get(ticket) {
+            pending.waiting = pending.waiting.saturating_add(1);
+        }
+        true
+    }
+
+    /// Takes a reply. What answers no query that was sent this way, letter for letter, is counted and changes nothing.
+    pub(super) fn replied(self: &Rc<Self>, lane: &Rc<Lane>, reply: &mut [u8]) {
+        let now = self.now();
+        let Some((ticket, question)) = self.match_reply(lane, reply) else {
+            self.count(Event::Upstream(Upstream::BadReply));
+            lane.bad.set(lane.bad.get().saturating_add(1));
+            if !lane.is_stream() && lane.bad.get() >= self.plane.settings.bad_replies_max {
+                self.give_up_port(lane, now);
+            }
+            return;
+        };
+        let Some(ticket) = ticket else {
+            self.count(Event::Upstream(Upstream::Late));
+            return;
+        };
+        if let Some(health) = self.plane.health.get(lane.server) {
+            health.answered();
+        }
+        let is_failure = u16::from(question.rcode) == SERV_FAIL || question.rcode == SERVER_REFUSED;
+        let mut table = self.table.borrow_mut();
+        let Some(pending) = table.get(ticket) else {
+            drop(table);
+            self.count(Event::Upstream(Upstream::Late));
+            return;
+        };
+        pending.waiting = pending.waiting.saturating_sub(1);
+        if restore(reply, &pending.query, &pending.question).is_none() {
+            return;
+        }
+        if is_failure {
+            pending.failure = Some(reply.to_vec());
+            let is_current = pending.server == lane.server;
+            let waiting = pending.waiting;
+            drop(table);
+            self.count(Event::Upstream(Upstream::Failure));
+            if is_current || waiting == 0 {
+                self.try_next(ticket, now);
+            }
+            return;
+        }
+        drop(table);
+        let Some(mut pending) = self.table.borrow_mut().remove(ticket) else { return };
+        self.conclude(&mut pending, reply, &question, now);
+    }
+
+    /// Finds what a reply answers: `None` when nothing that was sent this way; `Some((None, _))` when its query has had an
+    /// answer.
+    fn match_reply(&self, lane: &Lane, reply: &[u8]) -> Option<(Option<Ticket>, dns::Question)> {
+        let question = dns::question(reply).ok().filter(|question| question.is_response)?;
+        let mut tries = lane.tries.borrow_mut();
+        let tried = tries.get_mut(&question.id)?;
+        if reply.get(question.section.clone()) != Some(&*tried.question) {
+            return None;
+        }
+        let was_waiting = std::mem::replace(&mut tried.is_waiting, false);
+        Some((was_waiting.then_some(tried.ticket), question))
+    }
+
+    /// Learns an answer, keeps it, then gives it.
+    fn conclude(&self, pending: &mut Pending, reply: &[u8], question: &dns::Question, now: Monotonic) {
+        let outcome = dns::answer(reply, &self.plane.answer_limits);
+        let facts = match &outcome {
+            Outcome::Answer(facts) => Some(facts),
+            Outcome::NotAnAnswer | Outcome::Oversize | Outcome::Malformed { .. } => {
+                self.count(Event::Unparsed);
+                None
+            }
+        };
+        if let Some(facts) = facts {
+            self.plane.learn(&self.shared, facts, pending.subscriber.as_ref());
+        }
+        let answer = match pending.form {
+            Form::AsItIs => {
+                self.keep(&pending.key, reply, question, facts.is_some(), now);
+                reply.to_vec()
+            }
+            Form::SteeredService => {
+                let settings = &self.plane.settings;
+                let origin = facts.map(|facts| origin_services(reply, facts)).unwrap_or_default();
+                let service = steered_service(&origin, settings.takes_datagrams);
+                let asked = pending.asked(settings.udp_answer_max);
+                let answer = match service {
+                    Some(service) => asked.service(&service, &settings.steer_addresses, settings.steer_ttl),
+                    None => asked.empty(0),
+                };
+                self.count(Event::Steered(Steered::Service));
+                answer.unwrap_or_default()
+            }
+        };
+        self.give_pending(pending, answer);
+    }
+
+    /// Keeps an answer for when the servers are silent; one that could not be read is not kept.
+    fn keep(&self, key: &Key, reply: &[u8], question: &dns::Question, is_readable: bool, now: Monotonic) {
+        if let Some(stale) = self.plane.stale.as_ref().filter(|_| is_readable) {
+            stale.keep(key, reply, question, now);
+        }
+    }
+
+    /// Too many replies on a port answered nothing: somebody is guessing. What waits there is asked again over TCP.
+    fn give_up_port(self: &Rc<Self>, lane: &Rc<Lane>, now: Monotonic) {
+        self.count(Event::Upstream(Upstream::GaveUpPort));
+        tracing::warn!(
+            server = lane.server,
+            "replies that answer no query: this server is asked over TCP for a while"
+        );
+        if let Some(lanes) = self.lanes.borrow_mut().get_mut(lane.server) {
+            lanes.give_up(lane, now);
+        }
+        for ticket in self.abandon(lane) {
+            {
+                let mut table = self.table.borrow_mut();
+                let Some(pending) = table.get(ticket) else { continue };
+                // The try did not fail by the server's fault: it is made again, at the same server.
+                pending.over_stream = true;
+                pending.tries = pending.tries.saturating_sub(1);
+                pending.tried &= !1_u16.checked_shl(u32::try_from(lane.server).unwrap_or(0)).unwrap_or(0);
+            }
+            self.try_next(ticket, now);
+        }
+    }
+
+    /// Nobody listens at the server's port: what waits is asked elsewhere at once.
+    pub(super) fn lane_refused(self: &Rc<Self>, lane: &Rc<Lane>) {
+        let now = self.now();
+        self.count(Event::Upstream(Upstream::Unreachable));
+        if let Some(health) = self.plane.health.get(lane.server) {
+            health.unreachable(now);
+        }
+        for ticket in self.abandon(lane) {
+            self.try_next(ticket, now);
+        }
+    }
+
+    /// A connection has ended: what still waits on it is asked elsewhere.
+    pub(super) fn lane_lost(self: &Rc<Self>, lane: &Rc<Lane>) {
+        if let Some(lanes) = self.lanes.borrow_mut().get_mut(lane.server) {
+            lanes.forget_stream(lane);
+        }
+        let tickets = self.abandon(lane);
+        if tickets.is_empty() {
+            return;
+        }
+        let now = self.now();
+        self.count(Event::Upstream(Upstream::Unreachable));
+        if let Some(health) = self.plane.health.get(lane.server) {
+            health.timed_out(now);
+        }
+        for ticket in tickets {
+            self.try_next(ticket, now);
+        }
+    }
+
+    /// The queries that wait for a reply on this way, which waits for none from here on.
+    fn abandon(&self, lane: &Lane) -> Vec<Ticket> {
+        let mut tries = lane.tries.borrow_mut();
+        let waiting = tries.values_mut().filter(|tried| tried.is_waiting);
+        let mut tickets = Vec::new();
+        let mut table = self.table.borrow_mut();
+        for tried in waiting {
+            tried.is_waiting = false;
+            if let Some(pending) = table.get(tried.ticket) {
+                pending.waiting = pending.waiting.saturating_sub(1);
+                tickets.push(tried.ticket);
+            }
+        }
+        tickets
+    }
+}

@@ -1,0 +1,347 @@
+//! Ways to a server: sockets with random source ports for datagrams, and one connection over TCP or TLS. Each keeps what
+//! was asked over it, so that a reply is held against id, server and question exactly.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::pending::Ticket;
+use super::relay::Relay;
+use super::settings::Server;
+use crate::flow::time::Monotonic;
+
+/// Queries sent from one source port before another takes its place.
+const QUERIES_PER_PORT_MAX: usize = 4_096;
+/// Time after which another source port takes its place.
+const PORT_AGE_MAX: Duration = Duration::from_secs(60);
+/// Queries that wait to be written to a connection.
+const WRITES_MAX: usize = 1_024;
+/// Queries asked over one connection: ids must stay rare enough to be drawn at random.
+const QUERIES_PER_CONNECTION_MAX: usize = 16_384;
+/// Time without a reply after which a connection to a server ends (RFC 7766 §6.2.3: the client closes first).
+const IDLE: Duration = Duration::from_secs(10);
+/// Draws of an id that is not in use.
+const ID_DRAWS_MAX: usize = 16;
+/// Replies read before other work gets its turn.
+const READS_PER_WAKE_MAX: usize = 32;
+
+/// How queries leave.
+enum Way {
+    /// In datagrams from a port of its own, connected: the kernel drops what comes from elsewhere.
+    Datagrams(UdpSocket),
+    /// Over a connection, by its task.
+    Stream(mpsc::Sender<Vec<u8>>),
+}
+
+/// One query that was sent.
+pub(super) struct Tried {
+    /// Whose it is.
+    pub ticket: Ticket,
+    /// The question section as it was sent.
+    pub question: Box<[u8]>,
+    /// Whether its reply is still wanted.
+    pub is_waiting: bool,
+}
+
+/// A way to a server.
+pub(super) struct Lane {
+    /// The number of the server.
+    pub server: usize,
+    way: Way,
+    /// What was sent, by id.
+    pub tries: RefCell<HashMap<u16, Tried>>,
+    /// Replies that answer nothing.
+    pub bad: Cell<u32>,
+    opened: Monotonic,
+    /// Its reading task.
+    task: RefCell<Option<AbortHandle>>,
+}
+
+impl Lane {
+    /// Whether replies come over a connection.
+    pub(super) fn is_stream(&self) -> bool {
+        match self.way {
+            Way::Datagrams(_) => false,
+            Way::Stream(_) => true,
+        }
+    }
+
+    /// An id that is not in use here.
+    pub(super) fn free_id(&self, mut draw: impl FnMut() -> Option<u16>) -> Option<u16> {
+        let tries = self.tries.borrow();
+        (0..ID_DRAWS_MAX).find_map(|_| draw().filter(|id| !tries.contains_key(id)))
+    }
+
+    /// Sends a query.
+    ///
+    /// # Errors
+    /// The system's word; a connection that has ended or cannot keep up.
+    pub(super) fn send(&self, query: Vec<u8>) -> io::Result<()> {
+        match &self.way {
+            // Past the event loop, which calls a new socket not ready until it has first looked at it.
+            Way::Datagrams(socket) => SockRef::from(socket).send(&query).map(|_| ()),
+            Way::Stream(writes) => {
+                writes.try_send(query).map_err(|_| io::ErrorKind::ConnectionAborted.into())
+            }
+        }
+    }
+
+    /// Whether another is to take its place.
+    pub(super) fn is_worn(&self, now: Monotonic) -> bool {
+        let asked = self.tries.borrow().len();
+        match &self.way {
+            Way::Datagrams(_) => asked >= QUERIES_PER_PORT_MAX || now.since(self.opened) > PORT_AGE_MAX,
+            Way::Stream(writes) => asked >= QUERIES_PER_CONNECTION_MAX || writes.is_closed(),
+        }
+    }
+
+    /// Ends its task, and with it the socket.
+    fn end(&self) {
+        if let Some(task) = self.task.borrow_mut().take() {
+            task.abort();
+        }
+    }
+}
+
+/// The ways to one server, of one worker.
+pub(super) struct Lanes {
+    server: Server,
+    number: usize,
+    ports: Vec<Option<Rc<Lane>>>,
+    stream: Option<Rc<Lane>>,
+    /// Ways given up, which may still bring replies, until then.
+    ending: Vec<(Rc<Lane>, Monotonic)>,
+    /// Until when datagrams are not used.
+    stream_until: Monotonic,
+}
+
+/// How long TCP is used after bad replies.
+const STREAM_PAUSE: Duration = Duration::from_secs(30);
+
+impl Lanes {
+    /// No way is open yet.
+    pub(super) fn new(server: Server, number: usize, ports: usize) -> Self {
+        let ports = (0..ports).map(|_| None).collect();
+        Self { server, number, ports, stream: None, ending: Vec::new(), stream_until: Monotonic::default() }
+    }
+
+    /// Whether queries go over a connection, whatever their client's is.
+    pub(super) fn wants_stream(&self, now: Monotonic) -> bool {
+        self.server.tls.is_some() || now < self.stream_until
+    }
+
+    /// A way for datagrams, chosen by `random`.
+    ///
+    /// # Errors
+    /// What the system says when no socket can be made.
+    pub(super) fn port(
+        &mut self,
+        relay: &Rc<Relay>,
+        random: u16,
+        now: Monotonic,
+        linger: Duration,
+    ) -> io::Result<Rc<Lane>> {
+        let chosen = usize::from(random).checked_rem(self.ports.len()).unwrap_or(0);
+        let Some(slot) = self.ports.get_mut(chosen) else { return Err(io::ErrorKind::InvalidInput.into()) };
+        if let Some(lane) = slot {
+            if !lane.is_worn(now) {
+                return Ok(Rc::clone(lane));
+            }
+            self.ending.push((Rc::clone(lane), now.plus(linger)));
+        }
+        let unspecified = match self.server.address {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        // Port 0: the kernel draws one at random (udp(7), RFC 6056 §3.3.1).
+        let socket = std::net::UdpSocket::bind(unspecified)?;
+        socket.connect(self.server.address)?;
+        socket.set_nonblocking(true)?;
+        let lane = new_lane(self.number, Way::Datagrams(UdpSocket::from_std(socket)?), now);
+        let task = tokio::task::spawn_local(receive(Rc::clone(relay), Rc::clone(&lane)));
+        *lane.task.borrow_mut() = Some(task.abort_handle());
+        *slot = Some(Rc::clone(&lane));
+        Ok(lane)
+    }
+
+    /// The connection, opened when there is none.
+    pub(super) fn stream(&mut self, relay: &Rc<Relay>, now: Monotonic, connect: Duration) -> Rc<Lane> {
+        if let Some(lane) = &self.stream {
+            if !lane.is_worn(now) {
+                return Rc::clone(lane);
+            }
+            self.ending.push((Rc::clone(lane), now.plus(IDLE)));
+        }
+        let (writes, queue) = mpsc::channel(WRITES_MAX);
+        let lane = new_lane(self.number, Way::Stream(writes), now);
+        let (relay, server, own) = (Rc::clone(relay), self.server.clone(), Rc::clone(&lane));
+        let task = tokio::task::spawn_local(async move {
+            let _ = converse(&relay, &own, &server, queue, connect).await;
+            relay.lane_lost(&own);
+        });
+        *lane.task.borrow_mut() = Some(task.abort_handle());
+        self.stream = Some(Rc::clone(&lane));
+        lane
+    }
+
+    /// Gives up a way for datagrams at once, and datagrams for a while.
+    pub(super) fn give_up(&mut self, lane: &Rc<Lane>, now: Monotonic) {
+        self.stream_until = now.plus(STREAM_PAUSE);
+        for slot in &mut self.ports {
+            if slot.as_ref().is_some_and(|known| Rc::ptr_eq(known, lane)) {
+                *slot = None;
+            }
+        }
+        // Its task is the caller's: it ends when it next waits.
+        lane.end();
+    }
+
+    /// Forgets a connection that has ended.
+    pub(super) fn forget_stream(&mut self, lane: &Rc<Lane>) {
+        if self.stream.as_ref().is_some_and(|known| Rc::ptr_eq(known, lane)) {
+            self.stream = None;
+        }
+    }
+
+    /// Ends ways whose last replies have had their time.
+    pub(super) fn sweep(&mut self, now: Monotonic) {
+        self.ending.retain(|(lane, until)| {
+            let stays = now < *until;
+            if !stays {
+                lane.end();
+            }
+            stays
+        });
+    }
+}
+
+/// A way on which nothing was sent yet.
+fn new_lane(server: usize, way: Way, opened: Monotonic) -> Rc<Lane> {
+    Rc::new(Lane {
+        server,
+        way,
+        tries: RefCell::default(),
+        bad: Cell::new(0),
+        opened,
+        task: RefCell::default(),
+    })
+}
+
+/// Receives replies to datagrams until the way ends.
+async fn receive(relay: Rc<Relay>, lane: Rc<Lane>) {
+    let Way::Datagrams(socket) = &lane.way else { return };
+    loop {
+        // ICMP says that nobody listens there (udp(7), "ECONNREFUSED"): an error without anything to read.
+        let Ok(ready) = socket.ready(Interest::READABLE | Interest::ERROR).await else { return };
+        if ready.is_error() {
+            let taken: io::Result<()> = socket.try_io(Interest::ERROR, || match socket.take_error()? {
+                Some(error) => Err(error),
+                None => Err(io::ErrorKind::WouldBlock.into()),
+            });
+            if taken.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
+                relay.lane_refused(&lane);
+            }
+        }
+        for _ in 0..READS_PER_WAKE_MAX {
+            let mut buffer = relay.buffer.borrow_mut();
+            match socket.try_recv(&mut buffer) {
+                Ok(length) => {
+                    let Some(reply) = buffer.get_mut(..length) else { return };
+                    relay.replied(&lane, reply);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    drop(buffer);
+                    tracing::debug!(server = lane.server, %error, "server not reached");
+                    relay.lane_refused(&lane);
+                    break;
+                }
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Anything that carries bytes both ways.
+trait Carrier: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Carrier for T {}
+
+/// Connects, writes queries, reads replies; ends on any error, when idle, and when the server is silent.
+async fn converse(
+    relay: &Rc<Relay>,
+    lane: &Rc<Lane>,
+    server: &Server,
+    mut queue: mpsc::Receiver<Vec<u8>>,
+    limit: Duration,
+) -> io::Result<()> {
+    let carrier = timeout(limit, connect(server)).await??;
+    let (mut from, mut to) = tokio::io::split(carrier);
+    let write = async {
+        let mut batch = Vec::new();
+        while let Some(query) = queue.recv().await {
+            batch.clear();
+            push_framed(&mut batch, &query);
+            while let Ok(query) = queue.try_recv() {
+                push_framed(&mut batch, &query);
+            }
+            timeout(limit, to.write_all(&batch)).await??;
+            timeout(limit, to.flush()).await??;
+        }
+        io::Result::Ok(())
+    };
+    let read = async {
+        let mut reply = Vec::new();
+        loop {
+            timeout(IDLE, read_framed(&mut from, &mut reply)).await??;
+            relay.replied(lane, &mut reply);
+        }
+    };
+    tokio::select! {
+        ended = write => ended,
+        ended = read => ended,
+    }
+}
+
+/// A connection to the server, with TLS where it is asked so.
+async fn connect(server: &Server) -> io::Result<Box<dyn Carrier>> {
+    let stream = TcpStream::connect(server.address).await?;
+    stream.set_nodelay(true)?;
+    match &server.tls {
+        None => Ok(Box::new(stream)),
+        Some((name, config)) => {
+            let connector = TlsConnector::from(Arc::clone(config));
+            Ok(Box::new(connector.connect(name.clone(), stream).await?))
+        }
+    }
+}
+
+/// Adds a message with its length in front (RFC 1035 §4.2.2).
+pub(super) fn push_framed(bytes: &mut Vec<u8>, message: &[u8]) {
+    // Longer ones are never made: clients' are read by their 16-bit length, ours are short.
+    if let Ok(length) = u16::try_from(message.len()) {
+        bytes.extend(length.to_be_bytes());
+        bytes.extend(message);
+    }
+}
+
+/// Reads a message behind its length.
+pub(super) async fn read_framed(
+    from: &mut (impl AsyncRead + Unpin),
+    message: &mut Vec<u8>,
+) -> io::Result<()> {
+    let length = usize::from(from.read_u16().await?);
+    message.resize(length, 0);
+    from.read_exact(message).await.map(|_| ())
+}

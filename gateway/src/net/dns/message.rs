@@ -1,0 +1,243 @@
+//! The answers that are our own, built with `hickory-proto`: steered names, refusals, failures, and answers cut to what a
+//! datagram may carry. None is ever authentic (AD clear), none authoritative.
+//!
+//! RFC 1035 §4.1.1, RFC 6891 §6.1.1 (a query with OPT gets an answer with OPT), RFC 8482 (ANY), RFC 9460 §7.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use hickory_proto::op::{Edns, Message, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::svcb::{Alpn, IpHint, SvcParamKey, SvcParamValue};
+use hickory_proto::rr::rdata::{A, AAAA, HINFO, HTTPS, SVCB};
+use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+
+use crate::flow::steer::{OriginService, SteeredService};
+use crate::wire::dns::layout::{self, UDP_BYTES_MIN};
+use crate::wire::dns::{self, HEADER_BYTES, Question, TYPE_HTTPS, TYPE_SVCB};
+
+/// Response codes of our own answers.
+pub(super) const FORM_ERR: u16 = 1;
+/// See [`FORM_ERR`].
+pub(super) const SERV_FAIL: u16 = 2;
+/// See [`FORM_ERR`].
+pub(super) const NOT_IMP: u16 = 4;
+/// See [`FORM_ERR`].
+pub(super) const REFUSED: u16 = 5;
+/// RFC 6891 §6.1.3.
+pub(super) const BAD_VERS: u16 = 16;
+/// How long the minimal answer to ANY may be kept.
+const ANY_TTL: u32 = 3_600;
+/// Bit of the first byte of flags: truncated.
+const TC: u8 = 0x02;
+/// Bits of the first byte of flags that a reply repeats: operation, RD.
+const REPEATED: u8 = 0x79;
+/// The OPT record of a cut answer: size to be filled in, DO to be set (RFC 6891 §6.1.2).
+const OPT: [u8; 11] = [0, 0, 41, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// A query that is being answered.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// As the client wrote it.
+    pub query: &'a [u8],
+    /// Its question.
+    pub question: &'a Question,
+    /// Its OPT record.
+    pub edns: Option<layout::Edns>,
+    /// Largest answer over UDP that we take and give.
+    pub udp_bytes_max: usize,
+}
+
+impl Asked<'_> {
+    /// The largest answer that its client takes in a datagram.
+    pub(super) fn datagram_max(&self) -> usize {
+        self.edns.map_or(UDP_BYTES_MIN, |edns| edns.udp_bytes_max.min(self.udp_bytes_max))
+    }
+
+    /// An answer with our addresses; without any, the name exists without records of this type.
+    pub(super) fn addresses(&self, addresses: &[IpAddr], ttl: Duration) -> Option<Vec<u8>> {
+        let name = self.name()?;
+        self.write(0, |answer| {
+            for address in addresses {
+                let data = match address {
+                    IpAddr::V4(address) => RData::A(A(*address)),
+                    IpAddr::V6(address) => RData::AAAA(AAAA(*address)),
+                };
+                answer.add_answer(Record::from_rdata(name.clone(), seconds(ttl), data));
+            }
+        })
+    }
+
+    /// A service binding that leads to us and nowhere else.
+    pub(super) fn service(
+        &self,
+        service: &SteeredService,
+        addresses: &[IpAddr],
+        ttl: Duration,
+    ) -> Option<Vec<u8>> {
+        let name = self.name()?;
+        let mut params = Vec::new();
+        if !service.alpn.is_empty() {
+            let alpn = service.alpn.iter().map(ToString::to_string).collect();
+            params.push((SvcParamKey::Alpn, SvcParamValue::Alpn(Alpn(alpn))));
+        }
+        if service.no_default_alpn {
+            params.push((SvcParamKey::NoDefaultAlpn, SvcParamValue::NoDefaultAlpn));
+        }
+        let v4: Vec<A> = addresses.iter().filter_map(|address| v4_of(*address).map(A)).collect();
+        if !v4.is_empty() {
+            params.push((SvcParamKey::Ipv4Hint, SvcParamValue::Ipv4Hint(IpHint(v4))));
+        }
+        let v6: Vec<AAAA> = addresses.iter().filter_map(|address| v6_of(*address).map(AAAA)).collect();
+        if !v6.is_empty() {
+            params.push((SvcParamKey::Ipv6Hint, SvcParamValue::Ipv6Hint(IpHint(v6))));
+        }
+        let binding = SVCB::new(1, Name::root(), params);
+        let data = match self.question.kind {
+            TYPE_HTTPS => RData::HTTPS(HTTPS(binding)),
+            _ => RData::SVCB(binding),
+        };
+        self.write(0, |answer| {
+            answer.add_answer(Record::from_rdata(name, seconds(ttl), data));
+        })
+    }
+
+    /// An answer without records.
+    pub(super) fn empty(&self, code: u16) -> Option<Vec<u8>> {
+        self.write(code, |_| {})
+    }
+
+    /// The minimal answer to ANY (RFC 8482 §4.2).
+    pub(super) fn minimal_any(&self) -> Option<Vec<u8>> {
+        let name = self.name()?;
+        let data = RData::HINFO(HINFO::new("RFC8482".to_owned(), String::new()));
+        self.write(0, |answer| {
+            answer.add_answer(Record::from_rdata(name, ANY_TTL, data));
+        })
+    }
+
+    /// The name asked for, as the library has names.
+    fn name(&self) -> Option<Name> {
+        let mut name = Name::from_labels(self.question.name.labels()).ok()?;
+        name.set_fqdn(true);
+        Some(name)
+    }
+
+    /// An answer, filled by `fill`, with the question exactly as the client wrote it.
+    fn write(&self, code: u16, fill: impl FnOnce(&mut Message)) -> Option<Vec<u8>> {
+        let mut answer = Message::response(self.question.id, OpCode::Query);
+        answer.metadata.recursion_desired = self.question.recursion_desired;
+        answer.metadata.recursion_available = true;
+        answer.metadata.checking_disabled = layout::checking_disabled(self.query);
+        answer.metadata.response_code = ResponseCode::from(0, u8::try_from(code & 0xf).unwrap_or_default());
+        let mut question = Query::query(self.name()?, RecordType::from(self.question.kind));
+        question.set_query_class(DNSClass::from(self.question.class));
+        answer.add_query(question);
+        fill(&mut answer);
+        if let Some(edns) = self.edns {
+            let mut ours = Edns::new();
+            ours.set_max_payload(u16::try_from(self.udp_bytes_max).unwrap_or(u16::MAX));
+            ours.set_dnssec_ok(edns.dnssec_ok);
+            ours.set_rcode_high(u8::try_from(code >> 4).unwrap_or_default());
+            answer.set_edns(ours);
+        }
+        let mut bytes = answer.to_vec().ok()?;
+        let written = self.query.get(self.question.section.clone())?;
+        bytes.get_mut(self.question.section.clone())?.copy_from_slice(written);
+        Some(bytes)
+    }
+
+    /// The answer itself when it fits into `bytes_max`; else its header and question, marked as cut (RFC 2181 §9).
+    pub(super) fn fit(&self, answer: Vec<u8>, bytes_max: usize) -> Vec<u8> {
+        if answer.len() <= bytes_max {
+            return answer;
+        }
+        let mut cut = answer;
+        cut.truncate(self.question.section.end);
+        for (place, byte) in cut.iter_mut().enumerate() {
+            match place {
+                2 => *byte |= TC,
+                6..HEADER_BYTES => *byte = 0,
+                _ => {}
+            }
+        }
+        if let Some(edns) = self.edns {
+            let mut opt = OPT;
+            let size = u16::try_from(self.udp_bytes_max).unwrap_or(u16::MAX).to_be_bytes();
+            if let Some(place) = opt.get_mut(3..5) {
+                place.copy_from_slice(&size);
+            }
+            if let Some(flags) = opt.get_mut(7) {
+                *flags = if edns.dnssec_ok { 0x80 } else { 0 };
+            }
+            if let Some(count) = cut.get_mut(11) {
+                *count = 1;
+            }
+            cut.extend(opt);
+        }
+        cut
+    }
+}
+
+/// A reply to what cannot be read: its header alone, with a code.
+pub(super) fn header_reply(query: &[u8], code: u16) -> Option<Vec<u8>> {
+    let [id_high, id_low, flags, ..] = *query.first_chunk::<HEADER_BYTES>()?;
+    let code = u8::try_from(code & 0xf).unwrap_or_default();
+    Some(vec![id_high, id_low, 0x80 | flags & REPEATED, 0x80 | code, 0, 0, 0, 0, 0, 0, 0, 0])
+}
+
+/// The service bindings of an origin's answer, as far as steering needs them; none when it cannot be read.
+pub(super) fn origin_services(answer: &[u8], facts: &dns::Facts) -> Vec<OriginService> {
+    let owner = facts.found.chain.last().unwrap_or(&facts.question.name);
+    let Ok(read) = Message::from_vec(answer) else { return Vec::new() };
+    let owned = read.answers.iter().filter(|record| {
+        record.dns_class == DNSClass::IN
+            && dns::Name::from_labels(record.name.iter()).is_some_and(|name| name == *owner)
+    });
+    let bindings = owned.filter_map(|record| match &record.data {
+        RData::HTTPS(binding) if facts.question.kind == TYPE_HTTPS => Some(&binding.0),
+        RData::SVCB(binding) if facts.question.kind == TYPE_SVCB => Some(binding),
+        _ => None,
+    });
+    bindings.map(origin_service).collect()
+}
+
+/// One of them.
+fn origin_service(binding: &SVCB) -> OriginService {
+    let mut service = OriginService { priority: binding.svc_priority, ..OriginService::default() };
+    for (_, value) in &binding.svc_params {
+        match value {
+            SvcParamValue::Alpn(alpn) => {
+                service.alpn = alpn.0.iter().map(|name| name.as_bytes().to_vec()).collect();
+            }
+            SvcParamValue::NoDefaultAlpn => service.no_default_alpn = true,
+            SvcParamValue::Port(port) => service.port = Some(*port),
+            SvcParamValue::Mandatory(_)
+            | SvcParamValue::Ipv4Hint(_)
+            | SvcParamValue::EchConfigList(_)
+            | SvcParamValue::Ipv6Hint(_)
+            | SvcParamValue::Unknown(_) => {}
+        }
+    }
+    service
+}
+
+/// Whole seconds.
+fn seconds(ttl: Duration) -> u32 {
+    u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// An IPv4 address as one.
+fn v4_of(address: IpAddr) -> Option<std::net::Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// An IPv6 address as one.
+fn v6_of(address: IpAddr) -> Option<std::net::Ipv6Addr> {
+    match address {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => Some(address),
+    }
+}

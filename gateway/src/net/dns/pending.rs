@@ -1,0 +1,162 @@
+//! Queries under way: each in a numbered place with a generation, so that a late reply to one never meets another.
+
+use std::rc::Rc;
+
+use tokio::sync::mpsc;
+
+use super::cache::Key;
+use super::datagram::Listener;
+use super::limit::Place;
+use super::message::Asked;
+use crate::flow::session::SubscriberKey;
+use crate::flow::time::Monotonic;
+use crate::wire::dns::Question;
+use crate::wire::dns::layout::Edns;
+
+/// Where an answer goes.
+#[derive(Clone)]
+pub(super) enum Asker {
+    /// Back in a datagram.
+    Datagram {
+        /// The socket it came to.
+        listener: Rc<Listener>,
+        /// Who asked.
+        to: std::net::SocketAddr,
+        /// The address it was asked at.
+        at: Option<std::net::IpAddr>,
+    },
+    /// To the task of its connection.
+    Connection(mpsc::Sender<Vec<u8>>),
+}
+
+impl Asker {
+    /// Gives the answer; false when it cannot be given: the client has gone, or does not read.
+    pub(super) fn give(&self, answer: Vec<u8>) -> bool {
+        match self {
+            Self::Datagram { listener, to, at } => listener.send(&answer, *to, *at).is_ok(),
+            Self::Connection(answers) => answers.try_send(answer).is_ok(),
+        }
+    }
+}
+
+/// What the answer of a server is made into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Passed on as it is.
+    AsItIs,
+    /// A service binding of a steered name: rewritten.
+    SteeredService,
+}
+
+/// A query under way.
+pub(super) struct Pending {
+    /// Where the answer goes; none when an old one was given and the new one is only kept.
+    pub asker: Option<Asker>,
+    /// Whether answers must fit into a datagram.
+    pub is_datagram: bool,
+    /// The query as the client wrote it.
+    pub query: Box<[u8]>,
+    /// Its question.
+    pub question: Question,
+    /// Its OPT record.
+    pub edns: Option<Edns>,
+    /// What its answer is kept by.
+    pub key: Key,
+    /// Who asks, as trusted answers have it.
+    pub subscriber: Option<SubscriberKey>,
+    /// What its answer is made into.
+    pub form: Form,
+    /// When it came.
+    pub asked: Monotonic,
+    /// When the next try is due.
+    pub next_try: Monotonic,
+    /// Tries made.
+    pub tries: u8,
+    /// Tries that may still be answered.
+    pub waiting: u8,
+    /// Servers tried, a bit each.
+    pub tried: u16,
+    /// The server tried last.
+    pub server: usize,
+    /// Whether only TCP is used from here on.
+    pub over_stream: bool,
+    /// A failure that a server answered, for when nothing better comes.
+    pub failure: Option<Vec<u8>>,
+    /// Its place among all under way.
+    pub _place: Place,
+}
+
+impl Pending {
+    /// The query as answers are built for it.
+    pub(super) fn asked(&self, udp_bytes_max: usize) -> Asked<'_> {
+        Asked { query: &self.query, question: &self.question, edns: self.edns, udp_bytes_max }
+    }
+}
+
+/// Number and generation of a query under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ticket {
+    place: usize,
+    generation: u32,
+}
+
+/// One place of the table.
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    pending: Option<Box<Pending>>,
+}
+
+/// Queries under way. Its size follows the most that were under way at once, which `in_flight_max` bounds.
+#[derive(Default)]
+pub(super) struct Table {
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+}
+
+impl Table {
+    /// Puts a query in.
+    pub(super) fn insert(&mut self, pending: Pending) -> Ticket {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            self.slots.len().saturating_sub(1)
+        });
+        let mut generation = 0;
+        if let Some(slot) = self.slots.get_mut(place) {
+            slot.pending = Some(Box::new(pending));
+            generation = slot.generation;
+        }
+        Ticket { place, generation }
+    }
+
+    /// The query of a ticket, while it is under way.
+    pub(super) fn get(&mut self, ticket: Ticket) -> Option<&mut Pending> {
+        let slot = self.slots.get_mut(ticket.place)?;
+        slot.pending.as_deref_mut().filter(|_| slot.generation == ticket.generation)
+    }
+
+    /// Takes a query out; its ticket is worth nothing from here on.
+    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Box<Pending>> {
+        let slot = self.slots.get_mut(ticket.place)?;
+        if slot.generation != ticket.generation {
+            return None;
+        }
+        let pending = slot.pending.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(ticket.place);
+        Some(pending)
+    }
+
+    /// All queries under way with their tickets.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Ticket, &Pending)> {
+        self.slots.iter().enumerate().filter_map(|(place, slot)| {
+            let pending = slot.pending.as_deref()?;
+            Some((Ticket { place, generation: slot.generation }, pending))
+        })
+    }
+
+    /// Whether none is under way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.free.len() == self.slots.len()
+    }
+}

@@ -1,0 +1,376 @@
+//! One worker's DNS plane: each query is admitted, then answered by us, or passed on and its answer passed back.
+//!
+//! Nothing here waits: queries stand in a table until a reply, or the passing of time, brings them on. An answer is learnt
+//! before it is sent on (DESIGN decision 11): a flow that follows it at once is never ahead of what it is judged by.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use allowlist::DomainName;
+
+use super::Plane;
+use super::cache::Key;
+use super::count::{Event, Refused, Steered, Transport, Upstream};
+use super::lane::Lanes;
+use super::limit::{Place, source};
+use super::message::{self, Asked, BAD_VERS, FORM_ERR, NOT_IMP, REFUSED, SERV_FAIL};
+use super::pending::{Asker, Form, Pending, Table, Ticket};
+use super::random::Random;
+use crate::flow::session::SubscriberKey;
+use crate::flow::steer::{self, Steering};
+use crate::flow::time::Monotonic;
+use crate::net::policy::{Exemption, Policy};
+use crate::net::shared::Shared;
+use crate::wire::dns::{self, OPCODE_QUERY, TYPE_ANY, layout};
+
+/// Longest message read.
+const BUFFER_BYTES: usize = 65_536;
+/// How often deadlines are looked at while queries are under way.
+const TICK: Duration = Duration::from_millis(20);
+/// Types IXFR and AXFR (RFC 1995, RFC 5936): zones are not had here.
+const TRANSFERS: [u16; 2] = [251, 252];
+/// Ports that no client asks from.
+const ANSWERING_PORTS: [u16; 2] = [0, 53];
+/// Bit of the first byte of flags: an answer.
+const QR: u8 = 0x80;
+
+/// What became of a query at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It has, or will have, an answer.
+    Answered,
+    /// It is dropped without a word.
+    Dropped,
+}
+
+/// One worker's DNS plane.
+pub(super) struct Relay {
+    pub(super) shared: Arc<Shared>,
+    pub(super) plane: Arc<Plane>,
+    pub(super) table: RefCell<Table>,
+    pub(super) lanes: RefCell<Vec<Lanes>>,
+    pub(super) random: RefCell<Random>,
+    /// Where replies are received, one at a time.
+    pub(super) buffer: RefCell<Box<[u8]>>,
+}
+
+impl Relay {
+    /// A worker's part of the plane.
+    pub(super) fn new(shared: Arc<Shared>, plane: Arc<Plane>) -> Rc<Self> {
+        let ports = plane.settings.upstream_sockets;
+        let servers = plane.settings.servers.iter().enumerate();
+        let lanes = servers.map(|(number, server)| Lanes::new(server.clone(), number, ports)).collect();
+        Rc::new(Self {
+            shared,
+            plane,
+            table: RefCell::default(),
+            lanes: RefCell::new(lanes),
+            random: RefCell::new(Random::new()),
+            buffer: RefCell::new(vec![0; BUFFER_BYTES].into()),
+        })
+    }
+
+    /// Counts an event.
+    pub(super) fn count(&self, event: Event) {
+        self.plane.counts.count(event);
+    }
+
+    /// The time.
+    pub(super) fn now(&self) -> Monotonic {
+        self.shared.clock.monotonic()
+    }
+
+    /// Looks at deadlines until the worker ends.
+    pub(super) async fn keep_time(self: Rc<Self>) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            if !self.table.borrow().is_empty() {
+                self.expire();
+            }
+            let now = self.now();
+            self.lanes.borrow_mut().iter_mut().for_each(|lanes| lanes.sweep(now));
+        }
+    }
+
+    /// Takes a query. Its answer goes to `asker`, at once or in its time.
+    pub(super) fn ask(
+        self: &Rc<Self>,
+        query: &[u8],
+        from: SocketAddr,
+        transport: Transport,
+        asker: Asker,
+    ) -> Taken {
+        self.count(Event::Query(transport));
+        let policy = self.shared.policy.load();
+        let now = self.now();
+        if let Some(refused) = self.unwelcome(query, from, &policy, now) {
+            self.count(Event::Refused(refused));
+            return Taken::Dropped;
+        }
+        let refuse = |refused, code| {
+            self.count(Event::Refused(refused));
+            self.give(&asker, message::header_reply(query, code));
+            Taken::Answered
+        };
+        let Ok(question) = dns::question(query) else {
+            let opcode = query.get(2).map_or(0, |flags| flags >> 3 & 0x0f);
+            let is_other = opcode != OPCODE_QUERY;
+            return if is_other {
+                refuse(Refused::Operation, NOT_IMP)
+            } else {
+                refuse(Refused::Malformed, FORM_ERR)
+            };
+        };
+        if question.opcode != OPCODE_QUERY {
+            return refuse(Refused::Operation, NOT_IMP);
+        }
+        let Ok(edns) = layout::edns(query, &question) else { return refuse(Refused::Malformed, FORM_ERR) };
+        let udp_bytes_max = self.plane.settings.udp_answer_max;
+        let asked = Asked { query, question: &question, edns, udp_bytes_max };
+        let refuse = |refused, answer: Option<Vec<u8>>| {
+            self.count(Event::Refused(refused));
+            self.give(&asker, answer);
+            Taken::Answered
+        };
+        if edns.is_some_and(|edns| edns.version != 0) {
+            return refuse(Refused::Operation, asked.empty(BAD_VERS));
+        }
+        if TRANSFERS.contains(&question.kind) {
+            return refuse(Refused::Transfer, asked.empty(REFUSED));
+        }
+        if question.kind == TYPE_ANY {
+            return refuse(Refused::Any, asked.minimal_any());
+        }
+        let form = match self.steer(&policy, from, &question) {
+            Steering::V4 => {
+                self.give_addresses(&asker, &asked, Steered::V4);
+                return Taken::Answered;
+            }
+            Steering::V6 => {
+                self.give_addresses(&asker, &asked, Steered::V6);
+                return Taken::Answered;
+            }
+            Steering::Service => Form::SteeredService,
+            Steering::Relay(_) => Form::AsItIs,
+        };
+        let key = Key {
+            name: question.name.clone(),
+            kind: question.kind,
+            class: question.class,
+            dnssec_ok: edns.is_some_and(|edns| edns.dnssec_ok),
+            checking_disabled: layout::checking_disabled(query),
+        };
+        let Some(place) = Place::take(&self.plane.in_flight, self.plane.settings.in_flight_max) else {
+            self.count(Event::Refused(Refused::InFlight));
+            let answer = self.stale(&asked, &key, form, now).or_else(|| asked.empty(SERV_FAIL));
+            self.give(&asker, answer.map(|answer| self.fit(&asked, answer, transport == Transport::Udp)));
+            return Taken::Answered;
+        };
+        let subscriber = policy.subscribers.find(from.ip()).cloned().map(SubscriberKey::Session);
+        drop(policy);
+        let pending = Pending {
+            asker: Some(asker),
+            is_datagram: transport == Transport::Udp,
+            query: query.into(),
+            question,
+            edns,
+            key,
+            subscriber,
+            form,
+            asked: now,
+            next_try: now,
+            tries: 0,
+            waiting: 0,
+            tried: 0,
+            server: 0,
+            over_stream: transport != Transport::Udp,
+            failure: None,
+            _place: place,
+        };
+        let ticket = self.table.borrow_mut().insert(pending);
+        self.try_next(ticket, now);
+        Taken::Answered
+    }
+
+    /// Why a query is dropped without a word; `None` when it is not.
+    fn unwelcome(&self, query: &[u8], from: SocketAddr, policy: &Policy, now: Monotonic) -> Option<Refused> {
+        let client = from.ip().to_canonical();
+        let settings = &self.plane.settings;
+        if ANSWERING_PORTS.contains(&from.port()) || self.plane.is_own(from) {
+            return Some(Refused::Source);
+        }
+        let welcome = (settings.serves_subscribers && policy.subscribers.find(client).is_some())
+            || settings.clients.iter().any(|prefix| prefix.contains(&client));
+        if !welcome {
+            return Some(Refused::Client);
+        }
+        if !self.plane.allowances.take(source(client), now) {
+            return Some(Refused::Rate);
+        }
+        if query.len() < dns::HEADER_BYTES {
+            return Some(Refused::Malformed);
+        }
+        query.get(2).is_some_and(|flags| flags & QR != 0).then_some(Refused::Response)
+    }
+
+    /// Whether we answer ourselves.
+    fn steer(&self, policy: &Policy, from: SocketAddr, question: &dns::Question) -> Steering {
+        let is_on = !self.plane.settings.steer_addresses.is_empty() && policy.exemption == Exemption::Allowed;
+        let name = if is_on {
+            question.name.host().and_then(|host| DomainName::from_wire(&host).ok())
+        } else {
+            None
+        };
+        let asked = steer::Asked {
+            name: name.as_ref(),
+            kind: question.kind,
+            class: question.class,
+            is_subscriber: policy.subscribers.find(from.ip()).is_some(),
+            is_on,
+            at: self.shared.clock.now().wall,
+        };
+        steer::steer(policy.list.as_deref(), &asked)
+    }
+
+    /// Answers with our addresses of one family.
+    fn give_addresses(&self, asker: &Asker, asked: &Asked<'_>, steered: Steered) {
+        let settings = &self.plane.settings;
+        let of_family = |address: &std::net::IpAddr| match steered {
+            Steered::V4 => address.is_ipv4(),
+            Steered::V6 => address.is_ipv6(),
+            Steered::Service => true,
+        };
+        let addresses: Vec<_> = settings.steer_addresses.iter().copied().filter(of_family).collect();
+        self.count(Event::Steered(steered));
+        self.give(asker, asked.addresses(&addresses, settings.steer_ttl));
+    }
+
+    /// The old answer to a question, ready to be given.
+    fn stale(&self, asked: &Asked<'_>, key: &Key, form: Form, now: Monotonic) -> Option<Vec<u8>> {
+        match form {
+            Form::AsItIs => {}
+            // Without the origin's word there is no service binding to give.
+            Form::SteeredService => return None,
+        }
+        let limits = self.plane.settings.stale?;
+        let mut answer = self.plane.stale.as_ref()?.find(key, asked.question, limits.ttl, now)?;
+        restore(&mut answer, asked.query, asked.question)?;
+        self.count(Event::Stale);
+        Some(answer)
+    }
+
+    /// What fits the client's transport.
+    fn fit(&self, asked: &Asked<'_>, answer: Vec<u8>, is_datagram: bool) -> Vec<u8> {
+        if is_datagram { asked.fit(answer, asked.datagram_max()) } else { answer }
+    }
+
+    /// Gives an answer, and counts it.
+    pub(super) fn give(&self, asker: &Asker, answer: Option<Vec<u8>>) {
+        let Some(answer) = answer else {
+            self.count(Event::Lost);
+            return;
+        };
+        self.count(Event::Answer(answer.get(3).map_or(0, |flags| u16::from(flags & 0x0f))));
+        if !asker.give(answer) {
+            self.count(Event::Lost);
+        }
+    }
+
+    /// Gives a query's answer; the query stays under way when it is to be kept only.
+    pub(super) fn give_pending(&self, pending: &mut Pending, answer: Vec<u8>) {
+        let Some(asker) = pending.asker.take() else { return };
+        let asked = pending.asked(self.plane.settings.udp_answer_max);
+        let answer = self.fit(&asked, answer, pending.is_datagram);
+        self.give(&asker, Some(answer));
+    }
+
+    /// Ends a query for which no server had an answer: the old one, or what a server said of its failure, or SERVFAIL.
+    pub(super) fn fail(&self, ticket: Ticket, now: Monotonic) {
+        let Some(mut pending) = self.table.borrow_mut().remove(ticket) else { return };
+        if pending.asker.is_none() {
+            return;
+        }
+        let failure = pending.failure.take();
+        let asked = pending.asked(self.plane.settings.udp_answer_max);
+        let answer = match pending.form {
+            Form::AsItIs => self
+                .stale(&asked, &pending.key, pending.form, now)
+                .or(failure)
+                .or_else(|| asked.empty(SERV_FAIL)),
+            // The name has addresses, which are ours: that it has no service binding lets clients use them.
+            Form::SteeredService => {
+                self.count(Event::Steered(Steered::Service));
+                asked.empty(0)
+            }
+        };
+        if let Some(answer) = answer {
+            self.give_pending(&mut pending, answer);
+        }
+    }
+
+    /// Brings on every query whose time has come.
+    fn expire(self: &Rc<Self>) {
+        let now = self.now();
+        let settings = &self.plane.settings;
+        let due = |pending: &Pending| {
+            let age = now.since(pending.asked);
+            age >= settings.total_timeout
+                || now >= pending.next_try
+                || (pending.asker.is_some() && settings.stale.is_some_and(|stale| age >= stale.after))
+        };
+        let tickets: Vec<(Ticket, Duration, bool)> = self
+            .table
+            .borrow()
+            .all()
+            .filter(|(_, pending)| due(pending))
+            .map(|(ticket, pending)| (ticket, now.since(pending.asked), now >= pending.next_try))
+            .collect();
+        for (ticket, age, next) in tickets {
+            if age >= settings.total_timeout {
+                self.timed_out(ticket, now);
+                self.fail(ticket, now);
+                continue;
+            }
+            if settings.stale.is_some_and(|stale| age >= stale.after) {
+                self.give_stale(ticket, now);
+            }
+            if next {
+                self.timed_out(ticket, now);
+                self.try_next(ticket, now);
+            }
+        }
+    }
+
+    /// Counts that the server asked last has not answered in time.
+    fn timed_out(&self, ticket: Ticket, now: Monotonic) {
+        let mut table = self.table.borrow_mut();
+        if let Some(pending) = table.get(ticket).filter(|pending| pending.waiting > 0) {
+            self.count(Event::Upstream(Upstream::Timeout));
+            if let Some(health) = self.plane.health.get(pending.server) {
+                health.timed_out(now);
+            }
+        }
+    }
+
+    /// Gives the old answer while the new one is still waited for (RFC 8767 §5).
+    fn give_stale(&self, ticket: Ticket, now: Monotonic) {
+        let mut table = self.table.borrow_mut();
+        let Some(pending) = table.get(ticket).filter(|pending| pending.asker.is_some()) else { return };
+        let asked = pending.asked(self.plane.settings.udp_answer_max);
+        if let Some(answer) = self.stale(&asked, &pending.key, pending.form, now) {
+            self.give_pending(pending, answer);
+        }
+    }
+}
+
+/// Puts the client's id and question into an answer.
+pub(super) fn restore(answer: &mut [u8], query: &[u8], question: &dns::Question) -> Option<()> {
+    answer.get_mut(..2)?.copy_from_slice(query.get(..2)?);
+    answer.get_mut(question.section.clone())?.copy_from_slice(query.get(question.section.clone())?);
+    Some(())
+}

@@ -1,0 +1,133 @@
+//! The clients' connections, over TCP (RFC 7766) and TLS (RFC 7858): several queries at once, answers as they come, and a
+//! limit on everything that a client may keep open.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
+
+use super::count::{Event, Refused, Transport};
+use super::lane::push_framed;
+use super::limit::{ConnectionPlace, source};
+use super::pending::Asker;
+use super::relay::{Relay, Taken};
+
+/// Answers of one connection that wait to be written.
+const ANSWERS_MAX: usize = 128;
+/// Pause after an error of accept(2).
+const BACK_OFF: Duration = Duration::from_millis(200);
+
+/// Accepts until the worker ends.
+pub(super) async fn serve(relay: Rc<Relay>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, client)) => start(&relay, stream, client, tls.clone()),
+            Err(error) => {
+                tracing::debug!(%error, "cannot accept a DNS connection");
+                sleep(BACK_OFF).await;
+            }
+        }
+    }
+}
+
+/// Gives the connection a task of its own, if there is room for it.
+fn start(relay: &Rc<Relay>, stream: TcpStream, client: SocketAddr, tls: Option<TlsAcceptor>) {
+    let limits = relay.plane.settings.connections;
+    let place = relay.plane.connections.take(
+        source(client.ip()),
+        limits.connections_max,
+        limits.connections_per_client_max,
+    );
+    let Some(place) = place else {
+        relay.count(Event::Refused(Refused::Connection));
+        return;
+    };
+    // A refinement: without it answers may wait for one another.
+    let _ = stream.set_nodelay(true);
+    let relay = Rc::clone(relay);
+    tokio::task::spawn_local(async move {
+        let ended = match tls {
+            None => converse(&relay, stream, client, Transport::Tcp, place).await,
+            Some(acceptor) => match timeout(limits.first_byte_timeout, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => converse(&relay, stream, client, Transport::Tls, place).await,
+                Ok(Err(error)) => Err(error),
+                Err(late) => Err(late.into()),
+            },
+        };
+        if let Err(error) = ended {
+            tracing::trace!(%error, "a DNS connection ended");
+        }
+    });
+}
+
+/// Reads queries and writes answers until the client is done, idle or over its limits.
+async fn converse(
+    relay: &Rc<Relay>,
+    stream: impl AsyncRead + AsyncWrite,
+    client: SocketAddr,
+    transport: Transport,
+    _place: ConnectionPlace,
+) -> io::Result<()> {
+    let (mut from, mut to) = tokio::io::split(stream);
+    let (answers, mut queue) = mpsc::channel::<Vec<u8>>(ANSWERS_MAX);
+    let limits = relay.plane.settings.connections;
+    let read = async move {
+        // Ends when this is dropped, and every query under way with it: then all answers are written.
+        let answers = answers;
+        let mut query = Vec::new();
+        let mut wait = limits.first_byte_timeout;
+        for _ in 0..limits.queries_per_connection_max {
+            let first = match timeout(wait, from.read_u8()).await {
+                Ok(Ok(first)) => first,
+                Ok(Err(_)) | Err(_) => return,
+            };
+            let deadline = Instant::now() + limits.first_byte_timeout;
+            let rest = timeout_at(deadline, read_rest(&mut from, first, &mut query)).await;
+            if !matches!(rest, Ok(Ok(()))) {
+                return;
+            }
+            match relay.ask(&query, client, transport, Asker::Connection(answers.clone())) {
+                Taken::Answered => {}
+                Taken::Dropped => return,
+            }
+            wait = limits.idle_timeout;
+        }
+    };
+    let write = async move {
+        let mut batch = Vec::new();
+        while let Some(answer) = queue.recv().await {
+            batch.clear();
+            push_framed(&mut batch, &answer);
+            while let Ok(answer) = queue.try_recv() {
+                push_framed(&mut batch, &answer);
+            }
+            timeout(limits.idle_timeout, to.write_all(&batch)).await??;
+            timeout(limits.idle_timeout, to.flush()).await??;
+        }
+        timeout(limits.idle_timeout, to.shutdown()).await?
+    };
+    tokio::pin!(read, write);
+    tokio::select! {
+        () = &mut read => write.await,
+        ended = &mut write => ended,
+    }
+}
+
+/// Reads the rest of a query whose first byte is there.
+async fn read_rest(from: &mut (impl AsyncRead + Unpin), first: u8, query: &mut Vec<u8>) -> io::Result<()> {
+    let length = usize::from(u16::from_be_bytes([first, from.read_u8().await?]));
+    query.resize(length, 0);
+    from.read_exact(query).await.map(|_| ())
+}
+
+/// Who speaks TLS to clients; none when it is not served.
+pub(super) fn acceptor(relay: &Relay) -> Option<TlsAcceptor> {
+    relay.plane.settings.tls.as_ref().map(|config| TlsAcceptor::from(Arc::clone(config)))
+}

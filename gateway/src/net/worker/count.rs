@@ -1,0 +1,160 @@
+//! What moved: bytes seen at the subscribers' sockets, their accounts, and the report of both.
+
+use std::rc::Rc;
+
+use billing_export::Volume;
+
+use super::Worker;
+use crate::flow::tally::datagram_bytes;
+use crate::net::flow_record::{Flow, Ruling, State, SubscriberSide};
+use crate::net::report::{Report, saturating_sum};
+
+impl Worker {
+    /// Takes bytes of a TCP stream that the subscriber sent: counts them and shows them to the reader of names.
+    pub fn received(self: &Rc<Self>, flow: &Rc<Flow>, bytes: &[u8]) {
+        let count = bytes.len() as u64;
+        {
+            let mut counts = self.counts.borrow_mut();
+            counts.seen.up = counts.seen.up.saturating_add(count);
+        }
+        flow.last_activity.set(self.shared.clock.monotonic());
+        let judge = {
+            let mut state = flow.state.borrow_mut();
+            state.tally.add_up(count);
+            state.observe(bytes)
+        };
+        self.mark_dirty(flow);
+        if judge {
+            self.judge(flow);
+        }
+    }
+
+    /// Takes bytes of a TCP stream that the subscriber sent and nobody looks at: counts them.
+    pub fn received_unread(&self, flow: &Rc<Flow>, bytes: usize) {
+        let count = bytes as u64;
+        {
+            let mut counts = self.counts.borrow_mut();
+            counts.seen.up = counts.seen.up.saturating_add(count);
+        }
+        self.count_spliced(bytes);
+        flow.last_activity.set(self.shared.clock.monotonic());
+        flow.state.borrow_mut().tally.add_up(count);
+        self.mark_dirty(flow);
+    }
+
+    /// Counts bytes that moved inside the kernel.
+    pub fn count_spliced(&self, bytes: usize) {
+        let mut counts = self.counts.borrow_mut();
+        counts.spliced_bytes = counts.spliced_bytes.saturating_add(bytes as u64);
+    }
+
+    /// Takes datagrams the subscriber sent. Each is read before it is counted: one that contradicts the name counts under
+    /// the new verdict.
+    pub fn received_datagrams<'d>(
+        self: &Rc<Self>,
+        flow: &Rc<Flow>,
+        datagrams: impl Iterator<Item = &'d [u8]>,
+    ) {
+        flow.last_activity.set(self.shared.clock.monotonic());
+        let mut seen = 0_u64;
+        for datagram in datagrams {
+            let judge = flow.state.borrow_mut().observe(datagram);
+            if judge {
+                self.judge(flow);
+            }
+            let bytes = datagram_bytes(datagram.len());
+            flow.state.borrow_mut().tally.add_up(bytes);
+            seen = seen.saturating_add(bytes);
+        }
+        {
+            let mut counts = self.counts.borrow_mut();
+            counts.seen.up = counts.seen.up.saturating_add(seen);
+        }
+        self.mark_dirty(flow);
+    }
+
+    /// Counts bytes of datagrams that the listener's socket took for the subscriber.
+    pub fn sent_datagrams(&self, flow: &Rc<Flow>, bytes: u64) {
+        if bytes > 0 {
+            let mut counts = self.counts.borrow_mut();
+            counts.seen.down = counts.seen.down.saturating_add(bytes);
+        }
+        flow.last_activity.set(self.shared.clock.monotonic());
+        {
+            let mut state = flow.state.borrow_mut();
+            if let Some(subscriber) = &mut state.subscriber {
+                subscriber.add_written(bytes);
+            }
+            state.read_meter();
+        }
+        self.mark_dirty(flow);
+    }
+
+    /// Counts bytes that the subscriber's socket took for sending; they are reported once they are acknowledged.
+    pub fn written(&self, flow: &Rc<Flow>, bytes: usize) {
+        flow.last_activity.set(self.shared.clock.monotonic());
+        if let Some(subscriber) = &mut flow.state.borrow_mut().subscriber {
+            subscriber.add_written(bytes as u64);
+        }
+        self.mark_dirty(flow);
+    }
+
+    /// Puts the flow on the list that the next tick reads.
+    pub(super) fn mark_dirty(&self, flow: &Rc<Flow>) {
+        let mut state = flow.state.borrow_mut();
+        if !std::mem::replace(&mut state.dirty, true) {
+            self.dirty.borrow_mut().push(Rc::clone(flow));
+        }
+    }
+
+    /// Reads the flow's meter and counts what is not reported under its present account; pending bytes stay with the flow.
+    pub(super) fn count_carried(&self, state: &mut State) {
+        let delivered = state.read_meter();
+        {
+            let mut counts = self.counts.borrow_mut();
+            counts.seen.down = counts.seen.down.saturating_add(delivered);
+        }
+        if let Ruling::Latched { account, flags } = &state.ruling {
+            let (account, flags) = (account.clone(), *flags);
+            let volume = state.tally.take();
+            self.usage.borrow_mut().add(&account, flags, volume, self.shared.accounts_max);
+        }
+    }
+
+    /// Everything counted since the last report.
+    pub fn report(self: &Rc<Self>) -> Report {
+        let mut pending = Volume::ZERO;
+        let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
+        let mut still_dirty = Vec::new();
+        for flow in dirty {
+            let mut state = flow.state.borrow_mut();
+            self.count_carried(&mut state);
+            let undecided = !matches!(state.ruling, Ruling::Latched { .. });
+            if undecided {
+                pending = saturating_sum(pending, state.pending());
+            }
+            let waiting = state.subscriber.as_ref().is_some_and(SubscriberSide::is_waiting);
+            state.dirty = undecided || waiting;
+            if state.dirty {
+                drop(state);
+                still_dirty.push(flow);
+            }
+        }
+        self.dirty.borrow_mut().append(&mut still_dirty);
+        let counts = std::mem::take(&mut *self.counts.borrow_mut());
+        Report {
+            seen: counts.seen,
+            pending_after: pending,
+            usage: self.usage.borrow_mut().take(),
+            flows: counts.flows.into_iter().collect(),
+            refusals: counts.refusals.into_iter().collect(),
+            dropped: counts.dropped.into_iter().collect(),
+            evicted: counts.evicted,
+            flows_open: self.open.get(),
+            udp_flows_open: self.udp_open.get(),
+            panics: counts.panics,
+            accept_errors: counts.accept_errors,
+            spliced_bytes: counts.spliced_bytes,
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! What a flow is: judged when its name is known, when something changed, and when it ends (DESIGN decisions 1, 3).
+
+use std::rc::Rc;
+
+use billing_export::{Class, Flag, Flags, Reason};
+
+use super::Worker;
+use crate::flow::decide::{Case, Decision, Vouched, decide};
+use crate::flow::identify::Identity;
+use crate::flow::verdict::{Outcome, Verdict};
+use crate::net::flow_record::{Flow, Names, Place, Ruling, State};
+use crate::net::policy::Policy;
+use crate::net::report::{FlowLabels, ProtocolLabel};
+
+impl Worker {
+    /// The subscriber sends nothing more: a name that is not complete will not be.
+    pub fn subscriber_finished(self: &Rc<Self>, flow: &Rc<Flow>) {
+        let judge = flow.state.borrow_mut().finish_reading();
+        if judge {
+            self.judge(flow);
+        }
+    }
+
+    /// Says whether the gateway dialled the name itself, and lets the verdict latch.
+    pub fn release(self: &Rc<Self>, flow: &Rc<Flow>, vouched: Vouched) {
+        let judge = {
+            let mut state = flow.state.borrow_mut();
+            state.vouched = vouched;
+            state.held = false;
+            state.is_readable()
+        };
+        if judge {
+            self.judge(flow);
+        }
+    }
+
+    /// The server has answered on this flow: what is exempt may latch.
+    pub fn answered(self: &Rc<Self>, flow: &Rc<Flow>) {
+        let first = std::mem::replace(&mut flow.state.borrow_mut().unanswered, false);
+        if first && flow.state.borrow().is_readable() {
+            self.judge(flow);
+        }
+    }
+
+    /// Gives a UDP flow the name of the one it continues.
+    pub fn inherit(&self, flow: &Rc<Flow>, identity: Identity) {
+        let mut state = flow.state.borrow_mut();
+        state.protocol = ProtocolLabel::of_datagrams(identity.seen_in);
+        state.identity = Some(identity);
+        state.names = match state.names.take() {
+            Some(Names::Datagrams(reader) | Names::Inherited(reader)) => Some(Names::Inherited(reader)),
+            names @ (Some(Names::Stream(_)) | None) => names,
+        };
+    }
+
+    /// Decides about a flow whose identity is known, or decides again after something changed.
+    pub(super) fn judge(self: &Rc<Self>, flow: &Rc<Flow>) {
+        let policy = self.shared.policy.load();
+        let decision = {
+            let state = flow.state.borrow();
+            if state.held || matches!(state.ruling, Ruling::LookingUp) {
+                return;
+            }
+            let Some(identity) = &state.identity else { return };
+            let vouched = self.vouched(flow, &state, identity);
+            let case = Case {
+                identity,
+                transport: flow.transport,
+                address: flow
+                    .destination()
+                    .map(|destination| self.shared.lookups.answers().destination(destination.ip())),
+                port: flow.service_port(state.protocol),
+                vouched,
+                dns_only: flow.dns_only.as_ref(),
+                at: Some(self.shared.clock.now().wall),
+            };
+            decide(policy.list.as_deref(), &case)
+        };
+        match decision {
+            Decision::Final(verdict) => self.latch(flow, &policy, verdict),
+            Decision::LookUp(otherwise) => self.look_up(flow, &policy, otherwise),
+        }
+    }
+
+    /// What is known about the flow's name and address together.
+    fn vouched(&self, flow: &Flow, state: &State, identity: &Identity) -> Vouched {
+        match (state.vouched, &identity.name, flow.destination()) {
+            (Vouched::NotYet | Vouched::No, Some(name), Some(destination))
+                if self.shared.lookups.answers().vouches(name, destination.ip()) =>
+            {
+                Vouched::Yes
+            }
+            (known, _, _) => known,
+        }
+    }
+
+    /// Asks our own resolver whether the name may be at the address; the flow's bytes stay pending, its traffic untouched.
+    fn look_up(self: &Rc<Self>, flow: &Rc<Flow>, policy: &Policy, otherwise: Verdict) {
+        let name = flow.state.borrow().identity.as_ref().and_then(|identity| identity.name.clone());
+        let (Some(name), Some(destination)) = (name, flow.destination()) else {
+            self.latch(flow, policy, otherwise);
+            return;
+        };
+        let subscriber = flow.state.borrow().standing.key(flow.source);
+        let Some(answer) = self.shared.lookups.verify(&subscriber, &name, destination.ip()) else {
+            flow.state.borrow_mut().vouched = Vouched::No;
+            self.latch(flow, policy, otherwise);
+            return;
+        };
+        // A flow that was judged before (a list came into force) keeps its account until the answer is here.
+        let first = matches!(flow.state.borrow().ruling, Ruling::Pending);
+        if first {
+            flow.state.borrow_mut().ruling = Ruling::LookingUp;
+        }
+        let worker = Rc::clone(self);
+        let flow = Rc::clone(flow);
+        tokio::task::spawn_local(async move {
+            let found = answer.await;
+            {
+                let mut state = flow.state.borrow_mut();
+                state.vouched = if found { Vouched::Yes } else { Vouched::No };
+                if matches!(state.ruling, Ruling::LookingUp) {
+                    state.ruling = Ruling::Pending;
+                }
+            }
+            worker.judge(&flow);
+            worker.forget_if_closed(&flow);
+        });
+    }
+
+    /// Fixes where the flow's bytes are counted. What was already under another account stays there.
+    fn latch(&self, flow: &Rc<Flow>, policy: &Policy, verdict: Verdict) {
+        let verdict = policy.limit(verdict);
+        let mut state = flow.state.borrow_mut();
+        let verdict = match (&verdict.outcome, state.unanswered, state.is_ending()) {
+            // Pending until the server answers.
+            (Outcome::Exempt { .. }, true, false) => return,
+            (Outcome::Exempt { .. }, true, true) => {
+                Verdict { outcome: Outcome::Charged(Reason::Undecided), ..verdict }
+            }
+            (Outcome::Exempt { .. } | Outcome::Charged(_), _, _) => verdict,
+        };
+        let account = policy.account(&state.standing, &verdict);
+        let flags = match (flow.place, account.entry.class()) {
+            (Place::Steered { .. }, Class::Charged | Class::Unattributed) => {
+                Flags::NONE.with(Flag::FreeInCore)
+            }
+            (Place::Steered { .. }, Class::Exempt) | (Place::Original(_), _) => Flags::default(),
+        };
+        match &state.ruling {
+            Ruling::Latched { account: old, .. } if *old == account => return,
+            Ruling::Latched { .. } => self.count_carried(&mut state),
+            Ruling::Pending | Ruling::LookingUp => {
+                let labels = FlowLabels {
+                    protocol: state.protocol,
+                    class: account.entry.class(),
+                    reason: account.entry.reason(),
+                };
+                let mut counts = self.counts.borrow_mut();
+                let count = counts.flows.entry(labels).or_insert(0);
+                *count = count.saturating_add(1);
+                drop(counts);
+                self.note_ech(flow, &state);
+            }
+        }
+        log_verdict(flow, &state, &verdict);
+        state.ruling = Ruling::Latched { account, flags };
+        drop(state);
+        self.mark_dirty(flow);
+    }
+
+    /// Counts a hello that may hide another name than the one it shows (DESIGN decision 9).
+    fn note_ech(&self, flow: &Flow, state: &State) {
+        let Some(identity) = &state.identity else { return };
+        let config_id = identity.ech.and_then(|ech| ech.config_id);
+        if let (Some(name), Some(config_id), Some(destination)) =
+            (&identity.name, config_id, flow.destination())
+        {
+            self.shared.lookups.answers().note_ech(name, destination.ip(), config_id);
+        }
+    }
+
+    /// Judges every open flow again when list, subscribers or dates changed (traps T32, B24).
+    pub(super) fn follow_policy(self: &Rc<Self>) {
+        let now = self.shared.clock.now().wall;
+        let policy = self.shared.policy.load();
+        let renewed = policy.generation != self.judged_by.get();
+        let dated = self.next_change.get().is_some_and(|change| now >= change);
+        if !renewed && !dated {
+            return;
+        }
+        self.judged_by.set(policy.generation);
+        self.next_change.set(policy.next_change_after(now));
+        let flows: Vec<_> = self.flows.borrow().values().cloned().collect();
+        for flow in flows {
+            let judged = {
+                let mut state = flow.state.borrow_mut();
+                if renewed {
+                    state.standing = state.standing.after_change(policy.subscribers.find(flow.source));
+                    if state.vouched == Vouched::No && matches!(flow.place, Place::Original(_)) {
+                        state.vouched = Vouched::NotYet;
+                    }
+                }
+                matches!(state.ruling, Ruling::Latched { .. })
+            };
+            if judged {
+                self.judge(&flow);
+            }
+        }
+    }
+
+    /// Judges what is still open by what is known at the moment, for nobody will wait for more: the process ends.
+    pub fn settle(self: &Rc<Self>) {
+        let flows: Vec<_> = self.flows.borrow().values().cloned().collect();
+        for flow in flows {
+            {
+                let mut state = flow.state.borrow_mut();
+                state.held = false;
+                state.last_call = true;
+                if state.vouched == Vouched::NotYet {
+                    state.vouched = Vouched::No;
+                }
+                if matches!(state.ruling, Ruling::LookingUp) {
+                    state.ruling = Ruling::Pending;
+                }
+            }
+            self.subscriber_finished(&flow);
+            self.judge_if_pending(&flow);
+            self.forget_if_closed(&flow);
+        }
+    }
+
+    /// Judges a flow that ended before its verdict latched (a name known, the watch for a second one still on).
+    pub(super) fn judge_if_pending(self: &Rc<Self>, flow: &Rc<Flow>) {
+        let pending = matches!(flow.state.borrow().ruling, Ruling::Pending);
+        if pending {
+            self.judge(flow);
+        }
+    }
+}
+
+/// The decision in the log, at DEBUG: it names what a subscriber visits.
+fn log_verdict(flow: &Flow, state: &State, verdict: &Verdict) {
+    let name = state.identity.as_ref().and_then(|identity| identity.name.as_ref());
+    match &verdict.outcome {
+        Outcome::Exempt { basis, service } => {
+            tracing::debug!(flow = flow.id, name = ?name, basis = basis.label(), service = %service, "exempt");
+        }
+        Outcome::Charged(reason) => {
+            tracing::debug!(flow = flow.id, name = ?name, reason = reason.label(), rule = ?verdict.rule, "charged");
+        }
+    }
+}

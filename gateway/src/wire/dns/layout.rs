@@ -1,0 +1,212 @@
+//! Where the records of a message stand, for those who change a byte of a copy: the size a query's OPT record says, the
+//! TTLs of an old answer, the end of its answer section. Names are stepped over, never followed.
+//!
+//! Sections: RFC 1035 §4.1.3 (records), §4.1.4 (pointers end a name), RFC 6891 §6.1.2 (OPT).
+
+use std::ops::Range;
+
+use super::{HEADER_BYTES, Question};
+use crate::wire::reader::{Malformed, Reader};
+
+/// Type OPT, RFC 6891 §6.1.1.
+pub const TYPE_OPT: u16 = 41;
+/// Smallest size that an OPT record can say (RFC 6891 §6.2.3: lower values count as 512).
+pub const UDP_BYTES_MIN: usize = 512;
+/// The two bits of a compression pointer.
+const POINTER: u8 = 0xc0;
+/// Bit of the OPT record's flags: DNSSEC OK (RFC 3225 §3).
+const DO: u16 = 0x8000;
+/// Bit of the header's flags: checking disabled (RFC 4035 §3.2.2).
+const CD: u16 = 0x0010;
+/// Records read of a query: one OPT, and what a curious client may add.
+const QUERY_RECORDS_MAX: usize = 16;
+
+/// What a query's OPT record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edns {
+    /// Largest answer over UDP, at least [`UDP_BYTES_MIN`].
+    pub udp_bytes_max: usize,
+    /// Version; only 0 is defined.
+    pub version: u8,
+    /// DNSSEC records are wanted.
+    pub dnssec_ok: bool,
+    /// Where the two bytes of the size stand.
+    pub size_at: usize,
+}
+
+/// One record, by its places.
+struct Place {
+    /// Its type.
+    kind: u16,
+    /// Where its class stands; of OPT the size.
+    class_at: usize,
+    /// Its TTL's bytes; of OPT code, version and flags.
+    ttl: [u8; 4],
+    /// Where the TTL stands.
+    ttl_at: usize,
+    /// Where the next record begins.
+    end: usize,
+}
+
+/// What the OPT record of a query says; `None` without one.
+///
+/// # Errors
+/// [`Malformed`] when the records break their format, are too many, or OPT is there twice (RFC 6891 §6.1.1).
+pub fn edns(query: &[u8], question: &Question) -> Result<Option<Edns>, Malformed> {
+    let counts = counts(query)?;
+    let total: usize = counts.iter().sum();
+    if total > QUERY_RECORDS_MAX {
+        return Err(Malformed { field: "record count" });
+    }
+    let mut found = None;
+    let mut at = question.section.end;
+    for _ in 0..total {
+        let place = record(query, at)?;
+        if place.kind == TYPE_OPT {
+            let [_, version, high, low] = place.ttl;
+            let size = query.get(place.class_at..).and_then(|rest| rest.first_chunk::<2>());
+            let size = usize::from(u16::from_be_bytes(*size.ok_or(Malformed { field: "OPT" })?));
+            let edns = Edns {
+                udp_bytes_max: size.max(UDP_BYTES_MIN),
+                version,
+                dnssec_ok: u16::from_be_bytes([high, low]) & DO != 0,
+                size_at: place.class_at,
+            };
+            if found.replace(edns).is_some() {
+                return Err(Malformed { field: "OPT" });
+            }
+        }
+        at = place.end;
+    }
+    if at != query.len() {
+        return Err(Malformed { field: "query end" });
+    }
+    Ok(found)
+}
+
+/// Whether a query says that answers need not be checked.
+pub fn checking_disabled(query: &[u8]) -> bool {
+    query
+        .get(2..4)
+        .and_then(|flags| flags.first_chunk::<2>())
+        .is_some_and(|flags| u16::from_be_bytes(*flags) & CD != 0)
+}
+
+/// Where the TTLs of the answer section stand, and where the section ends; at most `records_max` records.
+///
+/// # Errors
+/// [`Malformed`] when a record breaks its format, or there are more.
+pub fn answer_section(
+    answer: &[u8],
+    question: &Question,
+    records_max: usize,
+) -> Result<(Vec<Range<usize>>, usize), Malformed> {
+    let [answers, _, _] = counts(answer)?;
+    if answers > records_max {
+        return Err(Malformed { field: "record count" });
+    }
+    let mut ttls = Vec::with_capacity(answers);
+    let mut at = question.section.end;
+    for _ in 0..answers {
+        let place = record(answer, at)?;
+        ttls.push(place.ttl_at..place.ttl_at.saturating_add(4));
+        at = place.end;
+    }
+    Ok((ttls, at))
+}
+
+/// How many records the header counts behind the question: answer, authority, additional.
+fn counts(message: &[u8]) -> Result<[usize; 3], Malformed> {
+    let mut reader = Reader::new(message.get(6..HEADER_BYTES).ok_or(Malformed { field: "header" })?);
+    Ok([
+        usize::from(reader.u16("ANCOUNT")?),
+        usize::from(reader.u16("NSCOUNT")?),
+        usize::from(reader.u16("ARCOUNT")?),
+    ])
+}
+
+/// The record that begins at `at`.
+fn record(message: &[u8], at: usize) -> Result<Place, Malformed> {
+    let rest = message.get(at..).ok_or(Malformed { field: "record" })?;
+    let mut reader = Reader::new(rest);
+    let mut name_bytes = 1_usize;
+    loop {
+        let length = reader.u8("record name")?;
+        if length & POINTER == POINTER {
+            reader.u8("record name")?;
+            name_bytes = name_bytes.saturating_add(1);
+            break;
+        }
+        if length & POINTER != 0 {
+            return Err(Malformed { field: "record name" });
+        }
+        if length == 0 {
+            break;
+        }
+        reader.take(usize::from(length), "record name")?;
+        name_bytes = name_bytes.saturating_add(usize::from(length)).saturating_add(1);
+    }
+    let kind = reader.u16("record type")?;
+    reader.u16("record class")?;
+    let ttl = reader.array::<4>("record TTL")?;
+    let data = reader.block16("record data")?;
+    let class_at = at.saturating_add(name_bytes).saturating_add(2);
+    let ttl_at = class_at.saturating_add(2);
+    let end = ttl_at.saturating_add(6).saturating_add(data.len());
+    Ok(Place { kind, class_at, ttl, ttl_at, end })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::dns::question;
+
+    /// `a.kz` A with OPT of 1,232 bytes, DO, and an unknown option.
+    const QUERY: &[u8] =
+        b"\0\x01\x01\x10\0\x01\0\0\0\0\0\x01\x01a\x02kz\0\0\x01\0\x01\0\0\x29\x04\xd0\0\0\x80\0\0\x06\xff\xff\0\x02ab";
+    /// Its answer: a CNAME, an address, an OPT.
+    const ANSWER: &[u8] = b"\0\x01\x81\x80\0\x01\0\x02\0\0\0\x01\x01a\x02kz\0\0\x01\0\x01\
+\xc0\x0c\0\x05\0\x01\0\0\0\x3c\0\x04\x01b\xc0\x0e\
+\xc0\x22\0\x01\0\x01\0\0\0\x3d\0\x04\x01\x02\x03\x04\
+\0\0\x29\x04\xd0\0\0\0\0\0\0";
+
+    #[test]
+    fn opt_of_a_query_is_found_with_its_place() {
+        let read = question(QUERY).unwrap();
+        let edns = edns(QUERY, &read).unwrap().unwrap();
+        assert_eq!((edns.udp_bytes_max, edns.version, edns.dnssec_ok), (1_232, 0, true));
+        assert_eq!(QUERY[edns.size_at..edns.size_at + 2], [4, 0xd0]);
+        assert!(checking_disabled(QUERY));
+        assert!(!checking_disabled(ANSWER));
+    }
+
+    #[test]
+    fn t20_every_prefix_of_a_query_with_opt_is_malformed() {
+        let read = question(QUERY).unwrap();
+        for end in read.section.end..QUERY.len() {
+            assert!(edns(&QUERY[..end], &read).is_err(), "{end}");
+        }
+        let mut more = QUERY.to_vec();
+        more.push(0);
+        assert!(edns(&more, &read).is_err());
+        let twice = [QUERY, &QUERY[read.section.end..]].concat();
+        let mut twice = twice;
+        twice[11] = 2;
+        assert!(edns(&twice, &read).is_err());
+        let mut counted = QUERY.to_vec();
+        counted[6..12].fill(0xff);
+        assert!(edns(&counted, &read).is_err());
+    }
+
+    #[test]
+    fn ttls_and_end_of_the_answer_section_are_found() {
+        let read = question(ANSWER).unwrap();
+        let (ttls, end) = answer_section(ANSWER, &read, 2).unwrap();
+        assert_eq!(ttls.iter().map(|place| ANSWER[place.clone()][3]).collect::<Vec<_>>(), [0x3c, 0x3d]);
+        assert_eq!(end, ANSWER.len() - 11);
+        assert!(answer_section(ANSWER, &read, 1).is_err());
+        for cut in read.section.end..end {
+            assert!(answer_section(&ANSWER[..cut], &read, 2).is_err(), "{cut}");
+        }
+    }
+}

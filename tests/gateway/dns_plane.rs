@@ -1,0 +1,380 @@
+//! The DNS plane of the running gateway: what is relayed comes through unchanged, is learnt before it is sent on, and only
+//! what a configured server answers to the very question is believed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    reason = "tests may panic"
+)]
+
+mod support;
+
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use support::ask::*;
+use support::client::*;
+use support::dns::Resolver;
+use support::hellos::Hello;
+use support::origin::Origin;
+use support::{Gateway, PATIENCE, Setup, eventually, has};
+
+const LISTED: &str = "www.listed.example";
+/// How long nothing has to come.
+const SILENCE: Duration = Duration::from_millis(500);
+
+/// A gateway whose own look-ups have no server: what it knows it has learnt from subscribers' answers.
+fn gateway(upstream: SocketAddr, change: impl FnOnce(Setup) -> Setup) -> (Gateway, SocketAddr) {
+    let setup = Setup::new().proxied().set("dns", "listen = [\"127.0.0.1:0\"]");
+    let gateway = change(setup.set("dns", &format!("upstream = [\"{upstream}\"]"))).start();
+    let address = plane(&gateway)[0];
+    (gateway, address)
+}
+
+/// A visit behind a PROXY header, echoed; returns its length.
+fn visit(gateway: &Gateway, number: u8, name: &str, destination: SocketAddr) -> u64 {
+    let sent = [Hello::named(name).wire(), vec![23, 3, 3, 0, 1, 0]].concat();
+    let mut client = connect_proxied(number, gateway.listener(0), destination);
+    client.write_all(&sent).unwrap();
+    assert_eq!(read_exactly(&mut client, sent.len()), sent);
+    assert_eq!(finish(client), b"");
+    sent.len() as u64
+}
+
+#[test]
+fn n3_v1_an_answer_is_learnt_before_the_subscriber_has_it() {
+    let origin = Origin::echo();
+    let resolver = Resolver::new(&[(LISTED, origin.octets())]);
+    let (gateway, address) = gateway(resolver.address, |setup| setup.port_map(&[(443, origin.port())]));
+    // Listed, at the same address, but never asked for.
+    let destination = SocketAddr::new(origin.address.ip(), 443);
+    visit(&gateway, 1, LISTED, destination);
+    let answer = ask(subscriber(1), address, &query(7, LISTED, A), PATIENCE).unwrap();
+    assert_eq!((&answer[..2], rcode(&answer)), (&[0, 7][..], 0));
+    let length = visit(&gateway, 1, LISTED, destination);
+    // N13: one subscriber's answer verifies another's name.
+    visit(&gateway, 2, LISTED, destination);
+    // T18: another listed name at the address was not vouched for.
+    visit(&gateway, 3, "other-listed.example", destination);
+    let usage = gateway.stop_and_count();
+    assert_eq!(
+        usage.exempt("s1"),
+        (length, length),
+        "the flow before the answer is charged, the one behind it free"
+    );
+    assert_eq!(usage.exempt("s2"), (length, length));
+    assert_eq!(usage.exempt("s3"), (0, 0));
+    assert_eq!(usage.reasons("s3"), ["address_mismatch"]);
+}
+
+/// A server of answers made to order: `script` gives the datagrams to send, from its own socket or another one.
+fn server(script: impl Fn(&[u8]) -> Vec<(bool, Vec<u8>)> + Send + 'static) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4_096];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            for (own, answer) in script(&buffer[..length]) {
+                let sender = if own { &socket } else { &stranger };
+                let _ = sender.send_to(&answer, from);
+            }
+        }
+    });
+    address
+}
+
+/// The answer to a query of [`query`]'s shape with one A record.
+fn answered(query: &[u8], address: [u8; 4]) -> Vec<u8> {
+    let end = query.iter().skip(12).position(|byte| *byte == 0).unwrap() + 12 + 5;
+    let mut bytes = query[..2].to_vec();
+    bytes.extend([0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
+    bytes.extend(&query[12..end]);
+    bytes.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 0, 0, 4]);
+    bytes.extend(address);
+    bytes
+}
+
+#[test]
+fn t17_n2_replies_with_a_wrong_id_question_case_or_source_are_not_believed() {
+    let forged = [127, 0, 2, 66];
+    let upstream = server(move |query| {
+        let lie = answered(query, forged);
+        let (mut id, mut name, mut case, mut code) = (lie.clone(), lie.clone(), lie.clone(), lie.clone());
+        id[0] ^= 0xff;
+        name[14] = if name[14] == b'z' { b'y' } else { b'z' };
+        case[13] ^= 0x20;
+        code[2] &= 0x7f;
+        let right = answered(query, [127, 0, 2, 1]);
+        vec![(false, lie), (true, id), (true, name), (true, case), (true, code), (true, right)]
+    });
+    let (gateway, address) = gateway(upstream, |setup| setup);
+    let asked = query(0x4711, "www.LISTED.example", A);
+    let answer = ask(subscriber(1), address, &asked, PATIENCE).unwrap();
+    assert!(answer.ends_with(&[127, 0, 2, 1]), "{answer:?}");
+    // The client's own id and spelling come back, whatever was asked upstream.
+    assert_eq!(answer[..2], [0x47, 0x11]);
+    assert_eq!(answer[12..36], asked[12..36]);
+    assert_eq!(gateway.metric("zrgw_trusted_answers"), 1, "{}", gateway.log());
+    gateway.stop();
+}
+
+#[test]
+fn n2_failures_and_truncated_answers_teach_nothing_and_are_relayed() {
+    for (change, code) in [
+        ((|bytes: &mut Vec<u8>| bytes[3] |= 3) as fn(&mut Vec<u8>), 3),
+        (|bytes| bytes[3] |= 2, 2),
+        (|bytes| bytes[2] |= 2, 0),
+    ] {
+        let upstream = server(move |query| {
+            let mut answer = answered(query, [127, 0, 2, 1]);
+            change(&mut answer);
+            vec![(true, answer)]
+        });
+        let (gateway, address) = gateway(upstream, |setup| setup);
+        let answer = ask(subscriber(1), address, &query(1, LISTED, A), PATIENCE).unwrap();
+        assert_eq!(rcode(&answer), code);
+        assert_eq!(gateway.metric("zrgw_trusted_answers"), 0, "code {code}");
+        gateway.stop();
+    }
+}
+
+#[test]
+fn n4_a_malformed_answer_is_relayed_and_counted_and_not_learnt() {
+    let upstream = server(|query| {
+        let mut answer = answered(query, [127, 0, 2, 1]);
+        // The record says it is longer than the message.
+        let at = answer.len() - 5;
+        answer[at] = 200;
+        vec![(true, answer)]
+    });
+    let (gateway, address) = gateway(upstream, |setup| setup);
+    let answer = ask(subscriber(1), address, &query(1, LISTED, A), PATIENCE).unwrap();
+    assert_eq!(answer[answer.len() - 5], 200, "relayed as it is");
+    assert_eq!(gateway.metric("zrgw_trusted_answers"), 0);
+    gateway.await_metric("zrgw_dns_unparsed_total", 1);
+    gateway.stop();
+}
+
+#[test]
+fn n11_private_answers_are_relayed_and_not_learnt() {
+    let upstream = server(|query| vec![(true, answered(query, [10, 1, 2, 3]))]);
+    let (gateway, address) = gateway(upstream, |setup| setup.set("upstream", "allow_private = false"));
+    let answer = ask(subscriber(1), address, &query(1, LISTED, A), PATIENCE).unwrap();
+    assert!(answer.ends_with(&[10, 1, 2, 3]));
+    assert_eq!(gateway.metric("zrgw_trusted_answers"), 0);
+    gateway.stop();
+}
+
+#[test]
+fn s_only_subscribers_are_answered_and_only_questions() {
+    let resolver = Resolver::new(&[(LISTED, [127, 0, 2, 1])]);
+    let (gateway, address) = gateway(resolver.address, |setup| setup);
+    let asked = query(1, LISTED, A);
+    assert!(ask(Ipv4Addr::new(127, 0, 3, 1), address, &asked, SILENCE).is_none(), "a stranger");
+    let mut response = asked.clone();
+    response[2] |= 0x80;
+    assert!(ask(subscriber(1), address, &response, SILENCE).is_none(), "an answer is no question");
+    assert!(ask(subscriber(1), address, b"garbage", SILENCE).is_none());
+    assert_eq!(resolver.asked(LISTED), 0);
+    let any = ask(subscriber(1), address, &query(1, LISTED, 255), PATIENCE).unwrap();
+    assert!(any.len() < 600 && resolver.asked(LISTED) == 0, "ANY is answered by us, in few bytes");
+    assert!(ask(subscriber(1), address, &asked, PATIENCE).is_some());
+    gateway.stop();
+}
+
+#[test]
+fn s_one_source_is_limited_and_others_are_not() {
+    let resolver = Resolver::new(&[(LISTED, [127, 0, 2, 1])]);
+    let (gateway, address) = gateway(resolver.address, |setup| {
+        setup.set("dns", "queries_per_second_max = 1").set("dns", "burst_max = 5")
+    });
+    let answered = |number, count: u16| {
+        let asked = |id| ask(subscriber(number), address, &query(id, LISTED, A), SILENCE).is_some();
+        (0..count).filter(|id| asked(*id)).count()
+    };
+    assert_eq!(answered(1, 5), 5, "at the limit");
+    assert!(ask(subscriber(1), address, &query(9, LISTED, A), SILENCE).is_none(), "one over");
+    assert_eq!(answered(2, 5), 5);
+    gateway.stop();
+}
+
+#[test]
+fn s_silent_servers_first_get_old_answers_served_then_a_failure_and_another_is_asked() {
+    let (first, second) =
+        (Resolver::new(&[(LISTED, [127, 0, 2, 1])]), Resolver::new(&[("second.example", [127, 0, 2, 2])]));
+    let (gateway, address) = gateway(first.address, |setup| {
+        setup
+            .set("dns", &format!("upstream = [\"{}\", \"{}\"]", first.address, second.address))
+            .set("dns", "failover_after = \"200 ms\"")
+            .set("dns", "try_timeout = \"400 ms\"")
+            .set("dns", "total_timeout = \"1 s\"")
+            .set("dns", "stale_after = \"600 ms\"")
+    });
+    assert!(ask(subscriber(1), address, &query(1, LISTED, A), PATIENCE).is_some());
+    first.set_silent(true);
+    // Another server is asked in less than two seconds (three times its deadline).
+    let begun = Instant::now();
+    let answer = ask(subscriber(1), address, &query(2, "second.example", A), PATIENCE).unwrap();
+    assert!(answer.ends_with(&[127, 0, 2, 2]) && begun.elapsed() < Duration::from_secs(6));
+    second.set_silent(true);
+    let stale = ask(subscriber(1), address, &query(3, LISTED, A), PATIENCE).unwrap();
+    assert!(rcode(&stale) == 0 && stale.windows(4).any(|bytes| bytes == [127, 0, 2, 1]), "{stale:?}");
+    assert_eq!(gateway.metric("zrgw_dns_stale_total"), 1);
+    let failed = ask(subscriber(1), address, &query(4, "never.example", A), PATIENCE).unwrap();
+    assert_eq!(rcode(&failed), 2);
+    // T41: traffic flows all the same.
+    let origin = Origin::echo();
+    visit(&gateway, 4, "unlisted.example", SocketAddr::new(origin.address.ip(), origin.port()));
+    gateway.stop();
+}
+
+/// An Unbound with a zone of its own; ended with the value.
+struct Unbound {
+    child: std::process::Child,
+    address: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl Unbound {
+    fn start(extra: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = support::free_port();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let long: String = (0..12)
+            .map(|number| format!("local-data: 'long.zone.example. TXT \"{number}{}\"'\n", "x".repeat(200)))
+            .collect();
+        let config = format!(
+            "server:\n interface: 127.0.0.1@{port}\n do-daemonize: no\n use-syslog: no\n logfile: \"\"\n chroot: \"\"\n\
+             username: \"\"\n directory: \"{folder}\"\n pidfile: \"\"\n num-threads: 1\n access-control: 127.0.0.0/8 allow\n\
+             local-zone: \"zone.example.\" static\n local-data: \"www.zone.example. 60 A 127.0.2.1\"\n\
+             local-data: \"www.zone.example. 60 AAAA 2001:db8::1\"\n\n\
+             local-data: \"{LISTED}. 60 A 127.0.2.1\"\n local-data: '{LISTED}. 60 HTTPS 1 . alpn=h3,h2 ipv4hint=127.0.2.9 port=8443'\n{long}\n\
+             remote-control:\n control-enable: no\n{extra}\n",
+            folder = folder.path().display()
+        );
+        let file = folder.path().join("unbound.conf");
+        std::fs::write(&file, config).unwrap();
+        let child = std::process::Command::new("unbound").arg("-d").arg("-c").arg(&file).spawn().unwrap();
+        let unbound = Self { child, address, _folder: folder };
+        let answers = || {
+            ask(Ipv4Addr::LOCALHOST, address, &query(1, "www.zone.example", A), Duration::from_millis(200))
+                .is_some()
+        };
+        assert!(eventually(answers), "unbound does not answer");
+        unbound
+    }
+}
+
+impl Drop for Unbound {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn n4_t20_unbound_s_answers_come_through_byte_for_byte() {
+    if !has("unbound") {
+        return;
+    }
+    let unbound = Unbound::start("");
+    let (gateway, address) = gateway(unbound.address, |setup| setup);
+    for (name, kind) in [
+        ("www.zone.example", A),
+        ("wWw.ZoNe.eXaMpLe", AAAA),
+        ("odd.zone.example", 65_400),
+        ("none.zone.example", A),
+        ("www.zone.example", 16),
+        ("long.zone.example", 16),
+        (LISTED, HTTPS),
+    ] {
+        let asked = query(0x1234, name, kind);
+        let direct = ask(Ipv4Addr::LOCALHOST, unbound.address, &asked, PATIENCE).unwrap();
+        let relayed = ask(subscriber(1), address, &asked, PATIENCE).unwrap();
+        assert_eq!(relayed, direct, "{name} {kind}");
+    }
+    gateway.stop();
+}
+
+#[test]
+fn t20_a_truncated_answer_is_asked_for_again_over_tcp() {
+    if !has("unbound") || !has("dig") {
+        return;
+    }
+    let unbound = Unbound::start("");
+    let (gateway, address) = gateway(unbound.address, |setup| setup);
+    let said = dig(subscriber(1), address, &["long.zone.example", "TXT"]);
+    assert!(said.contains("retrying in TCP mode") && said.contains("ANSWER: 12"), "{said}");
+    let said = dig(subscriber(1), address, &["+tcp", "www.zone.example", "A"]);
+    assert!(said.contains("127.0.2.1") && said.contains("(TCP)"), "{said}");
+    gateway.stop();
+}
+
+#[test]
+fn dns_over_tls_for_subscribers_as_kdig_speaks_it() {
+    if !has("kdig") || !has("unbound") {
+        return;
+    }
+    let unbound = Unbound::start("");
+    let certified = rcgen::generate_simple_self_signed(vec!["dns.example".to_owned()]).unwrap();
+    let setup = Setup::new().proxied().set("dns", "listen = [\"127.0.0.1:0\"]");
+    setup.write("dns.crt", certified.cert.pem());
+    setup.write("dns.key", certified.signing_key.serialize_pem());
+    let gateway = setup
+        .set("dns", &format!("upstream = [\"{}\"]", unbound.address))
+        .set("dns", "tls_listen = [\"127.0.0.1:0\"]")
+        .set("dns", "tls_certificate = \"dns.crt\"")
+        .set("dns", "tls_key = \"dns.key\"")
+        .set("dns", "clients = [\"subscribers\", \"127.0.0.0/8\"]")
+        .start();
+    let address = plane(&gateway)[1];
+    let said = kdig(address, &["+tls", LISTED, "A"]);
+    assert!(said.contains("127.0.2.1"), "{said}\n{}", gateway.log());
+    assert!(gateway.metric("zrgw_trusted_answers") >= 1);
+    gateway.stop();
+}
+
+#[test]
+fn dnstap_of_an_unbound_of_the_operator_s_own_teaches_like_our_plane() {
+    if !has("unbound") {
+        return;
+    }
+    let setup = Setup::new().proxied();
+    let socket = setup.path("dnstap.sock");
+    let resolver = Resolver::new(&[]);
+    let gateway = setup
+        .set("dns", "listen = [\"127.0.0.1:0\"]")
+        .set("dns", &format!("upstream = [\"{}\"]", resolver.address))
+        .set("dns", "dnstap_socket = \"dnstap.sock\"")
+        .start();
+    let unbound = Unbound::start(&format!(
+        "dnstap:\n dnstap-enable: yes\n dnstap-socket-path: \"{}\"\n dnstap-log-client-response-messages: yes\n",
+        socket.display()
+    ));
+    let learnt = || {
+        ask(subscriber(1), unbound.address, &query(5, LISTED, A), PATIENCE).unwrap();
+        gateway.metric("zrgw_trusted_answers") >= 1
+    };
+    assert!(eventually(learnt), "{}", gateway.log());
+    assert_eq!(resolver.asked(LISTED), 0);
+    gateway.stop();
+}
+
+#[test]
+fn t22_dns_itself_is_never_exempt() {
+    let resolver = Resolver::new(&[(LISTED, [127, 0, 2, 1])]);
+    let (gateway, address) = gateway(resolver.address, |setup| setup);
+    for id in 0..50 {
+        let name = format!("{id}-{}.listed.example", "tunnel".repeat(8));
+        assert!(ask(subscriber(1), address, &query(id, &name, 16), PATIENCE).is_some());
+    }
+    let usage = gateway.stop_and_count();
+    assert_eq!(usage.exempt("s1"), (0, 0));
+    assert_eq!(usage.total(), (0, 0));
+}

@@ -1,0 +1,110 @@
+//! Steering: a subscriber who asks for a name that is exempt is led to the gateway, and nobody else is.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    reason = "tests may panic"
+)]
+
+mod support;
+
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use support::ask::*;
+use support::client::*;
+use support::dns::Resolver;
+use support::hellos::Hello;
+use support::origin::Origin;
+use support::{Gateway, LIST, PATIENCE, Setup};
+
+const LISTED: &str = "www.listed.example";
+const OURS: [u8; 4] = [127, 0, 0, 1];
+
+/// A steered gateway with a DNS plane that leads subscribers to 127.0.0.1.
+fn gateway(resolver: &Resolver, change: impl FnOnce(Setup) -> Setup) -> (Gateway, SocketAddr) {
+    let setup = Setup::new()
+        .steered()
+        .resolver(resolver.address)
+        .set("dns", "listen = [\"127.0.0.1:0\"]")
+        .set("dns", "clients = [\"subscribers\", \"127.0.3.0/24\"]")
+        .set("dns", "steer_addresses = [\"127.0.0.1\"]")
+        .set("dns", "steer_ttl = \"7 s\"");
+    let gateway = change(setup).start();
+    let address = plane(&gateway)[0];
+    (gateway, address)
+}
+
+/// Whether the answer to a question is our own address.
+fn is_led(from: Ipv4Addr, address: SocketAddr, name: &str) -> bool {
+    let answer = ask(from, address, &query(3, name, A), PATIENCE).unwrap();
+    answer.windows(4).any(|bytes| bytes == OURS)
+}
+
+#[test]
+fn subscribers_are_led_to_us_for_exempt_names_and_nobody_else_is() {
+    let resolver = Resolver::new(&[
+        (LISTED, [127, 0, 2, 1]),
+        ("ads.listed.example", [127, 0, 2, 3]),
+        ("unlisted.example", [127, 0, 2, 4]),
+    ]);
+    let (gateway, address) = gateway(&resolver, |setup| setup);
+    let (known, stranger) = (subscriber(1), Ipv4Addr::new(127, 0, 3, 1));
+    assert!(is_led(known, address, LISTED));
+    assert!(is_led(known, address, "WWW.Listed.EXAMPLE"));
+    assert!(!is_led(known, address, "ads.listed.example"), "denied");
+    assert!(!is_led(known, address, "unlisted.example"));
+    assert!(!is_led(stranger, address, LISTED), "no subscriber");
+    let said = dig(known, address, &[LISTED, "A"]);
+    assert!(said.contains("127.0.0.1") && said.contains("\t7\t"), "{said}");
+    gateway.stop();
+}
+
+#[test]
+fn other_addresses_and_service_bindings_of_a_steered_name_never_leak() {
+    let resolver = Resolver::new(&[(LISTED, [127, 0, 2, 1])]);
+    let (gateway, address) = gateway(&resolver, |setup| setup);
+    // No IPv6 address of ours: no data, without asking anybody.
+    let answer = ask(subscriber(1), address, &query(3, LISTED, AAAA), PATIENCE).unwrap();
+    assert_eq!((rcode(&answer), &answer[6..8]), (0, &[0, 0][..]));
+    // The origin has no service binding.
+    let answer = ask(subscriber(1), address, &query(3, LISTED, HTTPS), PATIENCE).unwrap();
+    assert_eq!((rcode(&answer), &answer[6..8]), (0, &[0, 0][..]));
+    gateway.stop();
+}
+
+#[test]
+fn steering_ends_with_the_list_and_begins_with_it() {
+    let resolver = Resolver::new(&[(LISTED, [127, 0, 2, 1])]);
+    let (gateway, address) = gateway(&resolver, |setup| setup);
+    assert!(is_led(subscriber(1), address, LISTED));
+    let next = LIST
+        .replace("serial = 3", "serial = 4")
+        .replace("listed.example\"\nscope", "elsewhere.example\"\nscope");
+    gateway.setup().write("list.toml", next);
+    gateway.reload();
+    gateway.await_metric("zrgw_list_serial", 4);
+    assert!(!is_led(subscriber(1), address, LISTED), "no longer listed");
+    gateway.stop();
+}
+
+#[test]
+fn from_the_question_to_the_page_a_steered_visit_is_exempt() {
+    let origin = Origin::echo();
+    let resolver = Resolver::new(&[(LISTED, origin.octets())]);
+    let (gateway, address) = gateway(&resolver, |setup| setup.port_map(&[(443, origin.port())]));
+    let answer = ask(subscriber(1), address, &query(3, LISTED, A), PATIENCE).unwrap();
+    let led: [u8; 4] = answer.windows(4).find(|bytes| *bytes == OURS).unwrap().try_into().unwrap();
+    let to = SocketAddr::from((led, gateway.listener(0).port()));
+    let sent = [Hello::named(LISTED).wire(), vec![23, 3, 3, 0, 1, 0]].concat();
+    let mut client = connect_from(subscriber(1), to);
+    client.write_all(&sent).unwrap();
+    assert_eq!(read_exactly(&mut client, sent.len()), sent);
+    assert_eq!(finish(client), b"");
+    let usage = gateway.stop_and_count();
+    assert_eq!(usage.exempt_for("s1", "school"), (sent.len() as u64, sent.len() as u64));
+}

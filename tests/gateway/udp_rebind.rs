@@ -1,0 +1,164 @@
+//! A subscriber's NAT gives a QUIC flow another port while the connection lives: the class goes with it only when the
+//! server's connection id, the subscriber and the destination are the same (traps T16, Q12).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    reason = "tests may panic"
+)]
+
+mod support;
+
+use std::net::SocketAddr;
+
+use support::PATIENCE;
+use support::datagrams::{Access, Header, socket};
+use support::hellos::Hello;
+use support::quic::Initial;
+use support::quic_pages::{QuicClient, QuicOrigin, Validation};
+use support::udp_world::{LISTED, UdpWorld};
+
+/// A datagram with a short header to this connection id.
+fn short(id: &[u8]) -> Vec<u8> {
+    [&[0x43], id, &[0x5a; 60]].concat()
+}
+
+/// A world with an open, exempt connection of subscriber 1, whose access is given.
+fn visited(header: Header, origin: &QuicOrigin) -> (UdpWorld, Access, QuicClient, quinn::Connection) {
+    let world = UdpWorld::new(origin.port());
+    let access = match header {
+        Header::None => world.steered(1),
+        Header::Each | Header::First => world.proxied(1, header),
+    };
+    let client = QuicClient::new();
+    let connection = client.connect(access.address, LISTED, PATIENCE).unwrap();
+    assert_eq!(client.ask(&connection, 1_000, 20_000), Ok(20_000));
+    world.await_judged("quic", "exempt", "", 1);
+    (world, access, client, connection)
+}
+
+#[test]
+fn q12_a_rebound_flow_with_a_known_id_stays_exempt() {
+    for header in [Header::None, Header::Each, Header::First] {
+        let origin = QuicOrigin::new();
+        let (world, access, client, connection) = visited(header, &origin);
+        access.rebind();
+        assert_eq!(client.ask(&connection, 1_000, 30_000), Ok(30_000), "{header:?}");
+        world.await_judged("quic", "exempt", "", 2);
+        client.close(connection);
+        world.await_counted_at_least(&[&access]);
+        assert_eq!(origin.visits(), 1, "the same connection");
+        let usage = world.gateway.stop_and_count();
+        let (up, down) = access.carried();
+        assert_eq!(usage.exempt("s1"), usage.of("s1"), "{header:?}");
+        // What the server still sent to the old port is counted, and nobody took it.
+        let counted = usage.of("s1");
+        assert!(counted.0 == up && counted.1 >= down && counted.1 < down + 30_000, "{counted:?} {up} {down}");
+    }
+}
+
+#[test]
+fn q12_a_random_id_or_another_subscriber_does_not_inherit() {
+    let origin = QuicOrigin::new();
+    let (world, access, client, connection) = visited(Header::Each, &origin);
+    let id = access.server_id().unwrap();
+    let random = world.proxied(1, Header::Each);
+    random.rebind();
+    random.inject(&short(&[0xee; 8]));
+    let other = world.proxied(2, Header::Each);
+    other.inject(&short(&id));
+    world.await_judged("udp", "charged", "not_recognised", 2);
+    client.close(connection);
+    let usage = world.gateway.stop_and_count();
+    assert_eq!(usage.charged("s1", "not_recognised").0, 69);
+    assert_eq!(usage.charged("s2", "not_recognised").0, 69);
+    assert_eq!(usage.exempt("s2"), (0, 0));
+}
+
+#[test]
+fn q12_steered_a_random_id_or_another_subscriber_is_refused() {
+    let origin = QuicOrigin::new();
+    let (world, access, client, connection) = visited(Header::None, &origin);
+    let id = access.server_id().unwrap();
+    world.steered(1).inject(&short(&[0xee; 8]));
+    world.await_refused("not_routed", 1);
+    world.steered(2).inject(&short(&id));
+    world.await_refused("not_routed", 2);
+    client.close(connection);
+    assert_eq!(world.gateway.stop_and_count().exempt("s2"), (0, 0));
+}
+
+#[test]
+fn t16_an_id_copied_to_another_server_is_charged() {
+    let origin = QuicOrigin::new();
+    let elsewhere = socket([127, 0, 2, 1]);
+    let (world, access, client, connection) = visited(Header::Each, &origin);
+    let id = access.server_id().unwrap();
+    // The same host at another port, and another host.
+    let port = elsewhere.local_addr().unwrap().port();
+    for (count, destination) in
+        [SocketAddr::from(([127, 0, 2, 1], port)), SocketAddr::from(([127, 0, 2, 8], 443))]
+            .into_iter()
+            .enumerate()
+    {
+        let copied = world.proxied_to(1, destination, Header::Each);
+        copied.inject(&short(&id));
+        world.await_judged("udp", "charged", "not_recognised", 1 + count as u64);
+    }
+    client.close(connection);
+    let usage = world.gateway.stop_and_count();
+    assert_eq!(usage.charged("s1", "not_recognised").0, 2 * 69);
+}
+
+#[test]
+fn t16_an_inherited_flow_is_charged_once_another_name_is_asked_for() {
+    let origin = QuicOrigin::new();
+    let (world, access, client, connection) = visited(Header::Each, &origin);
+    access.rebind();
+    assert_eq!(client.ask(&connection, 1_000, 30_000), Ok(30_000));
+    world.await_judged("quic", "exempt", "", 2);
+    world.await_counted_at_least(&[&access]);
+    let exempt =
+        world.gateway.metric("zrgw_bytes_total{direction=\"up\",class=\"exempt\",service=\"school\"}");
+    let other = Initial::of(&Hello::named("unlisted.example").message()).to(b"another1").seal();
+    access.inject(&other);
+    access.inject(&short(&[0xee; 8]));
+    let charged = "zrgw_bytes_total{direction=\"up\",class=\"charged\",service=\"\"}";
+    world.await_at_least(charged, other.len() as u64 + 69);
+    client.close(connection);
+    let usage = world.gateway.stop_and_count();
+    assert!(usage.exempt("s1").0 >= exempt);
+    assert!(usage.charged("s1", "second_name").0 >= other.len() as u64 + 69, "{usage:?}");
+}
+
+#[test]
+fn t16_a_contradicted_flow_is_not_continued() {
+    let origin = QuicOrigin::new();
+    let (world, access, client, connection) = visited(Header::Each, &origin);
+    let other = Initial::of(&Hello::named("unlisted.example").message()).to(b"another1").seal();
+    access.inject(&other);
+    let charged = "zrgw_bytes_total{direction=\"up\",class=\"charged\",service=\"\"}";
+    world.await_at_least(charged, other.len() as u64);
+    access.rebind();
+    assert_eq!(client.ask(&connection, 1_000, 30_000), Ok(30_000), "carried all the same");
+    world.await_judged("udp", "charged", "not_recognised", 1);
+    client.close(connection);
+    let usage = world.gateway.stop_and_count();
+    assert!(usage.charged("s1", "not_recognised").1 > 25_000, "{usage:?}");
+}
+
+#[test]
+fn q12_an_id_longer_or_shorter_by_retry_is_learnt_from_the_handshake() {
+    let origin = QuicOrigin::at(SocketAddr::from(([127, 0, 2, 1], 0)), Validation::Retry);
+    let (world, access, client, connection) = visited(Header::None, &origin);
+    access.rebind();
+    assert_eq!(client.ask(&connection, 1_000, 30_000), Ok(30_000));
+    world.await_judged("quic", "exempt", "", 2);
+    client.close(connection);
+    let usage = world.gateway.stop_and_count();
+    assert_eq!(usage.exempt("s1"), usage.of("s1"));
+}
