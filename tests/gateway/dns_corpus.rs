@@ -14,7 +14,6 @@
 #[path = "../fuzz/targets/dns_acceptance.rs"]
 mod acceptance;
 #[path = "support/hellos.rs"]
-#[allow(dead_code, reason = "its random numbers serve here")]
 mod hellos;
 #[path = "../fuzz/targets/dns_message.rs"]
 mod message;
