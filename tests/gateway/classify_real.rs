@@ -158,3 +158,34 @@ fn t5_q6_t12_http3_of_a_browser_and_of_ngtcp2_is_named() {
         }
     }
 }
+
+#[test]
+fn t17_t18_t20_the_answers_of_unbound_to_real_clients_vouch_for_what_they_gave() {
+    let path = captures().join("dns-unbound.pcap");
+    let wanted = [
+        ("www.listed.example", "name_and_address"),
+        ("chain.listed.example", "name_and_address"),
+        ("www.listed.example", "name_and_address"),
+        ("tcp.listed.example", "name_and_address"),
+        ("hint.listed.example", "name_and_address"),
+        ("www.listed.example", "address_mismatch"),
+        ("other.example", "not_listed"),
+        ("unasked.listed.example", "address_mismatch"),
+    ];
+    let verdicts = |resolver: &str| -> Vec<(String, String)> {
+        let output = classify(&["--format", "jsonl", "--resolver", resolver], &[&path]);
+        assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+        let lines = lines(&output);
+        let named = lines.iter().filter(|line| line["seen_in"] == "tls_sni");
+        named
+            .map(|line| {
+                let why = line["basis"].as_str().or(line["reason"].as_str()).unwrap();
+                (line["name"].as_str().unwrap().to_owned(), why.to_owned())
+            })
+            .collect()
+    };
+    let found = verdicts("192.0.2.53");
+    assert_eq!(found, wanted.map(|(name, why)| (name.to_owned(), why.to_owned())));
+    // Another resolver: the same flows, and nobody vouches for their names.
+    assert!(verdicts("192.0.2.54").iter().all(|(_, why)| why != "name_and_address"));
+}

@@ -174,24 +174,40 @@ fn v3_a_rogue_proxy_in_front_of_the_real_site_is_a_mismatch() {
 /// Fifty addresses, eight in each answer, subscribers whose DNS we do not see.
 #[test]
 fn v4_a_site_that_rotates_its_addresses_is_exempt_from_the_fortieth_flow_on() {
+    rotating_site(10, 4, |resolver, place| resolver.rotate(8, place * 25));
+}
+
+#[test]
+fn v4_a_site_that_picks_its_addresses_is_exempt_from_the_fortieth_flow_on() {
+    for seed in [2, 4, 7] {
+        rotating_site(70, seed, |resolver, place| {
+            let mut random = Random::of(seed * 10 + place as u64);
+            resolver.pick(8, move |bound| random.below(bound));
+        });
+    }
+}
+
+/// A subscriber with a resolver of his own visits a site of 50 addresses, from 127.0.2.`base` on, of which our two
+/// resolvers give 8 at a time.
+fn rotating_site(base: u8, seed: u64, answers: impl Fn(&Resolver, usize)) {
     const ADDRESSES: usize = 50;
     const FLOWS: u64 = 240;
     const LEARNING: u64 = 40;
-    let first = Origin::at(SocketAddr::from(([127, 0, 2, 10], 0)), support::origin::echo);
+    let first = Origin::at(SocketAddr::from(([127, 0, 2, base], 0)), support::origin::echo);
     let port = first.address.port();
-    let at = |number: usize| [127, 0, 2, 10 + number as u8];
+    let at = |number: usize| [127, 0, 2, base + number as u8];
     let others: Vec<_> = (1..ADDRESSES)
         .map(|number| Origin::at(SocketAddr::from((at(number), port)), support::origin::echo))
         .collect();
     let resolvers = [Resolver::new(&[]), Resolver::new(&[])];
     for (place, resolver) in resolvers.iter().enumerate() {
         (0..ADDRESSES).for_each(|number| resolver.add(LISTED, at(number)));
-        resolver.rotate(8, place * 25);
+        answers(resolver, place);
     }
     let servers = format!("resolvers = [\"{}\", \"{}\"]", resolvers[0].address, resolvers[1].address);
     let setup = Setup::new().proxied().set("upstream", &servers).port_map(&[(443, port)]);
     let gateway = setup.set("lookup", "scheduled_per_second_max = 0").start();
-    let mut random = Random::seeded(4);
+    let mut random = Random::seeded(seed);
     let sent = visit(LISTED);
     for flow in 0..FLOWS {
         let number = if flow < LEARNING { 1 } else { 2 };

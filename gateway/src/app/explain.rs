@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::check::{Format, ListSource, list_source};
 use super::{EXIT_CONFIG, EXIT_IO, EXIT_USAGE};
+use crate::flow::binding::Nat64;
 use crate::flow::decide::{Case, Vouched, decide};
 use crate::flow::identify::{Identity, SeenIn};
 use crate::flow::verdict::{Outcome, Verdict};
@@ -116,17 +117,17 @@ pub fn run(args: &Args) -> ExitCode {
         Protocol::Http => (Transport::Tcp, SeenIn::HttpHost, 80),
     };
     let port = args.port.unwrap_or(usual_port);
+    // A destination behind the well-known NAT64 prefix is its IPv4 address, as for the daemon.
+    let destination = args.address.map(|address| Nat64::default().destination(address));
     let identity = Identity { name: Some(name), seen_in: Some(seen_in), gave_up: None, ech: None };
     let stated = |address: IpAddr| {
-        answers
-            .iter()
-            .any(|(name, stated)| Some(name) == identity.name.as_ref() && *stated == address.to_canonical())
+        answers.iter().any(|(name, stated)| Some(name) == identity.name.as_ref() && *stated == address)
     };
-    let vouched = if args.address.is_none_or(stated) { Vouched::Yes } else { Vouched::NotYet };
+    let vouched = if destination.is_none_or(stated) { Vouched::Yes } else { Vouched::NotYet };
     let case = Case {
         identity: &identity,
         transport,
-        address: args.address,
+        address: destination,
         port,
         vouched,
         dns_only: None,

@@ -130,8 +130,9 @@ struct Cached {
     answer: Answer,
     asked: Monotonic,
     fresh_until: Monotonic,
-    /// Asked again at once, the resolvers gave addresses that were not known: the site rotates its answers.
-    changing: bool,
+    /// The last inquiry vouched for what was wanted, or further questions brought further addresses: an unknown address
+    /// may be one more of a rotating site.
+    worth_asking: bool,
     /// The last answer with addresses, for when there are none.
     stale: Option<(Arc<[IpAddr]>, Monotonic)>,
 }
@@ -308,13 +309,13 @@ impl Lookups {
             }
         }
         let known = state.cache.remove(name);
-        let changing = known.as_ref().is_some_and(|known| known.changing);
+        let worth_asking = known.as_ref().is_some_and(|known| known.worth_asking);
         let stale = match answer {
             Ok(addresses) => Some((Arc::clone(addresses), now)),
             Err(_) => known.and_then(|known| known.stale),
         };
         let answer = answer.clone();
-        let cached = Cached { answer, asked: now, fresh_until: now.plus(ttl), changing, stale };
+        let cached = Cached { answer, asked: now, fresh_until: now.plus(ttl), worth_asking, stale };
         state.cache.insert(name.clone(), cached);
     }
 

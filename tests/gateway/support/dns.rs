@@ -9,6 +9,9 @@ use std::time::Duration;
 /// Time to live of every answer, in seconds.
 const TTL: u32 = 300;
 
+/// Picks a number below another.
+type Below = Box<dyn FnMut(usize) -> usize + Send>;
+
 /// The resolver; it ends with the value.
 pub struct Resolver {
     pub address: SocketAddr,
@@ -26,6 +29,8 @@ struct Shared {
     delay: Mutex<Duration>,
     /// Addresses of one answer, and how many answers were given so: each begins where the one before ended.
     rotation: Mutex<(usize, usize)>,
+    /// Picks the addresses of each answer instead, so many of them.
+    picks: Mutex<Option<(usize, Below)>>,
 }
 
 impl Resolver {
@@ -42,6 +47,7 @@ impl Resolver {
             ended: AtomicBool::new(false),
             delay: Mutex::default(),
             rotation: Mutex::new((usize::MAX, 0)),
+            picks: Mutex::default(),
         });
         let resolver = Self { address, shared: Arc::clone(&shared) };
         for (name, address) in records {
@@ -80,6 +86,11 @@ impl Resolver {
     /// Gives so many addresses in each answer, the next ones each time, beginning with number `first`.
     pub fn rotate(&self, per_answer: usize, first: usize) {
         *self.shared.rotation.lock().unwrap() = (per_answer, first);
+    }
+
+    /// Gives so many addresses in each answer, picked anew each time by `below`: a number below the one it is given.
+    pub fn pick(&self, per_answer: usize, below: impl FnMut(usize) -> usize + Send + 'static) {
+        *self.shared.picks.lock().unwrap() = Some((per_answer, Box::new(below)));
     }
 
     /// Waits so long before each answer.
@@ -138,6 +149,14 @@ fn answer(query: &[u8], shared: &Shared) -> Option<Vec<u8>> {
             rotation.1 = (next + count) % all.len();
         }
         all.iter().cycle().skip(next).take(count).collect()
+    };
+    let addresses = match &mut *shared.picks.lock().unwrap() {
+        Some((per_answer, below)) => {
+            let mut left: Vec<&Ipv4Addr> = all.iter().collect();
+            let count = left.len().min(*per_answer);
+            (0..count).map(|_| left.swap_remove(below(left.len()))).collect()
+        }
+        None => addresses,
     };
     let mut reply = query.get(..2)?.to_vec();
     // Response, recursion desired and available; NXDOMAIN is code 3.
