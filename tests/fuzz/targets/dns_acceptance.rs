@@ -127,7 +127,10 @@ pub fn run(data: &[u8]) {
     for address in asked.iter().flat_map(|told| told.addresses.iter().chain(&told.hints)) {
         for Told { name, .. } in &asked {
             let vouched = answers.vouches(name, *address, now);
-            assert_eq!(again.vouches(name, *address, now), vouched, "{name} {address}");
+            // A pair in its last moment is not written: a copy never says more, and all that counts a moment longer.
+            let kept = again.vouches(name, *address, now);
+            let lasts = answers.vouches(name, *address, now.plus(Duration::from_millis(1)));
+            assert!((!kept || vouched) && (!lasts || kept), "{name} {address}");
             let gave = |told: &Told| told.addresses.contains(address) || told.hints.contains(address);
             let earned = asked.iter().any(|told| gave(told) && speaks_for(told, name, &asked));
             assert!(!vouched || (is_listed(name) && is_public(*address) && earned), "{name} {address}");
