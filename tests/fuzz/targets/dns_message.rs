@@ -7,8 +7,15 @@
     reason = "a fuzz target may panic, and is a module of a test as well as of a program"
 )]
 
-use gateway::wire::dns::{AnswerLimits, Facts, HEADER_BYTES, Outcome, RCODE_NO_ERROR, answer, question};
+use std::net::IpAddr;
+
+use gateway::wire::dns::{
+    AnswerLimits, Facts, HEADER_BYTES, Name, Outcome, RCODE_NO_ERROR, TYPE_A, TYPE_AAAA, TYPE_ANY, answer,
+    question,
+};
 use gateway::wire::dnstap;
+use hickory_proto::op::Message;
+use hickory_proto::rr::{DNSClass, RData, Record};
 
 /// Small enough that the fuzzer meets the limits.
 const LIMITS: AnswerLimits = AnswerLimits {
@@ -37,6 +44,43 @@ fn judge(message: &[u8], facts: &Facts) {
         assert!(list.len() <= LIMITS.found_max);
     }
     assert!(found.targets.len() <= LIMITS.found_max && found.ech.len() <= LIMITS.ech_configs_max);
+    let read = Message::from_vec(message).expect("an answer is believed in whole");
+    reached(facts, &read.answers);
+}
+
+/// Every step of the chain is a record, every address one of the type asked for at its end, and none outlasts its records.
+fn reached(facts: &Facts, answers: &[Record]) {
+    let (asked, found) = (&facts.question, &facts.found);
+    let mut at = &asked.name;
+    for next in &found.chain {
+        let leads = |data: &RData| matches!(data, RData::CNAME(target) if is(&target.0, next));
+        holds(answers, at, found.ttl, leads);
+        at = next;
+    }
+    for address in &found.addresses {
+        let kind = if address.is_ipv4() { TYPE_A } else { TYPE_AAAA };
+        assert!([kind, TYPE_ANY].contains(&asked.kind), "{address} for type {}", asked.kind);
+        holds(answers, at, found.ttl, |data| match data {
+            RData::A(held) => IpAddr::V4(held.0) == *address,
+            RData::AAAA(held) => IpAddr::V6(held.0) == *address,
+            _ => false,
+        });
+    }
+}
+
+/// `owner` has such a record, and none of them ends before `ttl`.
+fn holds(answers: &[Record], owner: &Name, ttl: u32, such: impl Fn(&RData) -> bool) {
+    let mut records = answers
+        .iter()
+        .filter(|record| record.dns_class == DNSClass::IN && is(&record.name, owner) && such(&record.data))
+        .peekable();
+    assert!(records.peek().is_some(), "{owner:?} has no such record");
+    assert!(records.all(|record| ttl <= record.ttl), "{ttl} outlasts a record of {owner:?}");
+}
+
+/// Whether the library's name is ours: label by label, in lower case.
+fn is(theirs: &hickory_proto::rr::Name, ours: &Name) -> bool {
+    theirs.iter().map(<[u8]>::to_ascii_lowercase).eq(ours.labels().map(<[u8]>::to_vec))
 }
 
 /// The bytes are a message, and a dnstap frame's payload.
