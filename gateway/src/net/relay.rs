@@ -130,7 +130,10 @@ async fn up(
             && !flow.is_observed()
             && let Some(pipe) = worker.pipes.take()
         {
-            match move_up(worker, flow, client, origin, pipe).await? {
+            let way =
+                Way { from: client, to: origin, from_failed: Failed::subscriber, to_failed: Failed::origin };
+            let received = |count| worker.received_unread(flow, count);
+            match move_bulk(&way, pipe, received, |_| ()).await? {
                 Moved::Ended => break,
                 Moved::Paused { bytes } => bulk = bytes >= BULK_BYTES_MIN,
             }
@@ -163,7 +166,13 @@ async fn down(
         tokio::task::consume_budget().await;
         origin.readable().await.map_err(Failed::origin)?;
         if bulk && let Some(pipe) = worker.pipes.take() {
-            match move_down(worker, flow, client, origin, pipe).await? {
+            let way =
+                Way { from: origin, to: client, from_failed: Failed::origin, to_failed: Failed::subscriber };
+            let sent = |count| {
+                worker.written(flow, count);
+                worker.count_spliced(count);
+            };
+            match move_bulk(&way, pipe, |_| (), sent).await? {
                 Moved::Ended => break,
                 Moved::Paused { bytes } => bulk = bytes >= BULK_BYTES_MIN,
             }
@@ -195,50 +204,35 @@ enum Moved {
     Ended,
 }
 
-/// Subscriber → origin inside the kernel, until the subscriber pauses.
-async fn move_up(
-    worker: &Rc<Worker>,
-    flow: &Rc<Flow>,
-    client: &TcpStream,
-    origin: &TcpStream,
+/// One direction inside the kernel.
+struct Way<'s> {
+    from: &'s TcpStream,
+    to: &'s TcpStream,
+    /// Whose fault an error of `from` is.
+    from_failed: fn(io::Error) -> Failed,
+    /// Whose fault an error of `to` is.
+    to_failed: fn(io::Error) -> Failed,
+}
+
+/// Moves bytes along `way` until its sender pauses; `received` hears of each part that came, `sent` of each that went.
+async fn move_bulk(
+    way: &Way<'_>,
     mut pipe: Taken,
+    received: impl Fn(usize),
+    sent: impl Fn(usize),
 ) -> Result<Moved, Failed> {
     let mut bytes: usize = 0;
     loop {
         tokio::task::consume_budget().await;
-        match pipe.fill(client).map_err(Failed::subscriber)? {
+        match pipe.fill(way.from).map_err(way.from_failed)? {
             None => return Ok(Moved::Paused { bytes }),
             Some(0) => return Ok(Moved::Ended),
             Some(count) => {
-                worker.received_unread(flow, count);
+                received(count);
                 bytes = bytes.saturating_add(count);
             }
         }
-        pipe.drain(origin, |_| ()).await.map_err(Failed::origin)?;
-    }
-}
-
-/// Origin → subscriber inside the kernel, until the origin pauses.
-async fn move_down(
-    worker: &Rc<Worker>,
-    flow: &Rc<Flow>,
-    client: &TcpStream,
-    origin: &TcpStream,
-    mut pipe: Taken,
-) -> Result<Moved, Failed> {
-    let mut bytes: usize = 0;
-    loop {
-        tokio::task::consume_budget().await;
-        match pipe.fill(origin).map_err(Failed::origin)? {
-            None => return Ok(Moved::Paused { bytes }),
-            Some(0) => return Ok(Moved::Ended),
-            Some(count) => bytes = bytes.saturating_add(count),
-        }
-        let taken = |count| {
-            worker.written(flow, count);
-            worker.count_spliced(count);
-        };
-        pipe.drain(client, taken).await.map_err(Failed::subscriber)?;
+        pipe.drain(way.to, &sent).await.map_err(way.to_failed)?;
     }
 }
 
