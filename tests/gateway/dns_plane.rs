@@ -161,6 +161,21 @@ fn n4_a_malformed_answer_is_relayed_and_counted_and_not_learnt() {
     gateway.stop();
 }
 
+/// The resolver gives such a client also what it would refuse others: relayed, and no evidence.
+#[test]
+fn n2_an_answer_without_validation_is_relayed_and_not_learnt() {
+    let upstream = server(|query| vec![(true, answered(query, [127, 0, 2, 1]))]);
+    let (gateway, address) = gateway(upstream, |setup| setup);
+    let mut unchecked = query(1, LISTED, A);
+    unchecked[3] |= 0x10;
+    let answer = ask(subscriber(1), address, &unchecked, PATIENCE).unwrap();
+    assert!(answer.ends_with(&[127, 0, 2, 1]));
+    assert_eq!(gateway.metric("zrgw_trusted_answers"), 0);
+    assert!(ask(subscriber(1), address, &query(2, LISTED, A), PATIENCE).is_some());
+    assert_eq!(gateway.metric("zrgw_trusted_answers"), 1, "the same answer with validation");
+    gateway.stop();
+}
+
 #[test]
 fn n11_private_answers_are_relayed_and_not_learnt() {
     let upstream = server(|query| vec![(true, answered(query, [10, 1, 2, 3]))]);
