@@ -93,6 +93,20 @@ fn n12_a_broken_copy_is_told_and_left_aside() {
     assert!(usage.exempt("s2").0 > 0);
 }
 
+/// Opening a pipe that nobody reads never ends, as with a disk that hangs.
+#[test]
+fn b16_a_copy_that_cannot_be_written_for_ever_costs_neither_the_seal_nor_the_end() {
+    let world = World::with(Origin::echo(), |setup| setup.set("lookup", "scheduled_per_second_max = 0"));
+    let length = exchange(&world, 1, LISTED);
+    world.gateway.await_metric("zrgw_trusted_answers", 1);
+    let path = world.gateway.setup().path("state/answers.part");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let setup = world.gateway.stop();
+    assert!(setup.log().contains("answers.snapshot: not written in time"), "{}", setup.log());
+    assert!(!setup.path("state/answers.snapshot").exists());
+    assert_eq!(setup.usage().exempt("s1"), (length, length));
+}
+
 #[test]
 fn n12_a_list_that_no_longer_has_a_name_does_not_take_it_back() {
     let world = World::with(Origin::echo(), |setup| setup.set("lookup", "scheduled_per_second_max = 0"));

@@ -1,5 +1,8 @@
 //! Trusted answers over a restart: a copy in the state folder, written now and then and at the end, read at the start.
 //!
+//! One writing at a time, and a stopping node waits for the last one only so long: a disk that hangs costs the copy, never
+//! the seal.
+//!
 //! It holds listed names and their addresses, nothing of subscribers. A copy that cannot be read is told and left aside:
 //! answers are learnt again, and until then an unknown address is looked up (DESIGN decision 1).
 
@@ -7,7 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use crate::net::answers::Answers;
@@ -19,17 +22,22 @@ const MODE: u32 = 0o640;
 /// Longest file that is read: 64 million pairs need less.
 const BYTES_MAX: u64 = 4 << 30;
 
+/// How long a stopping node waits for its last copy.
+const LAST_LIMIT: Duration = Duration::from_secs(5);
+
 /// Where the copy stands, and what is copied.
 #[derive(Clone)]
 pub struct Snapshot {
     path: PathBuf,
     answers: Arc<Answers>,
+    /// Held while the copy is written: two at once would write into one file.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Snapshot {
     /// The copy of `answers` in `state_dir`.
     pub fn new(state_dir: &Path, answers: Arc<Answers>) -> Self {
-        Self { path: state_dir.join(FILE), answers }
+        Self { path: state_dir.join(FILE), answers, turn: Arc::default() }
     }
 
     /// Takes the copy back, if there is one.
@@ -63,8 +71,25 @@ impl Snapshot {
         }
     }
 
+    /// Writes the copy for the last time, and waits for it at most [`LAST_LIMIT`].
+    pub fn write_last(&self) {
+        let (done, written) = mpsc::channel();
+        let snapshot = self.clone();
+        let writing = std::thread::Builder::new().name("snapshot".to_owned()).spawn(move || {
+            snapshot.write();
+            let _ = done.send(());
+        });
+        if writing.is_err() || written.recv_timeout(LAST_LIMIT).is_err() {
+            tracing::warn!(
+                "{}: not written in time; the next start goes on from the copy before",
+                self.path.display()
+            );
+        }
+    }
+
     /// Writes the copy: whole, or the one before stays.
-    pub fn write(&self) {
+    fn write(&self) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = self.try_write() {
             tracing::warn!(
                 "{}: cannot be written: {error}; free space or mend the folder, else a restart begins without answers",

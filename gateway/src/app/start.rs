@@ -304,12 +304,12 @@ impl Node {
     /// Takes the last counts, seals, publishes and ends all threads; false when that could not be done in `STOP_LIMIT`.
     pub fn stop(self) -> bool {
         let _ = self.orders.send(Stop);
-        self.snapshot.write();
         let asked = Instant::now();
         while !self.export.is_finished() && asked.elapsed() < STOP_LIMIT {
             std::thread::sleep(STOP_POLL);
         }
         let done = self.export.is_finished() && self.export.join().is_ok();
+        self.snapshot.write_last();
         self.control.shutdown_background();
         done
     }
