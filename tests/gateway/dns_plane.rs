@@ -22,9 +22,9 @@ use support::client::*;
 use support::dns::Resolver;
 use support::hellos::Hello;
 use support::origin::Origin;
+use support::unbound::{LISTED, Unbound};
 use support::{Gateway, PATIENCE, Setup, eventually, has};
 
-const LISTED: &str = "www.listed.example";
 /// How long nothing has to come.
 const SILENCE: Duration = Duration::from_millis(500);
 
@@ -257,50 +257,6 @@ fn s_silent_servers_first_get_old_answers_served_then_a_failure_and_another_is_a
     let origin = Origin::echo();
     visit(&gateway, 4, "unlisted.example", SocketAddr::new(origin.address.ip(), origin.port()));
     gateway.stop();
-}
-
-/// An Unbound with a zone of its own; ended with the value.
-struct Unbound {
-    child: std::process::Child,
-    address: SocketAddr,
-    _folder: tempfile::TempDir,
-}
-
-impl Unbound {
-    fn start(extra: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let port = support::free_port();
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let long: String = (0..12)
-            .map(|number| format!("local-data: 'long.zone.example. TXT \"{number}{}\"'\n", "x".repeat(200)))
-            .collect();
-        let config = format!(
-            "server:\n interface: 127.0.0.1@{port}\n do-daemonize: no\n use-syslog: no\n logfile: \"\"\n chroot: \"\"\n\
-             username: \"\"\n directory: \"{folder}\"\n pidfile: \"\"\n num-threads: 1\n rrset-roundrobin: no\n access-control: 127.0.0.0/8 allow\n\
-             local-zone: \"zone.example.\" static\n local-data: \"www.zone.example. 60 A 127.0.2.1\"\n\
-             local-data: \"www.zone.example. 60 AAAA 2001:db8::1\"\n\n\
-             local-data: \"{LISTED}. 60 A 127.0.2.1\"\n local-data: '{LISTED}. 60 HTTPS 1 . alpn=h3,h2 ipv4hint=127.0.2.9 port=8443'\n{long}\n\
-             remote-control:\n control-enable: no\n{extra}\n",
-            folder = folder.path().display()
-        );
-        let file = folder.path().join("unbound.conf");
-        std::fs::write(&file, config).unwrap();
-        let child = std::process::Command::new("unbound").arg("-d").arg("-c").arg(&file).spawn().unwrap();
-        let unbound = Self { child, address, _folder: folder };
-        let answers = || {
-            ask(Ipv4Addr::LOCALHOST, address, &query(1, "www.zone.example", A), Duration::from_millis(200))
-                .is_some()
-        };
-        assert!(eventually(answers), "unbound does not answer");
-        unbound
-    }
-}
-
-impl Drop for Unbound {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]

@@ -20,16 +20,16 @@ use support::client::*;
 use support::dns::Resolver;
 use support::hellos::Hello;
 use support::origin::Origin;
-use support::{Gateway, LIST, PATIENCE, Setup};
+use support::unbound::Unbound;
+use support::{Gateway, LIST, PATIENCE, Setup, has};
 
 const LISTED: &str = "www.listed.example";
 const OURS: [u8; 4] = [127, 0, 0, 1];
 
 /// A steered gateway with a DNS plane that leads subscribers to 127.0.0.1.
-fn gateway(resolver: &Resolver, change: impl FnOnce(Setup) -> Setup) -> (Gateway, SocketAddr) {
+fn gateway(resolver: SocketAddr, change: impl FnOnce(Setup) -> Setup) -> (Gateway, SocketAddr) {
     let setup = Setup::new()
-        .steered()
-        .resolver(resolver.address)
+        .resolver(resolver)
         .set("dns", "listen = [\"127.0.0.1:0\"]")
         .set("dns", "clients = [\"subscribers\", \"127.0.3.0/24\"]")
         .set("dns", "steer_addresses = [\"127.0.0.1\"]")
@@ -52,7 +52,7 @@ fn subscribers_are_led_to_us_for_exempt_names_and_nobody_else_is() {
         ("ads.listed.example", [127, 0, 2, 3]),
         ("unlisted.example", [127, 0, 2, 4]),
     ]);
-    let (gateway, address) = gateway(&resolver, |setup| setup);
+    let (gateway, address) = gateway(resolver.address, Setup::steered);
     let (known, stranger) = (subscriber(1), Ipv4Addr::new(127, 0, 3, 1));
     assert!(is_led(known, address, LISTED));
     assert!(is_led(known, address, "WWW.Listed.EXAMPLE"));
@@ -67,7 +67,7 @@ fn subscribers_are_led_to_us_for_exempt_names_and_nobody_else_is() {
 #[test]
 fn other_addresses_and_service_bindings_of_a_steered_name_never_leak() {
     let resolver = Resolver::new(&[(LISTED, [127, 0, 2, 1])]);
-    let (gateway, address) = gateway(&resolver, |setup| setup);
+    let (gateway, address) = gateway(resolver.address, Setup::steered);
     // No IPv6 address of ours: no data, without asking anybody.
     let answer = ask(subscriber(1), address, &query(3, LISTED, AAAA), PATIENCE).unwrap();
     assert_eq!((rcode(&answer), &answer[6..8]), (0, &[0, 0][..]));
@@ -80,7 +80,7 @@ fn other_addresses_and_service_bindings_of_a_steered_name_never_leak() {
 #[test]
 fn steering_ends_with_the_list_and_begins_with_it() {
     let resolver = Resolver::new(&[(LISTED, [127, 0, 2, 1])]);
-    let (gateway, address) = gateway(&resolver, |setup| setup);
+    let (gateway, address) = gateway(resolver.address, Setup::steered);
     assert!(is_led(subscriber(1), address, LISTED));
     let next = LIST
         .replace("serial = 3", "serial = 4")
@@ -96,7 +96,8 @@ fn steering_ends_with_the_list_and_begins_with_it() {
 fn from_the_question_to_the_page_a_steered_visit_is_exempt() {
     let origin = Origin::echo();
     let resolver = Resolver::new(&[(LISTED, origin.octets())]);
-    let (gateway, address) = gateway(&resolver, |setup| setup.port_map(&[(443, origin.port())]));
+    let (gateway, address) =
+        gateway(resolver.address, |setup| setup.steered().port_map(&[(443, origin.port())]));
     let answer = ask(subscriber(1), address, &query(3, LISTED, A), PATIENCE).unwrap();
     let led: [u8; 4] = answer.windows(4).find(|bytes| *bytes == OURS).unwrap().try_into().unwrap();
     let to = SocketAddr::from((led, gateway.listener(0).port()));
@@ -107,4 +108,31 @@ fn from_the_question_to_the_page_a_steered_visit_is_exempt() {
     assert_eq!(finish(client), b"");
     let usage = gateway.stop_and_count();
     assert_eq!(usage.exempt_for("s1", "school"), (sent.len() as u64, sent.len() as u64));
+}
+
+/// The origin's own record leads past us and names a port; ours leads to us, and offers what we carry of what it has.
+#[test]
+fn a_steered_service_binding_is_ours_in_full_with_h3_only_where_we_take_datagrams() {
+    if !has("unbound") || !has("dig") {
+        return;
+    }
+    let unbound = Unbound::start("");
+    for (protocols, alpn) in [("[\"tcp\", \"udp\"]", "alpn=\"h3,h2\""), ("[\"tcp\"]", "alpn=\"h2\"")] {
+        let keys = format!("mode = \"steered\"\naddress = \"127.0.0.1:0\"\nprotocols = {protocols}\n");
+        let (gateway, address) = gateway(unbound.address, |setup| setup.listener(&keys));
+        let said = dig(subscriber(1), address, &["+short", LISTED, "HTTPS"]);
+        assert_eq!(said.trim(), format!("1 . {alpn} ipv4hint=127.0.0.1"), "{protocols}");
+        gateway.stop();
+    }
+}
+
+#[test]
+fn nobody_is_led_to_us_by_a_list_that_has_expired() {
+    let resolver = Resolver::new(&[(LISTED, [127, 0, 2, 1])]);
+    let (gateway, address) = gateway(resolver.address, |setup| {
+        setup.write("list.toml", LIST.replace("2099-07-06", "2021-07-06"));
+        setup.steered()
+    });
+    assert!(!is_led(subscriber(1), address, LISTED));
+    gateway.stop();
 }
