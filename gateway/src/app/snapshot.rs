@@ -71,7 +71,7 @@ impl Snapshot {
         }
     }
 
-    /// Writes the copy for the last time, and waits for it at most [`LAST_LIMIT`].
+    /// Writes the copy for the last time, and waits for it at most five seconds.
     pub fn write_last(&self) {
         let (done, written) = mpsc::channel();
         let snapshot = self.clone();
