@@ -10,6 +10,7 @@ pub mod explain;
 pub mod export;
 pub mod log;
 pub mod reload;
+pub mod service;
 pub mod shutdown;
 pub mod snapshot;
 pub mod start;

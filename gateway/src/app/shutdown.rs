@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
+use super::service;
 use super::start::Node;
 
 /// How often a draining node looks whether it is empty.
@@ -47,21 +48,28 @@ pub fn serve(
                 return std::future::pending().await;
             }
         };
+        node.workers_answer();
+        service::ready(node.listeners.len());
         loop {
             tokio::select! {
                 _ = signals.hangup.recv() => {
                     tracing::info!("reloading");
+                    service::reloading();
                     reload(&node);
+                    service::ready(node.listeners.len());
                 }
                 () = ended(&mut signals.terminate, &mut signals.interrupt) => break,
+                () = watch(&node) => {}
             }
         }
         tracing::info!("draining: no new connections");
+        service::stopping(node.connections());
         node.drain();
         // The workers take the order at once; a connection accepted before it holds its room by then.
         sleep(DRAIN_POLL).await;
         tokio::select! {
             () = drain(&node, limits) => {}
+            () = watch(&node) => {}
             () = ended(&mut signals.terminate, &mut signals.interrupt) => tracing::warn!("asked again: ending at once"),
         }
         node.cut_idle(Duration::ZERO);
@@ -89,6 +97,23 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
+    }
+}
+
+/// Gives the service manager its signs of life for as long as all workers give theirs; for ever without one.
+async fn watch(node: &Node) {
+    let Some(interval) = service::watchdog_interval() else { return std::future::pending().await };
+    let mut silent = false;
+    loop {
+        sleep(interval).await;
+        if node.workers_answer() {
+            service::alive();
+            silent = false;
+        } else if !std::mem::replace(&mut silent, true) {
+            tracing::error!(
+                "a worker does not answer: the service manager gets no sign of life until it does"
+            );
+        }
     }
 }
 

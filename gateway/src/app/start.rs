@@ -1,6 +1,7 @@
 //! `gateway run`: a node from its configuration, and the node while it runs.
 
 mod dns;
+mod lookups;
 
 use std::collections::HashSet;
 use std::io;
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use allowlist::{DomainName, Validity};
+use allowlist::Validity;
 use config::{Config, FlowsMax, Workers};
 use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -23,18 +24,18 @@ use super::reload::{self, ListKeeper, Outcome, load};
 use super::snapshot::Snapshot;
 use super::status::Status;
 use super::{EXIT_CONFIG, EXIT_IO, log, shutdown};
-use crate::flow::binding::{AnswerLimits, Nat64, Nat64Prefix};
 use crate::flow::identify::IdentifyLimits;
 use crate::net::admin;
-use crate::net::answers::Answers;
 use crate::net::clock::Clock;
 use crate::net::datagram::connection_ids::ConnectionIds;
-use crate::net::lookup::{LookupSettings, Lookups};
+use crate::net::inherited::{InheritError, Inherited};
 use crate::net::policy::{Exemption, Policy, PolicyCell};
 use crate::net::pool::{Remote, Sockets};
 use crate::net::settings::{DatagramHeaders, DialRules, Limits, Listener, Mode};
 use crate::net::shared::{Saved, Shared};
 use crate::wire::quic::QuicLimits;
+use lookups::lookups;
+pub use lookups::static_answer_problem;
 
 /// Descriptors kept for ledger, list, admin endpoint, look-ups and log, whatever the flows need.
 const RESERVED_DESCRIPTORS: u64 = 256;
@@ -93,7 +94,8 @@ pub fn run(args: &Args) -> ExitCode {
             let _context = control.enter();
             shutdown::Signals::new()
         };
-        Ok((Node::start_on(control, &config)?, signals))
+        let inherited = Inherited::from_service_manager().map_err(StartError::Inherited)?;
+        Ok((Node::start_on(control, &config, inherited)?, signals))
     });
     match started {
         Ok((node, signals)) => {
@@ -134,6 +136,9 @@ pub enum StartError {
         /// What to do.
         remedy: &'static str,
     },
+    /// A socket that was passed cannot be used.
+    #[error(transparent)]
+    Inherited(InheritError),
     /// Threads, event loops or limits.
     #[error("cannot {what}: {source}")]
     System {
@@ -183,25 +188,29 @@ impl Node {
     /// # Errors
     /// What makes carrying traffic impossible: an address in use, no threads, limits that contradict the machine.
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        Self::start_on(control_thread()?, config)
+        Self::start_on(control_thread()?, config, Inherited::default())
     }
 
-    /// The same on an event loop that is there already.
-    fn start_on(control: tokio::runtime::Runtime, config: &Config) -> Result<Self, StartError> {
+    /// The same on an event loop that is there already, with sockets that are open already.
+    fn start_on(
+        control: tokio::runtime::Runtime,
+        config: &Config,
+        mut inherited: Inherited,
+    ) -> Result<Self, StartError> {
         let system = |what| move |source| StartError::System { what, source };
         let workers = match config.node.workers {
             Workers::Auto => std::thread::available_parallelism().map_or(1, usize::from),
             Workers::Count(count) => usize::from(count),
         };
         let flows_max = flows_max(config, workers)?;
-        let sockets = Sockets::bind(&listeners(config), workers)
+        let sockets = Sockets::bind(&listeners(config), workers, &mut inherited)
             .map_err(|(address, source)| listen_error("listener.address", address, source))?;
         let listeners = sockets.addresses.clone();
-        let dns = dns::bind(config, workers)?;
-        let admin_listener = control
-            .block_on(admin::bind(config.admin.address))
+        let dns = dns::bind(config, workers, &mut inherited)?;
+        let admin_listener = admin::bind(config.admin.address, &mut inherited)
             .map_err(|source| listen_error("admin.address", config.admin.address, source))?;
         let admin = admin_listener.local_addr().map_err(system("read the admin address"))?;
+        inherited.close_rest();
         let clock = Clock::new();
         let asked_at = dns.as_ref().map_or(&[][..], |dns| dns.addresses());
         let own: Vec<SocketAddr> = listeners.iter().chain(asked_at).copied().chain([admin]).collect();
@@ -294,6 +303,11 @@ impl Node {
     /// Ends flows idle for at least `idle`; zero ends all.
     pub fn cut_idle(&self, idle: Duration) {
         self.workers.cut_idle(idle);
+    }
+
+    /// Asks every worker for a sign of life; whether all have given the one asked for before.
+    pub fn workers_answer(&self) -> bool {
+        self.workers.pulse()
     }
 
     /// Connections that hold room for a flow, also those whose first bytes are still read.
@@ -503,72 +517,6 @@ fn dial_rules(config: &Config, own_sockets: Vec<SocketAddr>) -> io::Result<DialR
         own_addresses,
         own_sockets,
     })
-}
-
-/// Our own look-ups, with the trusted answers of the configuration.
-fn lookups(
-    config: &Config,
-    policy: &Arc<PolicyCell>,
-    dial: &Arc<DialRules>,
-    clock: Clock,
-    runtime: &tokio::runtime::Handle,
-) -> Result<Arc<Lookups>, StartError> {
-    let settings = LookupSettings {
-        resolvers: config.upstream.resolvers.clone(),
-        try_timeout: config.lookup.try_timeout,
-        tries: config.lookup.tries,
-        total_timeout: config.lookup.total_timeout,
-        cnames_max: config.lookup.cnames_max,
-        negative_ttl: config.lookup.negative_ttl,
-        per_second_max: config.lookup.per_second_max,
-        in_flight_max: config.lookup.in_flight_max,
-        per_subscriber_minute_max: config.lookup.per_subscriber_minute_max,
-        scheduled_per_second_max: config.lookup.scheduled_per_second_max,
-    };
-    let trusted = &config.trusted_answers;
-    let limits = AnswerLimits {
-        retention: trusted.retention,
-        pairs_max: trusted.pairs_max,
-        addresses_per_name_max: trusted.addresses_per_name_max,
-        names_per_address_max: trusted.names_per_address_max,
-        dns_only_pairs_max: trusted.dns_only_pairs_max,
-        dns_only_pairs_per_subscriber_max: trusted.dns_only_pairs_per_subscriber_max,
-    };
-    // The configuration takes such prefixes only as are possible.
-    let prefixes = trusted
-        .nat64_prefixes
-        .iter()
-        .filter_map(|prefix| Nat64Prefix::new(prefix.network(), prefix.prefix_len()).ok());
-    let nat64 = Nat64::new(prefixes.collect());
-    let answers = Answers::new(limits, nat64, Arc::clone(policy), Arc::clone(dial), clock);
-    let lookups = Lookups::new(
-        settings,
-        Arc::clone(&answers),
-        Arc::clone(policy),
-        Arc::clone(dial),
-        clock,
-        runtime.clone(),
-    )
-    .map_err(|message| StartError::System {
-        what: "set up the resolver",
-        source: io::Error::other(message),
-    })?;
-    let mut problems = Vec::new();
-    for (index, answer) in config.trusted_answers.statics.iter().enumerate() {
-        match DomainName::from_list_entry(&answer.name) {
-            Ok(name) => answer.addresses.iter().for_each(|address| answers.pin(&name, *address)),
-            Err(error) => problems.push(static_answer_problem(config, index, &error)),
-        }
-    }
-    if problems.is_empty() { Ok(lookups) } else { Err(StartError::Config(problems.join("\n"))) }
-}
-
-/// The message about a static answer whose name is none.
-pub fn static_answer_problem(config: &Config, index: usize, error: &allowlist::NameError) -> String {
-    let key = format!("trusted_answers.static[{index}].name");
-    let place = config.place(&key).map_or_else(|| "1:1".to_owned(), |place| place.to_string());
-    let name = config.trusted_answers.statics.get(index).map_or("", |answer| answer.name.as_str());
-    format!("{place}: {key}: found {name:?}; wanted a host name: {error}")
 }
 
 /// What the export task is told.

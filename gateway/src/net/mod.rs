@@ -13,6 +13,7 @@ pub mod datagram;
 pub mod dial;
 pub mod dns;
 pub mod flow_record;
+pub mod inherited;
 pub mod lookup;
 pub mod policy;
 pub mod pool;

@@ -4,12 +4,12 @@
 
 #![expect(
     unsafe_code,
-    reason = "SIOCOUTQ and the event loop's registration have no safe wrapper; each block has its proof"
+    reason = "SIOCOUTQ, the event loop's registration and descriptors by number have no safe wrapper; each block has its proof"
 )]
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd as _, OwnedFd, RawFd};
 use std::time::Duration;
 
 use rustix::net::{SocketFlags, acceptfrom_with};
@@ -37,12 +37,49 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
-    // Both are refinements: a connection without them carries the same bytes.
-    let _ = socket.set_tcp_nodelay(true);
-    let _ = socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE));
+    prepare_listener(&SockRef::from(&socket));
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// A listening TCP socket that shares its address with nobody.
+///
+/// # Errors
+/// As [`listen`].
+pub fn listen_alone(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Sets what the connections of a listening socket inherit. All are refinements: a connection without them carries the
+/// same bytes.
+pub fn prepare_listener(socket: &SockRef<'_>) {
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE));
+}
+
+/// Gives a listener's UDP socket room for bursts. Refinements: with less room more datagrams are lost.
+pub fn prepare_datagrams(socket: &SockRef<'_>) {
+    let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER);
+    let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER);
+}
+
+/// Takes over a descriptor that this process was started with.
+///
+/// # Errors
+/// When it is not open.
+pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: `F_GETFD` reads the flags of a descriptor by its number and touches no memory; a number that is not open is
+    // answered with `EBADF`.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if flags == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the number is open (just asked) and nobody else in this process owns it: the only caller takes each of the
+    // numbers from 3 on that the service manager opened for this process (`LISTEN_PID` is ours), once, at the start.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// The next connection that waits at `listener`, ready for an event loop (`accept4`).
@@ -82,9 +119,7 @@ const DATAGRAM_BUFFER: usize = 4 << 20;
 pub fn listen_datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = datagram_socket(address)?;
     socket.set_reuse_port(true)?;
-    // Refinements: with less room more datagrams are lost in bursts.
-    let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER);
-    let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER);
+    prepare_datagrams(&SockRef::from(&socket));
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
