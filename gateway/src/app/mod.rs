@@ -15,6 +15,7 @@ pub mod shutdown;
 pub mod snapshot;
 pub mod start;
 pub mod status;
+pub mod takeover;
 
 /// Exit code of wrong use (clap's own).
 pub const EXIT_USAGE: u8 = 2;

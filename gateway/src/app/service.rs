@@ -31,6 +31,11 @@ pub fn stopping(connections: usize) {
     tell(&[NotifyState::Stopping, NotifyState::Status(&line)]);
 }
 
+/// Another process of ours accepts in this one's place and is the service from then on.
+pub fn handed_over(process: u32) {
+    tell(&[NotifyState::MainPid(process)]);
+}
+
 /// How often the service manager wants a sign of life: half of the time after which it gives the node up.
 pub fn watchdog_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled().and_then(|limit| limit.checked_div(2)).filter(|half| !half.is_zero())

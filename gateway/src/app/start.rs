@@ -1,6 +1,7 @@
 //! `gateway run`: a node from its configuration, and the node while it runs.
 
 mod dns;
+mod hand_over;
 mod lookups;
 
 use std::collections::HashSet;
@@ -18,22 +19,27 @@ use config::{Config, FlowsMax, Workers};
 use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
-use super::export::{Export, Plan, Stop};
+use super::export::{Export, Order, Plan};
 use super::reload::{self, ListKeeper, Outcome, load};
 use super::snapshot::Snapshot;
 use super::status::Status;
+use super::takeover;
+use super::takeover::incumbent::Incumbent;
+use super::takeover::successor::{Predecessor, TakeOverError};
 use super::{EXIT_CONFIG, EXIT_IO, log, shutdown};
 use crate::flow::identify::IdentifyLimits;
 use crate::net::admin;
 use crate::net::clock::Clock;
 use crate::net::datagram::connection_ids::ConnectionIds;
-use crate::net::inherited::{InheritError, Inherited};
+use crate::net::inherited::InheritError;
 use crate::net::policy::{Exemption, Policy, PolicyCell};
 use crate::net::pool::{Remote, Sockets};
 use crate::net::settings::{DatagramHeaders, DialRules, Limits, Listener, Mode};
 use crate::net::shared::{Saved, Shared};
 use crate::wire::quic::QuicLimits;
+use hand_over::Before;
 use lookups::lookups;
 pub use lookups::static_answer_problem;
 
@@ -58,9 +64,11 @@ const FAULT_SWITCH: &str = "ZRGW_FAULT";
 const EXAMPLES: &str = "\
 Examples:
   gateway check --config /etc/zrgw/gateway.toml && gateway run --config /etc/zrgw/gateway.toml
+  gateway run --config /etc/zrgw/gateway.toml --take-over
 
 Signals: SIGHUP reads list, subscribers and rating groups again (bad input keeps the old, loudly);
-SIGTERM and SIGINT drain open flows, seal and publish; a second one ends at once.
+SIGUSR2 starts this program anew with --take-over: no connection is refused, open flows go on in the old
+process until they end, and if the new one does not start the old one goes on; SIGTERM and SIGINT drain open flows, seal and publish; a second one ends at once.
 Exit codes: 0 stopped as asked, 74 an address or folder cannot be used, 78 the configuration has problems.";
 
 /// Runs the gateway.
@@ -70,6 +78,9 @@ pub struct Args {
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+    /// Take listening sockets and ledger over from the gateway that runs on this state folder, if one does
+    #[arg(long)]
+    pub take_over: bool,
 }
 
 /// Runs the command.
@@ -94,17 +105,17 @@ pub fn run(args: &Args) -> ExitCode {
             let _context = control.enter();
             shutdown::Signals::new()
         };
-        let inherited = Inherited::from_service_manager().map_err(StartError::Inherited)?;
-        Ok((Node::start_on(control, &config, inherited)?, signals))
+        Ok((Node::start_on(control, &config, Before::find(args, &config)?)?, signals))
     });
     match started {
         Ok((node, signals)) => {
             let limits = shutdown::DrainLimits { idle: config.limits.drain, hard: config.limits.drain_hard };
             let mut config = config;
-            shutdown::serve(node, signals, limits, |node| {
+            let reload = |node: &Node| {
                 reload::reread(&args.config, &mut config);
                 node.reload(&config);
-            });
+            };
+            shutdown::serve(node, signals, limits, reload, || takeover::start_successor(&args.config));
             ExitCode::SUCCESS
         }
         Err(StartError::Config(message)) => {
@@ -136,6 +147,9 @@ pub enum StartError {
         /// What to do.
         remedy: &'static str,
     },
+    /// The running process keeps what it has.
+    #[error(transparent)]
+    TakeOver(#[from] TakeOverError),
     /// A socket that was passed cannot be used.
     #[error(transparent)]
     Inherited(InheritError),
@@ -157,6 +171,10 @@ pub struct Node {
     pub admin: SocketAddr,
     /// What the node says of itself.
     pub status: Arc<Status>,
+    /// What a new process takes over.
+    incumbent: Arc<Incumbent>,
+    /// Serves the admin endpoint.
+    admin_task: AbortHandle,
     policy: Arc<PolicyCell>,
     keeper: Arc<Mutex<ListKeeper>>,
     workers: Remote,
@@ -165,7 +183,7 @@ pub struct Node {
     flows_max: usize,
     /// Trusted answers over a restart.
     snapshot: Snapshot,
-    orders: mpsc::Sender<Stop>,
+    orders: mpsc::Sender<Order>,
     export: JoinHandle<()>,
     /// Look-ups, admin endpoint and signals run here; dropped last.
     control: tokio::runtime::Runtime,
@@ -188,15 +206,16 @@ impl Node {
     /// # Errors
     /// What makes carrying traffic impossible: an address in use, no threads, limits that contradict the machine.
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        Self::start_on(control_thread()?, config, Inherited::default())
+        Self::start_on(control_thread()?, config, Before::default())
     }
 
-    /// The same on an event loop that is there already, with sockets that are open already.
+    /// The same on an event loop that is there already, with what was there before.
     fn start_on(
         control: tokio::runtime::Runtime,
         config: &Config,
-        mut inherited: Inherited,
+        before: Before,
     ) -> Result<Self, StartError> {
+        let Before { mut inherited, predecessor } = before;
         let system = |what| move |source| StartError::System { what, source };
         let workers = match config.node.workers {
             Workers::Auto => std::thread::available_parallelism().map_or(1, usize::from),
@@ -211,6 +230,8 @@ impl Node {
             .map_err(|source| listen_error("admin.address", config.admin.address, source))?;
         let admin = admin_listener.local_addr().map_err(system("read the admin address"))?;
         inherited.close_rest();
+        let offers = hand_over::offers(&sockets, dns.as_ref(), config, &admin_listener)
+            .map_err(system("keep a second descriptor of the listening sockets"))?;
         let clock = Clock::new();
         let asked_at = dns.as_ref().map_or(&[][..], |dns| dns.addresses());
         let own: Vec<SocketAddr> = listeners.iter().chain(asked_at).copied().chain([admin]).collect();
@@ -247,7 +268,14 @@ impl Node {
         let mut export =
             Export::new(plan(config), Arc::clone(&policy), lookups, Arc::clone(&status), saved, clock)
                 .map_err(|message| StartError::Config(format!("1:1: {message}")))?;
+        if let Some(predecessor) = &predecessor {
+            predecessor.release()?;
+        }
         export.open();
+        if predecessor.is_some() && !export.is_open() {
+            let source = io::Error::other("export: the log says why");
+            return Err(StartError::System { what: "open the ledger of the running process", source });
+        }
         let parts = dns.map_or_else(Vec::new, |bound| {
             let plane = Arc::clone(&bound.plane);
             let (parts, faults) = bound.start(&shared, control.handle());
@@ -262,10 +290,21 @@ impl Node {
             .name("export".to_owned())
             .spawn(move || export.run(&inbox))
             .map_err(system("start the export thread"))?;
-        control.spawn(admin::serve(admin_listener, config.admin.connections_max, Arc::clone(&status) as _));
+        let admin_task = control.spawn(admin::serve(
+            admin_listener,
+            config.admin.connections_max,
+            Arc::clone(&status) as _,
+        ));
         let keeper = Arc::new(Mutex::new(keeper));
         control.spawn(follow_dates(Arc::clone(&keeper), Arc::clone(&policy)));
+        let incumbent = hand_over::incumbent(config, offers, &snapshot, &orders, &remote);
+        incumbent.listen();
+        if let Some(Err(error)) = predecessor.map(Predecessor::accepting) {
+            tracing::warn!("{error}");
+        }
         let node = Self {
+            incumbent,
+            admin_task: admin_task.abort_handle(),
             listeners,
             admin,
             status,
@@ -296,6 +335,7 @@ impl Node {
 
     /// Accept nothing more; open flows go on.
     pub fn drain(&self) {
+        self.incumbent.withdraw();
         self.status.set_draining();
         self.workers.drain();
     }
@@ -317,13 +357,14 @@ impl Node {
 
     /// Takes the last counts, seals, publishes and ends all threads; false when that could not be done in `STOP_LIMIT`.
     pub fn stop(self) -> bool {
-        let _ = self.orders.send(Stop);
+        let _ = self.orders.send(Order::Stop);
         let asked = Instant::now();
         while !self.export.is_finished() && asked.elapsed() < STOP_LIMIT {
             std::thread::sleep(STOP_POLL);
         }
         let done = self.export.is_finished() && self.export.join().is_ok();
         self.snapshot.write_last();
+        self.incumbent.leave();
         self.control.shutdown_background();
         done
     }

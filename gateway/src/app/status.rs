@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use billing_export::Class;
+use billing_export::{Class, Usage};
 use jiff::Timestamp;
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -160,15 +160,7 @@ impl Status {
                 counter!("zrgw_datagrams_dropped_total", "cause" => cause.label()).increment(*count);
             }
             counter!("zrgw_undecided_evicted_total").increment(report.evicted);
-            for usage in &report.usage {
-                let class: Class = usage.account.entry.class();
-                let service = usage.account.entry.service().map(ToString::to_string).unwrap_or_default();
-                for (direction, bytes) in [("up", usage.volume.up), ("down", usage.volume.down)] {
-                    counter!("zrgw_bytes_total",
-                        "direction" => direction, "class" => class.label(), "service" => service.clone())
-                    .increment(bytes);
-                }
-            }
+            bytes_metrics(&report.usage);
             counter!("zrgw_accept_errors_total").increment(report.accept_errors);
             counter!("zrgw_spliced_bytes_total").increment(report.spliced_bytes);
             counter!("zrgw_flow_panics_total").increment(report.panics);
@@ -180,6 +172,11 @@ impl Status {
         if let Some(open) = facts.flows_open.get_mut(worker) {
             *open = (report.flows_open, report.udp_flows_open);
         }
+    }
+
+    /// Adds bytes that a draining process counted.
+    pub fn count_usage(&self, usage: &[Usage]) {
+        metrics::with_local_recorder(&self.recorder, || bytes_metrics(usage));
     }
 
     /// Tells how the export task stands.
@@ -281,6 +278,19 @@ fn describe() {
         "1 while no resolver answers our own look-ups: unknown addresses are charged, an alarm"
     );
     describe_gauge!("zrgw_exemption_suspended", "1 while counts cannot be saved and nothing is exempt");
+}
+
+/// Counts the bytes of these accounts.
+fn bytes_metrics(usage: &[Usage]) {
+    for usage in usage {
+        let class: Class = usage.account.entry.class();
+        let service = usage.account.entry.service().map(ToString::to_string).unwrap_or_default();
+        for (direction, bytes) in [("up", usage.volume.up), ("down", usage.volume.down)] {
+            counter!("zrgw_bytes_total",
+                "direction" => direction, "class" => class.label(), "service" => service.clone())
+            .increment(bytes);
+        }
+    }
 }
 
 /// Sets the counters of the DNS plane to what it has counted.

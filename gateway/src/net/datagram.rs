@@ -60,6 +60,8 @@ pub struct Relay {
     batch: Rc<RefCell<Batch>>,
     /// No flow begins any more.
     draining: Cell<bool>,
+    /// Another process reads the listener's socket.
+    handed_over: Cell<bool>,
     /// Descriptors ran out: no upstream socket is tried before.
     dial_again: Cell<Monotonic>,
 }
@@ -129,6 +131,7 @@ impl Relay {
             table: RefCell::default(),
             batch,
             draining: Cell::new(false),
+            handed_over: Cell::new(false),
             dial_again: Cell::default(),
         }))
     }
@@ -140,7 +143,7 @@ impl Relay {
         let mut rounds = 0_u32;
         loop {
             tokio::select! {
-                ready = self.port.readable() => {
+                ready = self.port.readable(), if !self.handed_over.get() => {
                     if ready.is_err() || self.receive().is_err() {
                         self.worker.count_accept_error();
                         sleep(BACK_OFF).await;
@@ -162,6 +165,12 @@ impl Relay {
                 }
             }
         }
+    }
+
+    /// Another process takes what comes to the listener's socket; what origins answer is still sent from it.
+    pub fn hand_over(&self) {
+        self.draining.set(true);
+        self.handed_over.set(true);
     }
 
     /// No flow begins any more; open ones go on.

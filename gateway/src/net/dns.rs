@@ -37,6 +37,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use tokio::task::AbortHandle;
+
 use self::cache::StaleAnswers;
 use self::count::Counts;
 use self::datagram::Listener;
@@ -158,11 +160,10 @@ impl Sockets {
         let mut addresses = Vec::new();
         for wanted in listen {
             let fail = |error| (*wanted, error);
-            let (bound, streams) =
-                bind_streams(*wanted, workers, inherited.take_connections(*wanted)).map_err(fail)?;
+            let (bound, streams) = bind_streams(*wanted, workers, inherited).map_err(fail)?;
             let mut datagrams = inherited.take_datagrams(*wanted);
             if datagrams.is_empty() {
-                if wanted.port() != 0 {
+                if wanted.port() != 0 && inherited.is_exclusive() {
                     datagram::bind(bound, false).map_err(fail)?;
                 }
                 datagrams.push(datagram::bind(bound, true).map_err(fail)?);
@@ -177,8 +178,7 @@ impl Sockets {
         }
         for wanted in tls_listen {
             let fail = |error| (*wanted, error);
-            let (bound, streams) =
-                bind_streams(*wanted, workers, inherited.take_connections(*wanted)).map_err(fail)?;
+            let (bound, streams) = bind_streams(*wanted, workers, inherited).map_err(fail)?;
             for (sockets, streams) in by_worker.iter_mut().zip(streams) {
                 sockets.tls.extend(streams);
             }
@@ -219,10 +219,11 @@ impl Sockets {
 fn bind_streams(
     wanted: SocketAddr,
     workers: usize,
-    mut passed: Vec<TcpListener>,
+    inherited: &mut Inherited,
 ) -> io::Result<(SocketAddr, Vec<Vec<TcpListener>>)> {
+    let mut passed = inherited.take_connections(wanted);
     if passed.is_empty() {
-        if wanted.port() != 0 {
+        if wanted.port() != 0 && inherited.is_exclusive() {
             socket::probe_exclusive(wanted)?;
         }
         passed.push(socket::listen(wanted)?);
@@ -238,13 +239,14 @@ pub struct Part {
 }
 
 impl Part {
-    /// Starts to serve on the worker's event loop.
-    pub fn start(self, shared: &Arc<Shared>) {
+    /// Starts to serve on the worker's event loop; the handles end the taking of queries, not what was taken.
+    pub fn start(self, shared: &Arc<Shared>) -> Vec<AbortHandle> {
+        let mut tasks = Vec::new();
         let relay = Relay::new(Arc::clone(shared), self.plane);
         tokio::task::spawn_local(Rc::clone(&relay).keep_time());
         for bound in self.sockets.datagrams {
             let relay = Rc::clone(&relay);
-            tokio::task::spawn_local(async move {
+            let task = tokio::task::spawn_local(async move {
                 let served = match Listener::new(bound) {
                     Ok(listener) => listener.serve(relay).await,
                     Err(error) => Err(error),
@@ -253,18 +255,21 @@ impl Part {
                     tracing::error!(%error, "DNS listener lost; restart the gateway");
                 }
             });
+            tasks.push(task.abort_handle());
         }
         let acceptor = stream::acceptor(&relay);
         let plain = self.sockets.streams.into_iter().map(|bound| (bound, None));
         let tls = self.sockets.tls.into_iter().filter_map(|bound| Some((bound, Some(acceptor.clone()?))));
         for (bound, acceptor) in plain.chain(tls) {
             let relay = Rc::clone(&relay);
-            tokio::task::spawn_local(async move {
+            let task = tokio::task::spawn_local(async move {
                 match tokio::net::TcpListener::from_std(bound) {
                     Ok(listener) => stream::serve(relay, listener, acceptor).await,
                     Err(error) => tracing::error!(%error, "DNS listener lost; restart the gateway"),
                 }
             });
+            tasks.push(task.abort_handle());
         }
+        tasks
     }
 }

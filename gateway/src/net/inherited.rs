@@ -20,6 +20,8 @@ pub const SOCKETS_MAX: usize = 4_096;
 #[derive(Debug, Default)]
 pub struct Inherited {
     sockets: Vec<Passed>,
+    /// Processes of ours that drain may still hold ports of ours.
+    beside_draining: bool,
 }
 
 /// One of them.
@@ -80,6 +82,16 @@ impl Inherited {
             inherited.add(descriptor, None, origin)?;
         }
         Ok(inherited)
+    }
+
+    /// Nothing was passed, but processes of ours that drain may still hold ports of ours, which are shared with them.
+    pub fn beside_draining(self) -> Self {
+        Self { beside_draining: true, ..self }
+    }
+
+    /// Whether a port that somebody else has is refused: shared by accident, it would take half of the subscribers away.
+    pub fn is_exclusive(&self) -> bool {
+        !self.beside_draining
     }
 
     /// Adds a socket, meant for `wanted` unless the address it is bound to says so.

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
+use tokio::task::{AbortHandle, LocalSet};
 
 use super::datagram::Relay;
 use super::datagram::batch::Batch;
@@ -33,10 +33,14 @@ const PORT_TRIES_MAX: usize = 16;
 enum Command {
     /// Hand over what was counted.
     Report,
+    /// The same, with what has no verdict as nobody's.
+    ReportSettled,
     /// Give a sign of life: this number.
     Pulse(u64),
     /// Accept nothing more.
     Drain,
+    /// Another process serves the listening sockets: take nothing more from them, DNS included.
+    HandOver,
     /// End flows that were idle for so long.
     CutIdle(Duration),
     /// Judge what is open by what is known, hand over, and end.
@@ -83,10 +87,10 @@ impl Sockets {
         for listener in listeners {
             let passed = Given::take(listener, inherited);
             let (address, bound) = if passed.is_empty() {
-                bind_listener(listener, workers)
+                bind_listener(listener, workers, inherited.is_exclusive())
                     .map(|(address, bound)| (address, bound.into_iter().map(|bound| vec![bound]).collect()))
             } else {
-                passed.complete(listener, workers)
+                passed.complete(listener, workers, inherited.is_exclusive())
             }
             .map_err(|error| (listener.address, error))?;
             for (sockets, bound) in by_worker.iter_mut().zip(bound) {
@@ -150,20 +154,29 @@ impl Given {
     }
 
     /// Binds what is missing: of a transport that has none, and for workers that have none.
-    fn complete(self, listener: &Listener, workers: usize) -> io::Result<(SocketAddr, Vec<Vec<Bound>>)> {
+    fn complete(
+        self,
+        listener: &Listener,
+        workers: usize,
+        exclusive: bool,
+    ) -> io::Result<(SocketAddr, Vec<Vec<Bound>>)> {
         let address = match (self.connections.first(), self.datagrams.first()) {
             (Some(socket), _) => socket.local_addr()?,
             (None, Some(socket)) => socket.local_addr()?,
             (None, None) => listener.address,
         };
         let connections = if listener.serves_tcp && self.connections.is_empty() {
-            socket::probe_exclusive(address)?;
+            if exclusive {
+                socket::probe_exclusive(address)?;
+            }
             vec![socket::listen(address)?]
         } else {
             self.connections
         };
         let datagrams = if listener.serves_udp && self.datagrams.is_empty() {
-            socket::probe_exclusive_datagrams(address)?;
+            if exclusive {
+                socket::probe_exclusive_datagrams(address)?;
+            }
             vec![socket::listen_datagrams(address)?]
         } else {
             self.datagrams
@@ -180,13 +193,17 @@ impl Given {
 }
 
 /// Binds one listener for every worker; where the system chooses the port, one that both transports can have.
-fn bind_listener(listener: &Listener, workers: usize) -> io::Result<(SocketAddr, Vec<Bound>)> {
+fn bind_listener(
+    listener: &Listener,
+    workers: usize,
+    exclusive: bool,
+) -> io::Result<(SocketAddr, Vec<Bound>)> {
     let wanted = listener.address;
     if wanted.port() != 0 {
-        if listener.serves_tcp {
+        if listener.serves_tcp && exclusive {
             socket::probe_exclusive(wanted)?;
         }
-        if listener.serves_udp {
+        if listener.serves_udp && exclusive {
             socket::probe_exclusive_datagrams(wanted)?;
         }
         return bind_at(listener, wanted, workers);
@@ -263,6 +280,11 @@ impl Remote {
         self.tell(|| Command::Drain);
     }
 
+    /// Another process serves the listening sockets; open flows go on.
+    pub fn hand_over(&self) {
+        self.tell(|| Command::HandOver);
+    }
+
     /// Ends flows idle for at least `idle`; zero ends all.
     pub fn cut_idle(&self, idle: Duration) {
         self.tell(|| Command::CutIdle(idle));
@@ -281,6 +303,13 @@ impl WorkerHandle {
     pub fn ask(&mut self) {
         if !self.outstanding {
             self.outstanding = self.commands.try_send(Command::Report).is_ok();
+        }
+    }
+
+    /// Asks for a report after which nothing is pending, unless one is already asked for.
+    pub fn ask_settled(&mut self) {
+        if !self.outstanding {
+            self.outstanding = self.commands.try_send(Command::ReportSettled).is_ok();
         }
     }
 
@@ -324,9 +353,7 @@ fn start_worker(
     let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
         let local = LocalSet::new();
         local.block_on(&runtime, async move {
-            if let Some(part) = dns {
-                part.start(&shared);
-            }
+            let dns = dns.map_or_else(Vec::new, |part| part.start(&shared));
             let worker = Worker::new(shared);
             tokio::task::spawn_local(Rc::clone(&worker).keep_house());
             let relays = serve(&worker, sockets);
@@ -334,6 +361,14 @@ fn start_worker(
                 match command {
                     Command::Report => {
                         let _ = outbox.send(worker.report());
+                    }
+                    Command::ReportSettled => {
+                        let _ = outbox.send(worker.report_settled());
+                    }
+                    Command::HandOver => {
+                        worker.draining.notify_waiters();
+                        dns.iter().for_each(AbortHandle::abort);
+                        relays.iter().for_each(|relay| relay.hand_over());
                     }
                     Command::Pulse(number) => sign.store(number, Ordering::Relaxed),
                     Command::Drain => {

@@ -161,6 +161,11 @@ impl UsageMap {
         *sum = saturating_sum(*sum, volume);
     }
 
+    /// The bytes of all accounts.
+    pub fn total(&self) -> Volume {
+        self.accounts.values().fold(Volume::ZERO, |sum, (_, volume)| saturating_sum(sum, *volume))
+    }
+
     /// Takes everything.
     pub fn take(&mut self) -> Vec<Usage> {
         self.accounts.drain().map(|(account, (flags, volume))| Usage { account, flags, volume }).collect()
