@@ -268,11 +268,14 @@ pub struct Offered {
 }
 
 impl Offered {
-    /// A second descriptor of a socket that serves `wanted`.
+    /// A second descriptor of a socket that serves `wanted`, or the address it is bound to where the system chose the port:
+    /// several listeners may leave it the choice.
     ///
     /// # Errors
     /// When descriptors ran out.
     pub fn new(wanted: SocketAddr, socket: BorrowedFd<'_>) -> io::Result<Self> {
+        let bound = SockRef::from(&socket).local_addr()?.as_socket();
+        let wanted = bound.filter(|_| wanted.port() == 0).unwrap_or(wanted);
         Ok(Self { wanted, socket: socket.try_clone_to_owned()? })
     }
 }

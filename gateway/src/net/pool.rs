@@ -39,6 +39,8 @@ enum Command {
     Pulse(u64),
     /// Accept nothing more.
     Drain,
+    /// Another process is about to take over: UDP flows get sockets of their own; or it is not.
+    KeepFlows(bool),
     /// Another process serves the listening sockets: take nothing more from them, DNS included.
     HandOver,
     /// End flows that were idle for so long.
@@ -280,6 +282,11 @@ impl Remote {
         self.tell(|| Command::Drain);
     }
 
+    /// Another process is about to take over, or it is not: open UDP flows are to stay here.
+    pub fn keep_flows(&self, keep: bool) {
+        self.tell(|| Command::KeepFlows(keep));
+    }
+
     /// Another process serves the listening sockets; open flows go on.
     pub fn hand_over(&self) {
         self.tell(|| Command::HandOver);
@@ -365,6 +372,7 @@ fn start_worker(
                     Command::ReportSettled => {
                         let _ = outbox.send(worker.report_settled());
                     }
+                    Command::KeepFlows(keep) => relays.iter().for_each(|relay| relay.keep_flows(keep)),
                     Command::HandOver => {
                         worker.draining.notify_waiters();
                         dns.iter().for_each(AbortHandle::abort);

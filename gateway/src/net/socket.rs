@@ -142,6 +142,18 @@ pub fn connect_datagrams(target: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
+/// A UDP socket at the listener's address `local` that takes what comes from `peer` alone, before the listener does.
+///
+/// # Errors
+/// What the system says: no descriptor, an address that is not ours.
+pub fn connect_listening_datagrams(local: SocketAddr, peer: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = datagram_socket(local)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&local.into())?;
+    socket.connect(&peer.into())?;
+    Ok(socket.into())
+}
+
 /// A UDP socket of the address's family that never blocks.
 fn datagram_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;

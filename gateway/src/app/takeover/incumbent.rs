@@ -173,6 +173,7 @@ impl Incumbent {
             }
         }
         self.snapshot.hold(true);
+        self.workers.keep_flows(true);
         if let Err(why) = self.release() {
             self.take_back();
             return refuse(&why);
@@ -209,6 +210,7 @@ impl Incumbent {
     fn take_back(self: &Arc<Self>) {
         let _ = self.orders.send(Order::Resume);
         self.snapshot.hold(false);
+        self.workers.keep_flows(false);
         self.listen();
     }
 
