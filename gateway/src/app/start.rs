@@ -34,6 +34,7 @@ use crate::net::admin;
 use crate::net::clock::Clock;
 use crate::net::datagram::connection_ids::ConnectionIds;
 use crate::net::inherited::InheritError;
+use crate::net::overload::Overload;
 use crate::net::policy::{Exemption, Policy, PolicyCell};
 use crate::net::pool::{Remote, Sockets};
 use crate::net::settings::{DatagramHeaders, DialRules, Limits, Listener, Mode};
@@ -250,12 +251,16 @@ impl Node {
             Status::new(&config.node.id, clock.now().wall, Arc::clone(&policy), Arc::clone(&lookups));
         let saved = Arc::new(Saved::new(config.export.unsaved_max));
         let flow_permits = Arc::new(Semaphore::new(flows_max));
+        let overload = Overload::new(config.limits.memory_max.map(|bytes| bytes as u64), flows_max);
+        control.spawn(Arc::clone(&overload).watch());
+        status.set_overload(Arc::clone(&overload));
         let shared = Arc::new(Shared {
             policy: Arc::clone(&policy),
             lookups: Arc::clone(&lookups),
             limits: limits(config),
             dial,
             flow_permits: Arc::clone(&flow_permits),
+            overload,
             undecided_permits: Arc::new(Semaphore::new((flows_max / UNDECIDED_SHARE).max(1))),
             undecided_flows: AtomicUsize::new(0),
             connection_ids: ConnectionIds::default(),

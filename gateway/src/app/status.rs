@@ -14,6 +14,7 @@ use super::reload::Outcome;
 use crate::net::admin::Source;
 use crate::net::dns::Plane;
 use crate::net::lookup::{LookupCounts, Lookups};
+use crate::net::overload::Overload;
 use crate::net::policy::{Exemption, PolicyCell};
 use crate::net::report::Report;
 
@@ -65,6 +66,8 @@ struct Facts {
     dns: Option<Arc<Plane>>,
     /// What of it cannot be used.
     dns_faults: Vec<String>,
+    /// Whether memory or room runs short.
+    overload: Option<Arc<Overload>>,
 }
 
 impl Facts {
@@ -141,6 +144,11 @@ impl Status {
         let mut facts = self.facts();
         facts.dns = Some(plane);
         facts.dns_faults = faults;
+    }
+
+    /// Tells of what says whether memory or room runs short.
+    pub fn set_overload(&self, overload: Arc<Overload>) {
+        self.facts().overload = Some(overload);
     }
 
     /// Counts one worker's report.
@@ -277,6 +285,11 @@ fn describe() {
         "zrgw_lookups_failing",
         "1 while no resolver answers our own look-ups: unknown addresses are charged, an alarm"
     );
+    describe_gauge!(
+        "zrgw_overload_level",
+        "0 enough memory; 1 timers shortened; 2 new flows not read, steered ones wait; 3 led past (limits.memory_max)"
+    );
+    describe_counter!("zrgw_flows_shed_total", "Idle flows ended because there was hardly room for new ones");
     describe_gauge!("zrgw_exemption_suspended", "1 while counts cannot be saved and nothing is exempt");
 }
 
@@ -348,6 +361,10 @@ impl Source for Status {
             if let Some(plane) = &facts.dns {
                 dns_metrics(plane);
             }
+            if let Some(overload) = &facts.overload {
+                gauge!("zrgw_overload_level").set(f64::from(overload.level().number()));
+                counter!("zrgw_flows_shed_total").absolute(overload.shed_total());
+            }
         });
         drop(facts);
         self.handle.render()
@@ -398,6 +415,9 @@ impl Source for Status {
         }
         if facts.mismatches > 0 {
             reasons.push(format!("{} files with bytes not conserved", facts.mismatches));
+        }
+        if facts.overload.as_ref().is_some_and(|overload| overload.is_unread()) {
+            reasons.push("memory runs short (limits.memory_max): new flows are not read".to_owned());
         }
         if facts.draining {
             reasons.push("draining: no new connections".to_owned());

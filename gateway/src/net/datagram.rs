@@ -251,6 +251,10 @@ impl Relay {
             self.worker.count_dropped(DropCause::Draining, train.count());
             return;
         }
+        if matches!(key.ends, Ends::Steered { .. }) && self.worker.shared.overload.is_unread() {
+            self.worker.count_dropped(DropCause::Overload, train.count());
+            return;
+        }
         let (source, place) = match (&self.service, key.ends) {
             (_, Ends::Proxied { source, destination, .. }) => {
                 if self.worker.shared.dial.target(destination).is_none() {

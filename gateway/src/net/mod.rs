@@ -15,6 +15,7 @@ pub mod dns;
 pub mod flow_record;
 pub mod inherited;
 pub mod lookup;
+pub mod overload;
 pub mod policy;
 pub mod pool;
 pub mod proxied;

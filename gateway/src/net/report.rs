@@ -87,6 +87,8 @@ pub enum DropCause {
     Held,
     /// The gateway ends: no flow begins.
     Draining,
+    /// Memory runs short: no steered flow begins.
+    Overload,
 }
 
 impl DropCause {
@@ -98,6 +100,7 @@ impl DropCause {
             Self::Unreachable => "unreachable",
             Self::Held => "held",
             Self::Draining => "draining",
+            Self::Overload => "overload",
         }
     }
 }
