@@ -32,7 +32,7 @@ use crate::net::datagram::connection_ids::ConnectionIds;
 use crate::net::lookup::{LookupSettings, Lookups};
 use crate::net::policy::{Exemption, Policy, PolicyCell};
 use crate::net::pool::{Remote, Sockets};
-use crate::net::settings::{DatagramHeaders, DialRules, Limits, Listener, Mode};
+use crate::net::settings::{DatagramHeaders, DialRules, Interception, Limits, Listener, Mode};
 use crate::net::shared::{Saved, Shared};
 use crate::wire::quic::QuicLimits;
 
@@ -440,6 +440,13 @@ fn listeners(config: &Config) -> Vec<Listener> {
                 config::DatagramHeaders::Any => DatagramHeaders::Any,
                 config::DatagramHeaders::Each => DatagramHeaders::Each,
             },
+        },
+        config::Mode::Transparent => Mode::Transparent {
+            interception: match listener.interception {
+                config::Interception::Tproxy => Interception::Tproxy,
+                config::Interception::Redirect => Interception::Redirect,
+            },
+            upstream_mark: config.edge.upstream_mark,
         },
     };
     config

@@ -119,6 +119,7 @@ impl Relay {
             Mode::ProxyProtocol { peers, datagrams } => {
                 Service::Proxied { peers: peers.clone(), datagrams: *datagrams }
             }
+            Mode::Transparent { .. } => return Err(io::ErrorKind::Unsupported.into()),
         };
         let bound = socket.local_addr()?;
         Ok(Rc::new(Self {

@@ -24,4 +24,5 @@ pub mod shared;
 pub mod socket;
 pub mod splice;
 pub mod steered;
+pub mod transparent;
 pub mod worker;

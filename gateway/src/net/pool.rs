@@ -15,7 +15,7 @@ use tokio::task::LocalSet;
 use super::datagram::Relay;
 use super::datagram::batch::Batch;
 use super::report::Report;
-use super::settings::Listener;
+use super::settings::{Interception, Listener, Mode};
 use super::shared::Shared;
 use super::worker::Worker;
 use super::{accept, dns, socket};
@@ -126,7 +126,14 @@ fn bind_at(listener: &Listener, wanted: SocketAddr, workers: usize) -> io::Resul
     for _ in 0..workers {
         let mut bound = Bound { listener: listener.clone(), connections: None, datagrams: None };
         if listener.serves_tcp {
-            let socket = socket::listen(address)?;
+            let socket = match listener.mode {
+                Mode::Transparent { interception: Interception::Tproxy, .. } => {
+                    socket::listen_transparent(address)?
+                }
+                Mode::Steered { .. } | Mode::ProxyProtocol { .. } | Mode::Transparent { .. } => {
+                    socket::listen(address)?
+                }
+            };
             address = socket.local_addr()?;
             bound.connections = Some(socket);
         }

@@ -8,10 +8,12 @@
 )]
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::unix::AsyncFd;
@@ -29,6 +31,27 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 /// # Errors
 /// What the system says when the address is in use, not ours, or below 1024 without the right.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    listen_with(address, |_| Ok(()))
+}
+
+/// Such a socket that takes connections to any address (nft `tproxy`; `IP_TRANSPARENT`).
+///
+/// # Errors
+/// As [`listen`], and when CAP_NET_ADMIN is missing.
+pub fn listen_transparent(address: SocketAddr) -> io::Result<TcpListener> {
+    listen_with(address, |socket| set_transparent(socket, address))
+}
+
+/// Lets the socket have addresses that are not this machine's (ip(7), `IP_TRANSPARENT`).
+fn set_transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    if address.is_ipv4() { socket.set_ip_transparent_v4(true) } else { socket.set_ip_transparent_v6(true) }
+}
+
+/// A listening TCP socket with options of its own.
+fn listen_with(
+    address: SocketAddr,
+    prepare: impl FnOnce(&Socket) -> io::Result<()>,
+) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         // One listener per IP version: a subscriber's IPv4 address must not arrive in two spellings.
@@ -40,6 +63,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     // Both are refinements: a connection without them carries the same bytes.
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE));
+    prepare(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -87,6 +111,61 @@ pub fn listen_datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
     let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER);
     socket.bind(&address.into())?;
     Ok(socket.into())
+}
+
+/// A TCP socket that will connect to `target` with the marks of what we send ourselves; from the subscriber's own address and port where
+/// `source` gives them, so that the origin sees no difference. When the kernel still keeps that pair of ends for a connection
+/// that has just ended, any port of the subscriber's address serves.
+///
+/// # Errors
+/// What the system says: no descriptor, CAP_NET_ADMIN is missing, no port left.
+pub fn upstream(target: SocketAddr, source: Option<SocketAddr>, mark: u32) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_mark(mark)?;
+    if let Some(source) = source {
+        set_transparent(&socket, source)?;
+        // Several flows of one subscriber may share a port towards different servers.
+        socket.set_reuse_address(true)?;
+        if let Err(error) = socket.bind(&source.into())
+            && error.kind() == io::ErrorKind::AddrInUse
+        {
+            bind_any_port(&socket, source.ip())?;
+        }
+    }
+    Ok(socket.into())
+}
+
+/// The same from another port, when the pair of ends is taken.
+///
+/// # Errors
+/// As [`upstream`].
+pub fn upstream_from_any_port(target: SocketAddr, source: IpAddr, mark: u32) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_mark(mark)?;
+    set_transparent(&socket, target)?;
+    bind_any_port(&socket, source)?;
+    Ok(socket.into())
+}
+
+/// Binds to the address alone; the kernel chooses the port when it knows the other end, so that one port serves many of them.
+fn bind_any_port(socket: &Socket, address: IpAddr) -> io::Result<()> {
+    setsockopt(socket, IpBindAddressNoPort, &true)?;
+    socket.bind(&SocketAddr::new(address, 0).into())
+}
+
+/// Where a connection that nft `redirect` rewrote was going (`SO_ORIGINAL_DST`).
+///
+/// # Errors
+/// What the system says when the connection was not rewritten.
+pub fn original_destination(socket: &impl AsFd) -> io::Result<SocketAddr> {
+    let socket = SockRef::from(socket);
+    let is_v4 = socket.local_addr()?.is_ipv4();
+    let address = if is_v4 { socket.original_dst_v4() } else { socket.original_dst_v6() }?;
+    address
+        .as_socket()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a destination of no IP address"))
 }
 
 /// Whether another process takes datagrams at `address`; see [`probe_exclusive`].
