@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use allowlist::{DomainName, Validity};
+use billing_export::ByteBasis;
 use config::{Config, FlowsMax, Workers};
 use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -223,6 +224,7 @@ impl Node {
         let shared = Arc::new(Shared {
             policy: Arc::clone(&policy),
             lookups: Arc::clone(&lookups),
+            byte_basis: byte_basis(config),
             limits: limits(config),
             dial,
             flow_permits: Arc::clone(&flow_permits),
@@ -578,6 +580,14 @@ pub fn static_answer_problem(config: &Config, index: usize, error: &allowlist::N
     format!("{place}: {key}: found {name:?}; wanted a host name: {error}")
 }
 
+/// What is counted.
+fn byte_basis(config: &Config) -> ByteBasis {
+    match config.export.byte_basis {
+        config::ByteBasis::Ip => ByteBasis::Ip,
+        config::ByteBasis::Payload => ByteBasis::Payload,
+    }
+}
+
 /// What the export task is told.
 fn plan(config: &Config) -> Plan {
     let export = &config.export;
@@ -586,6 +596,7 @@ fn plan(config: &Config) -> Plan {
         state_dir: config.node.state_dir.clone(),
         pickup_dir: export.dir.clone(),
         staging_dir: export.staging_dir.clone(),
+        byte_basis: byte_basis(config),
         period: export.period,
         accounts_max: export.accounts_max,
         file_records_max: export.file_records_max,

@@ -247,7 +247,8 @@ impl Relay {
             }
             (Service::Proxied { .. }, Ends::Steered { .. }) => return,
         };
-        let Some(open) = self.worker.open_flow(source, place, SubscriberSide::datagrams()) else { return };
+        let side = SubscriberSide::datagrams(source, self.worker.shared.byte_basis);
+        let Some(open) = self.worker.open_flow(source, place, side) else { return };
         let continues = self.continued(&open, &key, train);
         self.worker.received_datagrams(open.flow(), train.datagrams());
         let number = open.flow().id;

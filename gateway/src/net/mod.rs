@@ -14,6 +14,7 @@ pub mod dial;
 pub mod dns;
 pub mod flow_record;
 pub mod lookup;
+pub mod meter;
 pub mod policy;
 pub mod pool;
 pub mod proxied;
