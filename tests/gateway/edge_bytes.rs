@@ -10,6 +10,8 @@
     reason = "tests may panic"
 )]
 
+#[path = "support/quinn.rs"]
+mod quic;
 mod support;
 
 use std::io::{Read, Write};
@@ -203,4 +205,50 @@ fn t26_uploads_resets_and_refusals_are_never_over_counted() {
     println!("exported {:?}, passed {counted:?}", usage.total());
     assert_close(usage.total(), counted);
     assert!(usage.charged("s1", "not_listed").1 > 0);
+}
+
+#[test]
+fn b25_t26_q14_quic_is_exported_to_the_byte_that_passed() {
+    for (family, (streams, size)) in
+        [(0, (1, 5_000)), (1, (1, 5_000)), (0, (10, 1 << 20)), (1, (10, 1 << 20))]
+    {
+        let Some(link) = Link::new() else { return };
+        let runtime =
+            link.at_gateway(|| tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap());
+        let (gateway, certificate, _resolver) = link.at_gateway(|| {
+            let (origin, certificate, _) = runtime.block_on(async { quic::server(&[LISTED], false) });
+            let resolver = Resolver::new(&[(LISTED, [127, 0, 0, 1])]);
+            let address = SocketAddr::new(GATEWAY[family].parse().unwrap(), 8_443);
+            let setup = Setup::new()
+                .listener(&format!("mode = \"steered\"\naddress = \"{address}\"\n"))
+                .resolver(resolver.address)
+                .port_map(&[(443, origin.port())])
+                .set("limits", "quic_idle_timeout = \"1 s\"");
+            let table = format!("prefix,subscriber_type,subscriber_id\n{},account,s1\n", SUBSCRIBER[family]);
+            setup.write("subscribers.csv", table);
+            (setup.start(), certificate, resolver)
+        });
+        link.at_subscriber(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let own = SocketAddr::new(SUBSCRIBER[family].parse().unwrap(), 0);
+                let client = quic::client_at(own, &certificate, &[], 1);
+                let to = SocketAddr::new(GATEWAY[family].parse().unwrap(), 8_443);
+                let connection = client.connect(to, LISTED).unwrap().await.unwrap();
+                for _ in 0..streams {
+                    quic::echo_bytes(&connection, size).await;
+                }
+                connection.close(0_u32.into(), b"");
+                client.wait_idle().await;
+            });
+        });
+        link.at_gateway(|| gateway.await_metric("zrgw_flows_open", 0));
+        let counted = link.counted();
+        let usage = link.at_gateway(|| gateway.stop_and_count());
+        assert!(usage.conserved && usage.rows.iter().all(|row| row["byte_basis"] == "ip"));
+        assert!(counted.0 > (streams * size) as u64);
+        // Without a gap, and by the default of the mode.
+        assert_eq!(usage.exempt("s1"), counted, "{}", GATEWAY[family]);
+        drop(runtime);
+    }
 }
