@@ -46,6 +46,8 @@ pub struct Plan {
     pub pickup_dir: PathBuf,
     /// Where files are made, on the file system of `pickup_dir`.
     pub staging_dir: PathBuf,
+    /// What is counted.
+    pub byte_basis: ByteBasis,
     /// Length of a billing period.
     pub period: Duration,
     /// Counters open at once.
@@ -459,7 +461,7 @@ fn settings(plan: &Plan) -> Result<Settings, String> {
         period,
         file_records_max: plan.file_records_max,
         accounts_max: plan.accounts_max,
-        ..Settings::new(node_id, state, pickup, staging, ByteBasis::Payload)
+        ..Settings::new(node_id, state, pickup, staging, plan.byte_basis)
     })
 }
 

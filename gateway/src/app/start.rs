@@ -3,6 +3,7 @@
 mod dns;
 mod hand_over;
 mod lookups;
+mod room;
 
 use std::collections::HashSet;
 use std::io;
@@ -15,9 +16,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use allowlist::Validity;
-use config::{Config, FlowsMax, Workers};
+use billing_export::ByteBasis;
+use config::{Config, Workers};
 use jiff::Timestamp;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
@@ -37,21 +38,15 @@ use crate::net::inherited::InheritError;
 use crate::net::overload::Overload;
 use crate::net::policy::{Exemption, Policy, PolicyCell};
 use crate::net::pool::{Remote, Sockets};
-use crate::net::settings::{DatagramHeaders, DialRules, Limits, Listener, Mode};
+use crate::net::settings::{DatagramHeaders, DialRules, Interception, Limits, Listener, Mode};
 use crate::net::shared::{Saved, Shared};
 use crate::wire::quic::QuicLimits;
 use hand_over::Before;
 use lookups::lookups;
 pub use lookups::static_answer_problem;
 
-/// Descriptors kept for ledger, list, admin endpoint, look-ups and log, whatever the flows need.
-const RESERVED_DESCRIPTORS: u64 = 256;
-/// Descriptors of one flow: the subscriber's socket and the origin's.
-const DESCRIPTORS_PER_FLOW: u64 = 2;
 /// One in so many flows may be UDP with an upstream socket and without a name.
 const UNDECIDED_SHARE: usize = 4;
-/// Descriptors of one pipe: its two ends.
-const DESCRIPTORS_PER_PIPE: u64 = 2;
 /// How long the last saving, sealing and publishing may take before the process ends without them.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// How often a stopping node looks whether they are done.
@@ -222,7 +217,7 @@ impl Node {
             Workers::Auto => std::thread::available_parallelism().map_or(1, usize::from),
             Workers::Count(count) => usize::from(count),
         };
-        let flows_max = flows_max(config, workers)?;
+        let flows_max = room::flows_max(config, workers)?;
         let sockets = Sockets::bind(&listeners(config), workers, &mut inherited)
             .map_err(|(address, source)| listen_error("listener.address", address, source))?;
         let listeners = sockets.addresses.clone();
@@ -257,6 +252,7 @@ impl Node {
         let shared = Arc::new(Shared {
             policy: Arc::clone(&policy),
             lookups: Arc::clone(&lookups),
+            byte_basis: byte_basis(config),
             limits: limits(config),
             dial,
             flow_permits: Arc::clone(&flow_permits),
@@ -459,37 +455,6 @@ fn listen_error(key: &'static str, address: SocketAddr, source: io::Error) -> St
     StartError::Listen { key, address, source, remedy }
 }
 
-/// How many flows the descriptor limit has room for beside the workers' pipes; the soft limit is raised to the hard one
-/// first.
-fn flows_max(config: &Config, workers: usize) -> Result<usize, StartError> {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    let descriptors = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
-    };
-    let pipes = (config.limits.splice_pipes_max as u64).saturating_mul(workers as u64);
-    let reserved = RESERVED_DESCRIPTORS
-        .saturating_add(pipes.saturating_mul(DESCRIPTORS_PER_PIPE))
-        .saturating_add(dns::descriptors(config, workers));
-    let room = descriptors.unwrap_or(u64::MAX).saturating_sub(reserved) / DESCRIPTORS_PER_FLOW;
-    let room = usize::try_from(room).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-    let place = |key| config.place(key).map_or_else(|| "1:1".to_owned(), |place| place.to_string());
-    match config.limits.flows_max {
-        FlowsMax::Auto if room == 0 => Err(StartError::Config(format!(
-            "{}: limits.flows_max: found a limit of {} open files, wanted more than {reserved}; raise RLIMIT_NOFILE (LimitNOFILE= of the service) or lower limits.splice_pipes_max",
-            place("limits"),
-            descriptors.unwrap_or(u64::MAX)
-        ))),
-        FlowsMax::Auto => Ok(room),
-        FlowsMax::Count(wanted) if wanted <= room => Ok(wanted),
-        FlowsMax::Count(wanted) => Err(StartError::Config(format!(
-            "{}: limits.flows_max: found {wanted}; wanted at most {room}, for which the limit of open files has room; raise RLIMIT_NOFILE (LimitNOFILE= of the service) or write \"auto\"",
-            place("limits.flows_max")
-        ))),
-    }
-}
-
 /// The listeners as the workers take them.
 fn listeners(config: &Config) -> Vec<Listener> {
     let mode = |listener: &config::Listener| match listener.mode {
@@ -500,6 +465,13 @@ fn listeners(config: &Config) -> Vec<Listener> {
                 config::DatagramHeaders::Any => DatagramHeaders::Any,
                 config::DatagramHeaders::Each => DatagramHeaders::Each,
             },
+        },
+        config::Mode::Transparent => Mode::Transparent {
+            interception: match listener.interception {
+                config::Interception::Tproxy => Interception::Tproxy,
+                config::Interception::Redirect => Interception::Redirect,
+            },
+            upstream_mark: config.edge.upstream_mark,
         },
     };
     config
@@ -565,6 +537,14 @@ fn dial_rules(config: &Config, own_sockets: Vec<SocketAddr>) -> io::Result<DialR
     })
 }
 
+/// What is counted.
+fn byte_basis(config: &Config) -> ByteBasis {
+    match config.export.byte_basis {
+        config::ByteBasis::Ip => ByteBasis::Ip,
+        config::ByteBasis::Payload => ByteBasis::Payload,
+    }
+}
+
 /// What the export task is told.
 fn plan(config: &Config) -> Plan {
     let export = &config.export;
@@ -573,6 +553,7 @@ fn plan(config: &Config) -> Plan {
         state_dir: config.node.state_dir.clone(),
         pickup_dir: export.dir.clone(),
         staging_dir: export.staging_dir.clone(),
+        byte_basis: byte_basis(config),
         period: export.period,
         accounts_max: export.accounts_max,
         file_records_max: export.file_records_max,

@@ -121,6 +121,10 @@ impl Status {
             counter!("zrgw_conservation_mismatch_total").absolute(0);
             counter!("zrgw_accept_errors_total").absolute(0);
             counter!("zrgw_spliced_bytes_total").absolute(0);
+            counter!("zrgw_meter_mismatch_total").absolute(0);
+            for direction in ["up", "down"] {
+                counter!("zrgw_stream_payload_bytes_total", "direction" => direction).absolute(0);
+            }
             counter!("zrgw_flow_panics_total").absolute(0);
             counter!("zrgw_undecided_evicted_total").absolute(0);
         });
@@ -171,6 +175,11 @@ impl Status {
             bytes_metrics(&report.usage);
             counter!("zrgw_accept_errors_total").increment(report.accept_errors);
             counter!("zrgw_spliced_bytes_total").increment(report.spliced_bytes);
+            counter!("zrgw_meter_mismatch_total").increment(report.meter_mismatches);
+            let payload = report.stream_payload;
+            for (direction, bytes) in [("up", payload.up), ("down", payload.down)] {
+                counter!("zrgw_stream_payload_bytes_total", "direction" => direction).increment(bytes);
+            }
             counter!("zrgw_flow_panics_total").increment(report.panics);
         });
         let mut facts = self.facts();
@@ -249,6 +258,15 @@ fn describe() {
     describe_counter!("zrgw_conservation_mismatch_total", "Usage files whose bytes do not add up: an alarm");
     describe_counter!("zrgw_accept_errors_total", "Errors of accept(2)");
     describe_counter!("zrgw_spliced_bytes_total", Unit::Bytes, "Bytes that moved inside the kernel");
+    describe_counter!(
+        "zrgw_meter_mismatch_total",
+        "Readings of TCP_INFO at which less had passed than the gateway moved; anything but 0 is a fault"
+    );
+    describe_counter!(
+        "zrgw_stream_payload_bytes_total",
+        Unit::Bytes,
+        "Payload of subscribers' TCP connections, whatever the byte basis"
+    );
     describe_counter!("zrgw_flow_panics_total", "Flows lost to a fault of the gateway: an alarm");
     describe_counter!("zrgw_dns_queries_total", "DNS queries by transport");
     describe_counter!("zrgw_dns_answers_total", "DNS answers given by response code");

@@ -11,10 +11,10 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
-use super::settings::{Listener, Mode};
+use super::settings::{Interception, Listener, Mode};
 use super::socket;
 use super::worker::Worker;
-use super::{proxied, steered};
+use super::{proxied, steered, transparent};
 
 /// The first pause after an error of accept(2); each next one is twice as long.
 const BACK_OFF_MIN: Duration = Duration::from_millis(100);
@@ -27,6 +27,7 @@ const OVERLOAD_PAUSE: Duration = Duration::from_millis(100);
 enum Service {
     Steered { service_port: Option<u16> },
     Proxied { peers: Rc<[IpNet]> },
+    Transparent { interception: Interception, upstream_mark: u32 },
 }
 
 /// Accepts on `socket` until the worker drains. Without room for another flow connections wait in the kernel's backlog.
@@ -37,6 +38,9 @@ pub async fn run(worker: Rc<Worker>, bound: TcpListener, listener: Listener) -> 
     let service = match listener.mode {
         Mode::Steered { service_port } => Service::Steered { service_port },
         Mode::ProxyProtocol { peers, .. } => Service::Proxied { peers: peers.into() },
+        Mode::Transparent { interception, upstream_mark } => {
+            Service::Transparent { interception, upstream_mark }
+        }
     };
     let socket = socket::watch(bound)?;
     let draining = worker.draining.notified();
@@ -54,7 +58,7 @@ pub async fn run(worker: Rc<Worker>, bound: TcpListener, listener: Listener) -> 
 fn waits(worker: &Worker, service: &Service) -> bool {
     match service {
         Service::Steered { .. } => worker.shared.overload.is_unread(),
-        Service::Proxied { .. } => false,
+        Service::Proxied { .. } | Service::Transparent { .. } => false,
     }
 }
 
@@ -109,6 +113,9 @@ fn start(
         match service {
             Service::Steered { service_port } => steered::serve(worker, client, peer, service_port).await,
             Service::Proxied { peers } => proxied::serve(worker, client, peer, peers).await,
+            Service::Transparent { interception, upstream_mark } => {
+                transparent::serve(worker, client, peer, interception, upstream_mark).await;
+            }
         }
     });
 }

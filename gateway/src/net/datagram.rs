@@ -129,6 +129,7 @@ impl Relay {
             Mode::ProxyProtocol { peers, datagrams } => {
                 Service::Proxied { peers: peers.clone(), datagrams: *datagrams }
             }
+            Mode::Transparent { .. } => return Err(io::ErrorKind::Unsupported.into()),
         };
         let bound = socket.local_addr()?;
         Ok(Rc::new(Self {
@@ -268,7 +269,8 @@ impl Relay {
             }
             (Service::Proxied { .. }, Ends::Steered { .. }) => return,
         };
-        let Some(open) = self.worker.open_flow(source, place, SubscriberSide::datagrams()) else { return };
+        let side = SubscriberSide::datagrams(source, self.worker.shared.byte_basis);
+        let Some(open) = self.worker.open_flow(source, place, side) else { return };
         let continues = self.continued(&open, &key, train);
         self.worker.received_datagrams(open.flow(), train.datagrams());
         let number = open.flow().id;

@@ -18,7 +18,7 @@ use super::datagram::Relay;
 use super::datagram::batch::Batch;
 use super::inherited::{Inherited, Offered, complete_connections, complete_datagrams};
 use super::report::Report;
-use super::settings::Listener;
+use super::settings::{Interception, Listener, Mode};
 use super::shared::Shared;
 use super::worker::Worker;
 use super::{accept, dns, socket};
@@ -171,8 +171,9 @@ impl Given {
             if exclusive {
                 socket::probe_exclusive(address)?;
             }
-            vec![socket::listen(address)?]
+            vec![listen_as(listener, address)?]
         } else {
+            self.connections.iter().try_for_each(|socket| adapt(listener, socket))?;
             self.connections
         };
         let datagrams = if listener.serves_udp && self.datagrams.is_empty() {
@@ -183,7 +184,7 @@ impl Given {
         } else {
             self.datagrams
         };
-        let connections = complete_connections(connections, workers, socket::listen)?;
+        let connections = complete_connections(connections, workers, |address| listen_as(listener, address))?;
         let datagrams = complete_datagrams(datagrams, workers, socket::listen_datagrams)?;
         let bound = |connections, datagrams| Bound { listener: listener.clone(), connections, datagrams };
         let of_worker = |(connections, datagrams): (Vec<TcpListener>, Vec<UdpSocket>)| {
@@ -223,6 +224,26 @@ fn bind_listener(
     outcome
 }
 
+/// A listening socket at `address` of the kind that the listener's mode wants.
+fn listen_as(listener: &Listener, address: SocketAddr) -> io::Result<TcpListener> {
+    match listener.mode {
+        Mode::Transparent { interception: Interception::Tproxy, .. } => socket::listen_transparent(address),
+        Mode::Steered { .. } | Mode::ProxyProtocol { .. } | Mode::Transparent { .. } => {
+            socket::listen(address)
+        }
+    }
+}
+
+/// The same of one that is open already.
+fn adapt(listener: &Listener, socket: &TcpListener) -> io::Result<()> {
+    match listener.mode {
+        Mode::Transparent { interception: Interception::Tproxy, .. } => {
+            socket::make_transparent(socket, listener.address)
+        }
+        Mode::Steered { .. } | Mode::ProxyProtocol { .. } | Mode::Transparent { .. } => Ok(()),
+    }
+}
+
 /// Binds one listener at `wanted` for every worker; UDP takes the port that TCP has.
 fn bind_at(listener: &Listener, wanted: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<Bound>)> {
     let mut address = wanted;
@@ -230,7 +251,7 @@ fn bind_at(listener: &Listener, wanted: SocketAddr, workers: usize) -> io::Resul
     for _ in 0..workers {
         let mut bound = Bound { listener: listener.clone(), connections: None, datagrams: None };
         if listener.serves_tcp {
-            let socket = socket::listen(address)?;
+            let socket = listen_as(listener, address)?;
             address = socket.local_addr()?;
             bound.connections = Some(socket);
         }

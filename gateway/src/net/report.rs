@@ -110,6 +110,10 @@ impl DropCause {
 pub struct Report {
     /// Bytes that passed the subscribers' sockets, counted at the calls.
     pub seen: Volume,
+    /// Payload that our calls read from subscribers' TCP sockets and wrote to them, whatever the byte basis.
+    pub stream_payload: Volume,
+    /// Readings at which our calls had moved more than the kernel says passed.
+    pub meter_mismatches: u64,
     /// Bytes carried for flows that have no verdict yet.
     pub pending_after: Volume,
     /// Bytes by account.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use billing_export::ByteBasis;
 use tokio::sync::Semaphore;
 
 use super::clock::Clock;
@@ -24,6 +25,8 @@ pub struct Shared {
     pub policy: Arc<PolicyCell>,
     /// Trusted answers and our own look-ups.
     pub lookups: Arc<Lookups>,
+    /// What is counted.
+    pub byte_basis: ByteBasis,
     /// Limits of the data path.
     pub limits: Limits,
     /// Where the gateway may connect to.

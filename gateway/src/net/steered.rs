@@ -33,7 +33,8 @@ const BAD_GATEWAY: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nCo
 pub async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, service_port: Option<u16>) {
     let client = Rc::new(client);
     let place = Place::Steered { service_port };
-    let Some(open) = worker.open_flow(peer.ip(), place, SubscriberSide::stream(Rc::clone(&client))) else {
+    let side = SubscriberSide::stream(Rc::clone(&client), peer.ip(), worker.shared.byte_basis);
+    let Some(open) = worker.open_flow(peer.ip(), place, side) else {
         let _ = socket::reset_on_close(&*client);
         return;
     };

@@ -70,6 +70,8 @@ pub struct Worker {
 #[derive(Default)]
 struct Counts {
     seen: Volume,
+    stream_payload: Volume,
+    meter_mismatches: u64,
     flows: HashMap<FlowLabels, u64>,
     refusals: HashMap<Refusal, u64>,
     dropped: HashMap<DropCause, u64>,

@@ -12,6 +12,7 @@ pub mod datagrams;
 pub mod dns;
 pub mod hellos;
 pub mod http3;
+pub mod link;
 pub mod origin;
 pub mod quic;
 pub mod quic_pages;

@@ -249,7 +249,7 @@ impl Relay {
             }
             self.worker.answered(flow);
             let sent = self.send_down(key, &train);
-            self.worker.sent_datagrams(flow, sent.bytes);
+            self.worker.sent_datagrams(flow, sent.datagrams, sent.bytes);
             if let Some(cause) = sent.cause {
                 self.worker.count_dropped(cause, sent.lost);
             }
