@@ -20,7 +20,7 @@
 //! cause, the old one opens its ledger again and goes on. Several old processes may drain into one new one; when that is
 //! taken over from in turn, they find the newest at the same path.
 //!
-//! Versions that speak otherwise refuse each other, and then an ordinary restart is the way.
+//! Versions that speak otherwise, and configurations that count otherwise, refuse each other, and then an ordinary restart is the way.
 
 mod frame;
 pub mod incumbent;
@@ -32,8 +32,17 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use billing_export::ByteBasis;
+
+use self::words::Terms;
+
 /// What is spoken here; raised when a message changes.
 const VERSION: u32 = 1;
+/// The terms of this node's processes.
+pub fn terms(node_id: &str, byte_basis: ByteBasis) -> Terms {
+    Terms { version: VERSION, node_id: node_id.to_owned(), byte_basis: byte_basis.label().to_owned() }
+}
+
 /// Name of the socket in the state folder.
 const FILE: &str = "restart.sock";
 

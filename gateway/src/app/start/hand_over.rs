@@ -14,6 +14,7 @@ use crate::app::snapshot::Snapshot;
 use crate::app::takeover;
 use crate::app::takeover::incumbent::Incumbent;
 use crate::app::takeover::successor::{Found, Predecessor};
+use crate::app::takeover::words::Terms;
 use crate::net::inherited::{Inherited, Offered};
 use crate::net::pool::{Remote, Sockets};
 
@@ -33,7 +34,7 @@ impl Before {
         if !args.take_over {
             return Ok(Self { inherited, predecessor: None });
         }
-        match Predecessor::find(&takeover::path_in(&config.node.state_dir), &config.node.id)? {
+        match Predecessor::find(&takeover::path_in(&config.node.state_dir), terms(config))? {
             Found::Running(predecessor, inherited) => Ok(Self { inherited, predecessor: Some(predecessor) }),
             Found::Traces => {
                 tracing::warn!("the gateway before this one ended without a word: an ordinary start");
@@ -80,6 +81,11 @@ pub(super) fn offers(
     Ok(offers)
 }
 
+/// What processes of this node must agree on.
+fn terms(config: &Config) -> Terms {
+    takeover::terms(&config.node.id, super::byte_basis(config))
+}
+
 /// What a new process takes over from this one.
 pub(super) fn incumbent(
     config: &Config,
@@ -90,7 +96,7 @@ pub(super) fn incumbent(
 ) -> Arc<Incumbent> {
     Arc::new(Incumbent {
         path: takeover::path_in(&config.node.state_dir),
-        node_id: config.node.id.clone(),
+        terms: terms(config),
         offers: Mutex::new(offers),
         snapshot: snapshot.clone(),
         orders: orders.clone(),

@@ -13,8 +13,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::remainder::Remainder;
-use super::words::{Answer, Delta, FromNew, FromOld, Request};
-use super::{VERSION, frame, peer_process};
+use super::words::{Answer, Delta, FromNew, FromOld, Request, Terms};
+use super::{frame, peer_process};
 use crate::app::export::{Fate, Order};
 use crate::app::snapshot::Snapshot;
 use crate::net::inherited::Offered;
@@ -37,8 +37,8 @@ const MODE: u32 = 0o600;
 pub struct Incumbent {
     /// Where the socket stands.
     pub path: PathBuf,
-    /// The node.
-    pub node_id: String,
+    /// What a process that connects must agree on.
+    pub terms: Terms,
     /// Second descriptors of the listening sockets; none once this process accepts nothing more.
     pub offers: Mutex<Vec<Offered>>,
     /// Trusted answers, which the new process reads.
@@ -124,17 +124,13 @@ impl Incumbent {
     fn talk(self: &Arc<Self>, stream: &UnixStream) {
         let told = peer_process(stream).and_then(|process| {
             let (request, _) = frame::receive::<Request>(stream, Some(REQUEST_LIMIT))?;
-            let (version, node_id) = request.terms();
-            if version != VERSION || node_id != self.node_id {
-                let why = format!(
-                    "found version {version} of the restart protocol and node {node_id:?}, wanted {VERSION} and {:?}",
-                    self.node_id
-                );
+            if *request.terms() != self.terms {
+                let why = format!("found {:?}, wanted {:?}", request.terms(), self.terms);
                 return frame::send(stream, &FromOld::Refused { why }, None);
             }
             match request {
-                Request::TakeOver { .. } => self.hand_over(stream, process),
-                Request::Remainder { .. } => self.take_counts(stream),
+                Request::TakeOver(_) => self.hand_over(stream, process),
+                Request::Remainder(_) => self.take_counts(stream),
             }
         });
         if let Err(error) = told
@@ -186,7 +182,7 @@ impl Incumbent {
                 // Whoever comes now belongs to the new process.
                 std::mem::forget(free);
                 self.withdraw();
-                let remainder = Remainder::new(self.path.clone(), self.node_id.clone());
+                let remainder = Remainder::new(self.path.clone(), self.terms.clone());
                 let _ = self.orders.send(Order::HandOn(Box::new(remainder)));
                 self.successor.send_replace(Some(process));
                 Ok(())

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use billing_export::{Usage, Volume};
 
-use super::words::{Answer, Delta, Request};
-use super::{VERSION, frame, peer_process};
+use super::words::{Answer, Delta, Request, Terms};
+use super::{frame, peer_process};
 
 /// How long the other side may take to say that it takes counts.
 const WELCOME_LIMIT: Duration = Duration::from_secs(2);
@@ -17,7 +17,7 @@ const WELCOME_LIMIT: Duration = Duration::from_secs(2);
 /// Deltas on their way to whoever holds the ledger.
 pub struct Remainder {
     path: PathBuf,
-    node_id: String,
+    terms: Terms,
     connection: Option<UnixStream>,
     /// In the order of counting.
     queue: VecDeque<Delta>,
@@ -35,9 +35,9 @@ pub enum Progress {
 }
 
 impl Remainder {
-    /// Nothing to hand over yet; it will go to whoever listens at `path` for this node.
-    pub fn new(path: PathBuf, node_id: String) -> Self {
-        Self { path, node_id, connection: None, queue: VecDeque::new(), is_sent: false }
+    /// Nothing to hand over yet; it will go to whoever listens at `path` on these terms.
+    pub fn new(path: PathBuf, terms: Terms) -> Self {
+        Self { path, terms, connection: None, queue: VecDeque::new(), is_sent: false }
     }
 
     /// Takes counts to hand over.
@@ -108,7 +108,7 @@ impl Remainder {
     fn connect(&self) -> io::Result<UnixStream> {
         let stream = UnixStream::connect(&self.path)?;
         peer_process(&stream)?;
-        frame::send(&stream, &Request::Remainder { version: VERSION, node_id: self.node_id.clone() }, None)?;
+        frame::send(&stream, &Request::Remainder(self.terms.clone()), None)?;
         match frame::receive::<Answer>(&stream, Some(WELCOME_LIMIT))? {
             (Answer::Welcome, _) => Ok(stream),
             (Answer::Saved | Answer::NotTaken, _) => Err(io::ErrorKind::InvalidData.into()),

@@ -5,8 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use super::words::{FromNew, FromOld, Request};
-use super::{VERSION, frame, peer_process};
+use super::words::{FromNew, FromOld, Request, Terms};
+use super::{frame, peer_process};
 use crate::net::inherited::Inherited;
 
 /// How long the running process may take for its copy of the trusted answers and for each socket.
@@ -46,7 +46,7 @@ impl Predecessor {
     ///
     /// # Errors
     /// Another user's process, one of another version or node, one that refuses.
-    pub fn find(path: &Path, node_id: &str) -> Result<Found, TakeOverError> {
+    pub fn find(path: &Path, terms: Terms) -> Result<Found, TakeOverError> {
         let stream = match UnixStream::connect(path) {
             Ok(stream) => stream,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nobody),
@@ -54,7 +54,7 @@ impl Predecessor {
             Err(error) => return Err(TakeOverError::of(&path.display().to_string(), &error)),
         };
         peer_process(&stream).map_err(|error| TakeOverError::of(&path.display().to_string(), &error))?;
-        let request = Request::TakeOver { version: VERSION, node_id: node_id.to_owned() };
+        let request = Request::TakeOver(terms);
         frame::send(&stream, &request, None).map_err(|error| TakeOverError::of("asking", &error))?;
         let mut inherited = Inherited::default();
         let predecessor = Self { stream };

@@ -12,31 +12,32 @@ use serde::{Deserialize, Serialize};
 /// Rows of one delta; more go in several.
 pub const ROWS_MAX: usize = 4_096;
 
-/// The first message of a connection.
+/// What two processes must agree on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Terms {
+    /// What is spoken.
+    pub version: u32,
+    /// Whose sockets, ledger and counts.
+    pub node_id: String,
+    /// What is counted, in the word of the usage file: one ledger has one.
+    pub byte_basis: String,
+}
+
+/// The first message of a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// A new process wants sockets and ledger.
-    TakeOver {
-        /// What it speaks.
-        version: u32,
-        /// Whose sockets and ledger.
-        node_id: String,
-    },
+    TakeOver(Terms),
     /// A draining process hands over what it counts.
-    Remainder {
-        /// What it speaks.
-        version: u32,
-        /// Whose counts.
-        node_id: String,
-    },
+    Remainder(Terms),
 }
 
 impl Request {
-    /// What it speaks, and of which node.
-    pub fn terms(&self) -> (u32, &str) {
+    /// What must agree.
+    pub fn terms(&self) -> &Terms {
         match self {
-            Self::TakeOver { version, node_id } | Self::Remainder { version, node_id } => (*version, node_id),
+            Self::TakeOver(terms) | Self::Remainder(terms) => terms,
         }
     }
 }
