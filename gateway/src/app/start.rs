@@ -1,13 +1,14 @@
 //! `gateway run`: a node from its configuration, and the node while it runs.
 
 mod dns;
+pub mod edge;
 
 use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -30,6 +31,7 @@ use crate::net::admin;
 use crate::net::answers::Answers;
 use crate::net::clock::Clock;
 use crate::net::datagram::connection_ids::ConnectionIds;
+use crate::net::edge::Edge;
 use crate::net::lookup::{LookupSettings, Lookups};
 use crate::net::policy::{Exemption, Policy, PolicyCell};
 use crate::net::pool::{Remote, Sockets};
@@ -153,6 +155,8 @@ pub struct Node {
     pub admin: SocketAddr,
     /// What the node says of itself.
     pub status: Arc<Status>,
+    /// Keeper of the kernel's rules, with transparent listeners.
+    edge: Option<Arc<Edge>>,
     policy: Arc<PolicyCell>,
     keeper: Arc<Mutex<ListKeeper>>,
     workers: Remote,
@@ -232,6 +236,7 @@ impl Node {
             undecided_flows: AtomicUsize::new(0),
             connection_ids: ConnectionIds::default(),
             open_by_subscriber: Mutex::default(),
+            beats: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             accounts_max: config.export.accounts_max,
             saved: Arc::clone(&saved),
             clock,
@@ -248,6 +253,12 @@ impl Node {
             parts
         });
         let handles = sockets.start(&shared, parts).map_err(system("start the workers"))?;
+        let rules = edge::plan(config);
+        let edge = (!rules.taps.is_empty()).then(|| Edge::new(rules, Arc::clone(&shared), flows_max));
+        if let Some(edge) = &edge {
+            status.set_edge(Arc::clone(edge));
+            control.spawn(Arc::clone(edge).keep());
+        }
         let remote = Remote::new(&handles);
         export.employ(handles);
         let (orders, inbox) = mpsc::channel();
@@ -262,6 +273,7 @@ impl Node {
             listeners,
             admin,
             status,
+            edge,
             policy,
             keeper,
             workers: remote,
@@ -290,6 +302,10 @@ impl Node {
     /// Accept nothing more; open flows go on.
     pub fn drain(&self) {
         self.status.set_draining();
+        // First of all, so that no new flow is led to a listener that is about to close.
+        if let Some(edge) = &self.edge {
+            edge.stand_aside();
+        }
         self.workers.drain();
     }
 

@@ -230,7 +230,7 @@ fn start_worker(
             if let Some(part) = dns {
                 part.start(&shared);
             }
-            let worker = Worker::new(shared);
+            let worker = Worker::new(shared, index);
             tokio::task::spawn_local(Rc::clone(&worker).keep_house());
             let relays = serve(&worker, sockets);
             while let Some(command) = inbox.recv().await {

@@ -51,7 +51,9 @@ impl Link {
                     run(&format!("ip -n {end} address add {}/24 dev wire", addresses[0]));
                     run(&format!("ip -n {end} address add {}/64 dev wire nodad", addresses[1]));
                     // One packet counts once: nft counts a super-packet's headers once, whatever it becomes on the wire.
-                    run(&format!("ip netns exec {end} ethtool -K wire tso off gso off gro off tx-udp-segmentation off"));
+                    run(&format!(
+                        "ip netns exec {end} ethtool -K wire tso off gso off gro off tx-udp-segmentation off"
+                    ));
                     run(&format!("ip -n {end} link set wire up"));
                 }
             }
