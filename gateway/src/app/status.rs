@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use billing_export::Class;
+use billing_export::{Class, Usage};
 use jiff::Timestamp;
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -15,6 +15,7 @@ use crate::net::admin::Source;
 use crate::net::dns::Plane;
 use crate::net::edge::{Aside, Edge};
 use crate::net::lookup::{LookupCounts, Lookups};
+use crate::net::overload::Overload;
 use crate::net::policy::{Exemption, PolicyCell};
 use crate::net::report::Report;
 
@@ -67,6 +68,8 @@ struct Facts {
     edge: Option<Arc<Edge>>,
     /// What of it cannot be used.
     dns_faults: Vec<String>,
+    /// Whether memory or room runs short.
+    overload: Option<Arc<Overload>>,
 }
 
 impl Facts {
@@ -154,6 +157,11 @@ impl Status {
         facts.dns_faults = faults;
     }
 
+    /// Tells of what says whether memory or room runs short.
+    pub fn set_overload(&self, overload: Arc<Overload>) {
+        self.facts().overload = Some(overload);
+    }
+
     /// Counts one worker's report.
     pub fn count(&self, worker: usize, report: &Report) {
         metrics::with_local_recorder(&self.recorder, || {
@@ -171,15 +179,7 @@ impl Status {
                 counter!("zrgw_datagrams_dropped_total", "cause" => cause.label()).increment(*count);
             }
             counter!("zrgw_undecided_evicted_total").increment(report.evicted);
-            for usage in &report.usage {
-                let class: Class = usage.account.entry.class();
-                let service = usage.account.entry.service().map(ToString::to_string).unwrap_or_default();
-                for (direction, bytes) in [("up", usage.volume.up), ("down", usage.volume.down)] {
-                    counter!("zrgw_bytes_total",
-                        "direction" => direction, "class" => class.label(), "service" => service.clone())
-                    .increment(bytes);
-                }
-            }
+            bytes_metrics(&report.usage);
             counter!("zrgw_accept_errors_total").increment(report.accept_errors);
             counter!("zrgw_spliced_bytes_total").increment(report.spliced_bytes);
             counter!("zrgw_meter_mismatch_total").increment(report.meter_mismatches);
@@ -196,6 +196,11 @@ impl Status {
         if let Some(open) = facts.flows_open.get_mut(worker) {
             *open = (report.flows_open, report.udp_flows_open);
         }
+    }
+
+    /// Adds bytes that a draining process counted.
+    pub fn count_usage(&self, usage: &[Usage]) {
+        metrics::with_local_recorder(&self.recorder, || bytes_metrics(usage));
     }
 
     /// Tells how the export task stands.
@@ -309,7 +314,25 @@ fn describe() {
         "zrgw_edge",
         "1 for what new flows do: taken by transparent listeners, or pass by and why"
     );
+    describe_gauge!(
+        "zrgw_overload_level",
+        "0 enough memory; 1 timers shortened; 2 new flows not read, steered ones wait; 3 led past (limits.memory_max)"
+    );
+    describe_counter!("zrgw_flows_shed_total", "Idle flows ended because there was hardly room for new ones");
     describe_gauge!("zrgw_exemption_suspended", "1 while counts cannot be saved and nothing is exempt");
+}
+
+/// Counts the bytes of these accounts.
+fn bytes_metrics(usage: &[Usage]) {
+    for usage in usage {
+        let class: Class = usage.account.entry.class();
+        let service = usage.account.entry.service().map(ToString::to_string).unwrap_or_default();
+        for (direction, bytes) in [("up", usage.volume.up), ("down", usage.volume.down)] {
+            counter!("zrgw_bytes_total",
+                "direction" => direction, "class" => class.label(), "service" => service.clone())
+            .increment(bytes);
+        }
+    }
 }
 
 /// Sets the counters of the DNS plane to what it has counted.
@@ -373,6 +396,10 @@ impl Source for Status {
             if let Some(plane) = &facts.dns {
                 dns_metrics(plane);
             }
+            if let Some(overload) = &facts.overload {
+                gauge!("zrgw_overload_level").set(f64::from(overload.level().number()));
+                counter!("zrgw_flows_shed_total").absolute(overload.shed_total());
+            }
         });
         drop(facts);
         self.handle.render()
@@ -428,6 +455,9 @@ impl Source for Status {
         }
         if facts.mismatches > 0 {
             reasons.push(format!("{} files with bytes not conserved", facts.mismatches));
+        }
+        if facts.overload.as_ref().is_some_and(|overload| overload.is_unread()) {
+            reasons.push("memory runs short (limits.memory_max): new flows are not read".to_owned());
         }
         if facts.draining {
             reasons.push("draining: no new connections".to_owned());

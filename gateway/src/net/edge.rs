@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
 use super::nft::{NftError, Plan};
+use super::overload::Level;
 use super::shared::Shared;
 use crate::flow::time::Monotonic;
 
@@ -86,6 +87,12 @@ impl Edge {
         self.set(Aside::Draining);
     }
 
+    /// Another process keeps the rules from here on.
+    pub fn leave(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.set(Aside::Draining);
+    }
+
     /// Keeps the rules in step until the event loop ends.
     pub async fn keep(self: Arc<Self>) {
         let mut tick = tokio::time::interval(LOOK);
@@ -129,6 +136,9 @@ impl Edge {
         if hung {
             return Aside::Hung;
         }
+        if self.shared.overload.level() == Level::Past {
+            return Aside::Full;
+        }
         let share = if before == Aside::Full { ROOM_AGAIN_SHARE } else { ROOM_MIN_SHARE };
         if self.shared.flow_permits.available_permits() < self.flows_max / share {
             return Aside::Full;
@@ -140,8 +150,8 @@ impl Edge {
     async fn renew(self: &Arc<Self>) {
         let edge = Arc::clone(self);
         match run(move || edge.plan.renew()).await {
-            // Told to end meanwhile: what was just renewed is taken back.
-            Ok(()) if self.draining.load(Ordering::Relaxed) => self.stand_aside(),
+            // Told to end meanwhile: what was just renewed runs out, or another process renews it.
+            Ok(()) if self.draining.load(Ordering::Relaxed) => {}
             Ok(()) => {
                 if self.set(Aside::Taken) != Aside::Taken {
                     tracing::info!("new flows are led here");

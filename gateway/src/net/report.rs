@@ -87,6 +87,8 @@ pub enum DropCause {
     Held,
     /// The gateway ends: no flow begins.
     Draining,
+    /// Memory runs short: no steered flow begins.
+    Overload,
 }
 
 impl DropCause {
@@ -98,6 +100,7 @@ impl DropCause {
             Self::Unreachable => "unreachable",
             Self::Held => "held",
             Self::Draining => "draining",
+            Self::Overload => "overload",
         }
     }
 }
@@ -163,6 +166,11 @@ impl UsageMap {
         let (known, sum) = self.accounts.entry(account).or_insert((flags, Volume::ZERO));
         *known = known.union(flags);
         *sum = saturating_sum(*sum, volume);
+    }
+
+    /// The bytes of all accounts.
+    pub fn total(&self) -> Volume {
+        self.accounts.values().fold(Volume::ZERO, |sum, (_, volume)| saturating_sum(sum, *volume))
     }
 
     /// Takes everything.

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use super::clock::Clock;
 use super::datagram::connection_ids::ConnectionIds;
 use super::lookup::Lookups;
+use super::overload::Overload;
 use super::policy::{Exemption, PolicyCell};
 use super::settings::{DialRules, Limits};
 pub use crate::flow::session::SubscriberKey;
@@ -32,6 +33,8 @@ pub struct Shared {
     pub dial: Arc<DialRules>,
     /// Room for open flows, by the process's descriptor limit.
     pub flow_permits: Arc<Semaphore>,
+    /// Whether memory or that room runs short.
+    pub overload: Arc<Overload>,
     /// Room within it for UDP flows that hold an upstream socket before their name is known: a quarter, so that half-open
     /// flows never keep decided ones out.
     pub undecided_permits: Arc<Semaphore>,
@@ -92,6 +95,11 @@ impl Shared {
             );
             self.policy.update(|next| next.exemption = Exemption::Suspended);
         }
+    }
+
+    /// Flows that hold room.
+    pub(super) fn flows_in_use(&self) -> usize {
+        self.overload.flows_max().saturating_sub(self.flow_permits.available_permits())
     }
 
     /// Takes one of the subscriber's places; false when all are taken.

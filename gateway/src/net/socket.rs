@@ -4,12 +4,12 @@
 
 #![expect(
     unsafe_code,
-    reason = "SIOCOUTQ, TCP_INFO and the event loop's registration have no safe wrapper; each block has its proof"
+    reason = "SIOCOUTQ, TCP_INFO, the event loop's registration and descriptors by number have no safe wrapper; each block has its proof"
 )]
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd as _, OwnedFd, RawFd};
 use std::time::Duration;
 
 use nix::sys::socket::setsockopt;
@@ -44,6 +44,15 @@ pub fn listen_transparent(address: SocketAddr) -> io::Result<TcpListener> {
     listen_with(address, |socket| set_transparent(socket, address))
 }
 
+/// Makes a listening socket that is open already such a one; its connections inherit it.
+///
+/// # Errors
+/// When CAP_NET_ADMIN is missing.
+pub fn make_transparent(socket: &TcpListener, address: SocketAddr) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    if address.is_ipv4() { socket.set_ip_transparent_v4(true) } else { socket.set_ip_transparent_v6(true) }
+}
+
 /// Lets the socket have addresses that are not this machine's (ip(7), `IP_TRANSPARENT`).
 fn set_transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     if address.is_ipv4() { socket.set_ip_transparent_v4(true) } else { socket.set_ip_transparent_v6(true) }
@@ -62,13 +71,50 @@ fn listen_with(
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
-    // Both are refinements: a connection without them carries the same bytes.
-    let _ = socket.set_tcp_nodelay(true);
-    let _ = socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE));
+    prepare_listener(&SockRef::from(&socket));
     prepare(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// A listening TCP socket that shares its address with nobody.
+///
+/// # Errors
+/// As [`listen`].
+pub fn listen_alone(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Sets what the connections of a listening socket inherit. All are refinements: a connection without them carries the
+/// same bytes.
+pub fn prepare_listener(socket: &SockRef<'_>) {
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE));
+}
+
+/// Gives a listener's UDP socket room for bursts. Refinements: with less room more datagrams are lost.
+pub fn prepare_datagrams(socket: &SockRef<'_>) {
+    let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER);
+    let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER);
+}
+
+/// Takes over a descriptor that this process was started with.
+///
+/// # Errors
+/// When it is not open.
+pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: `F_GETFD` reads the flags of a descriptor by its number and touches no memory; a number that is not open is
+    // answered with `EBADF`.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if flags == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the number is open (just asked) and nobody else in this process owns it: the only caller takes each of the
+    // numbers from 3 on that the service manager opened for this process (`LISTEN_PID` is ours), once, at the start.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// The next connection that waits at `listener`, ready for an event loop (`accept4`).
@@ -108,9 +154,7 @@ const DATAGRAM_BUFFER: usize = 4 << 20;
 pub fn listen_datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = datagram_socket(address)?;
     socket.set_reuse_port(true)?;
-    // Refinements: with less room more datagrams are lost in bursts.
-    let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER);
-    let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER);
+    prepare_datagrams(&SockRef::from(&socket));
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
@@ -185,6 +229,18 @@ pub fn probe_exclusive_datagrams(address: SocketAddr) -> io::Result<()> {
 pub fn connect_datagrams(target: SocketAddr) -> io::Result<UdpSocket> {
     let socket = datagram_socket(target)?;
     socket.connect(&target.into())?;
+    Ok(socket.into())
+}
+
+/// A UDP socket at the listener's address `local` that takes what comes from `peer` alone, before the listener does.
+///
+/// # Errors
+/// What the system says: no descriptor, an address that is not ours.
+pub fn connect_listening_datagrams(local: SocketAddr, peer: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = datagram_socket(local)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&local.into())?;
+    socket.connect(&peer.into())?;
     Ok(socket.into())
 }
 

@@ -56,7 +56,7 @@ pub async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, serv
 
 /// Reads until the name is known, or is known not to be readable; bounded by the caps of the reader and its deadline.
 async fn read_name(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream) -> io::Result<Vec<u8>> {
-    let deadline = Instant::now() + worker.shared.limits.identify_deadline;
+    let deadline = Instant::now() + worker.shared.overload.shorten(worker.shared.limits.identify_deadline);
     let mut first = Vec::new();
     while flow.state.borrow().identity.is_none() {
         if timeout_at(deadline, client.readable()).await.is_err() {

@@ -4,6 +4,7 @@
 //! published policy, the trusted answers (asked once a flow) and the two flow limits.
 
 mod count;
+mod shed;
 mod verdict;
 
 use std::cell::{Cell, RefCell};
@@ -15,7 +16,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use allowlist::Transport;
-use billing_export::Volume;
+use billing_export::{Reason, Volume};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
@@ -25,7 +26,7 @@ use super::report::{DropCause, FlowLabels, ProtocolLabel, Refusal, UsageMap};
 use super::shared::{Shared, SubscriberKey};
 use super::splice::PipePool;
 use crate::flow::decide::Vouched;
-use crate::flow::identify::{Identifier, QuicIdentifier};
+use crate::flow::identify::{Identifier, Identity, QuicIdentifier};
 use crate::flow::tally::Tally;
 
 /// How often deadlines, idle flows and dates are looked at.
@@ -133,6 +134,8 @@ impl Worker {
             Place::Original(_) => (Vouched::NotYet, false),
         };
         let transport = subscriber.transport();
+        // Steered flows wait for their name: they do not begin while names are not read.
+        let unread = !held && self.shared.overload.is_unread();
         let dns_only = match place {
             Place::Steered { .. } => None,
             Place::Original(destination) => self.shared.lookups.answers().dns_only(&key, destination.ip()),
@@ -154,8 +157,8 @@ impl Worker {
             last_activity: Cell::new(opened),
             cut: Notify::new(),
             state: RefCell::new(State {
-                names: Some(names),
-                identity: None,
+                names: (!unread).then_some(names),
+                identity: unread.then(|| Identity::nameless(Reason::Overload)),
                 protocol,
                 standing,
                 vouched,
@@ -174,6 +177,9 @@ impl Worker {
             Transport::Tcp => self.undecided.borrow_mut().push_back(Rc::downgrade(&flow)),
             // Their table keeps them in order and within its cap.
             Transport::Udp => self.udp_open.set(self.udp_open.get().saturating_add(1)),
+        }
+        if unread {
+            self.judge(&flow);
         }
         Some(OpenFlow { worker: Rc::clone(self), flow, key })
     }
@@ -233,7 +239,8 @@ impl Worker {
             self.follow_policy();
             rounds = rounds.wrapping_add(1);
             if rounds.is_multiple_of(10) {
-                self.cut_idle(self.shared.limits.idle_timeout);
+                self.cut_idle(self.shared.overload.shorten(self.shared.limits.idle_timeout));
+                self.shed();
                 self.dirty.borrow_mut().retain(|flow| !flow.is_settled());
                 self.shared.suspend_if_unsaved();
             }
@@ -246,14 +253,13 @@ impl Worker {
     /// Settles flows whose deadline for a verdict has passed.
     fn expire_undecided(self: &Rc<Self>) {
         let now = self.shared.clock.monotonic();
+        let limit = self.shared.overload.shorten(self.shared.limits.identify_deadline);
         loop {
             let flow = {
                 let mut undecided = self.undecided.borrow_mut();
                 match undecided.front().map(Weak::upgrade) {
                     None => return,
-                    Some(Some(flow)) if now.since(flow.opened) < self.shared.limits.identify_deadline => {
-                        return;
-                    }
+                    Some(Some(flow)) if now.since(flow.opened) < limit => return,
                     Some(flow) => {
                         undecided.pop_front();
                         flow

@@ -2,11 +2,26 @@
 
 use std::rc::Rc;
 
-use billing_export::Volume;
+use billing_export::{Account, Entry, Flag, Flags, Reason, Session, Volume};
 
 use super::Worker;
 use crate::net::flow_record::{Flow, Ruling, State, SubscriberSide};
 use crate::net::report::{Report, saturating_sum};
+
+/// What becomes of bytes that have no verdict when a report is made.
+#[derive(Clone, Copy)]
+enum Pending {
+    /// They stay with their flow.
+    Stays,
+    /// They are reported as nobody's, as after an end without warning (never exempt, never twice).
+    Orphaned,
+}
+
+/// Where bytes without a verdict go when the ledger that would have held them is closed.
+fn orphaned() -> Account {
+    let entry = Entry::Unattributed(Reason::Undecided);
+    Account { session: Session::none(), list: None, entry }
+}
 
 impl Worker {
     /// Takes bytes of a TCP stream that the subscriber sent: counts them and shows them to the reader of names.
@@ -123,6 +138,16 @@ impl Worker {
 
     /// Everything counted since the last report.
     pub fn report(self: &Rc<Self>) -> Report {
+        self.report_with(Pending::Stays)
+    }
+
+    /// The same for a ledger that changes hands: what has no verdict becomes nobody's, and the flows go on without it.
+    pub fn report_settled(self: &Rc<Self>) -> Report {
+        self.report_with(Pending::Orphaned)
+    }
+
+    /// Everything counted since the last report.
+    fn report_with(self: &Rc<Self>, rule: Pending) -> Report {
         let mut pending = Volume::ZERO;
         let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
         let mut still_dirty = Vec::new();
@@ -130,8 +155,14 @@ impl Worker {
             let mut state = flow.state.borrow_mut();
             self.count_carried(&mut state);
             let undecided = !matches!(state.ruling, Ruling::Latched { .. });
-            if undecided {
-                pending = saturating_sum(pending, state.pending());
+            match (undecided, rule) {
+                (true, Pending::Stays) => pending = saturating_sum(pending, state.pending()),
+                (true, Pending::Orphaned) => {
+                    let volume = state.tally.take();
+                    let flags = Flags::NONE.with(Flag::Recovered);
+                    self.usage.borrow_mut().add(&orphaned(), flags, volume, self.shared.accounts_max);
+                }
+                (false, _) => {}
             }
             let waiting = state.subscriber.as_ref().is_some_and(SubscriberSide::is_waiting);
             state.dirty = undecided || waiting;
