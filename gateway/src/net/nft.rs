@@ -192,7 +192,7 @@ impl Plan {
         if taps.is_empty() {
             return;
         }
-        text.push_str("\tchain redirect {\n\t\ttype nat hook prerouting priority dstnat; policy accept;\n");
+        text.push_str("\tchain redirected {\n\t\ttype nat hook prerouting priority dstnat; policy accept;\n");
         let _ = writeln!(text, "\t\tmeta mark {} return", self.upstream_mark);
         self.interfaces(text);
         self.passed_by(text);
