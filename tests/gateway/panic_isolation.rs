@@ -102,6 +102,7 @@ fn shared() -> Arc<Shared> {
     let lookups =
         Lookups::new(settings, answers, Arc::clone(&policy), Arc::clone(&dial), clock, runtime).unwrap();
     Arc::new(Shared {
+        beats: Box::default(),
         policy,
         lookups,
         byte_basis: ByteBasis::Payload,
@@ -146,7 +147,7 @@ async fn flow(worker: Rc<Worker>, bytes: usize, fails: bool) {
 fn s_a_panic_in_a_flow_costs_that_flow_alone_and_is_counted() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, async {
-        let worker = Worker::new(shared());
+        let worker = Worker::new(shared(), 0);
         let failed = tokio::task::spawn_local(flow(Rc::clone(&worker), 100, true)).await;
         assert!(failed.unwrap_err().is_panic());
         // The same subscriber, whose one place it had.

@@ -9,6 +9,7 @@ pub mod demo;
 pub mod explain;
 pub mod export;
 pub mod log;
+pub mod nft;
 pub mod reload;
 pub mod service;
 pub mod shutdown;

@@ -1,6 +1,7 @@
 //! `gateway run`: a node from its configuration, and the node while it runs.
 
 mod dns;
+pub mod edge;
 mod hand_over;
 mod lookups;
 mod room;
@@ -10,7 +11,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -34,6 +35,7 @@ use crate::flow::identify::IdentifyLimits;
 use crate::net::admin;
 use crate::net::clock::Clock;
 use crate::net::datagram::connection_ids::ConnectionIds;
+use crate::net::edge::Edge;
 use crate::net::inherited::InheritError;
 use crate::net::overload::Overload;
 use crate::net::policy::{Exemption, Policy, PolicyCell};
@@ -167,6 +169,8 @@ pub struct Node {
     pub admin: SocketAddr,
     /// What the node says of itself.
     pub status: Arc<Status>,
+    /// Keeper of the kernel's rules, with transparent listeners.
+    edge: Option<Arc<Edge>>,
     /// What a new process takes over.
     incumbent: Arc<Incumbent>,
     /// Serves the admin endpoint.
@@ -261,6 +265,7 @@ impl Node {
             undecided_flows: AtomicUsize::new(0),
             connection_ids: ConnectionIds::default(),
             open_by_subscriber: Mutex::default(),
+            beats: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             accounts_max: config.export.accounts_max,
             saved: Arc::clone(&saved),
             clock,
@@ -284,6 +289,12 @@ impl Node {
             parts
         });
         let handles = sockets.start(&shared, parts).map_err(system("start the workers"))?;
+        let rules = edge::plan(config);
+        let edge = (!rules.taps.is_empty()).then(|| Edge::new(rules, Arc::clone(&shared), flows_max));
+        if let Some(edge) = &edge {
+            status.set_edge(Arc::clone(edge));
+            control.spawn(Arc::clone(edge).keep());
+        }
         let remote = Remote::new(&handles);
         export.employ(handles);
         let (orders, inbox) = mpsc::channel();
@@ -309,6 +320,7 @@ impl Node {
             listeners,
             admin,
             status,
+            edge,
             policy,
             keeper,
             workers: remote,
@@ -338,6 +350,10 @@ impl Node {
     pub fn drain(&self) {
         self.incumbent.withdraw();
         self.status.set_draining();
+        // First of all, so that no new flow is led to a listener that is about to close.
+        if let Some(edge) = &self.edge {
+            edge.stand_aside();
+        }
         self.workers.drain();
     }
 

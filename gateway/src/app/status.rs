@@ -13,6 +13,7 @@ use serde_json::json;
 use super::reload::Outcome;
 use crate::net::admin::Source;
 use crate::net::dns::Plane;
+use crate::net::edge::{Aside, Edge};
 use crate::net::lookup::{LookupCounts, Lookups};
 use crate::net::overload::Overload;
 use crate::net::policy::{Exemption, PolicyCell};
@@ -64,6 +65,7 @@ struct Facts {
     silent_workers: usize,
     /// The DNS plane, where there is one.
     dns: Option<Arc<Plane>>,
+    edge: Option<Arc<Edge>>,
     /// What of it cannot be used.
     dns_faults: Vec<String>,
     /// Whether memory or room runs short.
@@ -141,6 +143,11 @@ impl Status {
     /// Tells that nothing more is accepted.
     pub fn set_draining(&self) {
         self.facts().draining = true;
+    }
+
+    /// Tells of the keeper of the kernel's rules.
+    pub fn set_edge(&self, edge: Arc<Edge>) {
+        self.facts().edge = Some(edge);
     }
 
     /// Tells of the DNS plane, and what of it cannot be used.
@@ -304,6 +311,10 @@ fn describe() {
         "1 while no resolver answers our own look-ups: unknown addresses are charged, an alarm"
     );
     describe_gauge!(
+        "zrgw_edge",
+        "1 for what new flows do: taken by transparent listeners, or pass by and why"
+    );
+    describe_gauge!(
         "zrgw_overload_level",
         "0 enough memory; 1 timers shortened; 2 new flows not read, steered ones wait; 3 led past (limits.memory_max)"
     );
@@ -361,6 +372,12 @@ impl Source for Status {
             }
             gauge!("zrgw_sessions").set(reading(policy.subscribers.len() as u64));
             gauge!("zrgw_flows_open").set(reading(facts.open().0));
+            if let Some(edge) = &facts.edge {
+                let now = edge.aside();
+                for aside in Aside::ALL {
+                    gauge!("zrgw_edge", "state" => aside.label()).set(reading(u64::from(aside == now)));
+                }
+            }
             gauge!("zrgw_export_backlog_records").set(reading(facts.backlog_records));
             if let Some(saved) = facts.last_saved {
                 gauge!("zrgw_export_last_success_timestamp_seconds")
@@ -430,6 +447,11 @@ impl Source for Status {
             && all > 0
         {
             reasons.push(format!("DNS: none of {all} resolvers answers (dns.upstream)"));
+        }
+        if let Some(aside) = facts.edge.as_ref().map(|edge| edge.aside())
+            && aside != Aside::Taken
+        {
+            reasons.push(format!("transparent listeners: new flows pass by ({})", aside.label()));
         }
         if facts.mismatches > 0 {
             reasons.push(format!("{} files with bytes not conserved", facts.mismatches));

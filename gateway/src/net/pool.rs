@@ -382,7 +382,7 @@ fn start_worker(
         let local = LocalSet::new();
         local.block_on(&runtime, async move {
             let dns = dns.map_or_else(Vec::new, |part| part.start(&shared));
-            let worker = Worker::new(shared);
+            let worker = Worker::new(shared, index);
             tokio::task::spawn_local(Rc::clone(&worker).keep_house());
             let relays = serve(&worker, sockets);
             while let Some(command) = inbox.recv().await {

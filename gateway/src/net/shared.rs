@@ -44,6 +44,8 @@ pub struct Shared {
     pub connection_ids: ConnectionIds,
     /// Open flows by subscriber address or session.
     pub open_by_subscriber: Mutex<HashMap<SubscriberKey, usize>>,
+    /// When each worker's event loop last ran, in milliseconds of the monotonic clock.
+    pub beats: Box<[AtomicU64]>,
     /// Accounts a worker holds between two reports.
     pub accounts_max: usize,
     /// When counts were last saved, and how long they may go unsaved.

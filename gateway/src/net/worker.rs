@@ -12,6 +12,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use allowlist::Transport;
@@ -38,6 +39,8 @@ const ROUNDS_PER_SWEEP: u32 = 600;
 pub struct Worker {
     /// What all workers share.
     pub shared: Arc<Shared>,
+    /// Its number among the workers.
+    index: usize,
     /// The one read buffer; borrowed only between two awaits.
     pub buffer: RefCell<Box<[u8]>>,
     /// Pipes for bytes that move inside the kernel.
@@ -83,7 +86,7 @@ struct Counts {
 
 impl Worker {
     /// A worker without flows.
-    pub fn new(shared: Arc<Shared>) -> Rc<Self> {
+    pub fn new(shared: Arc<Shared>, index: usize) -> Rc<Self> {
         let policy = shared.policy.load();
         let generation = policy.generation;
         let next_change = policy.next_change_after(shared.clock.now().wall);
@@ -92,6 +95,7 @@ impl Worker {
         let pipes_max = shared.limits.pipes_per_worker_max;
         Rc::new(Self {
             shared,
+            index,
             buffer: RefCell::new(buffer),
             pipes: PipePool::new(pipes_max),
             draining: Notify::new(),
@@ -228,6 +232,9 @@ impl Worker {
         let mut rounds = 0_u32;
         loop {
             tick.tick().await;
+            if let Some(beat) = self.shared.beats.get(self.index) {
+                beat.store(self.shared.clock.monotonic().as_millis(), Ordering::Relaxed);
+            }
             self.expire_undecided();
             self.follow_policy();
             rounds = rounds.wrapping_add(1);

@@ -1,4 +1,7 @@
-//! A subscriber's link: two network namespaces joined by a wire, and the kernels' own count of what passes on it.
+//! A subscriber's link: network namespaces joined by wires, and the kernels' own count of what passes on the first.
+//!
+//! subscriber – gateway, and for a gateway in the path – internet, where the origins are. Addresses there look public; they
+//! exist inside the namespaces alone.
 
 use std::net::IpAddr;
 use std::process::Command;
@@ -11,10 +14,18 @@ pub const SUBSCRIBER: [&str; 2] = ["10.77.0.2", "fd77::2"];
 /// The gateway's.
 pub const GATEWAY: [&str; 2] = ["10.77.0.1", "fd77::1"];
 
-/// Two namespaces; removed when dropped.
+/// An origin's addresses in the internet.
+pub const ORIGIN: [&str; 2] = ["11.77.0.10", "2a0e:77::10"];
+/// Another's, that no name was answered with.
+pub const FOREIGN: [&str; 2] = ["11.77.0.66", "2a0e:77::66"];
+/// The gateway's addresses on that side.
+const OUTSIDE: [&str; 2] = ["11.77.0.1", "2a0e:77::1"];
+
+/// The namespaces; removed when dropped.
 pub struct Link {
     subscriber: String,
     gateway: String,
+    internet: Option<String>,
 }
 
 /// Runs a command that must succeed.
@@ -38,7 +49,7 @@ impl Link {
         }
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = |end: &str| format!("zl{end}{}x{number}", std::process::id());
-        let link = Self { subscriber: name("s"), gateway: name("g") };
+        let link = Self { subscriber: name("s"), gateway: name("g"), internet: None };
         for (namespace, addresses) in [(&link.subscriber, SUBSCRIBER), (&link.gateway, GATEWAY)] {
             run(&format!("ip netns add {namespace}"));
             run(&format!("ip -n {namespace} link set lo up"));
@@ -59,6 +70,32 @@ impl Link {
             }
         }
         link.count();
+        Some(link)
+    }
+
+    /// Makes the link with an internet behind the gateway, which forwards between them.
+    pub fn with_internet() -> Option<Self> {
+        let mut link = Self::new()?;
+        let internet = link.gateway.replacen("zlg", "zli", 1);
+        link.internet = Some(internet.clone());
+        let (subscriber, gateway) = (&link.subscriber, &link.gateway);
+        run(&format!("ip netns add {internet}"));
+        run(&format!("ip -n {internet} link set lo up"));
+        run(&format!("ip -n {gateway} link add out type veth peer name out netns {internet}"));
+        for (end, own) in [(&internet, vec![ORIGIN, FOREIGN]), (gateway, vec![OUTSIDE])] {
+            for addresses in own {
+                run(&format!("ip -n {end} address add {}/24 dev out", addresses[0]));
+                run(&format!("ip -n {end} address add {}/64 dev out nodad", addresses[1]));
+            }
+            run(&format!("ip -n {end} link set out up"));
+        }
+        run(&format!("ip -n {subscriber} route add default via {}", GATEWAY[0]));
+        run(&format!("ip -n {subscriber} -6 route add default via {}", GATEWAY[1]));
+        run(&format!("ip -n {internet} route add default via {}", OUTSIDE[0]));
+        run(&format!("ip -n {internet} -6 route add default via {}", OUTSIDE[1]));
+        for key in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
+            run(&format!("ip netns exec {gateway} sysctl -qw {key}=1"));
+        }
         Some(link)
     }
 
@@ -110,6 +147,16 @@ impl Link {
         inside(&self.gateway, work)
     }
 
+    /// Runs `work` in the internet.
+    pub fn in_internet<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        inside(self.internet.as_ref().unwrap(), work)
+    }
+
+    /// Runs a command at the gateway's end; what it printed.
+    pub fn gateway_runs(&self, words: &str) -> String {
+        run(&format!("ip netns exec {} {words}", self.gateway))
+    }
+
     /// The gateway's address of the family of `address`.
     pub fn gateway_for(address: IpAddr) -> IpAddr {
         GATEWAY[usize::from(address.is_ipv6())].parse().unwrap()
@@ -131,7 +178,7 @@ fn inside<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        for namespace in [&self.subscriber, &self.gateway] {
+        for namespace in [&self.subscriber, &self.gateway].into_iter().chain(&self.internet) {
             let _ = Command::new("ip").args(["netns", "del", namespace]).output();
         }
     }

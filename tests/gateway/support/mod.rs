@@ -10,6 +10,7 @@ pub mod ask;
 pub mod client;
 pub mod datagrams;
 pub mod dns;
+pub mod edge;
 pub mod hellos;
 pub mod http3;
 pub mod link;

@@ -60,6 +60,9 @@ impl Node {
 
     /// Leaves listening sockets and admin endpoint to the process that took over; open flows go on.
     pub fn hand_over(&self) {
+        if let Some(edge) = &self.edge {
+            edge.leave();
+        }
         self.status.set_draining();
         self.workers.hand_over();
         self.admin_task.abort();
