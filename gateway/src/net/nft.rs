@@ -134,6 +134,16 @@ impl Plan {
              \t\tmeta l4proto {{ tcp, udp }} socket wildcard 0 socket transparent 1 meta mark set {} accept\n",
             self.upstream_mark, self.divert_mark
         );
+        let ports = &self.tcp_ports;
+        if !ports.is_empty() && self.routes() {
+            let _ = writeln!(
+                text,
+                "\t\t# The last packet of a handshake meets no whole socket yet; no listener of ours has these ports.\n\
+                 \t\ttcp flags & (fin | syn | rst | ack) == ack tcp dport {{ {} }} socket transparent 1 meta mark set {} accept",
+                list(ports),
+                self.divert_mark
+            );
+        }
         self.interfaces(text);
         for dscp in &self.dscps {
             let _ = write!(
@@ -168,7 +178,8 @@ impl Plan {
         }
     }
 
-    /// To the listeners of `tproxy`, while the gateway answers. Without a listener the statement falls through.
+    /// To the listeners of `tproxy`, while the gateway answers. Without a listener the statement falls through. Of TCP only
+    /// what opens a connection: one that passed by while the gateway was away goes on passing by.
     fn take(&self, text: &mut String) {
         text.push_str("\tchain take {\n");
         for tap in self.taps.iter().filter(|tap| tap.interception == Interception::Tproxy) {
@@ -179,7 +190,7 @@ impl Plan {
                 let to = listener(tap.address);
                 let _ = writeln!(
                     text,
-                    "\t\tmeta l4proto tcp meta l4proto @alive tcp dport {{ {ports} }} tproxy {family} to {to} meta mark set {mark} accept"
+                    "\t\tmeta l4proto tcp meta l4proto @alive tcp flags & (fin | syn | rst | ack) == syn tcp dport {{ {ports} }} tproxy {family} to {to} meta mark set {mark} accept"
                 );
             }
             // Each port of UDP has a listener of its own, which answers from it.
@@ -424,9 +435,9 @@ mod tests {
     fn flows_are_taken_by_the_version_transport_and_port_of_a_listener_and_only_while_it_is_alive() {
         let text = plan().ruleset();
         for line in [
-            "meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } tproxy ip to :9443 meta mark set 1 accept",
+            "meta l4proto tcp meta l4proto @alive tcp flags & (fin | syn | rst | ack) == syn tcp dport { 80, 443 } tproxy ip to :9443 meta mark set 1 accept",
             "meta l4proto udp meta l4proto @alive udp dport 443 tproxy ip to :443 meta mark set 1 accept",
-            "meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } tproxy ip6 to [::1]:9444 meta mark set 1 accept",
+            "meta l4proto tcp meta l4proto @alive tcp flags & (fin | syn | rst | ack) == syn tcp dport { 80, 443 } tproxy ip6 to [::1]:9444 meta mark set 1 accept",
             "meta nfproto ipv4 meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } redirect to :9445",
             "iifname != { \"eth1\" } return",
             "ip dscp 10 ip dscp set 0",
