@@ -22,6 +22,7 @@ use support::client::*;
 use support::dns::Resolver;
 use support::hellos::Hello;
 use support::origin::Origin;
+use support::scripted::{answered, server};
 use support::unbound::{LISTED, Unbound};
 use support::{Gateway, PATIENCE, Setup, eventually, has};
 
@@ -70,34 +71,6 @@ fn n3_v1_an_answer_is_learnt_before_the_subscriber_has_it() {
     assert_eq!(usage.exempt("s2"), (length, length));
     assert_eq!(usage.exempt("s3"), (0, 0));
     assert_eq!(usage.reasons("s3"), ["address_mismatch"]);
-}
-
-/// A server of answers made to order: `script` gives the datagrams to send, from its own socket or another one.
-fn server(script: impl Fn(&[u8]) -> Vec<(bool, Vec<u8>)> + Send + 'static) -> SocketAddr {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = socket.local_addr().unwrap();
-    std::thread::spawn(move || {
-        let mut buffer = [0; 4_096];
-        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-            for (own, answer) in script(&buffer[..length]) {
-                let sender = if own { &socket } else { &stranger };
-                let _ = sender.send_to(&answer, from);
-            }
-        }
-    });
-    address
-}
-
-/// The answer to a query of [`query`]'s shape with one A record.
-fn answered(query: &[u8], address: [u8; 4]) -> Vec<u8> {
-    let end = query.iter().skip(12).position(|byte| *byte == 0).unwrap() + 12 + 5;
-    let mut bytes = query[..2].to_vec();
-    bytes.extend([0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
-    bytes.extend(&query[12..end]);
-    bytes.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 0, 0, 4]);
-    bytes.extend(address);
-    bytes
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub mod http3;
 pub mod origin;
 pub mod quic;
 pub mod quic_pages;
+pub mod scripted;
 pub mod udp_world;
 pub mod unbound;
 pub mod usage;

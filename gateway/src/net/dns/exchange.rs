@@ -153,7 +153,8 @@ impl Relay {
         let Some((ticket, question)) = self.match_reply(lane, reply) else {
             self.count(Event::Upstream(Upstream::BadReply));
             lane.bad.set(lane.bad.get().saturating_add(1));
-            if !lane.is_stream() && lane.bad.get() >= self.plane.settings.bad_replies_max {
+            // Exactly then: what is still read of a port that was given up must not give it up again.
+            if !lane.is_stream() && lane.bad.get() == self.plane.settings.bad_replies_max {
                 self.give_up_port(lane, now);
             }
             return;
