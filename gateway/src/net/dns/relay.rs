@@ -4,7 +4,7 @@
 //! before it is sent on (DESIGN decision 11): a flow that follows it at once is never ahead of what it is judged by.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -200,13 +200,10 @@ impl Relay {
     /// Why a query is dropped without a word; `None` when it is not.
     fn unwelcome(&self, query: &[u8], from: SocketAddr, policy: &Policy, now: Monotonic) -> Option<Refused> {
         let client = from.ip().to_canonical();
-        let settings = &self.plane.settings;
         if ANSWERING_PORTS.contains(&from.port()) || self.plane.is_own(from) {
             return Some(Refused::Source);
         }
-        let welcome = (settings.serves_subscribers && policy.subscribers.find(client).is_some())
-            || settings.clients.iter().any(|prefix| prefix.contains(&client));
-        if !welcome {
+        if !self.is_welcome(client, policy) {
             return Some(Refused::Client);
         }
         if !self.plane.allowances.take(source(client), now) {
@@ -216,6 +213,13 @@ impl Relay {
             return Some(Refused::Malformed);
         }
         query.get(2).is_some_and(|flags| flags & QR != 0).then_some(Refused::Response)
+    }
+
+    /// Whether a client, in canonical form, may ask here.
+    pub(super) fn is_welcome(&self, client: IpAddr, policy: &Policy) -> bool {
+        let settings = &self.plane.settings;
+        (settings.serves_subscribers && policy.subscribers.find(client).is_some())
+            || settings.clients.iter().any(|prefix| prefix.contains(&client))
     }
 
     /// Whether we answer ourselves.
@@ -240,7 +244,7 @@ impl Relay {
     /// Answers with our addresses of one family.
     fn give_addresses(&self, asker: &Asker, asked: &Asked<'_>, steered: Steered) {
         let settings = &self.plane.settings;
-        let of_family = |address: &std::net::IpAddr| match steered {
+        let of_family = |address: &IpAddr| match steered {
             Steered::V4 => address.is_ipv4(),
             Steered::V6 => address.is_ipv6(),
             Steered::Service => true,

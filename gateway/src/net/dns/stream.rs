@@ -23,6 +23,10 @@ use super::relay::{Relay, Taken};
 const ANSWERS_MAX: usize = 128;
 /// Pause after an error of accept(2).
 const BACK_OFF: Duration = Duration::from_millis(200);
+/// Bytes that are read and thrown away behind a connection's last query.
+const DISCARDED_BYTES_MAX: usize = 64 << 10;
+/// Bytes thrown away at once.
+const DISCARDED_AT_ONCE: usize = 4 << 10;
 
 /// Accepts until the worker ends.
 pub(super) async fn serve(relay: Rc<Relay>, listener: TcpListener, tls: Option<TlsAcceptor>) {
@@ -39,6 +43,11 @@ pub(super) async fn serve(relay: Rc<Relay>, listener: TcpListener, tls: Option<T
 
 /// Gives the connection a task of its own, if there is room for it.
 fn start(relay: &Rc<Relay>, stream: TcpStream, client: SocketAddr, tls: Option<TlsAcceptor>) {
+    // Before the limits: whoever may not ask takes no room from those who may.
+    if !relay.is_welcome(client.ip().to_canonical(), &relay.shared.policy.load()) {
+        relay.count(Event::Refused(Refused::Client));
+        return;
+    }
     let limits = relay.plane.settings.connections;
     let place = relay.plane.connections.take(
         source(client.ip()),
@@ -67,6 +76,15 @@ fn start(relay: &Rc<Relay>, stream: TcpStream, client: SocketAddr, tls: Option<T
     });
 }
 
+/// Why no more queries are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The client has had as many as a connection has.
+    Limit,
+    /// It is done, silent, or not to be answered.
+    Client,
+}
+
 /// Reads queries and writes answers until the client is done, idle or over its limits.
 async fn converse(
     relay: &Rc<Relay>,
@@ -78,27 +96,29 @@ async fn converse(
     let (mut from, mut to) = tokio::io::split(stream);
     let (answers, mut queue) = mpsc::channel::<Vec<u8>>(ANSWERS_MAX);
     let limits = relay.plane.settings.connections;
+    let reader = &mut from;
     let read = async move {
         // Ends when this is dropped, and every query under way with it: then all answers are written.
         let answers = answers;
         let mut query = Vec::new();
         let mut wait = limits.first_byte_timeout;
         for _ in 0..limits.queries_per_connection_max {
-            let first = match timeout(wait, from.read_u8()).await {
+            let first = match timeout(wait, reader.read_u8()).await {
                 Ok(Ok(first)) => first,
-                Ok(Err(_)) | Err(_) => return,
+                Ok(Err(_)) | Err(_) => return End::Client,
             };
             let deadline = Instant::now() + limits.first_byte_timeout;
-            let rest = timeout_at(deadline, read_rest(&mut from, first, &mut query)).await;
+            let rest = timeout_at(deadline, read_rest(reader, first, &mut query)).await;
             if !matches!(rest, Ok(Ok(()))) {
-                return;
+                return End::Client;
             }
             match relay.ask(&query, client, transport, Asker::Connection(answers.clone())) {
                 Taken::Answered => {}
-                Taken::Dropped => return,
+                Taken::Dropped => return End::Client,
             }
             wait = limits.idle_timeout;
         }
+        End::Limit
     };
     let write = async move {
         let mut batch = Vec::new();
@@ -113,11 +133,35 @@ async fn converse(
         }
         timeout(limits.idle_timeout, to.shutdown()).await?
     };
-    tokio::pin!(read, write);
-    tokio::select! {
-        () = &mut read => write.await,
-        ended = &mut write => ended,
+    let end = {
+        tokio::pin!(read, write);
+        tokio::select! {
+            end = &mut read => {
+                write.await?;
+                end
+            }
+            ended = &mut write => return ended,
+        }
+    };
+    match end {
+        // Closed with bytes unread, the connection is reset (RFC 2525 §2.17), and the client may lose its last answers.
+        End::Limit => timeout(limits.first_byte_timeout, discard(&mut from)).await?,
+        End::Client => Ok(()),
     }
+}
+
+/// Reads to the end, or to a limit, and keeps nothing.
+async fn discard(from: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
+    let mut part = vec![0; DISCARDED_AT_ONCE];
+    let mut left = DISCARDED_BYTES_MAX;
+    while left > 0 {
+        let count = from.read(&mut part).await?;
+        if count == 0 {
+            break;
+        }
+        left = left.saturating_sub(count);
+    }
+    Ok(())
 }
 
 /// Reads the rest of a query whose first byte is there.
