@@ -29,6 +29,7 @@ use crate::net::admin;
 use crate::net::answers::Answers;
 use crate::net::clock::Clock;
 use crate::net::datagram::connection_ids::ConnectionIds;
+use crate::net::dns::Plane;
 use crate::net::lookup::{LookupSettings, Lookups};
 use crate::net::policy::{Exemption, Policy, PolicyCell};
 use crate::net::pool::{Remote, Sockets};
@@ -58,7 +59,8 @@ const EXAMPLES: &str = "\
 Examples:
   gateway check --config /etc/zrgw/gateway.toml && gateway run --config /etc/zrgw/gateway.toml
 
-Signals: SIGHUP reads list, subscribers and rating groups again (bad input keeps the old, loudly);
+Signals: SIGHUP reads list, subscribers, rating groups and the certificate of DNS over TLS again (bad input keeps
+the old, loudly);
 SIGTERM and SIGINT drain open flows, seal and publish; a second one ends at once.
 Exit codes: 0 stopped as asked, 74 an address or folder cannot be used, 78 the configuration has problems.";
 
@@ -154,6 +156,8 @@ pub struct Node {
     pub status: Arc<Status>,
     policy: Arc<PolicyCell>,
     keeper: Arc<Mutex<ListKeeper>>,
+    /// The DNS plane, if there is one.
+    plane: Option<Arc<Plane>>,
     workers: Remote,
     /// Room for open flows, and how much of it there is when none is open.
     flow_permits: Arc<Semaphore>,
@@ -239,8 +243,10 @@ impl Node {
             Export::new(plan(config), Arc::clone(&policy), lookups, Arc::clone(&status), saved, clock)
                 .map_err(|message| StartError::Config(format!("1:1: {message}")))?;
         export.open();
+        let plane = dns.as_ref().map(|bound| Arc::clone(&bound.plane));
         let parts = dns.map_or_else(Vec::new, |bound| {
             let plane = Arc::clone(&bound.plane);
+            status.set_dns_tls(bound.tls_fault.clone());
             let (parts, faults) = bound.start(&shared, control.handle());
             status.set_dns(plane, faults);
             parts
@@ -262,6 +268,7 @@ impl Node {
             status,
             policy,
             keeper,
+            plane,
             workers: remote,
             flows_max,
             flow_permits,
@@ -275,8 +282,9 @@ impl Node {
         Ok(node)
     }
 
-    /// Reads list, subscribers and rating groups again; what is bad keeps the old.
+    /// Reads list, subscribers, rating groups and the certificate of DNS over TLS again; what is bad keeps the old.
     pub fn reload(&self, config: &Config) -> Outcome {
+        dns::follow(self.plane.as_deref(), config, &self.status);
         let outcome = {
             let mut keeper = self.keeper.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             reload::refresh(config, &mut keeper, &self.policy, Timestamp::now())

@@ -4,7 +4,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -29,10 +28,10 @@ const DISCARDED_BYTES_MAX: usize = 64 << 10;
 const DISCARDED_AT_ONCE: usize = 4 << 10;
 
 /// Accepts until the worker ends.
-pub(super) async fn serve(relay: Rc<Relay>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+pub(super) async fn serve(relay: Rc<Relay>, listener: TcpListener, transport: Transport) {
     loop {
         match listener.accept().await {
-            Ok((stream, client)) => start(&relay, stream, client, tls.clone()),
+            Ok((stream, client)) => start(&relay, stream, client, transport),
             Err(error) => {
                 tracing::debug!(%error, "cannot accept a DNS connection");
                 sleep(BACK_OFF).await;
@@ -42,12 +41,20 @@ pub(super) async fn serve(relay: Rc<Relay>, listener: TcpListener, tls: Option<T
 }
 
 /// Gives the connection a task of its own, if there is room for it.
-fn start(relay: &Rc<Relay>, stream: TcpStream, client: SocketAddr, tls: Option<TlsAcceptor>) {
+fn start(relay: &Rc<Relay>, stream: TcpStream, client: SocketAddr, transport: Transport) {
     // Before the limits: whoever may not ask takes no room from those who may.
     if !relay.is_welcome(client.ip().to_canonical(), &relay.shared.policy.load()) {
         relay.count(Event::Refused(Refused::Client));
         return;
     }
+    let tls = match transport {
+        Transport::Udp | Transport::Tcp => None,
+        Transport::Tls => {
+            // That there is no certificate is the node's fault, which it tells; the client may ask in clear.
+            let Some(config) = relay.plane.tls.load_full() else { return };
+            Some(TlsAcceptor::from(config))
+        }
+    };
     let limits = relay.plane.settings.connections;
     let place = relay.plane.connections.take(
         source(client.ip()),
@@ -63,9 +70,9 @@ fn start(relay: &Rc<Relay>, stream: TcpStream, client: SocketAddr, tls: Option<T
     let relay = Rc::clone(relay);
     tokio::task::spawn_local(async move {
         let ended = match tls {
-            None => converse(&relay, stream, client, Transport::Tcp, place).await,
+            None => converse(&relay, stream, client, transport, place).await,
             Some(acceptor) => match timeout(limits.first_byte_timeout, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => converse(&relay, stream, client, Transport::Tls, place).await,
+                Ok(Ok(stream)) => converse(&relay, stream, client, transport, place).await,
                 Ok(Err(error)) => Err(error),
                 Err(late) => Err(late.into()),
             },
@@ -169,9 +176,4 @@ async fn read_rest(from: &mut (impl AsyncRead + Unpin), first: u8, query: &mut V
     let length = usize::from(u16::from_be_bytes([first, from.read_u8().await?]));
     query.resize(length, 0);
     from.read_exact(query).await.map(|_| ())
-}
-
-/// Who speaks TLS to clients; none when it is not served.
-pub(super) fn acceptor(relay: &Relay) -> Option<TlsAcceptor> {
-    relay.plane.settings.tls.as_ref().map(|config| TlsAcceptor::from(Arc::clone(config)))
 }
