@@ -156,3 +156,48 @@ fn t41_a_node_that_began_without_a_certificate_serves_it_once_it_is_there() {
     assert!(told.contains("dns"), "{told}");
     gateway.stop();
 }
+
+#[test]
+fn check_reads_certificates_and_keys_and_says_what_is_wrong_with_each() {
+    let upstream = upstream();
+    let good = certificate(1, 2020, 2099);
+    let other = certificate(2, 2020, 2099);
+    let cases = [
+        (good.clone(), Vec::new()),
+        ((String::new(), good.1.clone()), vec!["dns.tls_certificate: "]),
+        ((good.0.clone(), "none".to_owned()), vec!["dns.tls_key: "]),
+        ((good.0.clone(), other.1), vec!["dns.tls_key: ", "found a key that is not of the certificate"]),
+        (certificate(3, 2020, 2021), vec!["dns.tls_certificate: ", "expired at 2021-01-01T00:00:00Z"]),
+        (certificate(4, 2098, 2099), vec!["dns.tls_certificate: ", "not valid before 2098-01-01T00:00:00Z"]),
+    ];
+    let setup = setup(&upstream);
+    let check = |setup: &Setup| {
+        setup.write_configuration();
+        let output = setup.command(&["check", "--config", "gateway.toml"]);
+        (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for (files, wanted) in cases {
+        lay(&setup, &files);
+        let (code, said) = check(&setup);
+        assert_eq!(code, if wanted.is_empty() { 0 } else { 78 }, "{wanted:?}: {said}");
+        assert!(wanted.iter().all(|part| said.contains(part)), "{wanted:?}: {said}");
+        if let Some(key) = wanted.first() {
+            let key = key.trim_end_matches(": ").trim_start_matches("dns.");
+            let line = 1 + setup.configuration().lines().position(|line| line.starts_with(key)).unwrap();
+            assert!(said.contains(&format!("gateway.toml:{line}:")), "{said}");
+        }
+    }
+    // Missing files, and authorities for servers that are asked over TLS.
+    lay(&setup, &good);
+    std::fs::remove_file(setup.path("dns.key")).unwrap();
+    let (code, said) = check(&setup);
+    assert!(code == 78 && said.contains("dns.tls_key: ") && said.contains("cannot be read"), "{said}");
+    lay(&setup, &good);
+    let setup = setup
+        .set("dns", "upstream = [\"tls://127.0.0.1:853#dns.example\"]")
+        .set("dns", "upstream_roots = \"roots.pem\"");
+    let (code, said) = check(&setup);
+    assert!(code == 78 && said.contains("dns.upstream_roots: "), "{said}");
+    setup.write("roots.pem", &good.0);
+    assert_eq!(check(&setup).0, 0);
+}
