@@ -7,7 +7,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -227,11 +226,10 @@ impl Node {
         let shared = Arc::new(Shared {
             policy: Arc::clone(&policy),
             lookups: Arc::clone(&lookups),
-            limits: limits(config),
+            limits: limits(config, workers),
             dial,
             flow_permits: Arc::clone(&flow_permits),
             undecided_permits: Arc::new(Semaphore::new((flows_max / UNDECIDED_SHARE).max(1))),
-            undecided_flows: AtomicUsize::new(0),
             connection_ids: ConnectionIds::default(),
             open_by_subscriber: Mutex::default(),
             accounts_max: config.export.accounts_max,
@@ -463,7 +461,7 @@ fn listeners(config: &Config) -> Vec<Listener> {
 }
 
 /// Limits of the data path.
-fn limits(config: &Config) -> Limits {
+fn limits(config: &Config, workers: usize) -> Limits {
     let limits = &config.limits;
     Limits {
         identify: IdentifyLimits {
@@ -482,7 +480,7 @@ fn limits(config: &Config) -> Limits {
         idle_timeout: limits.idle_timeout,
         quic_idle_timeout: limits.quic_idle_timeout,
         udp_idle_timeout: limits.udp_idle_timeout,
-        undecided_flows_max: limits.undecided_flows_max,
+        undecided_per_worker_max: (limits.undecided_flows_max / workers.max(1)).max(1),
         held_datagrams_max: limits.quic.datagrams_max,
         proxy_header_deadline: limits.proxy_header_deadline,
         connect_timeout: config.upstream.connect_timeout,
