@@ -176,6 +176,21 @@ fn s_only_subscribers_are_answered_and_only_questions() {
     gateway.stop();
 }
 
+/// A resolver of a client takes no answer from where it did not ask (RFC 5452 §9.1).
+#[test]
+fn an_answer_comes_from_the_address_that_was_asked_wherever_the_listener_is_bound() {
+    let resolver = Resolver::new(&[(LISTED, [127, 0, 2, 1])]);
+    for (bound, asked) in [("0.0.0.0", [127, 0, 0, 5]), ("127.0.0.6", [127, 0, 0, 6])] {
+        let (gateway, address) =
+            gateway(resolver.address, |setup| setup.set("dns", &format!("listen = [\"{bound}:0\"]")));
+        let to = SocketAddr::from((asked, address.port()));
+        // The helper holds the sender of the answer against `to`.
+        let answer = ask(subscriber(1), to, &query(7, LISTED, A), PATIENCE).unwrap();
+        assert!(answer.ends_with(&[127, 0, 2, 1]), "{bound}");
+        gateway.stop();
+    }
+}
+
 #[test]
 fn s_one_source_is_limited_and_others_are_not() {
     let resolver = Resolver::new(&[(LISTED, [127, 0, 2, 1])]);

@@ -43,7 +43,8 @@ pub(super) async fn serve(relay: Rc<Relay>, listener: TcpListener, transport: Tr
 /// Gives the connection a task of its own, if there is room for it.
 fn start(relay: &Rc<Relay>, stream: TcpStream, client: SocketAddr, transport: Transport) {
     // Before the limits: whoever may not ask takes no room from those who may.
-    if !relay.is_welcome(client.ip().to_canonical(), &relay.shared.policy.load()) {
+    let policy = relay.shared.policy.load();
+    if !relay.is_welcome(client.ip().to_canonical(), policy.subscribers.find(client.ip())) {
         relay.count(Event::Refused(Refused::Client));
         return;
     }
