@@ -1,9 +1,10 @@
 //! `[export]`: where usage files are put for billing, how often they are sealed, how much is kept.
 
 use crate::key::Key;
+use crate::listener::{Listener, Mode};
 use crate::quantity::show_duration;
 use crate::reader::{Fault, Reader};
-use crate::section::{Found, Stated};
+use crate::section::{Found, Section, Stated};
 use crate::value::path_text;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("export", "unsaved_max"),
     Key::defaulted("export", "accounts_max"),
     Key::defaulted("export", "file_records_max"),
+    Key::defaulted("export", "byte_basis"),
 ];
 
 /// Length of a period (CONTRACT: 15 minutes aligned to UTC).
@@ -45,6 +47,9 @@ pub const FILE_RECORDS_MAX_RANGE: RangeInclusive<u32> = 1..=100_000_000;
 /// What the staging folder's name adds to that of the pickup folder.
 pub const STAGING_SUFFIX: &str = ".staging";
 
+/// The bases as written.
+const BASES: [(&str, ByteBasis); 2] = [("ip", ByteBasis::Ip), ("payload", ByteBasis::Payload)];
+
 /// `[export]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
@@ -62,6 +67,17 @@ pub struct Export {
     pub accounts_max: usize,
     /// Most records of one usage file.
     pub file_records_max: u32,
+    /// What is counted.
+    pub byte_basis: ByteBasis,
+}
+
+/// What is counted (DESIGN decision 13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByteBasis {
+    /// IP packets with their headers, as the operator's meter counts them.
+    Ip,
+    /// What the packets carry for the application.
+    Payload,
 }
 
 /// `[export]` with the places its folders stand at, for the comparison with other folders.
@@ -76,7 +92,7 @@ pub(crate) struct Placed {
 
 impl Export {
     /// Reads `[export]`; `None` when a required key is missing or wrong (noted).
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Placed> {
+    pub(crate) fn read(reader: &mut Reader<'_>, listeners: &[Listener]) -> Option<Placed> {
         let section = reader.section("export");
         section.required_here(reader);
         let dir = section.required_path(reader, "dir");
@@ -88,6 +104,7 @@ impl Export {
             section.count(reader, "accounts_max", ACCOUNTS_MAX_DEFAULT, ACCOUNTS_MAX_RANGE).value;
         let file_records_max =
             section.count(reader, "file_records_max", FILE_RECORDS_MAX_DEFAULT, FILE_RECORDS_MAX_RANGE).value;
+        let byte_basis = byte_basis(reader, &section, listeners);
         judge_times(reader, &period, &checkpoint, &unsaved_max);
         let (dir, dir_at) = dir?;
         let (staging_dir, staging_at) = match staging {
@@ -107,9 +124,24 @@ impl Export {
             unsaved_max: unsaved_max.value,
             accounts_max,
             file_records_max,
+            byte_basis,
         };
         Some(Placed { export, dir_at, staging_at })
     }
+}
+
+/// What is counted: IP bytes, unless a balancer stands between the subscribers and a listener. Its connections are not the
+/// subscribers' own, so their headers say nothing.
+fn byte_basis<'t>(reader: &mut Reader<'t>, section: &Section<'t>, listeners: &[Listener]) -> ByteBasis {
+    let proxied = listeners.iter().position(|listener| listener.mode == Mode::ProxyProtocol);
+    let default = if proxied.is_some() { ByteBasis::Payload } else { ByteBasis::Ip };
+    let basis = section.word(reader, "byte_basis", &BASES, default);
+    if let (Some(index), ByteBasis::Ip, true) = (proxied, basis.value, basis.sound) {
+        let found = format!("\"ip\" beside listener[{index}], whose mode is \"proxy_protocol\"");
+        let remedy = "the leg behind the balancer is not the subscriber's: write \"payload\", or give that listener a node of its own";
+        reader.wrong("export.byte_basis", basis.at, Fault::new(found, "\"payload\"").remedy(remedy));
+    }
+    basis.value
 }
 
 /// Relations between the times: the period divides the day, a checkpoint fits in both of the others.

@@ -53,7 +53,7 @@ pub struct SectionKeys {
 }
 
 /// Every section the parser knows, in the order of the documentation.
-pub const SECTIONS: [SectionKeys; 14] = [
+pub const SECTIONS: [SectionKeys; 15] = [
     SectionKeys { name: "node", repeated: false, keys: crate::node::KEYS },
     SectionKeys { name: "listener", repeated: true, keys: crate::listener::KEYS },
     SectionKeys { name: "list", repeated: false, keys: crate::list::KEYS },
@@ -65,6 +65,7 @@ pub const SECTIONS: [SectionKeys; 14] = [
     SectionKeys { name: "trusted_answers", repeated: false, keys: crate::trusted_answers::KEYS },
     SectionKeys { name: "trusted_answers.static", repeated: true, keys: crate::trusted_answers::STATIC_KEYS },
     SectionKeys { name: "dns", repeated: false, keys: crate::dns::KEYS },
+    SectionKeys { name: "edge", repeated: false, keys: crate::edge::KEYS },
     SectionKeys { name: "limits", repeated: false, keys: crate::limits::KEYS },
     SectionKeys { name: "admin", repeated: false, keys: crate::admin::KEYS },
     SectionKeys { name: "log", repeated: false, keys: crate::log::KEYS },

@@ -10,6 +10,7 @@
 
 pub mod admin;
 pub mod dns;
+pub mod edge;
 pub mod export;
 mod key;
 pub mod limits;
@@ -32,11 +33,12 @@ mod value;
 
 pub use admin::Admin;
 pub use dns::Dns;
-pub use export::Export;
+pub use edge::{Edge, Intercept};
+pub use export::{ByteBasis, Export};
 pub use key::{Key, Need, SECTIONS, SectionKeys};
 pub use limits::{FlowsMax, Limits, Quic};
 pub use list::{List, Signatures};
-pub use listener::{DatagramHeaders, Listener, Mode, Protocol};
+pub use listener::{DatagramHeaders, Interception, Listener, Mode, Protocol};
 pub use log::{Format, Level, Log};
 pub use lookup::Lookup;
 pub use node::{Node, Workers};
@@ -79,6 +81,8 @@ pub struct Config {
     pub trusted_answers: TrustedAnswers,
     /// `[dns]`; without it there is no DNS plane.
     pub dns: Option<Dns>,
+    /// `[edge]`.
+    pub edge: Edge,
     /// `[limits]`.
     pub limits: Limits,
     /// `[admin]`.
@@ -134,12 +138,13 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let listeners = listener::read(reader);
     let list = List::read(reader);
     let subscribers = Subscribers::read(reader);
-    let export = Export::read(reader);
+    let export = Export::read(reader, &listeners);
     let rating_groups = rating_group::read(reader);
     let upstream = Upstream::read(reader, steered_at(reader));
     let lookup = Lookup::read(reader);
     let trusted_answers = TrustedAnswers::read(reader);
     let dns = Dns::read(reader, &upstream.resolvers);
+    let edge = Edge::read(reader);
     let limits = Limits::read(reader);
     let (admin, admin_address) = Admin::read(reader);
     let log = Log::read(reader);
@@ -162,6 +167,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         lookup,
         trusted_answers,
         dns,
+        edge,
         limits,
         admin,
         log,

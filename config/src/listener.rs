@@ -2,7 +2,7 @@
 
 use crate::key::Key;
 use crate::reader::{Fault, Reader, one_of};
-use crate::section::Section;
+use crate::section::{Section, Stated};
 use crate::value::{SOCKET_FORM, count_of, prefix_of, socket_of};
 use ipnet::IpNet;
 use std::collections::HashMap;
@@ -16,6 +16,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::optional("listener", "service_port"),
     Key::defaulted("listener", "peers"),
     Key::defaulted("listener", "datagram_headers"),
+    Key::defaulted("listener", "interception"),
 ];
 
 /// Most listeners: each is one socket per worker.
@@ -24,8 +25,12 @@ pub const LISTENERS_MAX: usize = 64;
 pub const PEERS_MAX: usize = 64;
 /// Who may send the PROXY header when nothing is said: this machine.
 pub const PEERS_DEFAULT: [&str; 2] = ["127.0.0.0/8", "::1/128"];
-/// The modes of this version, as written.
-const MODES: [(&str, Mode); 2] = [("steered", Mode::Steered), ("proxy_protocol", Mode::ProxyProtocol)];
+/// The modes, as written.
+const MODES: [(&str, Mode); 3] =
+    [("steered", Mode::Steered), ("proxy_protocol", Mode::ProxyProtocol), ("transparent", Mode::Transparent)];
+/// The interceptions, as written.
+const INTERCEPTIONS: [(&str, Interception); 2] =
+    [("tproxy", Interception::Tproxy), ("redirect", Interception::Redirect)];
 /// The transports, as written.
 const PROTOCOLS: [(&str, Protocol); 2] = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
 /// Where headers stand, as written.
@@ -47,10 +52,21 @@ pub struct Listener {
     pub protocols: Vec<Protocol>,
     /// Steered only: the port the subscriber dialled and rules are judged by. `None`: 443 for TLS, 80 for HTTP.
     pub service_port: Option<u16>,
-    /// PROXY protocol only: who may send the header. Empty for steered listeners.
+    /// PROXY protocol only: who may send the header. Empty for other listeners.
     pub peers: Vec<IpNet>,
     /// PROXY protocol only: in front of which datagrams a header must stand.
     pub datagram_headers: DatagramHeaders,
+    /// Transparent only: how the kernel hands flows over.
+    pub interception: Interception,
+}
+
+/// How the kernel hands over flows that were going elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interception {
+    /// nft `tproxy`: packets unchanged; both ends keep their addresses.
+    Tproxy,
+    /// nft `redirect`: the destination is rewritten, and origins see the gateway's address. TCP only.
+    Redirect,
 }
 
 /// In front of which datagrams of a balancer a PROXY header must stand.
@@ -69,6 +85,8 @@ pub enum Mode {
     Steered,
     /// A PROXY header carries the original destination.
     ProxyProtocol,
+    /// The kernel hands flows over that were going elsewhere (DESIGN decisions 3, 5, 24).
+    Transparent,
 }
 
 /// A transport that a listener serves.
@@ -93,6 +111,7 @@ impl Mode {
         match self {
             Mode::Steered => "steered",
             Mode::ProxyProtocol => "proxy_protocol",
+            Mode::Transparent => "transparent",
         }
     }
 }
@@ -133,13 +152,7 @@ fn read_one(
     reader: &mut Reader<'_>,
     section: &Section<'_>,
 ) -> (Option<Listener>, Option<(SocketAddr, usize)>) {
-    let found = section.read(reader, "mode", |value| match value.as_str() {
-        Some("transparent") => {
-            let fault = Fault::new("\"transparent\"", "\"steered\" or \"proxy_protocol\"");
-            Err(fault.remedy("transparent listeners are not in this version"))
-        }
-        _ => crate::value::word_of(value, &MODES),
-    });
+    let found = section.read(reader, "mode", |value| crate::value::word_of(value, &MODES));
     let modes = one_of(MODES.iter().map(|(word, _)| *word));
     let mode = section.required(reader, "mode", found, &modes);
     let found = section.read(reader, "address", socket_of);
@@ -148,17 +161,16 @@ fn read_one(
     let found = section.read(reader, "service_port", |value| count_of(value, &(1..=u16::MAX)));
     let service_port = section.defaulted(found.map(Some), None);
     let peers = section.read_each(reader, "peers", PEERS_FORM, prefix_of);
-    if matches!(mode, Some((Mode::ProxyProtocol, _))) && service_port.written {
-        let fault =
-            Fault::new("a service port beside mode \"proxy_protocol\"", "it on steered listeners only");
-        let remedy = "the PROXY header carries the port: remove this key";
-        reader.wrong(section.key("service_port"), service_port.at, fault.remedy(remedy));
-    }
-    if let (Some((Mode::Steered, _)), Some((_, at))) = (mode, section.value("peers")) {
-        let fault = Fault::new("peers beside mode \"steered\"", "them on proxy_protocol listeners only");
+    judge_service_port(reader, section, mode.map(|(mode, _)| mode), &service_port);
+    if let (Some((mode @ (Mode::Steered | Mode::Transparent), _)), Some((_, at))) =
+        (mode, section.value("peers"))
+    {
+        let found = format!("peers beside mode \"{}\"", mode.label());
+        let fault = Fault::new(found, "them on proxy_protocol listeners only");
         reader.wrong(section.key("peers"), at, fault.remedy("remove this key: no PROXY header is read here"));
     }
     let datagram_headers = datagram_headers(reader, section, mode.map(|(mode, _)| mode));
+    let interception = interception(reader, section, mode.map(|(mode, _)| mode), &protocols);
     if let Some((over, at)) = peers.as_ref().and_then(|peers| peers.get(PEERS_MAX)) {
         let fault = Fault::new(format!("more prefixes from {over} on"), format!("at most {PEERS_MAX}"));
         reader.wrong(section.key("peers"), *at, fault);
@@ -176,7 +188,7 @@ fn read_one(
     let listener = match (mode, &address) {
         (Some((mode, _)), Some((address, _))) => {
             let peers = match (mode, peers) {
-                (Mode::Steered, _) => Vec::new(),
+                (Mode::Steered | Mode::Transparent, _) => Vec::new(),
                 (Mode::ProxyProtocol, Some(peers)) => peers.into_iter().map(|(prefix, _)| prefix).collect(),
                 (Mode::ProxyProtocol, None) => default_peers(),
             };
@@ -187,6 +199,7 @@ fn read_one(
                 service_port: service_port.value,
                 peers,
                 datagram_headers,
+                interception,
             })
         }
         _ => None,
@@ -199,13 +212,61 @@ fn datagram_headers(reader: &mut Reader<'_>, section: &Section<'_>, mode: Option
     let found =
         section.read(reader, "datagram_headers", |value| crate::value::word_of(value, &DATAGRAM_HEADERS));
     let headers = section.defaulted(found, DatagramHeaders::Any);
-    if mode == Some(Mode::Steered) && headers.written {
-        let fault =
-            Fault::new("datagram headers beside mode \"steered\"", "them on proxy_protocol listeners only");
+    if let (Some(mode @ (Mode::Steered | Mode::Transparent)), true) = (mode, headers.written) {
+        let found = format!("datagram headers beside mode \"{}\"", mode.label());
+        let fault = Fault::new(found, "them on proxy_protocol listeners only");
         let remedy = "remove this key: no PROXY header is read here";
         reader.wrong(section.key("datagram_headers"), headers.at, fault.remedy(remedy));
     }
     headers.value
+}
+
+/// A service port stands on steered listeners only: the others are told the port that was dialled.
+fn judge_service_port(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    mode: Option<Mode>,
+    service_port: &Stated<Option<u16>>,
+) {
+    let (mode, remedy) = match mode {
+        Some(mode @ Mode::ProxyProtocol) => (mode, "the PROXY header carries the port: remove this key"),
+        Some(mode @ Mode::Transparent) => {
+            (mode, "the kernel tells the port that was dialled: remove this key")
+        }
+        Some(Mode::Steered) | None => return,
+    };
+    if service_port.written {
+        let found = format!("a service port beside mode \"{}\"", mode.label());
+        let fault = Fault::new(found, "it on steered listeners only");
+        reader.wrong(section.key("service_port"), service_port.at, fault.remedy(remedy));
+    }
+}
+
+/// How flows are handed over; a word for transparent listeners only, and the kernel redirects no datagrams to us in a way
+/// that leaves their destination readable.
+fn interception(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    mode: Option<Mode>,
+    protocols: &[Protocol],
+) -> Interception {
+    let found = section.read(reader, "interception", |value| crate::value::word_of(value, &INTERCEPTIONS));
+    let interception = section.defaulted(found, Interception::Tproxy);
+    if let (Some(mode @ (Mode::Steered | Mode::ProxyProtocol)), true) = (mode, interception.written) {
+        let found = format!("an interception beside mode \"{}\"", mode.label());
+        let fault = Fault::new(found, "it on transparent listeners only");
+        let remedy = "remove this key: the kernel hands nothing over here";
+        reader.wrong(section.key("interception"), interception.at, fault.remedy(remedy));
+    }
+    if mode == Some(Mode::Transparent)
+        && interception.value == Interception::Redirect
+        && protocols.contains(&Protocol::Udp)
+    {
+        let fault = Fault::new("\"redirect\" on a listener that serves UDP", "\"tproxy\", or TCP alone");
+        let remedy = "redirected datagrams do not say where they were going: write protocols = [\"tcp\"]";
+        reader.wrong(section.key("interception"), interception.at, fault.remedy(remedy));
+    }
+    interception.value
 }
 
 /// The transports of a listener: both unless it states one.

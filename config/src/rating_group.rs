@@ -6,12 +6,16 @@ use crate::reader::{Fault, Reader, describe};
 use crate::section::Section;
 use crate::value::{count_of, word_of};
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 /// The keys of `[[rating_group]]`.
 pub(crate) const KEYS: &[Key] = &[
     Key::required("rating_group", "id"),
     Key::required("rating_group", "services"),
     Key::required("rating_group", "disposition"),
+    Key::optional("rating_group", "dscp"),
+    Key::optional("rating_group", "fwmark"),
+    Key::defaulted("rating_group", "mark_upstream"),
 ];
 
 /// Rating group of every service when none is configured.
@@ -22,6 +26,10 @@ pub const EVERY_SERVICE: &str = "*";
 pub const GROUPS_MAX: usize = 10_000;
 /// Longest service id (CONTRACT, list document).
 pub const SERVICE_ID_CHARS_MAX: usize = 40;
+/// Range of `dscp`; 0 is what unmarked packets carry.
+pub const DSCP_RANGE: RangeInclusive<u8> = 1..=63;
+/// Range of `fwmark`; 0 is no mark.
+pub const MARK_RANGE: RangeInclusive<u32> = 1..=u32::MAX;
 /// The dispositions as written.
 const DISPOSITIONS: [(&str, Disposition); 3] = [
     ("tagged", Disposition::Tagged),
@@ -42,6 +50,12 @@ pub struct RatingGroup {
     pub services: Services,
     /// Who takes the bytes off the bill.
     pub disposition: Disposition,
+    /// DSCP of packets towards the subscriber while a flow is exempt (RFC 2474 §3: six bits).
+    pub dscp: Option<u8>,
+    /// Mark of such packets on this machine, for rules of the operator's own (SO_MARK).
+    pub fwmark: Option<u32>,
+    /// Whether packets towards the origin carry both too.
+    pub mark_upstream: bool,
 }
 
 /// The services of a rating group.
@@ -89,7 +103,14 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Vec<RatingGroup> {
     let sections = reader.sections("rating_group");
     if sections.is_empty() {
         let services = Services::Others;
-        return vec![RatingGroup { id: ID_DEFAULT, services, disposition: Disposition::Observed }];
+        return vec![RatingGroup {
+            id: ID_DEFAULT,
+            services,
+            disposition: Disposition::Observed,
+            dscp: None,
+            fwmark: None,
+            mark_upstream: false,
+        }];
     }
     if let Some(over) = sections.get(GROUPS_MAX) {
         let fault = Fault::new(format!("{} rating groups", sections.len()), format!("at most {GROUPS_MAX}"));
@@ -121,12 +142,15 @@ struct Seen {
 }
 
 /// Reads one group and compares it with the earlier ones.
-fn read_one(reader: &mut Reader<'_>, section: &Section<'_>, seen: &mut Seen) -> Option<RatingGroup> {
+fn read_one<'t>(reader: &mut Reader<'t>, section: &Section<'t>, seen: &mut Seen) -> Option<RatingGroup> {
     let found = section.read(reader, "id", |value| count_of(value, &(0..=u32::MAX)));
     let id = section.required(reader, "id", found, "a whole number");
     let services = read_services(reader, section, seen);
     let found = section.read(reader, "disposition", |value| word_of(value, &DISPOSITIONS));
     let disposition = section.required(reader, "disposition", found, DISPOSITION_FORM);
+    let dscp = section.read(reader, "dscp", |value| count_of(value, &DSCP_RANGE));
+    let fwmark = section.read(reader, "fwmark", |value| count_of(value, &MARK_RANGE));
+    let mark_upstream = section.boolean(reader, "mark_upstream", false).value;
     let ((id, _), (disposition, at)) = (id?, disposition?);
     let first = seen.dispositions.entry(id).or_insert_with(|| (disposition, section.key("disposition")));
     if first.0 != disposition {
@@ -135,7 +159,14 @@ fn read_one(reader: &mut Reader<'_>, section: &Section<'_>, seen: &mut Seen) -> 
         let remedy = "two dispositions would exempt the same bytes twice: give one of the groups another id";
         reader.wrong(section.key("disposition"), at, Fault::new(found, wanted).remedy(remedy));
     }
-    Some(RatingGroup { id, services: services?, disposition })
+    Some(RatingGroup {
+        id,
+        services: services?,
+        disposition,
+        dscp: section.defaulted(dscp.map(Some), None).value,
+        fwmark: section.defaulted(fwmark.map(Some), None).value,
+        mark_upstream,
+    })
 }
 
 /// Reads the services of one group; none may be named twice.

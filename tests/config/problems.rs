@@ -8,7 +8,7 @@
     reason = "tests may panic"
 )]
 
-use config::{Config, DatagramHeaders, Disposition, Protocol, SECTIONS, Services};
+use config::{ByteBasis, Config, DatagramHeaders, Disposition, Interception, Protocol, SECTIONS, Services};
 use std::path::Path;
 
 const MINIMAL: &str = include_str!("../../config/examples/minimal.toml");
@@ -44,7 +44,7 @@ stat_dir = "state"
 workers = 257
 
 [[listener]]
-mode = "transparent"
+mode = "transparant"
 address = "127.0.0.1"
 
 [[listener]]
@@ -82,12 +82,12 @@ period = "1 s"
 level = "INFO"
 "#;
     let expected = [
-        r#"1:1: colour: found the unknown section "colour"; wanted one of node, listener, list, subscribers, export, rating_group, upstream, lookup, trusted_answers, dns, limits, admin, log"#,
+        r#"1:1: colour: found the unknown section "colour"; wanted one of node, listener, list, subscribers, export, rating_group, upstream, lookup, trusted_answers, dns, edge, limits, admin, log"#,
         r#"2:1: node.state_dir: found nothing; wanted a path in quotes (relative to the configuration file's folder unless it starts with /); add `state_dir = …` to this section"#,
         r#"3:6: node.id: found "Edge 1"; wanted 1 to 32 of a-z, 0-9 and -"#,
         r#"4:1: node.stat_dir: found the unknown key "stat_dir"; wanted in [node] one of id, state_dir, workers; did you mean `state_dir`?"#,
         r#"5:11: node.workers: found 257; wanted "auto" or a whole number from 1 to 256"#,
-        r#"8:8: listener[0].mode: found "transparent"; wanted "steered" or "proxy_protocol"; transparent listeners are not in this version"#,
+        r#"8:8: listener[0].mode: found "transparant"; wanted one of "steered", "proxy_protocol", "transparent""#,
         r#"9:11: listener[0].address: found "127.0.0.1"; wanted an address with port in quotes, such as "127.0.0.1:443" or "[::1]:443"; add a port: "127.0.0.1:443""#,
         r#"11:1: upstream.resolvers: found no resolver; wanted at least one, since a listener is steered; name the operator's resolver in [upstream]"#,
         r#"14:9: listener[1].peers: found peers beside mode "steered"; wanted them on proxy_protocol listeners only; remove this key: no PROXY header is read here"#,
@@ -106,7 +106,7 @@ level = "INFO"
         r#"37:9: limits.drain: found "1000 s"; wanted at most limits.drain_hard ("15 min", the default)"#,
         r#"38:16: limits.relay_buffer: found "2 MiB"; wanted from "4 KiB" to "1 MiB""#,
         r#"39:10: TOML: found string values must be quoted; wanted literal string (TOML)"#,
-        r#"40:1: limits.period: found the unknown key "period"; wanted in [limits] one of hello_handshake_max, hello_wire_max, identify_deadline, http_headers_max, http_head_max, quic_crypto_max, quic_fragments_max, quic_datagrams_max, quic_key_derivations_max, undecided_flows_max, idle_timeout, quic_idle_timeout, udp_idle_timeout, proxy_header_deadline, finish_deadline, drain, drain_hard, flows_max, flows_per_subscriber_max, accepts_per_wake_max, relay_buffer, splice_pipes_max; `period` belongs in [export]"#,
+        r#"40:1: limits.period: found the unknown key "period"; wanted in [limits] one of hello_handshake_max, hello_wire_max, identify_deadline, http_headers_max, http_head_max, quic_crypto_max, quic_fragments_max, quic_datagrams_max, quic_key_derivations_max, undecided_flows_max, idle_timeout, quic_idle_timeout, udp_idle_timeout, proxy_header_deadline, finish_deadline, drain, drain_hard, flows_max, flows_per_subscriber_max, accepts_per_wake_max, relay_buffer, splice_pipes_max, memory_max; `period` belongs in [export]"#,
         r#"43:9: log.level: found "INFO"; wanted one of "error", "warn", "info", "debug", "trace""#,
     ];
     let found = problems(text);
@@ -133,6 +133,45 @@ fn transports_of_a_listener_stand_once_and_are_known_words() {
         let found = problem_of(&listener(keys));
         assert!(found.contains(wanted), "{keys}: {found}");
     }
+}
+
+#[test]
+fn a_transparent_listener_takes_what_the_kernel_tells_and_no_more() {
+    let listener =
+        |keys: &str| format!("[[listener]]\nmode = \"transparent\"\naddress = \"127.0.0.1:9\"\n{keys}\n");
+    let of = |keys: &str| good(&listener(keys)).listeners.remove(1).interception;
+    assert_eq!(of(""), Interception::Tproxy);
+    assert_eq!(of("interception = \"redirect\"\nprotocols = [\"tcp\"]"), Interception::Redirect);
+    for (keys, wanted) in [
+        ("service_port = 443", "found a service port beside mode \"transparent\""),
+        ("peers = [\"127.0.0.0/8\"]", "found peers beside mode \"transparent\""),
+        ("datagram_headers = \"each\"", "found datagram headers beside mode \"transparent\""),
+        ("interception = \"redirect\"", "found \"redirect\" on a listener that serves UDP"),
+        ("interception = \"nfqueue\"", "wanted one of \"tproxy\", \"redirect\""),
+    ] {
+        let found = problem_of(&listener(keys));
+        assert!(found.contains(wanted), "{keys}: {found}");
+    }
+    let found = problem_of(
+        "[[listener]]\nmode = \"proxy_protocol\"\naddress = \"127.0.0.1:9\"\ninterception = \"tproxy\"\n",
+    );
+    assert!(found.contains("found an interception beside mode \"proxy_protocol\""), "{found}");
+}
+
+#[test]
+fn ip_bytes_are_counted_unless_a_balancer_stands_between() {
+    let swapped = |mode: &str, basis: &str| {
+        let text = MINIMAL.replace("\"proxy_protocol\"", &format!("\"{mode}\""));
+        text.replace("[export]\n", &format!("[export]\n{basis}\n"))
+    };
+    let basis = |text: &str| Config::parse(text, Path::new("/")).map(|config| config.export.byte_basis);
+    assert_eq!(basis(&swapped("steered", "")), Ok(ByteBasis::Ip));
+    assert_eq!(basis(&swapped("transparent", "")), Ok(ByteBasis::Ip));
+    assert_eq!(basis(&swapped("proxy_protocol", "")), Ok(ByteBasis::Payload));
+    assert_eq!(basis(&swapped("steered", "byte_basis = \"payload\"")), Ok(ByteBasis::Payload));
+    let problems = basis(&swapped("proxy_protocol", "byte_basis = \"ip\"")).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].found.contains("listener[0], whose mode is \"proxy_protocol\""), "{}", problems[0]);
 }
 
 #[test]

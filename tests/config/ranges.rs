@@ -18,7 +18,7 @@ const FULL: &str = include_str!("../../config/examples/full.toml");
 type Row = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
 
 /// One unit beyond each end, in the finest unit there is.
-const ROWS: [Row; 38] = [
+const ROWS: [Row; 39] = [
     ("node", "workers", &["\"auto\"", "1", "256", "0x10"], &["0", "257", "-1", "\"1\"", "1.0", "\"Auto\""]),
     ("list", "size_max", &["\"1 KiB\"", "\"1 GiB\""], &["\"1023 B\"", "\"1073741825 B\"", "4194304"]),
     ("list", "entries_max", &["1", "100000000"], &["0", "100000001", "\"1\""]),
@@ -76,6 +76,12 @@ const ROWS: [Row; 38] = [
         &["\"4 KiB\"", "\"1 MiB\""],
         &["\"4095 B\"", "\"1048577 B\"", "65536", "\"64 KB\""],
     ),
+    (
+        "limits",
+        "memory_max",
+        &["\"auto\"", "\"1 MiB\"", "\"16384 GiB\""],
+        &["\"1023 KiB\"", "\"16385 GiB\"", "\"none\"", "1048576"],
+    ),
     ("admin", "connections_max", &["1", "128"], &["0", "129"]),
 ];
 
@@ -103,6 +109,35 @@ const MORE_ROWS: [Row; 17] = [
         &["\"a\"", "\"abcdefghijklmnopqrstuvwxyz-01234\""],
         &["\"\"", "\"abcdefghijklmnopqrstuvwxyz-012345\"", "\"A\"", "\"a_b\"", "\"a.b\"", "1"],
     ),
+];
+
+/// The rows of `[edge]`, and of what marks packets.
+const EDGE_ROWS: [Row; 15] = [
+    (
+        "edge",
+        "table",
+        &["\"z\"", "\"abcdefghijklmnopqrstuvwxyz_01234\""],
+        &["\"\"", "\"1z\"", "\"a b\"", "\"a;b\"", "\"abcdefghijklmnopqrstuvwxyz_012345\"", "1"],
+    ),
+    ("edge", "intercept", &["\"all\"", "\"candidates\""], &["\"none\"", "1"]),
+    (
+        "edge",
+        "interfaces",
+        &["[]", "[\"eth1\", \"ppp0.100\"]"],
+        &["[\"interface-is-too-long\"]", "[\"-x\"]", "[1]", "\"eth1\""],
+    ),
+    ("edge", "tcp_ports", &["[]", "[1, 65535]"], &["[0]", "[65536]", "443"]),
+    ("edge", "udp_ports", &["[]", "[1, 65535]"], &["[0]", "[65536]", "443"]),
+    ("edge", "divert_mark", &["1", "4294967295"], &["0", "4294967296"]),
+    ("edge", "upstream_mark", &["1", "4294967295"], &["0", "4294967296", "31233"]),
+    ("edge", "route_table", &["256", "4294967295"], &["255", "4294967296"]),
+    ("edge", "rule_priority", &["1", "32765"], &["0", "32766"]),
+    ("edge", "alive_timeout", &["\"1 s\"", "\"60 s\""], &["\"999 ms\"", "\"60001 ms\"", "3"]),
+    ("edge", "candidates_max", &["1", "10000000"], &["0", "10000001"]),
+    ("rating_group", "dscp", &["1", "63"], &["0", "64"]),
+    ("rating_group", "fwmark", &["1", "4294967295"], &["0", "4294967296"]),
+    ("rating_group", "mark_upstream", &["true", "false"], &["1"]),
+    ("export", "byte_basis", &["\"payload\""], &["\"ip\"", "\"bytes\"", "1"]),
 ];
 
 /// The rows of `[dns]`.
@@ -179,7 +214,7 @@ fn with(section: &str, key: &str, value: &str) -> String {
 
 #[test]
 fn every_number_at_its_limits_and_one_beyond() {
-    for (section, key, taken, refused) in ROWS.iter().chain(&MORE_ROWS).chain(&DNS_ROWS) {
+    for (section, key, taken, refused) in ROWS.iter().chain(&MORE_ROWS).chain(&DNS_ROWS).chain(&EDGE_ROWS) {
         for value in *taken {
             let parsed = Config::parse(&with(section, key, value), Path::new("/"));
             assert!(parsed.is_ok(), "{section}.{key} = {value}: {:?}", parsed.unwrap_err());
@@ -190,7 +225,8 @@ fn every_number_at_its_limits_and_one_beyond() {
             assert_eq!(problems.len(), 1, "{section}.{key} = {value}: {problems:?}");
             let full = format!("{section}.{key}");
             // An entry of an array is named with its place in it.
-            let key = problems[0].key.split('[').next().unwrap();
+            let key = problems[0].key.replacen("[0].", ".", 1);
+            let key = key.split('[').next().unwrap();
             let named = key == full || problems[0].wanted.contains(&full);
             assert!(named, "{full} = {value}: {}", problems[0]);
         }
@@ -200,7 +236,7 @@ fn every_number_at_its_limits_and_one_beyond() {
 #[test]
 fn every_key_that_carries_a_number_is_in_the_table() {
     let judged: Vec<(&str, &str)> =
-        ROWS.iter().chain(&MORE_ROWS).chain(&DNS_ROWS).map(|row| (row.0, row.1)).collect();
+        ROWS.iter().chain(&MORE_ROWS).chain(&DNS_ROWS).chain(&EDGE_ROWS).map(|row| (row.0, row.1)).collect();
     // These have tests of their own in problems.rs.
     let elsewhere = [
         "state_dir",

@@ -240,7 +240,7 @@ fn a_port_in_use_ends_with_74_place_and_remedy() {
 #[test]
 fn a_bad_configuration_ends_with_78_and_every_problem_at_its_place() {
     let setup = Setup::new()
-        .listener("mode = \"transparent\"\naddress = \"127.0.0.1:0\"\n")
+        .listener("mode = \"transparant\"\naddress = \"127.0.0.1:0\"\n")
         .set("limits", "idle_timeout = 5")
         .set("export", "periode = \"15 min\"")
         .set("node", "id = \"Not An Id\"");
@@ -248,7 +248,7 @@ fn a_bad_configuration_ends_with_78_and_every_problem_at_its_place() {
     assert_eq!(code, 78, "{said}");
     let text = std::fs::read_to_string(setup.path("gateway.toml")).unwrap();
     for (line_with, wanted) in [
-        ("mode =", "transparent"),
+        ("mode =", "transparant"),
         ("idle_timeout", "idle_timeout"),
         ("periode", "periode"),
         ("Not An Id", "id"),

@@ -9,11 +9,14 @@ pub mod demo;
 pub mod explain;
 pub mod export;
 pub mod log;
+pub mod nft;
 pub mod reload;
+pub mod service;
 pub mod shutdown;
 pub mod snapshot;
 pub mod start;
 pub mod status;
+pub mod takeover;
 
 /// Exit code of wrong use (clap's own).
 pub const EXIT_USAGE: u8 = 2;

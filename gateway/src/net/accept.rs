@@ -11,20 +11,23 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
-use super::settings::{Listener, Mode};
+use super::settings::{Interception, Listener, Mode};
 use super::socket;
 use super::worker::Worker;
-use super::{proxied, steered};
+use super::{proxied, steered, transparent};
 
 /// The first pause after an error of accept(2); each next one is twice as long.
 const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 /// The longest such pause: after descriptors come free, connections are accepted again within it.
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
+/// How often a listener whose connections wait looks whether memory is there again.
+const OVERLOAD_PAUSE: Duration = Duration::from_millis(100);
 /// How accepted connections are served, as cheap to copy as possible.
 #[derive(Clone)]
 enum Service {
     Steered { service_port: Option<u16> },
     Proxied { peers: Rc<[IpNet]> },
+    Transparent { interception: Interception, upstream_mark: u32 },
 }
 
 /// Accepts on `socket` until the worker drains. Without room for another flow connections wait in the kernel's backlog.
@@ -35,6 +38,9 @@ pub async fn run(worker: Rc<Worker>, bound: TcpListener, listener: Listener) -> 
     let service = match listener.mode {
         Mode::Steered { service_port } => Service::Steered { service_port },
         Mode::ProxyProtocol { peers, .. } => Service::Proxied { peers: peers.into() },
+        Mode::Transparent { interception, upstream_mark } => {
+            Service::Transparent { interception, upstream_mark }
+        }
     };
     let socket = socket::watch(bound)?;
     let draining = worker.draining.notified();
@@ -42,8 +48,17 @@ pub async fn run(worker: Rc<Worker>, bound: TcpListener, listener: Listener) -> 
     loop {
         tokio::select! {
             () = &mut draining => return Ok(()),
-            () = accept_some(&worker, &socket, &service) => {}
+            () = accept_some(&worker, &socket, &service), if !waits(&worker, &service) => {}
+            () = sleep(OVERLOAD_PAUSE), if waits(&worker, &service) => {}
         }
+    }
+}
+
+/// Whether connections wait in the backlog: steered ones cannot be carried unread.
+fn waits(worker: &Worker, service: &Service) -> bool {
+    match service {
+        Service::Steered { .. } => worker.shared.overload.is_unread(),
+        Service::Proxied { .. } | Service::Transparent { .. } => false,
     }
 }
 
@@ -98,6 +113,9 @@ fn start(
         match service {
             Service::Steered { service_port } => steered::serve(worker, client, peer, service_port).await,
             Service::Proxied { peers } => proxied::serve(worker, client, peer, peers).await,
+            Service::Transparent { interception, upstream_mark } => {
+                transparent::serve(worker, client, peer, interception, upstream_mark).await;
+            }
         }
     });
 }

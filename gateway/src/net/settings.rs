@@ -25,6 +25,22 @@ pub enum Mode {
         /// In front of which datagrams it must stand.
         datagrams: DatagramHeaders,
     },
+    /// The kernel hands over flows that were going elsewhere.
+    Transparent {
+        /// How.
+        interception: Interception,
+        /// Mark of what we send to origins, so that it is not taken again.
+        upstream_mark: u32,
+    },
+}
+
+/// How the kernel hands over flows that were going elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interception {
+    /// nft `tproxy`: both ends keep their addresses; needs CAP_NET_ADMIN.
+    Tproxy,
+    /// nft `redirect`: origins see the gateway's address.
+    Redirect,
 }
 
 /// In front of which datagrams of a balancer a PROXY header must stand.

@@ -1,0 +1,171 @@
+//! `[edge]`: what is told to the kernel so that flows reach transparent listeners, and how it falls through without us.
+
+use crate::key::Key;
+use crate::reader::{Fault, Reader, describe};
+use crate::value::count_of;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// The keys of `[edge]`.
+pub(crate) const KEYS: &[Key] = &[
+    Key::defaulted("edge", "table"),
+    Key::defaulted("edge", "intercept"),
+    Key::defaulted("edge", "interfaces"),
+    Key::defaulted("edge", "tcp_ports"),
+    Key::defaulted("edge", "udp_ports"),
+    Key::defaulted("edge", "divert_mark"),
+    Key::defaulted("edge", "upstream_mark"),
+    Key::defaulted("edge", "route_table"),
+    Key::defaulted("edge", "rule_priority"),
+    Key::defaulted("edge", "alive_timeout"),
+    Key::defaulted("edge", "candidates_max"),
+];
+
+/// Name of the nft table.
+pub const TABLE_DEFAULT: &str = "zrgw";
+/// Longest name of an nft table that we write.
+pub const TABLE_CHARS_MAX: usize = 32;
+/// Most interfaces.
+pub const INTERFACES_MAX: usize = 64;
+/// Longest name of an interface (IFNAMSIZ − 1).
+pub const INTERFACE_CHARS_MAX: usize = 15;
+/// Ports whose flows are taken: HTTP and HTTPS.
+pub const PORTS_DEFAULT: [u16; 2] = [80, 443];
+/// Most ports of one transport.
+pub const PORTS_MAX: usize = 64;
+/// Mark of packets that are led to our sockets.
+pub const DIVERT_MARK_DEFAULT: u32 = 0x7a01;
+/// Mark of what we send ourselves, which is never taken again.
+pub const UPSTREAM_MARK_DEFAULT: u32 = 0x7a02;
+/// Range of marks; 0 is no mark.
+pub const MARK_RANGE: RangeInclusive<u32> = 1..=u32::MAX;
+/// Number of the routing table that leads to our sockets.
+pub const ROUTE_TABLE_DEFAULT: u32 = 31_233;
+/// Range of `route_table`: 253 to 255 belong to the kernel, 0 is none.
+pub const ROUTE_TABLE_RANGE: RangeInclusive<u32> = 256..=u32::MAX;
+/// Priority of the routing rule: before the main table's 32766.
+pub const RULE_PRIORITY_DEFAULT: u32 = 10_233;
+/// Range of `rule_priority`.
+pub const RULE_PRIORITY_RANGE: RangeInclusive<u32> = 1..=32_765;
+/// How long the kernel sends flows to a gateway that says nothing (DESIGN decision 24).
+pub const ALIVE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3);
+/// Range of `alive_timeout`.
+pub const ALIVE_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
+/// Most addresses in the sets of candidates.
+pub const CANDIDATES_MAX_DEFAULT: usize = 200_000;
+/// Range of `candidates_max`.
+pub const CANDIDATES_MAX_RANGE: RangeInclusive<usize> = 1..=10_000_000;
+/// What is taken, as written.
+const INTERCEPTS: [(&str, Intercept); 2] = [("all", Intercept::All), ("candidates", Intercept::Candidates)];
+
+/// `[edge]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// Name of the nft table; nothing outside it is touched.
+    pub table: String,
+    /// Which flows are taken.
+    pub intercept: Intercept,
+    /// Interfaces on the subscribers' side; none: all.
+    pub interfaces: Vec<String>,
+    /// TCP ports whose flows are taken.
+    pub tcp_ports: Vec<u16>,
+    /// UDP ports whose flows are taken.
+    pub udp_ports: Vec<u16>,
+    /// Mark of packets that are led to our sockets.
+    pub divert_mark: u32,
+    /// Mark of what we send ourselves.
+    pub upstream_mark: u32,
+    /// Number of the routing table that leads to our sockets.
+    pub route_table: u32,
+    /// Priority of the routing rule.
+    pub rule_priority: u32,
+    /// How long the kernel sends flows to a gateway that says nothing.
+    pub alive_timeout: Duration,
+    /// Most addresses in the sets of candidates.
+    pub candidates_max: usize,
+}
+
+/// Which flows are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intercept {
+    /// All on the ports of interest.
+    All,
+    /// Those to addresses that trusted answers and address rules name; the rest never leaves the kernel's path.
+    Candidates,
+}
+
+impl Edge {
+    /// Reads `[edge]`.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Edge {
+        let section = reader.section("edge");
+        let found = section.read(reader, "table", |value| name_of(value, TABLE_CHARS_MAX, "a table's name"));
+        let table = section.defaulted(found, TABLE_DEFAULT.to_owned()).value;
+        let intercept = section.word(reader, "intercept", &INTERCEPTS, Intercept::All).value;
+        let interfaces = section
+            .read_each(reader, "interfaces", "an array of interface names, such as [\"eth1\"]", |value| {
+                name_of(value, INTERFACE_CHARS_MAX, "an interface's name")
+            })
+            .unwrap_or_default();
+        if let Some((name, at)) = interfaces.get(INTERFACES_MAX) {
+            let fault =
+                Fault::new(format!("more interfaces from {name} on"), format!("at most {INTERFACES_MAX}"));
+            reader.wrong("edge.interfaces", *at, fault);
+        }
+        let mut ports = |name: &str| {
+            let read = section.read_each(reader, name, "an array of ports, such as [80, 443]", |value| {
+                count_of(value, &(1..=u16::MAX))
+            });
+            let Some(read) = read else { return PORTS_DEFAULT.to_vec() };
+            if let Some((port, at)) = read.get(PORTS_MAX) {
+                let fault = Fault::new(format!("more ports from {port} on"), format!("at most {PORTS_MAX}"));
+                reader.wrong(section.key(name), *at, fault);
+            }
+            read.into_iter().map(|(port, _)| port).collect()
+        };
+        let (tcp_ports, udp_ports) = (ports("tcp_ports"), ports("udp_ports"));
+        let divert_mark = section.count(reader, "divert_mark", DIVERT_MARK_DEFAULT, MARK_RANGE);
+        let upstream_mark = section.count(reader, "upstream_mark", UPSTREAM_MARK_DEFAULT, MARK_RANGE);
+        if divert_mark.sound && upstream_mark.sound && divert_mark.value == upstream_mark.value {
+            let fault =
+                Fault::new(format!("{}, which is edge.divert_mark", upstream_mark.value), "another mark");
+            let remedy = "with one mark for both what the gateway sends would be led back to it";
+            reader.wrong("edge.upstream_mark", upstream_mark.at, fault.remedy(remedy));
+        }
+        Edge {
+            table,
+            intercept,
+            interfaces: interfaces.into_iter().map(|(name, _)| name).collect(),
+            tcp_ports,
+            udp_ports,
+            divert_mark: divert_mark.value,
+            upstream_mark: upstream_mark.value,
+            route_table: section.count(reader, "route_table", ROUTE_TABLE_DEFAULT, ROUTE_TABLE_RANGE).value,
+            rule_priority: section
+                .count(reader, "rule_priority", RULE_PRIORITY_DEFAULT, RULE_PRIORITY_RANGE)
+                .value,
+            alive_timeout: section
+                .duration(reader, "alive_timeout", ALIVE_TIMEOUT_DEFAULT, ALIVE_TIMEOUT_RANGE)
+                .value,
+            candidates_max: section
+                .count(reader, "candidates_max", CANDIDATES_MAX_DEFAULT, CANDIDATES_MAX_RANGE)
+                .value,
+        }
+    }
+}
+
+/// A name that stands in nft and ip commands as it is: letters, digits, `_`, `-`, `.` and not first a digit or `-`.
+fn name_of(value: &toml::de::DeValue<'_>, chars_max: usize, what: &str) -> Result<String, Fault> {
+    let sound = |text: &str| {
+        let begins = text.bytes().next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_');
+        let inner =
+            text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
+        begins && inner && text.len() <= chars_max
+    };
+    match value.as_str() {
+        Some(text) if sound(text) => Ok(text.to_owned()),
+        _ => Err(Fault::new(
+            describe(value),
+            format!("{what} (1 to {chars_max} of letters, digits, _, - and .)"),
+        )),
+    }
+}

@@ -1,0 +1,74 @@
+//! Connections that the kernel hands over on their way elsewhere (nft `tproxy`, or `redirect`).
+//!
+//! The original destination is dialled at once, from the subscriber's own address, and every byte passed on as it was read:
+//! tee, never gate (DESIGN decision 3). The name never chooses the destination (decision 5).
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+use super::flow_record::{Place, SubscriberSide};
+use super::relay;
+use super::report::Refusal;
+use super::settings::Interception;
+use super::socket;
+use super::worker::Worker;
+
+/// Serves one connection.
+pub async fn serve(
+    worker: Rc<Worker>,
+    client: TcpStream,
+    peer: SocketAddr,
+    interception: Interception,
+    upstream_mark: u32,
+) {
+    let told = match interception {
+        Interception::Tproxy => client.local_addr(),
+        Interception::Redirect => socket::original_destination(&client),
+    };
+    // A connection to the listener itself was not on its way anywhere: carried on, it would come back for ever.
+    let Some(target) = told.ok().and_then(|destination| worker.shared.dial.target(destination)) else {
+        return refuse(&worker, &client, Refusal::Destination, "the destination is private or our own");
+    };
+    let client = Rc::new(client);
+    let side = SubscriberSide::stream(Rc::clone(&client), peer.ip(), worker.shared.byte_basis);
+    let Some(open) = worker.open_flow(peer.ip(), Place::Original(target), side) else {
+        let _ = socket::reset_on_close(&*client);
+        return;
+    };
+    let source = match interception {
+        Interception::Tproxy => Some(SocketAddr::new(peer.ip().to_canonical(), peer.port())),
+        Interception::Redirect => None,
+    };
+    match timeout(worker.shared.limits.connect_timeout, connect(target, source, upstream_mark)).await {
+        Ok(Ok(origin)) => {
+            let _ = socket::set_nodelay(&origin);
+            relay::carry(&worker, open.flow(), &client, origin, Vec::new()).await;
+        }
+        Ok(Err(error)) => refuse(&worker, &client, Refusal::Connect, &error.to_string()),
+        Err(_) => refuse(&worker, &client, Refusal::Connect, "no answer in upstream.connect_timeout"),
+    }
+}
+
+/// Connects to the origin with the subscriber's address.
+async fn connect(target: SocketAddr, source: Option<SocketAddr>, mark: u32) -> io::Result<TcpStream> {
+    let first = TcpSocket::from_std_stream(socket::upstream(target, source, mark)?).connect(target).await;
+    match (first, source) {
+        // A connection between the same ends has just ended, and the kernel keeps its place for a minute.
+        (Err(error), Some(source)) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+            let again = socket::upstream_from_any_port(target, source.ip(), mark)?;
+            TcpSocket::from_std_stream(again).connect(target).await
+        }
+        (outcome, _) => outcome,
+    }
+}
+
+/// Counts a connection that is not carried, and resets it.
+fn refuse(worker: &Worker, client: &TcpStream, refusal: Refusal, why: &str) {
+    worker.count_refusal(refusal);
+    tracing::debug!(refusal = refusal.label(), why, "connection not carried");
+    let _ = socket::reset_on_close(client);
+}
