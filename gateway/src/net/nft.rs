@@ -100,6 +100,7 @@ impl Plan {
         self.sets(&mut text);
         self.prerouting(&mut text);
         self.take(&mut text);
+        self.passing(&mut text);
         self.redirect(&mut text);
         text.push_str("}\n");
         text
@@ -134,23 +135,40 @@ impl Plan {
              \t\tmeta l4proto {{ tcp, udp }} socket wildcard 0 socket transparent 1 meta mark set {} accept\n",
             self.upstream_mark, self.divert_mark
         );
-        self.interfaces(text);
-        for dscp in &self.dscps {
-            let _ = write!(
-                text,
-                "\t\t# The subscriber's own mark never passes for ours.\n\
-                 \t\tip dscp {dscp} ip dscp set 0\n\t\tip6 dscp {dscp} ip6 dscp set 0\n"
-            );
-        }
+        self.interfaces("iifname", text);
+        self.foreign_marks("subscriber", text);
         self.passed_by(text);
         text.push_str("\t\tjump take\n\t}\n");
     }
 
-    /// Only what comes from subscribers.
-    fn interfaces(&self, text: &mut String) {
+    /// Nobody else's mark passes for ours (trap T38).
+    fn foreign_marks(&self, whose: &str, text: &mut String) {
+        for dscp in &self.dscps {
+            let _ = write!(
+                text,
+                "\t\t# The {whose}'s own mark never passes for ours.\n\
+                 \t\tip dscp {dscp} ip dscp set 0\n\t\tip6 dscp {dscp} ip6 dscp set 0\n"
+            );
+        }
+    }
+
+    /// What passes by on its way to subscribers: a server in league with one could set the mark for him. What we send
+    /// ourselves does not come this way.
+    fn passing(&self, text: &mut String) {
+        if self.dscps.is_empty() {
+            return;
+        }
+        text.push_str("\tchain passing {\n\t\ttype filter hook forward priority mangle; policy accept;\n");
+        self.interfaces("oifname", text);
+        self.foreign_marks("server", text);
+        text.push_str("\t}\n");
+    }
+
+    /// Only what comes from subscribers, or goes to them.
+    fn interfaces(&self, end: &str, text: &mut String) {
         if !self.interfaces.is_empty() {
             let names: Vec<String> = self.interfaces.iter().map(|name| format!("\"{name}\"")).collect();
-            let _ = writeln!(text, "\t\tiifname != {{ {} }} return", names.join(", "));
+            let _ = writeln!(text, "\t\t{end} != {{ {} }} return", names.join(", "));
         }
     }
 
@@ -175,9 +193,9 @@ impl Plan {
             let family = if tap.address.is_ipv4() { "ip" } else { "ip6" };
             let to = listener(tap.address);
             for (protocol, ports) in self.protocols(tap) {
-                let _ = write!(
+                let _ = writeln!(
                     text,
-                    "\t\tmeta l4proto {protocol} meta l4proto @alive {protocol} dport {{ {ports} }} tproxy {family} to {to} meta mark set {} accept\n",
+                    "\t\tmeta l4proto {protocol} meta l4proto @alive {protocol} dport {{ {ports} }} tproxy {family} to {to} meta mark set {} accept",
                     self.divert_mark
                 );
             }
@@ -194,7 +212,7 @@ impl Plan {
         }
         text.push_str("\tchain redirected {\n\t\ttype nat hook prerouting priority dstnat; policy accept;\n");
         let _ = writeln!(text, "\t\tmeta mark {} return", self.upstream_mark);
-        self.interfaces(text);
+        self.interfaces("iifname", text);
         self.passed_by(text);
         for tap in taps {
             let family = if tap.address.is_ipv4() { "ipv4" } else { "ipv6" };
@@ -428,7 +446,9 @@ mod tests {
             "meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } tproxy ip6 to [::1]:9444 meta mark set 1 accept",
             "meta nfproto ipv4 meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } redirect to :9445",
             "iifname != { \"eth1\" } return",
-            "ip dscp 10 ip dscp set 0",
+            "oifname != { \"eth1\" } return",
+            "The subscriber's own mark never passes for ours.\n\t\tip dscp 10 ip dscp set 0\n\t\tip6 dscp 10 ip6 dscp set 0",
+            "The server's own mark never passes for ours.\n\t\tip dscp 10 ip dscp set 0\n\t\tip6 dscp 10 ip6 dscp set 0",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
