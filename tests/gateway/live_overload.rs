@@ -12,16 +12,15 @@
 
 mod support;
 
-use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::client::*;
 use support::dns::Resolver;
 use support::hellos::{self, Hello};
 use support::origin::Origin;
+use support::successor::Successor;
 use support::world::World;
 use support::{PATIENCE, Setup, eventually, free_port};
 
@@ -44,16 +43,6 @@ fn is_silent(client: &mut TcpStream) -> bool {
     let error = client.read(&mut [0]).map(|_| std::io::ErrorKind::Other).unwrap_or_else(|error| error.kind());
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     matches!(error, std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
-}
-
-/// Killed when dropped.
-struct Successor(Child);
-
-impl Drop for Successor {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]
@@ -86,24 +75,12 @@ fn s_without_memory_flows_are_carried_unread_and_steered_ones_wait() {
     assert!(is_silent(&mut waiting), "it is neither served nor refused\n{}", gateway.log());
     // A process with enough of it takes over, and with it whoever waits.
     gateway.setup().write("gateway.toml", enough);
-    let log = File::options().append(true).open(gateway.setup().path("log.txt")).unwrap();
-    let mut successor = Successor(
-        Command::new(env!("CARGO_BIN_EXE_gateway"))
-            .args(["run", "--config", "gateway.toml", "--take-over"])
-            .current_dir(gateway.setup().path(""))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap(),
-    );
+    let successor = Successor::spawn(gateway.setup());
     assert_eq!(read_exactly(&mut waiting, visit.len()), visit, "{}", gateway.log());
     assert_eq!(finish(waiting), b"");
     let (status, setup) = gateway.wait();
     assert!(status.success(), "{}", setup.log());
-    let process = rustix::process::Pid::from_raw(i32::try_from(successor.0.id()).unwrap()).unwrap();
-    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
-    assert!(support::wait(&mut successor.0).unwrap().success());
+    successor.stop();
     let usage = setup.usage();
     let length = visit.len() as u64;
     assert!(usage.conserved);

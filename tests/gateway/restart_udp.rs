@@ -13,16 +13,15 @@
 
 mod support;
 
-use std::fs::File;
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 
 use support::client::{proxied_subscriber, subscriber};
 use support::datagrams::{Access, Header};
 use support::dns::Resolver;
 use support::quic_pages::{QuicClient, QuicOrigin};
+use support::successor::Successor;
 use support::udp_world::LISTED;
-use support::{Gateway, PATIENCE, Setup, eventually, free_port, wait};
+use support::{Gateway, PATIENCE, Setup, free_port};
 
 /// A gateway at fixed ports: steered and behind a PROXY header.
 struct Place {
@@ -62,42 +61,6 @@ impl Place {
             }
         }
     }
-
-    /// A process that has taken over.
-    fn take_over(&self) -> Successor {
-        let log = File::options().append(true).open(self.gateway.setup().path("log.txt")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_gateway"))
-            .args(["run", "--config", "gateway.toml", "--take-over"])
-            .current_dir(self.gateway.setup().path(""))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let successor = Successor(child);
-        let taken = eventually(|| self.gateway.log().contains("another process accepts"));
-        assert!(taken, "{}", self.gateway.log());
-        successor
-    }
-}
-
-/// Killed when dropped.
-struct Successor(Child);
-
-impl Successor {
-    /// SIGTERM, and waits for its orderly end.
-    fn stop(&mut self) {
-        let process = rustix::process::Pid::from_raw(i32::try_from(self.0.id()).unwrap()).unwrap();
-        rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
-        assert!(wait(&mut self.0).unwrap().success());
-    }
-}
-
-impl Drop for Successor {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]
@@ -112,7 +75,7 @@ fn s_open_quic_connections_go_on_over_a_restart_and_new_ones_begin() {
         for connection in &open {
             assert_eq!(client.ask(connection, 1_000, 20_000), Ok(20_000));
         }
-        let mut successor = place.take_over();
+        let successor = Successor::take_over(place.gateway.setup());
         for _ in 0..3 {
             for connection in &open {
                 assert_eq!(
