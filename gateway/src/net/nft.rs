@@ -4,6 +4,7 @@
 //! the set `alive`, whose elements run out unless the running gateway renews them: without them, without the gateway, and
 //! without the table flows pass as if there were no gateway. What the gateway would not dial is never taken.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
@@ -18,6 +19,9 @@ const NOT_PUBLIC_V4: &str = "0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 
 const PUBLIC_V6: &str = "2000::/3, 64:ff9b::/96";
 /// IPv6 space within it whose addresses are not.
 const NOT_PUBLIC_V6: &str = "2001::/23, 2001:db8::/32, 3fff::/20";
+
+/// A packet that opens a TCP connection.
+const OPENS: &str = "tcp flags & (fin | syn | rst | ack) == syn";
 
 /// What the rules are made from.
 #[derive(Clone, Debug)]
@@ -100,6 +104,7 @@ impl Plan {
         self.sets(&mut text);
         self.prerouting(&mut text);
         self.take(&mut text);
+        self.passing(&mut text);
         self.redirect(&mut text);
         text.push_str("}\n");
         text
@@ -126,41 +131,56 @@ impl Plan {
 
     /// What leaves early, and what goes on to be taken.
     fn prerouting(&self, text: &mut String) {
+        let mark = self.divert_mark;
+        let own: BTreeSet<u16> = self.taps.iter().map(|tap| tap.address.port()).collect();
+        let own: Vec<u16> = own.into_iter().collect();
+        let elsewhere =
+            if own.is_empty() { String::new() } else { format!("tcp dport != {{ {} }} ", list(&own)) };
         let _ = write!(
             text,
             "\tchain prerouting {{\n\t\ttype filter hook prerouting priority mangle; policy accept;\n\
              \t\tmeta mark {} return\n\
              \t\t# Packets of flows that we carry, from either end; `wildcard 0`: a socket bound to no address is none of them.\n\
-             \t\tmeta l4proto {{ tcp, udp }} socket wildcard 0 socket transparent 1 meta mark set {} accept\n",
-            self.upstream_mark, self.divert_mark
+             \t\tmeta l4proto {{ tcp, udp }} socket wildcard 0 socket transparent 1 meta mark set {mark} accept\n\
+             \t\t# Those of connections that are not made yet, or just over, which have no address in that sense.\n\
+             \t\t# Not on the listeners' own ports, where every such packet would find them.\n\
+             \t\t{elsewhere}tcp flags & (syn | ack) != syn socket transparent 1 meta mark set {mark} accept\n",
+            self.upstream_mark
         );
-        let ports = &self.tcp_ports;
-        if !ports.is_empty() && self.routes() {
-            let _ = writeln!(
-                text,
-                "\t\t# The last packet of a handshake meets no whole socket yet; no listener of ours has these ports.\n\
-                 \t\ttcp flags & (fin | syn | rst | ack) == ack tcp dport {{ {} }} socket transparent 1 meta mark set {} accept",
-                list(ports),
-                self.divert_mark
-            );
-        }
-        self.interfaces(text);
-        for dscp in &self.dscps {
-            let _ = write!(
-                text,
-                "\t\t# The subscriber's own mark never passes for ours.\n\
-                 \t\tip dscp {dscp} ip dscp set 0\n\t\tip6 dscp {dscp} ip6 dscp set 0\n"
-            );
-        }
+        self.interfaces("iifname", text);
+        self.foreign_marks("subscriber", text);
         self.passed_by(text);
         text.push_str("\t\tjump take\n\t}\n");
     }
 
-    /// Only what comes from subscribers.
-    fn interfaces(&self, text: &mut String) {
+    /// Nobody else's mark passes for ours (trap T38).
+    fn foreign_marks(&self, whose: &str, text: &mut String) {
+        for dscp in &self.dscps {
+            let _ = write!(
+                text,
+                "\t\t# The {whose}'s own mark never passes for ours.\n\
+                 \t\tip dscp {dscp} ip dscp set 0\n\t\tip6 dscp {dscp} ip6 dscp set 0\n"
+            );
+        }
+    }
+
+    /// What passes by on its way to subscribers: a server in league with one could set the mark for him. What we send
+    /// ourselves does not come this way.
+    fn passing(&self, text: &mut String) {
+        if self.dscps.is_empty() {
+            return;
+        }
+        text.push_str("\tchain passing {\n\t\ttype filter hook forward priority mangle; policy accept;\n");
+        self.interfaces("oifname", text);
+        self.foreign_marks("server", text);
+        text.push_str("\t}\n");
+    }
+
+    /// Only what comes from subscribers, or goes to them.
+    fn interfaces(&self, end: &str, text: &mut String) {
         if !self.interfaces.is_empty() {
             let names: Vec<String> = self.interfaces.iter().map(|name| format!("\"{name}\"")).collect();
-            let _ = writeln!(text, "\t\tiifname != {{ {} }} return", names.join(", "));
+            let _ = writeln!(text, "\t\t{end} != {{ {} }} return", names.join(", "));
         }
     }
 
@@ -179,7 +199,7 @@ impl Plan {
     }
 
     /// To the listeners of `tproxy`, while the gateway answers. Without a listener the statement falls through. Of TCP only
-    /// what opens a connection: one that passed by while the gateway was away goes on passing by.
+    /// what opens a connection is taken: one that began while it passed by goes on past us, for the listener would reset it.
     fn take(&self, text: &mut String) {
         text.push_str("\tchain take {\n");
         for tap in self.taps.iter().filter(|tap| tap.interception == Interception::Tproxy) {
@@ -190,7 +210,7 @@ impl Plan {
                 let to = listener(tap.address);
                 let _ = writeln!(
                     text,
-                    "\t\tmeta l4proto tcp meta l4proto @alive tcp flags & (fin | syn | rst | ack) == syn tcp dport {{ {ports} }} tproxy {family} to {to} meta mark set {mark} accept"
+                    "\t\tmeta l4proto tcp meta l4proto @alive tcp dport {{ {ports} }} {OPENS} tproxy {family} to {to} meta mark set {mark} accept"
                 );
             }
             // Each port of UDP has a listener of its own, which answers from it.
@@ -214,7 +234,7 @@ impl Plan {
         }
         text.push_str("\tchain redirected {\n\t\ttype nat hook prerouting priority dstnat; policy accept;\n");
         let _ = writeln!(text, "\t\tmeta mark {} return", self.upstream_mark);
-        self.interfaces(text);
+        self.interfaces("iifname", text);
         self.passed_by(text);
         for tap in taps {
             let family = if tap.address.is_ipv4() { "ipv4" } else { "ipv6" };
@@ -435,12 +455,14 @@ mod tests {
     fn flows_are_taken_by_the_version_transport_and_port_of_a_listener_and_only_while_it_is_alive() {
         let text = plan().ruleset();
         for line in [
-            "meta l4proto tcp meta l4proto @alive tcp flags & (fin | syn | rst | ack) == syn tcp dport { 80, 443 } tproxy ip to :9443 meta mark set 1 accept",
+            "meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } tcp flags & (fin | syn | rst | ack) == syn tproxy ip to :9443 meta mark set 1 accept",
             "meta l4proto udp meta l4proto @alive udp dport 443 tproxy ip to :443 meta mark set 1 accept",
-            "meta l4proto tcp meta l4proto @alive tcp flags & (fin | syn | rst | ack) == syn tcp dport { 80, 443 } tproxy ip6 to [::1]:9444 meta mark set 1 accept",
+            "meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } tcp flags & (fin | syn | rst | ack) == syn tproxy ip6 to [::1]:9444 meta mark set 1 accept",
             "meta nfproto ipv4 meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } redirect to :9445",
             "iifname != { \"eth1\" } return",
-            "ip dscp 10 ip dscp set 0",
+            "oifname != { \"eth1\" } return",
+            "The subscriber's own mark never passes for ours.\n\t\tip dscp 10 ip dscp set 0\n\t\tip6 dscp 10 ip6 dscp set 0",
+            "The server's own mark never passes for ours.\n\t\tip dscp 10 ip dscp set 0\n\t\tip6 dscp 10 ip6 dscp set 0",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
