@@ -89,6 +89,8 @@ pub enum DropCause {
     Draining,
     /// Memory runs short: no steered flow begins.
     Overload,
+    /// It came to the socket of a flow that it does not belong to.
+    Stray,
 }
 
 impl DropCause {
@@ -101,6 +103,7 @@ impl DropCause {
             Self::Held => "held",
             Self::Draining => "draining",
             Self::Overload => "overload",
+            Self::Stray => "stray",
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::flow::decide::Vouched;
 use crate::flow::time::Monotonic;
 use crate::net::flow_record::{Flow, has_long_header};
 use crate::net::lookup::LookupError;
-use crate::net::report::Refusal;
+use crate::net::report::{DropCause, Refusal};
 use crate::net::shared::SubscriberKey;
 use crate::net::socket;
 use crate::net::worker::Worker;
@@ -254,6 +254,11 @@ impl Relay {
             Err(_) => return true,
         }
         for train in batch.trains() {
+            if train.peer != up.target {
+                // It came after the socket had the subscriber's port and before it was connected: another server's.
+                self.worker.count_dropped(DropCause::Stray, train.count());
+                continue;
+            }
             for datagram in train.datagrams().filter(|datagram| has_long_header(datagram)) {
                 self.learn_id(flow, up, datagram);
             }
