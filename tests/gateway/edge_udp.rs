@@ -170,8 +170,8 @@ fn t41_fail_open_datagrams_pass_by_when_the_gateway_hangs() {
     let Some(edge) = edge() else { return };
     edge.link.in_internet(|| [0, 1].map(|family| telling(origin(family, 443))));
     let before = [0, 1].map(|family| socket(&edge, family, 0));
-    for family in 0..2 {
-        ask(&before[family], origin(family, 443), b"through the gateway");
+    for (family, before) in before.iter().enumerate() {
+        ask(before, origin(family, 443), b"through the gateway");
     }
     edge.gateway.signal(Signal::STOP);
     assert!(eventually(|| !edge.is_alive()), "the dead man's set runs out");
@@ -180,8 +180,8 @@ fn t41_fail_open_datagrams_pass_by_when_the_gateway_hangs() {
     }
     edge.gateway.signal(Signal::CONT);
     assert!(eventually(|| edge.is_alive()));
-    for family in 0..2 {
-        ask(&before[family], origin(family, 443), b"through it again");
+    for (family, before) in before.iter().enumerate() {
+        ask(before, origin(family, 443), b"through it again");
     }
 }
 
