@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use gateway::app::{check, classify, demo, explain, start};
+use gateway::app::{check, classify, conformance, demo, explain, start};
 
 /// Shown below the commands.
 const EXAMPLES: &str = "\
@@ -30,6 +30,8 @@ enum Command {
     Classify(classify::Args),
     /// Say whether a name would be free, and why
     Explain(explain::Args),
+    /// Audit zero-rating in network namespaces as a regulator would: who is exempt, and who must not be (root)
+    Conformance(conformance::Args),
 }
 
 /// Runs the command that was asked for.
@@ -40,5 +42,6 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Classify(args) => classify::run(args),
         Command::Explain(args) => explain::run(&args),
+        Command::Conformance(args) => conformance::run(&args),
     }
 }
