@@ -25,11 +25,10 @@ fn accounts() -> Vec<Account> {
 fn tally(criterion: &mut Criterion) {
     let mut tally = Tally::default();
     let mut total = 0_u64;
-    criterion.bench_function("tally/add_up_and_raise_down", |bencher| {
+    criterion.bench_function("tally/raise", |bencher| {
         bencher.iter(|| {
             total = total.wrapping_add(1_448);
-            tally.add_up(black_box(1_448));
-            tally.raise_down(black_box(total));
+            tally.raise(black_box(Volume { up: total, down: total }));
             black_box(tally.carried())
         });
     });

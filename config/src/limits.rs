@@ -32,6 +32,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("limits", "accepts_per_wake_max"),
     Key::defaulted("limits", "relay_buffer"),
     Key::defaulted("limits", "splice_pipes_max"),
+    Key::defaulted("limits", "memory_max"),
 ];
 
 /// Handshake bytes of a ClientHello (DESIGN §7).
@@ -107,6 +108,9 @@ pub const SPLICE_PIPES_MAX_DEFAULT: usize = 32;
 /// Range of `splice_pipes_max`.
 pub const SPLICE_PIPES_MAX_RANGE: RangeInclusive<usize> = 0..=1_024;
 
+/// Range of `memory_max` when it is a size: a node at rest takes more than the least.
+pub const MEMORY_MAX_RANGE: RangeInclusive<usize> = 1 << 20..=1 << 44;
+
 // The defaults keep the relations that are checked between stated values.
 const _: () = assert!(HELLO_WIRE_MAX_DEFAULT >= HELLO_HANDSHAKE_MAX_DEFAULT);
 const _: () = assert!(DRAIN_HARD_DEFAULT.as_secs() >= DRAIN_DEFAULT.as_secs());
@@ -152,6 +156,8 @@ pub struct Limits {
     pub relay_buffer: usize,
     /// Pipes of one worker for bytes that move inside the kernel; without a free one they are copied.
     pub splice_pipes_max: usize,
+    /// Memory of the process above which timers are shortened and names are not read; none: the control group's limit.
+    pub memory_max: Option<usize>,
 }
 
 /// The keys `quic_*`: how much of a QUIC client is read for its name.
@@ -248,6 +254,7 @@ impl Limits {
             splice_pipes_max: s
                 .count(r, "splice_pipes_max", SPLICE_PIPES_MAX_DEFAULT, SPLICE_PIPES_MAX_RANGE)
                 .value,
+            memory_max: s.size_or_auto(r, "memory_max", MEMORY_MAX_RANGE).value,
         }
     }
 }

@@ -87,6 +87,26 @@ impl<'t> Section<'t> {
         self.defaulted(found, None)
     }
 
+    /// `"auto"`, which is also the default and gives none, or a size within `range`.
+    pub(crate) fn size_or_auto(
+        &self,
+        reader: &mut Reader<'t>,
+        name: &str,
+        range: RangeInclusive<usize>,
+    ) -> Stated<Option<usize>> {
+        let found = self.read(reader, name, |value| {
+            if value.as_str() == Some("auto") {
+                return Ok(None);
+            }
+            let wanted = || format!("\"auto\" or {SIZE_FORM}");
+            let bytes = value.as_str().and_then(quantity::size);
+            let bytes = bytes.ok_or_else(|| Fault::new(describe(value), wanted()))?;
+            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            within(bytes, &range, |bound| show_size(u64::try_from(*bound).unwrap_or(u64::MAX))).map(Some)
+        });
+        self.defaulted(found, None)
+    }
+
     /// One of a few words.
     pub(crate) fn word<T: Copy>(
         &self,

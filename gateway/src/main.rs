@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use gateway::app::{check, classify, conformance, demo, explain, start};
+use gateway::app::{check, classify, conformance, demo, explain, nft, start};
 
 /// Shown below the commands.
 const EXAMPLES: &str = "\
@@ -28,6 +28,8 @@ enum Command {
     Demo(demo::Args),
     /// Say of each flow in a capture whether it would be free, and why
     Classify(classify::Args),
+    /// Show, apply or remove the kernel's rules for transparent listeners
+    Nft(nft::Args),
     /// Say whether a name would be free, and why
     Explain(explain::Args),
     /// Audit zero-rating in network namespaces as a regulator would: who is exempt, and who must not be (root)
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Classify(args) => classify::run(args),
+        Command::Nft(args) => nft::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Conformance(args) => conformance::run(&args),
     }

@@ -18,7 +18,7 @@ const FULL: &str = include_str!("../../config/examples/full.toml");
 type Row = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
 
 /// One unit beyond each end, in the finest unit there is.
-const ROWS: [Row; 38] = [
+const ROWS: [Row; 39] = [
     ("node", "workers", &["\"auto\"", "1", "256", "0x10"], &["0", "257", "-1", "\"1\"", "1.0", "\"Auto\""]),
     ("list", "size_max", &["\"1 KiB\"", "\"1 GiB\""], &["\"1023 B\"", "\"1073741825 B\"", "4194304"]),
     ("list", "entries_max", &["1", "100000000"], &["0", "100000001", "\"1\""]),
@@ -75,6 +75,12 @@ const ROWS: [Row; 38] = [
         "relay_buffer",
         &["\"4 KiB\"", "\"1 MiB\""],
         &["\"4095 B\"", "\"1048577 B\"", "65536", "\"64 KB\""],
+    ),
+    (
+        "limits",
+        "memory_max",
+        &["\"auto\"", "\"1 MiB\"", "\"16384 GiB\""],
+        &["\"1023 KiB\"", "\"16385 GiB\"", "\"none\"", "1048576"],
     ),
     ("admin", "connections_max", &["1", "128"], &["0", "129"]),
 ];

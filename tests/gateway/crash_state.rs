@@ -38,15 +38,16 @@ fn one_run(lab: &Lab, seed: u64) -> Sums {
     books.rows()
 }
 
-/// Copies a folder of files.
+/// Copies a folder of files; a socket has nothing to copy.
 fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
             copy_folder(&entry.path(), &target);
-        } else {
+        } else if kind.is_file() {
             fs::copy(entry.path(), target).unwrap();
         }
     }

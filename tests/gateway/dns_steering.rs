@@ -96,8 +96,10 @@ fn steering_ends_with_the_list_and_begins_with_it() {
 fn from_the_question_to_the_page_a_steered_visit_is_exempt() {
     let origin = Origin::echo();
     let resolver = Resolver::new(&[(LISTED, origin.octets())]);
-    let (gateway, address) =
-        gateway(resolver.address, |setup| setup.steered().port_map(&[(443, origin.port())]));
+    let (gateway, address) = gateway(resolver.address, |setup| {
+        let setup = setup.steered().port_map(&[(443, origin.port())]);
+        setup.set("export", "byte_basis = \"payload\"")
+    });
     let answer = ask(subscriber(1), address, &query(3, LISTED, A), PATIENCE).unwrap();
     let led: [u8; 4] = answer.windows(4).find(|bytes| *bytes == OURS).unwrap().try_into().unwrap();
     let to = SocketAddr::from((led, gateway.listener(0).port()));

@@ -149,7 +149,10 @@ fn demonstrate(args: &Args) -> Result<bool, DemoError> {
     let config = load(&folder.path().join("gateway.toml")).map_err(|fault| DemoError::Config(fault.lines))?;
     let node = Node::start(&config).map_err(|error| match error {
         StartError::Config(message) => DemoError::Config(vec![format!("gateway.toml:{message}")]),
-        StartError::Listen { .. } | StartError::System { .. } => DemoError::Start(error),
+        StartError::Listen { .. }
+        | StartError::TakeOver(_)
+        | StartError::Inherited(_)
+        | StartError::System { .. } => DemoError::Start(error),
     })?;
     let browsed = browse_all(&node, &runtime, &stop, origins.trust, ports, args.flows);
     if browsed.is_ok() {

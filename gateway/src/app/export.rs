@@ -4,8 +4,10 @@
 //! cannot be saved nothing more is pulled; the counts stay with the flows, which lose nothing, and after
 //! `export.unsaved_max` exemption is suspended, so that no byte is exempt for long without a record of it.
 
+mod handed;
+
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +18,8 @@ use billing_export::{
 use jiff::Timestamp;
 
 use super::status::{ExportState, Status};
+use super::takeover::remainder::Remainder;
+use super::takeover::words::Delta;
 use crate::net::clock::Clock;
 use crate::net::lookup::Lookups;
 use crate::net::policy::{Exemption, PolicyCell};
@@ -42,6 +46,8 @@ pub struct Plan {
     pub pickup_dir: PathBuf,
     /// Where files are made, on the file system of `pickup_dir`.
     pub staging_dir: PathBuf,
+    /// What is counted.
+    pub byte_basis: ByteBasis,
     /// Length of a billing period.
     pub period: Duration,
     /// Counters open at once.
@@ -54,8 +60,45 @@ pub struct Plan {
     pub fault: Option<String>,
 }
 
-/// Take the last counts, seal, publish, end.
-pub struct Stop;
+/// What the export task is told.
+pub enum Order {
+    /// Take the last counts, seal, publish, end.
+    Stop,
+    /// Save what is counted and close the ledger; the answer says whether it is.
+    Release(Sender<Result<(), String>>),
+    /// The ledger is ours again.
+    Resume,
+    /// Another process holds the ledger: what is counted goes there.
+    HandOn(Box<Remainder>),
+    /// Add what a draining process counted; the answer comes when it is on the disk.
+    Take(Box<Delta>, Sender<Fate>),
+}
+
+/// What became of a draining process's counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// They are on the disk.
+    Saved,
+    /// They are in no record and will not be.
+    NotTaken,
+}
+
+/// Whose the ledger is.
+enum Books {
+    /// Ours.
+    Own,
+    /// Closed, for another process to open.
+    Released,
+    /// Another process's.
+    Handed(Box<Remainder>),
+}
+
+/// Counts of a draining process that wait for the next tick.
+struct TakenDelta {
+    usage: Vec<Usage>,
+    seen: Volume,
+    answer: Sender<Fate>,
+}
 
 /// The export task.
 pub struct Export {
@@ -66,6 +109,13 @@ pub struct Export {
     lookups: Arc<Lookups>,
     status: Arc<Status>,
     exporter: Option<Exporter>,
+    books: Books,
+    /// Counts of draining processes for the next tick.
+    taken: Vec<TakenDelta>,
+    /// Whose counts are in the tick that is not saved.
+    merged: Vec<Sender<Fate>>,
+    /// Bytes seen whose flows have no verdict, while another process holds the ledger.
+    withheld: Volume,
     /// A tick that is pulled and not saved.
     unsaved: Option<Tick>,
     /// Number of the last tick.
@@ -108,6 +158,10 @@ impl Export {
             lookups,
             status,
             exporter: None,
+            books: Books::Own,
+            taken: Vec::new(),
+            merged: Vec::new(),
+            withheld: Volume::ZERO,
             unsaved: None,
             sequence: 0,
             from: Timestamp::now(),
@@ -136,12 +190,18 @@ impl Export {
         self.workers = workers;
     }
 
+    /// Whether the ledger is open.
+    pub fn is_open(&self) -> bool {
+        self.exporter.is_some()
+    }
+
     /// Works until told to stop.
-    pub fn run(mut self, orders: &Receiver<Stop>) {
+    pub fn run(mut self, orders: &Receiver<Order>) {
         let mut rounds = 0_u64;
         loop {
             match orders.recv_timeout(until_next(self.plan.checkpoint, Timestamp::now())) {
-                Ok(Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(order) => self.obey(order),
                 Err(RecvTimeoutError::Timeout) => {
                     self.round();
                     rounds = rounds.wrapping_add(1);
@@ -151,11 +211,31 @@ impl Export {
                 }
             }
         }
-        self.last_round();
+        let handed = !matches!(self.books, Books::Own) && self.last_handed_round(orders);
+        if !handed {
+            self.last_round();
+        }
+        while let Ok(order) = orders.try_recv() {
+            if let Order::Take(_, answer) = order {
+                let _ = answer.send(Fate::NotTaken);
+            }
+        }
+    }
+
+    /// One tick, whoever holds the ledger.
+    fn round(&mut self) {
+        match std::mem::replace(&mut self.books, Books::Own) {
+            Books::Own => self.own_round(),
+            Books::Released => self.books = Books::Released,
+            Books::Handed(remainder) => {
+                self.books = Books::Released;
+                self.books = Books::Handed(self.handed_round(remainder));
+            }
+        }
     }
 
     /// One tick: pull, save, seal, publish.
-    fn round(&mut self) {
+    fn own_round(&mut self) {
         let silent = if self.unsaved.is_none() { self.pull() } else { 0 };
         // Sealing frees counters, so it is tried also when a tick is refused for want of them.
         let saved = self.save();
@@ -177,15 +257,30 @@ impl Export {
 
     /// Asks all workers and makes the answers a tick; returns how many did not answer.
     fn pull(&mut self) -> usize {
+        let (reports, silent) = self.ask_all();
+        let tick = self.tick(reports);
+        self.unsaved = Some(tick);
+        silent
+    }
+
+    /// The reports of all workers, and how many did not answer.
+    fn ask_all(&mut self) -> (Vec<(usize, Report)>, usize) {
         for worker in &mut self.workers {
             worker.ask();
         }
         let answers: Vec<_> = self.workers.iter_mut().map(|worker| worker.receive(ANSWER_LIMIT)).collect();
         let silent = answers.iter().filter(|answer| answer.is_none()).count();
         let reports = answers.into_iter().enumerate().filter_map(|(worker, report)| Some((worker, report?)));
-        let tick = self.tick(reports.collect());
-        self.unsaved = Some(tick);
-        silent
+        (reports.collect(), silent)
+    }
+
+    /// Ends the workers; their last reports.
+    fn stop_workers(&mut self) -> Vec<(usize, Report)> {
+        let mut reports = Vec::new();
+        for (index, worker) in std::mem::take(&mut self.workers).into_iter().enumerate() {
+            reports.extend(worker.stop(STOP_LIMIT).into_iter().map(|report| (index, report)));
+        }
+        reports
     }
 
     /// One tick of these reports.
@@ -202,6 +297,7 @@ impl Export {
                 usage.add(&item.account, item.flags, item.volume, usize::MAX);
             }
         }
+        self.merge_taken(&mut usage, &mut seen);
         let at = Timestamp::now();
         let from = std::mem::replace(&mut self.from, at);
         self.sequence = self.sequence.saturating_add(1);
@@ -227,6 +323,9 @@ impl Export {
             outcome => outcome?,
         }
         self.unsaved = None;
+        for answer in self.merged.drain(..) {
+            let _ = answer.send(Fate::Saved);
+        }
         self.shared.set(self.clock.monotonic());
         Ok(())
     }
@@ -275,7 +374,8 @@ impl Export {
 
     /// Suspends exemption while counts go unsaved for too long, and allows it again.
     fn judge_exemption(&self) {
-        let unsaved = self.exporter.is_none() || self.shared.is_overdue(self.clock.monotonic());
+        let closed = matches!(self.books, Books::Own) && self.exporter.is_none();
+        let unsaved = closed || self.shared.is_overdue(self.clock.monotonic());
         let wanted = if unsaved { Exemption::Suspended } else { Exemption::Allowed };
         if self.policy.load().exemption != wanted {
             match wanted {
@@ -289,15 +389,11 @@ impl Export {
     }
 
     /// The last counts, sealed and published; what cannot be saved is told.
-    fn last_round(mut self) {
+    fn last_round(&mut self) {
         if let Err(error) = self.save() {
             self.tell(&error);
         }
-        let workers = std::mem::take(&mut self.workers);
-        let mut reports = Vec::new();
-        for (index, worker) in workers.into_iter().enumerate() {
-            reports.extend(worker.stop(STOP_LIMIT).into_iter().map(|report| (index, report)));
-        }
+        let mut reports = self.stop_workers();
         let mut lost = None;
         for _ in 0..LAST_TRIES {
             if self.unsaved.is_none() && !reports.is_empty() {
@@ -365,7 +461,7 @@ fn settings(plan: &Plan) -> Result<Settings, String> {
         period,
         file_records_max: plan.file_records_max,
         accounts_max: plan.accounts_max,
-        ..Settings::new(node_id, state, pickup, staging, ByteBasis::Payload)
+        ..Settings::new(node_id, state, pickup, staging, plan.byte_basis)
     })
 }
 

@@ -11,11 +11,14 @@ pub mod explain;
 pub mod export;
 mod folder;
 pub mod log;
+pub mod nft;
 pub mod reload;
+pub mod service;
 pub mod shutdown;
 pub mod snapshot;
 pub mod start;
 pub mod status;
+pub mod takeover;
 
 /// Exit code of wrong use (clap's own).
 pub const EXIT_USAGE: u8 = 2;

@@ -5,18 +5,22 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
+use super::service;
 use super::start::Node;
 
 /// How often a draining node looks whether it is empty.
 const DRAIN_POLL: Duration = Duration::from_millis(100);
 /// A flow without a byte for so long is ended once the drain time is over.
 const DRAIN_IDLE: Duration = Duration::from_secs(5);
+/// Time for answers to DNS queries that were taken before another process took over; look-ups take no longer.
+const HAND_OVER_LINGER: Duration = Duration::from_secs(5);
 /// Time for ended flows to leave.
 const CUT_GRACE: Duration = Duration::from_secs(2);
 
 /// The signals a node listens to.
 pub struct Signals {
     hangup: Signal,
+    renew: Signal,
     terminate: Signal,
     interrupt: Signal,
 }
@@ -30,13 +34,15 @@ pub struct DrainLimits {
     pub hard: Duration,
 }
 
-/// Serves until SIGTERM or SIGINT, then drains and stops; `reload` is called at each SIGHUP. `signals` are those of the
+/// Serves until SIGTERM or SIGINT, or until another process takes over; then drains and stops. `reload` is called at each
+/// SIGHUP, `renew` at each SIGUSR2, which is to start that other process. `signals` are those of the
 /// node's control thread, taken before the node started.
 pub fn serve(
     node: Node,
     signals: std::io::Result<Signals>,
     limits: DrainLimits,
     mut reload: impl FnMut(&Node),
+    mut renew: impl FnMut(),
 ) {
     let control = node.control().handle().clone();
     control.block_on(async {
@@ -47,21 +53,40 @@ pub fn serve(
                 return std::future::pending().await;
             }
         };
-        loop {
+        node.workers_answer();
+        service::ready(node.listeners.len());
+        let successor = loop {
             tokio::select! {
+                _ = signals.renew.recv() => renew(),
+                process = node.successor() => break Some(process),
                 _ = signals.hangup.recv() => {
                     tracing::info!("reloading");
+                    service::reloading();
                     reload(&node);
+                    service::ready(node.listeners.len());
                 }
-                () = ended(&mut signals.terminate, &mut signals.interrupt) => break,
+                () = ended(&mut signals.terminate, &mut signals.interrupt) => break None,
+                () = watch(&node) => {}
+            }
+        };
+        match successor {
+            None => {
+                tracing::info!("draining: no new connections");
+                service::stopping(node.connections());
+                node.drain();
+                // The workers take the order at once; a connection accepted before it holds its room by then.
+                sleep(DRAIN_POLL).await;
+            }
+            Some(process) => {
+                tracing::info!(process, connections = node.connections(), "another process accepts: draining");
+                service::handed_over(process);
+                node.hand_over();
+                sleep(HAND_OVER_LINGER).await;
             }
         }
-        tracing::info!("draining: no new connections");
-        node.drain();
-        // The workers take the order at once; a connection accepted before it holds its room by then.
-        sleep(DRAIN_POLL).await;
         tokio::select! {
             () = drain(&node, limits) => {}
+            () = watch(&node) => {}
             () = ended(&mut signals.terminate, &mut signals.interrupt) => tracing::warn!("asked again: ending at once"),
         }
         node.cut_idle(Duration::ZERO);
@@ -86,9 +111,27 @@ impl Signals {
     pub fn new() -> std::io::Result<Self> {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
+            renew: signal(SignalKind::user_defined2())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
+    }
+}
+
+/// Gives the service manager its signs of life for as long as all workers give theirs; for ever without one.
+async fn watch(node: &Node) {
+    let Some(interval) = service::watchdog_interval() else { return std::future::pending().await };
+    let mut silent = false;
+    loop {
+        sleep(interval).await;
+        if node.workers_answer() {
+            service::alive();
+            silent = false;
+        } else if !std::mem::replace(&mut silent, true) {
+            tracing::error!(
+                "a worker does not answer: the service manager gets no sign of life until it does"
+            );
+        }
     }
 }
 

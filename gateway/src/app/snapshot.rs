@@ -10,6 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -32,12 +33,14 @@ pub struct Snapshot {
     answers: Arc<Answers>,
     /// Held while the copy is written: two at once would write into one file.
     turn: Arc<Mutex<()>>,
+    /// Another process writes the copy.
+    held: Arc<AtomicBool>,
 }
 
 impl Snapshot {
     /// The copy of `answers` in `state_dir`.
     pub fn new(state_dir: &Path, answers: Arc<Answers>) -> Self {
-        Self { path: state_dir.join(FILE), answers, turn: Arc::default() }
+        Self { path: state_dir.join(FILE), answers, turn: Arc::default(), held: Arc::default() }
     }
 
     /// Takes the copy back, if there is one.
@@ -87,9 +90,18 @@ impl Snapshot {
         }
     }
 
-    /// Writes the copy: whole, or the one before stays.
-    fn write(&self) {
+    /// Leaves the copy to another process, or takes it up again.
+    pub fn hold(&self, held: bool) {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.held.store(held, Ordering::Relaxed);
+    }
+
+    /// Writes the copy: whole, or the one before stays.
+    pub fn write(&self) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.held.load(Ordering::Relaxed) {
+            return;
+        }
         if let Err(error) = self.try_write() {
             tracing::warn!(
                 "{}: cannot be written: {error}; free space or mend the folder, else a restart begins without answers",

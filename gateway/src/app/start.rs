@@ -1,49 +1,54 @@
 //! `gateway run`: a node from its configuration, and the node while it runs.
 
 mod dns;
+pub mod edge;
+mod hand_over;
+mod lookups;
+mod room;
 
 use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use allowlist::{DomainName, Validity};
-use config::{Config, FlowsMax, Workers};
+use allowlist::Validity;
+use billing_export::ByteBasis;
+use config::{Config, Workers};
 use jiff::Timestamp;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
-use super::export::{Export, Plan, Stop};
+use super::export::{Export, Order, Plan};
 use super::reload::{self, ListKeeper, Outcome, load};
 use super::snapshot::Snapshot;
 use super::status::Status;
+use super::takeover;
+use super::takeover::incumbent::Incumbent;
+use super::takeover::successor::{Predecessor, TakeOverError};
 use super::{EXIT_CONFIG, EXIT_IO, log, shutdown};
-use crate::flow::binding::{AnswerLimits, Nat64, Nat64Prefix};
 use crate::flow::identify::IdentifyLimits;
 use crate::net::admin;
-use crate::net::answers::Answers;
 use crate::net::clock::Clock;
 use crate::net::datagram::connection_ids::ConnectionIds;
-use crate::net::lookup::{LookupSettings, Lookups};
+use crate::net::edge::Edge;
+use crate::net::inherited::InheritError;
+use crate::net::overload::Overload;
 use crate::net::policy::{Exemption, Policy, PolicyCell};
 use crate::net::pool::{Remote, Sockets};
 use crate::net::settings::{DatagramHeaders, DialRules, Interception, Limits, Listener, Mode};
 use crate::net::shared::{Saved, Shared};
 use crate::wire::quic::QuicLimits;
+use hand_over::Before;
+use lookups::lookups;
+pub use lookups::static_answer_problem;
 
-/// Descriptors kept for ledger, list, admin endpoint, look-ups and log, whatever the flows need.
-const RESERVED_DESCRIPTORS: u64 = 256;
-/// Descriptors of one flow: the subscriber's socket and the origin's.
-const DESCRIPTORS_PER_FLOW: u64 = 2;
 /// One in so many flows may be UDP with an upstream socket and without a name.
 const UNDECIDED_SHARE: usize = 4;
-/// Descriptors of one pipe: its two ends.
-const DESCRIPTORS_PER_PIPE: u64 = 2;
 /// How long the last saving, sealing and publishing may take before the process ends without them.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// How often a stopping node looks whether they are done.
@@ -57,9 +62,11 @@ const FAULT_SWITCH: &str = "ZRGW_FAULT";
 const EXAMPLES: &str = "\
 Examples:
   gateway check --config /etc/zrgw/gateway.toml && gateway run --config /etc/zrgw/gateway.toml
+  gateway run --config /etc/zrgw/gateway.toml --take-over
 
 Signals: SIGHUP reads list, subscribers and rating groups again (bad input keeps the old, loudly);
-SIGTERM and SIGINT drain open flows, seal and publish; a second one ends at once.
+SIGUSR2 starts this program anew with --take-over: no connection is refused, open flows go on in the old
+process until they end, and if the new one does not start the old one goes on; SIGTERM and SIGINT drain open flows, seal and publish; a second one ends at once.
 Exit codes: 0 stopped as asked, 74 an address or folder cannot be used, 78 the configuration has problems.";
 
 /// Runs the gateway.
@@ -69,6 +76,9 @@ pub struct Args {
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+    /// Take listening sockets and ledger over from the gateway that runs on this state folder, if one does
+    #[arg(long)]
+    pub take_over: bool,
 }
 
 /// Runs the command.
@@ -93,16 +103,17 @@ pub fn run(args: &Args) -> ExitCode {
             let _context = control.enter();
             shutdown::Signals::new()
         };
-        Ok((Node::start_on(control, &config)?, signals))
+        Ok((Node::start_on(control, &config, Before::find(args, &config)?)?, signals))
     });
     match started {
         Ok((node, signals)) => {
             let limits = shutdown::DrainLimits { idle: config.limits.drain, hard: config.limits.drain_hard };
             let mut config = config;
-            shutdown::serve(node, signals, limits, |node| {
+            let reload = |node: &Node| {
                 reload::reread(&args.config, &mut config);
                 node.reload(&config);
-            });
+            };
+            shutdown::serve(node, signals, limits, reload, || takeover::start_successor(&args.config));
             ExitCode::SUCCESS
         }
         Err(StartError::Config(message)) => {
@@ -134,6 +145,12 @@ pub enum StartError {
         /// What to do.
         remedy: &'static str,
     },
+    /// The running process keeps what it has.
+    #[error(transparent)]
+    TakeOver(#[from] TakeOverError),
+    /// A socket that was passed cannot be used.
+    #[error(transparent)]
+    Inherited(InheritError),
     /// Threads, event loops or limits.
     #[error("cannot {what}: {source}")]
     System {
@@ -152,6 +169,12 @@ pub struct Node {
     pub admin: SocketAddr,
     /// What the node says of itself.
     pub status: Arc<Status>,
+    /// Keeper of the kernel's rules, with transparent listeners.
+    edge: Option<Arc<Edge>>,
+    /// What a new process takes over.
+    incumbent: Arc<Incumbent>,
+    /// Serves the admin endpoint.
+    admin_task: AbortHandle,
     policy: Arc<PolicyCell>,
     keeper: Arc<Mutex<ListKeeper>>,
     workers: Remote,
@@ -160,7 +183,7 @@ pub struct Node {
     flows_max: usize,
     /// Trusted answers over a restart.
     snapshot: Snapshot,
-    orders: mpsc::Sender<Stop>,
+    orders: mpsc::Sender<Order>,
     export: JoinHandle<()>,
     /// Look-ups, admin endpoint and signals run here; dropped last.
     control: tokio::runtime::Runtime,
@@ -183,25 +206,32 @@ impl Node {
     /// # Errors
     /// What makes carrying traffic impossible: an address in use, no threads, limits that contradict the machine.
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        Self::start_on(control_thread()?, config)
+        Self::start_on(control_thread()?, config, Before::default())
     }
 
-    /// The same on an event loop that is there already.
-    fn start_on(control: tokio::runtime::Runtime, config: &Config) -> Result<Self, StartError> {
+    /// The same on an event loop that is there already, with what was there before.
+    fn start_on(
+        control: tokio::runtime::Runtime,
+        config: &Config,
+        before: Before,
+    ) -> Result<Self, StartError> {
+        let Before { mut inherited, predecessor } = before;
         let system = |what| move |source| StartError::System { what, source };
         let workers = match config.node.workers {
             Workers::Auto => std::thread::available_parallelism().map_or(1, usize::from),
             Workers::Count(count) => usize::from(count),
         };
-        let flows_max = flows_max(config, workers)?;
-        let sockets = Sockets::bind(&listeners(config), workers)
+        let flows_max = room::flows_max(config, workers)?;
+        let sockets = Sockets::bind(&listeners(config), workers, &mut inherited)
             .map_err(|(address, source)| listen_error("listener.address", address, source))?;
         let listeners = sockets.addresses.clone();
-        let dns = dns::bind(config, workers)?;
-        let admin_listener = control
-            .block_on(admin::bind(config.admin.address))
+        let dns = dns::bind(config, workers, &mut inherited)?;
+        let admin_listener = admin::bind(config.admin.address, &mut inherited)
             .map_err(|source| listen_error("admin.address", config.admin.address, source))?;
         let admin = admin_listener.local_addr().map_err(system("read the admin address"))?;
+        inherited.close_rest();
+        let offers = hand_over::offers(&sockets, dns.as_ref(), config, &admin_listener)
+            .map_err(system("keep a second descriptor of the listening sockets"))?;
         let clock = Clock::new();
         let asked_at = dns.as_ref().map_or(&[][..], |dns| dns.addresses());
         let own: Vec<SocketAddr> = listeners.iter().chain(asked_at).copied().chain([admin]).collect();
@@ -220,16 +250,22 @@ impl Node {
             Status::new(&config.node.id, clock.now().wall, Arc::clone(&policy), Arc::clone(&lookups));
         let saved = Arc::new(Saved::new(config.export.unsaved_max));
         let flow_permits = Arc::new(Semaphore::new(flows_max));
+        let overload = Overload::new(config.limits.memory_max.map(|bytes| bytes as u64), flows_max);
+        control.spawn(Arc::clone(&overload).watch());
+        status.set_overload(Arc::clone(&overload));
         let shared = Arc::new(Shared {
             policy: Arc::clone(&policy),
             lookups: Arc::clone(&lookups),
+            byte_basis: byte_basis(config),
             limits: limits(config),
             dial,
             flow_permits: Arc::clone(&flow_permits),
+            overload,
             undecided_permits: Arc::new(Semaphore::new((flows_max / UNDECIDED_SHARE).max(1))),
             undecided_flows: AtomicUsize::new(0),
             connection_ids: ConnectionIds::default(),
             open_by_subscriber: Mutex::default(),
+            beats: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             accounts_max: config.export.accounts_max,
             saved: Arc::clone(&saved),
             clock,
@@ -238,7 +274,14 @@ impl Node {
         let mut export =
             Export::new(plan(config), Arc::clone(&policy), lookups, Arc::clone(&status), saved, clock)
                 .map_err(|message| StartError::Config(format!("1:1: {message}")))?;
+        if let Some(predecessor) = &predecessor {
+            predecessor.release()?;
+        }
         export.open();
+        if predecessor.is_some() && !export.is_open() {
+            let source = io::Error::other("export: the log says why");
+            return Err(StartError::System { what: "open the ledger of the running process", source });
+        }
         let parts = dns.map_or_else(Vec::new, |bound| {
             let plane = Arc::clone(&bound.plane);
             let (parts, faults) = bound.start(&shared, control.handle());
@@ -246,6 +289,12 @@ impl Node {
             parts
         });
         let handles = sockets.start(&shared, parts).map_err(system("start the workers"))?;
+        let rules = edge::plan(config);
+        let edge = (!rules.taps.is_empty()).then(|| Edge::new(rules, Arc::clone(&shared), flows_max));
+        if let Some(edge) = &edge {
+            status.set_edge(Arc::clone(edge));
+            control.spawn(Arc::clone(edge).keep());
+        }
         let remote = Remote::new(&handles);
         export.employ(handles);
         let (orders, inbox) = mpsc::channel();
@@ -253,13 +302,25 @@ impl Node {
             .name("export".to_owned())
             .spawn(move || export.run(&inbox))
             .map_err(system("start the export thread"))?;
-        control.spawn(admin::serve(admin_listener, config.admin.connections_max, Arc::clone(&status) as _));
+        let admin_task = control.spawn(admin::serve(
+            admin_listener,
+            config.admin.connections_max,
+            Arc::clone(&status) as _,
+        ));
         let keeper = Arc::new(Mutex::new(keeper));
         control.spawn(follow_dates(Arc::clone(&keeper), Arc::clone(&policy)));
+        let incumbent = hand_over::incumbent(config, offers, &snapshot, &orders, &remote);
+        incumbent.listen();
+        if let Some(Err(error)) = predecessor.map(Predecessor::accepting) {
+            tracing::warn!("{error}");
+        }
         let node = Self {
+            incumbent,
+            admin_task: admin_task.abort_handle(),
             listeners,
             admin,
             status,
+            edge,
             policy,
             keeper,
             workers: remote,
@@ -287,13 +348,23 @@ impl Node {
 
     /// Accept nothing more; open flows go on.
     pub fn drain(&self) {
+        self.incumbent.withdraw();
         self.status.set_draining();
+        // First of all, so that no new flow is led to a listener that is about to close.
+        if let Some(edge) = &self.edge {
+            edge.stand_aside();
+        }
         self.workers.drain();
     }
 
     /// Ends flows idle for at least `idle`; zero ends all.
     pub fn cut_idle(&self, idle: Duration) {
         self.workers.cut_idle(idle);
+    }
+
+    /// Asks every worker for a sign of life; whether all have given the one asked for before.
+    pub fn workers_answer(&self) -> bool {
+        self.workers.pulse()
     }
 
     /// Connections that hold room for a flow, also those whose first bytes are still read.
@@ -303,13 +374,14 @@ impl Node {
 
     /// Takes the last counts, seals, publishes and ends all threads; false when that could not be done in `STOP_LIMIT`.
     pub fn stop(self) -> bool {
-        let _ = self.orders.send(Stop);
+        let _ = self.orders.send(Order::Stop);
         let asked = Instant::now();
         while !self.export.is_finished() && asked.elapsed() < STOP_LIMIT {
             std::thread::sleep(STOP_POLL);
         }
         let done = self.export.is_finished() && self.export.join().is_ok();
         self.snapshot.write_last();
+        self.incumbent.leave();
         self.control.shutdown_background();
         done
     }
@@ -399,37 +471,6 @@ fn listen_error(key: &'static str, address: SocketAddr, source: io::Error) -> St
     StartError::Listen { key, address, source, remedy }
 }
 
-/// How many flows the descriptor limit has room for beside the workers' pipes; the soft limit is raised to the hard one
-/// first.
-fn flows_max(config: &Config, workers: usize) -> Result<usize, StartError> {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    let descriptors = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
-    };
-    let pipes = (config.limits.splice_pipes_max as u64).saturating_mul(workers as u64);
-    let reserved = RESERVED_DESCRIPTORS
-        .saturating_add(pipes.saturating_mul(DESCRIPTORS_PER_PIPE))
-        .saturating_add(dns::descriptors(config, workers));
-    let room = descriptors.unwrap_or(u64::MAX).saturating_sub(reserved) / DESCRIPTORS_PER_FLOW;
-    let room = usize::try_from(room).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-    let place = |key| config.place(key).map_or_else(|| "1:1".to_owned(), |place| place.to_string());
-    match config.limits.flows_max {
-        FlowsMax::Auto if room == 0 => Err(StartError::Config(format!(
-            "{}: limits.flows_max: found a limit of {} open files, wanted more than {reserved}; raise RLIMIT_NOFILE (LimitNOFILE= of the service) or lower limits.splice_pipes_max",
-            place("limits"),
-            descriptors.unwrap_or(u64::MAX)
-        ))),
-        FlowsMax::Auto => Ok(room),
-        FlowsMax::Count(wanted) if wanted <= room => Ok(wanted),
-        FlowsMax::Count(wanted) => Err(StartError::Config(format!(
-            "{}: limits.flows_max: found {wanted}; wanted at most {room}, for which the limit of open files has room; raise RLIMIT_NOFILE (LimitNOFILE= of the service) or write \"auto\"",
-            place("limits.flows_max")
-        ))),
-    }
-}
-
 /// The listeners as the workers take them.
 fn listeners(config: &Config) -> Vec<Listener> {
     let mode = |listener: &config::Listener| match listener.mode {
@@ -512,70 +553,12 @@ fn dial_rules(config: &Config, own_sockets: Vec<SocketAddr>) -> io::Result<DialR
     })
 }
 
-/// Our own look-ups, with the trusted answers of the configuration.
-fn lookups(
-    config: &Config,
-    policy: &Arc<PolicyCell>,
-    dial: &Arc<DialRules>,
-    clock: Clock,
-    runtime: &tokio::runtime::Handle,
-) -> Result<Arc<Lookups>, StartError> {
-    let settings = LookupSettings {
-        resolvers: config.upstream.resolvers.clone(),
-        try_timeout: config.lookup.try_timeout,
-        tries: config.lookup.tries,
-        total_timeout: config.lookup.total_timeout,
-        cnames_max: config.lookup.cnames_max,
-        negative_ttl: config.lookup.negative_ttl,
-        per_second_max: config.lookup.per_second_max,
-        in_flight_max: config.lookup.in_flight_max,
-        per_subscriber_minute_max: config.lookup.per_subscriber_minute_max,
-        scheduled_per_second_max: config.lookup.scheduled_per_second_max,
-    };
-    let trusted = &config.trusted_answers;
-    let limits = AnswerLimits {
-        retention: trusted.retention,
-        pairs_max: trusted.pairs_max,
-        addresses_per_name_max: trusted.addresses_per_name_max,
-        names_per_address_max: trusted.names_per_address_max,
-        dns_only_pairs_max: trusted.dns_only_pairs_max,
-        dns_only_pairs_per_subscriber_max: trusted.dns_only_pairs_per_subscriber_max,
-    };
-    // The configuration takes such prefixes only as are possible.
-    let prefixes = trusted
-        .nat64_prefixes
-        .iter()
-        .filter_map(|prefix| Nat64Prefix::new(prefix.network(), prefix.prefix_len()).ok());
-    let nat64 = Nat64::new(prefixes.collect());
-    let answers = Answers::new(limits, nat64, Arc::clone(policy), Arc::clone(dial), clock);
-    let lookups = Lookups::new(
-        settings,
-        Arc::clone(&answers),
-        Arc::clone(policy),
-        Arc::clone(dial),
-        clock,
-        runtime.clone(),
-    )
-    .map_err(|message| StartError::System {
-        what: "set up the resolver",
-        source: io::Error::other(message),
-    })?;
-    let mut problems = Vec::new();
-    for (index, answer) in config.trusted_answers.statics.iter().enumerate() {
-        match DomainName::from_list_entry(&answer.name) {
-            Ok(name) => answer.addresses.iter().for_each(|address| answers.pin(&name, *address)),
-            Err(error) => problems.push(static_answer_problem(config, index, &error)),
-        }
+/// What is counted.
+fn byte_basis(config: &Config) -> ByteBasis {
+    match config.export.byte_basis {
+        config::ByteBasis::Ip => ByteBasis::Ip,
+        config::ByteBasis::Payload => ByteBasis::Payload,
     }
-    if problems.is_empty() { Ok(lookups) } else { Err(StartError::Config(problems.join("\n"))) }
-}
-
-/// The message about a static answer whose name is none.
-pub fn static_answer_problem(config: &Config, index: usize, error: &allowlist::NameError) -> String {
-    let key = format!("trusted_answers.static[{index}].name");
-    let place = config.place(&key).map_or_else(|| "1:1".to_owned(), |place| place.to_string());
-    let name = config.trusted_answers.statics.get(index).map_or("", |answer| answer.name.as_str());
-    format!("{place}: {key}: found {name:?}; wanted a host name: {error}")
 }
 
 /// What the export task is told.
@@ -586,6 +569,7 @@ fn plan(config: &Config) -> Plan {
         state_dir: config.node.state_dir.clone(),
         pickup_dir: export.dir.clone(),
         staging_dir: export.staging_dir.clone(),
+        byte_basis: byte_basis(config),
         period: export.period,
         accounts_max: export.accounts_max,
         file_records_max: export.file_records_max,

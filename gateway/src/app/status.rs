@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use billing_export::Class;
+use billing_export::{Class, Usage};
 use jiff::Timestamp;
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -13,7 +13,9 @@ use serde_json::json;
 use super::reload::Outcome;
 use crate::net::admin::Source;
 use crate::net::dns::Plane;
+use crate::net::edge::{Aside, Edge};
 use crate::net::lookup::{LookupCounts, Lookups};
+use crate::net::overload::Overload;
 use crate::net::policy::{Exemption, PolicyCell};
 use crate::net::report::Report;
 
@@ -63,8 +65,11 @@ struct Facts {
     silent_workers: usize,
     /// The DNS plane, where there is one.
     dns: Option<Arc<Plane>>,
+    edge: Option<Arc<Edge>>,
     /// What of it cannot be used.
     dns_faults: Vec<String>,
+    /// Whether memory or room runs short.
+    overload: Option<Arc<Overload>>,
 }
 
 impl Facts {
@@ -118,6 +123,10 @@ impl Status {
             counter!("zrgw_conservation_mismatch_total").absolute(0);
             counter!("zrgw_accept_errors_total").absolute(0);
             counter!("zrgw_spliced_bytes_total").absolute(0);
+            counter!("zrgw_meter_mismatch_total").absolute(0);
+            for direction in ["up", "down"] {
+                counter!("zrgw_stream_payload_bytes_total", "direction" => direction).absolute(0);
+            }
             counter!("zrgw_flow_panics_total").absolute(0);
             counter!("zrgw_undecided_evicted_total").absolute(0);
         });
@@ -136,11 +145,21 @@ impl Status {
         self.facts().draining = true;
     }
 
+    /// Tells of the keeper of the kernel's rules.
+    pub fn set_edge(&self, edge: Arc<Edge>) {
+        self.facts().edge = Some(edge);
+    }
+
     /// Tells of the DNS plane, and what of it cannot be used.
     pub fn set_dns(&self, plane: Arc<Plane>, faults: Vec<String>) {
         let mut facts = self.facts();
         facts.dns = Some(plane);
         facts.dns_faults = faults;
+    }
+
+    /// Tells of what says whether memory or room runs short.
+    pub fn set_overload(&self, overload: Arc<Overload>) {
+        self.facts().overload = Some(overload);
     }
 
     /// Counts one worker's report.
@@ -160,17 +179,14 @@ impl Status {
                 counter!("zrgw_datagrams_dropped_total", "cause" => cause.label()).increment(*count);
             }
             counter!("zrgw_undecided_evicted_total").increment(report.evicted);
-            for usage in &report.usage {
-                let class: Class = usage.account.entry.class();
-                let service = usage.account.entry.service().map(ToString::to_string).unwrap_or_default();
-                for (direction, bytes) in [("up", usage.volume.up), ("down", usage.volume.down)] {
-                    counter!("zrgw_bytes_total",
-                        "direction" => direction, "class" => class.label(), "service" => service.clone())
-                    .increment(bytes);
-                }
-            }
+            bytes_metrics(&report.usage);
             counter!("zrgw_accept_errors_total").increment(report.accept_errors);
             counter!("zrgw_spliced_bytes_total").increment(report.spliced_bytes);
+            counter!("zrgw_meter_mismatch_total").increment(report.meter_mismatches);
+            let payload = report.stream_payload;
+            for (direction, bytes) in [("up", payload.up), ("down", payload.down)] {
+                counter!("zrgw_stream_payload_bytes_total", "direction" => direction).increment(bytes);
+            }
             counter!("zrgw_flow_panics_total").increment(report.panics);
         });
         let mut facts = self.facts();
@@ -180,6 +196,11 @@ impl Status {
         if let Some(open) = facts.flows_open.get_mut(worker) {
             *open = (report.flows_open, report.udp_flows_open);
         }
+    }
+
+    /// Adds bytes that a draining process counted.
+    pub fn count_usage(&self, usage: &[Usage]) {
+        metrics::with_local_recorder(&self.recorder, || bytes_metrics(usage));
     }
 
     /// Tells how the export task stands.
@@ -244,6 +265,15 @@ fn describe() {
     describe_counter!("zrgw_conservation_mismatch_total", "Usage files whose bytes do not add up: an alarm");
     describe_counter!("zrgw_accept_errors_total", "Errors of accept(2)");
     describe_counter!("zrgw_spliced_bytes_total", Unit::Bytes, "Bytes that moved inside the kernel");
+    describe_counter!(
+        "zrgw_meter_mismatch_total",
+        "Readings of TCP_INFO at which less had passed than the gateway moved; anything but 0 is a fault"
+    );
+    describe_counter!(
+        "zrgw_stream_payload_bytes_total",
+        Unit::Bytes,
+        "Payload of subscribers' TCP connections, whatever the byte basis"
+    );
     describe_counter!("zrgw_flow_panics_total", "Flows lost to a fault of the gateway: an alarm");
     describe_counter!("zrgw_dns_queries_total", "DNS queries by transport");
     describe_counter!("zrgw_dns_answers_total", "DNS answers given by response code");
@@ -280,7 +310,29 @@ fn describe() {
         "zrgw_lookups_failing",
         "1 while no resolver answers our own look-ups: unknown addresses are charged, an alarm"
     );
+    describe_gauge!(
+        "zrgw_edge",
+        "1 for what new flows do: taken by transparent listeners, or pass by and why"
+    );
+    describe_gauge!(
+        "zrgw_overload_level",
+        "0 enough memory; 1 timers shortened; 2 new flows not read, steered ones wait; 3 led past (limits.memory_max)"
+    );
+    describe_counter!("zrgw_flows_shed_total", "Idle flows ended because there was hardly room for new ones");
     describe_gauge!("zrgw_exemption_suspended", "1 while counts cannot be saved and nothing is exempt");
+}
+
+/// Counts the bytes of these accounts.
+fn bytes_metrics(usage: &[Usage]) {
+    for usage in usage {
+        let class: Class = usage.account.entry.class();
+        let service = usage.account.entry.service().map(ToString::to_string).unwrap_or_default();
+        for (direction, bytes) in [("up", usage.volume.up), ("down", usage.volume.down)] {
+            counter!("zrgw_bytes_total",
+                "direction" => direction, "class" => class.label(), "service" => service.clone())
+            .increment(bytes);
+        }
+    }
 }
 
 /// Sets the counters of the DNS plane to what it has counted.
@@ -320,6 +372,12 @@ impl Source for Status {
             }
             gauge!("zrgw_sessions").set(reading(policy.subscribers.len() as u64));
             gauge!("zrgw_flows_open").set(reading(facts.open().0));
+            if let Some(edge) = &facts.edge {
+                let now = edge.aside();
+                for aside in Aside::ALL {
+                    gauge!("zrgw_edge", "state" => aside.label()).set(reading(u64::from(aside == now)));
+                }
+            }
             gauge!("zrgw_export_backlog_records").set(reading(facts.backlog_records));
             if let Some(saved) = facts.last_saved {
                 gauge!("zrgw_export_last_success_timestamp_seconds")
@@ -337,6 +395,10 @@ impl Source for Status {
             gauge!("zrgw_exemption_suspended").set(if suspended { 1.0 } else { 0.0 });
             if let Some(plane) = &facts.dns {
                 dns_metrics(plane);
+            }
+            if let Some(overload) = &facts.overload {
+                gauge!("zrgw_overload_level").set(f64::from(overload.level().number()));
+                counter!("zrgw_flows_shed_total").absolute(overload.shed_total());
             }
         });
         drop(facts);
@@ -386,8 +448,16 @@ impl Source for Status {
         {
             reasons.push(format!("DNS: none of {all} resolvers answers (dns.upstream)"));
         }
+        if let Some(aside) = facts.edge.as_ref().map(|edge| edge.aside())
+            && aside != Aside::Taken
+        {
+            reasons.push(format!("transparent listeners: new flows pass by ({})", aside.label()));
+        }
         if facts.mismatches > 0 {
             reasons.push(format!("{} files with bytes not conserved", facts.mismatches));
+        }
+        if facts.overload.as_ref().is_some_and(|overload| overload.is_unread()) {
+            reasons.push("memory runs short (limits.memory_max): new flows are not read".to_owned());
         }
         if facts.draining {
             reasons.push("draining: no new connections".to_owned());

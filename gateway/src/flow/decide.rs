@@ -203,10 +203,10 @@ impl Judge<'_> {
     }
 }
 
-/// Whether another reader may find a name, even a denied one, where we found none: no rule exempts such a flow, an address
-/// rule neither (DESIGN decision 7).
+/// Whether another reader may find a name, even a denied one, where we found none or did not look: no rule exempts such a
+/// flow, an address rule neither (DESIGN decision 7).
 fn readable_otherwise(reason: Reason) -> bool {
-    matches!(reason, Reason::Ambiguous | Reason::Malformed | Reason::Oversize)
+    matches!(reason, Reason::Ambiguous | Reason::Malformed | Reason::Oversize | Reason::Overload)
 }
 
 /// The rule a match rests on, if any.

@@ -15,6 +15,7 @@ pub mod address;
 pub mod binding;
 pub mod decide;
 pub mod identify;
+pub mod ip_bytes;
 pub mod rating;
 pub mod session;
 pub mod steer;

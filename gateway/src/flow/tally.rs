@@ -13,14 +13,10 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Adds bytes received from the subscriber.
-    pub fn add_up(&mut self, bytes: u64) {
-        self.carried.up = self.carried.up.saturating_add(bytes);
-    }
-
-    /// Raises the bytes delivered to the subscriber to `total`, the socket's own running total; a lower one changes nothing.
-    pub fn raise_down(&mut self, total: u64) {
-        self.carried.down = self.carried.down.max(total);
+    /// Raises the bytes carried to `total`, the meter's own running totals; lower ones change nothing.
+    pub fn raise(&mut self, total: Volume) {
+        self.carried.up = self.carried.up.max(total.up);
+        self.carried.down = self.carried.down.max(total.down);
     }
 
     /// Bytes carried so far.
@@ -45,12 +41,6 @@ impl Tally {
     }
 }
 
-/// What a datagram with this much payload counts: the payload, for the byte basis is `payload`. The one place where the
-/// bytes of its headers would be added (DESIGN decision 13).
-pub fn datagram_bytes(payload: usize) -> u64 {
-    u64::try_from(payload).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,8 +50,7 @@ mod tests {
         let mut tally = Tally::default();
         let mut taken = Volume::ZERO;
         for step in 0..1_000_u64 {
-            tally.add_up(step % 7);
-            tally.raise_down(step * 3);
+            tally.raise(Volume { up: step * 7 % 1_001, down: step * 3 });
             if step % 5 == 0 {
                 taken = taken.checked_add(tally.take()).unwrap();
             }
@@ -74,13 +63,10 @@ mod tests {
     #[test]
     fn t29_counts_pass_four_gibibytes_and_never_fall() {
         let mut tally = Tally::default();
-        tally.add_up(u64::from(u32::MAX));
-        tally.add_up(2);
-        assert_eq!(tally.carried().up, 4_294_967_297);
-        tally.raise_down(5_000_000_000);
-        tally.raise_down(4_000_000_000);
-        assert_eq!(tally.carried().down, 5_000_000_000);
-        tally.add_up(u64::MAX);
-        assert_eq!(tally.carried().up, u64::MAX);
+        tally.raise(Volume { up: 4_294_967_297, down: 5_000_000_000 });
+        tally.raise(Volume { up: 4_294_967_296, down: 4_000_000_000 });
+        assert_eq!(tally.carried(), Volume { up: 4_294_967_297, down: 5_000_000_000 });
+        tally.raise(Volume { up: u64::MAX, down: u64::MAX });
+        assert_eq!(tally.carried(), Volume { up: u64::MAX, down: u64::MAX });
     }
 }

@@ -20,6 +20,8 @@ use super::{proxied, steered, transparent};
 const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 /// The longest such pause: after descriptors come free, connections are accepted again within it.
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
+/// How often a listener whose connections wait looks whether memory is there again.
+const OVERLOAD_PAUSE: Duration = Duration::from_millis(100);
 /// How accepted connections are served, as cheap to copy as possible.
 #[derive(Clone)]
 enum Service {
@@ -46,8 +48,17 @@ pub async fn run(worker: Rc<Worker>, bound: TcpListener, listener: Listener) -> 
     loop {
         tokio::select! {
             () = &mut draining => return Ok(()),
-            () = accept_some(&worker, &socket, &service) => {}
+            () = accept_some(&worker, &socket, &service), if !waits(&worker, &service) => {}
+            () = sleep(OVERLOAD_PAUSE), if waits(&worker, &service) => {}
         }
+    }
+}
+
+/// Whether connections wait in the backlog: steered ones cannot be carried unread.
+fn waits(worker: &Worker, service: &Service) -> bool {
+    match service {
+        Service::Steered { .. } => worker.shared.overload.is_unread(),
+        Service::Proxied { .. } | Service::Transparent { .. } => false,
     }
 }
 

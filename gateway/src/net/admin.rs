@@ -20,6 +20,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
+use super::inherited::Inherited;
+use super::socket;
+
 /// How long one connection may last: a client that drips its request byte by byte gives its place back.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
 /// Pause after an error of accept(2).
@@ -42,19 +45,27 @@ struct Readiness {
     reasons: Vec<String>,
 }
 
-/// Binds the endpoint.
+/// Binds the endpoint, or takes the socket that is open already.
 ///
 /// # Errors
 /// What the system says of the address.
-pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
+pub fn bind(address: SocketAddr, inherited: &mut Inherited) -> io::Result<std::net::TcpListener> {
+    if let Some(socket) = inherited.take_connections(address).into_iter().next() {
+        return Ok(socket);
+    }
+    socket::listen_alone(address)
 }
 
 /// Serves until the event loop ends; at most `connections_max` connections at once, more wait in the backlog.
 ///
 /// # Errors
 /// When the listening socket is lost.
-pub async fn serve(listener: TcpListener, connections_max: usize, source: Arc<dyn Source>) -> io::Result<()> {
+pub async fn serve(
+    listener: std::net::TcpListener,
+    connections_max: usize,
+    source: Arc<dyn Source>,
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))

@@ -12,12 +12,14 @@
 pub mod batch;
 mod carry;
 pub mod connection_ids;
+mod hand_over;
 mod headers;
 pub mod held;
 pub mod port;
 pub mod table;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -25,10 +27,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, sleep};
 
 use self::batch::{Batch, Train};
 use self::carry::Carried;
+use self::hand_over::{Own, Pair};
 use self::held::Held;
 use self::port::Port;
 use self::table::{Ends, Key, Table};
@@ -51,8 +55,12 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 /// What one listener's datagrams are to one worker.
 pub struct Relay {
     worker: Rc<Worker>,
-    /// The listener's socket.
-    port: Port,
+    /// The listener's socket, until another process takes it over.
+    port: RefCell<Option<Rc<Port>>>,
+    /// Sockets of open flows while another process takes over.
+    own: RefCell<HashMap<Pair, Own>>,
+    /// Flows that begin get such sockets too.
+    keeping: Cell<bool>,
     /// The address it is bound to.
     bound: SocketAddr,
     service: Service,
@@ -60,6 +68,8 @@ pub struct Relay {
     batch: Rc<RefCell<Batch>>,
     /// No flow begins any more.
     draining: Cell<bool>,
+    /// The listener's socket is another process's.
+    handed_over: Notify,
     /// Descriptors ran out: no upstream socket is tried before.
     dial_again: Cell<Monotonic>,
 }
@@ -124,12 +134,15 @@ impl Relay {
         let bound = socket.local_addr()?;
         Ok(Rc::new(Self {
             worker,
-            port: Port::new(socket)?,
+            port: RefCell::new(Some(Rc::new(Port::new(socket)?))),
+            own: RefCell::default(),
+            keeping: Cell::new(false),
             bound,
             service,
             table: RefCell::default(),
             batch,
             draining: Cell::new(false),
+            handed_over: Notify::new(),
             dial_again: Cell::default(),
         }))
     }
@@ -139,19 +152,24 @@ impl Relay {
         let mut tick = tokio::time::interval(HOUSEKEEPING);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut rounds = 0_u32;
+        let mut port = self.port.borrow().clone();
         loop {
             tokio::select! {
-                ready = self.port.readable() => {
-                    if ready.is_err() || self.receive().is_err() {
+                ready = readable(port.as_deref()) => {
+                    if let Some(port) = &port
+                        && (ready.is_err() || self.receive(port).is_err())
+                    {
                         self.worker.count_accept_error();
                         sleep(BACK_OFF).await;
                     }
                     tokio::task::yield_now().await;
                 }
+                () = self.handed_over.notified() => port = None,
                 _ = tick.tick() => {
                     rounds = rounds.wrapping_add(1);
                     self.end_overdue();
                     if rounds.is_multiple_of(ROUNDS_PER_IDLE) {
+                        self.sweep_own();
                         self.end_idle(|limits, protocol| match protocol {
                             ProtocolLabel::Quic => limits.quic_idle_timeout,
                             ProtocolLabel::Udp
@@ -176,10 +194,10 @@ impl Relay {
     }
 
     /// Takes what has come, at most [`BATCHES_PER_WAKE_MAX`] batches of it.
-    fn receive(self: &Rc<Self>) -> io::Result<()> {
+    fn receive(self: &Rc<Self>, port: &Port) -> io::Result<()> {
         for _ in 0..BATCHES_PER_WAKE_MAX {
             let mut batch = self.batch.borrow_mut();
-            self.port.receive(&mut batch)?;
+            port.receive(&mut batch)?;
             for train in batch.trains() {
                 match &self.service {
                     Service::Steered { .. } => {
@@ -230,8 +248,12 @@ impl Relay {
 
     /// Takes the first datagrams of a flow.
     fn begin(self: &Rc<Self>, key: Key, train: &Train<'_>) {
-        if self.draining.get() {
+        if !self.takes_flows(&key) {
             self.worker.count_dropped(DropCause::Draining, train.count());
+            return;
+        }
+        if matches!(key.ends, Ends::Steered { .. }) && self.worker.shared.overload.is_unread() {
+            self.worker.count_dropped(DropCause::Overload, train.count());
             return;
         }
         let (source, place) = match (&self.service, key.ends) {
@@ -247,7 +269,8 @@ impl Relay {
             }
             (Service::Proxied { .. }, Ends::Steered { .. }) => return,
         };
-        let Some(open) = self.worker.open_flow(source, place, SubscriberSide::datagrams()) else { return };
+        let side = SubscriberSide::datagrams(source, self.worker.shared.byte_basis);
+        let Some(open) = self.worker.open_flow(source, place, side) else { return };
         let continues = self.continued(&open, &key, train);
         self.worker.received_datagrams(open.flow(), train.datagrams());
         let number = open.flow().id;
@@ -255,6 +278,9 @@ impl Relay {
         self.hold(&mut entry, train);
         self.table.borrow_mut().insert(key, number, entry);
         self.worker.shared.undecided_flows.fetch_add(1, Ordering::Relaxed);
+        if self.keeping.get() {
+            self.keep(&key);
+        }
         self.advance(&key);
         self.evict();
     }
@@ -425,5 +451,13 @@ impl Relay {
         };
         self.worker.count_refusal(refusal);
         self.worker.release(&flow, Vouched::No);
+    }
+}
+
+/// Waits until something may be received; for ever where there is no socket any more.
+async fn readable(port: Option<&Port>) -> io::Result<()> {
+    match port {
+        Some(port) => port.readable().await,
+        None => std::future::pending().await,
     }
 }

@@ -32,9 +32,12 @@ pub mod tls;
 use std::hash::RandomState;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+
+use tokio::task::AbortHandle;
 
 use self::cache::StaleAnswers;
 use self::count::Counts;
@@ -42,6 +45,7 @@ use self::datagram::Listener;
 use self::limit::{Allowances, Connections, Health};
 use self::relay::Relay;
 use self::settings::Settings;
+use super::inherited::{Inherited, Offered, complete_connections, complete_datagrams};
 use super::shared::Shared;
 use super::socket;
 use crate::flow::session::SubscriberKey;
@@ -140,7 +144,8 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Binds every address once for each worker: `listen` for datagrams and TCP, `tls_listen` for TLS.
+    /// Binds every address once for each worker: `listen` for datagrams and TCP, `tls_listen` for TLS; takes those from
+    /// `inherited` that are open already.
     ///
     /// # Errors
     /// The address and what the system says.
@@ -148,39 +153,59 @@ impl Sockets {
         listen: &[SocketAddr],
         tls_listen: &[SocketAddr],
         workers: usize,
+        inherited: &mut Inherited,
     ) -> Result<Self, (SocketAddr, io::Error)> {
         let empty = || WorkerSockets { datagrams: Vec::new(), streams: Vec::new(), tls: Vec::new() };
         let mut by_worker: Vec<_> = (0..workers).map(|_| empty()).collect();
         let mut addresses = Vec::new();
         for wanted in listen {
             let fail = |error| (*wanted, error);
-            if wanted.port() != 0 {
-                socket::probe_exclusive(*wanted).map_err(fail)?;
-                datagram::bind(*wanted, false).map_err(fail)?;
+            let (bound, streams) = bind_streams(*wanted, workers, inherited).map_err(fail)?;
+            let mut datagrams = inherited.take_datagrams(*wanted);
+            if datagrams.is_empty() {
+                if wanted.port() != 0 && inherited.is_exclusive() {
+                    datagram::bind(bound, false).map_err(fail)?;
+                }
+                datagrams.push(datagram::bind(bound, true).map_err(fail)?);
             }
-            let mut bound = *wanted;
-            for sockets in &mut by_worker {
-                let streams = socket::listen(bound).map_err(fail)?;
-                bound = streams.local_addr().map_err(fail)?;
-                sockets.streams.push(streams);
-                sockets.datagrams.push(datagram::bind(bound, true).map_err(fail)?);
+            let share = |address| datagram::bind(address, true);
+            let datagrams = complete_datagrams(datagrams, workers, share).map_err(fail)?;
+            for ((sockets, streams), datagrams) in by_worker.iter_mut().zip(streams).zip(datagrams) {
+                sockets.streams.extend(streams);
+                sockets.datagrams.extend(datagrams);
             }
             addresses.push(bound);
         }
         for wanted in tls_listen {
             let fail = |error| (*wanted, error);
-            if wanted.port() != 0 {
-                socket::probe_exclusive(*wanted).map_err(fail)?;
-            }
-            let mut bound = *wanted;
-            for sockets in &mut by_worker {
-                let streams = socket::listen(bound).map_err(fail)?;
-                bound = streams.local_addr().map_err(fail)?;
-                sockets.tls.push(streams);
+            let (bound, streams) = bind_streams(*wanted, workers, inherited).map_err(fail)?;
+            for (sockets, streams) in by_worker.iter_mut().zip(streams) {
+                sockets.tls.extend(streams);
             }
             addresses.push(bound);
         }
         Ok(Self { by_worker, addresses })
+    }
+
+    /// A second descriptor of each socket, for the process that takes over from this one. `wanted` are the addresses of
+    /// the configuration in the order of those bound.
+    ///
+    /// # Errors
+    /// When descriptors ran out.
+    pub fn offers(&self, wanted: &[SocketAddr]) -> io::Result<Vec<Offered>> {
+        let mut offers = Vec::new();
+        for sockets in &self.by_worker {
+            let streams = sockets.streams.iter().chain(&sockets.tls);
+            let streams = streams.map(|socket| (socket.local_addr(), socket.as_fd()));
+            let datagrams = sockets.datagrams.iter().map(|socket| (socket.local_addr(), socket.as_fd()));
+            for (bound, socket) in streams.chain(datagrams) {
+                let bound = bound?;
+                let place = self.addresses.iter().position(|address| *address == bound);
+                let wanted = place.and_then(|place| wanted.get(place)).copied().unwrap_or(bound);
+                offers.push(Offered::new(wanted, socket)?);
+            }
+        }
+        Ok(offers)
     }
 
     /// The part of each worker, in their order.
@@ -190,6 +215,23 @@ impl Sockets {
     }
 }
 
+/// Binds `wanted` for connections once for each worker, or completes those that are open already.
+fn bind_streams(
+    wanted: SocketAddr,
+    workers: usize,
+    inherited: &mut Inherited,
+) -> io::Result<(SocketAddr, Vec<Vec<TcpListener>>)> {
+    let mut passed = inherited.take_connections(wanted);
+    if passed.is_empty() {
+        if wanted.port() != 0 && inherited.is_exclusive() {
+            socket::probe_exclusive(wanted)?;
+        }
+        passed.push(socket::listen(wanted)?);
+    }
+    let bound = passed.first().map_or(Ok(wanted), TcpListener::local_addr)?;
+    Ok((bound, complete_connections(passed, workers, socket::listen)?))
+}
+
 /// One worker's part of the plane before its thread runs.
 pub struct Part {
     plane: Arc<Plane>,
@@ -197,13 +239,14 @@ pub struct Part {
 }
 
 impl Part {
-    /// Starts to serve on the worker's event loop.
-    pub fn start(self, shared: &Arc<Shared>) {
+    /// Starts to serve on the worker's event loop; the handles end the taking of queries, not what was taken.
+    pub fn start(self, shared: &Arc<Shared>) -> Vec<AbortHandle> {
+        let mut tasks = Vec::new();
         let relay = Relay::new(Arc::clone(shared), self.plane);
         tokio::task::spawn_local(Rc::clone(&relay).keep_time());
         for bound in self.sockets.datagrams {
             let relay = Rc::clone(&relay);
-            tokio::task::spawn_local(async move {
+            let task = tokio::task::spawn_local(async move {
                 let served = match Listener::new(bound) {
                     Ok(listener) => listener.serve(relay).await,
                     Err(error) => Err(error),
@@ -212,18 +255,21 @@ impl Part {
                     tracing::error!(%error, "DNS listener lost; restart the gateway");
                 }
             });
+            tasks.push(task.abort_handle());
         }
         let acceptor = stream::acceptor(&relay);
         let plain = self.sockets.streams.into_iter().map(|bound| (bound, None));
         let tls = self.sockets.tls.into_iter().filter_map(|bound| Some((bound, Some(acceptor.clone()?))));
         for (bound, acceptor) in plain.chain(tls) {
             let relay = Rc::clone(&relay);
-            tokio::task::spawn_local(async move {
+            let task = tokio::task::spawn_local(async move {
                 match tokio::net::TcpListener::from_std(bound) {
                     Ok(listener) => stream::serve(relay, listener, acceptor).await,
                     Err(error) => tracing::error!(%error, "DNS listener lost; restart the gateway"),
                 }
             });
+            tasks.push(task.abort_handle());
         }
+        tasks
     }
 }

@@ -6,16 +6,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
 
 use allowlist::Transport;
 use billing_export::{Account, Flags, Reason, Volume};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use super::meter::Reading;
+pub use super::meter::SubscriberSide;
 use super::policy::Standing;
 use super::report::ProtocolLabel;
-use super::socket;
 use crate::flow::binding::DnsOnly;
 use crate::flow::decide::Vouched;
 use crate::flow::identify::{Identifier, Identity, Progress, QuicIdentifier, SeenIn};
@@ -119,111 +118,12 @@ pub fn has_long_header(datagram: &[u8]) -> bool {
     datagram.first().is_some_and(|first| first & LONG_HEADER_BIT != 0)
 }
 
-/// The subscriber's side of a flow: the running total of what was delivered to it.
-pub enum SubscriberSide {
-    /// A TCP socket of the flow's own.
-    Stream(StreamMeter),
-    /// Datagrams through the listener's socket.
-    Datagrams(DatagramMeter),
-}
-
-/// Datagrams that the listener's socket took for the subscriber: each is delivered, or lost behind us.
-#[derive(Default)]
-pub struct DatagramMeter {
-    /// Bytes taken.
-    taken: u64,
-}
-
-/// The subscriber's TCP socket, with the running total of what was delivered through it.
-pub struct StreamMeter {
-    /// The socket.
-    socket: Rc<TcpStream>,
-    /// Bytes the socket took for sending.
-    written: u64,
-    /// Bytes the subscriber acknowledged, at the last reading.
-    delivered: u64,
-    /// Whether FIN was sent, which the kernel counts as one unacknowledged byte.
-    finished: bool,
-}
-
-impl SubscriberSide {
-    /// The side of a TCP flow that has not begun.
-    pub const fn stream(socket: Rc<TcpStream>) -> Self {
-        Self::Stream(StreamMeter { socket, written: 0, delivered: 0, finished: false })
-    }
-
-    /// The side of a UDP flow that has not begun.
-    pub fn datagrams() -> Self {
-        Self::Datagrams(DatagramMeter::default())
-    }
-
-    /// TCP or UDP.
-    pub const fn transport(&self) -> Transport {
-        match self {
-            Self::Stream(_) => Transport::Tcp,
-            Self::Datagrams(_) => Transport::Udp,
-        }
-    }
-
-    /// Adds bytes that the socket took.
-    pub fn add_written(&mut self, bytes: u64) {
-        match self {
-            Self::Stream(meter) => meter.written = meter.written.saturating_add(bytes),
-            Self::Datagrams(meter) => meter.taken = meter.taken.saturating_add(bytes),
-        }
-    }
-
-    /// Notes that FIN follows what was written.
-    pub const fn set_finished(&mut self) {
-        match self {
-            Self::Stream(meter) => meter.finished = true,
-            Self::Datagrams(_) => {}
-        }
-    }
-
-    /// Reads the meter: the running total of delivered bytes, and how many are new since the last reading and not seen yet.
-    /// A datagram was seen when it was sent.
-    pub fn read(&mut self) -> (u64, u64) {
-        match self {
-            Self::Stream(meter) => meter.read(),
-            Self::Datagrams(meter) => (meter.taken, 0),
-        }
-    }
-
-    /// Whether written bytes wait for their acknowledgement.
-    pub const fn is_waiting(&self) -> bool {
-        match self {
-            Self::Stream(meter) => meter.delivered < meter.written,
-            Self::Datagrams(_) => false,
-        }
-    }
-}
-
-impl StreamMeter {
-    /// Bytes written and not acknowledged; none known to be so when the system will not say.
-    fn unacknowledged(&self) -> Option<u64> {
-        let queued = socket::unacknowledged(&*self.socket).ok()?;
-        // With everything acknowledged and FIN out the queue reads 1, with FIN acknowledged 0; before that FIN is one of the bytes.
-        Some(if self.finished { queued.saturating_sub(1) } else { queued })
-    }
-
-    /// The running total and what is new. A reading that fails leaves the total where it was: it under-counts.
-    fn read(&mut self) -> (u64, u64) {
-        let waiting = self.unacknowledged().unwrap_or(self.written);
-        let total = self.written.saturating_sub(waiting).max(self.delivered);
-        let new = total.saturating_sub(self.delivered);
-        self.delivered = total;
-        (total, new)
-    }
-}
-
 impl State {
-    /// Reads the subscriber's meter into the tally; returns the newly delivered bytes.
-    pub fn read_meter(&mut self) -> u64 {
-        let Some(subscriber) = &mut self.subscriber else { return 0 };
-        let (total, new) = subscriber.read();
-        self.tally.raise_down(total);
-        new
+    /// Reads the subscriber's meter into the tally; none when the sockets are closed.
+    pub fn read_meter(&mut self) -> Option<Reading> {
+        let reading = self.subscriber.as_mut()?.read();
+        self.tally.raise(reading.carried);
+        Some(reading)
     }
 
     /// Shows bytes (of a stream, or one datagram) to the reader of names; true when there is something new to judge.

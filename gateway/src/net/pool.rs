@@ -3,17 +3,20 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as reports;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
+use tokio::task::{AbortHandle, LocalSet};
 
 use super::datagram::Relay;
 use super::datagram::batch::Batch;
+use super::inherited::{Inherited, Offered, complete_connections, complete_datagrams};
 use super::report::Report;
 use super::settings::{Interception, Listener, Mode};
 use super::shared::Shared;
@@ -30,8 +33,16 @@ const PORT_TRIES_MAX: usize = 16;
 enum Command {
     /// Hand over what was counted.
     Report,
+    /// The same, with what has no verdict as nobody's.
+    ReportSettled,
+    /// Give a sign of life: this number.
+    Pulse(u64),
     /// Accept nothing more.
     Drain,
+    /// Another process is about to take over: UDP flows get sockets of their own; or it is not.
+    KeepFlows(bool),
+    /// Another process serves the listening sockets: take nothing more from them, DNS included.
+    HandOver,
     /// End flows that were idle for so long.
     CutIdle(Duration),
     /// Judge what is open by what is known, hand over, and end.
@@ -41,6 +52,8 @@ enum Command {
 /// One worker's thread.
 pub struct WorkerHandle {
     commands: mpsc::Sender<Command>,
+    /// The last sign of life.
+    pulse: Arc<AtomicU64>,
     reports: reports::Receiver<Report>,
     thread: JoinHandle<()>,
     /// Reports asked for and not yet received.
@@ -62,22 +75,49 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Binds every listener once for each worker.
+    /// Binds every listener once for each worker, and takes those from `inherited` that are open already.
     ///
     /// # Errors
     /// The listener's address and what the system says.
-    pub fn bind(listeners: &[Listener], workers: usize) -> Result<Self, (SocketAddr, io::Error)> {
+    pub fn bind(
+        listeners: &[Listener],
+        workers: usize,
+        inherited: &mut Inherited,
+    ) -> Result<Self, (SocketAddr, io::Error)> {
         let mut by_worker: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
         for listener in listeners {
-            let (address, bound) =
-                bind_listener(listener, workers).map_err(|error| (listener.address, error))?;
+            let passed = Given::take(listener, inherited);
+            let (address, bound) = if passed.is_empty() {
+                bind_listener(listener, workers, inherited.is_exclusive())
+                    .map(|(address, bound)| (address, bound.into_iter().map(|bound| vec![bound]).collect()))
+            } else {
+                passed.complete(listener, workers, inherited.is_exclusive())
+            }
+            .map_err(|error| (listener.address, error))?;
             for (sockets, bound) in by_worker.iter_mut().zip(bound) {
-                sockets.push(bound);
+                sockets.extend(bound);
             }
             addresses.push(address);
         }
         Ok(Self { by_worker, addresses })
+    }
+
+    /// A second descriptor of each socket, for the process that takes over from this one.
+    ///
+    /// # Errors
+    /// When descriptors ran out.
+    pub fn offers(&self) -> io::Result<Vec<Offered>> {
+        let mut offers = Vec::new();
+        for bound in self.by_worker.iter().flatten() {
+            let wanted = bound.listener.address;
+            for socket in
+                bound.connections.iter().map(AsFd::as_fd).chain(bound.datagrams.iter().map(AsFd::as_fd))
+            {
+                offers.push(Offered::new(wanted, socket)?);
+            }
+        }
+        Ok(offers)
     }
 
     /// Starts one thread for each worker, which also serves its part of the DNS plane where there is one.
@@ -94,14 +134,79 @@ impl Sockets {
     }
 }
 
+/// The sockets of one listener that were open before this process.
+struct Given {
+    connections: Vec<TcpListener>,
+    datagrams: Vec<UdpSocket>,
+}
+
+impl Given {
+    /// Takes what is there for `listener`.
+    fn take(listener: &Listener, inherited: &mut Inherited) -> Self {
+        let wanted = listener.address;
+        Self {
+            connections: if listener.serves_tcp { inherited.take_connections(wanted) } else { Vec::new() },
+            datagrams: if listener.serves_udp { inherited.take_datagrams(wanted) } else { Vec::new() },
+        }
+    }
+
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.connections.is_empty() && self.datagrams.is_empty()
+    }
+
+    /// Binds what is missing: of a transport that has none, and for workers that have none.
+    fn complete(
+        self,
+        listener: &Listener,
+        workers: usize,
+        exclusive: bool,
+    ) -> io::Result<(SocketAddr, Vec<Vec<Bound>>)> {
+        let address = match (self.connections.first(), self.datagrams.first()) {
+            (Some(socket), _) => socket.local_addr()?,
+            (None, Some(socket)) => socket.local_addr()?,
+            (None, None) => listener.address,
+        };
+        let connections = if listener.serves_tcp && self.connections.is_empty() {
+            if exclusive {
+                socket::probe_exclusive(address)?;
+            }
+            vec![listen_as(listener, address)?]
+        } else {
+            self.connections.iter().try_for_each(|socket| adapt(listener, socket))?;
+            self.connections
+        };
+        let datagrams = if listener.serves_udp && self.datagrams.is_empty() {
+            if exclusive {
+                socket::probe_exclusive_datagrams(address)?;
+            }
+            vec![socket::listen_datagrams(address)?]
+        } else {
+            self.datagrams
+        };
+        let connections = complete_connections(connections, workers, |address| listen_as(listener, address))?;
+        let datagrams = complete_datagrams(datagrams, workers, socket::listen_datagrams)?;
+        let bound = |connections, datagrams| Bound { listener: listener.clone(), connections, datagrams };
+        let of_worker = |(connections, datagrams): (Vec<TcpListener>, Vec<UdpSocket>)| {
+            let connections = connections.into_iter().map(|socket| bound(Some(socket), None));
+            connections.chain(datagrams.into_iter().map(|socket| bound(None, Some(socket)))).collect()
+        };
+        Ok((address, connections.into_iter().zip(datagrams).map(of_worker).collect()))
+    }
+}
+
 /// Binds one listener for every worker; where the system chooses the port, one that both transports can have.
-fn bind_listener(listener: &Listener, workers: usize) -> io::Result<(SocketAddr, Vec<Bound>)> {
+fn bind_listener(
+    listener: &Listener,
+    workers: usize,
+    exclusive: bool,
+) -> io::Result<(SocketAddr, Vec<Bound>)> {
     let wanted = listener.address;
     if wanted.port() != 0 {
-        if listener.serves_tcp {
+        if listener.serves_tcp && exclusive {
             socket::probe_exclusive(wanted)?;
         }
-        if listener.serves_udp {
+        if listener.serves_udp && exclusive {
             socket::probe_exclusive_datagrams(wanted)?;
         }
         return bind_at(listener, wanted, workers);
@@ -119,6 +224,26 @@ fn bind_listener(listener: &Listener, workers: usize) -> io::Result<(SocketAddr,
     outcome
 }
 
+/// A listening socket at `address` of the kind that the listener's mode wants.
+fn listen_as(listener: &Listener, address: SocketAddr) -> io::Result<TcpListener> {
+    match listener.mode {
+        Mode::Transparent { interception: Interception::Tproxy, .. } => socket::listen_transparent(address),
+        Mode::Steered { .. } | Mode::ProxyProtocol { .. } | Mode::Transparent { .. } => {
+            socket::listen(address)
+        }
+    }
+}
+
+/// The same of one that is open already.
+fn adapt(listener: &Listener, socket: &TcpListener) -> io::Result<()> {
+    match listener.mode {
+        Mode::Transparent { interception: Interception::Tproxy, .. } => {
+            socket::make_transparent(socket, listener.address)
+        }
+        Mode::Steered { .. } | Mode::ProxyProtocol { .. } | Mode::Transparent { .. } => Ok(()),
+    }
+}
+
 /// Binds one listener at `wanted` for every worker; UDP takes the port that TCP has.
 fn bind_at(listener: &Listener, wanted: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<Bound>)> {
     let mut address = wanted;
@@ -126,14 +251,7 @@ fn bind_at(listener: &Listener, wanted: SocketAddr, workers: usize) -> io::Resul
     for _ in 0..workers {
         let mut bound = Bound { listener: listener.clone(), connections: None, datagrams: None };
         if listener.serves_tcp {
-            let socket = match listener.mode {
-                Mode::Transparent { interception: Interception::Tproxy, .. } => {
-                    socket::listen_transparent(address)?
-                }
-                Mode::Steered { .. } | Mode::ProxyProtocol { .. } | Mode::Transparent { .. } => {
-                    socket::listen(address)?
-                }
-            };
+            let socket = listen_as(listener, address)?;
             address = socket.local_addr()?;
             bound.connections = Some(socket);
         }
@@ -155,17 +273,44 @@ fn bind_at(listener: &Listener, wanted: SocketAddr, workers: usize) -> io::Resul
 #[derive(Clone)]
 pub struct Remote {
     commands: Vec<mpsc::Sender<Command>>,
+    /// The workers' last signs of life.
+    pulses: Vec<Arc<AtomicU64>>,
+    /// The sign of life that was asked for last.
+    asked: Arc<AtomicU64>,
 }
 
 impl Remote {
     /// The remote of these workers.
     pub fn new(workers: &[WorkerHandle]) -> Self {
-        Self { commands: workers.iter().map(|worker| worker.commands.clone()).collect() }
+        Self {
+            commands: workers.iter().map(|worker| worker.commands.clone()).collect(),
+            pulses: workers.iter().map(|worker| Arc::clone(&worker.pulse)).collect(),
+            asked: Arc::default(),
+        }
+    }
+
+    /// Asks for a sign of life; whether all workers have given the one asked for before. A worker whose event loop stands
+    /// still does not, whatever its export or disk does.
+    pub fn pulse(&self) -> bool {
+        let before = self.asked.fetch_add(1, Ordering::Relaxed);
+        let answered = self.pulses.iter().all(|pulse| pulse.load(Ordering::Relaxed) == before);
+        self.tell(|| Command::Pulse(before.wrapping_add(1)));
+        answered
     }
 
     /// Accept nothing more; open flows go on.
     pub fn drain(&self) {
         self.tell(|| Command::Drain);
+    }
+
+    /// Another process is about to take over, or it is not: open UDP flows are to stay here.
+    pub fn keep_flows(&self, keep: bool) {
+        self.tell(|| Command::KeepFlows(keep));
+    }
+
+    /// Another process serves the listening sockets; open flows go on.
+    pub fn hand_over(&self) {
+        self.tell(|| Command::HandOver);
     }
 
     /// Ends flows idle for at least `idle`; zero ends all.
@@ -186,6 +331,13 @@ impl WorkerHandle {
     pub fn ask(&mut self) {
         if !self.outstanding {
             self.outstanding = self.commands.try_send(Command::Report).is_ok();
+        }
+    }
+
+    /// Asks for a report after which nothing is pending, unless one is already asked for.
+    pub fn ask_settled(&mut self) {
+        if !self.outstanding {
+            self.outstanding = self.commands.try_send(Command::ReportSettled).is_ok();
         }
     }
 
@@ -223,14 +375,14 @@ fn start_worker(
 ) -> io::Result<WorkerHandle> {
     let (commands, mut inbox) = mpsc::channel(COMMANDS_MAX);
     let (outbox, reports) = reports::channel();
+    let pulse = Arc::new(AtomicU64::new(0));
+    let sign = Arc::clone(&pulse);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
         let local = LocalSet::new();
         local.block_on(&runtime, async move {
-            if let Some(part) = dns {
-                part.start(&shared);
-            }
-            let worker = Worker::new(shared);
+            let dns = dns.map_or_else(Vec::new, |part| part.start(&shared));
+            let worker = Worker::new(shared, index);
             tokio::task::spawn_local(Rc::clone(&worker).keep_house());
             let relays = serve(&worker, sockets);
             while let Some(command) = inbox.recv().await {
@@ -238,6 +390,16 @@ fn start_worker(
                     Command::Report => {
                         let _ = outbox.send(worker.report());
                     }
+                    Command::ReportSettled => {
+                        let _ = outbox.send(worker.report_settled());
+                    }
+                    Command::KeepFlows(keep) => relays.iter().for_each(|relay| relay.keep_flows(keep)),
+                    Command::HandOver => {
+                        worker.draining.notify_waiters();
+                        dns.iter().for_each(AbortHandle::abort);
+                        relays.iter().for_each(|relay| relay.hand_over());
+                    }
+                    Command::Pulse(number) => sign.store(number, Ordering::Relaxed),
                     Command::Drain => {
                         worker.draining.notify_waiters();
                         relays.iter().for_each(|relay| relay.drain());
@@ -255,7 +417,7 @@ fn start_worker(
             }
         });
     })?;
-    Ok(WorkerHandle { commands, reports, thread, outstanding: false })
+    Ok(WorkerHandle { commands, pulse, reports, thread, outstanding: false })
 }
 
 /// Serves the listeners on the worker's event loop; gives back those that take datagrams.

@@ -87,6 +87,8 @@ pub enum DropCause {
     Held,
     /// The gateway ends: no flow begins.
     Draining,
+    /// Memory runs short: no steered flow begins.
+    Overload,
 }
 
 impl DropCause {
@@ -98,6 +100,7 @@ impl DropCause {
             Self::Unreachable => "unreachable",
             Self::Held => "held",
             Self::Draining => "draining",
+            Self::Overload => "overload",
         }
     }
 }
@@ -107,6 +110,10 @@ impl DropCause {
 pub struct Report {
     /// Bytes that passed the subscribers' sockets, counted at the calls.
     pub seen: Volume,
+    /// Payload that our calls read from subscribers' TCP sockets and wrote to them, whatever the byte basis.
+    pub stream_payload: Volume,
+    /// Readings at which our calls had moved more than the kernel says passed.
+    pub meter_mismatches: u64,
     /// Bytes carried for flows that have no verdict yet.
     pub pending_after: Volume,
     /// Bytes by account.
@@ -159,6 +166,11 @@ impl UsageMap {
         let (known, sum) = self.accounts.entry(account).or_insert((flags, Volume::ZERO));
         *known = known.union(flags);
         *sum = saturating_sum(*sum, volume);
+    }
+
+    /// The bytes of all accounts.
+    pub fn total(&self) -> Volume {
+        self.accounts.values().fold(Volume::ZERO, |sum, (_, volume)| saturating_sum(sum, *volume))
     }
 
     /// Takes everything.

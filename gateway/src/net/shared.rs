@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use billing_export::ByteBasis;
 use tokio::sync::Semaphore;
 
 use super::clock::Clock;
 use super::datagram::connection_ids::ConnectionIds;
 use super::lookup::Lookups;
+use super::overload::Overload;
 use super::policy::{Exemption, PolicyCell};
 use super::settings::{DialRules, Limits};
 pub use crate::flow::session::SubscriberKey;
@@ -23,12 +25,16 @@ pub struct Shared {
     pub policy: Arc<PolicyCell>,
     /// Trusted answers and our own look-ups.
     pub lookups: Arc<Lookups>,
+    /// What is counted.
+    pub byte_basis: ByteBasis,
     /// Limits of the data path.
     pub limits: Limits,
     /// Where the gateway may connect to.
     pub dial: Arc<DialRules>,
     /// Room for open flows, by the process's descriptor limit.
     pub flow_permits: Arc<Semaphore>,
+    /// Whether memory or that room runs short.
+    pub overload: Arc<Overload>,
     /// Room within it for UDP flows that hold an upstream socket before their name is known: a quarter, so that half-open
     /// flows never keep decided ones out.
     pub undecided_permits: Arc<Semaphore>,
@@ -38,6 +44,8 @@ pub struct Shared {
     pub connection_ids: ConnectionIds,
     /// Open flows by subscriber address or session.
     pub open_by_subscriber: Mutex<HashMap<SubscriberKey, usize>>,
+    /// When each worker's event loop last ran, in milliseconds of the monotonic clock.
+    pub beats: Box<[AtomicU64]>,
     /// Accounts a worker holds between two reports.
     pub accounts_max: usize,
     /// When counts were last saved, and how long they may go unsaved.
@@ -87,6 +95,11 @@ impl Shared {
             );
             self.policy.update(|next| next.exemption = Exemption::Suspended);
         }
+    }
+
+    /// Flows that hold room.
+    pub(super) fn flows_in_use(&self) -> usize {
+        self.overload.flows_max().saturating_sub(self.flow_permits.available_permits())
     }
 
     /// Takes one of the subscriber's places; false when all are taken.

@@ -4,12 +4,12 @@
 
 #![expect(
     unsafe_code,
-    reason = "SIOCOUTQ and the event loop's registration have no safe wrapper; each block has its proof"
+    reason = "SIOCOUTQ, TCP_INFO, the event loop's registration and descriptors by number have no safe wrapper; each block has its proof"
 )]
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd as _, OwnedFd, RawFd};
 use std::time::Duration;
 
 use nix::sys::socket::setsockopt;
@@ -17,6 +17,8 @@ use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::unix::AsyncFd;
+
+use crate::flow::ip_bytes::StreamOptions;
 
 /// Connections the kernel holds while a worker is busy; above it the kernel drops SYNs, which clients repeat.
 const BACKLOG: i32 = 4_096;
@@ -42,6 +44,15 @@ pub fn listen_transparent(address: SocketAddr) -> io::Result<TcpListener> {
     listen_with(address, |socket| set_transparent(socket, address))
 }
 
+/// Makes a listening socket that is open already such a one; its connections inherit it.
+///
+/// # Errors
+/// When CAP_NET_ADMIN is missing.
+pub fn make_transparent(socket: &TcpListener, address: SocketAddr) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    if address.is_ipv4() { socket.set_ip_transparent_v4(true) } else { socket.set_ip_transparent_v6(true) }
+}
+
 /// Lets the socket have addresses that are not this machine's (ip(7), `IP_TRANSPARENT`).
 fn set_transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     if address.is_ipv4() { socket.set_ip_transparent_v4(true) } else { socket.set_ip_transparent_v6(true) }
@@ -60,13 +71,50 @@ fn listen_with(
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
-    // Both are refinements: a connection without them carries the same bytes.
-    let _ = socket.set_tcp_nodelay(true);
-    let _ = socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE));
+    prepare_listener(&SockRef::from(&socket));
     prepare(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// A listening TCP socket that shares its address with nobody.
+///
+/// # Errors
+/// As [`listen`].
+pub fn listen_alone(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Sets what the connections of a listening socket inherit. All are refinements: a connection without them carries the
+/// same bytes.
+pub fn prepare_listener(socket: &SockRef<'_>) {
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE));
+}
+
+/// Gives a listener's UDP socket room for bursts. Refinements: with less room more datagrams are lost.
+pub fn prepare_datagrams(socket: &SockRef<'_>) {
+    let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER);
+    let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER);
+}
+
+/// Takes over a descriptor that this process was started with.
+///
+/// # Errors
+/// When it is not open.
+pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: `F_GETFD` reads the flags of a descriptor by its number and touches no memory; a number that is not open is
+    // answered with `EBADF`.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if flags == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the number is open (just asked) and nobody else in this process owns it: the only caller takes each of the
+    // numbers from 3 on that the service manager opened for this process (`LISTEN_PID` is ours), once, at the start.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// The next connection that waits at `listener`, ready for an event loop (`accept4`).
@@ -106,9 +154,7 @@ const DATAGRAM_BUFFER: usize = 4 << 20;
 pub fn listen_datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = datagram_socket(address)?;
     socket.set_reuse_port(true)?;
-    // Refinements: with less room more datagrams are lost in bursts.
-    let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER);
-    let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER);
+    prepare_datagrams(&SockRef::from(&socket));
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
@@ -186,6 +232,18 @@ pub fn connect_datagrams(target: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
+/// A UDP socket at the listener's address `local` that takes what comes from `peer` alone, before the listener does.
+///
+/// # Errors
+/// What the system says: no descriptor, an address that is not ours.
+pub fn connect_listening_datagrams(local: SocketAddr, peer: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = datagram_socket(local)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&local.into())?;
+    socket.connect(&peer.into())?;
+    Ok(socket.into())
+}
+
 /// A UDP socket of the address's family that never blocks.
 fn datagram_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
@@ -236,6 +294,115 @@ pub fn unacknowledged(socket: &impl AsRawFd) -> io::Result<u64> {
         return Err(io::Error::last_os_error());
     }
     Ok(u64::try_from(bytes).unwrap_or(0))
+}
+
+/// What the kernel knows of a TCP connection (`struct tcp_info` of `linux/tcp.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamState {
+    /// Payload sent, repeats included.
+    pub bytes_sent: u64,
+    /// Sequence numbers received in order: payload, and one for FIN.
+    pub bytes_received: u64,
+    /// Segments sent, modulo 2³²; the one that accepted the connection is not among them.
+    pub segments_out: u32,
+    /// Segments received, modulo 2³².
+    pub segments_in: u32,
+    /// Segments sent and not acknowledged.
+    pub unacknowledged: u32,
+    /// Bytes that wait to be sent.
+    pub unsent: u32,
+    /// Options that both sides use.
+    pub options: StreamOptions,
+    /// Whether FIN may have been received: it has, or the connection is over.
+    pub may_have_received_fin: bool,
+}
+
+/// Reads it (tcp(7), `TCP_INFO`).
+///
+/// # Errors
+/// What the system says; `Unsupported` when the kernel has no such counters (before Linux 4.19).
+pub fn stream_state(socket: &impl AsRawFd) -> io::Result<StreamState> {
+    let mut bytes = [0_u8; tcp_info::ROOM];
+    let mut length: libc::socklen_t = tcp_info::ROOM_LENGTH;
+    // SAFETY: `getsockopt` writes at most `length` bytes through the pointer, and `length` is the size of the live local array;
+    // the new length goes to a live local `socklen_t`; the descriptor is open because `socket` is borrowed.
+    let outcome = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            bytes.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if outcome == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    let filled = usize::try_from(length).ok().and_then(|length| bytes.get(..length));
+    filled.and_then(tcp_info::read).ok_or_else(|| io::ErrorKind::Unsupported.into())
+}
+
+/// The layout of `struct tcp_info`, to which the kernel only ever adds at the end.
+mod tcp_info {
+    use super::{StreamOptions, StreamState};
+
+    /// Room for it; what a later kernel adds is not read.
+    pub(super) const ROOM: usize = 256;
+    /// The same, as the system call takes it.
+    pub(super) const ROOM_LENGTH: libc::socklen_t = 256;
+    /// Offset of `tcpi_state`.
+    const STATE: usize = 0;
+    /// Offset of `tcpi_options`.
+    const OPTIONS: usize = 5;
+    /// Offset of `tcpi_unacked`.
+    const UNACKED: usize = 24;
+    /// Offset of `tcpi_bytes_received`.
+    const BYTES_RECEIVED: usize = 128;
+    /// Offset of `tcpi_segs_out`.
+    const SEGS_OUT: usize = 136;
+    /// Offset of `tcpi_segs_in`.
+    const SEGS_IN: usize = 140;
+    /// Offset of `tcpi_notsent_bytes`.
+    const NOTSENT_BYTES: usize = 144;
+    /// Offset of `tcpi_bytes_sent`.
+    const BYTES_SENT: usize = 200;
+    /// `TCPI_OPT_TIMESTAMPS`.
+    const TIMESTAMPS: u8 = 1;
+    /// `TCPI_OPT_SACK`.
+    const SACK: u8 = 2;
+    /// `TCPI_OPT_WSCALE`.
+    const WSCALE: u8 = 4;
+    /// The states in which no FIN has come: established, FIN sent, FIN sent and acknowledged, and before them.
+    const BEFORE_FIN: [u8; 5] = [1, 2, 3, 4, 5];
+
+    /// Reads what is there; none when it is too short.
+    pub(super) fn read(bytes: &[u8]) -> Option<StreamState> {
+        let options = *bytes.get(OPTIONS)?;
+        Some(StreamState {
+            bytes_sent: long(bytes, BYTES_SENT)?,
+            bytes_received: long(bytes, BYTES_RECEIVED)?,
+            segments_out: word(bytes, SEGS_OUT)?,
+            segments_in: word(bytes, SEGS_IN)?,
+            unacknowledged: word(bytes, UNACKED)?,
+            unsent: word(bytes, NOTSENT_BYTES)?,
+            options: StreamOptions {
+                timestamps: options & TIMESTAMPS != 0,
+                selective: options & SACK != 0,
+                window_scale: options & WSCALE != 0,
+            },
+            may_have_received_fin: !BEFORE_FIN.contains(bytes.get(STATE)?),
+        })
+    }
+
+    /// `u32` at an offset.
+    fn word(bytes: &[u8], at: usize) -> Option<u32> {
+        bytes.get(at..)?.first_chunk().map(|chunk| u32::from_ne_bytes(*chunk))
+    }
+
+    /// `u64` at an offset.
+    fn long(bytes: &[u8], at: usize) -> Option<u64> {
+        bytes.get(at..)?.first_chunk().map(|chunk| u64::from_ne_bytes(*chunk))
+    }
 }
 
 #[cfg(test)]

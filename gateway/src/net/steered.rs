@@ -33,7 +33,8 @@ const BAD_GATEWAY: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nCo
 pub async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, service_port: Option<u16>) {
     let client = Rc::new(client);
     let place = Place::Steered { service_port };
-    let Some(open) = worker.open_flow(peer.ip(), place, SubscriberSide::stream(Rc::clone(&client))) else {
+    let side = SubscriberSide::stream(Rc::clone(&client), peer.ip(), worker.shared.byte_basis);
+    let Some(open) = worker.open_flow(peer.ip(), place, side) else {
         let _ = socket::reset_on_close(&*client);
         return;
     };
@@ -55,7 +56,7 @@ pub async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, serv
 
 /// Reads until the name is known, or is known not to be readable; bounded by the caps of the reader and its deadline.
 async fn read_name(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream) -> io::Result<Vec<u8>> {
-    let deadline = Instant::now() + worker.shared.limits.identify_deadline;
+    let deadline = Instant::now() + worker.shared.overload.shorten(worker.shared.limits.identify_deadline);
     let mut first = Vec::new();
     while flow.state.borrow().identity.is_none() {
         if timeout_at(deadline, client.readable()).await.is_err() {

@@ -34,7 +34,7 @@ pub async fn serve(
         return refuse(&worker, &client, Refusal::Destination, "the destination is private or our own");
     };
     let client = Rc::new(client);
-    let side = SubscriberSide::stream(Rc::clone(&client));
+    let side = SubscriberSide::stream(Rc::clone(&client), peer.ip(), worker.shared.byte_basis);
     let Some(open) = worker.open_flow(peer.ip(), Place::Original(target), side) else {
         let _ = socket::reset_on_close(&*client);
         return;

@@ -4,6 +4,7 @@
 //! published policy, the trusted answers (asked once a flow) and the two flow limits.
 
 mod count;
+mod shed;
 mod verdict;
 
 use std::cell::{Cell, RefCell};
@@ -11,10 +12,11 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use allowlist::Transport;
-use billing_export::Volume;
+use billing_export::{Reason, Volume};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
@@ -24,7 +26,7 @@ use super::report::{DropCause, FlowLabels, ProtocolLabel, Refusal, UsageMap};
 use super::shared::{Shared, SubscriberKey};
 use super::splice::PipePool;
 use crate::flow::decide::Vouched;
-use crate::flow::identify::{Identifier, QuicIdentifier};
+use crate::flow::identify::{Identifier, Identity, QuicIdentifier};
 use crate::flow::tally::Tally;
 
 /// How often deadlines, idle flows and dates are looked at.
@@ -37,6 +39,8 @@ const ROUNDS_PER_SWEEP: u32 = 600;
 pub struct Worker {
     /// What all workers share.
     pub shared: Arc<Shared>,
+    /// Its number among the workers.
+    index: usize,
     /// The one read buffer; borrowed only between two awaits.
     pub buffer: RefCell<Box<[u8]>>,
     /// Pipes for bytes that move inside the kernel.
@@ -69,6 +73,8 @@ pub struct Worker {
 #[derive(Default)]
 struct Counts {
     seen: Volume,
+    stream_payload: Volume,
+    meter_mismatches: u64,
     flows: HashMap<FlowLabels, u64>,
     refusals: HashMap<Refusal, u64>,
     dropped: HashMap<DropCause, u64>,
@@ -80,7 +86,7 @@ struct Counts {
 
 impl Worker {
     /// A worker without flows.
-    pub fn new(shared: Arc<Shared>) -> Rc<Self> {
+    pub fn new(shared: Arc<Shared>, index: usize) -> Rc<Self> {
         let policy = shared.policy.load();
         let generation = policy.generation;
         let next_change = policy.next_change_after(shared.clock.now().wall);
@@ -89,6 +95,7 @@ impl Worker {
         let pipes_max = shared.limits.pipes_per_worker_max;
         Rc::new(Self {
             shared,
+            index,
             buffer: RefCell::new(buffer),
             pipes: PipePool::new(pipes_max),
             draining: Notify::new(),
@@ -127,6 +134,8 @@ impl Worker {
             Place::Original(_) => (Vouched::NotYet, false),
         };
         let transport = subscriber.transport();
+        // Steered flows wait for their name: they do not begin while names are not read.
+        let unread = !held && self.shared.overload.is_unread();
         let dns_only = match place {
             Place::Steered { .. } => None,
             Place::Original(destination) => self.shared.lookups.answers().dns_only(&key, destination.ip()),
@@ -148,8 +157,8 @@ impl Worker {
             last_activity: Cell::new(opened),
             cut: Notify::new(),
             state: RefCell::new(State {
-                names: Some(names),
-                identity: None,
+                names: (!unread).then_some(names),
+                identity: unread.then(|| Identity::nameless(Reason::Overload)),
                 protocol,
                 standing,
                 vouched,
@@ -168,6 +177,9 @@ impl Worker {
             Transport::Tcp => self.undecided.borrow_mut().push_back(Rc::downgrade(&flow)),
             // Their table keeps them in order and within its cap.
             Transport::Udp => self.udp_open.set(self.udp_open.get().saturating_add(1)),
+        }
+        if unread {
+            self.judge(&flow);
         }
         Some(OpenFlow { worker: Rc::clone(self), flow, key })
     }
@@ -220,11 +232,15 @@ impl Worker {
         let mut rounds = 0_u32;
         loop {
             tick.tick().await;
+            if let Some(beat) = self.shared.beats.get(self.index) {
+                beat.store(self.shared.clock.monotonic().as_millis(), Ordering::Relaxed);
+            }
             self.expire_undecided();
             self.follow_policy();
             rounds = rounds.wrapping_add(1);
             if rounds.is_multiple_of(10) {
-                self.cut_idle(self.shared.limits.idle_timeout);
+                self.cut_idle(self.shared.overload.shorten(self.shared.limits.idle_timeout));
+                self.shed();
                 self.dirty.borrow_mut().retain(|flow| !flow.is_settled());
                 self.shared.suspend_if_unsaved();
             }
@@ -237,14 +253,13 @@ impl Worker {
     /// Settles flows whose deadline for a verdict has passed.
     fn expire_undecided(self: &Rc<Self>) {
         let now = self.shared.clock.monotonic();
+        let limit = self.shared.overload.shorten(self.shared.limits.identify_deadline);
         loop {
             let flow = {
                 let mut undecided = self.undecided.borrow_mut();
                 match undecided.front().map(Weak::upgrade) {
                     None => return,
-                    Some(Some(flow)) if now.since(flow.opened) < self.shared.limits.identify_deadline => {
-                        return;
-                    }
+                    Some(Some(flow)) if now.since(flow.opened) < limit => return,
                     Some(flow) => {
                         undecided.pop_front();
                         flow

@@ -138,15 +138,26 @@ impl Lab {
 
     /// Starts the node, with the test switch if one is given; does not wait for anything.
     pub(crate) fn spawn(&self, fault: Option<&str>) -> Daemon {
+        let mut command = self.command();
+        if let Some(fault) = fault {
+            command.env("ZRGW_FAULT", fault);
+        }
+        Daemon { child: command.spawn().unwrap(), ended: None }
+    }
+
+    /// Starts a process that takes over from the one that runs; does not wait for anything.
+    pub(crate) fn spawn_successor(&self) -> Daemon {
+        Daemon { child: self.command().arg("--take-over").spawn().unwrap(), ended: None }
+    }
+
+    /// The command line of the node.
+    fn command(&self) -> Command {
         let log = self.folder().join("gateway.log");
         let stderr = OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
         command.args(["run", "--config"]).arg(self.folder().join("gateway.toml"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).env_remove("ZRGW_FAULT");
-        if let Some(fault) = fault {
-            command.env("ZRGW_FAULT", fault);
-        }
-        Daemon { child: command.spawn().unwrap(), ended: None }
+        command
     }
 
     /// Starts the node and waits until it serves.

@@ -120,6 +120,16 @@ pub fn server(
 
 /// A client of that server; `alpn` is offered in front of what the server speaks.
 pub fn client(certificate: &CertificateDer<'static>, alpn: &[Vec<u8>], version: u32) -> Endpoint {
+    client_at(SocketAddr::from(([127, 0, 0, 1], 0)), certificate, alpn, version)
+}
+
+/// Such a client at an address of its own.
+pub fn client_at(
+    address: SocketAddr,
+    certificate: &CertificateDer<'static>,
+    alpn: &[Vec<u8>],
+    version: u32,
+) -> Endpoint {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(certificate.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -132,7 +142,7 @@ pub fn client(certificate: &CertificateDer<'static>, alpn: &[Vec<u8>], version: 
     crypto.alpn_protocols = [alpn, &[ALPN.to_vec()]].concat();
     let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(crypto).unwrap()));
     config.version(version);
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = std::net::UdpSocket::bind(address).unwrap();
     let runtime = quinn::default_runtime().unwrap();
     let mut endpoint = Endpoint::new(EndpointConfig::default(), None, socket, runtime).unwrap();
     endpoint.set_default_client_config(config);
@@ -146,8 +156,13 @@ pub fn long_alpn() -> Vec<Vec<u8>> {
 
 /// Sends some bytes and gets them back.
 pub async fn echo(connection: &Connection) {
+    echo_bytes(connection, 5_000).await;
+}
+
+/// Sends so many bytes, at most a mebibyte, and gets them back.
+pub async fn echo_bytes(connection: &Connection, count: usize) {
     let (mut send, mut receive) = connection.open_bi().await.unwrap();
-    send.write_all(&[7; 5_000]).await.unwrap();
+    send.write_all(&vec![7; count]).await.unwrap();
     send.finish().unwrap();
-    assert_eq!(receive.read_to_end(1 << 20).await.unwrap(), [7; 5_000]);
+    assert_eq!(receive.read_to_end(1 << 20).await.unwrap(), vec![7; count]);
 }

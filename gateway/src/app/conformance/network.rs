@@ -5,11 +5,12 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::{self, JoinHandle};
 
-use nix::sched::{CloneFlags, setns};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::runtime::{Builder, Runtime};
 
 use super::plan::{Family, Place, Who};
@@ -175,7 +176,7 @@ impl Drop for Network {
 /// Moves the calling thread into a namespace. It never leaves it: what it opens later is in there too.
 fn enter(path: &Path) -> io::Result<()> {
     let namespace = File::open(path)?;
-    setns(namespace, CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).map_err(io::Error::from)
 }
 
 /// Runs `ip`; its message is the error's.

@@ -3,7 +3,7 @@
 use std::env;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -32,12 +32,8 @@ const LOG: &str = "gateway.log";
 const LISTENER_PORT: u16 = 8443;
 /// Port of the admin listener.
 const ADMIN_PORT: u16 = 9090;
-/// Mark of packets that are led to the node.
-const DIVERT_MARK: u32 = 0x7a01;
-/// Mark of what the node sends.
-const UPSTREAM_MARK: u32 = 0x7a02;
-/// The routing table that leads to the node.
-const ROUTE_TABLE: &str = "31233";
+/// Name of the node's nft table.
+const TABLE: &str = "zrgw";
 /// Longest wait for the node to be ready, and to end.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// How often either is looked at.
@@ -73,10 +69,12 @@ impl RunningNode {
         fs::write(folder.join("list.toml"), list(Timestamp::now(), listed))?;
         fs::write(folder.join("subscribers.csv"), subscribers())?;
         fs::write(folder.join(CONFIGURATION), configuration())?;
-        lead_flows(network)?;
+        let program = env::current_exe()?;
+        let mut rules = network.command(Zone::Gateway, &program);
+        run(rules.args(["nft", "apply", "--config"]).arg(folder.join(CONFIGURATION)))?;
         let log = File::create(folder.join(LOG))?;
         let child = network
-            .command(Zone::Gateway, &env::current_exe()?)
+            .command(Zone::Gateway, &program)
             .args(["run", "--config"])
             .arg(folder.join(CONFIGURATION))
             .stdin(Stdio::null())
@@ -90,7 +88,7 @@ impl RunningNode {
         Ok(node)
     }
 
-    /// Waits until the node says that it is ready.
+    /// Waits until the node says that it is ready and flows are led to it.
     fn await_ready(&mut self, network: &Network, stop: &Stop) -> io::Result<()> {
         let begun = Instant::now();
         while begun.elapsed() < WAIT_MAX && !stop.asked() {
@@ -98,7 +96,7 @@ impl RunningNode {
                 return Err(self.fault(&format!("the node ended early, {status}")));
             }
             let asked = network.run(Zone::Gateway, |runtime| runtime.block_on(is_ready()))?;
-            if matches!(asked.join(), Ok(Ok(true))) {
+            if matches!(asked.join(), Ok(Ok(true))) && is_led(network)? {
                 return Ok(());
             }
             thread::sleep(POLL);
@@ -161,33 +159,11 @@ async fn is_ready() -> bool {
     matches!(tokio::time::timeout(WAIT_MAX, ask).await, Ok(Ok(true)))
 }
 
-/// Has flows to the sites' port, and what the sites answer, led to the node's sockets.
-fn lead_flows(network: &Network) -> io::Result<()> {
-    let rules = format!(
-        "table inet zrgw {{\n chain prerouting {{\n  type filter hook prerouting priority mangle; policy accept;\n  \
-         socket transparent 1 meta mark set {DIVERT_MARK} accept\n  \
-         iifname \"{ACCESS_LINK}\" meta nfproto ipv4 meta l4proto {{ tcp, udp }} th dport {HTTPS} \
-         tproxy ip to :{LISTENER_PORT} meta mark set {DIVERT_MARK} accept\n  \
-         iifname \"{ACCESS_LINK}\" meta nfproto ipv6 meta l4proto {{ tcp, udp }} th dport {HTTPS} \
-         tproxy ip6 to :{LISTENER_PORT} meta mark set {DIVERT_MARK} accept\n }}\n}}\n"
-    );
+/// Whether the kernel leads flows to the node: the set it renews has elements.
+fn is_led(network: &Network) -> io::Result<bool> {
     let mut nft = network.command(Zone::Gateway, Path::new("nft"));
-    let mut nft = nft.args(["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    if let Some(mut input) = nft.stdin.take() {
-        input.write_all(rules.as_bytes())?;
-    }
-    let output = nft.wait_with_output()?;
-    if !output.status.success() {
-        return Err(io::Error::other(format!("nft: {}", String::from_utf8_lossy(&output.stderr).trim())));
-    }
-    let mark = DIVERT_MARK.to_string();
-    for version in ["-4", "-6"] {
-        let ip =
-            |words: &[&str]| run(network.command(Zone::Gateway, Path::new("ip")).arg(version).args(words));
-        ip(&["rule", "add", "fwmark", &mark, "lookup", ROUTE_TABLE])?;
-        ip(&["route", "add", "local", "default", "dev", "lo", "table", ROUTE_TABLE])?;
-    }
-    Ok(())
+    let shown = nft.args(["list", "set", "inet", TABLE, "alive"]).output()?;
+    Ok(String::from_utf8_lossy(&shown.stdout).contains("expires"))
 }
 
 /// The list, in force from a day before `now` to a day after.
@@ -256,12 +232,10 @@ mode = "transparent"
 address = "[::]:{LISTENER_PORT}"
 
 [edge]
+table = "{TABLE}"
 interfaces = ["{ACCESS_LINK}"]
 tcp_ports = [{HTTPS}]
 udp_ports = [{HTTPS}]
-divert_mark = {DIVERT_MARK}
-upstream_mark = {UPSTREAM_MARK}
-route_table = {ROUTE_TABLE}
 
 [list]
 file = "list.toml"
@@ -314,6 +288,7 @@ mod tests {
         }
         assert_eq!(config::subscribers::parse(&subscribers(), 4_096, 10).unwrap().len(), 2 * Who::ALL.len());
         let config = config::Config::parse(&configuration(), Path::new(".")).unwrap();
-        assert_eq!((config.listeners.len(), config.notes.len()), (2, 0), "{:?}", config.notes);
+        // The one note: the list needs no signatures.
+        assert_eq!((config.listeners.len(), config.notes.len()), (2, 1), "{:?}", config.notes);
     }
 }

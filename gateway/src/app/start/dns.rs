@@ -13,6 +13,7 @@ use config::dns::{Clients, Dns};
 use super::StartError;
 use crate::net::dns::settings::{ConnectionLimits, Server, Settings, StaleLimits};
 use crate::net::dns::{Part, Plane, Sockets, tap, tls};
+use crate::net::inherited::{Inherited, Offered};
 use crate::net::shared::Shared;
 
 /// A plane whose sockets are bound.
@@ -21,27 +22,42 @@ pub(super) struct Bound {
     pub(super) plane: Arc<Plane>,
     /// What cannot be used, for the node's readiness.
     pub(super) faults: Vec<String>,
+    /// The addresses of the configuration, in the order of those bound.
+    wanted: Vec<SocketAddr>,
     sockets: Sockets,
     dnstap: Option<PathBuf>,
 }
 
 /// Reads certificates and binds; `None` without `[dns]`.
-pub(super) fn bind(config: &Config, workers: usize) -> Result<Option<Bound>, StartError> {
+pub(super) fn bind(
+    config: &Config,
+    workers: usize,
+    inherited: &mut Inherited,
+) -> Result<Option<Bound>, StartError> {
     let Some(dns) = &config.dns else { return Ok(None) };
     let mut faults = Vec::new();
     let settings = settings(config, dns, &mut faults);
     let wanted = dns.tls.as_ref().filter(|_| settings.tls.is_some());
     let tls_listen = wanted.map_or(&[][..], |tls| &tls.listen);
-    let sockets = Sockets::bind(&dns.listen, tls_listen, workers)
+    let sockets = Sockets::bind(&dns.listen, tls_listen, workers, inherited)
         .map_err(|(address, source)| super::listen_error("dns.listen", address, source))?;
+    let wanted = dns.listen.iter().chain(tls_listen).copied().collect();
     let plane = Arc::new(Plane::new(settings, sockets.addresses.clone()));
-    Ok(Some(Bound { plane, faults, sockets, dnstap: dns.dnstap_socket.clone() }))
+    Ok(Some(Bound { plane, faults, wanted, sockets, dnstap: dns.dnstap_socket.clone() }))
 }
 
 impl Bound {
     /// The addresses bound: those for datagrams and TCP, then those for TLS.
     pub(super) fn addresses(&self) -> &[SocketAddr] {
         &self.sockets.addresses
+    }
+
+    /// A second descriptor of each socket.
+    ///
+    /// # Errors
+    /// When descriptors ran out.
+    pub(super) fn offers(&self) -> std::io::Result<Vec<Offered>> {
+        self.sockets.offers(&self.wanted)
     }
 
     /// Starts to listen for dnstap; the workers' parts, and what cannot be used.

@@ -248,8 +248,8 @@ impl Relay {
                 self.learn_id(flow, up, datagram);
             }
             self.worker.answered(flow);
-            let sent = self.port.send(key.peer, key.ends.local(), &train);
-            self.worker.sent_datagrams(flow, sent.bytes);
+            let sent = self.send_down(key, &train);
+            self.worker.sent_datagrams(flow, sent.datagrams, sent.bytes);
             if let Some(cause) = sent.cause {
                 self.worker.count_dropped(cause, sent.lost);
             }

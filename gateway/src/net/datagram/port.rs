@@ -10,7 +10,6 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use super::batch::{Batch, Train};
-use crate::flow::tally::datagram_bytes;
 use crate::net::report::DropCause;
 
 /// What a port waits for. An ICMP error alone does not make a socket readable.
@@ -25,7 +24,9 @@ pub struct Port {
 /// What became of a train.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// Counted bytes of the datagrams that the socket took.
+    /// Datagrams that the socket took.
+    pub datagrams: u64,
+    /// Sum of their payloads.
     pub bytes: u64,
     /// Datagrams it did not take.
     pub lost: u64,
@@ -79,7 +80,8 @@ impl Port {
             let segment = Some(train.stride);
             match self.transmit(to, from, train, train.bytes, segment) {
                 Ok(()) => {
-                    sent.bytes = train.datagrams().map(|datagram| datagram_bytes(datagram.len())).sum();
+                    sent.datagrams = train.count();
+                    sent.bytes = train.bytes.len() as u64;
                     return sent;
                 }
                 // The way does not take them together (EIO, EINVAL: no offload; EMSGSIZE: its MTU is smaller).
@@ -92,7 +94,10 @@ impl Port {
         }
         for datagram in train.datagrams() {
             match self.transmit(to, from, train, datagram, None) {
-                Ok(()) => sent.bytes = sent.bytes.saturating_add(datagram_bytes(datagram.len())),
+                Ok(()) => {
+                    sent.datagrams = sent.datagrams.saturating_add(1);
+                    sent.bytes = sent.bytes.saturating_add(datagram.len() as u64);
+                }
                 Err(error) => sent.fail(&error, 1),
             }
         }

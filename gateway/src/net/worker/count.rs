@@ -2,27 +2,32 @@
 
 use std::rc::Rc;
 
-use billing_export::Volume;
+use billing_export::{Account, Entry, Flag, Flags, Reason, Session, Volume};
 
 use super::Worker;
-use crate::flow::tally::datagram_bytes;
 use crate::net::flow_record::{Flow, Ruling, State, SubscriberSide};
 use crate::net::report::{Report, saturating_sum};
+
+/// What becomes of bytes that have no verdict when a report is made.
+#[derive(Clone, Copy)]
+enum Pending {
+    /// They stay with their flow.
+    Stays,
+    /// They are reported as nobody's, as after an end without warning (never exempt, never twice).
+    Orphaned,
+}
+
+/// Where bytes without a verdict go when the ledger that would have held them is closed.
+fn orphaned() -> Account {
+    let entry = Entry::Unattributed(Reason::Undecided);
+    Account { session: Session::none(), list: None, entry }
+}
 
 impl Worker {
     /// Takes bytes of a TCP stream that the subscriber sent: counts them and shows them to the reader of names.
     pub fn received(self: &Rc<Self>, flow: &Rc<Flow>, bytes: &[u8]) {
-        let count = bytes.len() as u64;
-        {
-            let mut counts = self.counts.borrow_mut();
-            counts.seen.up = counts.seen.up.saturating_add(count);
-        }
-        flow.last_activity.set(self.shared.clock.monotonic());
-        let judge = {
-            let mut state = flow.state.borrow_mut();
-            state.tally.add_up(count);
-            state.observe(bytes)
-        };
+        self.count_read(flow, bytes.len());
+        let judge = flow.state.borrow_mut().observe(bytes);
         self.mark_dirty(flow);
         if judge {
             self.judge(flow);
@@ -31,15 +36,22 @@ impl Worker {
 
     /// Takes bytes of a TCP stream that the subscriber sent and nobody looks at: counts them.
     pub fn received_unread(&self, flow: &Rc<Flow>, bytes: usize) {
-        let count = bytes as u64;
-        {
-            let mut counts = self.counts.borrow_mut();
-            counts.seen.up = counts.seen.up.saturating_add(count);
-        }
+        self.count_read(flow, bytes);
         self.count_spliced(bytes);
-        flow.last_activity.set(self.shared.clock.monotonic());
-        flow.state.borrow_mut().tally.add_up(count);
         self.mark_dirty(flow);
+    }
+
+    /// Counts bytes read from the subscriber's TCP socket.
+    fn count_read(&self, flow: &Rc<Flow>, bytes: usize) {
+        let bytes = bytes as u64;
+        flow.last_activity.set(self.shared.clock.monotonic());
+        let seen = match &mut flow.state.borrow_mut().subscriber {
+            Some(subscriber) => subscriber.add_read(bytes),
+            None => 0,
+        };
+        let mut counts = self.counts.borrow_mut();
+        counts.seen.up = counts.seen.up.saturating_add(seen);
+        counts.stream_payload.up = counts.stream_payload.up.saturating_add(bytes);
     }
 
     /// Counts bytes that moved inside the kernel.
@@ -62,9 +74,9 @@ impl Worker {
             if judge {
                 self.judge(flow);
             }
-            let bytes = datagram_bytes(datagram.len());
-            flow.state.borrow_mut().tally.add_up(bytes);
-            seen = seen.saturating_add(bytes);
+            if let Some(subscriber) = &mut flow.state.borrow_mut().subscriber {
+                seen = seen.saturating_add(subscriber.add_received_datagram(datagram.len()));
+            }
         }
         {
             let mut counts = self.counts.borrow_mut();
@@ -73,28 +85,29 @@ impl Worker {
         self.mark_dirty(flow);
     }
 
-    /// Counts bytes of datagrams that the listener's socket took for the subscriber.
-    pub fn sent_datagrams(&self, flow: &Rc<Flow>, bytes: u64) {
-        if bytes > 0 {
-            let mut counts = self.counts.borrow_mut();
-            counts.seen.down = counts.seen.down.saturating_add(bytes);
-        }
+    /// Counts datagrams that the listener's socket took for the subscriber, by their number and the sum of their payloads.
+    pub fn sent_datagrams(&self, flow: &Rc<Flow>, datagrams: u64, payload: u64) {
         flow.last_activity.set(self.shared.clock.monotonic());
+        let seen = match &mut flow.state.borrow_mut().subscriber {
+            Some(subscriber) => subscriber.add_sent_datagrams(datagrams, payload),
+            None => 0,
+        };
         {
-            let mut state = flow.state.borrow_mut();
-            if let Some(subscriber) = &mut state.subscriber {
-                subscriber.add_written(bytes);
-            }
-            state.read_meter();
+            let mut counts = self.counts.borrow_mut();
+            counts.seen.down = counts.seen.down.saturating_add(seen);
         }
         self.mark_dirty(flow);
     }
 
-    /// Counts bytes that the subscriber's socket took for sending; they are reported once they are acknowledged.
+    /// Counts bytes that the subscriber's socket took for sending; they are reported once they have passed.
     pub fn written(&self, flow: &Rc<Flow>, bytes: usize) {
         flow.last_activity.set(self.shared.clock.monotonic());
         if let Some(subscriber) = &mut flow.state.borrow_mut().subscriber {
             subscriber.add_written(bytes as u64);
+        }
+        {
+            let mut counts = self.counts.borrow_mut();
+            counts.stream_payload.down = counts.stream_payload.down.saturating_add(bytes as u64);
         }
         self.mark_dirty(flow);
     }
@@ -109,10 +122,12 @@ impl Worker {
 
     /// Reads the flow's meter and counts what is not reported under its present account; pending bytes stay with the flow.
     pub(super) fn count_carried(&self, state: &mut State) {
-        let delivered = state.read_meter();
-        {
+        if let Some(reading) = state.read_meter() {
             let mut counts = self.counts.borrow_mut();
-            counts.seen.down = counts.seen.down.saturating_add(delivered);
+            counts.seen = saturating_sum(counts.seen, reading.unseen);
+            if reading.contradicts {
+                counts.meter_mismatches = counts.meter_mismatches.saturating_add(1);
+            }
         }
         if let Ruling::Latched { account, flags } = &state.ruling {
             let (account, flags) = (account.clone(), *flags);
@@ -123,6 +138,16 @@ impl Worker {
 
     /// Everything counted since the last report.
     pub fn report(self: &Rc<Self>) -> Report {
+        self.report_with(Pending::Stays)
+    }
+
+    /// The same for a ledger that changes hands: what has no verdict becomes nobody's, and the flows go on without it.
+    pub fn report_settled(self: &Rc<Self>) -> Report {
+        self.report_with(Pending::Orphaned)
+    }
+
+    /// Everything counted since the last report.
+    fn report_with(self: &Rc<Self>, rule: Pending) -> Report {
         let mut pending = Volume::ZERO;
         let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
         let mut still_dirty = Vec::new();
@@ -130,8 +155,14 @@ impl Worker {
             let mut state = flow.state.borrow_mut();
             self.count_carried(&mut state);
             let undecided = !matches!(state.ruling, Ruling::Latched { .. });
-            if undecided {
-                pending = saturating_sum(pending, state.pending());
+            match (undecided, rule) {
+                (true, Pending::Stays) => pending = saturating_sum(pending, state.pending()),
+                (true, Pending::Orphaned) => {
+                    let volume = state.tally.take();
+                    let flags = Flags::NONE.with(Flag::Recovered);
+                    self.usage.borrow_mut().add(&orphaned(), flags, volume, self.shared.accounts_max);
+                }
+                (false, _) => {}
             }
             let waiting = state.subscriber.as_ref().is_some_and(SubscriberSide::is_waiting);
             state.dirty = undecided || waiting;
@@ -144,6 +175,8 @@ impl Worker {
         let counts = std::mem::take(&mut *self.counts.borrow_mut());
         Report {
             seen: counts.seen,
+            stream_payload: counts.stream_payload,
+            meter_mismatches: counts.meter_mismatches,
             pending_after: pending,
             usage: self.usage.borrow_mut().take(),
             flows: counts.flows.into_iter().collect(),

@@ -1,0 +1,110 @@
+//! A node between two processes: what it takes over at its start, what it offers to the next.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, mpsc};
+
+use config::Config;
+use tokio::sync::watch;
+
+use super::{Args, Node, StartError};
+use crate::app::export::Order;
+use crate::app::snapshot::Snapshot;
+use crate::app::takeover;
+use crate::app::takeover::incumbent::Incumbent;
+use crate::app::takeover::successor::{Found, Predecessor};
+use crate::app::takeover::words::Terms;
+use crate::net::inherited::{Inherited, Offered};
+use crate::net::pool::{Remote, Sockets};
+
+/// What was there before this process: sockets, and perhaps the process that has them.
+#[derive(Default)]
+pub(super) struct Before {
+    /// Listening sockets.
+    pub(super) inherited: Inherited,
+    /// Whose they are.
+    pub(super) predecessor: Option<Predecessor>,
+}
+
+impl Before {
+    /// Finds it.
+    pub(super) fn find(args: &Args, config: &Config) -> Result<Self, StartError> {
+        let inherited = Inherited::from_service_manager().map_err(StartError::Inherited)?;
+        if !args.take_over {
+            return Ok(Self { inherited, predecessor: None });
+        }
+        match Predecessor::find(&takeover::path_in(&config.node.state_dir), terms(config))? {
+            Found::Running(predecessor, inherited) => Ok(Self { inherited, predecessor: Some(predecessor) }),
+            Found::Traces => {
+                tracing::warn!("the gateway before this one ended without a word: an ordinary start");
+                Ok(Self { inherited: inherited.beside_draining(), predecessor: None })
+            }
+            Found::Nobody => {
+                tracing::info!("no gateway runs on this state folder: an ordinary start");
+                Ok(Self { inherited, predecessor: None })
+            }
+        }
+    }
+}
+
+impl Node {
+    /// Waits until another process accepts in this one's place; its id.
+    pub async fn successor(&self) -> u32 {
+        let mut successor = self.incumbent.successor.subscribe();
+        match successor.wait_for(Option::is_some).await.map(|process| *process) {
+            Ok(Some(process)) => process,
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Leaves listening sockets and admin endpoint to the process that took over; open flows go on.
+    pub fn hand_over(&self) {
+        if let Some(edge) = &self.edge {
+            edge.leave();
+        }
+        self.status.set_draining();
+        self.workers.hand_over();
+        self.admin_task.abort();
+    }
+}
+
+/// A second descriptor of every listening socket, for the process that takes over.
+pub(super) fn offers(
+    sockets: &Sockets,
+    dns: Option<&super::dns::Bound>,
+    config: &Config,
+    admin: &std::net::TcpListener,
+) -> io::Result<Vec<Offered>> {
+    let mut offers = sockets.offers()?;
+    if let Some(dns) = dns {
+        offers.extend(dns.offers()?);
+    }
+    offers.push(Offered::new(config.admin.address, admin.as_fd())?);
+    Ok(offers)
+}
+
+/// What processes of this node must agree on.
+fn terms(config: &Config) -> Terms {
+    takeover::terms(&config.node.id, super::byte_basis(config))
+}
+
+/// What a new process takes over from this one.
+pub(super) fn incumbent(
+    config: &Config,
+    offers: Vec<Offered>,
+    snapshot: &Snapshot,
+    orders: &mpsc::Sender<Order>,
+    workers: &Remote,
+) -> Arc<Incumbent> {
+    Arc::new(Incumbent {
+        path: takeover::path_in(&config.node.state_dir),
+        terms: terms(config),
+        offers: Mutex::new(offers),
+        snapshot: snapshot.clone(),
+        orders: orders.clone(),
+        workers: workers.clone(),
+        successor: watch::Sender::new(None),
+        busy: AtomicBool::new(false),
+    })
+}

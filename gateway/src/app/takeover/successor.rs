@@ -1,0 +1,108 @@
+//! The new process: asks the running one for its sockets and its ledger.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use super::words::{FromNew, FromOld, Request, Terms};
+use super::{frame, peer_process};
+use crate::net::inherited::Inherited;
+
+/// How long the running process may take for its copy of the trusted answers and for each socket.
+const SOCKETS_LIMIT: Duration = Duration::from_secs(60);
+/// How long it may take to save and close its ledger.
+const RELEASE_LIMIT: Duration = Duration::from_secs(90);
+
+/// The process that this one takes over from. Dropped before [`Predecessor::accepting`], it goes on by itself.
+pub struct Predecessor {
+    stream: UnixStream,
+}
+
+/// What is found in the state folder.
+pub enum Found {
+    /// A process, and its listening sockets.
+    Running(Predecessor, Inherited),
+    /// One that has ended without a word; those that drain since they were taken over from may still do so.
+    Traces,
+    /// Nothing.
+    Nobody,
+}
+
+/// Why the running process cannot be taken over from.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot take over from the running process: {0}; it goes on, an ordinary restart is always possible")]
+pub struct TakeOverError(String);
+
+impl TakeOverError {
+    /// From the system's word.
+    fn of(what: &str, error: &io::Error) -> Self {
+        Self(format!("{what}: {error}"))
+    }
+}
+
+impl Predecessor {
+    /// Finds the process that listens at `path`, and gets its listening sockets.
+    ///
+    /// # Errors
+    /// Another user's process, one of another version or node, one that refuses.
+    pub fn find(path: &Path, terms: Terms) -> Result<Found, TakeOverError> {
+        let stream = match UnixStream::connect(path) {
+            Ok(stream) => stream,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nobody),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(Found::Traces),
+            Err(error) => return Err(TakeOverError::of(&path.display().to_string(), &error)),
+        };
+        peer_process(&stream).map_err(|error| TakeOverError::of(&path.display().to_string(), &error))?;
+        let request = Request::TakeOver(terms);
+        frame::send(&stream, &request, None).map_err(|error| TakeOverError::of("asking", &error))?;
+        let mut inherited = Inherited::default();
+        let predecessor = Self { stream };
+        loop {
+            match predecessor.hear(SOCKETS_LIMIT)? {
+                (FromOld::Socket { wanted }, Some(socket)) => inherited
+                    .add(socket, Some(wanted), format!("socket of the running process for {wanted}"))
+                    .map_err(|error| TakeOverError(error.to_string()))?,
+                (FromOld::NoMoreSockets, _) => return Ok(Found::Running(predecessor, inherited)),
+                (FromOld::Refused { why }, _) => return Err(TakeOverError(why)),
+                (FromOld::Socket { .. }, None) | (FromOld::Released, _) => return Err(out_of_turn()),
+            }
+        }
+    }
+
+    /// Says that everything else is there, and waits until the ledger is free.
+    ///
+    /// # Errors
+    /// When the running process ends, refuses or does not answer.
+    pub fn release(&self) -> Result<(), TakeOverError> {
+        self.say(FromNew::Prepared)?;
+        match self.hear(RELEASE_LIMIT)? {
+            (FromOld::Released, _) => Ok(()),
+            (FromOld::Refused { why }, _) => Err(TakeOverError(why)),
+            (FromOld::Socket { .. } | FromOld::NoMoreSockets, _) => Err(out_of_turn()),
+        }
+    }
+
+    /// Says that this process accepts: the other one drains.
+    ///
+    /// # Errors
+    /// When it has ended meanwhile; then there is nothing left to take over.
+    pub fn accepting(self) -> Result<(), TakeOverError> {
+        self.say(FromNew::Accepting)
+    }
+
+    /// Sends a message.
+    fn say(&self, message: FromNew) -> Result<(), TakeOverError> {
+        frame::send(&self.stream, &message, None).map_err(|error| TakeOverError::of("talking", &error))
+    }
+
+    /// Waits for a message.
+    fn hear(&self, limit: Duration) -> Result<(FromOld, Option<std::os::fd::OwnedFd>), TakeOverError> {
+        frame::receive(&self.stream, Some(limit)).map_err(|error| TakeOverError::of("its answer", &error))
+    }
+}
+
+/// A message that does not fit.
+fn out_of_turn() -> TakeOverError {
+    TakeOverError("it said something out of turn".to_owned())
+}

@@ -1,0 +1,467 @@
+//! The rules that lead flows to transparent listeners, as text for `nft` and commands for `ip` (DESIGN decision 24).
+//!
+//! One table of our own and one routing rule per IP version; nothing else of the machine is touched. Everything hangs on
+//! the set `alive`, whose elements run out unless the running gateway renews them: without them, without the gateway, and
+//! without the table flows pass as if there were no gateway. What the gateway would not dial is never taken.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::net::{IpAddr, SocketAddr};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use super::settings::Interception;
+
+/// IPv4 space whose addresses are not dialled (IANA special-purpose registry; see `flow::address`).
+const NOT_PUBLIC_V4: &str = "0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.0.0.0/24, 192.0.2.0/24, 192.88.99.0/24, 192.168.0.0/16, 198.18.0.0/15, 198.51.100.0/24, 203.0.113.0/24, 224.0.0.0/3";
+/// IPv6 space whose addresses are dialled: global unicast, and NAT64.
+const PUBLIC_V6: &str = "2000::/3, 64:ff9b::/96";
+/// IPv6 space within it whose addresses are not.
+const NOT_PUBLIC_V6: &str = "2001::/23, 2001:db8::/32, 3fff::/20";
+
+/// What the rules are made from.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Name of the table.
+    pub table: String,
+    /// Only destinations in the sets of candidates are taken.
+    pub candidates_only: bool,
+    /// Most addresses in each of these sets.
+    pub candidates_max: usize,
+    /// Interfaces on the subscribers' side; none: all.
+    pub interfaces: Vec<String>,
+    /// TCP ports whose flows are taken.
+    pub tcp_ports: Vec<u16>,
+    /// UDP ports whose flows are taken.
+    pub udp_ports: Vec<u16>,
+    /// Mark of packets led to our sockets.
+    pub divert_mark: u32,
+    /// Mark of what we send ourselves.
+    pub upstream_mark: u32,
+    /// Routing table that leads to our sockets.
+    pub route_table: u32,
+    /// Priority of the rule that asks it.
+    pub rule_priority: u32,
+    /// How long an element of `alive` stands.
+    pub alive_timeout: Duration,
+    /// DSCP values that mean "exempt" behind us: cleared where subscribers set them themselves (trap T38).
+    pub dscps: Vec<u8>,
+    /// Private destinations are taken too (tests and laboratories).
+    pub private_too: bool,
+    /// The listeners flows are led to.
+    pub taps: Vec<Tap>,
+}
+
+/// One transparent listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tap {
+    /// Its address; the IP version says which flows it takes.
+    pub address: SocketAddr,
+    /// How they are handed over.
+    pub interception: Interception,
+    /// Whether it takes TCP.
+    pub tcp: bool,
+    /// Whether it takes UDP.
+    pub udp: bool,
+}
+
+/// Why the rules are not in force.
+#[derive(Debug, thiserror::Error)]
+pub enum NftError {
+    /// A program cannot be started.
+    #[error("cannot run {program}: {source}; install it (Debian: {package})")]
+    Start {
+        /// The program.
+        program: &'static str,
+        /// The package it comes with.
+        package: &'static str,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A program said no.
+    #[error(
+        "{command}: {said}; these rules need root (CAP_NET_ADMIN) and a kernel with nft_tproxy and nft_socket"
+    )]
+    Refused {
+        /// What was run.
+        command: String,
+        /// What it said.
+        said: String,
+    },
+}
+
+impl Plan {
+    /// The whole ruleset; loading it replaces a table of that name at one stroke.
+    pub fn ruleset(&self) -> String {
+        let mut text = String::new();
+        let table = &self.table;
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "table inet {table} {{}}\ndelete table inet {table}\ntable inet {table} {{");
+        self.sets(&mut text);
+        self.prerouting(&mut text);
+        self.take(&mut text);
+        self.redirect(&mut text);
+        text.push_str("}\n");
+        text
+    }
+
+    /// The dead man's set, and the candidates.
+    fn sets(&self, text: &mut String) {
+        let _ = write!(
+            text,
+            "\t# Renewed by the gateway while it answers; without elements everything passes by.\n\
+             \tset alive {{\n\t\ttype inet_proto; flags timeout; timeout {};\n\t}}\n",
+            milliseconds(self.alive_timeout)
+        );
+        if self.candidates_only {
+            for (version, kind) in [("4", "ipv4_addr"), ("6", "ipv6_addr")] {
+                let most = self.candidates_max;
+                let _ = write!(
+                    text,
+                    "\tset candidates{version} {{\n\t\ttype {kind}; flags timeout; size {most};\n\t}}\n"
+                );
+            }
+        }
+    }
+
+    /// What leaves early, and what goes on to be taken.
+    fn prerouting(&self, text: &mut String) {
+        let _ = write!(
+            text,
+            "\tchain prerouting {{\n\t\ttype filter hook prerouting priority mangle; policy accept;\n\
+             \t\tmeta mark {} return\n\
+             \t\t# Packets of flows that we carry, from either end; `wildcard 0`: a socket bound to no address is none of them.\n\
+             \t\tmeta l4proto {{ tcp, udp }} socket wildcard 0 socket transparent 1 meta mark set {} accept\n",
+            self.upstream_mark, self.divert_mark
+        );
+        self.interfaces(text);
+        for dscp in &self.dscps {
+            let _ = write!(
+                text,
+                "\t\t# The subscriber's own mark never passes for ours.\n\
+                 \t\tip dscp {dscp} ip dscp set 0\n\t\tip6 dscp {dscp} ip6 dscp set 0\n"
+            );
+        }
+        self.passed_by(text);
+        text.push_str("\t\tjump take\n\t}\n");
+    }
+
+    /// Only what comes from subscribers.
+    fn interfaces(&self, text: &mut String) {
+        if !self.interfaces.is_empty() {
+            let names: Vec<String> = self.interfaces.iter().map(|name| format!("\"{name}\"")).collect();
+            let _ = writeln!(text, "\t\tiifname != {{ {} }} return", names.join(", "));
+        }
+    }
+
+    /// Destinations that are never taken.
+    fn passed_by(&self, text: &mut String) {
+        text.push_str("\t\tfib daddr type { local, broadcast, multicast, anycast } return\n");
+        if !self.private_too {
+            let _ = write!(
+                text,
+                "\t\tip daddr {{ {NOT_PUBLIC_V4} }} return\n\t\tip6 daddr != {{ {PUBLIC_V6} }} return\n\t\tip6 daddr {{ {NOT_PUBLIC_V6} }} return\n"
+            );
+        }
+        if self.candidates_only {
+            text.push_str("\t\tip daddr != @candidates4 return\n\t\tip6 daddr != @candidates6 return\n");
+        }
+    }
+
+    /// To the listeners of `tproxy`, while the gateway answers. Without a listener the statement falls through.
+    fn take(&self, text: &mut String) {
+        text.push_str("\tchain take {\n");
+        for tap in self.taps.iter().filter(|tap| tap.interception == Interception::Tproxy) {
+            let family = if tap.address.is_ipv4() { "ip" } else { "ip6" };
+            let to = listener(tap.address);
+            for (protocol, ports) in self.protocols(tap) {
+                let _ = write!(
+                    text,
+                    "\t\tmeta l4proto {protocol} meta l4proto @alive {protocol} dport {{ {ports} }} tproxy {family} to {to} meta mark set {} accept\n",
+                    self.divert_mark
+                );
+            }
+        }
+        text.push_str("\t}\n");
+    }
+
+    /// To the listeners of `redirect`.
+    fn redirect(&self, text: &mut String) {
+        let taps: Vec<&Tap> =
+            self.taps.iter().filter(|tap| tap.interception == Interception::Redirect).collect();
+        if taps.is_empty() {
+            return;
+        }
+        text.push_str("\tchain redirected {\n\t\ttype nat hook prerouting priority dstnat; policy accept;\n");
+        let _ = writeln!(text, "\t\tmeta mark {} return", self.upstream_mark);
+        self.interfaces(text);
+        self.passed_by(text);
+        for tap in taps {
+            let family = if tap.address.is_ipv4() { "ipv4" } else { "ipv6" };
+            for (protocol, ports) in self.protocols(tap) {
+                let _ = writeln!(
+                    text,
+                    "\t\tmeta nfproto {family} meta l4proto {protocol} meta l4proto @alive {protocol} dport {{ {ports} }} redirect to :{}",
+                    tap.address.port()
+                );
+            }
+        }
+        text.push_str("\t}\n");
+    }
+
+    /// The transports of a listener with their ports; none without ports.
+    fn protocols(&self, tap: &Tap) -> Vec<(&'static str, String)> {
+        let both = [("tcp", tap.tcp, &self.tcp_ports), ("udp", tap.udp, &self.udp_ports)];
+        both.into_iter()
+            .filter(|(_, serves, ports)| *serves && !ports.is_empty())
+            .map(|(protocol, _, ports)| (protocol, list(ports)))
+            .collect()
+    }
+
+    /// Whether packets are led to our sockets by routing.
+    fn routes(&self) -> bool {
+        self.taps.iter().any(|tap| tap.interception == Interception::Tproxy)
+    }
+
+    /// The commands of `ip` that lead marked packets to our sockets.
+    pub fn routing(&self) -> Vec<String> {
+        if !self.routes() {
+            return Vec::new();
+        }
+        let (mark, table, priority) = (self.divert_mark, self.route_table, self.rule_priority);
+        [("-4", "0.0.0.0/0"), ("-6", "::/0")]
+            .iter()
+            .flat_map(|(version, all)| {
+                [
+                    format!("ip {version} route replace local {all} dev lo table {table}"),
+                    format!("ip {version} rule add fwmark {mark} lookup {table} priority {priority}"),
+                ]
+            })
+            .collect()
+    }
+
+    /// The commands that take them back; each fails where there is nothing to take back.
+    pub fn unrouting(&self) -> Vec<String> {
+        let (mark, table, priority) = (self.divert_mark, self.route_table, self.rule_priority);
+        [("-4", "0.0.0.0/0"), ("-6", "::/0")]
+            .iter()
+            .flat_map(|(version, all)| {
+                [
+                    format!("ip {version} rule del fwmark {mark} lookup {table} priority {priority}"),
+                    format!("ip {version} route del local {all} dev lo table {table}"),
+                ]
+            })
+            .collect()
+    }
+
+    /// Puts table and routing in force; what was there of an earlier time is replaced.
+    ///
+    /// # Errors
+    /// What `nft` or `ip` says; nothing is left half done but routing that leads nowhere.
+    pub fn apply(&self) -> Result<(), NftError> {
+        let ruleset = self.ruleset();
+        // First as a whole and without effect, so that a kernel that cannot leaves everything as it was.
+        nft(&["--check", "-f", "-"], &ruleset)?;
+        self.unroute();
+        for command in self.routing() {
+            ip(&command)?;
+        }
+        nft(&["-f", "-"], &ruleset)
+    }
+
+    /// Takes table and routing back; what is not there is no fault.
+    ///
+    /// # Errors
+    /// What `nft` says.
+    pub fn remove(&self) -> Result<(), NftError> {
+        let table = &self.table;
+        nft(&["-f", "-"], &format!("table inet {table} {{}}\ndelete table inet {table}\n"))?;
+        self.unroute();
+        Ok(())
+    }
+
+    /// Takes the routing back, as often as it was added.
+    fn unroute(&self) {
+        for command in self.unrouting() {
+            while ip(&command).is_ok() && command.contains(" rule ") {}
+        }
+    }
+
+    /// Renews the dead man's set: flows of these transports come to us for `alive_timeout` from here on.
+    ///
+    /// # Errors
+    /// What `nft` says; without the table that there is none.
+    pub fn renew(&self) -> Result<(), NftError> {
+        let table = &self.table;
+        let timeout = milliseconds(self.alive_timeout);
+        // Taken out and put in again in one transaction: before Linux 6.12 an element that is there keeps its old time.
+        nft(
+            &["-f", "-"],
+            &format!(
+                "add element inet {table} alive {{ tcp, udp }}\n\
+                 delete element inet {table} alive {{ tcp, udp }}\n\
+                 add element inet {table} alive {{ tcp timeout {timeout}, udp timeout {timeout} }}\n"
+            ),
+        )
+    }
+
+    /// Empties it: new flows pass by at once.
+    ///
+    /// # Errors
+    /// As [`Plan::renew`].
+    pub fn stand_aside(&self) -> Result<(), NftError> {
+        nft(&["flush", "set", "inet", &self.table, "alive"], "")
+    }
+
+    /// Adds candidates, each for so long.
+    ///
+    /// # Errors
+    /// As [`Plan::renew`]; also when a set is full.
+    pub fn add_candidates(&self, addresses: &[(IpAddr, Duration)]) -> Result<(), NftError> {
+        let mut text = String::new();
+        for (address, time) in addresses {
+            let address = address.to_canonical();
+            let version = if address.is_ipv4() { '4' } else { '6' };
+            let (table, time) = (&self.table, milliseconds(*time));
+            let _ = write!(
+                text,
+                "add element inet {table} candidates{version} {{ {address} }}\n\
+                 delete element inet {table} candidates{version} {{ {address} }}\n\
+                 add element inet {table} candidates{version} {{ {address} timeout {time} }}\n"
+            );
+        }
+        nft(&["-f", "-"], &text)
+    }
+}
+
+/// Where `tproxy` leads to: an address only when the listener has one of its own.
+fn listener(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() { format!(":{}", address.port()) } else { address.to_string() }
+}
+
+/// Ports as nft writes them.
+fn list(ports: &[u16]) -> String {
+    ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// A time as nft reads it.
+fn milliseconds(time: Duration) -> String {
+    format!("{}ms", time.as_millis())
+}
+
+/// Runs `nft` with a text on its standard input.
+fn nft(arguments: &[&str], text: &str) -> Result<(), NftError> {
+    let started = Command::new("nft")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let failed = |source| NftError::Start { program: "nft", package: "nftables", source };
+    let mut child = started.map_err(failed)?;
+    if let Some(mut input) = child.stdin.take() {
+        // What it does not read it does not want; its own word says why.
+        let _ = input.write_all(text.as_bytes());
+    }
+    let output = child.wait_with_output().map_err(failed)?;
+    judge(format!("nft {}", arguments.join(" ")), &output)
+}
+
+/// Runs a command of `ip`.
+fn ip(command: &str) -> Result<(), NftError> {
+    let output = Command::new("ip").args(command.split_whitespace().skip(1)).stdin(Stdio::null()).output();
+    let output = output.map_err(|source| NftError::Start { program: "ip", package: "iproute2", source })?;
+    judge(command.to_owned(), &output)
+}
+
+/// What a command came to.
+fn judge(command: String, output: &Output) -> Result<(), NftError> {
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(NftError::Refused { command, said: said.lines().take(4).collect::<Vec<_>>().join(" / ") })
+}
+
+#[cfg(test)]
+mod tests {
+    use ipnet::{Ipv4Net, Ipv6Net};
+
+    use super::*;
+    use crate::flow::address::is_public;
+
+    fn plan() -> Plan {
+        let tap = |address: &str, interception, udp| Tap {
+            address: address.parse().unwrap(),
+            interception,
+            tcp: true,
+            udp,
+        };
+        Plan {
+            table: "zrgw".to_owned(),
+            candidates_only: false,
+            candidates_max: 1_000,
+            interfaces: vec!["eth1".to_owned()],
+            tcp_ports: vec![80, 443],
+            udp_ports: vec![443],
+            divert_mark: 1,
+            upstream_mark: 2,
+            route_table: 300,
+            rule_priority: 100,
+            alive_timeout: Duration::from_secs(3),
+            dscps: vec![10],
+            private_too: false,
+            taps: vec![
+                tap("0.0.0.0:9443", Interception::Tproxy, true),
+                tap("[::1]:9444", Interception::Tproxy, false),
+                tap("0.0.0.0:9445", Interception::Redirect, false),
+            ],
+        }
+    }
+
+    #[test]
+    fn flows_are_taken_by_the_version_transport_and_port_of_a_listener_and_only_while_it_is_alive() {
+        let text = plan().ruleset();
+        for line in [
+            "meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } tproxy ip to :9443 meta mark set 1 accept",
+            "meta l4proto udp meta l4proto @alive udp dport { 443 } tproxy ip to :9443 meta mark set 1 accept",
+            "meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } tproxy ip6 to [::1]:9444 meta mark set 1 accept",
+            "meta nfproto ipv4 meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } redirect to :9445",
+            "iifname != { \"eth1\" } return",
+            "ip dscp 10 ip dscp set 0",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+        let taken = text.lines().filter(|line| line.contains("tproxy") || line.contains("redirect to"));
+        assert!(taken.clone().all(|line| line.contains("@alive")));
+        assert_eq!(taken.count(), 4);
+        assert!(!text.contains("candidates"));
+        let text = Plan { candidates_only: true, private_too: true, ..plan() }.ruleset();
+        assert!(text.contains("ip daddr != @candidates4 return") && text.contains("size 1000"), "{text}");
+        assert!(!text.contains("10.0.0.0/8"));
+    }
+
+    #[test]
+    fn t10_space_that_is_passed_by_is_the_space_that_is_not_dialled() {
+        for net in NOT_PUBLIC_V4.split(", ").map(|net| net.parse::<Ipv4Net>().unwrap()) {
+            assert!(!is_public(net.network().into()) && !is_public(net.broadcast().into()), "{net}");
+            let before = u32::from(net.network()).checked_sub(1).map(std::net::Ipv4Addr::from);
+            let beside = NOT_PUBLIC_V4.split(", ").map(|net| net.parse::<Ipv4Net>().unwrap());
+            if let Some(before) = before.filter(|before| !beside.clone().any(|net| net.contains(before))) {
+                assert!(is_public(before.into()), "{before}");
+            }
+        }
+        for net in NOT_PUBLIC_V6.split(", ").map(|net| net.parse::<Ipv6Net>().unwrap()) {
+            assert!(!is_public(net.network().into()) && !is_public(net.broadcast().into()), "{net}");
+        }
+    }
+
+    #[test]
+    fn routing_is_taken_back_as_it_was_made() {
+        let plan = plan();
+        assert_eq!(plan.routing().len(), 4);
+        assert_eq!(plan.unrouting().len(), 4);
+        let redirected = Plan { taps: vec![plan.taps[2]], ..plan };
+        assert_eq!(redirected.routing(), [""; 0]);
+    }
+}

@@ -1,0 +1,229 @@
+//! When memory or room for flows runs short: shorter timers first, then no reading of names, then whole ways past us.
+//!
+//! Memory is the process's resident set against `limits.memory_max`, looked at four times a second. At 85 % timers are
+//! shortened; at 92 % new flows are carried without being read and charged as `overload`, and steered ones, which cannot
+//! be carried without a name, wait in the backlog; at 95 % whoever can lead flows past this process does so. A level is
+//! left when the share has fallen well below where it began, so that it does not flutter. At 90 % of the room for flows
+//! the oldest idle ones are ended.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+/// How often memory is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// Shares of memory, in thousandths, at which the levels begin.
+const BRISK: u64 = 850;
+/// See [`BRISK`].
+const UNREAD: u64 = 920;
+/// See [`BRISK`].
+const PAST: u64 = 950;
+/// How far below its beginning a level ends.
+const SLACK: u64 = 50;
+/// Timers are this part of what they are otherwise.
+const SHORTENED: u32 = 4;
+/// Tenths of the room for flows above which idle ones are ended.
+const SHED_TENTHS: usize = 9;
+/// Hundredths of the room that are to be open after that.
+const SHED_TO_HUNDREDTHS: usize = 88;
+/// A flow that moved a byte within this time is never ended for room.
+pub const SHED_IDLE_MIN: Duration = Duration::from_secs(5);
+
+/// How short memory is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// There is enough.
+    #[default]
+    Normal,
+    /// Timers are shortened.
+    Brisk,
+    /// Names of new flows are not read.
+    Unread,
+    /// New flows are led past this process where that is possible.
+    Past,
+}
+
+impl Level {
+    /// All, in their order.
+    const ALL: [Self; 4] = [Self::Normal, Self::Brisk, Self::Unread, Self::Past];
+
+    /// The number that the metric shows.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Normal => 0,
+            Self::Brisk => 1,
+            Self::Unread => 2,
+            Self::Past => 3,
+        }
+    }
+
+    /// The share of memory at which it begins, in thousandths.
+    const fn begins(self) -> u64 {
+        match self {
+            Self::Normal => 0,
+            Self::Brisk => BRISK,
+            Self::Unread => UNREAD,
+            Self::Past => PAST,
+        }
+    }
+
+    /// The level at this share of memory, after this one.
+    pub fn next(self, thousandths: u64) -> Self {
+        let stays = |level: Self| {
+            let slack = if level <= self { SLACK } else { 0 };
+            thousandths >= level.begins().saturating_sub(slack)
+        };
+        Self::ALL.into_iter().rev().find(|level| stays(*level)).unwrap_or_default()
+    }
+}
+
+/// How things stand; written by one task, read by all workers.
+#[derive(Debug)]
+pub struct Overload {
+    level: AtomicU8,
+    /// Memory that the process may take, in bytes; none: nobody says.
+    memory_max: Option<u64>,
+    /// Room for flows.
+    flows_max: usize,
+    /// Flows ended for room.
+    shed: AtomicU64,
+}
+
+impl Overload {
+    /// There is enough of everything. Without `memory_max` the limit of the control group counts.
+    pub fn new(memory_max: Option<u64>, flows_max: usize) -> Arc<Self> {
+        let memory_max = memory_max.or_else(group_limit);
+        Arc::new(Self { level: AtomicU8::new(0), memory_max, flows_max, shed: AtomicU64::new(0) })
+    }
+
+    /// The level.
+    pub fn level(&self) -> Level {
+        let number = self.level.load(Ordering::Relaxed);
+        Level::ALL.into_iter().find(|level| level.number() == number).unwrap_or_default()
+    }
+
+    /// Whether names of new flows are not read.
+    pub fn is_unread(&self) -> bool {
+        self.level() >= Level::Unread
+    }
+
+    /// A timer as it counts at this level.
+    pub fn shorten(&self, time: Duration) -> Duration {
+        match self.level() {
+            Level::Normal => time,
+            Level::Brisk | Level::Unread | Level::Past => time.checked_div(SHORTENED).unwrap_or(time),
+        }
+    }
+
+    /// Room for flows.
+    pub fn flows_max(&self) -> usize {
+        self.flows_max
+    }
+
+    /// Flows ended for room.
+    pub fn shed_total(&self) -> u64 {
+        self.shed.load(Ordering::Relaxed)
+    }
+
+    /// Counts flows ended for room.
+    pub fn count_shed(&self, flows: u64) {
+        self.shed.fetch_add(flows, Ordering::Relaxed);
+    }
+
+    /// How many of its `own` flows a worker is to end, when all have so many `open`.
+    pub fn to_shed(&self, open: usize, own: usize) -> usize {
+        if open.saturating_mul(10) < self.flows_max.saturating_mul(SHED_TENTHS) {
+            return 0;
+        }
+        let wanted = self.flows_max.saturating_mul(SHED_TO_HUNDREDTHS) / 100;
+        let surplus = open.saturating_sub(wanted);
+        surplus.saturating_mul(own).div_ceil(open.max(1)).min(own)
+    }
+
+    /// Looks at memory until the event loop ends.
+    pub async fn watch(self: Arc<Self>) {
+        let Some(memory_max) = self.memory_max.filter(|limit| *limit > 0) else { return };
+        let mut tick = interval(LOOK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let Some(used) = resident() else { continue };
+            let thousandths = used.saturating_mul(1_000) / memory_max;
+            let (before, level) = (self.level(), self.level().next(thousandths));
+            self.level.store(level.number(), Ordering::Relaxed);
+            if level > before {
+                tracing::warn!(?level, ?before, used, memory_max, "memory runs short (limits.memory_max)");
+            } else if level < before {
+                tracing::info!(?level, ?before, used, memory_max, "memory is there again");
+            }
+        }
+    }
+}
+
+/// The resident set of this process (proc(5), `statm`).
+fn resident() -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    pages.checked_mul(u64::try_from(rustix::param::page_size()).ok()?)
+}
+
+/// The least memory limit of the control groups that this process is in (cgroups(7), version 2).
+fn group_limit() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let root = Path::new("/sys/fs/cgroup");
+    let limits = Path::new(group).ancestors().filter_map(|group| {
+        fs::read_to_string(root.join(group).join("memory.max")).ok()?.trim().parse().ok()
+    });
+    limits.min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s_a_level_begins_at_its_share_and_ends_well_below_it() {
+        let from = |level: Level, thousandths| level.next(thousandths);
+        for (level, begins) in [(Level::Brisk, 850), (Level::Unread, 920), (Level::Past, 950)] {
+            assert!(from(Level::Normal, begins - 1) < level);
+            assert_eq!(from(Level::Normal, begins), level);
+            assert_eq!(from(level, begins - 50), level);
+            assert!(from(level, begins - 51) < level);
+        }
+        assert_eq!(from(Level::Past, 0), Level::Normal);
+        assert_eq!(from(Level::Past, 899), Level::Unread);
+        assert_eq!(from(Level::Normal, u64::MAX), Level::Past);
+    }
+
+    #[test]
+    fn s_idle_flows_are_ended_above_nine_tenths_of_the_room_and_not_below() {
+        let overload = Overload::new(Some(1), 1_000);
+        assert_eq!(overload.to_shed(899, 899), 0);
+        assert_eq!(overload.to_shed(900, 900), 20);
+        // Each worker ends its share.
+        assert_eq!(overload.to_shed(1_000, 500), 60);
+        assert_eq!(overload.to_shed(1_000, 0), 0);
+        assert_eq!(Overload::new(Some(1), 1).to_shed(1, 1), 1);
+    }
+
+    #[test]
+    fn s_timers_are_shortened_when_memory_runs_short() {
+        let overload = Overload::new(Some(1), 1);
+        let time = Duration::from_secs(8);
+        assert_eq!(overload.shorten(time), time);
+        overload.level.store(1, Ordering::Relaxed);
+        assert!(overload.shorten(time) < time && !overload.is_unread());
+        overload.level.store(2, Ordering::Relaxed);
+        assert!(overload.is_unread());
+    }
+
+    #[test]
+    fn memory_of_this_process_is_known() {
+        assert!(resident().unwrap() > 100_000);
+    }
+}

@@ -1,0 +1,254 @@
+//! IP bytes of the records against the kernel's own count on the subscriber's link, in network namespaces (DESIGN decision 13).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    reason = "tests may panic"
+)]
+
+#[path = "support/quinn.rs"]
+mod quic;
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
+use rustix::thread::{CpuSet, sched_setaffinity};
+use support::client::*;
+use support::dns::Resolver;
+use support::link::{GATEWAY, Link, SUBSCRIBER};
+use support::origin::{self, Origin};
+use support::usage::Bytes;
+use support::{Gateway, PATIENCE, Setup};
+
+const LISTED: &str = "www.listed.example";
+const UNLISTED: &str = "not-listed.example";
+
+/// A link with a steered gateway at its end, for both IP versions, and an origin behind it.
+struct Edge {
+    link: Link,
+    gateway: Gateway,
+    _resolver: Resolver,
+    origin: Origin,
+}
+
+impl Edge {
+    /// With an origin of `make`; none where namespaces cannot be made.
+    fn new(make: impl FnOnce() -> Origin + Send) -> Option<Self> {
+        let link = Link::new()?;
+        // All on one core: packets that overtake each other are told of in options that nobody counts.
+        let mut core = CpuSet::new();
+        core.set(0);
+        sched_setaffinity(None, &core).unwrap();
+        let (gateway, resolver, origin) = link.at_gateway(|| {
+            let origin = make();
+            let resolver = Resolver::new(&[(LISTED, origin.octets())]);
+            let setup = Setup::new()
+                .resolver(resolver.address)
+                .port_map(&[(443, origin.port()), (80, origin.port())])
+                .set("export", "byte_basis = \"ip\"");
+            let setup = GATEWAY.iter().fold(setup, |setup, address| {
+                let address = SocketAddr::new(address.parse().unwrap(), 8_443);
+                setup.listener(&format!("mode = \"steered\"\naddress = \"{address}\"\n"))
+            });
+            let table = format!(
+                "prefix,subscriber_type,subscriber_id\n{}/32,account,s1\nfd77::/64,account,s1\n",
+                SUBSCRIBER[0]
+            );
+            setup.write("subscribers.csv", table);
+            (setup.start(), resolver, origin)
+        });
+        Some(Self { link, gateway, _resolver: resolver, origin })
+    }
+
+    /// Connects from the subscriber's end.
+    fn connect(&self, family: usize) -> TcpStream {
+        let address = SocketAddr::new(GATEWAY[family].parse().unwrap(), 8_443);
+        self.link.at_subscriber(|| {
+            let socket =
+                socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None);
+            let socket = socket.unwrap();
+            // A window that the wire holds: packets that it drops are told of in options that nobody counts.
+            socket.set_recv_buffer_size(128 << 10).unwrap();
+            socket.connect(&address.into()).unwrap();
+            let stream = TcpStream::from(socket);
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream
+        })
+    }
+
+    /// Ends the gateway: what it exported for the subscriber, and what its kernel counted.
+    fn compare(self) -> (support::usage::Usage, Bytes) {
+        let Self { link, gateway, .. } = self;
+        let mismatches = link.at_gateway(|| {
+            gateway.await_metric("zrgw_flows_open", 0);
+            gateway.metric("zrgw_meter_mismatch_total")
+        });
+        assert_eq!(mismatches, 0);
+        let counted = link.counted();
+        let usage = link.at_gateway(|| gateway.stop_and_count());
+        assert!(usage.conserved);
+        assert!(usage.rows.iter().all(|row| row["byte_basis"] == "ip"));
+        (usage, counted)
+    }
+}
+
+/// Fetches a page of `size` bytes over plain HTTP and closes in good order.
+fn fetch(mut stream: TcpStream, name: &str, size: usize) {
+    let request = format!("GET /{size} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut part = vec![0; 1 << 20];
+    let mut read = 0;
+    loop {
+        let count = stream.read(&mut part).unwrap();
+        read += count;
+        if count == 0 {
+            break;
+        }
+    }
+    assert!(read > size, "{read} of {size} and its head");
+}
+
+/// An origin of pages.
+fn pages() -> Origin {
+    origin::http(SocketAddr::from(([127, 0, 2, 1], 0)))
+}
+
+/// Within one in two hundred, and never more than passed.
+fn assert_close(exported: Bytes, counted: Bytes) {
+    for (exported, counted) in [(exported.0, counted.0), (exported.1, counted.1)] {
+        assert!(exported <= counted, "{exported} exported, {counted} passed");
+        assert!(counted - exported <= counted / 200, "{exported} exported, {counted} passed");
+    }
+}
+
+#[test]
+fn b25_t26_a_page_of_5_kb_is_exported_to_the_byte_that_passed() {
+    for family in 0..2 {
+        let Some(edge) = Edge::new(pages) else { return };
+        for _ in 0..20 {
+            fetch(edge.connect(family), LISTED, 5_000);
+        }
+        let (usage, counted) = edge.compare();
+        assert_eq!(usage.exempt("s1"), counted, "{}", GATEWAY[family]);
+        assert_eq!(usage.total(), counted);
+    }
+}
+
+#[test]
+fn b25_t27_a_download_of_10_mb_leaves_no_charged_byte() {
+    for family in 0..2 {
+        let Some(edge) = Edge::new(pages) else { return };
+        fetch(edge.connect(family), LISTED, 10_000_000);
+        let (usage, counted) = edge.compare();
+        println!("{}: exported {:?}, passed {counted:?}", GATEWAY[family], usage.total());
+        assert_eq!(usage.exempt("s1"), usage.total(), "its handshake too");
+        assert_close(usage.exempt("s1"), counted);
+    }
+}
+
+#[test]
+fn b25_a_download_of_1_gb_is_within_one_in_two_hundred() {
+    for family in 0..2 {
+        let Some(edge) = Edge::new(pages) else { return };
+        fetch(edge.connect(family), LISTED, 1_000_000_000);
+        let (usage, counted) = edge.compare();
+        println!("{}: exported {:?}, passed {counted:?}", GATEWAY[family], usage.total());
+        assert_close(usage.exempt("s1"), counted);
+    }
+}
+
+#[test]
+fn b25_t28_on_a_link_that_loses_packets_what_we_send_again_counts_and_nothing_is_over_counted() {
+    let Some(edge) = Edge::new(pages) else { return };
+    edge.link.lose(2);
+    for family in 0..2 {
+        fetch(edge.connect(family), LISTED, 10_000_000);
+    }
+    let (usage, (up, down)) = edge.compare();
+    let (exported_up, exported_down) = usage.exempt("s1");
+    println!("exported {:?}, passed {:?}", (exported_up, exported_down), (up, down));
+    // Counted on arrival, before the loss: what the gateway sends again counts as often as it was sent.
+    assert_close((0, exported_down), (0, down));
+    // What was lost on the way up never came, and options that tell what is missing are left out.
+    assert!(exported_up <= up && exported_up >= up - up / 3, "{exported_up} exported, {up} passed");
+}
+
+#[test]
+fn t26_uploads_resets_and_refusals_are_never_over_counted() {
+    let Some(edge) = Edge::new(|| Origin::answers(b"thanks")) else { return };
+    for family in 0..2 {
+        // An upload, ended by the subscriber.
+        let mut stream = edge.connect(family);
+        let head = format!("POST / HTTP/1.1\r\nHost: {LISTED}\r\nContent-Length: 3000000\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&vec![7; 3_000_000]).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_to_end(&mut stream).unwrap(), b"thanks");
+        drop(stream);
+        // One that is given up in the middle.
+        let mut stream = edge.connect(family);
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&[7; 100_000]).unwrap();
+        assert!(support::eventually(|| edge.origin.visits() == 2 * (family + 1)));
+        reset(stream);
+        // One that is not carried.
+        let mut stream = edge.connect(family);
+        stream.write_all(format!("GET / HTTP/1.1\r\nHost: {UNLISTED}\r\n\r\n").as_bytes()).unwrap();
+        assert!(read_to_end(&mut stream).unwrap().starts_with(b"HTTP/1.1 421 "));
+    }
+    let (usage, counted) = edge.compare();
+    println!("exported {:?}, passed {counted:?}", usage.total());
+    assert_close(usage.total(), counted);
+    assert!(usage.charged("s1", "not_listed").1 > 0);
+}
+
+#[test]
+fn b25_t26_q14_quic_is_exported_to_the_byte_that_passed() {
+    for (family, (streams, size)) in
+        [(0, (1, 5_000)), (1, (1, 5_000)), (0, (10, 1 << 20)), (1, (10, 1 << 20))]
+    {
+        let Some(link) = Link::new() else { return };
+        let runtime =
+            link.at_gateway(|| tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap());
+        let (gateway, certificate, _resolver) = link.at_gateway(|| {
+            let (origin, certificate, _) = runtime.block_on(async { quic::server(&[LISTED], false) });
+            let resolver = Resolver::new(&[(LISTED, [127, 0, 0, 1])]);
+            let address = SocketAddr::new(GATEWAY[family].parse().unwrap(), 8_443);
+            let setup = Setup::new()
+                .listener(&format!("mode = \"steered\"\naddress = \"{address}\"\n"))
+                .resolver(resolver.address)
+                .port_map(&[(443, origin.port())])
+                .set("limits", "quic_idle_timeout = \"1 s\"");
+            let table = format!("prefix,subscriber_type,subscriber_id\n{},account,s1\n", SUBSCRIBER[family]);
+            setup.write("subscribers.csv", table);
+            (setup.start(), certificate, resolver)
+        });
+        link.at_subscriber(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let own = SocketAddr::new(SUBSCRIBER[family].parse().unwrap(), 0);
+                let client = quic::client_at(own, &certificate, &[], 1);
+                let to = SocketAddr::new(GATEWAY[family].parse().unwrap(), 8_443);
+                let connection = client.connect(to, LISTED).unwrap().await.unwrap();
+                for _ in 0..streams {
+                    quic::echo_bytes(&connection, size).await;
+                }
+                connection.close(0_u32.into(), b"");
+                client.wait_idle().await;
+            });
+        });
+        link.at_gateway(|| gateway.await_metric("zrgw_flows_open", 0));
+        let counted = link.counted();
+        let usage = link.at_gateway(|| gateway.stop_and_count());
+        assert!(usage.conserved && usage.rows.iter().all(|row| row["byte_basis"] == "ip"));
+        assert!(counted.0 > (streams * size) as u64);
+        // Without a gap, and by the default of the mode.
+        assert_eq!(usage.exempt("s1"), counted, "{}", GATEWAY[family]);
+        drop(runtime);
+    }
+}

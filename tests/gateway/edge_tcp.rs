@@ -1,0 +1,254 @@
+//! A gateway in the path, in network namespaces: both ends keep their addresses, and without the gateway flows pass by.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "tests may panic"
+)]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use support::client::{finish, read_exactly};
+use support::edge::{Edge, LISTED, foreign, origin, subscriber};
+use support::eventually;
+use support::hellos::Hello;
+use support::link::Link;
+use support::origin::{self as origins, Origin};
+
+/// Says who it sees, then sends back what comes.
+fn telling(address: SocketAddr) -> Origin {
+    Origin::at(address, |mut visit| {
+        let ends = format!("{} {}\n", visit.stream.peer_addr().unwrap(), visit.stream.local_addr().unwrap());
+        visit.stream.write_all(ends.as_bytes()).unwrap();
+        origins::echo(visit);
+    })
+}
+
+/// Reads a line.
+fn line(stream: &mut TcpStream) -> String {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while stream.read(&mut byte).unwrap() == 1 && byte[0] != b'\n' {
+        line.push(byte[0]);
+    }
+    String::from_utf8(line).unwrap()
+}
+
+/// A visit: hello, echo, orderly end. What the origin saw of the ends, and what the client sent.
+fn visit(edge: &Edge, to: SocketAddr, name: &str) -> (String, usize) {
+    let mut stream = edge.connect(to);
+    let own = stream.local_addr().unwrap();
+    let said = line(&mut stream);
+    assert_eq!(said.split(' ').next().unwrap(), own.to_string(), "the origin sees the subscriber");
+    let hello = [Hello::named(name).wire(), vec![23, 3, 3, 0, 1, 0]].concat();
+    stream.write_all(&hello).unwrap();
+    assert_eq!(read_exactly(&mut stream, hello.len()), hello);
+    assert_eq!(finish(stream), b"");
+    (said, hello.len())
+}
+
+#[test]
+fn t10_t23_t26_t36_both_ends_keep_their_addresses_and_only_name_and_address_together_are_exempt() {
+    let Some(edge) = Edge::new() else { return };
+    let _origins = edge.link.in_internet(|| {
+        [telling(origin(0, 443)), telling(origin(1, 443)), telling(foreign(0, 443)), telling(foreign(1, 443))]
+    });
+    for family in 0..2 {
+        let (said, _) = visit(&edge, origin(family, 443), LISTED);
+        assert!(said.ends_with(&origin(family, 443).to_string()), "{said}");
+        // CheckSni and CheckIp of MobileAtlas: a listed name elsewhere, another name there.
+        visit(&edge, foreign(family, 443), LISTED);
+        visit(&edge, origin(family, 443), "elsewhere.example");
+    }
+    edge.await_metric("zrgw_flows_open", 0);
+    let (up, down) = edge.link.counted();
+    let usage = edge.stop_and_count();
+    let exempt = usage.exempt("s1");
+    assert!(exempt.0 > 0 && exempt.1 > 0);
+    assert_eq!(usage.total(), (up, down), "IP bytes, to the byte, of both IP versions");
+    assert_eq!(usage.reasons("s1"), ["address_mismatch", "not_listed"]);
+    // Three visits of either version are alike but for what the name adds.
+    let mismatch = usage.charged("s1", "address_mismatch");
+    assert!(exempt.1.abs_diff(mismatch.1) < exempt.1 / 2 && exempt.1 < down / 2);
+}
+
+#[test]
+fn t9_t11_who_speaks_first_is_heard_and_a_port_used_again_is_a_flow_of_its_own() {
+    let Some(edge) = Edge::new() else { return };
+    let _origin = edge.link.in_internet(|| telling(origin(0, 443)));
+    let mut ports = Vec::new();
+    for name in [LISTED, "elsewhere.example"] {
+        let stream = edge.link.at_subscriber(|| {
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            socket.set_reuse_address(true).unwrap();
+            socket.bind(&SocketAddr::new(subscriber(0), 23_456).into()).unwrap();
+            socket.connect(&origin(0, 443).into()).unwrap();
+            TcpStream::from(socket)
+        });
+        let mut stream = stream;
+        // The server speaks first, before a hello.
+        ports.push(line(&mut stream).split(' ').next().unwrap().to_owned());
+        let hello = [Hello::named(name).wire(), vec![23, 3, 3, 0, 1, 0]].concat();
+        stream.write_all(&hello).unwrap();
+        assert_eq!(read_exactly(&mut stream, hello.len()), hello);
+        // The subscriber's side is reset, so that the same port serves at once.
+        support::client::reset(stream);
+        edge.await_metric("zrgw_flows_open", 0);
+    }
+    assert_eq!(ports[0], "10.77.0.2:23456");
+    assert!(ports[1].starts_with("10.77.0.2:"), "{}", ports[1]);
+    let usage = edge.stop_and_count();
+    assert!(usage.exempt("s1").0 > 0 && usage.charged("s1", "not_listed").0 > 0);
+}
+
+#[test]
+fn proxy_loop_whoever_asks_for_the_gateway_itself_is_refused() {
+    let Some(edge) = Edge::new() else { return };
+    for address in ["10.77.0.1:9443", "[fd77::1]:9443", "11.77.0.1:9443"] {
+        let stream = edge.try_connect(address.parse().unwrap());
+        if let Ok(mut stream) = stream {
+            let _ = stream.write_all(&Hello::named(LISTED).wire());
+            assert!(!matches!(stream.read(&mut [0; 16]), Ok(1..)), "{address}");
+        }
+    }
+    assert!(eventually(|| edge.metric("zrgw_refused_total{reason=\"destination\"}") == 3));
+    assert_eq!(edge.metric("zrgw_flows_open"), 0);
+}
+
+/// Visits one after the other for `time`; the longest that one took to be answered.
+fn longest(edge: &Edge, time: Duration) -> Duration {
+    let begun = Instant::now();
+    let mut longest = Duration::ZERO;
+    while begun.elapsed() < time {
+        let asked = Instant::now();
+        let mut stream = edge.connect(origin(0, 443));
+        line(&mut stream);
+        longest = longest.max(asked.elapsed());
+    }
+    longest
+}
+
+#[test]
+fn t41_fail_open_new_connections_pass_by_at_once_when_the_gateway_is_killed() {
+    let Some(mut edge) = Edge::new() else { return };
+    let _origin = edge.link.in_internet(|| telling(origin(0, 443)));
+    longest(&edge, Duration::from_millis(500));
+    edge.gateway.signal(Signal::KILL);
+    // Connections that are open then are reset; those that begin after it know of nothing.
+    assert!(eventually(|| edge.gateway.has_ended()));
+    assert!(edge.is_alive(), "nobody told the kernel");
+    let waited = longest(&edge, Duration::from_secs(1));
+    // A SYN that came while the listener vanished is repeated after a second.
+    assert!(waited < Duration::from_secs(6), "{waited:?}");
+    // After a crash the rules are as before: nothing is left to take flows, and they pass.
+    let mut stream = edge.connect(origin(0, 443));
+    assert!(line(&mut stream).starts_with("10.77.0.2:"));
+}
+
+#[test]
+fn t41_fail_open_new_connections_pass_by_within_seconds_when_the_gateway_hangs() {
+    let Some(edge) = Edge::new() else { return };
+    let _origin = edge.link.in_internet(|| telling(origin(0, 443)));
+    longest(&edge, Duration::from_millis(300));
+    edge.gateway.signal(Signal::STOP);
+    assert!(eventually(|| !edge.is_alive()), "the dead man's set runs out");
+    let waited = longest(&edge, Duration::from_millis(500));
+    assert!(waited < Duration::from_secs(9), "{waited:?}");
+    // And come back when it does.
+    edge.gateway.signal(Signal::CONT);
+    assert!(eventually(|| edge.is_alive()));
+}
+
+#[test]
+fn a_gateway_that_drains_leads_new_connections_past_itself() {
+    let Some(edge) = Edge::new() else { return };
+    let _origin = edge.link.in_internet(|| telling(origin(0, 443)));
+    let mut open = edge.connect(origin(0, 443));
+    line(&mut open);
+    edge.gateway.signal(Signal::TERM);
+    assert!(eventually(|| !edge.is_alive()));
+    let mut stream = edge.connect(origin(0, 443));
+    assert!(line(&mut stream).starts_with("10.77.0.2:"));
+    // The one that is open goes on.
+    open.write_all(b"still here").unwrap();
+    assert_eq!(read_exactly(&mut open, 10), b"still here");
+    open.shutdown(Shutdown::Write).unwrap();
+}
+
+#[test]
+fn redirect_is_the_fallback_and_the_original_destination_is_still_known() {
+    let Some(edge) = Edge::with("redirect", |setup| setup) else { return };
+    let _origins = edge
+        .link
+        .in_internet(|| [telling(origin(0, 443)), telling(origin(1, 443)), telling(foreign(0, 443))]);
+    for (to, from) in
+        [(origin(0, 443), "11.77.0.1:"), (origin(1, 443), "[2a0e:77::1]:"), (foreign(0, 443), "11.77.0.1:")]
+    {
+        let mut stream = edge.connect(to);
+        assert!(line(&mut stream).starts_with(from), "the gateway's own address");
+        stream.write_all(&[Hello::named(LISTED).wire(), vec![23, 3, 3, 0, 1, 0]].concat()).unwrap();
+        finish(stream);
+    }
+    let usage = edge.stop_and_count();
+    assert!(usage.exempt("s1").0 > 0);
+    assert_eq!(usage.reasons("s1"), ["address_mismatch"]);
+}
+
+#[test]
+fn t43_a_narrow_way_is_found_on_both_sides() {
+    let Some(edge) = Edge::new() else { return };
+    let _origin = edge.link.in_internet(|| Origin::at(origin(0, 443), origins::echo));
+    edge.link.gateway_runs("ip link set dev out mtu 1300");
+    let block = vec![7; 2_000_000];
+    let mut stream = edge.connect(origin(0, 443));
+    let mut writer = stream.try_clone().unwrap();
+    let sent = block.clone();
+    let thread = std::thread::spawn(move || {
+        writer.write_all(&sent).unwrap();
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    assert_eq!(read_exactly(&mut stream, block.len()), block);
+    thread.join().unwrap();
+}
+
+#[test]
+fn nft_remove_leaves_no_trace_and_apply_twice_is_apply_once() {
+    let Some(edge) = Edge::new() else { return };
+    let state = |link: &Link| {
+        ["nft list ruleset", "ip rule", "ip -6 rule", "ip route show table all", "ip -6 route show table all"]
+            .map(|command| link.gateway_runs(command))
+    };
+    // What the kernel itself adds when a link comes up is of no interest, nor is the time that is left.
+    let strip = |text: String| -> Vec<String> {
+        let comes_and_goes = ["expires", "elements", "fe80::", "ff00::", "multicast"];
+        let kept = text.lines().filter(|line| !comes_and_goes.iter().any(|word| line.contains(word)));
+        kept.map(str::to_owned).collect()
+    };
+    let once = state(&edge.link).map(strip);
+    let run = |word: &str| {
+        let output =
+            edge.link.at_gateway(|| edge.gateway.setup().command(&["nft", word, "--config", "gateway.toml"]));
+        assert!(output.status.success(), "{word}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run("apply");
+    assert_eq!(state(&edge.link).map(strip)[1..], once[1..]);
+    assert!(run("print").contains("table inet zrgw {"));
+    run("remove");
+    run("remove");
+    let other = Link::with_internet().unwrap();
+    let wanted = state(&other);
+    let left = state(&edge.link);
+    assert!(!left[0].contains("zrgw") && left[1..3] == wanted[1..3], "{left:?}");
+    assert!(!left[3].contains("31233") && !left[4].contains("31233"), "{left:?}");
+    // The gateway says so, and goes on.
+    assert!(eventually(|| edge.metric("zrgw_edge{state=\"no_rules\"}") == 1));
+}

@@ -1,0 +1,166 @@
+//! A fault of ours in one flow costs that flow alone: its places come back, its bytes are counted, the others go on.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "tests may panic"
+)]
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use billing_export::{ByteBasis, Disposition, Volume};
+use gateway::flow::binding::{AnswerLimits, Nat64};
+use gateway::flow::identify::IdentifyLimits;
+use gateway::flow::rating::{RatingGroup, RatingPlan};
+use gateway::net::answers::Answers;
+use gateway::net::clock::Clock;
+use gateway::net::datagram::connection_ids::ConnectionIds;
+use gateway::net::flow_record::{Place, SubscriberSide};
+use gateway::net::lookup::{LookupSettings, Lookups};
+use gateway::net::overload::Overload;
+use gateway::net::policy::{Exemption, Policy, PolicyCell};
+use gateway::net::settings::{DialRules, Limits};
+use gateway::net::shared::{Saved, Shared};
+use gateway::net::worker::Worker;
+use gateway::wire::quic::QuicLimits;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::LocalSet;
+
+/// Room for flows.
+const ROOM: usize = 4;
+
+/// Limits that nothing here runs into.
+fn limits() -> Limits {
+    let long = Duration::from_secs(60);
+    Limits {
+        identify: IdentifyLimits::default(),
+        quic: QuicLimits::default(),
+        identify_deadline: long,
+        idle_timeout: long,
+        quic_idle_timeout: long,
+        udp_idle_timeout: long,
+        undecided_flows_max: 10,
+        held_datagrams_max: 10,
+        proxy_header_deadline: long,
+        connect_timeout: long,
+        finish_deadline: long,
+        flows_per_subscriber_max: 1,
+        accepts_per_wake_max: 1,
+        relay_buffer: 4_096,
+        pipes_per_worker_max: 1,
+    }
+}
+
+/// What workers share, with nothing listed and nobody known.
+fn shared() -> Arc<Shared> {
+    let group = RatingGroup { id: 1, disposition: Disposition::Observed };
+    let policy = Arc::new(PolicyCell::new(Policy {
+        generation: 0,
+        list: None,
+        routes: Vec::new(),
+        subscribers: Arc::default(),
+        rating: Arc::new(RatingPlan::new(group, Vec::new())),
+        exemption: Exemption::Allowed,
+    }));
+    let dial = Arc::new(DialRules {
+        port_map: BTreeMap::new(),
+        allow_private: true,
+        own_addresses: HashSet::new(),
+        own_sockets: Vec::new(),
+    });
+    let clock = Clock::new();
+    let answers = Answers::new(
+        AnswerLimits::default(),
+        Nat64::default(),
+        Arc::clone(&policy),
+        Arc::clone(&dial),
+        clock,
+    );
+    let second = Duration::from_secs(1);
+    let settings = LookupSettings {
+        resolvers: Vec::new(),
+        try_timeout: second,
+        tries: 1,
+        total_timeout: second,
+        cnames_max: 1,
+        negative_ttl: second,
+        per_second_max: 1,
+        in_flight_max: 1,
+        per_subscriber_minute_max: 1,
+        scheduled_per_second_max: 0,
+    };
+    let runtime = tokio::runtime::Handle::current();
+    let lookups =
+        Lookups::new(settings, answers, Arc::clone(&policy), Arc::clone(&dial), clock, runtime).unwrap();
+    Arc::new(Shared {
+        beats: Box::default(),
+        policy,
+        lookups,
+        byte_basis: ByteBasis::Payload,
+        limits: limits(),
+        dial,
+        flow_permits: Arc::new(Semaphore::new(ROOM)),
+        overload: Overload::new(Some(u64::MAX), ROOM),
+        undecided_permits: Arc::new(Semaphore::new(1)),
+        undecided_flows: AtomicUsize::new(0),
+        connection_ids: ConnectionIds::default(),
+        open_by_subscriber: Mutex::default(),
+        accounts_max: 10,
+        saved: Arc::new(Saved::new(Duration::from_secs(60))),
+        clock,
+    })
+}
+
+/// A connection as it was accepted; the client's side stays open.
+async fn connection() -> (Rc<TcpStream>, TcpStream, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (accepted, peer) = listener.accept().await.unwrap();
+    (Rc::new(accepted), client, peer)
+}
+
+/// One flow's task, as a listener starts it: it sends so many bytes and then fails, or not.
+async fn flow(worker: Rc<Worker>, bytes: usize, fails: bool) {
+    let (stream, _client, peer) = connection().await;
+    let _permit = Arc::clone(&worker.shared.flow_permits).acquire_owned().await.unwrap();
+    let side = SubscriberSide::stream(stream, peer.ip(), ByteBasis::Payload);
+    let place = Place::Original("127.0.0.1:443".parse().unwrap());
+    let open = worker.open_flow(peer.ip(), place, side).expect("his one place is free");
+    worker.received(open.flow(), &vec![22; bytes]);
+    if fails {
+        // With the worker's one buffer in its hands.
+        let _buffer = worker.buffer.borrow_mut();
+        panic!("a fault of ours");
+    }
+}
+
+#[test]
+fn s_a_panic_in_a_flow_costs_that_flow_alone_and_is_counted() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        let worker = Worker::new(shared(), 0);
+        let failed = tokio::task::spawn_local(flow(Rc::clone(&worker), 100, true)).await;
+        assert!(failed.unwrap_err().is_panic());
+        // The same subscriber, whose one place it had.
+        tokio::task::spawn_local(flow(Rc::clone(&worker), 10, false)).await.unwrap();
+        assert_eq!(worker.shared.flow_permits.available_permits(), ROOM);
+        assert_eq!(worker.flows_open(), 0);
+        assert!(worker.shared.open_by_subscriber.lock().unwrap().is_empty());
+        assert_eq!(worker.buffer.borrow().len(), 4_096, "whoever comes next can borrow it");
+        let report = worker.report();
+        assert_eq!(report.panics, 1);
+        assert_eq!(report.seen, Volume { up: 110, down: 0 });
+        let counted: u64 = report.usage.iter().map(|usage| usage.volume.up).sum();
+        assert_eq!((counted, report.pending_after), (110, Volume::ZERO));
+        assert_eq!(worker.report().panics, 0, "once");
+    });
+}

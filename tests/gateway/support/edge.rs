@@ -1,0 +1,110 @@
+//! A gateway in the path of a subscriber's link, with rules of `gateway nft`, and origins in the internet behind it.
+
+use std::net::{IpAddr, SocketAddr, TcpStream};
+
+use super::link::{FOREIGN, Link, ORIGIN, SUBSCRIBER};
+use super::{Gateway, PATIENCE, Setup, eventually};
+
+/// The listed name, vouched for at `ORIGIN`.
+pub const LISTED: &str = "www.listed.example";
+
+/// The gateway and its link. The gateway ends first: then its rules go with its namespace.
+pub struct Edge {
+    pub gateway: Gateway,
+    pub link: Link,
+}
+
+/// An origin's address, by IP version (0: IPv4, 1: IPv6).
+pub fn origin(family: usize, port: u16) -> SocketAddr {
+    SocketAddr::new(ORIGIN[family].parse().unwrap(), port)
+}
+
+/// An address no name was answered with.
+pub fn foreign(family: usize, port: u16) -> SocketAddr {
+    SocketAddr::new(FOREIGN[family].parse().unwrap(), port)
+}
+
+/// The subscriber's address.
+pub fn subscriber(family: usize) -> IpAddr {
+    SUBSCRIBER[family].parse().unwrap()
+}
+
+impl Edge {
+    /// Transparent listeners for both IP versions; none where namespaces cannot be made.
+    pub fn new() -> Option<Self> {
+        Self::with("tproxy", |setup| setup)
+    }
+
+    /// With an interception and changes of the configuration.
+    pub fn with(interception: &str, change: impl FnOnce(Setup) -> Setup + Send) -> Option<Self> {
+        let link = Link::with_internet()?;
+        let gateway = link.at_gateway(|| {
+            let protocols = if interception == "redirect" { "[\"tcp\"]" } else { "[\"tcp\", \"udp\"]" };
+            let setup = ["0.0.0.0:9443", "[::]:9443"].iter().fold(Setup::new(), |setup, address| {
+                setup.listener(&format!(
+                    "mode = \"transparent\"\naddress = \"{address}\"\ninterception = \"{interception}\"\nprotocols = {protocols}\n"
+                ))
+            });
+            let answers = ORIGIN.map(|address| format!("\"{address}\"")).join(", ");
+            let setup = setup
+                .set("edge", "interfaces = [\"wire\"]")
+                .set("edge", "alive_timeout = \"2 s\"")
+                .set("upstream", "allow_private = false")
+                .set("upstream", "connect_timeout = \"3 s\"")
+                .raw(&format!(
+                    "[[trusted_answers.static]]\nname = \"{LISTED}\"\naddresses = [{answers}]\n"
+                ));
+            let table = format!(
+                "prefix,subscriber_type,subscriber_id\n{}/32,account,s1\nfd77::/64,account,s1\n",
+                SUBSCRIBER[0]
+            );
+            setup.write("subscribers.csv", table);
+            let setup = change(setup);
+            setup.write_configuration();
+            let output = setup.command(&["nft", "apply", "--config", "gateway.toml"]);
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let gateway = setup.start();
+            assert!(eventually(|| gateway.metric("zrgw_edge{state=\"taken\"}") == 1), "{}", gateway.log());
+            gateway
+        });
+        let edge = Self { gateway, link };
+        assert!(eventually(|| edge.is_alive()), "{}", edge.gateway.log());
+        Some(edge)
+    }
+
+    /// Whether the kernel leads flows to the gateway.
+    pub fn is_alive(&self) -> bool {
+        self.link.gateway_runs("nft list set inet zrgw alive").contains("expires")
+    }
+
+    /// Connects from the subscriber's end.
+    pub fn connect(&self, to: SocketAddr) -> TcpStream {
+        self.try_connect(to).unwrap_or_else(|error| panic!("{to}: {error}"))
+    }
+
+    /// The same, where it may fail.
+    pub fn try_connect(&self, to: SocketAddr) -> std::io::Result<TcpStream> {
+        self.link.at_subscriber(|| {
+            let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            Ok(stream)
+        })
+    }
+
+    /// A metric of the gateway.
+    pub fn metric(&self, name: &str) -> u64 {
+        self.link.at_gateway(|| self.gateway.metric(name))
+    }
+
+    /// Waits for a metric of the gateway.
+    pub fn await_metric(&self, name: &str, value: u64) {
+        self.link.at_gateway(|| self.gateway.await_metric(name, value));
+    }
+
+    /// Ends the gateway: what it exported.
+    pub fn stop_and_count(self) -> super::usage::Usage {
+        let Self { gateway, link } = self;
+        link.at_gateway(|| gateway.stop_and_count())
+    }
+}
