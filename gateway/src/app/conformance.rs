@@ -100,7 +100,7 @@ enum ConformanceError {
     /// The exported files cannot be read.
     #[error("{0}")]
     Exported(String),
-    /// Ctrl-C or SIGTERM.
+    /// Ctrl-C, SIGTERM, or the terminal is gone.
     #[error("interrupted; everything was removed")]
     Interrupted,
 }
@@ -252,13 +252,17 @@ impl Stop {
     /// Takes the signals over, so that namespaces are removed.
     fn listen(runtime: &Runtime) -> io::Result<Self> {
         let _context = runtime.enter();
-        let (mut interrupt, mut terminate) =
-            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let (mut interrupt, mut terminate, mut hangup) = (
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        );
         let (tell, asked) = watch::channel(false);
         runtime.spawn(async move {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
             }
             let _ = tell.send(true);
             // Who waits for a change after this one must find a sender.

@@ -168,3 +168,101 @@ fn faults(exported: &Exported) -> Vec<String> {
     }
     faults
 }
+
+#[cfg(test)]
+mod tests {
+    use billing_export::verify::Report;
+
+    use super::*;
+    use crate::app::conformance::plan::{Audit, Protocol, probes};
+    use crate::app::demo::exported::{Bytes, FileLine};
+
+    /// One sound file with these rows.
+    fn records(rows: &[(&str, Class, &str, u64)]) -> Exported {
+        let file = FileLine { name: "one.csv".to_owned(), records: 1, bytes: Bytes::default() };
+        let mut lines = BTreeMap::new();
+        for (subscriber, class, what, down) in rows {
+            let line = ((*subscriber).to_owned(), *class, (*what).to_owned());
+            lines.insert(line, Bytes { up: 0, down: (*down).into() });
+        }
+        let report = Report {
+            files: 1,
+            records: 1,
+            up_bytes: 0,
+            down_bytes: 0,
+            faults: Vec::new(),
+            notes: Vec::new(),
+        };
+        Exported { lines, files: vec![file], seen: Bytes::default(), conserved: 1, report }
+    }
+
+    /// Every probe over TCP with all that it asked for.
+    fn answered() -> Vec<(Probe, Seen)> {
+        let seen = |probe: &Probe| Seen { down_bytes: probe.payload_bytes + 1_500, outcome: Ok(()) };
+        probes(&[Protocol::Tcp]).into_iter().map(|probe| (probe, seen(&probe))).collect()
+    }
+
+    /// Bytes of the probes of a test.
+    fn sum(probes: &[(Probe, Seen)], audit: Audit) -> u64 {
+        probes.iter().filter(|(probe, _)| probe.audit == audit).map(|(_, seen)| seen.down_bytes).sum()
+    }
+
+    /// What the probes of a test got.
+    fn found(outcome: &Outcome, audit: Audit) -> Vec<&Found> {
+        outcome.rows.iter().filter(|row| row.probe.audit == audit).map(|row| &row.found).collect()
+    }
+
+    #[test]
+    fn t23_each_total_says_whose_it_is() {
+        let probes = answered();
+        let [validate, sni, ip] =
+            [Audit::Validate, Audit::CheckSni, Audit::CheckIp].map(|audit| sum(&probes, audit));
+        let sound = records(&[
+            ("account paying", Class::Exempt, "listed", validate),
+            ("account paying", Class::Charged, "address_mismatch", sni),
+            ("account paying", Class::Charged, "not_listed", ip),
+            ("account other", Class::Exempt, "listed", sni),
+        ]);
+        let outcome = judge(probes, &sound);
+        assert!(outcome.is_good(), "{outcome:?}");
+        assert_eq!(found(&outcome, Audit::Validate), [&Found::Exempt; 2]);
+        assert_eq!(found(&outcome, Audit::CheckSni), [&Found::NotExempt("address_mismatch".to_owned()); 2]);
+    }
+
+    #[test]
+    fn t23_a_forged_name_or_address_in_the_exempt_total_is_seen() {
+        for forged in [Audit::CheckSni, Audit::CheckIp] {
+            let probes = answered();
+            let exempt = sum(&probes, Audit::Validate) + sum(&probes, forged);
+            let outcome = judge(probes, &records(&[("account paying", Class::Exempt, "listed", exempt)]));
+            assert!(!outcome.is_good());
+            assert_eq!(found(&outcome, forged), [&Found::Exempt; 2]);
+            let bad: Vec<_> = outcome.rows.iter().filter(|row| !row.is_good()).collect();
+            assert_eq!(bad.len(), 4, "two exempt, two in no record: {bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_total_of_no_set_and_records_that_are_none_are_no_answer() {
+        let probes = answered();
+        let odd = sum(&probes, Audit::Validate) + 20_000;
+        let outcome = judge(probes, &records(&[("account paying", Class::Exempt, "listed", odd)]));
+        assert!(!outcome.is_good());
+        assert!(outcome.rows.iter().all(|row| row.found == Found::Unknown), "{outcome:?}");
+        assert!(outcome.totals.iter().all(|total| total.undecoded.is_some()));
+        let mut records = records(&[]);
+        (records.files, records.conserved) = (Vec::new(), 0);
+        assert_eq!(judge(Vec::new(), &records).faults, ["found no usage file, wanted at least one"]);
+    }
+
+    #[test]
+    fn an_answer_that_did_not_come_is_told() {
+        let mut probes = answered();
+        for (_, seen) in &mut probes {
+            *seen = Seen { down_bytes: 0, outcome: Err("no route".to_owned()) };
+        }
+        let outcome = judge(probes, &records(&[]));
+        assert!(outcome.rows.iter().all(|row| row.found == Found::Failed("no route".to_owned())));
+        assert!(!outcome.is_good());
+    }
+}
