@@ -490,16 +490,29 @@ fn listeners(config: &Config) -> Vec<Listener> {
             upstream_mark: config.edge.upstream_mark,
         },
     };
-    config
-        .listeners
-        .iter()
-        .map(|listener| Listener {
-            address: listener.address,
-            mode: mode(listener),
-            serves_tcp: listener.serves(config::Protocol::Tcp),
-            serves_udp: listener.serves(config::Protocol::Udp),
-        })
-        .collect()
+    let one = |listener: &config::Listener, address, serves_tcp, serves_udp| Listener {
+        address,
+        mode: mode(listener),
+        serves_tcp,
+        serves_udp,
+    };
+    let mut all = Vec::new();
+    for listener in &config.listeners {
+        let serves = |protocol| listener.serves(protocol);
+        let (tcp, udp) = (serves(config::Protocol::Tcp), serves(config::Protocol::Udp));
+        if listener.mode != config::Mode::Transparent {
+            all.push(one(listener, listener.address, tcp, udp));
+            continue;
+        }
+        if tcp {
+            all.push(one(listener, listener.address, true, false));
+        }
+        // Answers leave from the port of the service, so each has a listener of its own there.
+        for port in config.edge.udp_ports.iter().filter(|_| udp) {
+            all.push(one(listener, SocketAddr::new(listener.address.ip(), *port), false, true));
+        }
+    }
+    all
 }
 
 /// Limits of the data path.

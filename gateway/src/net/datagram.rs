@@ -3,7 +3,8 @@
 //! Steered: datagrams are held until the name is known, then go to the name's own addresses; names never listed, or
 //! unreadable, are refused, which for UDP is silence: the gateway never answers by itself, so nobody can have it flood
 //! somebody else. Behind a balancer (PROXY header in front of datagrams): the original destination, at once, whatever the
-//! name; of the upstream sockets only a quarter may belong to flows without a name, the rest wait in the table.
+//! name; handed over by the kernel (nft `tproxy`): the same, from the subscriber's own address and port, and answered from
+//! the server's by the listener's socket, which has the port of the service; of the upstream sockets only a quarter may belong to flows without a name, the rest wait in the table.
 //!
 //! One relay per listener and worker; its table belongs to that thread alone. The task of the relay takes what subscribers
 //! send, a task per upstream socket what servers answer; between two awaits they share the worker's batch of buffers.
@@ -78,6 +79,7 @@ pub struct Relay {
 enum Service {
     Steered { service_port: Option<u16> },
     Proxied { peers: Vec<IpNet>, datagrams: DatagramHeaders },
+    Transparent { upstream_mark: u32 },
 }
 
 /// A flow in the table; when it is taken out, its last counts are taken.
@@ -129,7 +131,7 @@ impl Relay {
             Mode::ProxyProtocol { peers, datagrams } => {
                 Service::Proxied { peers: peers.clone(), datagrams: *datagrams }
             }
-            Mode::Transparent { .. } => return Err(io::ErrorKind::Unsupported.into()),
+            Mode::Transparent { upstream_mark, .. } => Service::Transparent { upstream_mark: *upstream_mark },
         };
         let bound = socket.local_addr()?;
         Ok(Rc::new(Self {
@@ -205,6 +207,15 @@ impl Relay {
                         self.take(Key { peer: train.peer, ends }, &train);
                     }
                     Service::Proxied { peers, datagrams } => self.unwrap(peers, *datagrams, &train),
+                    Service::Transparent { .. } => match train.local {
+                        // The packet is unchanged: it came to the address and port it was going to.
+                        Some(address) => {
+                            let destination = SocketAddr::new(address, self.bound.port());
+                            let ends = Ends::Transparent { destination };
+                            self.take(Key { peer: train.peer, ends }, &train);
+                        }
+                        None => self.worker.count_refusal(Refusal::Destination),
+                    },
                 }
             }
             if !batch.is_full() {
@@ -264,10 +275,17 @@ impl Relay {
                 }
                 (source.ip(), Place::Original(destination))
             }
+            (_, Ends::Transparent { destination }) => {
+                if self.worker.shared.dial.target(destination).is_none() {
+                    self.worker.count_refusal(Refusal::Destination);
+                    return;
+                }
+                (key.peer.ip(), Place::Original(destination))
+            }
             (Service::Steered { service_port }, Ends::Steered { .. }) => {
                 (key.peer.ip(), Place::Steered { service_port: *service_port })
             }
-            (Service::Proxied { .. }, Ends::Steered { .. }) => return,
+            (Service::Proxied { .. } | Service::Transparent { .. }, Ends::Steered { .. }) => return,
         };
         let side = SubscriberSide::datagrams(source, self.worker.shared.byte_basis);
         let Some(open) = self.worker.open_flow(source, place, side) else { return };
@@ -299,7 +317,7 @@ impl Relay {
     /// Where the subscriber's datagrams were going.
     fn destination(&self, key: &Key) -> SocketAddr {
         match key.ends {
-            Ends::Proxied { destination, .. } => destination,
+            Ends::Proxied { destination, .. } | Ends::Transparent { destination } => destination,
             Ends::Steered { local } => {
                 let address: IpAddr = local.unwrap_or(self.bound.ip()).to_canonical();
                 SocketAddr::new(address, self.bound.port())

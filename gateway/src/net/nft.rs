@@ -173,12 +173,21 @@ impl Plan {
         text.push_str("\tchain take {\n");
         for tap in self.taps.iter().filter(|tap| tap.interception == Interception::Tproxy) {
             let family = if tap.address.is_ipv4() { "ip" } else { "ip6" };
-            let to = listener(tap.address);
-            for (protocol, ports) in self.protocols(tap) {
-                let _ = write!(
+            let mark = self.divert_mark;
+            if tap.tcp && !self.tcp_ports.is_empty() {
+                let ports = list(&self.tcp_ports);
+                let to = listener(tap.address);
+                let _ = writeln!(
                     text,
-                    "\t\tmeta l4proto {protocol} meta l4proto @alive {protocol} dport {{ {ports} }} tproxy {family} to {to} meta mark set {} accept\n",
-                    self.divert_mark
+                    "\t\tmeta l4proto tcp meta l4proto @alive tcp dport {{ {ports} }} tproxy {family} to {to} meta mark set {mark} accept"
+                );
+            }
+            // Each port of UDP has a listener of its own, which answers from it.
+            for port in self.udp_ports.iter().filter(|_| tap.udp) {
+                let to = listener(SocketAddr::new(tap.address.ip(), *port));
+                let _ = writeln!(
+                    text,
+                    "\t\tmeta l4proto udp meta l4proto @alive udp dport {port} tproxy {family} to {to} meta mark set {mark} accept"
                 );
             }
         }
@@ -198,24 +207,16 @@ impl Plan {
         self.passed_by(text);
         for tap in taps {
             let family = if tap.address.is_ipv4() { "ipv4" } else { "ipv6" };
-            for (protocol, ports) in self.protocols(tap) {
+            if tap.tcp && !self.tcp_ports.is_empty() {
+                let ports = list(&self.tcp_ports);
                 let _ = writeln!(
                     text,
-                    "\t\tmeta nfproto {family} meta l4proto {protocol} meta l4proto @alive {protocol} dport {{ {ports} }} redirect to :{}",
+                    "\t\tmeta nfproto {family} meta l4proto tcp meta l4proto @alive tcp dport {{ {ports} }} redirect to :{}",
                     tap.address.port()
                 );
             }
         }
         text.push_str("\t}\n");
-    }
-
-    /// The transports of a listener with their ports; none without ports.
-    fn protocols(&self, tap: &Tap) -> Vec<(&'static str, String)> {
-        let both = [("tcp", tap.tcp, &self.tcp_ports), ("udp", tap.udp, &self.udp_ports)];
-        both.into_iter()
-            .filter(|(_, serves, ports)| *serves && !ports.is_empty())
-            .map(|(protocol, _, ports)| (protocol, list(ports)))
-            .collect()
     }
 
     /// Whether packets are led to our sockets by routing.
@@ -424,7 +425,7 @@ mod tests {
         let text = plan().ruleset();
         for line in [
             "meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } tproxy ip to :9443 meta mark set 1 accept",
-            "meta l4proto udp meta l4proto @alive udp dport { 443 } tproxy ip to :9443 meta mark set 1 accept",
+            "meta l4proto udp meta l4proto @alive udp dport 443 tproxy ip to :443 meta mark set 1 accept",
             "meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } tproxy ip6 to [::1]:9444 meta mark set 1 accept",
             "meta nfproto ipv4 meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } redirect to :9445",
             "iifname != { \"eth1\" } return",

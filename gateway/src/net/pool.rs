@@ -180,12 +180,14 @@ impl Given {
             if exclusive {
                 socket::probe_exclusive_datagrams(address)?;
             }
-            vec![socket::listen_datagrams(address)?]
+            vec![listen_datagrams_as(listener, address)?]
         } else {
+            self.datagrams.iter().try_for_each(|socket| adapt(listener, socket))?;
             self.datagrams
         };
         let connections = complete_connections(connections, workers, |address| listen_as(listener, address))?;
-        let datagrams = complete_datagrams(datagrams, workers, socket::listen_datagrams)?;
+        let datagrams =
+            complete_datagrams(datagrams, workers, |address| listen_datagrams_as(listener, address))?;
         let bound = |connections, datagrams| Bound { listener: listener.clone(), connections, datagrams };
         let of_worker = |(connections, datagrams): (Vec<TcpListener>, Vec<UdpSocket>)| {
             let connections = connections.into_iter().map(|socket| bound(Some(socket), None));
@@ -234,8 +236,20 @@ fn listen_as(listener: &Listener, address: SocketAddr) -> io::Result<TcpListener
     }
 }
 
+/// A UDP socket at `address` of the kind that the listener's mode wants.
+fn listen_datagrams_as(listener: &Listener, address: SocketAddr) -> io::Result<UdpSocket> {
+    match listener.mode {
+        Mode::Transparent { interception: Interception::Tproxy, .. } => {
+            socket::listen_datagrams_transparent(address)
+        }
+        Mode::Steered { .. } | Mode::ProxyProtocol { .. } | Mode::Transparent { .. } => {
+            socket::listen_datagrams(address)
+        }
+    }
+}
+
 /// The same of one that is open already.
-fn adapt(listener: &Listener, socket: &TcpListener) -> io::Result<()> {
+fn adapt(listener: &Listener, socket: &impl AsFd) -> io::Result<()> {
     match listener.mode {
         Mode::Transparent { interception: Interception::Tproxy, .. } => {
             socket::make_transparent(socket, listener.address)
@@ -260,7 +274,7 @@ fn bind_at(listener: &Listener, wanted: SocketAddr, workers: usize) -> io::Resul
                 // Somebody else's socket may share the port with us without a word.
                 socket::probe_exclusive_datagrams(address)?;
             }
-            let socket = socket::listen_datagrams(address)?;
+            let socket = listen_datagrams_as(listener, address)?;
             address = socket.local_addr()?;
             bound.datagrams = Some(socket);
         }

@@ -48,7 +48,7 @@ pub fn listen_transparent(address: SocketAddr) -> io::Result<TcpListener> {
 ///
 /// # Errors
 /// When CAP_NET_ADMIN is missing.
-pub fn make_transparent(socket: &TcpListener, address: SocketAddr) -> io::Result<()> {
+pub fn make_transparent(socket: &impl AsFd, address: SocketAddr) -> io::Result<()> {
     let socket = SockRef::from(socket);
     if address.is_ipv4() { socket.set_ip_transparent_v4(true) } else { socket.set_ip_transparent_v6(true) }
 }
@@ -152,7 +152,28 @@ const DATAGRAM_BUFFER: usize = 4 << 20;
 /// # Errors
 /// What the system says when the address is in use, not ours, or below 1024 without the right.
 pub fn listen_datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
+    listen_datagrams_with(address, |_| Ok(()))
+}
+
+/// Such a socket that takes datagrams to any address, and answers from any (nft `tproxy`; `IP_TRANSPARENT`).
+///
+/// # Errors
+/// As [`listen_datagrams`], and when CAP_NET_ADMIN is missing.
+pub fn listen_datagrams_transparent(address: SocketAddr) -> io::Result<UdpSocket> {
+    listen_datagrams_with(address, |socket| {
+        // A subscriber's port may be that of the service: its upstream socket has it too.
+        socket.set_reuse_address(true)?;
+        set_transparent(socket, address)
+    })
+}
+
+/// A UDP socket that workers share, with options of its own.
+fn listen_datagrams_with(
+    address: SocketAddr,
+    prepare: impl FnOnce(&Socket) -> io::Result<()>,
+) -> io::Result<UdpSocket> {
     let socket = datagram_socket(address)?;
+    prepare(&socket)?;
     socket.set_reuse_port(true)?;
     prepare_datagrams(&SockRef::from(&socket));
     socket.bind(&address.into())?;
@@ -232,13 +253,43 @@ pub fn connect_datagrams(target: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// A UDP socket at the listener's address `local` that takes what comes from `peer` alone, before the listener does.
+/// Such a socket with the subscriber's own address and port `source`, so that the server sees no difference, and with the mark
+/// of what we send ourselves. Where another socket of this machine has that port alone, any of the address's serves.
+///
+/// # Errors
+/// As [`connect_datagrams`], and when CAP_NET_ADMIN is missing.
+pub fn connect_datagrams_from(target: SocketAddr, source: SocketAddr, mark: u32) -> io::Result<UdpSocket> {
+    let socket = datagram_socket(target)?;
+    socket.set_mark(mark)?;
+    set_transparent(&socket, target)?;
+    // One port of a subscriber serves flows to several servers; what comes finds the socket that is connected to its sender.
+    socket.set_reuse_address(true)?;
+    if let Err(error) = socket.bind(&source.into()) {
+        if error.kind() != io::ErrorKind::AddrInUse {
+            return Err(error);
+        }
+        bind_any_port(&socket, source.ip())?;
+    }
+    socket.connect(&target.into())?;
+    Ok(socket.into())
+}
+
+/// A UDP socket at the listener's address `local` that takes what comes from `peer` alone, before the listener does; with
+/// `transparent`, at an address that is not this machine's.
 ///
 /// # Errors
 /// What the system says: no descriptor, an address that is not ours.
-pub fn connect_listening_datagrams(local: SocketAddr, peer: SocketAddr) -> io::Result<UdpSocket> {
+pub fn connect_listening_datagrams(
+    local: SocketAddr,
+    peer: SocketAddr,
+    transparent: bool,
+) -> io::Result<UdpSocket> {
     let socket = datagram_socket(local)?;
     socket.set_reuse_port(true)?;
+    if transparent {
+        set_transparent(&socket, local)?;
+        socket.set_reuse_address(true)?;
+    }
     socket.bind(&local.into())?;
     socket.connect(&peer.into())?;
     Ok(socket.into())

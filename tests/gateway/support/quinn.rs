@@ -78,6 +78,15 @@ pub fn server(
     names: &[&str],
     retry: bool,
 ) -> (SocketAddr, CertificateDer<'static>, Arc<Mutex<Vec<Option<String>>>>) {
+    server_at(SocketAddr::from(([127, 0, 0, 1], 0)), names, retry)
+}
+
+/// Such a server at an address of its own.
+pub fn server_at(
+    address: SocketAddr,
+    names: &[&str],
+    retry: bool,
+) -> (SocketAddr, CertificateDer<'static>, Arc<Mutex<Vec<Option<String>>>>) {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let issued = rcgen::generate_simple_self_signed(names).unwrap();
     let certificate = issued.cert.der().clone();
@@ -92,7 +101,7 @@ pub fn server(
     crypto.max_early_data_size = u32::MAX;
     crypto.alpn_protocols = vec![ALPN.to_vec()];
     let config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(crypto).unwrap()));
-    let endpoint = Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
+    let endpoint = Endpoint::server(config, address).unwrap();
     let address = endpoint.local_addr().unwrap();
     let read = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&read);

@@ -107,10 +107,12 @@ impl Relay {
             (entry.is_identified(), entry.continues, Rc::clone(entry.flow()))
         };
         match (&self.service, key.ends) {
-            (_, Ends::Proxied { destination, .. }) => match self.worker.shared.dial.target(destination) {
-                Some(target) => self.carry(key, &[target], identified),
-                None => self.refuse(key, Refusal::Destination),
-            },
+            (_, Ends::Proxied { destination, .. } | Ends::Transparent { destination }) => {
+                match self.worker.shared.dial.target(destination) {
+                    Some(target) => self.carry(key, &[target], identified),
+                    None => self.refuse(key, Refusal::Destination),
+                }
+            }
             (Service::Steered { .. }, Ends::Steered { .. }) if identified => {
                 self.reach(key, &flow, continues);
             }
@@ -190,7 +192,7 @@ impl Relay {
             let Ok(permit) = Arc::clone(&shared.undecided_permits).try_acquire_owned() else { return };
             Some(permit)
         };
-        let (port, target) = match connect_first(targets) {
+        let (port, target) = match connect_first(targets, self.source(key)) {
             Ok(connected) => connected,
             Err(error) if is_about_descriptors(&error) => {
                 self.worker.count_accept_error();
@@ -227,10 +229,18 @@ impl Relay {
         drop(table);
         match self.service {
             Service::Steered { .. } => self.worker.release(&flow, Vouched::Steered),
-            Service::Proxied { .. } => {}
+            Service::Proxied { .. } | Service::Transparent { .. } => {}
         }
         if refused {
             self.remove(key);
+        }
+    }
+
+    /// Whose address an upstream socket has, and its mark: transparent flows keep the subscriber's.
+    fn source(&self, key: &Key) -> Option<(SocketAddr, u32)> {
+        match self.service {
+            Service::Transparent { upstream_mark } => Some((key.peer, upstream_mark)),
+            Service::Steered { .. } | Service::Proxied { .. } => None,
         }
     }
 
@@ -294,10 +304,17 @@ async fn down(relay: Rc<Relay>, key: Key, flow: Rc<Flow>, up: Rc<Upstream>) {
 }
 
 /// A socket connected to the first target that takes one.
-fn connect_first(targets: &[SocketAddr]) -> io::Result<(Port, SocketAddr)> {
+fn connect_first(
+    targets: &[SocketAddr],
+    source: Option<(SocketAddr, u32)>,
+) -> io::Result<(Port, SocketAddr)> {
     let mut outcome = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for target in targets {
-        match socket::connect_datagrams(*target).and_then(Port::new) {
+        let connected = match source {
+            Some((source, mark)) => socket::connect_datagrams_from(*target, source, mark),
+            None => socket::connect_datagrams(*target),
+        };
+        match connected.and_then(Port::new) {
             Ok(port) => return Ok((port, *target)),
             Err(error) if is_about_descriptors(&error) => return Err(error),
             Err(error) => outcome = error,

@@ -66,7 +66,12 @@ impl Relay {
             return;
         }
         let local = SocketAddr::new(key.ends.local().unwrap_or(self.bound.ip()), self.bound.port());
-        let port = match socket::connect_listening_datagrams(local, key.peer).and_then(Port::new) {
+        let transparent = match key.ends {
+            Ends::Transparent { .. } => true,
+            Ends::Steered { .. } | Ends::Proxied { .. } => false,
+        };
+        let connected = socket::connect_listening_datagrams(local, key.peer, transparent);
+        let port = match connected.and_then(Port::new) {
             Ok(port) => Rc::new(port),
             Err(error) => {
                 tracing::debug!(%error, "a UDP flow is left to the new process");
@@ -81,7 +86,7 @@ impl Relay {
     pub(super) fn takes_flows(&self, key: &Key) -> bool {
         // Several flows of a balancer share a pair of addresses: those that begin there come to no other process.
         let shared = match key.ends {
-            Ends::Steered { .. } => false,
+            Ends::Steered { .. } | Ends::Transparent { .. } => false,
             Ends::Proxied { .. } => true,
         };
         !self.draining.get() || (shared && self.own.borrow().contains_key(&pair_of(key)))

@@ -33,13 +33,19 @@ pub enum Ends {
         /// As for steered flows.
         local: Option<IpAddr>,
     },
+    /// What the packet says of where it was going, which is what to answer from.
+    Transparent {
+        /// Where the subscriber's datagrams were going.
+        destination: SocketAddr,
+    },
 }
 
 impl Ends {
     /// The local address to answer from.
-    pub const fn local(&self) -> Option<IpAddr> {
+    pub fn local(&self) -> Option<IpAddr> {
         match self {
             Self::Steered { local } | Self::Proxied { local, .. } => *local,
+            Self::Transparent { destination } => Some(destination.ip()),
         }
     }
 }

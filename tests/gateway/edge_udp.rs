@@ -1,0 +1,179 @@
+//! Datagrams in the path of a gateway, in network namespaces: both ends keep their addresses and ports, IPv4 and IPv6.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    reason = "tests may panic"
+)]
+
+#[path = "support/quinn.rs"]
+mod quic;
+mod support;
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use support::edge::{Edge, LISTED, foreign, origin, subscriber};
+use support::eventually;
+
+/// Sends back what comes, behind the sender's address, until the test ends.
+fn telling(address: SocketAddr) {
+    let socket = UdpSocket::bind(address).unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 2_000];
+        while let Ok((count, peer)) = socket.recv_from(&mut buffer) {
+            let answer = [format!("{peer} ").as_bytes(), &buffer[..count]].concat();
+            let _ = socket.send_to(&answer, peer);
+        }
+    });
+}
+
+/// A socket of the subscriber's.
+fn socket(edge: &Edge, family: usize, port: u16) -> UdpSocket {
+    edge.link.at_subscriber(|| {
+        let socket = UdpSocket::bind(SocketAddr::new(subscriber(family), port)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        socket
+    })
+}
+
+/// Asks until it is answered: a lost datagram is sent again. Who the server saw, and who answered.
+fn ask(socket: &UdpSocket, to: SocketAddr, payload: &[u8]) -> (String, SocketAddr) {
+    let mut answer = [0; 2_000];
+    for _ in 0..8 {
+        socket.send_to(payload, to).unwrap();
+        // An answer to something that was asked twice may come late.
+        while let Ok((count, from)) = socket.recv_from(&mut answer) {
+            let text = String::from_utf8_lossy(&answer[..count]).into_owned();
+            let (seen, rest) = text.split_once(' ').unwrap();
+            if from == to && rest.as_bytes() == payload {
+                return (seen.to_owned(), from);
+            }
+        }
+    }
+    panic!("{to} does not answer");
+}
+
+/// With flows that end soon after they are silent.
+fn edge() -> Option<Edge> {
+    Edge::with("tproxy", |setup| {
+        let setup =
+            setup.set("limits", "udp_idle_timeout = \"3 s\"").set("limits", "quic_idle_timeout = \"3 s\"");
+        setup.set("limits", "identify_deadline = \"1 s\"")
+    })
+}
+
+#[test]
+fn t26_t36_datagrams_keep_both_ends_and_are_exported_to_the_byte() {
+    let Some(edge) = edge() else { return };
+    edge.link.in_internet(|| {
+        for family in 0..2 {
+            telling(origin(family, 443));
+            telling(foreign(family, 443));
+        }
+    });
+    for family in 0..2 {
+        // One port for two servers, as QUIC clients do, and the service's own port.
+        for port in [0, 443] {
+            let socket = socket(&edge, family, port);
+            let own = socket.local_addr().unwrap().to_string();
+            for round in 0..5 {
+                for to in [origin(family, 443), foreign(family, 443)] {
+                    let (seen, from) = ask(&socket, to, format!("round {round}").as_bytes());
+                    assert_eq!((seen.as_str(), from), (own.as_str(), to));
+                }
+            }
+            let (seen, _) = ask(&socket, origin(family, 443), &[b'x'; 1_400]);
+            assert_eq!(seen, own);
+        }
+    }
+    assert_eq!(edge.metric("zrgw_datagrams_dropped_total{cause=\"unreachable\"}"), 0);
+    edge.await_metric("zrgw_flows_open", 0);
+    let counted = edge.link.counted();
+    let usage = edge.stop_and_count();
+    assert!(usage.conserved);
+    assert_eq!(usage.charged("s1", "not_recognised"), counted, "every byte, none exempt");
+}
+
+#[test]
+fn q14_t23_t36_quic_is_exempt_by_name_and_address_and_to_the_byte() {
+    for family in 0..2 {
+        let Some(edge) = edge() else { return };
+        let internet = edge
+            .link
+            .in_internet(|| tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap());
+        let names = [LISTED, "elsewhere.example"];
+        let (_, at_home, _) = edge
+            .link
+            .in_internet(|| internet.block_on(async { quic::server_at(origin(family, 443), &names, false) }));
+        let (_, abroad, _) = edge.link.in_internet(|| {
+            internet.block_on(async { quic::server_at(foreign(family, 443), &names, false) })
+        });
+        let visit = |to: SocketAddr, name: &str, certificate| {
+            edge.link.at_subscriber(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(async {
+                    let own = SocketAddr::new(subscriber(family), 0);
+                    let client = quic::client_at(own, certificate, &[], 1);
+                    let connection = client.connect(to, name).unwrap().await.unwrap();
+                    assert_eq!(connection.remote_address(), to);
+                    quic::echo_bytes(&connection, 200_000).await;
+                    connection.close(0_u32.into(), b"");
+                    client.wait_idle().await;
+                });
+            });
+        };
+        visit(origin(family, 443), LISTED, &at_home);
+        assert!(eventually(|| edge.metric("zrgw_flows_open") == 0));
+        let exempt = edge.link.counted();
+        // CheckSni and CheckIp of MobileAtlas.
+        visit(foreign(family, 443), LISTED, &abroad);
+        visit(origin(family, 443), "elsewhere.example", &at_home);
+        assert!(eventually(|| edge.metric("zrgw_flows_open") == 0));
+        let all = edge.link.counted();
+        let usage = edge.stop_and_count();
+        assert!(usage.conserved && exempt.1 > 200_000);
+        assert_eq!(usage.exempt("s1"), exempt, "to the byte");
+        assert_eq!(usage.total(), all);
+        assert_eq!(usage.reasons("s1"), ["address_mismatch", "not_listed"]);
+        drop(internet);
+    }
+}
+
+#[test]
+fn t41_fail_open_datagrams_pass_by_when_the_gateway_is_killed() {
+    let Some(mut edge) = edge() else { return };
+    edge.link.in_internet(|| telling(origin(0, 443)));
+    let before = socket(&edge, 0, 0);
+    ask(&before, origin(0, 443), b"through the gateway");
+    assert!(eventually(|| edge.metric("zrgw_flows_open") == 1));
+    edge.gateway.signal(Signal::KILL);
+    assert!(eventually(|| edge.gateway.has_ended()));
+    let after = socket(&edge, 0, 0);
+    let (seen, from) = ask(&after, origin(0, 443), b"past it");
+    assert_eq!((seen, from), (after.local_addr().unwrap().to_string(), origin(0, 443)));
+    // A flow that was open goes on too: nothing on either side knew of the gateway.
+    ask(&before, origin(0, 443), b"past it as well");
+}
+
+#[test]
+fn proxy_loop_datagrams_to_the_gateway_itself_go_nowhere() {
+    let Some(edge) = edge() else { return };
+    for address in ["10.77.0.1:443", "[fd77::1]:443"] {
+        let to: SocketAddr = address.parse().unwrap();
+        let socket = socket(&edge, usize::from(to.is_ipv6()), 0);
+        socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        for _ in 0..3 {
+            let _ = socket.send_to(b"who is there", to);
+        }
+        assert!(socket.recv_from(&mut [0; 64]).is_err());
+    }
+    // Those that came together are refused together.
+    assert!(eventually(|| edge.metric("zrgw_refused_total{reason=\"destination\"}") >= 2));
+    assert_eq!(edge.metric("zrgw_flows_open"), 0);
+}
