@@ -139,12 +139,12 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let list = List::read(reader);
     let subscribers = Subscribers::read(reader);
     let export = Export::read(reader, &listeners);
-    let rating_groups = rating_group::read(reader);
+    let edge = Edge::read(reader);
+    let rating_groups = rating_group::read(reader, edge.divert_mark);
     let upstream = Upstream::read(reader, steered_at(reader));
     let lookup = Lookup::read(reader);
     let trusted_answers = TrustedAnswers::read(reader);
     let dns = Dns::read(reader, &upstream.resolvers);
-    let edge = Edge::read(reader);
     let limits = Limits::read(reader);
     let (admin, admin_address) = Admin::read(reader);
     let log = Log::read(reader);

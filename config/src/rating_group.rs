@@ -54,7 +54,8 @@ pub struct RatingGroup {
     pub dscp: Option<u8>,
     /// Mark of such packets on this machine, for rules of the operator's own (SO_MARK).
     pub fwmark: Option<u32>,
-    /// Whether packets towards the origin carry both too.
+    /// Whether packets towards the origin carry the DSCP too. The mark stays off: what goes to origins has
+    /// `edge.upstream_mark`, without which it would be taken again.
     pub mark_upstream: bool,
 }
 
@@ -98,8 +99,9 @@ pub fn of<'g>(groups: &'g [RatingGroup], service: &str) -> Option<&'g RatingGrou
     named.or_else(|| groups.iter().find(|group| group.services == Services::Others))
 }
 
-/// Reads all `[[rating_group]]` sections; without any, one default group takes every service.
-pub(crate) fn read(reader: &mut Reader<'_>) -> Vec<RatingGroup> {
+/// Reads all `[[rating_group]]` sections; without any, one default group takes every service. `divert_mark` is
+/// `edge.divert_mark`, which leads packets to us.
+pub(crate) fn read(reader: &mut Reader<'_>, divert_mark: u32) -> Vec<RatingGroup> {
     let sections = reader.sections("rating_group");
     if sections.is_empty() {
         let services = Services::Others;
@@ -119,7 +121,7 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Vec<RatingGroup> {
     let mut groups = Vec::with_capacity(sections.len());
     let mut seen = Seen::default();
     for section in &sections {
-        groups.extend(read_one(reader, section, &mut seen));
+        groups.extend(read_one(reader, section, divert_mark, &mut seen));
     }
     if groups.len() == sections.len()
         && !seen.services.contains_key(EVERY_SERVICE)
@@ -142,14 +144,25 @@ struct Seen {
 }
 
 /// Reads one group and compares it with the earlier ones.
-fn read_one<'t>(reader: &mut Reader<'t>, section: &Section<'t>, seen: &mut Seen) -> Option<RatingGroup> {
+fn read_one<'t>(
+    reader: &mut Reader<'t>,
+    section: &Section<'t>,
+    divert_mark: u32,
+    seen: &mut Seen,
+) -> Option<RatingGroup> {
     let found = section.read(reader, "id", |value| count_of(value, &(0..=u32::MAX)));
     let id = section.required(reader, "id", found, "a whole number");
     let services = read_services(reader, section, seen);
     let found = section.read(reader, "disposition", |value| word_of(value, &DISPOSITIONS));
     let disposition = section.required(reader, "disposition", found, DISPOSITION_FORM);
     let dscp = section.read(reader, "dscp", |value| count_of(value, &DSCP_RANGE));
-    let fwmark = section.read(reader, "fwmark", |value| count_of(value, &MARK_RANGE));
+    let fwmark = section.read(reader, "fwmark", |value| match count_of(value, &MARK_RANGE)? {
+        taken if taken == divert_mark => {
+            let fault = Fault::new(format!("{taken}, which is edge.divert_mark"), "another mark");
+            Err(fault.remedy("with that mark packets to subscribers would be led back to the gateway"))
+        }
+        mark => Ok(mark),
+    });
     let mark_upstream = section.boolean(reader, "mark_upstream", false).value;
     let ((id, _), (disposition, at)) = (id?, disposition?);
     let first = seen.dispositions.entry(id).or_insert_with(|| (disposition, section.key("disposition")));

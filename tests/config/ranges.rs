@@ -135,7 +135,7 @@ const EDGE_ROWS: [Row; 15] = [
     ("edge", "alive_timeout", &["\"1 s\"", "\"60 s\""], &["\"999 ms\"", "\"60001 ms\"", "3"]),
     ("edge", "candidates_max", &["1", "10000000"], &["0", "10000001"]),
     ("rating_group", "dscp", &["1", "63"], &["0", "64"]),
-    ("rating_group", "fwmark", &["1", "4294967295"], &["0", "4294967296"]),
+    ("rating_group", "fwmark", &["1", "4294967295"], &["0", "4294967296", "31233"]),
     ("rating_group", "mark_upstream", &["true", "false"], &["1"]),
     ("export", "byte_basis", &["\"payload\""], &["\"ip\"", "\"bytes\"", "1"]),
 ];

@@ -252,3 +252,28 @@ fn nft_remove_leaves_no_trace_and_apply_twice_is_apply_once() {
     // The gateway says so, and goes on.
     assert!(eventually(|| edge.metric("zrgw_edge{state=\"no_rules\"}") == 1));
 }
+
+#[test]
+fn s_a_flow_that_began_while_the_gateway_was_away_goes_on_past_it_when_it_is_back() {
+    let Some(edge) = Edge::new() else { return };
+    let _origins = edge.link.in_internet(|| [telling(origin(0, 443)), telling(origin(1, 443))]);
+    edge.gateway.signal(Signal::STOP);
+    assert!(eventually(|| !edge.is_alive()));
+    let mut flows = [0, 1].map(|family| edge.connect(origin(family, 443)));
+    flows.iter_mut().for_each(|flow| assert!(!line(flow).is_empty()));
+    edge.gateway.signal(Signal::CONT);
+    assert!(eventually(|| edge.is_alive()));
+    for flow in &mut flows {
+        flow.write_all(b"still here").unwrap();
+        assert_eq!(read_exactly(flow, 10), b"still here");
+    }
+    // Those that begin from here on are taken.
+    for family in 0..2 {
+        visit(&edge, origin(family, 443), LISTED);
+    }
+    for flow in flows {
+        assert_eq!(finish(flow), b"");
+    }
+    let usage = edge.stop_and_count();
+    assert!(usage.exempt("s1").0 > 0 && usage.reasons("s1").is_empty(), "{usage:?}");
+}

@@ -19,6 +19,7 @@ use std::time::Duration;
 use billing_export::{ByteBasis, Disposition, Volume};
 use gateway::flow::binding::{AnswerLimits, Nat64};
 use gateway::flow::identify::IdentifyLimits;
+use gateway::flow::mark::Mark;
 use gateway::flow::rating::{RatingGroup, RatingPlan};
 use gateway::net::answers::Answers;
 use gateway::net::clock::Clock;
@@ -62,7 +63,7 @@ fn limits() -> Limits {
 
 /// What workers share, with nothing listed and nobody known.
 fn shared() -> Arc<Shared> {
-    let group = RatingGroup { id: 1, disposition: Disposition::Observed };
+    let group = RatingGroup { id: 1, disposition: Disposition::Observed, mark: Mark::NONE };
     let policy = Arc::new(PolicyCell::new(Policy {
         generation: 0,
         list: None,

@@ -14,6 +14,8 @@ use billing_export::{Session, SubscriberType};
 use config::Config;
 use jiff::Timestamp;
 
+use super::start::edge;
+use crate::flow::mark::Mark;
 use crate::flow::rating::{RatingGroup, RatingPlan};
 use crate::flow::session::SubscriberTable;
 use crate::net::policy::PolicyCell;
@@ -151,10 +153,16 @@ pub fn rating(config: &Config) -> RatingPlan {
             config::Disposition::Reported => billing_export::Disposition::Reported,
             config::Disposition::Observed => billing_export::Disposition::Observed,
         },
+        mark: Mark {
+            dscp: group.dscp.unwrap_or(Mark::NONE.dscp),
+            fwmark: group.fwmark.unwrap_or(Mark::NONE.fwmark),
+            upstream: group.mark_upstream,
+        },
     };
     let default = RatingGroup {
         id: config::rating_group::ID_DEFAULT,
         disposition: billing_export::Disposition::Observed,
+        mark: Mark::NONE,
     };
     let mut otherwise = default;
     let mut by_service: Vec<(Arc<str>, RatingGroup)> = Vec::new();
@@ -342,6 +350,14 @@ pub fn reread(path: &Path, config: &mut Config) {
             let restart = needs_restart(config, &new);
             if !restart.is_empty() {
                 tracing::warn!(sections = ?restart, "changed sections that take effect at the next start only");
+            }
+            let (before, after) = (edge::plan(config).dscps, edge::plan(&new).dscps);
+            if before != after {
+                tracing::warn!(
+                    ?before,
+                    ?after,
+                    "rating groups have other DSCP values: until `gateway nft apply` the kernel's rules clear those of before where others set them"
+                );
             }
             config.list = new.list;
             config.subscribers = new.subscribers;

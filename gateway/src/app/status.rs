@@ -122,6 +122,7 @@ impl Status {
             // A counter that is absent until its first event cannot be watched.
             counter!("zrgw_conservation_mismatch_total").absolute(0);
             counter!("zrgw_accept_errors_total").absolute(0);
+            counter!("zrgw_mark_errors_total").absolute(0);
             counter!("zrgw_spliced_bytes_total").absolute(0);
             counter!("zrgw_meter_mismatch_total").absolute(0);
             for direction in ["up", "down"] {
@@ -181,6 +182,7 @@ impl Status {
             counter!("zrgw_undecided_evicted_total").increment(report.evicted);
             bytes_metrics(&report.usage);
             counter!("zrgw_accept_errors_total").increment(report.accept_errors);
+            counter!("zrgw_mark_errors_total").increment(report.mark_errors);
             counter!("zrgw_spliced_bytes_total").increment(report.spliced_bytes);
             counter!("zrgw_meter_mismatch_total").increment(report.meter_mismatches);
             let payload = report.stream_payload;
@@ -264,6 +266,10 @@ fn describe() {
     describe_counter!("zrgw_lookups_total", "Look-ups of listed names by outcome");
     describe_counter!("zrgw_conservation_mismatch_total", "Usage files whose bytes do not add up: an alarm");
     describe_counter!("zrgw_accept_errors_total", "Errors of accept(2)");
+    describe_counter!(
+        "zrgw_mark_errors_total",
+        "Marks (DSCP, fwmark) that could not be set or taken back: the core sees flows otherwise than the export does"
+    );
     describe_counter!("zrgw_spliced_bytes_total", Unit::Bytes, "Bytes that moved inside the kernel");
     describe_counter!(
         "zrgw_meter_mismatch_total",

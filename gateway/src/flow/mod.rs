@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!  client bytes ─► identify ─► Identity ─► decide ─► Verdict ─► Account of the flow
-//!                                            ▲                      │
+//!                                            ▲                      │   (and its mark)
 //!              list (allowlist::Matcher) ────┤                      ▼
 //!              trusted answers (binding) ────┘         tally: bytes not yet reported
 //!              subscriber (session)  ──────────────────────────────►┘
@@ -16,6 +16,7 @@ pub mod binding;
 pub mod decide;
 pub mod identify;
 pub mod ip_bytes;
+pub mod mark;
 pub mod rating;
 pub mod session;
 pub mod steer;

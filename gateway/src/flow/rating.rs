@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use billing_export::Disposition;
 
+use super::mark::Mark;
+
 /// A rating group and what happens to its bytes in the operator's core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RatingGroup {
@@ -12,6 +14,8 @@ pub struct RatingGroup {
     pub id: u32,
     /// Who exempts the bytes.
     pub disposition: Disposition,
+    /// What packets of its flows carry.
+    pub mark: Mark,
 }
 
 /// Service → rating group, with one group for all services not named.

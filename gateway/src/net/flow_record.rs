@@ -6,9 +6,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Weak;
 
 use allowlist::Transport;
 use billing_export::{Account, Flags, Reason, Volume};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::meter::Reading;
@@ -18,6 +20,7 @@ use super::report::ProtocolLabel;
 use crate::flow::binding::DnsOnly;
 use crate::flow::decide::Vouched;
 use crate::flow::identify::{Identifier, Identity, Progress, QuicIdentifier, SeenIn};
+use crate::flow::mark::Mark;
 use crate::flow::tally::Tally;
 use crate::flow::time::Monotonic;
 
@@ -80,6 +83,10 @@ pub struct State {
     pub subscriber: Option<SubscriberSide>,
     /// Where the bytes are counted.
     pub ruling: Ruling,
+    /// What the flow's packets carry, by where its bytes are counted.
+    pub mark: Mark,
+    /// TCP only: the origin's socket while bytes are carried, if its packets may carry the mark.
+    pub origin: Weak<TcpStream>,
     /// Whether the flow waits in the worker's list of flows to read at the next tick.
     pub dirty: bool,
 }

@@ -97,8 +97,19 @@ pub struct StreamMeter {
     waiting: bool,
     /// Whether the last reading said that less passed than we moved.
     contradicts: bool,
+    /// Whose packets it sends.
+    leg: Leg,
     /// What is counted.
     basis: StreamBasis,
+}
+
+/// Who is at the other end of a stream on the subscriber's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leg {
+    /// The subscriber.
+    Subscriber,
+    /// A balancer in front of us, whose own packets go to the subscriber.
+    Balancer,
 }
 
 /// What is counted of a stream.
@@ -152,8 +163,27 @@ impl SubscriberSide {
             finished: false,
             waiting: false,
             contradicts: false,
+            leg: Leg::Subscriber,
             basis,
         })
+    }
+
+    /// The same behind a balancer.
+    #[must_use]
+    pub fn behind_balancer(self) -> Self {
+        match self {
+            Self::Stream(meter) => Self::Stream(StreamMeter { leg: Leg::Balancer, ..meter }),
+            Self::Datagrams(_) => self,
+        }
+    }
+
+    /// The socket whose packets reach the subscriber as they are: none of datagrams, which share their socket, and none
+    /// behind a balancer.
+    pub fn own_socket(&self) -> Option<Rc<TcpStream>> {
+        match self {
+            Self::Stream(StreamMeter { leg: Leg::Subscriber, socket, .. }) => Some(Rc::clone(socket)),
+            Self::Stream(StreamMeter { leg: Leg::Balancer, .. }) | Self::Datagrams(_) => None,
+        }
     }
 
     /// The side of a UDP flow that has not begun, of a subscriber at `address`.

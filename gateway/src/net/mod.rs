@@ -16,6 +16,7 @@ pub mod edge;
 pub mod flow_record;
 pub mod inherited;
 pub mod lookup;
+mod marking;
 pub mod meter;
 pub mod nft;
 pub mod overload;

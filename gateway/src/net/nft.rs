@@ -19,6 +19,9 @@ const PUBLIC_V6: &str = "2000::/3, 64:ff9b::/96";
 /// IPv6 space within it whose addresses are not.
 const NOT_PUBLIC_V6: &str = "2001::/23, 2001:db8::/32, 3fff::/20";
 
+/// A packet that opens a TCP connection.
+const OPENS: &str = "tcp flags & (fin | syn | rst | ack) == syn";
+
 /// What the rules are made from.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -100,6 +103,7 @@ impl Plan {
         self.sets(&mut text);
         self.prerouting(&mut text);
         self.take(&mut text);
+        self.passing(&mut text);
         self.redirect(&mut text);
         text.push_str("}\n");
         text
@@ -126,31 +130,51 @@ impl Plan {
 
     /// What leaves early, and what goes on to be taken.
     fn prerouting(&self, text: &mut String) {
+        let mark = self.divert_mark;
         let _ = write!(
             text,
             "\tchain prerouting {{\n\t\ttype filter hook prerouting priority mangle; policy accept;\n\
              \t\tmeta mark {} return\n\
              \t\t# Packets of flows that we carry, from either end; `wildcard 0`: a socket bound to no address is none of them.\n\
-             \t\tmeta l4proto {{ tcp, udp }} socket wildcard 0 socket transparent 1 meta mark set {} accept\n",
-            self.upstream_mark, self.divert_mark
+             \t\tmeta l4proto {{ tcp, udp }} socket wildcard 0 socket transparent 1 meta mark set {mark} accept\n\
+             \t\t# Those of connections that are not made yet, or just over, which have no address in that sense.\n\
+             \t\ttcp flags & (syn | ack) != syn socket transparent 1 meta mark set {mark} accept\n",
+            self.upstream_mark
         );
-        self.interfaces(text);
-        for dscp in &self.dscps {
-            let _ = write!(
-                text,
-                "\t\t# The subscriber's own mark never passes for ours.\n\
-                 \t\tip dscp {dscp} ip dscp set 0\n\t\tip6 dscp {dscp} ip6 dscp set 0\n"
-            );
-        }
+        self.interfaces("iifname", text);
+        self.foreign_marks("subscriber", text);
         self.passed_by(text);
         text.push_str("\t\tjump take\n\t}\n");
     }
 
-    /// Only what comes from subscribers.
-    fn interfaces(&self, text: &mut String) {
+    /// Nobody else's mark passes for ours (trap T38).
+    fn foreign_marks(&self, whose: &str, text: &mut String) {
+        for dscp in &self.dscps {
+            let _ = write!(
+                text,
+                "\t\t# The {whose}'s own mark never passes for ours.\n\
+                 \t\tip dscp {dscp} ip dscp set 0\n\t\tip6 dscp {dscp} ip6 dscp set 0\n"
+            );
+        }
+    }
+
+    /// What passes by on its way to subscribers: a server in league with one could set the mark for him. What we send
+    /// ourselves does not come this way.
+    fn passing(&self, text: &mut String) {
+        if self.dscps.is_empty() {
+            return;
+        }
+        text.push_str("\tchain passing {\n\t\ttype filter hook forward priority mangle; policy accept;\n");
+        self.interfaces("oifname", text);
+        self.foreign_marks("server", text);
+        text.push_str("\t}\n");
+    }
+
+    /// Only what comes from subscribers, or goes to them.
+    fn interfaces(&self, end: &str, text: &mut String) {
         if !self.interfaces.is_empty() {
             let names: Vec<String> = self.interfaces.iter().map(|name| format!("\"{name}\"")).collect();
-            let _ = writeln!(text, "\t\tiifname != {{ {} }} return", names.join(", "));
+            let _ = writeln!(text, "\t\t{end} != {{ {} }} return", names.join(", "));
         }
     }
 
@@ -168,7 +192,8 @@ impl Plan {
         }
     }
 
-    /// To the listeners of `tproxy`, while the gateway answers. Without a listener the statement falls through.
+    /// To the listeners of `tproxy`, while the gateway answers. Without a listener the statement falls through. Of TCP only
+    /// what opens a connection is taken: one that began while it passed by goes on past us, for the listener would reset it.
     fn take(&self, text: &mut String) {
         text.push_str("\tchain take {\n");
         for tap in self.taps.iter().filter(|tap| tap.interception == Interception::Tproxy) {
@@ -179,7 +204,7 @@ impl Plan {
                 let to = listener(tap.address);
                 let _ = writeln!(
                     text,
-                    "\t\tmeta l4proto tcp meta l4proto @alive tcp dport {{ {ports} }} tproxy {family} to {to} meta mark set {mark} accept"
+                    "\t\tmeta l4proto tcp meta l4proto @alive tcp dport {{ {ports} }} {OPENS} tproxy {family} to {to} meta mark set {mark} accept"
                 );
             }
             // Each port of UDP has a listener of its own, which answers from it.
@@ -203,7 +228,7 @@ impl Plan {
         }
         text.push_str("\tchain redirected {\n\t\ttype nat hook prerouting priority dstnat; policy accept;\n");
         let _ = writeln!(text, "\t\tmeta mark {} return", self.upstream_mark);
-        self.interfaces(text);
+        self.interfaces("iifname", text);
         self.passed_by(text);
         for tap in taps {
             let family = if tap.address.is_ipv4() { "ipv4" } else { "ipv6" };
@@ -424,12 +449,14 @@ mod tests {
     fn flows_are_taken_by_the_version_transport_and_port_of_a_listener_and_only_while_it_is_alive() {
         let text = plan().ruleset();
         for line in [
-            "meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } tproxy ip to :9443 meta mark set 1 accept",
+            "meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } tcp flags & (fin | syn | rst | ack) == syn tproxy ip to :9443 meta mark set 1 accept",
             "meta l4proto udp meta l4proto @alive udp dport 443 tproxy ip to :443 meta mark set 1 accept",
-            "meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } tproxy ip6 to [::1]:9444 meta mark set 1 accept",
+            "meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } tcp flags & (fin | syn | rst | ack) == syn tproxy ip6 to [::1]:9444 meta mark set 1 accept",
             "meta nfproto ipv4 meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } redirect to :9445",
             "iifname != { \"eth1\" } return",
-            "ip dscp 10 ip dscp set 0",
+            "oifname != { \"eth1\" } return",
+            "The subscriber's own mark never passes for ours.\n\t\tip dscp 10 ip dscp set 0\n\t\tip6 dscp 10 ip6 dscp set 0",
+            "The server's own mark never passes for ours.\n\t\tip dscp 10 ip dscp set 0\n\t\tip6 dscp 10 ip6 dscp set 0",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }

@@ -54,7 +54,8 @@ pub async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, peer
     };
     let client = Rc::new(client);
     let place = Place::Original(ends.destination);
-    let side = SubscriberSide::stream(Rc::clone(&client), peer.ip(), worker.shared.byte_basis);
+    let side =
+        SubscriberSide::stream(Rc::clone(&client), peer.ip(), worker.shared.byte_basis).behind_balancer();
     let Some(open) = worker.open_flow(ends.source.ip(), place, side) else {
         let _ = socket::reset_on_close(&*client);
         return;

@@ -39,6 +39,8 @@ pub async fn carry(
     origin: TcpStream,
     first: Vec<u8>,
 ) {
+    let origin = Rc::new(origin);
+    worker.mark_origin(flow, &origin);
     let outcome = tokio::select! {
         outcome = both(worker, flow, client, &origin, first) => outcome,
         () = flow.cut.notified() => Err(Failed::Neither),
@@ -50,7 +52,7 @@ pub async fn carry(
         }
         Err(failed) => {
             // The one that failed is gone; the other learns it as it would without us.
-            let _ = socket::reset_on_close(&origin);
+            let _ = socket::reset_on_close(&*origin);
             drop(origin);
             match failed {
                 Failed::Subscriber => {}

@@ -134,6 +134,8 @@ pub struct Report {
     pub panics: u64,
     /// Errors of accept(2).
     pub accept_errors: u64,
+    /// Marks that could not be set or taken back.
+    pub mark_errors: u64,
     /// Bytes of both directions that moved inside the kernel; they are among `seen` like all others.
     pub spliced_bytes: u64,
 }

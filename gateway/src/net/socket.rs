@@ -331,6 +331,24 @@ pub fn shutdown_write(socket: &impl AsFd) -> io::Result<()> {
     SockRef::from(socket).shutdown(std::net::Shutdown::Write)
 }
 
+/// Sets what a stream's packets carry as IPv4's type of service or IPv6's traffic class, but for the two congestion bits,
+/// which the kernel keeps (ip(7), `IP_TOS`; ipv6(7), `IPV6_TCLASS`).
+///
+/// # Errors
+/// What the system says; it does not fail on an open TCP socket.
+pub fn set_octet(socket: &impl AsFd, is_ipv4: bool, octet: u32) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    if is_ipv4 { socket.set_tos_v4(octet) } else { socket.set_tclass_v6(octet) }
+}
+
+/// Sets the mark that a socket's packets carry on this machine (socket(7), `SO_MARK`); 0 is none.
+///
+/// # Errors
+/// When CAP_NET_ADMIN is missing.
+pub fn set_firewall_mark(socket: &impl AsFd, mark: u32) -> io::Result<()> {
+    SockRef::from(socket).set_mark(mark)
+}
+
 /// Bytes written to the socket that the peer has not acknowledged, one more while an unacknowledged FIN is out
 /// (`SIOCOUTQ`, tcp(7)).
 ///

@@ -27,6 +27,7 @@ use super::shared::{Shared, SubscriberKey};
 use super::splice::PipePool;
 use crate::flow::decide::Vouched;
 use crate::flow::identify::{Identifier, Identity, QuicIdentifier};
+use crate::flow::mark::Mark;
 use crate::flow::tally::Tally;
 
 /// How often deadlines, idle flows and dates are looked at.
@@ -81,6 +82,7 @@ struct Counts {
     evicted: u64,
     panics: u64,
     accept_errors: u64,
+    mark_errors: u64,
     spliced_bytes: u64,
 }
 
@@ -168,6 +170,8 @@ impl Worker {
                 tally: Tally::default(),
                 subscriber: Some(subscriber),
                 ruling: Ruling::Pending,
+                mark: Mark::NONE,
+                origin: Weak::new(),
                 dirty: false,
             }),
         });
@@ -208,6 +212,12 @@ impl Worker {
     pub fn count_accept_error(&self) {
         let mut counts = self.counts.borrow_mut();
         counts.accept_errors = counts.accept_errors.saturating_add(1);
+    }
+
+    /// Counts a mark that could not be set or taken back.
+    pub(super) fn count_mark_error(&self) {
+        let mut counts = self.counts.borrow_mut();
+        counts.mark_errors = counts.mark_errors.saturating_add(1);
     }
 
     /// Open flows.

@@ -157,6 +157,16 @@ impl Link {
         run(&format!("ip netns exec {} {words}", self.gateway))
     }
 
+    /// Runs a command at the subscriber's end; what it printed.
+    pub fn subscriber_runs(&self, words: &str) -> String {
+        run(&format!("ip netns exec {} {words}", self.subscriber))
+    }
+
+    /// Runs a command in the internet; what it printed.
+    pub fn internet_runs(&self, words: &str) -> String {
+        run(&format!("ip netns exec {} {words}", self.internet.as_ref().unwrap()))
+    }
+
     /// The gateway's address of the family of `address`.
     pub fn gateway_for(address: IpAddr) -> IpAddr {
         GATEWAY[usize::from(address.is_ipv6())].parse().unwrap()

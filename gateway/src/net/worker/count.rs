@@ -187,6 +187,7 @@ impl Worker {
             udp_flows_open: self.udp_open.get(),
             panics: counts.panics,
             accept_errors: counts.accept_errors,
+            mark_errors: counts.mark_errors,
             spliced_bytes: counts.spliced_bytes,
         }
     }

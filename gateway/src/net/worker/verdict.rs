@@ -7,6 +7,7 @@ use billing_export::{Class, Flag, Flags, Reason};
 use super::Worker;
 use crate::flow::decide::{Case, Decision, Vouched, decide};
 use crate::flow::identify::Identity;
+use crate::flow::mark::Mark;
 use crate::flow::verdict::{Outcome, Verdict};
 use crate::net::flow_record::{Flow, Names, Place, Ruling, State};
 use crate::net::policy::Policy;
@@ -147,6 +148,12 @@ impl Worker {
             }
             (Place::Steered { .. }, Class::Exempt) | (Place::Original(_), _) => Flags::default(),
         };
+        // Also where the account stays: the group may have another mark.
+        let mark = match (&verdict.outcome, account.entry.class()) {
+            (Outcome::Exempt { service, .. }, Class::Exempt) => policy.rating.group(service).mark,
+            (Outcome::Exempt { .. } | Outcome::Charged(_), _) => Mark::NONE,
+        };
+        self.set_mark(&mut state, mark);
         match &state.ruling {
             Ruling::Latched { account: old, .. } if *old == account => return,
             Ruling::Latched { .. } => self.count_carried(&mut state),

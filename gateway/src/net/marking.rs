@@ -1,0 +1,65 @@
+//! Has the sockets of TCP flows carry their flows' marks (DESIGN §4; trap T38).
+//!
+//! Nothing is asked of the system for a flow that is never exempt. Behind a balancer nothing is marked: its own packets go
+//! to the subscriber. Datagrams are marked one by one where they are sent, by [`State::mark`].
+
+use std::io;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::net::TcpStream;
+
+use super::flow_record::{Flow, State, SubscriberSide};
+use super::socket;
+use super::worker::Worker;
+use crate::flow::mark::Mark;
+
+/// Whether a failure was told: the next ones are counted alone.
+static FAILURE_TOLD: AtomicBool = AtomicBool::new(false);
+
+impl Worker {
+    /// The flow's packets carry `mark` from here on.
+    pub(super) fn set_mark(&self, state: &mut State, mark: Mark) {
+        let before = std::mem::replace(&mut state.mark, mark);
+        if before == mark {
+            return;
+        }
+        let Some(subscriber) = state.subscriber.as_ref().and_then(SubscriberSide::own_socket) else { return };
+        self.apply(&subscriber, before, mark);
+        if let Some(origin) = state.origin.upgrade() {
+            self.apply(&origin, before.towards_origin(), mark.towards_origin());
+        }
+    }
+
+    /// From here on bytes of the flow go to this socket.
+    pub(super) fn mark_origin(&self, flow: &Flow, origin: &Rc<TcpStream>) {
+        let mut state = flow.state.borrow_mut();
+        if state.subscriber.as_ref().and_then(SubscriberSide::own_socket).is_none() {
+            return;
+        }
+        state.origin = Rc::downgrade(origin);
+        self.apply(origin, Mark::NONE, state.mark.towards_origin());
+    }
+
+    /// Has a socket carry `mark` where it carried `before`.
+    fn apply(&self, stream: &TcpStream, before: Mark, mark: Mark) {
+        let Err(error) = change(stream, before, mark) else { return };
+        self.count_mark_error();
+        if !FAILURE_TOLD.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%error, "marks of flows cannot be set: the core sees them as charged, or still as exempt. Remedy: CAP_NET_ADMIN for rating_group.fwmark; zrgw_mark_errors_total counts on");
+        }
+    }
+}
+
+/// Tells the system what differs.
+fn change(stream: &TcpStream, before: Mark, mark: Mark) -> io::Result<()> {
+    if before.dscp != mark.dscp {
+        // Our own end, which is known also of a connection that is over.
+        let is_ipv4 = stream.local_addr()?.ip().to_canonical().is_ipv4();
+        socket::set_octet(stream, is_ipv4, mark.octet())?;
+    }
+    if before.fwmark != mark.fwmark {
+        socket::set_firewall_mark(stream, mark.fwmark)?;
+    }
+    Ok(())
+}
