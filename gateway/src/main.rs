@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use gateway::app::{check, classify, demo, explain, nft, start};
+use gateway::app::{check, classify, conformance, demo, explain, nft, start};
 
 /// Shown below the commands.
 const EXAMPLES: &str = "\
@@ -32,6 +32,8 @@ enum Command {
     Nft(nft::Args),
     /// Say whether a name would be free, and why
     Explain(explain::Args),
+    /// Audit zero-rating in network namespaces as a regulator would: who is exempt, and who must not be (root)
+    Conformance(conformance::Args),
 }
 
 /// Runs the command that was asked for.
@@ -43,5 +45,6 @@ fn main() -> ExitCode {
         Command::Classify(args) => classify::run(args),
         Command::Nft(args) => nft::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Conformance(args) => conformance::run(&args),
     }
 }

@@ -5,12 +5,12 @@
 //! only published files are read.
 
 mod browse;
-mod counting;
+pub(super) mod counting;
 mod dns;
-mod exported;
-mod http3;
+pub(super) mod exported;
+pub(super) mod http3;
 mod inputs;
-mod origins;
+pub(super) mod origins;
 mod report;
 mod world;
 
@@ -24,7 +24,6 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
-use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -32,9 +31,10 @@ use tokio::sync::Notify;
 use self::browse::{Network, Tally};
 use self::exported::Exported;
 use self::inputs::Ports;
+use super::folder::{Folder, FolderError};
 use super::reload::load;
 use super::start::{Node, StartError};
-use super::{EXIT_CONFIG, EXIT_IO, EXIT_USAGE, log};
+use super::{EXIT_CONFIG, EXIT_IO, log};
 
 /// Exit code when a figure is not as expected.
 const EXIT_NO: u8 = 1;
@@ -81,14 +81,9 @@ pub struct Args {
 /// Why the demonstration came to no result.
 #[derive(Debug, thiserror::Error)]
 enum DemoError {
-    /// The folder has something in it.
-    #[error("{}: found {found:?} in it, wanted an empty or new folder: choose another one, or remove it", .folder.display())]
-    NotEmpty {
-        /// The folder.
-        folder: PathBuf,
-        /// One thing in it.
-        found: String,
-    },
+    /// There is no folder to work in.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// The system refused.
     #[error("{what}: {source}")]
     System {
@@ -121,7 +116,7 @@ impl DemoError {
     /// The process's exit code.
     const fn exit_code(&self) -> u8 {
         match self {
-            Self::NotEmpty { .. } => EXIT_USAGE,
+            Self::Folder(error) => error.exit_code(),
             Self::System { .. } | Self::Exported(_) | Self::Start(_) => EXIT_IO,
             Self::Config(_) => EXIT_CONFIG,
             Self::Interrupted => EXIT_INTERRUPTED,
@@ -144,7 +139,7 @@ pub fn run(args: &Args) -> ExitCode {
 
 /// Everything from the folder to the report; whether every figure is as expected.
 fn demonstrate(args: &Args) -> Result<bool, DemoError> {
-    let folder = Folder::prepare(args.dir.as_deref())?;
+    let folder = Folder::prepare(args.dir.as_deref(), "gateway-demo-")?;
     let runtime = Runtime::new().map_err(DemoError::system("start the event loop"))?;
     let stop = runtime.block_on(async { Stop::listen() }).map_err(DemoError::system("receive signals"))?;
     let origins = runtime.block_on(origins::start()).map_err(DemoError::system("start the sites"))?;
@@ -195,52 +190,6 @@ fn print(text: &str) -> Result<(), DemoError> {
         // Who reads no further (`| head`) knows.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         printed => printed.map_err(DemoError::system("standard output")),
-    }
-}
-
-/// The folder of the run.
-enum Folder {
-    /// Removed at the end.
-    Temporary(TempDir),
-    /// Given, and kept.
-    Kept(PathBuf),
-}
-
-impl Folder {
-    /// A temporary folder, or the given one if it is empty or new.
-    fn prepare(wanted: Option<&Path>) -> Result<Self, DemoError> {
-        let Some(folder) = wanted else {
-            let made = tempfile::Builder::new().prefix("gateway-demo-").tempdir();
-            return made.map(Self::Temporary).map_err(DemoError::system("make a temporary folder"));
-        };
-        let refused = |source| {
-            let what = format!("{} cannot be used, choose a folder that can be written", folder.display());
-            DemoError::System { what, source }
-        };
-        fs::create_dir_all(folder).map_err(refused)?;
-        match fs::read_dir(folder).map_err(refused)?.next() {
-            None => Ok(Self::Kept(folder.to_owned())),
-            Some(entry) => {
-                let found = entry.map_err(refused)?.file_name().to_string_lossy().into_owned();
-                Err(DemoError::NotEmpty { folder: folder.to_owned(), found })
-            }
-        }
-    }
-
-    /// Where it is.
-    fn path(&self) -> &Path {
-        match self {
-            Self::Temporary(folder) => folder.path(),
-            Self::Kept(folder) => folder,
-        }
-    }
-
-    /// Where it is, if it stays.
-    fn kept(&self) -> Option<&Path> {
-        match self {
-            Self::Temporary(_) => None,
-            Self::Kept(folder) => Some(folder),
-        }
     }
 }
 

@@ -5,9 +5,11 @@
 
 pub mod check;
 pub mod classify;
+pub mod conformance;
 pub mod demo;
 pub mod explain;
 pub mod export;
+mod folder;
 pub mod log;
 pub mod nft;
 pub mod reload;

@@ -43,7 +43,7 @@ const PROXY_TCP4: [u8; 4] = [0x21, 0x11, 0, 12];
 const PROXY_UDP4: [u8; 4] = [0x21, 0x12, 0, 12];
 
 /// What a figure is kept for: subscriber, class, service or reason.
-pub(super) type Line = (String, Class, String);
+pub(in crate::app) type Line = (String, Class, String);
 
 /// What the clients themselves counted.
 #[derive(Debug, Default)]

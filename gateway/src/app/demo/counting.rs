@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Counts of one stream; readable after the stream is gone.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(in crate::app) struct Counts {
     /// Bytes written.
     up: AtomicU64,
     /// Bytes read.
@@ -20,24 +20,24 @@ pub(super) struct Counts {
 
 impl Counts {
     /// What was counted so far.
-    pub(super) fn volume(&self) -> Volume {
+    pub(in crate::app) fn volume(&self) -> Volume {
         Volume { up: self.up.load(Ordering::Relaxed), down: self.down.load(Ordering::Relaxed) }
     }
 
     /// Adds bytes written.
-    pub(super) fn add_up(&self, bytes: u64) {
+    pub(in crate::app) fn add_up(&self, bytes: u64) {
         self.up.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Adds bytes read.
-    pub(super) fn add_down(&self, bytes: u64) {
+    pub(in crate::app) fn add_down(&self, bytes: u64) {
         self.down.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
 /// Passes everything on and counts it.
 #[derive(Debug)]
-pub(super) struct Counting<S> {
+pub(in crate::app) struct Counting<S> {
     /// The stream below.
     inner: S,
     /// Where it is counted.
@@ -46,7 +46,7 @@ pub(super) struct Counting<S> {
 
 impl<S> Counting<S> {
     /// Counts what passes from here on.
-    pub(super) fn new(inner: S, counts: Arc<Counts>) -> Self {
+    pub(in crate::app) fn new(inner: S, counts: Arc<Counts>) -> Self {
         Self { inner, counts }
     }
 }

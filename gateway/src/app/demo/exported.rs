@@ -12,7 +12,7 @@ use super::world;
 
 /// Bytes upward and downward. 128 bits: corrections in files may be negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Bytes {
+pub(in crate::app) struct Bytes {
     /// Sent by subscribers.
     pub up: i128,
     /// Sent to subscribers.
@@ -21,7 +21,7 @@ pub(super) struct Bytes {
 
 impl Bytes {
     /// Adds both directions.
-    pub(super) fn add(&mut self, up: i128, down: i128) {
+    pub(in crate::app) fn add(&mut self, up: i128, down: i128) {
         self.up = self.up.saturating_add(up);
         self.down = self.down.saturating_add(down);
     }
@@ -29,7 +29,7 @@ impl Bytes {
 
 /// One published file.
 #[derive(Debug)]
-pub(super) struct FileLine {
+pub(in crate::app) struct FileLine {
     /// Its name.
     pub name: String,
     /// Its rows.
@@ -40,7 +40,7 @@ pub(super) struct FileLine {
 
 /// Everything in the pickup folder.
 #[derive(Debug)]
-pub(super) struct Exported {
+pub(in crate::app) struct Exported {
     /// Sums of the rows.
     pub lines: BTreeMap<Line, Bytes>,
     /// The files, in order.
@@ -54,7 +54,7 @@ pub(super) struct Exported {
 }
 
 /// Number of complete files in the pickup folder; none while it cannot be read.
-pub(super) fn published(folder: &Path) -> usize {
+pub(in crate::app) fn published(folder: &Path) -> usize {
     pairs(&[folder.to_owned()])
         .map_or(0, |pairs| pairs.iter().filter(|pair| pair.data.is_some() && pair.manifest.is_some()).count())
 }
@@ -63,7 +63,7 @@ pub(super) fn published(folder: &Path) -> usize {
 ///
 /// # Errors
 /// A file that cannot be read, or a row or manifest that is not one; with path and reason.
-pub(super) fn read(folder: &Path) -> Result<Exported, String> {
+pub(in crate::app) fn read(folder: &Path) -> Result<Exported, String> {
     let paths: [PathBuf; 1] = [folder.to_owned()];
     let pairs = pairs(&paths).map_err(|error| error.to_string())?;
     let report = verify(&pairs, &mut |_| ()).map_err(|error| error.to_string())?;
@@ -116,7 +116,7 @@ impl Exported {
     }
 
     /// Sum of the rows of a class, of one subscriber or of all.
-    pub(super) fn of_class(&self, class: Class, subscriber: Option<&str>) -> Bytes {
+    pub(in crate::app) fn of_class(&self, class: Class, subscriber: Option<&str>) -> Bytes {
         let mut sum = Bytes::default();
         for ((who, kind, _), bytes) in &self.lines {
             if *kind == class && subscriber.is_none_or(|wanted| wanted == who) {

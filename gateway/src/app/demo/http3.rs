@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io::{self, IoSliceMut};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -27,9 +27,9 @@ use super::counting::Counts;
 use super::world::{Expected, Flow};
 
 /// Application protocol of HTTP/3 (RFC 9114 §3.1).
-const ALPN: &[u8] = b"h3";
+pub(in crate::app) const ALPN: &[u8] = b"h3";
 /// Application error code H3_NO_ERROR (RFC 9114 §8.1).
-const NO_ERROR: VarInt = VarInt::from_u32(0x100);
+pub(in crate::app) const NO_ERROR: VarInt = VarInt::from_u32(0x100);
 /// Bytes sent at a time.
 const CHUNK: Bytes = Bytes::from_static(&[b'z'; 8 * 1024]);
 /// Bytes that may be under way to one end: with its overhead in the kernel less than half of a socket's default buffer.
@@ -99,7 +99,7 @@ impl Http3Client {
 }
 
 /// Windows and times of a connection.
-fn transport(idle: Duration) -> io::Result<TransportConfig> {
+pub(in crate::app) fn transport(idle: Duration) -> io::Result<TransportConfig> {
     let mut transport = TransportConfig::default();
     transport.max_idle_timeout(Some(idle.try_into().map_err(io::Error::other)?));
     transport.receive_window(VarInt::from_u32(WINDOW_BYTES));
@@ -205,13 +205,13 @@ impl AsyncUdpSocket for CountingSocket {
 ///
 /// # Errors
 /// What the system says when the port is taken, or the libraries when they refuse the certificate.
-pub(super) fn serve(address: (Ipv4Addr, u16), tls: &rustls::ServerConfig) -> io::Result<()> {
+pub(in crate::app) fn serve(address: SocketAddr, tls: &rustls::ServerConfig) -> io::Result<()> {
     let mut tls = tls.clone();
     tls.alpn_protocols = vec![ALPN.to_vec()];
     let crypto = QuicServerConfig::try_from(tls).map_err(io::Error::other)?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(Arc::new(transport(IDLE_LIMIT)?));
-    let endpoint = Endpoint::server(config, address.into())?;
+    let endpoint = Endpoint::server(config, address)?;
     tokio::spawn(async move {
         while let Some(incoming) = endpoint.accept().await {
             tokio::spawn(async move {

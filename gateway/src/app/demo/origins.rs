@@ -42,7 +42,7 @@ pub(super) struct Origins {
 /// # Errors
 /// What the system says when ports cannot be bound, or the libraries when no certificate can be made.
 pub(super) async fn start() -> io::Result<Origins> {
-    let (tls_config, trust) = certificate().map_err(io::Error::other)?;
+    let (tls_config, trust) = certificate(world::certified()).map_err(io::Error::other)?;
     let addresses = world::servers();
     let (tls, tls_listeners) = bind_secure(&addresses, &tls_config).await?;
     let (http, http_listeners) = bind_all(&addresses).await?;
@@ -61,9 +61,11 @@ pub(super) async fn start() -> io::Result<Origins> {
     Ok(Origins { tls, http, trust })
 }
 
-/// A certificate for everything in the world, and the trust in it.
-fn certificate() -> Result<(ServerConfig, RootCertStore), Box<dyn std::error::Error + Send + Sync>> {
-    let made = rcgen::generate_simple_self_signed(world::certified())?;
+/// A certificate for `names`, and the trust in it.
+pub(in crate::app) fn certificate(
+    names: Vec<String>,
+) -> Result<(ServerConfig, RootCertStore), Box<dyn std::error::Error + Send + Sync>> {
+    let made = rcgen::generate_simple_self_signed(names)?;
     let certificate = made.cert.der().clone();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let mut trust = RootCertStore::empty();
@@ -83,7 +85,7 @@ async fn bind_secure(addresses: &[Ipv4Addr], tls: &ServerConfig) -> io::Result<(
     for _ in 0..PORT_TRIES {
         let (port, listeners) = bind_all(addresses).await?;
         // A port that TCP has may be taken for UDP: servers already started then idle until the process ends.
-        match addresses.iter().try_for_each(|address| http3::serve((*address, port), tls)) {
+        match addresses.iter().try_for_each(|address| http3::serve((*address, port).into(), tls)) {
             Ok(()) => return Ok((port, listeners)),
             Err(error) => last = error,
         }
@@ -117,7 +119,7 @@ async fn bind_all(addresses: &[Ipv4Addr]) -> io::Result<(u16, Vec<TcpListener>)>
 }
 
 /// Gives each connection a task of its own.
-async fn accept<F, S>(listener: TcpListener, service: S)
+pub(in crate::app) async fn accept<F, S>(listener: TcpListener, service: S)
 where
     F: Future<Output = io::Result<()>> + Send + 'static,
     S: Fn(TcpStream) -> F + Send,
@@ -136,7 +138,7 @@ where
 }
 
 /// Answers one request, ends our side, waits for the client's end.
-async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<()> {
+pub(in crate::app) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<()> {
     let length = read_request(&mut stream).await?;
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"

@@ -1,0 +1,223 @@
+//! What is asked: each probe of the audit with its name, address, size and the answer it must get. Values only.
+//!
+//! Each probe of a subscriber has a size of its own, a base doubled so and so often. Then every sum of sizes is of one set
+//! of probes only, and the one exempt total in the records tells which of them were exempt (as MobileAtlas does it).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The name on the list.
+pub(super) const LISTED_NAME: &str = "listed.example";
+/// A name that is not on the list.
+pub(super) const OTHER_NAME: &str = "other.example";
+/// Id of the service on the list.
+pub(super) const SERVICE: &str = "listed";
+/// Port of every site.
+pub(super) const HTTPS: u16 = 443;
+/// The smallest size. Far above what handshakes add, so that they change no sum into another.
+const BASE_BYTES: u64 = 32 * 1024;
+/// Exponent of the first QUIC probe.
+const QUIC_FIRST: u32 = 0;
+/// Exponent of the first TCP probe. One is left out between QUIC and TCP: the headers of QUIC weigh more than those of TLS,
+/// and all QUIC probes together must stay below the least TCP probe.
+const TCP_FIRST: u32 = 7;
+
+/// A question of the audit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Audit {
+    /// The listed name at its own address.
+    Validate,
+    /// The listed name at a foreign address: a forwarder that takes the name in vain.
+    CheckSni,
+    /// The listed address with another name.
+    CheckIp,
+}
+
+/// What carries a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Protocol {
+    /// TLS over TCP.
+    Tcp,
+    /// HTTP/3 over QUIC.
+    Quic,
+}
+
+/// The IP version of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// Where a site stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The address that the operator's trusted answers give for the listed name.
+    Listed,
+    /// Another one.
+    Foreign,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    /// A subscriber who is served whatever it costs.
+    Paying,
+}
+
+/// What must come of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// All its bytes are in the exempt records.
+    Exempt,
+    /// None of its bytes are.
+    NotExempt,
+}
+
+/// One connection with one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Probe {
+    /// The question it belongs to.
+    pub audit: Audit,
+    /// Who asks.
+    pub who: Who,
+    /// What carries it.
+    pub protocol: Protocol,
+    /// The IP version.
+    pub family: Family,
+    /// The name in its hello and request.
+    pub name: &'static str,
+    /// Where it goes.
+    pub place: Place,
+    /// Bytes of the body it asks for.
+    pub payload_bytes: u64,
+    /// What must come of it.
+    pub wanted: Wanted,
+}
+
+impl Audit {
+    /// As it is called in reports; the names are MobileAtlas's.
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Validate => "validate",
+            Self::CheckSni => "CheckSni",
+            Self::CheckIp => "CheckIp",
+        }
+    }
+}
+
+impl Protocol {
+    /// As it is called in reports.
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Quic => "quic",
+        }
+    }
+}
+
+impl Family {
+    /// As it is called in reports.
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::V4 => "ipv4",
+            Self::V6 => "ipv6",
+        }
+    }
+}
+
+impl Who {
+    /// Everyone.
+    pub(super) const ALL: [Self; 1] = [Self::Paying];
+
+    /// The id in the subscriber table.
+    pub(super) const fn id(self) -> &'static str {
+        match self {
+            Self::Paying => "paying",
+        }
+    }
+
+    /// The subscriber's address.
+    pub(super) const fn address(self, family: Family) -> IpAddr {
+        match (self, family) {
+            (Self::Paying, Family::V4) => IpAddr::V4(Ipv4Addr::new(11, 1, 0, 2)),
+            (Self::Paying, Family::V6) => IpAddr::V6(Ipv6Addr::new(0x2f00, 1, 0, 0, 0, 0, 0, 2)),
+        }
+    }
+}
+
+impl Place {
+    /// Both.
+    pub(super) const ALL: [Self; 2] = [Self::Listed, Self::Foreign];
+
+    /// The site's address.
+    pub(super) const fn address(self, family: Family) -> IpAddr {
+        match (self, family) {
+            (Self::Listed, Family::V4) => IpAddr::V4(Ipv4Addr::new(11, 2, 0, 10)),
+            (Self::Foreign, Family::V4) => IpAddr::V4(Ipv4Addr::new(11, 2, 0, 20)),
+            (Self::Listed, Family::V6) => IpAddr::V6(Ipv6Addr::new(0x2f00, 2, 0, 0, 0, 0, 0, 0x10)),
+            (Self::Foreign, Family::V6) => IpAddr::V6(Ipv6Addr::new(0x2f00, 2, 0, 0, 0, 0, 0, 0x20)),
+        }
+    }
+}
+
+impl Wanted {
+    /// As it is called in reports.
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Exempt => "exempt",
+            Self::NotExempt => "not exempt",
+        }
+    }
+}
+
+/// The probes over `protocols`, in the order in which they are made.
+pub(super) fn probes(protocols: &[Protocol]) -> Vec<Probe> {
+    let mut probes = Vec::new();
+    for (protocol, first) in [(Protocol::Quic, QUIC_FIRST), (Protocol::Tcp, TCP_FIRST)] {
+        if !protocols.contains(&protocol) {
+            continue;
+        }
+        let mut payload_bytes = BASE_BYTES << first;
+        for (audit, name, place, wanted) in [
+            (Audit::Validate, LISTED_NAME, Place::Listed, Wanted::Exempt),
+            (Audit::CheckSni, LISTED_NAME, Place::Foreign, Wanted::NotExempt),
+            (Audit::CheckIp, OTHER_NAME, Place::Listed, Wanted::NotExempt),
+        ] {
+            for family in [Family::V4, Family::V6] {
+                let who = Who::Paying;
+                probes.push(Probe { audit, who, protocol, family, name, place, payload_bytes, wanted });
+                payload_bytes = payload_bytes.saturating_mul(2);
+            }
+        }
+    }
+    probes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::address::is_public;
+
+    #[test]
+    fn every_size_is_above_the_sum_of_those_below() {
+        let mut sizes: Vec<u64> =
+            probes(&[Protocol::Tcp, Protocol::Quic]).iter().map(|probe| probe.payload_bytes).collect();
+        assert_eq!(sizes.len(), 12);
+        sizes.sort_unstable();
+        let mut sum = 0;
+        for size in sizes {
+            assert!(size > sum, "{size} is not above {sum}");
+            sum += size;
+        }
+    }
+
+    #[test]
+    fn the_gateway_may_dial_every_site() {
+        for family in [Family::V4, Family::V6] {
+            assert!(Place::ALL.iter().all(|place| is_public(place.address(family))));
+            assert_ne!(Place::Listed.address(family), Place::Foreign.address(family));
+        }
+    }
+}
