@@ -2,7 +2,8 @@
 //! flow, time to the first byte. Prints ratios to HAProxy; the machines are noisy, ratios of one run are not.
 //!
 //! `benches/run-peers` installs the peers and runs this. Numbers after `--` change the load:
-//! `cargo bench --bench peers -- [GIGABYTES [FLOWS [IDLE]]] [PROXY]...`.
+//! `cargo bench --bench peers -- [--veth] [GIGABYTES [FLOWS [IDLE]]] [PROXY]...`. With `--veth` the subscribers are in a
+//! network namespace of their own, behind a veth pair; without it all is on loopback.
 
 #![allow(
     missing_docs,
@@ -17,13 +18,18 @@
 #[path = "../tests/gateway/support/dns.rs"]
 #[allow(dead_code, reason = "a part of it serves here")]
 mod dns;
+#[path = "../tests/gateway/support/link.rs"]
+#[allow(dead_code, reason = "a part of it serves here")]
+mod link;
 #[path = "peers/load.rs"]
 mod load;
 #[path = "peers/proxy.rs"]
+#[allow(dead_code, reason = "a part of it serves here")]
 mod proxy;
 
 use std::time::Duration;
 
+use link::{GATEWAY, Link};
 use proxy::{Proxy, Target, has};
 
 /// The name asked for.
@@ -53,11 +59,16 @@ fn main() {
     let gigabytes = numbers.first().copied().unwrap_or(8);
     let flows = usize::try_from(numbers.get(1).copied().unwrap_or(10_000)).unwrap();
     let idle = usize::try_from(numbers.get(2).copied().unwrap_or(2_000)).unwrap();
+    let link = std::env::args().any(|word| word == "--veth").then(|| Link::plain().unwrap());
+    if let Some(link) = &link {
+        link.enter_gateway();
+    }
+    let host = if link.is_some() { GATEWAY[0] } else { "127.0.0.1" }.parse().unwrap();
     let hello = load::hello(NAME);
     let origin = load::origin(hello.len());
     let resolver = dns::Resolver::new(&[(NAME, [127, 0, 0, 2])]);
     let folder = tempfile::tempdir().unwrap();
-    let target = Target { name: NAME, origin, resolver: resolver.address, folder: folder.path() };
+    let target = Target { name: NAME, origin, resolver: resolver.address, folder: folder.path(), host };
     let starts: [(&str, Start); 4] = [
         ("haproxy", Proxy::haproxy),
         ("gateway", Proxy::gateway),
@@ -65,7 +76,8 @@ fn main() {
         ("sniproxy", Proxy::sniproxy),
     ];
     println!(
-        "{gigabytes} GB over {BULK_CONNECTIONS} connections, {flows} flows, {idle} idle flows; best of {ROUNDS} rounds"
+        "{}: {gigabytes} GB over {BULK_CONNECTIONS} connections, {flows} flows, {idle} idle flows; best of {ROUNDS} rounds",
+        if link.is_some() { "veth" } else { "loopback" }
     );
     let mut outcomes = Vec::new();
     for (name, start) in starts {
@@ -77,35 +89,65 @@ fn main() {
             println!("SKIPPED: {name} is not installed (benches/run-peers installs it)");
             continue;
         }
-        outcomes.push(measure(&start(&target), &hello, gigabytes, flows, idle));
+        outcomes.push(measure(
+            &start(&target),
+            &Subscribers { link: link.as_ref(), hello: &hello },
+            gigabytes,
+            flows,
+            idle,
+        ));
     }
     print(&outcomes);
 }
 
+/// Where the load comes from, and what it says first.
+struct Subscribers<'a> {
+    link: Option<&'a Link>,
+    hello: &'a [u8],
+}
+
+impl Subscribers<'_> {
+    /// Runs `load` where they are.
+    fn run<T: Send>(&self, load: impl FnOnce() -> T + Send) -> T {
+        match self.link {
+            Some(link) => link.at_subscriber(load),
+            None => load(),
+        }
+    }
+}
+
 /// Takes all measurements of one proxy.
-fn measure(proxy: &Proxy, hello: &[u8], gigabytes: u64, flows: usize, idle: usize) -> Outcome {
+fn measure(
+    proxy: &Proxy,
+    subscribers: &Subscribers<'_>,
+    gigabytes: u64,
+    flows: usize,
+    idle: usize,
+) -> Outcome {
     let spent = |work: &mut dyn FnMut()| {
         let before = proxy.cpu();
         work();
         proxy.cpu() - before
     };
     // The first flows pay for look-ups, pages and caches.
-    load::short(proxy.address, hello, 200, SHORT_AT_ONCE);
+    let hello = subscribers.hello;
+    subscribers.run(|| load::short(proxy.address, hello, 200, SHORT_AT_ONCE));
     // Before the allocator has room left over from other flows.
     let before = proxy.proportional_set_size();
-    let held: Vec<_> = (0..idle).map(|_| load::open(proxy.address, hello, load::STAY).0).collect();
+    let held: Vec<std::net::TcpStream> =
+        subscribers.run(|| (0..idle).map(|_| load::open(proxy.address, hello, load::STAY).0).collect());
     let bytes_per_idle_flow = proxy.proportional_set_size().saturating_sub(before) / held.len().max(1) as u64;
     drop(held);
     let each = gigabytes * 1_000_000_000 / BULK_CONNECTIONS as u64;
     let bulk = (0..ROUNDS)
-        .map(|_| spent(&mut || load::bulk(proxy.address, hello, BULK_CONNECTIONS, each)))
+        .map(|_| spent(&mut || subscribers.run(|| load::bulk(proxy.address, hello, BULK_CONNECTIONS, each))))
         .min()
         .unwrap();
     let mut p99 = Duration::MAX;
     let short = (0..ROUNDS)
         .map(|_| {
             spent(&mut || {
-                let times = load::short(proxy.address, hello, flows, SHORT_AT_ONCE);
+                let times = subscribers.run(|| load::short(proxy.address, hello, flows, SHORT_AT_ONCE));
                 p99 = p99.min(times[times.len() * 99 / 100]);
             })
         })

@@ -1,7 +1,7 @@
 //! The proxies under measurement: each started with one thread as its makers advise for passing TLS on by its name.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,6 +24,8 @@ pub struct Target<'a> {
     pub origin: SocketAddr,
     pub resolver: SocketAddr,
     pub folder: &'a Path,
+    /// Where the proxy listens.
+    pub host: IpAddr,
 }
 
 /// Whether a program is there.
@@ -32,14 +34,14 @@ pub fn has(program: &str) -> bool {
 }
 
 /// A port that is free at the moment.
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+fn free(host: IpAddr) -> SocketAddr {
+    TcpListener::bind((host, 0)).unwrap().local_addr().unwrap()
 }
 
 impl Proxy {
     /// One worker of ours, steered.
     pub fn gateway(target: &Target<'_>) -> Self {
-        let (address, folder) = (free(), target.folder);
+        let (address, folder) = (free(target.host), target.folder);
         let list = format!(
             "format = 1\nlist_id = \"bench\"\nserial = 1\nissued = 2020-01-01T00:00:00Z\n\
              effective_from = 2020-01-01T00:00:00Z\nexpires = 2099-01-01T00:00:00Z\n\n[[service]]\nid = \"study\"\n\
@@ -59,7 +61,7 @@ impl Proxy {
         fs::write(folder.join("list.toml"), list).unwrap();
         fs::write(
             folder.join("subscribers.csv"),
-            "prefix,subscriber_type,subscriber_id\n127.0.0.0/8,account,a\n",
+            "prefix,subscriber_type,subscriber_id\n127.0.0.0/8,account,a\n10.77.0.0/24,account,a\n",
         )
         .unwrap();
         fs::write(folder.join("gateway.toml"), config).unwrap();
@@ -70,7 +72,7 @@ impl Proxy {
 
     /// One thread, spliced in both directions.
     pub fn haproxy(target: &Target<'_>) -> Self {
-        let address = free();
+        let address = free(target.host);
         let config = format!(
             "global\n nbthread 1\n maxconn 9600\n tune.pipesize 1048576\n maxpipes 64\ndefaults\n mode tcp\n \
              timeout connect 5s\n timeout client 900s\n timeout server 900s\n option splice-request\n \
@@ -88,7 +90,7 @@ impl Proxy {
 
     /// One process, `ssl_preread`.
     pub fn nginx(target: &Target<'_>) -> Self {
-        let address = free();
+        let address = free(target.host);
         let folder = target.folder.display();
         let config = format!(
             "daemon off;\nmaster_process off;\nworker_processes 1;\npid {folder}/nginx.pid;\nerror_log {folder}/nginx.log crit;\n\
@@ -106,7 +108,7 @@ impl Proxy {
 
     /// One process, which reads the name itself.
     pub fn sniproxy(target: &Target<'_>) -> Self {
-        let address = free();
+        let address = free(target.host);
         let config = format!(
             "user root\nlistener {address} {{ protocol tls\n table study\n }}\ntable study {{ {} {}\n}}\n",
             target.name.replace('.', "\\."),
@@ -139,6 +141,18 @@ impl Proxy {
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
         let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
         Duration::from_millis(ticks * 10)
+    }
+
+    /// Memory in use, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Open descriptors.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid)).unwrap().count()
     }
 
     /// Memory of its own and its share of what it has in common with others, in bytes.

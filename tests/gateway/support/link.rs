@@ -40,8 +40,21 @@ pub fn run(words: &str) -> String {
 }
 
 impl Link {
-    /// Makes the link; none, with a line that says so, where namespaces cannot be made.
+    /// Makes the link, with counters; none, with a line that says so, where namespaces cannot be made.
     pub fn new() -> Option<Self> {
+        let link = Self::plain()?;
+        for end in [&link.subscriber, &link.gateway] {
+            // One packet counts once: nft counts a super-packet's headers once, whatever it becomes on the wire.
+            run(&format!(
+                "ip netns exec {end} ethtool -K wire tso off gso off gro off tx-udp-segmentation off"
+            ));
+        }
+        link.count();
+        Some(link)
+    }
+
+    /// Makes the link as the system makes links.
+    pub fn plain() -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         if !rustix::process::geteuid().is_root() {
             println!("SKIPPED: only root makes network namespaces");
@@ -61,15 +74,10 @@ impl Link {
                 for (end, addresses) in [(&link.subscriber, SUBSCRIBER), (namespace, addresses)] {
                     run(&format!("ip -n {end} address add {}/24 dev wire", addresses[0]));
                     run(&format!("ip -n {end} address add {}/64 dev wire nodad", addresses[1]));
-                    // One packet counts once: nft counts a super-packet's headers once, whatever it becomes on the wire.
-                    run(&format!(
-                        "ip netns exec {end} ethtool -K wire tso off gso off gro off tx-udp-segmentation off"
-                    ));
                     run(&format!("ip -n {end} link set wire up"));
                 }
             }
         }
-        link.count();
         Some(link)
     }
 
@@ -152,6 +160,11 @@ impl Link {
         inside(self.internet.as_ref().unwrap(), work)
     }
 
+    /// Moves the thread that calls to the gateway's end, with all that it starts from here on.
+    pub fn enter_gateway(&self) {
+        enter(&self.gateway);
+    }
+
     /// Runs a command at the gateway's end; what it printed.
     pub fn gateway_runs(&self, words: &str) -> String {
         run(&format!("ip netns exec {} {words}", self.gateway))
@@ -175,15 +188,19 @@ impl Link {
 
 /// Runs `work` on a thread of the namespace.
 fn inside<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
-    let file = std::fs::File::open(format!("/run/netns/{namespace}")).unwrap();
     std::thread::scope(|scope| {
         let thread = scope.spawn(move || {
-            move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), Some(LinkNameSpaceType::Network))
-                .unwrap();
+            enter(namespace);
             work()
         });
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
+}
+
+/// Moves this thread to a namespace.
+fn enter(namespace: &str) {
+    let file = std::fs::File::open(format!("/run/netns/{namespace}")).unwrap();
+    move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), Some(LinkNameSpaceType::Network)).unwrap();
 }
 
 impl Drop for Link {
