@@ -9,6 +9,7 @@ pub mod accept;
 pub mod admin;
 pub mod answers;
 pub mod clock;
+pub mod control;
 pub mod datagram;
 pub mod dial;
 pub mod dns;
