@@ -10,7 +10,7 @@
     reason = "tests may panic"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::process::CommandExt as _;
@@ -91,10 +91,9 @@ fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(output)))
 }
 
-/// Bytes downward by class in the usage files of a folder, and the subscribers in them.
-fn exported(folder: &Path) -> ([u64; 2], BTreeSet<String>) {
-    let mut sums = [0, 0];
-    let mut subscribers = BTreeSet::new();
+/// Bytes downward by subscriber and class in the usage files of a folder.
+fn exported(folder: &Path) -> BTreeMap<(String, String), u64> {
+    let mut sums = BTreeMap::new();
     for entry in fs::read_dir(folder.join("usage")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_none_or(|extension| extension != "csv") {
@@ -106,11 +105,15 @@ fn exported(folder: &Path) -> ([u64; 2], BTreeSet<String>) {
         let [class, id, down] = ["class", "subscriber_id", "down_bytes"].map(column);
         for row in reader.records().map(Result::unwrap) {
             let Ok(bytes) = row[down].parse::<u64>() else { continue };
-            sums[usize::from(&row[class] != "exempt")] += bytes;
-            subscribers.insert(row[id].to_owned());
+            *sums.entry((row[id].to_owned(), row[class].to_owned())).or_default() += bytes;
         }
     }
-    (sums, subscribers)
+    sums
+}
+
+/// Whether a sum is that of the devices, but for what a QUIC client no longer counts when it has closed.
+fn near(sum: u64, seen: u64) -> bool {
+    sum > 0 && sum.abs_diff(seen) <= 4_096
 }
 
 /// Sum of the bytes that devices saw in probes of these tests.
@@ -127,7 +130,7 @@ fn t23_t36_what_the_audit_answers_is_what_the_records_say_over_both_ip_versions(
     }
     let root = TempDir::new().unwrap();
     let folder = root.path().join("new/folder");
-    let (process, output) = run(&folder, &["--protocol", "tcp", "--format", "json"]);
+    let (process, output) = run(&folder, &["--format", "json"]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let outcome = json(&output);
     assert_eq!((&outcome["ok"], &outcome["faults"]), (&Value::Bool(true), &Value::Array(Vec::new())));
@@ -136,25 +139,31 @@ fn t23_t36_what_the_audit_answers_is_what_the_records_say_over_both_ip_versions(
         .unwrap()
         .iter()
         .map(|probe| {
-            let [test, version, found, detail] =
-                ["test", "ip_version", "found", "detail"].map(|key| probe[key].as_str().unwrap_or("-"));
-            format!("{test} {version}: {found}, {detail}")
+            let [test, protocol, version, found, detail] =
+                ["test", "protocol", "ip_version", "found", "detail"]
+                    .map(|key| probe[key].as_str().unwrap_or("-"));
+            format!("{test} {protocol} {version}: {found}, {detail}")
         })
         .collect();
-    let wanted = [
-        "CheckIp ipv4: not exempt, not_listed",
-        "CheckIp ipv6: not exempt, not_listed",
-        "CheckSni ipv4: not exempt, address_mismatch",
-        "CheckSni ipv6: not exempt, address_mismatch",
-        "validate ipv4: exempt, -",
-        "validate ipv6: exempt, -",
-    ];
-    assert_eq!(answers, wanted.map(str::to_owned).into());
-    let ([exempt, other], subscribers) = exported(&folder);
-    assert!(exempt > 0 && other > exempt);
-    assert_eq!(exempt, carried(&outcome, &["validate"]));
-    assert_eq!(other, carried(&outcome, &["CheckSni", "CheckIp"]));
-    assert_eq!(subscribers.len(), 1, "IPv4 and IPv6 are one subscriber: {subscribers:?}");
+    let mut wanted = BTreeSet::new();
+    for version in ["ipv4", "ipv6"] {
+        for protocol in ["tcp", "quic"] {
+            wanted.insert(format!("validate {protocol} {version}: exempt, -"));
+            wanted.insert(format!("CheckSni {protocol} {version}: not exempt, address_mismatch"));
+            wanted.insert(format!("CheckIp {protocol} {version}: not exempt, not_listed"));
+        }
+        wanted.insert(format!("zero-balance tcp {version}: exempt, -"));
+        wanted.insert(format!("zero-balance tcp {version}: cut off, timed out"));
+    }
+    assert_eq!(answers, wanted);
+    let sums = exported(&folder);
+    let exempt = |who: &str| sums[&(who.to_owned(), "exempt".to_owned())];
+    assert!(near(exempt("paying"), carried(&outcome, &["validate"])), "{sums:?}");
+    assert!(near(exempt("without-credit"), carried(&outcome, &["zero-balance"])), "{sums:?}");
+    let charged = sums[&("paying".to_owned(), "charged".to_owned())];
+    assert!(near(charged, carried(&outcome, &["CheckSni", "CheckIp"])), "{sums:?}");
+    let subscribers: BTreeSet<&String> = sums.keys().map(|(who, _)| who).collect();
+    assert_eq!(subscribers.len(), 2, "IPv4 and IPv6 are one subscriber: {subscribers:?}");
     assert_eq!(namespaces(process), [""; 0]);
     assert_eq!(processes_of(&folder), 0);
 }
@@ -165,16 +174,20 @@ fn t23_a_list_by_address_is_found_wanting() {
         return;
     }
     let root = TempDir::new().unwrap();
-    let (process, output) = run(root.path(), &["--protocol", "tcp", "--by-address"]);
+    let (process, output) = run(root.path(), &["--by-address"]);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     let table = String::from_utf8(output.stdout.clone()).unwrap();
     let wrong: Vec<&str> = table.lines().filter(|line| line.ends_with("WRONG")).collect();
-    assert_eq!(wrong.len(), 2, "{table}");
-    assert!(wrong.iter().all(|line| line.starts_with("CheckIp")), "{table}");
-    assert!(table.contains("4 of 6 probes as they must be"), "{table}");
+    assert_eq!(wrong.len(), 6, "{table}");
+    assert!(table.contains("12 of 18 probes as they must be"), "{table}");
     for version in ["ipv4", "ipv6"] {
-        let line = format!("CheckIp over tcp and {version}: found exempt, wanted not exempt");
-        assert!(said(&output).contains(&line), "{}", said(&output));
+        for line in [
+            format!("CheckIp over tcp and {version}: found exempt, wanted not exempt"),
+            format!("CheckIp over quic and {version}: found exempt, wanted not exempt"),
+            format!("zero-balance over tcp and {version}: found exempt, wanted cut off"),
+        ] {
+            assert!(said(&output).contains(&line), "{}", said(&output));
+        }
     }
     assert_eq!(namespaces(process), [""; 0]);
 }

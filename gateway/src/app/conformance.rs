@@ -1,5 +1,5 @@
-//! `gateway conformance`: the zero-rating audit of MobileAtlas (validate, CheckSni, CheckIp) against this program, in
-//! network namespaces of its own.
+//! `gateway conformance`: the zero-rating audit of MobileAtlas (validate, CheckSni, CheckIp,
+//! zero-balance) against this program, in network namespaces of its own.
 //!
 //! The node is the daemon, a process of its own that knows nothing of the audit; the sites are real TLS and QUIC servers.
 //! An answer is read from the exported usage files alone: which probes were exempt follows from one total.
@@ -14,6 +14,7 @@ mod plan;
 mod report;
 mod sites;
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::{self, ExitCode};
@@ -22,12 +23,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use self::client::{Client, Seen};
 use self::judge::Outcome;
 use self::network::{Network, Zone};
 use self::node::{ListedBy, RunningNode, USAGE};
-use self::plan::{Probe, Protocol};
+use self::plan::{Probe, Protocol, Wanted};
 use self::sites::Sites;
 use super::demo::exported;
 use super::folder::{Folder, FolderError};
@@ -184,22 +186,14 @@ fn ask(
     stop: &Stop,
 ) -> Result<Vec<(Probe, Seen)>, ConformanceError> {
     let client = Client::new(&sites.trust).map_err(ConformanceError::system("set up TLS clients"))?;
-    let bar = progress_bar(probes.len());
+    let wanted = probes.len();
+    let bar = progress_bar(wanted);
     let mut asked = stop.asked.clone();
     let shown = bar.clone();
     let thread = network
         .run(Zone::Subscriber, move |runtime| {
             runtime.block_on(async {
-                let all = async {
-                    let mut seen = Vec::with_capacity(probes.len());
-                    for probe in probes {
-                        shown.set_message(format!("{} over {}", probe.audit.label(), probe.protocol.label()));
-                        let saw = client.probe(&probe).await;
-                        seen.push((probe, saw));
-                        shown.inc(1);
-                    }
-                    seen
-                };
+                let all = make(&client, &probes, &shown);
                 tokio::select! {
                     seen = all => Some(seen),
                     _ = asked.wait_for(|asked| *asked) => None,
@@ -209,7 +203,37 @@ fn ask(
         .map_err(ConformanceError::system("start the devices"))?;
     let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread of the devices panicked")));
     bar.finish_and_clear();
-    ended.map_err(ConformanceError::system("run the devices"))?.ok_or(ConformanceError::Interrupted)
+    let seen =
+        ended.map_err(ConformanceError::system("run the devices"))?.ok_or(ConformanceError::Interrupted)?;
+    if seen.len() == wanted {
+        return Ok(seen);
+    }
+    let source = io::Error::other(format!("found {} answers, wanted {wanted}", seen.len()));
+    Err(ConformanceError::System { what: "run the devices", source })
+}
+
+/// Makes every probe, in order; those that nothing may come of at once and beside the others. One whose task failed is missing.
+async fn make(client: &Client, probes: &[Probe], bar: &ProgressBar) -> Vec<(Probe, Seen)> {
+    let mut waiting = JoinSet::new();
+    for (place, probe) in probes.iter().copied().enumerate() {
+        if probe.wanted == Wanted::CutOff {
+            let client = client.clone();
+            waiting.spawn(async move { (place, client.probe(&probe).await) });
+        }
+    }
+    let mut seen = BTreeMap::new();
+    for (place, probe) in probes.iter().enumerate() {
+        if probe.wanted != Wanted::CutOff {
+            bar.set_message(format!("{} over {}", probe.audit.label(), probe.protocol.label()));
+            seen.insert(place, client.probe(probe).await);
+            bar.inc(1);
+        }
+    }
+    while let Some(joined) = waiting.join_next().await {
+        seen.extend(joined);
+        bar.inc(1);
+    }
+    probes.iter().enumerate().filter_map(|(place, probe)| Some((*probe, seen.remove(&place)?))).collect()
 }
 
 /// A bar over the probes; hidden when nobody watches.

@@ -16,12 +16,16 @@ use tokio::net::TcpSocket;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::plan::{HTTPS, Probe, Protocol};
+use super::plan::{Audit, HTTPS, Probe, Protocol, Wanted};
 use crate::app::demo::counting::{Counting, Counts};
 use crate::app::demo::http3;
 
 /// The longest a probe is waited for.
-const PROBE_LIMIT: Duration = Duration::from_secs(120);
+const PROBE_LIMIT: Duration = Duration::from_secs(60);
+/// The same where little is asked for, and a core that knows no mark would keep all of it back.
+const FEW_BYTES_LIMIT: Duration = Duration::from_secs(20);
+/// The same where no answer may come: far above what an answer takes.
+const CUT_OFF_LIMIT: Duration = Duration::from_secs(5);
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Longest head of an answer.
@@ -72,9 +76,14 @@ impl Client {
             SocketAddr::new(probe.who.address(probe.family), 0),
             SocketAddr::new(probe.place.address(probe.family), HTTPS),
         );
+        let limit = match probe.wanted {
+            Wanted::CutOff => CUT_OFF_LIMIT,
+            Wanted::Exempt | Wanted::NotExempt if probe.audit == Audit::ZeroBalance => FEW_BYTES_LIMIT,
+            Wanted::Exempt | Wanted::NotExempt => PROBE_LIMIT,
+        };
         let outcome = match probe.protocol {
-            Protocol::Tcp => timeout(PROBE_LIMIT, self.tcp(probe, ends, &counts)).await,
-            Protocol::Quic => timeout(PROBE_LIMIT, self.quic(probe, ends, &counts)).await,
+            Protocol::Tcp => timeout(limit, self.tcp(probe, ends, &counts)).await,
+            Protocol::Quic => timeout(limit, self.quic(probe, ends, &counts)).await,
         };
         let outcome = outcome.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         Seen { down_bytes: counts.volume().down, outcome: outcome.map_err(|error| error.to_string()) }

@@ -7,11 +7,11 @@ use serde::Serialize;
 
 use super::client::Seen;
 use super::decode::{TOLERANCE_BYTES, Undecoded, decode};
-use super::plan::{Probe, Wanted, Who};
+use super::plan::{Probe, UNMARKED_BYTES_MAX, Wanted, Who};
 use crate::app::demo::exported::Exported;
 
-/// A probe with less than this is in no total that can be told from another.
-const TOLD_BYTES_MIN: u64 = 2 * TOLERANCE_BYTES;
+/// A probe with no more than this cannot be told from a deviation.
+const UNTOLD_BYTES_MAX: u64 = 2 * TOLERANCE_BYTES;
 
 /// What a probe got.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,9 @@ pub(super) enum Found {
     NotExempt(String),
     /// Its bytes are in no total.
     Uncounted,
-    /// Its answer did not come.
+    /// No more came than the core passes on of any connection; and how the device ended it.
+    CutOff(String),
+    /// Its answer did not come, or not whole.
     Failed(String),
     /// The totals do not tell.
     Unknown,
@@ -66,12 +68,10 @@ pub(super) struct Outcome {
 impl Row {
     /// Whether the probe got what it must.
     pub(super) fn is_good(&self) -> bool {
-        match (self.probe.wanted, &self.found) {
-            (Wanted::Exempt, Found::Exempt) | (Wanted::NotExempt, Found::NotExempt(_)) => true,
-            (
-                Wanted::Exempt | Wanted::NotExempt,
-                Found::Exempt | Found::NotExempt(_) | Found::Uncounted | Found::Failed(_) | Found::Unknown,
-            ) => false,
+        match self.probe.wanted {
+            Wanted::Exempt => self.found == Found::Exempt,
+            Wanted::NotExempt => matches!(self.found, Found::NotExempt(_)),
+            Wanted::CutOff => matches!(self.found, Found::CutOff(_)),
         }
     }
 }
@@ -91,7 +91,7 @@ pub(super) fn judge(probes: Vec<(Probe, Seen)>, exported: &Exported) -> Outcome 
     for who in Who::ALL {
         let own: Vec<_> = probes.iter().filter(|(probe, _)| probe.who == who).collect();
         let told: Vec<usize> = (0..own.len())
-            .filter(|index| own.get(*index).is_some_and(|(_, seen)| seen.down_bytes >= TOLD_BYTES_MIN))
+            .filter(|index| own.get(*index).is_some_and(|(_, seen)| seen.down_bytes > UNTOLD_BYTES_MAX))
             .collect();
         let sizes: Vec<u64> =
             told.iter().filter_map(|index| own.get(*index)).map(|(_, seen)| seen.down_bytes).collect();
@@ -125,6 +125,9 @@ pub(super) fn judge(probes: Vec<(Probe, Seen)>, exported: &Exported) -> Outcome 
         }
         for ((probe, seen), found) in own.into_iter().zip(found) {
             let found = match (&seen.outcome, found) {
+                (Err(why), _) if probe.wanted == Wanted::CutOff && seen.down_bytes <= UNMARKED_BYTES_MAX => {
+                    Found::CutOff(why.clone())
+                }
                 (Err(why), _) => Found::Failed(why.clone()),
                 (Ok(()), None) if total.undecoded.is_some() => Found::Unknown,
                 (Ok(()), None) => Found::Uncounted,

@@ -3,17 +3,17 @@
 //! They are removed when the value is dropped: also after an error, a panic, or Ctrl-C, which ends the run as an error does.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::runtime::{Builder, Runtime};
 
-use super::plan::{Family, Place, Who};
+use super::plan::{EXEMPT_DSCP, Family, Place, UNMARKED_BYTES_MAX, Who};
 
 /// Where iproute2 keeps the namespaces.
 const FOLDER: &str = "/run/netns";
@@ -93,7 +93,12 @@ impl Network {
                 ip(&["-n", &network.name(zone), "route", "add", "default", "via", router])?;
             }
         }
-        network.forward()?;
+        network.write(
+            Zone::Gateway,
+            &["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"],
+        )?;
+        network.load(Zone::Subscriber, &core())?;
+        network.write(Zone::Subscriber, &["/proc/sys/net/netfilter/nf_conntrack_acct"])?;
         network.keep = keep;
         Ok(network)
     }
@@ -122,13 +127,10 @@ impl Network {
         ip(&words)
     }
 
-    /// Makes a router of the gateway's namespace.
-    fn forward(&self) -> io::Result<()> {
-        let switched = self.run(Zone::Gateway, |_| {
-            fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
-            fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1")
-        })?;
-        switched.join().map_err(|_| io::Error::other("the thread of the gateway's namespace panicked"))??
+    /// Switches settings of a namespace on: they belong to the namespace of the thread that writes.
+    fn write(&self, zone: Zone, settings: &'static [&str]) -> io::Result<()> {
+        let switched = self.run(zone, |_| settings.iter().try_for_each(|setting| fs::write(setting, "1")))?;
+        switched.join().map_err(|_| io::Error::other("the thread of a namespace panicked"))??
     }
 
     /// Runs `work` in a namespace, on a thread of its own with an event loop.
@@ -146,6 +148,20 @@ impl Network {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             Ok(work(&runtime))
         })
+    }
+
+    /// Puts packet rules in force in a namespace.
+    fn load(&self, zone: Zone, rules: &str) -> io::Result<()> {
+        let mut nft = self.command(zone, Path::new("nft"));
+        let mut nft = nft.args(["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        if let Some(mut input) = nft.stdin.take() {
+            input.write_all(rules.as_bytes())?;
+        }
+        let output = nft.wait_with_output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("nft: {}", String::from_utf8_lossy(&output.stderr).trim())))
     }
 
     /// A command in a namespace.
@@ -171,6 +187,19 @@ impl Drop for Network {
             }
         }
     }
+}
+
+/// The operator's core, as a subscriber without credit meets it: of what comes down, marked packets reach him, and the first
+/// bytes of each connection, for a name is only said on a connection that stands.
+fn core() -> String {
+    let who = Who::WithoutCredit;
+    let (v4, v6) = (who.address(Family::V4), who.address(Family::V6));
+    format!(
+        "table inet core {{\n chain downlink {{\n  type filter hook prerouting priority mangle; policy accept;\n  \
+         ip daddr {v4} ip dscp {EXEMPT_DSCP} accept\n  ip6 daddr {v6} ip6 dscp {EXEMPT_DSCP} accept\n  \
+         meta l4proto {{ tcp, udp }} ct reply bytes <= {UNMARKED_BYTES_MAX} accept\n  \
+         ip daddr {v4} meta l4proto {{ tcp, udp }} drop\n  ip6 daddr {v6} meta l4proto {{ tcp, udp }} drop\n }}\n}}\n"
+    )
 }
 
 /// Moves the calling thread into a namespace. It never leaves it: what it opens later is in there too.

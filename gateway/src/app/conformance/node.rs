@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 
 use super::Stop;
 use super::network::{ACCESS_LINK, Network, Zone, run};
-use super::plan::{Family, HTTPS, LISTED_NAME, Place, SERVICE, Who};
+use super::plan::{EXEMPT_DSCP, Family, HTTPS, LISTED_NAME, Place, SERVICE, Who};
 
 /// Name of the node.
 const NODE_ID: &str = "conformance";
@@ -257,7 +257,8 @@ byte_basis = "payload"
 [[rating_group]]
 id = 100
 services = ["*"]
-disposition = "reported"
+disposition = "tagged"
+dscp = {EXEMPT_DSCP}
 
 [limits]
 # QUIC connections end without a word that a relay can read.

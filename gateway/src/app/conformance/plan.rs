@@ -13,6 +13,10 @@ pub(super) const OTHER_NAME: &str = "other.example";
 pub(super) const SERVICE: &str = "listed";
 /// Port of every site.
 pub(super) const HTTPS: u16 = 443;
+/// What the gateway marks exempt packets with (AF11, RFC 2597 §6), and the core goes by.
+pub(super) const EXEMPT_DSCP: u8 = 10;
+/// Bytes of a connection that the core passes on without a mark: room for the handshake, and far below every size.
+pub(super) const UNMARKED_BYTES_MAX: u64 = 8 * 1024;
 /// The smallest size. Far above what handshakes add, so that they change no sum into another.
 const BASE_BYTES: u64 = 32 * 1024;
 /// Exponent of the first QUIC probe.
@@ -30,6 +34,8 @@ pub(super) enum Audit {
     CheckSni,
     /// The listed address with another name.
     CheckIp,
+    /// A subscriber without credit: the listed name at its own address is all that reaches him.
+    ZeroBalance,
 }
 
 /// What carries a probe.
@@ -64,6 +70,8 @@ pub(super) enum Place {
 pub(super) enum Who {
     /// A subscriber who is served whatever it costs.
     Paying,
+    /// One without credit: the core passes on to him what the gateway has marked as exempt, and nothing else.
+    WithoutCredit,
 }
 
 /// What must come of a probe.
@@ -73,6 +81,8 @@ pub(super) enum Wanted {
     Exempt,
     /// None of its bytes are.
     NotExempt,
+    /// No more comes back than the core passes on of any connection.
+    CutOff,
 }
 
 /// One connection with one request.
@@ -103,6 +113,7 @@ impl Audit {
             Self::Validate => "validate",
             Self::CheckSni => "CheckSni",
             Self::CheckIp => "CheckIp",
+            Self::ZeroBalance => "zero-balance",
         }
     }
 }
@@ -129,12 +140,13 @@ impl Family {
 
 impl Who {
     /// Everyone.
-    pub(super) const ALL: [Self; 1] = [Self::Paying];
+    pub(super) const ALL: [Self; 2] = [Self::Paying, Self::WithoutCredit];
 
     /// The id in the subscriber table.
     pub(super) const fn id(self) -> &'static str {
         match self {
             Self::Paying => "paying",
+            Self::WithoutCredit => "without-credit",
         }
     }
 
@@ -143,6 +155,8 @@ impl Who {
         match (self, family) {
             (Self::Paying, Family::V4) => IpAddr::V4(Ipv4Addr::new(11, 1, 0, 2)),
             (Self::Paying, Family::V6) => IpAddr::V6(Ipv6Addr::new(0x2f00, 1, 0, 0, 0, 0, 0, 2)),
+            (Self::WithoutCredit, Family::V4) => IpAddr::V4(Ipv4Addr::new(11, 1, 0, 3)),
+            (Self::WithoutCredit, Family::V6) => IpAddr::V6(Ipv6Addr::new(0x2f00, 1, 0, 0, 0, 0, 0, 3)),
         }
     }
 }
@@ -168,27 +182,44 @@ impl Wanted {
         match self {
             Self::Exempt => "exempt",
             Self::NotExempt => "not exempt",
+            Self::CutOff => "cut off",
         }
     }
 }
 
+/// What carries the probes of a subscriber without credit: the gateway marks no datagrams.
+const ZERO_BALANCE: [Protocol; 1] = [Protocol::Tcp];
+/// Every question: who asks, for which name, where, and what must come of it.
+const QUESTIONS: [(Audit, Who, &str, Place, Wanted); 6] = [
+    (Audit::Validate, Who::Paying, LISTED_NAME, Place::Listed, Wanted::Exempt),
+    (Audit::CheckSni, Who::Paying, LISTED_NAME, Place::Foreign, Wanted::NotExempt),
+    (Audit::CheckIp, Who::Paying, OTHER_NAME, Place::Listed, Wanted::NotExempt),
+    (Audit::ZeroBalance, Who::WithoutCredit, LISTED_NAME, Place::Listed, Wanted::Exempt),
+    (Audit::ZeroBalance, Who::WithoutCredit, LISTED_NAME, Place::Foreign, Wanted::CutOff),
+    (Audit::ZeroBalance, Who::WithoutCredit, OTHER_NAME, Place::Listed, Wanted::CutOff),
+];
+
 /// The probes over `protocols`, in the order in which they are made.
 pub(super) fn probes(protocols: &[Protocol]) -> Vec<Probe> {
     let mut probes = Vec::new();
-    for (protocol, first) in [(Protocol::Quic, QUIC_FIRST), (Protocol::Tcp, TCP_FIRST)] {
-        if !protocols.contains(&protocol) {
-            continue;
-        }
-        let mut payload_bytes = BASE_BYTES << first;
-        for (audit, name, place, wanted) in [
-            (Audit::Validate, LISTED_NAME, Place::Listed, Wanted::Exempt),
-            (Audit::CheckSni, LISTED_NAME, Place::Foreign, Wanted::NotExempt),
-            (Audit::CheckIp, OTHER_NAME, Place::Listed, Wanted::NotExempt),
-        ] {
-            for family in [Family::V4, Family::V6] {
-                let who = Who::Paying;
-                probes.push(Probe { audit, who, protocol, family, name, place, payload_bytes, wanted });
-                payload_bytes = payload_bytes.saturating_mul(2);
+    for asking in Who::ALL {
+        for (protocol, first) in [(Protocol::Quic, QUIC_FIRST), (Protocol::Tcp, TCP_FIRST)] {
+            if !protocols.contains(&protocol) {
+                continue;
+            }
+            let mut payload_bytes = BASE_BYTES << first;
+            for (audit, who, name, place, wanted) in QUESTIONS {
+                let is_carried = match audit {
+                    Audit::Validate | Audit::CheckSni | Audit::CheckIp => true,
+                    Audit::ZeroBalance => ZERO_BALANCE.contains(&protocol),
+                };
+                if who != asking || !is_carried {
+                    continue;
+                }
+                for family in [Family::V4, Family::V6] {
+                    probes.push(Probe { audit, who, protocol, family, name, place, payload_bytes, wanted });
+                    payload_bytes = payload_bytes.saturating_mul(2);
+                }
             }
         }
     }
@@ -202,14 +233,21 @@ mod tests {
 
     #[test]
     fn every_size_is_above_the_sum_of_those_below() {
-        let mut sizes: Vec<u64> =
-            probes(&[Protocol::Tcp, Protocol::Quic]).iter().map(|probe| probe.payload_bytes).collect();
-        assert_eq!(sizes.len(), 12);
-        sizes.sort_unstable();
-        let mut sum = 0;
-        for size in sizes {
-            assert!(size > sum, "{size} is not above {sum}");
-            sum += size;
+        let probes = probes(&[Protocol::Tcp, Protocol::Quic]);
+        for who in Who::ALL {
+            let own = probes.iter().filter(|probe| probe.who == who);
+            let mut sizes: Vec<u64> = own.map(|probe| probe.payload_bytes).collect();
+            let wanted = match who {
+                Who::Paying => 12,
+                Who::WithoutCredit => 6 * ZERO_BALANCE.len(),
+            };
+            assert_eq!(sizes.len(), wanted);
+            sizes.sort_unstable();
+            let mut sum = 0;
+            for size in sizes {
+                assert!(size > sum, "{size} is not above {sum}");
+                sum += size;
+            }
         }
     }
 

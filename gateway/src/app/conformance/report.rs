@@ -39,6 +39,7 @@ impl Found {
             Self::Exempt => "exempt",
             Self::NotExempt(_) => "not exempt",
             Self::Uncounted => "not in the records",
+            Self::CutOff(_) => "cut off",
             Self::Failed(_) => "failed",
             Self::Unknown => "unknown",
         }
@@ -47,7 +48,7 @@ impl Found {
     /// The reason, or what went wrong.
     pub(super) fn detail(&self) -> Option<&str> {
         match self {
-            Self::NotExempt(text) | Self::Failed(text) => Some(text),
+            Self::NotExempt(text) | Self::CutOff(text) | Self::Failed(text) => Some(text),
             Self::Exempt | Self::Uncounted | Self::Unknown => None,
         }
     }
