@@ -96,8 +96,9 @@ pub const BAD_REPLIES_MAX_DEFAULT: u32 = 16;
 pub const BAD_REPLIES_MAX_RANGE: RangeInclusive<u32> = 1..=100_000;
 /// Largest answer over UDP: what passes unfragmented nearly everywhere (DNS Flag Day 2020).
 pub const UDP_ANSWER_MAX_DEFAULT: usize = 1_232;
-/// Range of `udp_answer_max` (RFC 1035 §2.3.4 and RFC 6891 §6.2.5).
-pub const UDP_ANSWER_MAX_RANGE: RangeInclusive<usize> = 512..=4_096;
+/// Range of `udp_answer_max`: RFC 1035 §2.3.4, up to what Ethernet carries unfragmented over both IP versions: 1,500 bytes
+/// less 40 of IPv6 and 8 of UDP (RFC 9715 §3.1: no answer larger than the path's MTU; it advises 1,400 at most).
+pub const UDP_ANSWER_MAX_RANGE: RangeInclusive<usize> = 512..=1_452;
 /// Connections of all clients.
 pub const CONNECTIONS_MAX_DEFAULT: usize = 1_000;
 /// Range of `connections_max`.

@@ -154,7 +154,7 @@ const DNS_ROWS: [Row; 27] = [
     ("dns", "upstream_sockets", &["1", "256"], &["0", "257"]),
     ("dns", "case_randomisation", &["true", "false"], &["1", "\"true\""]),
     ("dns", "bad_replies_max", &["1", "100000"], &["0", "100001"]),
-    ("dns", "udp_answer_max", &["\"512 B\"", "\"4 KiB\""], &["\"511 B\"", "\"4097 B\"", "1232"]),
+    ("dns", "udp_answer_max", &["\"512 B\"", "\"1452 B\""], &["\"511 B\"", "\"1453 B\"", "1232"]),
     ("dns", "connections_max", &["1", "1000000"], &["0", "1000001"]),
     ("dns", "connections_per_client_max", &["1", "65536"], &["0", "65537"]),
     ("dns", "first_byte_timeout", &["\"50 ms\"", "\"60 s\""], &["\"49 ms\"", "\"60001 ms\""]),

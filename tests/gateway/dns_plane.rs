@@ -22,6 +22,7 @@ use support::client::*;
 use support::dns::Resolver;
 use support::hellos::Hello;
 use support::origin::Origin;
+use support::scripted::{answered, server};
 use support::unbound::{LISTED, Unbound};
 use support::{Gateway, PATIENCE, Setup, eventually, has};
 
@@ -70,34 +71,6 @@ fn n3_v1_an_answer_is_learnt_before_the_subscriber_has_it() {
     assert_eq!(usage.exempt("s2"), (length, length));
     assert_eq!(usage.exempt("s3"), (0, 0));
     assert_eq!(usage.reasons("s3"), ["address_mismatch"]);
-}
-
-/// A server of answers made to order: `script` gives the datagrams to send, from its own socket or another one.
-fn server(script: impl Fn(&[u8]) -> Vec<(bool, Vec<u8>)> + Send + 'static) -> SocketAddr {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = socket.local_addr().unwrap();
-    std::thread::spawn(move || {
-        let mut buffer = [0; 4_096];
-        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-            for (own, answer) in script(&buffer[..length]) {
-                let sender = if own { &socket } else { &stranger };
-                let _ = sender.send_to(&answer, from);
-            }
-        }
-    });
-    address
-}
-
-/// The answer to a query of [`query`]'s shape with one A record.
-fn answered(query: &[u8], address: [u8; 4]) -> Vec<u8> {
-    let end = query.iter().skip(12).position(|byte| *byte == 0).unwrap() + 12 + 5;
-    let mut bytes = query[..2].to_vec();
-    bytes.extend([0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
-    bytes.extend(&query[12..end]);
-    bytes.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 0, 0, 4]);
-    bytes.extend(address);
-    bytes
 }
 
 #[test]
@@ -201,6 +174,21 @@ fn s_only_subscribers_are_answered_and_only_questions() {
     assert!(any.len() < 600 && resolver.asked(LISTED) == 0, "ANY is answered by us, in few bytes");
     assert!(ask(subscriber(1), address, &asked, PATIENCE).is_some());
     gateway.stop();
+}
+
+/// A resolver of a client takes no answer from where it did not ask (RFC 5452 §9.1).
+#[test]
+fn an_answer_comes_from_the_address_that_was_asked_wherever_the_listener_is_bound() {
+    let resolver = Resolver::new(&[(LISTED, [127, 0, 2, 1])]);
+    for (bound, asked) in [("0.0.0.0", [127, 0, 0, 5]), ("127.0.0.6", [127, 0, 0, 6])] {
+        let (gateway, address) =
+            gateway(resolver.address, |setup| setup.set("dns", &format!("listen = [\"{bound}:0\"]")));
+        let to = SocketAddr::from((asked, address.port()));
+        // The helper holds the sender of the answer against `to`.
+        let answer = ask(subscriber(1), to, &query(7, LISTED, A), PATIENCE).unwrap();
+        assert!(answer.ends_with(&[127, 0, 2, 1]), "{bound}");
+        gateway.stop();
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
     missing_docs,
     reason = "tests may panic"
 )]
@@ -181,6 +182,40 @@ fn a_gateway_that_drains_leads_new_connections_past_itself() {
     open.write_all(b"still here").unwrap();
     assert_eq!(read_exactly(&mut open, 10), b"still here");
     open.shutdown(Shutdown::Write).unwrap();
+}
+
+#[test]
+fn s_fd_exhaustion_without_room_new_connections_pass_by_and_come_back_when_there_is_some() {
+    let Some(edge) = Edge::with("tproxy", |setup| setup.set("limits", "flows_max = 20")) else { return };
+    let _origin = edge.link.in_internet(|| telling(origin(0, 443)));
+    let mut open: Vec<TcpStream> = (0..20).map(|_| edge.connect(origin(0, 443))).collect();
+    for stream in &mut open {
+        line(stream);
+    }
+    edge.await_metric("zrgw_edge{state=\"full\"}", 1);
+    assert!(eventually(|| !edge.is_alive()));
+    let mut past = edge.connect(origin(0, 443));
+    assert!(line(&mut past).starts_with("10.77.0.2:"));
+    assert_eq!(edge.metric("zrgw_flows_open"), 20);
+    drop(open);
+    edge.await_metric("zrgw_edge{state=\"taken\"}", 1);
+    assert!(eventually(|| edge.is_alive()));
+    let mut again = edge.connect(origin(0, 443));
+    line(&mut again);
+    assert!(eventually(|| edge.metric("zrgw_flows_open") == 1));
+    // The one that passed by still does.
+    past.write_all(b"past").unwrap();
+    assert_eq!(read_exactly(&mut past, 4), b"past");
+}
+
+#[test]
+fn a_server_on_the_listener_s_own_port_is_visited_past_the_gateway() {
+    let Some(edge) = Edge::new() else { return };
+    let _origins = edge.link.in_internet(|| [telling(origin(0, 9_443)), telling(origin(1, 9_443))]);
+    for family in 0..2 {
+        visit(&edge, origin(family, 9_443), LISTED);
+    }
+    assert_eq!(edge.metric("zrgw_flows_total{protocol=\"tls\",class=\"exempt\",reason=\"\"}"), 0);
 }
 
 #[test]

@@ -18,8 +18,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use rustix::process::Signal;
+use support::datagrams::Access;
 use support::edge::{Edge, LISTED, foreign, origin, subscriber};
-use support::eventually;
+use support::quic_pages::{QuicClient, QuicOrigin, Validation};
+use support::{PATIENCE, eventually};
 
 /// Sends back what comes, behind the sender's address, until the test ends.
 fn telling(address: SocketAddr) {
@@ -92,7 +94,9 @@ fn t26_t36_datagrams_keep_both_ends_and_are_exported_to_the_byte() {
             assert_eq!(seen, own);
         }
     }
-    assert_eq!(edge.metric("zrgw_datagrams_dropped_total{cause=\"unreachable\"}"), 0);
+    for cause in ["unreachable", "stray", "forbidden"] {
+        assert_eq!(edge.metric(&format!("zrgw_datagrams_dropped_total{{cause=\"{cause}\"}}")), 0);
+    }
     edge.await_metric("zrgw_flows_open", 0);
     let counted = edge.link.counted();
     let usage = edge.stop_and_count();
@@ -159,6 +163,88 @@ fn t41_fail_open_datagrams_pass_by_when_the_gateway_is_killed() {
     assert_eq!((seen, from), (after.local_addr().unwrap().to_string(), origin(0, 443)));
     // A flow that was open goes on too: nothing on either side knew of the gateway.
     ask(&before, origin(0, 443), b"past it as well");
+}
+
+#[test]
+fn t41_fail_open_datagrams_pass_by_when_the_gateway_hangs() {
+    let Some(edge) = edge() else { return };
+    edge.link.in_internet(|| [0, 1].map(|family| telling(origin(family, 443))));
+    let before = [0, 1].map(|family| socket(&edge, family, 0));
+    for (family, before) in before.iter().enumerate() {
+        ask(before, origin(family, 443), b"through the gateway");
+    }
+    edge.gateway.signal(Signal::STOP);
+    assert!(eventually(|| !edge.is_alive()), "the dead man's set runs out");
+    for family in 0..2 {
+        ask(&socket(&edge, family, 0), origin(family, 443), b"past it");
+    }
+    edge.gateway.signal(Signal::CONT);
+    assert!(eventually(|| edge.is_alive()));
+    for (family, before) in before.iter().enumerate() {
+        ask(before, origin(family, 443), b"through it again");
+    }
+}
+
+#[test]
+fn t16_q12_a_rebound_connection_goes_on_and_stays_exempt() {
+    let Some(edge) = Edge::new() else { return };
+    for family in 0..2 {
+        let to = origin(family, 443);
+        let origin = edge.link.in_internet(|| QuicOrigin::at(to, Validation::None));
+        let (access, client) =
+            edge.link.at_subscriber(|| (Access::steered(subscriber(family), to), QuicClient::new()));
+        let connection = client.connect(access.address, LISTED, PATIENCE).unwrap();
+        // Several times, so that the new port comes to the other worker too.
+        for _ in 0..6 {
+            assert_eq!(client.ask(&connection, 1_000, 30_000), Ok(30_000));
+            edge.link.at_subscriber(|| access.rebind());
+        }
+        assert_eq!(client.ask(&connection, 1_000, 30_000), Ok(30_000));
+        client.close(connection);
+        assert_eq!(origin.visits(), 1, "the same connection");
+    }
+    let usage = edge.stop_and_count();
+    assert!(usage.exempt("s1").1 > 400_000);
+    assert_eq!(usage.exempt("s1"), usage.of("s1"));
+}
+
+#[test]
+fn t16_a_known_id_at_another_server_is_charged() {
+    let Some(edge) = Edge::new() else { return };
+    let (home, abroad) = (origin(0, 443), foreign(0, 443));
+    let _origin = edge.link.in_internet(|| {
+        telling(abroad);
+        QuicOrigin::at(home, Validation::None)
+    });
+    let (access, client) =
+        edge.link.at_subscriber(|| (Access::steered(subscriber(0), home), QuicClient::new()));
+    let connection = client.connect(access.address, LISTED, PATIENCE).unwrap();
+    assert_eq!(client.ask(&connection, 1_000, 30_000), Ok(30_000));
+    let short = [&[0x43][..], &access.server_id().unwrap(), &[0x5a; 60]].concat();
+    let thief = socket(&edge, 0, 0);
+    let mut answer = [0; 2_000];
+    thief.send_to(&short, abroad).unwrap();
+    let (length, from) = thief.recv_from(&mut answer).unwrap();
+    assert!(length > short.len() && from == abroad);
+    client.close(connection);
+    let usage = edge.stop_and_count();
+    let charged = usage.charged("s1", "not_recognised");
+    assert_eq!(charged, (short.len() as u64 + 28, length as u64 + 28));
+}
+
+#[test]
+fn q14_bulk_both_ways_at_once() {
+    let Some(edge) = Edge::new() else { return };
+    for family in 0..2 {
+        let to = origin(family, 443);
+        let _origin = edge.link.in_internet(|| QuicOrigin::at(to, Validation::Retry));
+        let (access, client) =
+            edge.link.at_subscriber(|| (Access::steered(subscriber(family), to), QuicClient::new()));
+        client.visit(access.address, LISTED, 3_000_000, 5_000_000);
+    }
+    let usage = edge.stop_and_count();
+    assert!(usage.exempt("s1").0 > 6_000_000 && usage.exempt("s1").1 > 10_000_000);
+    assert_eq!(usage.exempt("s1"), usage.of("s1"));
 }
 
 #[test]

@@ -12,7 +12,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -49,7 +48,7 @@ fn limits() -> Limits {
         idle_timeout: long,
         quic_idle_timeout: long,
         udp_idle_timeout: long,
-        undecided_flows_max: 10,
+        undecided_per_worker_max: 10,
         held_datagrams_max: 10,
         proxy_header_deadline: long,
         connect_timeout: long,
@@ -112,7 +111,6 @@ fn shared() -> Arc<Shared> {
         flow_permits: Arc::new(Semaphore::new(ROOM)),
         overload: Overload::new(Some(u64::MAX), ROOM),
         undecided_permits: Arc::new(Semaphore::new(1)),
-        undecided_flows: AtomicUsize::new(0),
         connection_ids: ConnectionIds::default(),
         open_by_subscriber: Mutex::default(),
         accounts_max: 10,

@@ -137,14 +137,11 @@ fn t42_a_hundred_thousand_half_open_flows_take_at_most_20_kib_each_and_the_oldes
     assert_eq!(usage.unattributed("no_subscriber"), ((half.len() * (FLOWS + OVER)) as u64, 0));
 }
 
+/// One flow after the other, and all at once, so that each grows between what the others hold.
 #[test]
-fn t42_flows_that_hold_all_they_may_take_at_most_20_kib_each() {
+fn t42_flows_that_hold_all_they_may_take_at_most_20_kib_each_in_turn_and_interleaved() {
     const FLOWS: usize = 2_000;
     let (_server, port) = silent_server();
-    let world = UdpWorld::with(port, |setup| {
-        let setup = setup.set("limits", "identify_deadline = \"60 s\"").set("node", "workers = 1");
-        setup.set("limits", "flows_max = 1")
-    });
     // A hello of 16,000 bytes that never completes, its pieces of 1,100 bytes in any order with holes between them.
     let message = Hello::named(LISTED).padded_to(16_000).message();
     let datagrams: Vec<_> = (0..10)
@@ -153,25 +150,30 @@ fn t42_flows_that_hold_all_they_may_take_at_most_20_kib_each() {
             Initial::new(&crypto(from as u64, &message[from..from + 1_100])).number(number as u32, 1).seal()
         })
         .collect();
-    let mut pump = Pump::new(&world);
-    pump.send(stranger(0), world.destination(), &datagrams[0]);
-    world.gateway.await_metric("zrgw_flows_open", 1);
-    let before = resident(&world.gateway);
-    // One flow after the other, so that what a growing buffer leaves behind serves the next one's.
-    for number in 1..=FLOWS {
-        for datagram in &datagrams {
-            pump.send(stranger(number), world.destination(), datagram);
+    let in_turn = (1..=FLOWS).flat_map(|flow| (0..10).map(move |datagram| (flow, datagram)));
+    let interleaved = (0..10).flat_map(|datagram| (1..=FLOWS).map(move |flow| (flow, datagram)));
+    for (what, order) in [("in turn", in_turn.collect::<Vec<_>>()), ("interleaved", interleaved.collect())] {
+        let world = UdpWorld::with(port, |setup| {
+            let setup = setup.set("limits", "identify_deadline = \"60 s\"").set("node", "workers = 1");
+            setup.set("limits", "flows_max = 1")
+        });
+        let mut pump = Pump::new(&world);
+        pump.send(stranger(0), world.destination(), &datagrams[0]);
+        world.gateway.await_metric("zrgw_flows_open", 1);
+        let before = resident(&world.gateway);
+        for (flow, datagram) in order {
+            pump.send(stranger(flow), world.destination(), &datagrams[datagram]);
         }
+        pump.drain();
+        world.gateway.await_metric("zrgw_flows_open", 1 + FLOWS as u64);
+        let each = (resident(&world.gateway) - before) / FLOWS as u64;
+        println!("{what}: {each} bytes for each flow that waits for its name and holds what it may");
+        assert!(each <= 20 << 10, "{what}: {each} bytes for each flow");
+        assert!(world.gateway.metric("zrgw_datagrams_dropped_total{cause=\"held\"}") > 0);
+        let all: usize = datagrams.iter().map(Vec::len).sum();
+        let usage = world.gateway.stop_and_count();
+        assert_eq!(usage.total(), ((all * FLOWS + datagrams[0].len()) as u64, 0));
     }
-    pump.drain();
-    world.gateway.await_metric("zrgw_flows_open", 1 + FLOWS as u64);
-    let each = (resident(&world.gateway) - before) / FLOWS as u64;
-    println!("{each} bytes for each flow that waits for its name and holds what it may");
-    assert!(each <= 20 << 10, "{each} bytes for each flow");
-    assert!(world.gateway.metric("zrgw_datagrams_dropped_total{cause=\"held\"}") > 0);
-    let all: usize = datagrams.iter().map(Vec::len).sum();
-    let usage = world.gateway.stop_and_count();
-    assert_eq!(usage.total(), ((all * FLOWS + datagrams[0].len()) as u64, 0));
 }
 
 #[test]

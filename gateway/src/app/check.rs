@@ -1,4 +1,5 @@
-//! `gateway check`: every problem of configuration, list and subscribers at once, before the daemon meets them.
+//! `gateway check`: every problem of configuration, list, subscribers and certificates at once, before the daemon meets
+//! them.
 
 use std::fs;
 use std::net::IpAddr;
@@ -8,11 +9,13 @@ use std::process::ExitCode;
 use allowlist::DomainName;
 use allowlist::lint::Severity;
 use config::Config;
+use config::dns::Server;
 use serde::Serialize;
 
 use super::reload::{Fault, load, read_list, read_subscribers};
 use super::start::static_answer_problem;
 use super::{EXIT_CONFIG, EXIT_IO};
+use crate::net::dns::tls;
 
 /// Shown below the options.
 const EXAMPLES: &str = "\
@@ -22,7 +25,7 @@ Examples:
 
 Exit codes: 0 no problem, 74 the configuration file cannot be read, 78 problems, each named with its place.";
 
-/// Says everything that is wrong with configuration, list and subscriber table.
+/// Says everything that is wrong with configuration, list, subscriber table and certificates.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -146,7 +149,36 @@ fn examine(path: &Path, config: &Config) -> Findings {
             findings.problems.push(format!("{}:{place}: {key}: {message}", path.display()));
         }
     }
+    findings.problems.extend(certificate_problems(path, config));
     findings
+}
+
+/// What is wrong with the certificates and keys of the DNS plane, each with its place.
+fn certificate_problems(path: &Path, config: &Config) -> Vec<String> {
+    let Some(dns) = &config.dns else { return Vec::new() };
+    let mut faults = Vec::new();
+    if let Some(tls) = &dns.tls {
+        faults.extend(tls::server(&tls.certificate, &tls.key).err());
+        faults.extend(tls::dates(&tls.certificate, jiff::Timestamp::now()));
+    }
+    let asks_over_tls = dns.upstream.iter().any(|server| match server {
+        Server::Plain(_) => false,
+        Server::Tls { .. } => true,
+    });
+    if asks_over_tls {
+        faults.extend(tls::client(&dns.upstream_roots).err());
+    }
+    let problem = |fault: tls::Fault| {
+        let key = match fault.part {
+            tls::Part::Chain => "dns.tls_certificate",
+            tls::Part::Key => "dns.tls_key",
+            tls::Part::Roots => "dns.upstream_roots",
+        };
+        let place = config.place(key).or_else(|| config.place("dns"));
+        let place = place.map_or_else(|| "1:1".to_owned(), |place| place.to_string());
+        format!("{}:{place}: {key}: {fault}", path.display())
+    };
+    faults.into_iter().map(problem).collect()
 }
 
 /// What is wrong with a folder that is there; one that is not is made at start.

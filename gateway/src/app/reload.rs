@@ -342,11 +342,17 @@ pub fn refresh(config: &Config, keeper: &mut ListKeeper, policy: &PolicyCell, no
     outcome
 }
 
-/// Reads the configuration again and takes over what a running node can follow: list, subscribers, rating groups. What
-/// needs a restart, and a configuration that cannot be used, is told.
+/// Reads the configuration again and takes over what a running node can follow: list, subscribers, rating groups, and
+/// where the certificate of DNS over TLS is. What needs a restart, and a configuration that cannot be used, is told.
 pub fn reread(path: &Path, config: &mut Config) {
     match load(path) {
         Ok(new) => {
+            let old_tls = config.dns.as_mut().and_then(|dns| dns.tls.as_mut());
+            let new_tls = new.dns.as_ref().and_then(|dns| dns.tls.as_ref());
+            if let (Some(old), Some(new)) = (old_tls, new_tls) {
+                old.certificate.clone_from(&new.certificate);
+                old.key.clone_from(&new.key);
+            }
             let restart = needs_restart(config, &new);
             if !restart.is_empty() {
                 tracing::warn!(sections = ?restart, "changed sections that take effect at the next start only");
@@ -380,6 +386,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("upstream", old.upstream != new.upstream),
         ("lookup", old.lookup != new.lookup),
         ("trusted_answers", old.trusted_answers != new.trusted_answers),
+        ("dns", old.dns != new.dns),
         ("limits", old.limits != new.limits),
         ("admin", old.admin != new.admin),
         ("log", old.log != new.log),

@@ -11,7 +11,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -35,6 +35,7 @@ use crate::flow::identify::IdentifyLimits;
 use crate::net::admin;
 use crate::net::clock::Clock;
 use crate::net::datagram::connection_ids::ConnectionIds;
+use crate::net::dns::Plane;
 use crate::net::edge::Edge;
 use crate::net::inherited::InheritError;
 use crate::net::overload::Overload;
@@ -64,7 +65,8 @@ Examples:
   gateway check --config /etc/zrgw/gateway.toml && gateway run --config /etc/zrgw/gateway.toml
   gateway run --config /etc/zrgw/gateway.toml --take-over
 
-Signals: SIGHUP reads list, subscribers and rating groups again (bad input keeps the old, loudly);
+Signals: SIGHUP reads list, subscribers, rating groups and the certificate of DNS over TLS again (bad input keeps
+the old, loudly);
 SIGUSR2 starts this program anew with --take-over: no connection is refused, open flows go on in the old
 process until they end, and if the new one does not start the old one goes on; SIGTERM and SIGINT drain open flows, seal and publish; a second one ends at once.
 Exit codes: 0 stopped as asked, 74 an address or folder cannot be used, 78 the configuration has problems.";
@@ -177,6 +179,8 @@ pub struct Node {
     admin_task: AbortHandle,
     policy: Arc<PolicyCell>,
     keeper: Arc<Mutex<ListKeeper>>,
+    /// The DNS plane, if there is one.
+    plane: Option<Arc<Plane>>,
     workers: Remote,
     /// Room for open flows, and how much of it there is when none is open.
     flow_permits: Arc<Semaphore>,
@@ -257,12 +261,11 @@ impl Node {
             policy: Arc::clone(&policy),
             lookups: Arc::clone(&lookups),
             byte_basis: byte_basis(config),
-            limits: limits(config),
+            limits: limits(config, workers),
             dial,
             flow_permits: Arc::clone(&flow_permits),
             overload,
             undecided_permits: Arc::new(Semaphore::new((flows_max / UNDECIDED_SHARE).max(1))),
-            undecided_flows: AtomicUsize::new(0),
             connection_ids: ConnectionIds::default(),
             open_by_subscriber: Mutex::default(),
             beats: (0..workers).map(|_| AtomicU64::new(0)).collect(),
@@ -282,8 +285,10 @@ impl Node {
             let source = io::Error::other("export: the log says why");
             return Err(StartError::System { what: "open the ledger of the running process", source });
         }
+        let plane = dns.as_ref().map(|bound| Arc::clone(&bound.plane));
         let parts = dns.map_or_else(Vec::new, |bound| {
             let plane = Arc::clone(&bound.plane);
+            status.set_dns_tls(bound.tls_fault.clone());
             let (parts, faults) = bound.start(&shared, control.handle());
             status.set_dns(plane, faults);
             parts
@@ -323,6 +328,7 @@ impl Node {
             edge,
             policy,
             keeper,
+            plane,
             workers: remote,
             flows_max,
             flow_permits,
@@ -336,8 +342,9 @@ impl Node {
         Ok(node)
     }
 
-    /// Reads list, subscribers and rating groups again; what is bad keeps the old.
+    /// Reads list, subscribers, rating groups and the certificate of DNS over TLS again; what is bad keeps the old.
     pub fn reload(&self, config: &Config) -> Outcome {
+        dns::follow(self.plane.as_deref(), config, &self.status);
         let outcome = {
             let mut keeper = self.keeper.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             reload::refresh(config, &mut keeper, &self.policy, Timestamp::now())
@@ -516,7 +523,7 @@ fn listeners(config: &Config) -> Vec<Listener> {
 }
 
 /// Limits of the data path.
-fn limits(config: &Config) -> Limits {
+fn limits(config: &Config, workers: usize) -> Limits {
     let limits = &config.limits;
     Limits {
         identify: IdentifyLimits {
@@ -535,7 +542,7 @@ fn limits(config: &Config) -> Limits {
         idle_timeout: limits.idle_timeout,
         quic_idle_timeout: limits.quic_idle_timeout,
         udp_idle_timeout: limits.udp_idle_timeout,
-        undecided_flows_max: limits.undecided_flows_max,
+        undecided_per_worker_max: (limits.undecided_flows_max / workers.max(1)).max(1),
         held_datagrams_max: limits.quic.datagrams_max,
         proxy_header_deadline: limits.proxy_header_deadline,
         connect_timeout: config.upstream.connect_timeout,

@@ -68,6 +68,8 @@ struct Facts {
     edge: Option<Arc<Edge>>,
     /// What of it cannot be used.
     dns_faults: Vec<String>,
+    /// What is wrong with the certificate of DNS over TLS.
+    dns_tls_fault: Option<String>,
     /// Whether memory or room runs short.
     overload: Option<Arc<Overload>>,
 }
@@ -144,6 +146,11 @@ impl Status {
     /// Tells that nothing more is accepted.
     pub fn set_draining(&self) {
         self.facts().draining = true;
+    }
+
+    /// Tells what is wrong with the certificate of DNS over TLS, as last read.
+    pub fn set_dns_tls(&self, fault: Option<String>) {
+        self.facts().dns_tls_fault = fault;
     }
 
     /// Tells of the keeper of the kernel's rules.
@@ -456,7 +463,7 @@ impl Source for Status {
         if facts.silent_workers > 0 {
             reasons.push(format!("{} workers do not answer", facts.silent_workers));
         }
-        reasons.extend(facts.dns_faults.iter().cloned());
+        reasons.extend(facts.dns_faults.iter().chain(&facts.dns_tls_fault).cloned());
         if let Some((down, all)) = facts.dns.as_ref().map(|plane| plane.servers_down())
             && down == all
             && all > 0

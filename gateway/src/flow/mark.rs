@@ -22,8 +22,8 @@ impl Mark {
 
     /// The octet of IPv4's type of service or IPv6's traffic class, its congestion bits 0: of a stream's socket the kernel
     /// keeps those as they are.
-    pub fn octet(self) -> u32 {
-        u32::from(self.dscp) << ECN_BITS
+    pub fn octet(self) -> u8 {
+        self.dscp << ECN_BITS
     }
 
     /// What packets towards the origin carry.

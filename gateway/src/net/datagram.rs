@@ -18,13 +18,13 @@ mod headers;
 pub mod held;
 pub mod port;
 pub mod table;
+pub mod undecided;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -37,6 +37,7 @@ use self::hand_over::{Own, Pair};
 use self::held::Held;
 use self::port::Port;
 use self::table::{Ends, Key, Table};
+use self::undecided::Undecided;
 use super::flow_record::{Flow, Place, SubscriberSide, has_long_header};
 use super::report::{DropCause, ProtocolLabel, Refusal};
 use super::settings::{DatagramHeaders, Listener, Mode};
@@ -67,6 +68,8 @@ pub struct Relay {
     service: Service,
     table: RefCell<Table<Entry>>,
     batch: Rc<RefCell<Batch>>,
+    /// The undecided flows of all relays of the worker.
+    undecided: Rc<Undecided>,
     /// No flow begins any more.
     draining: Cell<bool>,
     /// The listener's socket is another process's.
@@ -125,6 +128,7 @@ impl Relay {
         socket: std::net::UdpSocket,
         listener: &Listener,
         batch: Rc<RefCell<Batch>>,
+        undecided: Rc<Undecided>,
     ) -> io::Result<Rc<Self>> {
         let service = match &listener.mode {
             Mode::Steered { service_port } => Service::Steered { service_port: *service_port },
@@ -134,7 +138,7 @@ impl Relay {
             Mode::Transparent { upstream_mark, .. } => Service::Transparent { upstream_mark: *upstream_mark },
         };
         let bound = socket.local_addr()?;
-        Ok(Rc::new(Self {
+        let relay = Rc::new(Self {
             worker,
             port: RefCell::new(Some(Rc::new(Port::new(socket)?))),
             own: RefCell::default(),
@@ -143,10 +147,13 @@ impl Relay {
             service,
             table: RefCell::default(),
             batch,
+            undecided,
             draining: Cell::new(false),
             handed_over: Notify::new(),
             dial_again: Cell::default(),
-        }))
+        });
+        relay.undecided.join(&relay);
+        Ok(relay)
     }
 
     /// Takes datagrams and keeps house until the worker's event loop ends.
@@ -238,7 +245,7 @@ impl Relay {
         let flow = Rc::clone(entry.flow());
         match &mut entry.stage {
             Stage::Carried(carried) => {
-                let sent = carried.send(&self.worker, &flow, train);
+                let sent = carried.send(&self.worker, &flow, self.mark(&flow), train);
                 if identified && carried.leave_the_undecided() {
                     self.settle(&mut table, flow.id);
                 }
@@ -295,12 +302,14 @@ impl Relay {
         let mut entry = Entry { open, stage: Stage::Waiting, held: Held::default(), continues };
         self.hold(&mut entry, train);
         self.table.borrow_mut().insert(key, number, entry);
-        self.worker.shared.undecided_flows.fetch_add(1, Ordering::Relaxed);
+        self.undecided.begin();
         if self.keeping.get() {
             self.keep(&key);
         }
         self.advance(&key);
-        self.evict();
+        while let Some(relay) = self.undecided.surplus() {
+            relay.evict();
+        }
     }
 
     /// Gives a flow that begins in the middle of a connection the name of the one it continues, if that is known; returns
@@ -340,35 +349,32 @@ impl Relay {
         }
     }
 
-    /// Gives up the oldest undecided flows of this table while the process has more than `undecided_flows_max`.
+    /// Gives up the oldest undecided flow of this table.
     fn evict(&self) {
-        let shared = &self.worker.shared;
-        while shared.undecided_flows.load(Ordering::Relaxed) > shared.limits.undecided_flows_max {
-            let mut table = self.table.borrow_mut();
-            let Some((number, key)) = table.oldest_undecided() else { return };
-            self.settle(&mut table, number);
-            let Some(entry) = table.get_mut(&key) else { continue };
-            let refused = matches!(entry.stage, Stage::Refused);
-            if let Stage::Carried(carried) = &mut entry.stage {
-                // Its bytes go on; only the wait for a name is over.
-                carried.leave_the_undecided();
-                self.worker.subscriber_finished(entry.flow());
-                drop(table);
-            } else {
-                let entry = table.remove(&key);
-                drop(table);
-                drop(entry);
-            }
-            if !refused {
-                self.worker.count_evicted();
-            }
+        let mut table = self.table.borrow_mut();
+        let Some((number, key)) = table.oldest_undecided() else { return };
+        self.settle(&mut table, number);
+        let Some(entry) = table.get_mut(&key) else { return };
+        let refused = matches!(entry.stage, Stage::Refused);
+        if let Stage::Carried(carried) = &mut entry.stage {
+            // Its bytes go on; only the wait for a name is over.
+            carried.leave_the_undecided();
+            self.worker.subscriber_finished(entry.flow());
+            drop(table);
+        } else {
+            let entry = table.remove(&key);
+            drop(table);
+            drop(entry);
+        }
+        if !refused {
+            self.worker.count_evicted();
         }
     }
 
     /// Takes a flow off the list of undecided ones.
     fn settle(&self, table: &mut Table<Entry>, number: u64) {
         if table.settle(number) {
-            self.worker.shared.undecided_flows.fetch_sub(1, Ordering::Relaxed);
+            self.undecided.settle();
         }
     }
 

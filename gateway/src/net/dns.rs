@@ -37,10 +37,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use arc_swap::ArcSwapOption;
 use tokio::task::AbortHandle;
+use tokio_rustls::rustls::ServerConfig;
 
 use self::cache::StaleAnswers;
-use self::count::Counts;
+use self::count::{Counts, Transport};
 use self::datagram::Listener;
 use self::limit::{Allowances, Connections, Health};
 use self::relay::Relay;
@@ -68,6 +70,8 @@ pub struct Plane {
     health: Vec<Health>,
     counts: Counts,
     answer_limits: AnswerLimits,
+    /// Certificate and key of DNS over TLS for clients; none: its connections are closed at once.
+    tls: ArcSwapOption<ServerConfig>,
 }
 
 impl Plane {
@@ -94,7 +98,18 @@ impl Plane {
             health,
             counts: Counts::default(),
             answer_limits,
+            tls: ArcSwapOption::empty(),
         }
+    }
+
+    /// Takes a certificate and its key for connections that begin from here on.
+    pub fn set_tls(&self, tls: Arc<ServerConfig>) {
+        self.tls.store(Some(tls));
+    }
+
+    /// Whether there is a certificate to show.
+    pub fn has_tls(&self) -> bool {
+        self.tls.load().is_some()
     }
 
     /// All counts: metric, label (empty: none), its value, count.
@@ -257,14 +272,13 @@ impl Part {
             });
             tasks.push(task.abort_handle());
         }
-        let acceptor = stream::acceptor(&relay);
-        let plain = self.sockets.streams.into_iter().map(|bound| (bound, None));
-        let tls = self.sockets.tls.into_iter().filter_map(|bound| Some((bound, Some(acceptor.clone()?))));
-        for (bound, acceptor) in plain.chain(tls) {
+        let plain = self.sockets.streams.into_iter().map(|bound| (bound, Transport::Tcp));
+        let tls = self.sockets.tls.into_iter().map(|bound| (bound, Transport::Tls));
+        for (bound, transport) in plain.chain(tls) {
             let relay = Rc::clone(&relay);
             let task = tokio::task::spawn_local(async move {
                 match tokio::net::TcpListener::from_std(bound) {
-                    Ok(listener) => stream::serve(relay, listener, acceptor).await,
+                    Ok(listener) => stream::serve(relay, listener, transport).await,
                     Err(error) => tracing::error!(%error, "DNS listener lost; restart the gateway"),
                 }
             });

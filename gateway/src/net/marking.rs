@@ -43,7 +43,13 @@ impl Worker {
 
     /// Has a socket carry `mark` where it carried `before`.
     fn apply(&self, stream: &TcpStream, before: Mark, mark: Mark) {
-        let Err(error) = change(stream, before, mark) else { return };
+        if let Err(error) = change(stream, before, mark) {
+            self.mark_refused(&error);
+        }
+    }
+
+    /// Counts a mark that the system did not take, and tells the first.
+    pub(super) fn mark_refused(&self, error: &io::Error) {
         self.count_mark_error();
         if !FAILURE_TOLD.swap(true, Ordering::Relaxed) {
             tracing::warn!(%error, "marks of flows cannot be set: the core sees them as charged, or still as exempt. Remedy: CAP_NET_ADMIN for rating_group.fwmark; zrgw_mark_errors_total counts on");
@@ -56,7 +62,7 @@ fn change(stream: &TcpStream, before: Mark, mark: Mark) -> io::Result<()> {
     if before.dscp != mark.dscp {
         // Our own end, which is known also of a connection that is over.
         let is_ipv4 = stream.local_addr()?.ip().to_canonical().is_ipv4();
-        socket::set_octet(stream, is_ipv4, mark.octet())?;
+        socket::set_octet(stream, is_ipv4, u32::from(mark.octet()))?;
     }
     if before.fwmark != mark.fwmark {
         socket::set_firewall_mark(stream, mark.fwmark)?;

@@ -10,6 +10,7 @@ pub mod admin;
 pub mod answers;
 pub mod candidates;
 pub mod clock;
+pub mod control;
 pub mod datagram;
 pub mod dial;
 pub mod dns;

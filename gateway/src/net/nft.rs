@@ -6,6 +6,7 @@
 
 mod candidates;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -141,6 +142,10 @@ impl Plan {
     /// What leaves early, and what goes on to be taken.
     fn prerouting(&self, text: &mut String) {
         let mark = self.divert_mark;
+        let own: BTreeSet<u16> = self.taps.iter().map(|tap| tap.address.port()).collect();
+        let own: Vec<u16> = own.into_iter().collect();
+        let elsewhere =
+            if own.is_empty() { String::new() } else { format!("tcp dport != {{ {} }} ", list(&own)) };
         let _ = write!(
             text,
             "\tchain prerouting {{\n\t\ttype filter hook prerouting priority mangle; policy accept;\n\
@@ -148,7 +153,8 @@ impl Plan {
              \t\t# Packets of flows that we carry, from either end; `wildcard 0`: a socket bound to no address is none of them.\n\
              \t\tmeta l4proto {{ tcp, udp }} socket wildcard 0 socket transparent 1 meta mark set {mark} accept\n\
              \t\t# Those of connections that are not made yet, or just over, which have no address in that sense.\n\
-             \t\ttcp flags & (syn | ack) != syn socket transparent 1 meta mark set {mark} accept\n",
+             \t\t# Not on the listeners' own ports, where every such packet would find them.\n\
+             \t\t{elsewhere}tcp flags & (syn | ack) != syn socket transparent 1 meta mark set {mark} accept\n",
             self.upstream_mark
         );
         self.interfaces("iifname", text);

@@ -16,6 +16,7 @@ use tokio::task::{AbortHandle, LocalSet};
 
 use super::datagram::Relay;
 use super::datagram::batch::Batch;
+use super::datagram::undecided::Undecided;
 use super::inherited::{Inherited, Offered, complete_connections, complete_datagrams};
 use super::report::Report;
 use super::settings::{Interception, Listener, Mode};
@@ -438,10 +439,12 @@ fn start_worker(
 fn serve(worker: &Rc<Worker>, sockets: Vec<Bound>) -> Vec<Rc<Relay>> {
     let mut relays = Vec::new();
     let batch = Rc::new(RefCell::new(Batch::default()));
+    let undecided = Undecided::new(worker.shared.limits.undecided_per_worker_max);
     for Bound { listener, connections, datagrams } in sockets {
         let address = listener.address;
         if let Some(socket) = datagrams {
-            match Relay::new(Rc::clone(worker), socket, &listener, Rc::clone(&batch)) {
+            let (batch, undecided) = (Rc::clone(&batch), Rc::clone(&undecided));
+            match Relay::new(Rc::clone(worker), socket, &listener, batch, undecided) {
                 Ok(relay) => {
                     tokio::task::spawn_local(Rc::clone(&relay).run());
                     relays.push(relay);

@@ -81,6 +81,8 @@ pub enum DropCause {
     SendBuffer,
     /// Longer than the way takes in one piece.
     TooLong,
+    /// The system does not let us: CAP_NET_ADMIN is missing, or a rule of this machine rejects it.
+    Forbidden,
     /// Any other failure of sending: the way is gone for the moment.
     Unreachable,
     /// The flow waits for its name or origin and holds all it may.
@@ -89,6 +91,8 @@ pub enum DropCause {
     Draining,
     /// Memory runs short: no steered flow begins.
     Overload,
+    /// It came to the socket of a flow that it does not belong to.
+    Stray,
 }
 
 impl DropCause {
@@ -97,10 +101,12 @@ impl DropCause {
         match self {
             Self::SendBuffer => "send_buffer",
             Self::TooLong => "too_long",
+            Self::Forbidden => "forbidden",
             Self::Unreachable => "unreachable",
             Self::Held => "held",
             Self::Draining => "draining",
             Self::Overload => "overload",
+            Self::Stray => "stray",
         }
     }
 }

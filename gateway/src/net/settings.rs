@@ -80,8 +80,8 @@ pub struct Limits {
     pub quic_idle_timeout: Duration,
     /// Without a datagram of another UDP flow in either direction.
     pub udp_idle_timeout: Duration,
-    /// UDP flows of the process that wait for a name or an origin.
-    pub undecided_flows_max: usize,
+    /// UDP flows of one worker that wait for a name or an origin.
+    pub undecided_per_worker_max: usize,
     /// Datagrams of one such flow that are held.
     pub held_datagrams_max: usize,
     /// For the PROXY header, absolute.

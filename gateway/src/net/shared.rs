@@ -3,7 +3,7 @@
 //! Asked when a flow opens, is judged or closes; never for a byte.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,8 +38,6 @@ pub struct Shared {
     /// Room within it for UDP flows that hold an upstream socket before their name is known: a quarter, so that half-open
     /// flows never keep decided ones out.
     pub undecided_permits: Arc<Semaphore>,
-    /// UDP flows that wait for a name or an origin.
-    pub undecided_flows: AtomicUsize,
     /// Servers' connection ids, by which a rebound flow is known.
     pub connection_ids: ConnectionIds,
     /// Open flows by subscriber address or session.

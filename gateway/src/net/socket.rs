@@ -7,7 +7,7 @@
     reason = "SIOCOUTQ, TCP_INFO, the event loop's registration and descriptors by number have no safe wrapper; each block has its proof"
 )]
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd as _, OwnedFd, RawFd};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use rustix::net::{SocketFlags, acceptfrom_with};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, MsgHdr, Protocol, SockRef, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
 use crate::flow::ip_bytes::StreamOptions;
@@ -293,6 +293,16 @@ pub fn connect_listening_datagrams(
     socket.bind(&local.into())?;
     socket.connect(&peer.into())?;
     Ok(socket.into())
+}
+
+/// Sends to `to`, with control messages (`sendmsg`); never waits.
+///
+/// # Errors
+/// What the system says.
+pub fn send_datagrams(socket: &impl AsFd, to: SocketAddr, contents: &[u8], control: &[u8]) -> io::Result<()> {
+    let (to, contents) = (to.into(), [IoSlice::new(contents)]);
+    let message = MsgHdr::new().with_addr(&to).with_buffers(&contents).with_control(control);
+    SockRef::from(socket).sendmsg(&message, libc::MSG_DONTWAIT).map(|_| ())
 }
 
 /// A UDP socket of the address's family that never blocks.

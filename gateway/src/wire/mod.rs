@@ -4,6 +4,7 @@
 //! the field that is wrong. Nothing here opens a socket or file, reads a clock, logs, or decides what a name is worth;
 //! names are handed out as the raw bytes of the wire. Every buffer has a limit, and the limit is an argument.
 
+pub mod certificate;
 pub mod dns;
 pub mod dnstap;
 pub mod http1;

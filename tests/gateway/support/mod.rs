@@ -17,6 +17,7 @@ pub mod link;
 pub mod origin;
 pub mod quic;
 pub mod quic_pages;
+pub mod scripted;
 pub mod successor;
 pub mod udp_world;
 pub mod unbound;

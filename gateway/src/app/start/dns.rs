@@ -1,7 +1,7 @@
 //! The DNS plane of a node: its certificates read, its sockets bound, its settings handed to the workers.
 //!
 //! What is wrong with a certificate is told, and DNS over TLS is then not served, or that server not asked: the rest
-//! serves on (trap T41).
+//! serves on (trap T41). The certificate for clients is read again at each reload.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use config::Config;
 use config::dns::{Clients, Dns};
+use jiff::Timestamp;
 
 use super::StartError;
+use crate::app::status::Status;
 use crate::net::dns::settings::{ConnectionLimits, Server, Settings, StaleLimits};
 use crate::net::dns::{Part, Plane, Sockets, tap, tls};
 use crate::net::inherited::{Inherited, Offered};
@@ -22,6 +24,8 @@ pub(super) struct Bound {
     pub(super) plane: Arc<Plane>,
     /// What cannot be used, for the node's readiness.
     pub(super) faults: Vec<String>,
+    /// The same of the certificate for clients, which a reload may put right.
+    pub(super) tls_fault: Option<String>,
     /// The addresses of the configuration, in the order of those bound.
     wanted: Vec<SocketAddr>,
     sockets: Sockets,
@@ -37,13 +41,46 @@ pub(super) fn bind(
     let Some(dns) = &config.dns else { return Ok(None) };
     let mut faults = Vec::new();
     let settings = settings(config, dns, &mut faults);
-    let wanted = dns.tls.as_ref().filter(|_| settings.tls.is_some());
-    let tls_listen = wanted.map_or(&[][..], |tls| &tls.listen);
+    let tls_listen = dns.tls.as_ref().map_or(&[][..], |tls| &tls.listen);
     let sockets = Sockets::bind(&dns.listen, tls_listen, workers, inherited)
         .map_err(|(address, source)| super::listen_error("dns.listen", address, source))?;
     let wanted = dns.listen.iter().chain(tls_listen).copied().collect();
     let plane = Arc::new(Plane::new(settings, sockets.addresses.clone()));
-    Ok(Some(Bound { plane, faults, wanted, sockets, dnstap: dns.dnstap_socket.clone() }))
+    let tls_fault = renew(&plane, config, Timestamp::now());
+    Ok(Some(Bound { plane, faults, tls_fault, wanted, sockets, dnstap: dns.dnstap_socket.clone() }))
+}
+
+/// What a reload renews of the plane: the certificate for clients. What is wrong with it is told.
+pub(super) fn follow(plane: Option<&Plane>, config: &Config, status: &Status) {
+    let Some(plane) = plane else { return };
+    let fault = renew(plane, config, Timestamp::now());
+    if let Some(fault) = &fault {
+        tracing::error!("{fault}");
+    }
+    status.set_dns_tls(fault);
+}
+
+/// Reads the certificate for clients, and takes it unless the one there is better; says what is wrong with it.
+fn renew(plane: &Plane, config: &Config, at: Timestamp) -> Option<String> {
+    let tls = config.dns.as_ref()?.tls.as_ref()?;
+    let read = tls::server(&tls.certificate, &tls.key);
+    let fault = match (read, tls::dates(&tls.certificate, at)) {
+        (Ok(read), None) => {
+            plane.set_tls(read);
+            return None;
+        }
+        // Clients that do not look at dates are served better than none.
+        (Ok(read), Some(fault)) if !plane.has_tls() => {
+            plane.set_tls(read);
+            return Some(format!("DNS over TLS: {fault}"));
+        }
+        (Ok(_), Some(fault)) | (Err(fault), _) => fault,
+    };
+    Some(if plane.has_tls() {
+        format!("DNS over TLS goes on with the certificate it has: {fault}")
+    } else {
+        format!("DNS over TLS is not served: {fault}")
+    })
 }
 
 impl Bound {
@@ -78,7 +115,7 @@ impl Bound {
                 Err(error) => self.faults.push(format!("dnstap is not taken: {}: {error}", path.display())),
             }
         }
-        for fault in &self.faults {
+        for fault in self.faults.iter().chain(&self.tls_fault) {
             tracing::error!("{fault}");
         }
         tracing::info!(addresses = ?self.sockets.addresses, "DNS plane serves");
@@ -102,11 +139,6 @@ pub(super) fn descriptors(config: &Config, workers: usize) -> u64 {
 
 /// The plane's settings; what cannot be used is told in `faults`.
 fn settings(config: &Config, dns: &Dns, faults: &mut Vec<String>) -> Settings {
-    let tls = dns.tls.as_ref().and_then(|wanted| {
-        tls::server(&wanted.certificate, &wanted.key)
-            .map_err(|error| faults.push(format!("DNS over TLS is not served: {error}")))
-            .ok()
-    });
     let prefixes = dns.clients.iter().filter_map(|clients| match clients {
         Clients::Subscribers => None,
         Clients::Prefix(prefix) => Some(*prefix),
@@ -143,7 +175,6 @@ fn settings(config: &Config, dns: &Dns, faults: &mut Vec<String>) -> Settings {
             age_max: stale.age_max,
             entries_max: stale.entries_max,
         }),
-        tls,
         dnstap_connections_max: dns.dnstap_connections_max,
     }
 }
@@ -155,8 +186,9 @@ fn servers(dns: &Dns, faults: &mut Vec<String>) -> Vec<Server> {
         match server {
             config::dns::Server::Plain(address) => servers.push(Server { address: *address, tls: None }),
             config::dns::Server::Tls { address, name } => {
-                let made =
-                    tls::client(&dns.upstream_roots).and_then(|config| Ok((tls::server_name(name)?, config)));
+                let made = tls::client(&dns.upstream_roots)
+                    .map_err(|fault| fault.to_string())
+                    .and_then(|config| Ok((tls::server_name(name)?, config)));
                 match made {
                     Ok(tls) => servers.push(Server { address: *address, tls: Some(tls) }),
                     Err(error) => faults.push(format!("DNS server {address} is not asked: {error}")),

@@ -18,10 +18,11 @@ use super::port::{Port, Sent};
 use super::table::{Ends, Key};
 use super::{Relay, Service, Stage};
 use crate::flow::decide::Vouched;
+use crate::flow::mark::Mark;
 use crate::flow::time::Monotonic;
 use crate::net::flow_record::{Flow, has_long_header};
 use crate::net::lookup::LookupError;
-use crate::net::report::Refusal;
+use crate::net::report::{DropCause, Refusal};
 use crate::net::shared::SubscriberKey;
 use crate::net::socket;
 use crate::net::worker::Worker;
@@ -69,9 +70,9 @@ struct Upstream {
 
 impl Carried {
     /// Sends the subscriber's datagrams to the origin.
-    pub(super) fn send(&self, worker: &Rc<Worker>, flow: &Rc<Flow>, train: &Train<'_>) -> Sent {
+    pub(super) fn send(&self, worker: &Rc<Worker>, flow: &Rc<Flow>, mark: Mark, train: &Train<'_>) -> Sent {
         let up = &self.up;
-        let sent = up.port.send(up.target, None, train);
+        let sent = up.port.send(up.target, None, mark.towards_origin(), train);
         if let Some(cause) = sent.cause {
             worker.count_dropped(cause, sent.lost);
         }
@@ -220,7 +221,7 @@ impl Relay {
         for datagram in &held {
             let train =
                 Train { peer: key.peer, local: None, ecn: None, bytes: datagram, stride: datagram.len() };
-            refused |= carried.send(&self.worker, &flow, &train).refused;
+            refused |= carried.send(&self.worker, &flow, self.mark(&flow), &train).refused;
         }
         entry.stage = Stage::Carried(carried);
         if identified {
@@ -233,6 +234,14 @@ impl Relay {
         }
         if refused {
             self.remove(key);
+        }
+    }
+
+    /// What the flow's datagrams carry. Behind a balancer nothing is marked: its own packets go to the subscriber.
+    pub(super) fn mark(&self, flow: &Flow) -> Mark {
+        match self.service {
+            Service::Steered { .. } | Service::Transparent { .. } => flow.state.borrow().mark,
+            Service::Proxied { .. } => Mark::NONE,
         }
     }
 
@@ -254,11 +263,19 @@ impl Relay {
             Err(_) => return true,
         }
         for train in batch.trains() {
+            if train.peer != up.target {
+                // It came after the socket had the subscriber's port and before it was connected: another server's.
+                self.worker.count_dropped(DropCause::Stray, train.count());
+                continue;
+            }
             for datagram in train.datagrams().filter(|datagram| has_long_header(datagram)) {
                 self.learn_id(flow, up, datagram);
             }
             self.worker.answered(flow);
-            let sent = self.send_down(key, &train);
+            let sent = self.send_down(key, self.mark(flow), &train);
+            if sent.unmarked {
+                self.worker.mark_refused(&io::ErrorKind::PermissionDenied.into());
+            }
             self.worker.sent_datagrams(flow, sent.datagrams, sent.bytes);
             if let Some(cause) = sent.cause {
                 self.worker.count_dropped(cause, sent.lost);

@@ -5,12 +5,15 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use quinn_udp::{Transmit, UdpSocketState};
+use quinn_udp::{EcnCodepoint, Transmit, UdpSocketState};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use super::batch::{Batch, Train};
+use crate::flow::mark::Mark;
+use crate::net::control::Control;
 use crate::net::report::DropCause;
+use crate::net::socket;
 
 /// What a port waits for. An ICMP error alone does not make a socket readable.
 const INCOMING: Interest = Interest::READABLE.add(Interest::ERROR);
@@ -30,6 +33,8 @@ pub struct Sent {
     pub bytes: u64,
     /// Datagrams it did not take.
     pub lost: u64,
+    /// They went without the mark of this machine.
+    pub unmarked: bool,
     /// Why, for the last of them.
     pub cause: Option<DropCause>,
     /// Nobody is there: an ICMP error said so (connected sockets only).
@@ -72,13 +77,24 @@ impl Port {
         Ok(())
     }
 
-    /// Sends a train to `to`, from the local address `from` if the socket has several.
-    pub fn send(&self, to: SocketAddr, from: Option<IpAddr>, train: &Train<'_>) -> Sent {
+    /// Sends a train to `to`, from the local address `from` if the socket has several. Where the system refuses the mark of
+    /// this machine it goes without.
+    pub fn send(&self, to: SocketAddr, from: Option<IpAddr>, mark: Mark, train: &Train<'_>) -> Sent {
+        let sent = self.send_marked(to, from, mark, train);
+        if mark.fwmark != 0 && sent.datagrams == 0 && sent.cause == Some(DropCause::Forbidden) {
+            let without = Mark { fwmark: 0, ..mark };
+            return Sent { unmarked: true, ..self.send_marked(to, from, without, train) };
+        }
+        sent
+    }
+
+    /// Sends a train, together where that goes.
+    fn send_marked(&self, to: SocketAddr, from: Option<IpAddr>, mark: Mark, train: &Train<'_>) -> Sent {
         let together = train.count() > 1 && self.state.max_gso_segments() > 1;
         let mut sent = Sent::default();
         if together {
             let segment = Some(train.stride);
-            match self.transmit(to, from, train, train.bytes, segment) {
+            match self.transmit(to, from, mark, train, train.bytes, segment) {
                 Ok(()) => {
                     sent.datagrams = train.count();
                     sent.bytes = train.bytes.len() as u64;
@@ -93,7 +109,7 @@ impl Port {
             }
         }
         for datagram in train.datagrams() {
-            match self.transmit(to, from, train, datagram, None) {
+            match self.transmit(to, from, mark, train, datagram, None) {
                 Ok(()) => {
                     sent.datagrams = sent.datagrams.saturating_add(1);
                     sent.bytes = sent.bytes.saturating_add(datagram.len() as u64);
@@ -109,13 +125,43 @@ impl Port {
         &self,
         destination: SocketAddr,
         src_ip: Option<IpAddr>,
+        mark: Mark,
         train: &Train<'_>,
         contents: &[u8],
         segment_size: Option<usize>,
     ) -> io::Result<()> {
+        if mark != Mark::NONE {
+            return self.transmit_marked(destination, src_ip, mark, train.ecn, contents, segment_size);
+        }
         let transmit = Transmit { destination, ecn: train.ecn, contents, segment_size, src_ip };
         // Not through the event loop: nobody waits for room, and a fresh socket has not been reported writable yet.
         self.state.try_send((&self.io).into(), &transmit)
+    }
+}
+
+impl Port {
+    /// One system call with what `quinn-udp` does not send: code point and mark.
+    fn transmit_marked(
+        &self,
+        destination: SocketAddr,
+        source: Option<IpAddr>,
+        mark: Mark,
+        ecn: Option<EcnCodepoint>,
+        contents: &[u8],
+        segment_size: Option<usize>,
+    ) -> io::Result<()> {
+        let octet = mark.octet() | ecn.map_or(0, |ecn| ecn as u8);
+        let mut control = Control::none().octet(destination.is_ipv4(), octet);
+        if let Some(source) = source {
+            control = control.from(source);
+        }
+        if mark.fwmark != 0 {
+            control = control.firewall_mark(mark.fwmark);
+        }
+        if let Some(size) = segment_size {
+            control = control.segment(u16::try_from(size).map_err(|_| io::ErrorKind::InvalidInput)?);
+        }
+        socket::send_datagrams(&self.io, destination, contents, control.as_bytes())
     }
 }
 
@@ -132,6 +178,7 @@ impl Sent {
         self.cause = Some(match (error.kind(), error.raw_os_error()) {
             (io::ErrorKind::WouldBlock, _) | (_, Some(libc::ENOBUFS)) => DropCause::SendBuffer,
             (_, Some(libc::EMSGSIZE)) => DropCause::TooLong,
+            (_, Some(libc::EPERM)) => DropCause::Forbidden,
             _ => DropCause::Unreachable,
         });
     }
@@ -146,9 +193,9 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let closed = std::net::UdpSocket::bind("127.0.2.1:0").unwrap().local_addr().unwrap();
-            let port = Port::new(crate::net::socket::connect_datagrams(closed).unwrap()).unwrap();
+            let port = Port::new(socket::connect_datagrams(closed).unwrap()).unwrap();
             let train = Train { peer: closed, local: None, ecn: None, bytes: b"x", stride: 1 };
-            assert_eq!(port.send(closed, None, &train).bytes, 1);
+            assert_eq!(port.send(closed, None, Mark::NONE, &train).bytes, 1);
             let mut batch = Batch::default();
             let told = async {
                 loop {

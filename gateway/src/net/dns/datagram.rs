@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
 
 use super::count::Transport;
@@ -23,6 +23,8 @@ const BATCHES_PER_WAKE_MAX: usize = 4;
 pub(super) struct Listener {
     socket: tokio::net::UdpSocket,
     state: UdpSocketState,
+    /// Whether it takes what is sent to any address of the machine, so that each answer must say which it comes from.
+    is_wildcard: bool,
 }
 
 /// Binds a socket for datagrams that shares its address with the other workers (`SO_REUSEPORT`).
@@ -51,7 +53,8 @@ impl Listener {
     pub(super) fn new(socket: UdpSocket) -> io::Result<Rc<Self>> {
         let socket = tokio::net::UdpSocket::from_std(socket)?;
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
-        Ok(Rc::new(Self { socket, state }))
+        let is_wildcard = socket.local_addr()?.ip().is_unspecified();
+        Ok(Rc::new(Self { socket, state, is_wildcard }))
     }
 
     /// Sends an answer from the address the query was sent to.
@@ -59,6 +62,10 @@ impl Listener {
     /// # Errors
     /// The system's word, also when the kernel has no room: the client asks again.
     pub(super) fn send(&self, answer: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
+        if !self.is_wildcard {
+            // Past the event loop, and without telling the kernel at each answer what the socket is bound to.
+            return SockRef::from(&self.socket).send_to(answer, &to.into()).map(|_| ());
+        }
         let transmit =
             Transmit { destination: to, ecn: None, contents: answer, segment_size: None, src_ip: from };
         self.state.try_send(UdpSockRef::from(&self.socket), &transmit)

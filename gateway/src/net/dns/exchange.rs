@@ -1,6 +1,7 @@
 //! Asking the servers: which of them, over which way, with which id and letter case; and what a reply must be like before
 //! it is believed to answer (id, server, question, letter for letter: RFC 5452 §9.1).
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use super::cache::Key;
@@ -153,7 +154,8 @@ impl Relay {
         let Some((ticket, question)) = self.match_reply(lane, reply) else {
             self.count(Event::Upstream(Upstream::BadReply));
             lane.bad.set(lane.bad.get().saturating_add(1));
-            if !lane.is_stream() && lane.bad.get() >= self.plane.settings.bad_replies_max {
+            // Exactly then: what is still read of a port that was given up must not give it up again.
+            if !lane.is_stream() && lane.bad.get() == self.plane.settings.bad_replies_max {
                 self.give_up_port(lane, now);
             }
             return;
@@ -222,7 +224,7 @@ impl Relay {
         let answer = match pending.form {
             Form::AsItIs => {
                 self.keep(&pending.key, reply, question, facts.is_some(), now);
-                reply.to_vec()
+                Cow::Borrowed(reply)
             }
             Form::SteeredService => {
                 let settings = &self.plane.settings;
@@ -234,7 +236,7 @@ impl Relay {
                     None => asked.empty(0),
                 };
                 self.count(Event::Steered(Steered::Service));
-                answer.unwrap_or_default()
+                Cow::Owned(answer.unwrap_or_default())
             }
         };
         self.give_pending(pending, answer);

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
@@ -55,13 +56,36 @@ pub(super) struct Tried {
     pub is_waiting: bool,
 }
 
+/// Hashes ids. They are drawn by us at random, so that nobody chooses which fall together.
+#[derive(Default)]
+pub(super) struct IdHasher(u64);
+
+/// Spreads what is hashed over all bits (2⁶⁴ divided by the golden ratio).
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(SPREAD);
+        }
+    }
+
+    fn write_u16(&mut self, id: u16) {
+        self.0 = u64::from(id).wrapping_mul(SPREAD);
+    }
+}
+
 /// A way to a server.
 pub(super) struct Lane {
     /// The number of the server.
     pub server: usize,
     way: Way,
     /// What was sent, by id.
-    pub tries: RefCell<HashMap<u16, Tried>>,
+    pub tries: RefCell<HashMap<u16, Tried, BuildHasherDefault<IdHasher>>>,
     /// Replies that answer nothing.
     pub bad: Cell<u32>,
     opened: Monotonic,

@@ -3,6 +3,7 @@
 //!
 //! RFC 1035 §4.1.1, RFC 6891 §6.1.1 (a query with OPT gets an answer with OPT), RFC 8482 (ANY), RFC 9460 §7.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -147,11 +148,11 @@ impl Asked<'_> {
     }
 
     /// The answer itself when it fits into `bytes_max`; else its header and question, marked as cut (RFC 2181 §9).
-    pub(super) fn fit(&self, answer: Vec<u8>, bytes_max: usize) -> Vec<u8> {
+    pub(super) fn fit<'b>(&self, answer: Cow<'b, [u8]>, bytes_max: usize) -> Cow<'b, [u8]> {
         if answer.len() <= bytes_max {
             return answer;
         }
-        let mut cut = answer;
+        let mut cut = answer.into_owned();
         cut.truncate(self.question.section.end);
         for (place, byte) in cut.iter_mut().enumerate() {
             match place {
@@ -174,7 +175,7 @@ impl Asked<'_> {
             }
             cut.extend(opt);
         }
-        cut
+        Cow::Owned(cut)
     }
 }
 

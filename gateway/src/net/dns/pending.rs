@@ -1,5 +1,6 @@
 //! Queries under way: each in a numbered place with a generation, so that a late reply to one never meets another.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use tokio::sync::mpsc;
@@ -31,10 +32,10 @@ pub(super) enum Asker {
 
 impl Asker {
     /// Gives the answer; false when it cannot be given: the client has gone, or does not read.
-    pub(super) fn give(&self, answer: Vec<u8>) -> bool {
+    pub(super) fn give(&self, answer: Cow<'_, [u8]>) -> bool {
         match self {
             Self::Datagram { listener, to, at } => listener.send(&answer, *to, *at).is_ok(),
-            Self::Connection(answers) => answers.try_send(answer).is_ok(),
+            Self::Connection(answers) => answers.try_send(answer.into_owned()).is_ok(),
         }
     }
 }

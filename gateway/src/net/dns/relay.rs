@@ -3,13 +3,15 @@
 //! Nothing here waits: queries stand in a table until a reply, or the passing of time, brings them on. An answer is learnt
 //! before it is sent on (DESIGN decision 11): a flow that follows it at once is never ahead of what it is judged by.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use allowlist::DomainName;
+use billing_export::Session;
 
 use super::Plane;
 use super::cache::Key;
@@ -20,7 +22,7 @@ use super::message::{self, Asked, BAD_VERS, FORM_ERR, NOT_IMP, REFUSED, SERV_FAI
 use super::pending::{Asker, Form, Pending, Table, Ticket};
 use super::random::Random;
 use crate::flow::session::SubscriberKey;
-use crate::flow::steer::{self, Steering};
+use crate::flow::steer::{self, RelayReason, Steering};
 use crate::flow::time::Monotonic;
 use crate::net::policy::{Exemption, Policy};
 use crate::net::shared::Shared;
@@ -108,13 +110,14 @@ impl Relay {
         self.count(Event::Query(transport));
         let policy = self.shared.policy.load();
         let now = self.now();
-        if let Some(refused) = self.unwelcome(query, from, &policy, now) {
+        let subscriber = policy.subscribers.find(from.ip());
+        if let Some(refused) = self.unwelcome(query, from, subscriber, now) {
             self.count(Event::Refused(refused));
             return Taken::Dropped;
         }
         let refuse = |refused, code| {
             self.count(Event::Refused(refused));
-            self.give(&asker, message::header_reply(query, code));
+            self.give(&asker, message::header_reply(query, code).map(Cow::Owned));
             Taken::Answered
         };
         let Ok(question) = dns::question(query) else {
@@ -134,7 +137,7 @@ impl Relay {
         let asked = Asked { query, question: &question, edns, udp_bytes_max };
         let refuse = |refused, answer: Option<Vec<u8>>| {
             self.count(Event::Refused(refused));
-            self.give(&asker, answer);
+            self.give(&asker, answer.map(Cow::Owned));
             Taken::Answered
         };
         if edns.is_some_and(|edns| edns.version != 0) {
@@ -146,7 +149,7 @@ impl Relay {
         if question.kind == TYPE_ANY {
             return refuse(Refused::Any, asked.minimal_any());
         }
-        let form = match self.steer(&policy, from, &question) {
+        let form = match self.steer(&policy, subscriber, &question) {
             Steering::V4 => {
                 self.give_addresses(&asker, &asked, Steered::V4);
                 return Taken::Answered;
@@ -168,10 +171,11 @@ impl Relay {
         let Some(place) = Place::take(&self.plane.in_flight, self.plane.settings.in_flight_max) else {
             self.count(Event::Refused(Refused::InFlight));
             let answer = self.stale(&asked, &key, form, now).or_else(|| asked.empty(SERV_FAIL));
-            self.give(&asker, answer.map(|answer| self.fit(&asked, answer, transport == Transport::Udp)));
+            let fit = |answer| self.fit(&asked, Cow::Owned(answer), transport == Transport::Udp);
+            self.give(&asker, answer.map(fit));
             return Taken::Answered;
         };
-        let subscriber = policy.subscribers.find(from.ip()).cloned().map(SubscriberKey::Session);
+        let subscriber = subscriber.cloned().map(SubscriberKey::Session);
         drop(policy);
         let pending = Pending {
             asker: Some(asker),
@@ -198,15 +202,18 @@ impl Relay {
     }
 
     /// Why a query is dropped without a word; `None` when it is not.
-    fn unwelcome(&self, query: &[u8], from: SocketAddr, policy: &Policy, now: Monotonic) -> Option<Refused> {
+    fn unwelcome(
+        &self,
+        query: &[u8],
+        from: SocketAddr,
+        subscriber: Option<&Session>,
+        now: Monotonic,
+    ) -> Option<Refused> {
         let client = from.ip().to_canonical();
-        let settings = &self.plane.settings;
         if ANSWERING_PORTS.contains(&from.port()) || self.plane.is_own(from) {
             return Some(Refused::Source);
         }
-        let welcome = (settings.serves_subscribers && policy.subscribers.find(client).is_some())
-            || settings.clients.iter().any(|prefix| prefix.contains(&client));
-        if !welcome {
+        if !self.is_welcome(client, subscriber) {
             return Some(Refused::Client);
         }
         if !self.plane.allowances.take(source(client), now) {
@@ -218,19 +225,26 @@ impl Relay {
         query.get(2).is_some_and(|flags| flags & QR != 0).then_some(Refused::Response)
     }
 
+    /// Whether a client, in canonical form, may ask here.
+    pub(super) fn is_welcome(&self, client: IpAddr, subscriber: Option<&Session>) -> bool {
+        let settings = &self.plane.settings;
+        (settings.serves_subscribers && subscriber.is_some())
+            || settings.clients.iter().any(|prefix| prefix.contains(&client))
+    }
+
     /// Whether we answer ourselves.
-    fn steer(&self, policy: &Policy, from: SocketAddr, question: &dns::Question) -> Steering {
-        let is_on = !self.plane.settings.steer_addresses.is_empty() && policy.exemption == Exemption::Allowed;
-        let name = if is_on {
-            question.name.host().and_then(|host| DomainName::from_wire(&host).ok())
-        } else {
-            None
-        };
+    fn steer(&self, policy: &Policy, subscriber: Option<&Session>, question: &dns::Question) -> Steering {
+        if self.plane.settings.steer_addresses.is_empty() {
+            // The wall clock and the name are not looked at where nothing is ever steered.
+            return Steering::Relay(RelayReason::Off);
+        }
+        let is_on = policy.exemption == Exemption::Allowed;
+        let name = question.name.host().and_then(|host| DomainName::from_wire(&host).ok());
         let asked = steer::Asked {
             name: name.as_ref(),
             kind: question.kind,
             class: question.class,
-            is_subscriber: policy.subscribers.find(from.ip()).is_some(),
+            is_subscriber: subscriber.is_some(),
             is_on,
             at: self.shared.clock.now().wall,
         };
@@ -240,14 +254,14 @@ impl Relay {
     /// Answers with our addresses of one family.
     fn give_addresses(&self, asker: &Asker, asked: &Asked<'_>, steered: Steered) {
         let settings = &self.plane.settings;
-        let of_family = |address: &std::net::IpAddr| match steered {
+        let of_family = |address: &IpAddr| match steered {
             Steered::V4 => address.is_ipv4(),
             Steered::V6 => address.is_ipv6(),
             Steered::Service => true,
         };
         let addresses: Vec<_> = settings.steer_addresses.iter().copied().filter(of_family).collect();
         self.count(Event::Steered(steered));
-        self.give(asker, asked.addresses(&addresses, settings.steer_ttl));
+        self.give(asker, asked.addresses(&addresses, settings.steer_ttl).map(Cow::Owned));
     }
 
     /// The old answer to a question, ready to be given.
@@ -265,12 +279,12 @@ impl Relay {
     }
 
     /// What fits the client's transport.
-    fn fit(&self, asked: &Asked<'_>, answer: Vec<u8>, is_datagram: bool) -> Vec<u8> {
+    fn fit<'a>(&self, asked: &Asked<'_>, answer: Cow<'a, [u8]>, is_datagram: bool) -> Cow<'a, [u8]> {
         if is_datagram { asked.fit(answer, asked.datagram_max()) } else { answer }
     }
 
     /// Gives an answer, and counts it.
-    pub(super) fn give(&self, asker: &Asker, answer: Option<Vec<u8>>) {
+    pub(super) fn give(&self, asker: &Asker, answer: Option<Cow<'_, [u8]>>) {
         let Some(answer) = answer else {
             self.count(Event::Lost);
             return;
@@ -282,7 +296,7 @@ impl Relay {
     }
 
     /// Gives a query's answer; the query stays under way when it is to be kept only.
-    pub(super) fn give_pending(&self, pending: &mut Pending, answer: Vec<u8>) {
+    pub(super) fn give_pending(&self, pending: &mut Pending, answer: Cow<'_, [u8]>) {
         let Some(asker) = pending.asker.take() else { return };
         let asked = pending.asked(self.plane.settings.udp_answer_max);
         let answer = self.fit(&asked, answer, pending.is_datagram);
@@ -309,7 +323,7 @@ impl Relay {
             }
         };
         if let Some(answer) = answer {
-            self.give_pending(&mut pending, answer);
+            self.give_pending(&mut pending, Cow::Owned(answer));
         }
     }
 
@@ -363,7 +377,7 @@ impl Relay {
         let Some(pending) = table.get(ticket).filter(|pending| pending.asker.is_some()) else { return };
         let asked = pending.asked(self.plane.settings.udp_answer_max);
         if let Some(answer) = self.stale(&asked, &pending.key, pending.form, now) {
-            self.give_pending(pending, answer);
+            self.give_pending(pending, Cow::Owned(answer));
         }
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
 /// The DNS plane's settings (DESIGN §7).
 pub struct Settings {
@@ -50,8 +50,6 @@ pub struct Settings {
     pub connections: ConnectionLimits,
     /// Old answers; none: they are not given.
     pub stale: Option<StaleLimits>,
-    /// Certificate and key of DNS over TLS for clients; none: it is not served.
-    pub tls: Option<Arc<ServerConfig>>,
     /// Resolvers that send dnstap at once.
     pub dnstap_connections_max: usize,
 }

@@ -4,7 +4,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -23,12 +22,16 @@ use super::relay::{Relay, Taken};
 const ANSWERS_MAX: usize = 128;
 /// Pause after an error of accept(2).
 const BACK_OFF: Duration = Duration::from_millis(200);
+/// Bytes that are read and thrown away behind a connection's last query.
+const DISCARDED_BYTES_MAX: usize = 64 << 10;
+/// Bytes thrown away at once.
+const DISCARDED_AT_ONCE: usize = 4 << 10;
 
 /// Accepts until the worker ends.
-pub(super) async fn serve(relay: Rc<Relay>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+pub(super) async fn serve(relay: Rc<Relay>, listener: TcpListener, transport: Transport) {
     loop {
         match listener.accept().await {
-            Ok((stream, client)) => start(&relay, stream, client, tls.clone()),
+            Ok((stream, client)) => start(&relay, stream, client, transport),
             Err(error) => {
                 tracing::debug!(%error, "cannot accept a DNS connection");
                 sleep(BACK_OFF).await;
@@ -38,7 +41,21 @@ pub(super) async fn serve(relay: Rc<Relay>, listener: TcpListener, tls: Option<T
 }
 
 /// Gives the connection a task of its own, if there is room for it.
-fn start(relay: &Rc<Relay>, stream: TcpStream, client: SocketAddr, tls: Option<TlsAcceptor>) {
+fn start(relay: &Rc<Relay>, stream: TcpStream, client: SocketAddr, transport: Transport) {
+    // Before the limits: whoever may not ask takes no room from those who may.
+    let policy = relay.shared.policy.load();
+    if !relay.is_welcome(client.ip().to_canonical(), policy.subscribers.find(client.ip())) {
+        relay.count(Event::Refused(Refused::Client));
+        return;
+    }
+    let tls = match transport {
+        Transport::Udp | Transport::Tcp => None,
+        Transport::Tls => {
+            // That there is no certificate is the node's fault, which it tells; the client may ask in clear.
+            let Some(config) = relay.plane.tls.load_full() else { return };
+            Some(TlsAcceptor::from(config))
+        }
+    };
     let limits = relay.plane.settings.connections;
     let place = relay.plane.connections.take(
         source(client.ip()),
@@ -54,9 +71,9 @@ fn start(relay: &Rc<Relay>, stream: TcpStream, client: SocketAddr, tls: Option<T
     let relay = Rc::clone(relay);
     tokio::task::spawn_local(async move {
         let ended = match tls {
-            None => converse(&relay, stream, client, Transport::Tcp, place).await,
+            None => converse(&relay, stream, client, transport, place).await,
             Some(acceptor) => match timeout(limits.first_byte_timeout, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => converse(&relay, stream, client, Transport::Tls, place).await,
+                Ok(Ok(stream)) => converse(&relay, stream, client, transport, place).await,
                 Ok(Err(error)) => Err(error),
                 Err(late) => Err(late.into()),
             },
@@ -65,6 +82,15 @@ fn start(relay: &Rc<Relay>, stream: TcpStream, client: SocketAddr, tls: Option<T
             tracing::trace!(%error, "a DNS connection ended");
         }
     });
+}
+
+/// Why no more queries are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The client has had as many as a connection has.
+    Limit,
+    /// It is done, silent, or not to be answered.
+    Client,
 }
 
 /// Reads queries and writes answers until the client is done, idle or over its limits.
@@ -78,27 +104,29 @@ async fn converse(
     let (mut from, mut to) = tokio::io::split(stream);
     let (answers, mut queue) = mpsc::channel::<Vec<u8>>(ANSWERS_MAX);
     let limits = relay.plane.settings.connections;
+    let reader = &mut from;
     let read = async move {
         // Ends when this is dropped, and every query under way with it: then all answers are written.
         let answers = answers;
         let mut query = Vec::new();
         let mut wait = limits.first_byte_timeout;
         for _ in 0..limits.queries_per_connection_max {
-            let first = match timeout(wait, from.read_u8()).await {
+            let first = match timeout(wait, reader.read_u8()).await {
                 Ok(Ok(first)) => first,
-                Ok(Err(_)) | Err(_) => return,
+                Ok(Err(_)) | Err(_) => return End::Client,
             };
             let deadline = Instant::now() + limits.first_byte_timeout;
-            let rest = timeout_at(deadline, read_rest(&mut from, first, &mut query)).await;
+            let rest = timeout_at(deadline, read_rest(reader, first, &mut query)).await;
             if !matches!(rest, Ok(Ok(()))) {
-                return;
+                return End::Client;
             }
             match relay.ask(&query, client, transport, Asker::Connection(answers.clone())) {
                 Taken::Answered => {}
-                Taken::Dropped => return,
+                Taken::Dropped => return End::Client,
             }
             wait = limits.idle_timeout;
         }
+        End::Limit
     };
     let write = async move {
         let mut batch = Vec::new();
@@ -113,11 +141,35 @@ async fn converse(
         }
         timeout(limits.idle_timeout, to.shutdown()).await?
     };
-    tokio::pin!(read, write);
-    tokio::select! {
-        () = &mut read => write.await,
-        ended = &mut write => ended,
+    let end = {
+        tokio::pin!(read, write);
+        tokio::select! {
+            end = &mut read => {
+                write.await?;
+                end
+            }
+            ended = &mut write => return ended,
+        }
+    };
+    match end {
+        // Closed with bytes unread, the connection is reset (RFC 2525 §2.17), and the client may lose its last answers.
+        End::Limit => timeout(limits.first_byte_timeout, discard(&mut from)).await?,
+        End::Client => Ok(()),
     }
+}
+
+/// Reads to the end, or to a limit, and keeps nothing.
+async fn discard(from: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
+    let mut part = vec![0; DISCARDED_AT_ONCE];
+    let mut left = DISCARDED_BYTES_MAX;
+    while left > 0 {
+        let count = from.read(&mut part).await?;
+        if count == 0 {
+            break;
+        }
+        left = left.saturating_sub(count);
+    }
+    Ok(())
 }
 
 /// Reads the rest of a query whose first byte is there.
@@ -125,9 +177,4 @@ async fn read_rest(from: &mut (impl AsyncRead + Unpin), first: u8, query: &mut V
     let length = usize::from(u16::from_be_bytes([first, from.read_u8().await?]));
     query.resize(length, 0);
     from.read_exact(query).await.map(|_| ())
-}
-
-/// Who speaks TLS to clients; none when it is not served.
-pub(super) fn acceptor(relay: &Relay) -> Option<TlsAcceptor> {
-    relay.plane.settings.tls.as_ref().map(|config| TlsAcceptor::from(Arc::clone(config)))
 }

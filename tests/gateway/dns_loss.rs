@@ -1,0 +1,220 @@
+//! The DNS plane on a bad way to its servers: one where somebody forges replies, and one that loses every second datagram.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    reason = "tests may panic"
+)]
+
+mod support;
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use support::ask::*;
+use support::client::*;
+use support::hellos::Hello;
+use support::origin::{Origin, echo};
+use support::scripted::{Scripted, answered, name_of, server};
+use support::{Gateway, PATIENCE, Setup};
+
+const LISTED: &str = "www.listed.example";
+/// What a genuine answer says where no origin is needed.
+const RIGHT: [u8; 4] = [127, 0, 2, 1];
+/// What a forged one says.
+const FORGED: [u8; 4] = [127, 0, 2, 66];
+/// Queries that are under way together in the tests of loss.
+const QUERIES: u16 = 200;
+
+/// A gateway whose own look-ups have no server: what it knows it has learnt from subscribers' answers.
+fn gateway(upstream: &[SocketAddr], change: impl FnOnce(Setup) -> Setup) -> (Gateway, SocketAddr) {
+    let servers: Vec<_> = upstream.iter().map(|address| format!("\"{address}\"")).collect();
+    let setup = Setup::new()
+        .proxied()
+        .set("dns", "listen = [\"127.0.0.1:0\"]")
+        .set("dns", &format!("upstream = [{}]", servers.join(", ")));
+    let gateway = change(setup).start();
+    let address = plane(&gateway)[0];
+    (gateway, address)
+}
+
+/// Times so long that a reply, and never the passing of time, brings a query on within a test's patience.
+fn without_retries(setup: Setup) -> Setup {
+    setup
+        .set("dns", "failover_after = \"60 s\"")
+        .set("dns", "try_timeout = \"60 s\"")
+        .set("dns", "total_timeout = \"60 s\"")
+        .set("dns", "serve_stale = false")
+}
+
+/// Replies by somebody who sees no query and guesses: id, letter case or question are wrong, in turn.
+fn forged(query: &[u8], address: [u8; 4], count: u16) -> Vec<(bool, Vec<u8>)> {
+    let lie = |number: u16| {
+        let mut reply = answered(query, address);
+        match number % 3 {
+            0 => {
+                // Another id each time, never the right one.
+                let id = u16::from_be_bytes([reply[0], reply[1]]).wrapping_add(1 + number);
+                reply[..2].copy_from_slice(&id.to_be_bytes());
+            }
+            1 => reply[13 + usize::from(number / 3 % 3)] ^= 0x20,
+            _ => reply[17] = if reply[17] == b'q' { b'x' } else { b'q' },
+        }
+        (true, reply)
+    };
+    (0..count).map(lie).collect()
+}
+
+/// A visit behind a PROXY header, echoed; returns its length.
+fn visit(gateway: &Gateway, number: u8, destination: SocketAddr) -> u64 {
+    let sent = [Hello::named(LISTED).wire(), vec![23, 3, 3, 0, 1, 0]].concat();
+    let mut client = connect_proxied(number, gateway.listener(0), destination);
+    client.write_all(&sent).unwrap();
+    assert_eq!(read_exactly(&mut client, sent.len()), sent);
+    assert_eq!(finish(client), b"");
+    sent.len() as u64
+}
+
+/// Part S, "Off-path poisoning": the threshold clears the port, TCP brings the genuine answer, and no lie is learnt.
+#[test]
+fn s_ten_thousand_forged_replies_bring_the_question_to_tcp_and_teach_nothing() {
+    let origin = Origin::echo();
+    // At the same port, since destinations are led there by port.
+    let liar = Origin::at(SocketAddr::from((FORGED, origin.port())), echo);
+    let (right, wrong) = (origin.octets(), liar.octets());
+    let upstream =
+        Scripted::new(move |query| forged(query, wrong, 10_000), move |query| answered(query, right));
+    let port = origin.port();
+    let (gateway, address) =
+        gateway(&[upstream.address], |setup| without_retries(setup).port_map(&[(443, port)]));
+    let answer = ask(subscriber(1), address, &query(7, LISTED, A), PATIENCE).unwrap();
+    assert!(answer.ends_with(&right), "{answer:?}");
+    assert_eq!((&answer[..2], rcode(&answer)), (&[0, 7][..], 0));
+    assert_eq!(upstream.asked_over_tcp(), 1);
+    assert_eq!(gateway.metric("zrgw_dns_upstream_total{event=\"gave_up_port\"}"), 1, "once, not once a lie");
+    assert_eq!(gateway.metric("zrgw_trusted_answers"), 1);
+    assert_eq!(gateway.log().matches("replies that answer no query").count(), 1, "{}", gateway.log());
+    // The next question is not even asked where somebody guesses.
+    let answer = ask(subscriber(1), address, &query(8, LISTED, A), PATIENCE).unwrap();
+    assert!(answer.ends_with(&right) && upstream.asked_over_tcp() == 2, "{answer:?}");
+    let length = visit(&gateway, 1, SocketAddr::new(origin.address.ip(), 443));
+    visit(&gateway, 2, SocketAddr::new(liar.address.ip(), 443));
+    let usage = gateway.stop_and_count();
+    assert_eq!(usage.exempt("s1"), (length, length));
+    assert_eq!(usage.exempt("s2"), (0, 0), "the lie vouches for nothing");
+    assert_eq!(usage.reasons("s2"), ["address_mismatch"]);
+}
+
+#[test]
+fn s_bad_replies_below_their_limit_change_nothing_and_at_it_the_port_is_given_up() {
+    const BAD_MAX: u16 = 5;
+    for (count, over_tcp) in [(BAD_MAX - 1, 0), (BAD_MAX, 1), (BAD_MAX + 1, 1)] {
+        let upstream = Scripted::new(
+            move |query| {
+                let mut replies = forged(query, FORGED, count);
+                replies.push((true, answered(query, RIGHT)));
+                replies
+            },
+            |query| answered(query, RIGHT),
+        );
+        let (gateway, address) = gateway(&[upstream.address], |setup| {
+            without_retries(setup).set("dns", &format!("bad_replies_max = {BAD_MAX}"))
+        });
+        let answer = ask(subscriber(1), address, &query(7, LISTED, A), PATIENCE).unwrap();
+        assert!(answer.ends_with(&RIGHT), "{count}: {answer:?}");
+        assert_eq!(upstream.asked_over_tcp(), over_tcp, "{count} forged");
+        let given_up = gateway.metric("zrgw_dns_upstream_total{event=\"gave_up_port\"}");
+        assert_eq!(given_up, over_tcp as u64, "{count} forged");
+        assert_eq!(gateway.metric("zrgw_trusted_answers"), 1);
+        gateway.stop();
+    }
+}
+
+/// Asks [`QUERIES`] names at once; the addresses answered, by the number of the query.
+fn ask_all(address: SocketAddr) -> HashMap<u16, [u8; 4]> {
+    let socket = UdpSocket::bind((subscriber(1), 0)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    for id in 0..QUERIES {
+        socket.send_to(&query(id, &format!("n{id}.listed.example"), A), address).unwrap();
+    }
+    let mut answers = HashMap::new();
+    let mut buffer = [0; 4_096];
+    for _ in 0..QUERIES {
+        let length = socket.recv(&mut buffer).expect("a query without an answer");
+        assert_eq!(rcode(&buffer[..length]), 0, "{:?}", &buffer[..length]);
+        let id = u16::from_be_bytes([buffer[0], buffer[1]]);
+        assert!(answers.insert(id, buffer[length - 4..length].try_into().unwrap()).is_none(), "{id} twice");
+    }
+    answers
+}
+
+/// A server that loses every second datagram of all it is sent, beginning with the first, and notes what came.
+fn losing_of_all(mark: [u8; 4]) -> SocketAddr {
+    let mut came = 0_usize;
+    server(move |query| {
+        came += 1;
+        if came % 2 == 1 { Vec::new() } else { vec![(true, answered(query, mark))] }
+    })
+}
+
+#[test]
+fn s_one_server_behind_fifty_per_cent_loss_answers_every_query_at_its_second_try() {
+    let mut came: HashMap<String, usize> = HashMap::new();
+    let upstream = server(move |query| {
+        let count = came.entry(name_of(query)).or_insert(0);
+        *count += 1;
+        if *count % 2 == 1 { Vec::new() } else { vec![(true, answered(query, RIGHT))] }
+    });
+    let (gateway, address) = gateway(&[upstream], |setup| {
+        setup
+            .set("dns", "failover_after = \"300 ms\"")
+            .set("dns", "try_timeout = \"600 ms\"")
+            .set("dns", "total_timeout = \"60 s\"")
+    });
+    let answers = ask_all(address);
+    assert_eq!(answers.len(), usize::from(QUERIES));
+    let count = |event: &str| gateway.metric(&format!("zrgw_dns_upstream_total{{event=\"{event}\"}}"));
+    assert_eq!(count("sent"), 2 * u64::from(QUERIES), "two tries each, no more");
+    assert_eq!(count("timeout"), u64::from(QUERIES));
+    assert_eq!(gateway.metric("zrgw_trusted_answers"), u64::from(QUERIES));
+    gateway.stop();
+}
+
+#[test]
+fn s_two_servers_behind_fifty_per_cent_loss_stand_in_for_each_other() {
+    let [first, second] = [RIGHT, [127, 0, 2, 2]].map(losing_of_all);
+    let (gateway, address) = gateway(&[first, second], |setup| {
+        setup
+            .set("dns", "failover_after = \"200 ms\"")
+            .set("dns", "try_timeout = \"400 ms\"")
+            .set("dns", "total_timeout = \"60 s\"")
+            .set("dns", "tries = 10")
+    });
+    let answers = ask_all(address);
+    let by = |mark: [u8; 4]| answers.values().filter(|answer| **answer == mark).count();
+    assert_eq!(by(RIGHT) + by([127, 0, 2, 2]), usize::from(QUERIES));
+    assert!(by([127, 0, 2, 2]) > 0, "nobody was led to the second server");
+    gateway.stop();
+}
+
+/// Duplicates of the genuine answer are late, not bad: a network that doubles datagrams does not end a port.
+#[test]
+fn n2_late_duplicates_are_neither_bad_nor_given_twice() {
+    let upstream = server(|query| vec![(true, answered(query, RIGHT)); 40]);
+    let (gateway, address) = gateway(&[upstream], without_retries);
+    let socket = UdpSocket::bind((subscriber(1), 0)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.send_to(&query(1, LISTED, A), address).unwrap();
+    assert!(socket.recv(&mut [0; 4_096]).is_ok());
+    gateway.await_metric("zrgw_dns_upstream_total{event=\"late\"}", 39);
+    assert_eq!(gateway.metric("zrgw_dns_upstream_total{event=\"bad_reply\"}"), 0);
+    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    assert!(socket.recv(&mut [0; 4_096]).is_err(), "an answer twice");
+    gateway.stop();
+}
