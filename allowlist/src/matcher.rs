@@ -138,6 +138,11 @@ impl Matcher {
         self.hosts.rules()
     }
 
+    /// Prefixes of address rules, whatever their dates, protocols and ports, in no particular order.
+    pub fn prefixes(&self) -> impl Iterator<Item = IpNet> {
+        self.prefixes.by_prefix.keys().copied()
+    }
+
     /// Whether the list is in force at that instant. The other methods do not ask.
     #[must_use]
     pub fn validity(&self, at: Timestamp) -> Validity {

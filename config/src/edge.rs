@@ -81,7 +81,7 @@ pub struct Edge {
     pub rule_priority: u32,
     /// How long the kernel sends flows to a gateway that says nothing.
     pub alive_timeout: Duration,
-    /// Most addresses in the sets of candidates.
+    /// Most addresses in the sets of candidates, and most prefixes.
     pub candidates_max: usize,
 }
 

@@ -402,3 +402,24 @@ fn a_mark_that_cannot_be_set_is_told_once_and_the_flow_goes_on() {
     assert_eq!(gateway.log().matches("marks of flows cannot be set").count(), 1, "{}", gateway.log());
     assert!(gateway.stop_and_count().exempt("s1").1 > 0);
 }
+
+#[test]
+fn t38_another_mark_of_the_group_reaches_flows_that_are_open_and_the_rules_are_asked_for() {
+    let Some(edge) = edge("") else { return };
+    let _origins = echoes(&edge);
+    let mut flow = edge.connect(origin(0, 443));
+    echo(&mut flow, &hello(LISTED));
+    let seen = At::Subscriber.during(&edge.link, || round_trips(&mut flow));
+    assert!(seen.every > 4 && seen.tagged == seen.every, "{seen:?}");
+    let path = edge.gateway.setup().path("gateway.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace(&format!("dscp = {DSCP}"), "dscp = 12")).unwrap();
+    edge.gateway.reload();
+    assert!(eventually(|| At::Subscriber.during(&edge.link, || round_trips(&mut flow)).tagged == 0));
+    // The other mark stays.
+    let seen = At::Egress.during(&edge.link, || round_trips(&mut flow));
+    assert!(seen.every > 4 && (seen.tagged, seen.marked) == (0, seen.every), "{seen:?}");
+    let log = edge.gateway.log();
+    assert!(log.contains("until `gateway nft apply`"), "{log}");
+    finish(flow);
+}

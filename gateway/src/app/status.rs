@@ -327,6 +327,11 @@ fn describe() {
         "zrgw_edge",
         "1 for what new flows do: taken by transparent listeners, or pass by and why"
     );
+    describe_gauge!("zrgw_edge_candidates", "Addresses whose flows the kernel leads here");
+    describe_counter!(
+        "zrgw_edge_candidates_full_total",
+        "Times an address or prefix found no room among them (edge.candidates_max)"
+    );
     describe_gauge!(
         "zrgw_overload_level",
         "0 enough memory; 1 timers shortened; 2 new flows not read, steered ones wait; 3 led past (limits.memory_max)"
@@ -389,6 +394,10 @@ impl Source for Status {
                 let now = edge.aside();
                 for aside in Aside::ALL {
                     gauge!("zrgw_edge", "state" => aside.label()).set(reading(u64::from(aside == now)));
+                }
+                if let Some(candidates) = edge.candidates() {
+                    gauge!("zrgw_edge_candidates").set(reading(candidates.held()));
+                    counter!("zrgw_edge_candidates_full_total").absolute(candidates.full());
                 }
             }
             gauge!("zrgw_export_backlog_records").set(reading(facts.backlog_records));

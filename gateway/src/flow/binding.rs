@@ -11,6 +11,7 @@
 
 mod dns_only;
 mod nat64;
+mod news;
 mod snapshot;
 mod unlisted;
 mod verification;
@@ -24,9 +25,11 @@ use allowlist::DomainName;
 
 pub use self::dns_only::{DnsOnly, DnsOnlyStanding};
 pub use self::nat64::{Nat64, Nat64Error, Nat64Prefix};
+pub use self::news::News;
 pub use self::snapshot::{Restored, SnapshotError};
 
 use self::dns_only::DnsOnlyMap;
+use self::news::Newcomers;
 use self::unlisted::Unlisted;
 use self::verification::{Ech, Verification};
 use super::session::SubscriberKey;
@@ -113,6 +116,8 @@ pub struct TrustedAnswers {
     /// Target of a service binding → the listed names it stands for, each with its last moment.
     targets: HashMap<DomainName, Vec<(DomainName, Monotonic)>>,
     nat64: Nat64,
+    /// New addresses for whoever follows them.
+    newcomers: Newcomers,
     /// Hashes the public names of Encrypted Client Hello.
     key: RandomState,
 }
@@ -131,6 +136,7 @@ impl TrustedAnswers {
             unlisted: Unlisted::new(key.clone(), limits.retention),
             targets: HashMap::new(),
             nat64,
+            newcomers: Newcomers::default(),
             key,
         }
     }
@@ -213,6 +219,10 @@ impl TrustedAnswers {
         let expires = now.plus(self.verification.retention);
         let known = self.verification.has_address(address);
         let learnt = self.verification.learn(name, address, expires, now);
+        match learnt {
+            Learnt::New => self.newcomers.add(address),
+            Learnt::Refreshed | Learnt::Full => {}
+        }
         if !known && self.unlisted.has(address, now) {
             self.verification.mark_unlisted(address, expires);
         }
@@ -270,6 +280,17 @@ impl TrustedAnswers {
             names.retain(|(_, until)| now <= *until);
             !names.is_empty()
         });
+    }
+
+    /// What was learnt since the last call. From the first call on, which says that everything may be new, new addresses are
+    /// kept for the next one.
+    pub fn take_news(&mut self) -> News {
+        self.newcomers.take()
+    }
+
+    /// Addresses at which some listed name is at `now`, in no order; one of several names as often.
+    pub fn addresses_counting(&self, now: Monotonic) -> impl Iterator<Item = IpAddr> {
+        self.verification.counting(now)
     }
 
     /// Whether `address` was a trusted answer for `name` within the retention.

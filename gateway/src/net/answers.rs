@@ -3,6 +3,7 @@
 //! The rules are [`crate::flow::binding`]'s; here stand the lock, the clock, and what the policy in force says of names
 //! and addresses.
 
+use std::collections::HashSet;
 use std::hash::RandomState;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +14,9 @@ use allowlist::DomainName;
 use super::clock::Clock;
 use super::policy::PolicyCell;
 use super::settings::DialRules;
-use crate::flow::binding::{AnswerLimits, DnsOnly, Learning, Nat64, Restored, SnapshotError, TrustedAnswers};
+use crate::flow::binding::{
+    AnswerLimits, DnsOnly, Learning, Nat64, News, Restored, SnapshotError, TrustedAnswers,
+};
 use crate::flow::session::SubscriberKey;
 use crate::wire::dns;
 
@@ -137,6 +140,16 @@ impl Answers {
     /// At most `max` of the names that have an address.
     pub(super) fn names(&self, max: usize) -> Vec<DomainName> {
         self.read().names().take(max).cloned().collect()
+    }
+
+    /// Addresses that are new since the last call.
+    pub(super) fn take_news(&self) -> News {
+        self.write().take_news()
+    }
+
+    /// All addresses at which some listed name is, each once.
+    pub(super) fn all_addresses(&self) -> HashSet<IpAddr> {
+        self.read().addresses_counting(self.clock.monotonic()).collect()
     }
 
     /// Drops what is past its time.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
+use super::candidates::Candidates;
 use super::nft::{NftError, Plan};
 use super::overload::Level;
 use super::shared::Shared;
@@ -59,6 +60,8 @@ impl Aside {
 pub struct Edge {
     plan: Plan,
     shared: Arc<Shared>,
+    /// Keeper of the sets of candidates, where flows to them alone are taken.
+    candidates: Option<Arc<Candidates>>,
     /// Room for flows when none is open.
     flows_max: usize,
     draining: AtomicBool,
@@ -69,7 +72,20 @@ pub struct Edge {
 impl Edge {
     /// The keeper of `plan`; nothing is renewed before [`Edge::keep`].
     pub fn new(plan: Plan, shared: Arc<Shared>, flows_max: usize) -> Arc<Self> {
-        Arc::new(Self { plan, shared, flows_max, draining: AtomicBool::new(false), state: AtomicU64::new(0) })
+        let candidates = plan.candidates_only.then(|| Candidates::new(plan.clone(), Arc::clone(&shared)));
+        Arc::new(Self {
+            plan,
+            shared,
+            candidates,
+            flows_max,
+            draining: AtomicBool::new(false),
+            state: AtomicU64::new(0),
+        })
+    }
+
+    /// The keeper of the sets of candidates, where there are such.
+    pub const fn candidates(&self) -> Option<&Arc<Candidates>> {
+        self.candidates.as_ref()
     }
 
     /// Whether new flows are led here, or why not.
@@ -95,6 +111,9 @@ impl Edge {
 
     /// Keeps the rules in step until the event loop ends.
     pub async fn keep(self: Arc<Self>) {
+        if let Some(candidates) = &self.candidates {
+            tokio::spawn(Arc::clone(candidates).keep(Arc::clone(&self)));
+        }
         let mut tick = tokio::time::interval(LOOK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut renewed: Option<Monotonic> = None;
@@ -185,7 +204,9 @@ impl Edge {
 }
 
 /// Runs a command that waits for a program, beside the event loop.
-async fn run(work: impl FnOnce() -> Result<(), NftError> + Send + 'static) -> Result<(), NftError> {
+pub(super) async fn run(
+    work: impl FnOnce() -> Result<(), NftError> + Send + 'static,
+) -> Result<(), NftError> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| {
         Err(NftError::Start { program: "nft", package: "nftables", source: io::Error::other(error) })

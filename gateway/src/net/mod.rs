@@ -8,6 +8,7 @@
 pub mod accept;
 pub mod admin;
 pub mod answers;
+pub mod candidates;
 pub mod clock;
 pub mod control;
 pub mod datagram;

@@ -4,12 +4,16 @@
 //! the set `alive`, whose elements run out unless the running gateway renews them: without them, without the gateway, and
 //! without the table flows pass as if there were no gateway. What the gateway would not dial is never taken.
 
+mod candidates;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
+
+use ipnet::Ipv6Net;
 
 use super::settings::Interception;
 
@@ -32,6 +36,8 @@ pub struct Plan {
     pub candidates_only: bool,
     /// Most addresses in each of these sets.
     pub candidates_max: usize,
+    /// Prefixes behind which stand IPv4 addresses, which are candidates as a whole: the sets speak of the IPv4 addresses.
+    pub nat64: Vec<Ipv6Net>,
     /// Interfaces on the subscribers' side; none: all.
     pub interfaces: Vec<String>,
     /// TCP ports whose flows are taken.
@@ -123,9 +129,13 @@ impl Plan {
                 let most = self.candidates_max;
                 let _ = write!(
                     text,
-                    "\tset candidates{version} {{\n\t\ttype {kind}; flags timeout; size {most};\n\t}}\n"
+                    "\tset candidates{version} {{\n\t\ttype {kind}; flags timeout; size {most};\n\t}}\n\
+                     \tset prefixes{version} {{\n\t\ttype {kind}; flags interval;\n\t}}\n"
                 );
             }
+            text.push_str(
+                "\t# Not empty: the gateway has filled this table.\n\tset filled {\n\t\ttype inet_proto;\n\t}\n",
+            );
         }
     }
 
@@ -194,7 +204,12 @@ impl Plan {
             );
         }
         if self.candidates_only {
-            text.push_str("\t\tip daddr != @candidates4 return\n\t\tip6 daddr != @candidates6 return\n");
+            text.push_str("\t\tip daddr != @candidates4 ip daddr != @prefixes4 return\n");
+            text.push_str("\t\tip6 daddr != @candidates6 ip6 daddr != @prefixes6 ");
+            if !self.nat64.is_empty() {
+                let _ = write!(text, "ip6 daddr != {{ {} }} ", joined(self.nat64.iter()));
+            }
+            text.push_str("return\n");
         }
     }
 
@@ -344,26 +359,6 @@ impl Plan {
     pub fn stand_aside(&self) -> Result<(), NftError> {
         nft(&["flush", "set", "inet", &self.table, "alive"], "")
     }
-
-    /// Adds candidates, each for so long.
-    ///
-    /// # Errors
-    /// As [`Plan::renew`]; also when a set is full.
-    pub fn add_candidates(&self, addresses: &[(IpAddr, Duration)]) -> Result<(), NftError> {
-        let mut text = String::new();
-        for (address, time) in addresses {
-            let address = address.to_canonical();
-            let version = if address.is_ipv4() { '4' } else { '6' };
-            let (table, time) = (&self.table, milliseconds(*time));
-            let _ = write!(
-                text,
-                "add element inet {table} candidates{version} {{ {address} }}\n\
-                 delete element inet {table} candidates{version} {{ {address} }}\n\
-                 add element inet {table} candidates{version} {{ {address} timeout {time} }}\n"
-            );
-        }
-        nft(&["-f", "-"], &text)
-    }
 }
 
 /// Where `tproxy` leads to: an address only when the listener has one of its own.
@@ -373,7 +368,12 @@ fn listener(address: SocketAddr) -> String {
 
 /// Ports as nft writes them.
 fn list(ports: &[u16]) -> String {
-    ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
+    joined(ports.iter())
+}
+
+/// Elements of a set as nft writes them.
+fn joined(elements: impl Iterator<Item = impl ToString>) -> String {
+    elements.map(|one| one.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// A time as nft reads it.
@@ -417,7 +417,7 @@ fn judge(command: String, output: &Output) -> Result<(), NftError> {
 
 #[cfg(test)]
 mod tests {
-    use ipnet::{Ipv4Net, Ipv6Net};
+    use ipnet::Ipv4Net;
 
     use super::*;
     use crate::flow::address::is_public;
@@ -433,6 +433,7 @@ mod tests {
             table: "zrgw".to_owned(),
             candidates_only: false,
             candidates_max: 1_000,
+            nat64: vec!["64:ff9b::/96".parse().unwrap()],
             interfaces: vec!["eth1".to_owned()],
             tcp_ports: vec![80, 443],
             udp_ports: vec![443],
@@ -471,7 +472,11 @@ mod tests {
         assert_eq!(taken.count(), 4);
         assert!(!text.contains("candidates"));
         let text = Plan { candidates_only: true, private_too: true, ..plan() }.ruleset();
-        assert!(text.contains("ip daddr != @candidates4 return") && text.contains("size 1000"), "{text}");
+        assert!(text.contains("ip daddr != @candidates4 ip daddr != @prefixes4 return"), "{text}");
+        assert!(text.contains(
+            "ip6 daddr != @candidates6 ip6 daddr != @prefixes6 ip6 daddr != { 64:ff9b::/96 } return"
+        ));
+        assert!(text.contains("size 1000"), "{text}");
         assert!(!text.contains("10.0.0.0/8"));
     }
 

@@ -24,7 +24,7 @@ pub fn query(id: u16, name: &str, kind: u16) -> Vec<u8> {
     let mut bytes = id.to_be_bytes().to_vec();
     bytes.extend([0x01, 0x20, 0, 1, 0, 0, 0, 0, 0, 1]);
     for label in name.split('.') {
-        bytes.push(label.len() as u8);
+        bytes.push(u8::try_from(label.len()).unwrap());
         bytes.extend(label.as_bytes());
     }
     bytes.push(0);
@@ -32,7 +32,7 @@ pub fn query(id: u16, name: &str, kind: u16) -> Vec<u8> {
     bytes.extend([0, 1]);
     // OPT: 1,232 bytes, DO; client subnet 192.0.2.0/24; option 65001.
     let options = [0, 8, 0, 7, 0, 1, 24, 0, 192, 0, 2, 0xfd, 0xe9, 0, 3, 1, 2, 3];
-    bytes.extend([0, 0, 41, 0x04, 0xd0, 0, 0, 0x80, 0, 0, options.len() as u8]);
+    bytes.extend([0, 0, 41, 0x04, 0xd0, 0, 0, 0x80, 0, 0, u8::try_from(options.len()).unwrap()]);
     bytes.extend(options);
     bytes
 }

@@ -25,6 +25,7 @@ pub fn plan(config: &Config) -> Plan {
         table: edge.table.clone(),
         candidates_only: edge.intercept == Intercept::Candidates,
         candidates_max: edge.candidates_max,
+        nat64: config.trusted_answers.nat64_prefixes.clone(),
         interfaces: edge.interfaces.clone(),
         tcp_ports: edge.tcp_ports.clone(),
         udp_ports: edge.udp_ports.clone(),

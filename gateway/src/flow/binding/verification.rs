@@ -238,6 +238,12 @@ impl Verification {
         })
     }
 
+    /// Addresses that count at `now`, in no order; one of several names as often.
+    pub(super) fn counting(&self, now: Monotonic) -> impl Iterator<Item = IpAddr> {
+        let all = self.names.values().flat_map(|entry| &entry.seen);
+        all.filter(move |seen| seen.counts(now)).map(|seen| seen.address)
+    }
+
     /// Names held, in no order.
     pub(super) fn names(&self) -> impl Iterator<Item = &DomainName> {
         self.names.keys()
