@@ -247,6 +247,45 @@ fn q14_bulk_both_ways_at_once() {
     assert_eq!(usage.exempt("s1"), usage.of("s1"));
 }
 
+/// Makes the way behind the gateway narrower than the one before it.
+fn narrow(edge: &Edge) {
+    let command = "ip link set dev out mtu 1300";
+    edge.link.gateway_runs(command);
+    edge.link.internet_runs(command);
+}
+
+#[test]
+fn t43_datagrams_longer_than_the_way_go_in_fragments_as_they_would_without_us() {
+    let Some(edge) = edge() else { return };
+    edge.link.in_internet(|| [0, 1].map(|family| telling(origin(family, 443))));
+    narrow(&edge);
+    for family in 0..2 {
+        // Whole on the first link, and in fragments there already, up to the longest.
+        let longest = if family == 0 { 1_980 } else { 1_960 };
+        for size in [1_200, 1_260, 1_400, longest] {
+            let socket = socket(&edge, family, 0);
+            let (seen, _) = ask(&socket, origin(family, 443), &vec![b'x'; size]);
+            assert_eq!(seen, socket.local_addr().unwrap().to_string());
+        }
+    }
+    assert_eq!(edge.metric("zrgw_datagrams_dropped_total{cause=\"too_long\"}"), 0);
+}
+
+#[test]
+fn t43_quic_finds_the_longest_that_passes() {
+    let Some(edge) = edge() else { return };
+    narrow(&edge);
+    for family in 0..2 {
+        let to = origin(family, 443);
+        let _origin = edge.link.in_internet(|| QuicOrigin::at(to, Validation::None));
+        let (access, client) =
+            edge.link.at_subscriber(|| (Access::steered(subscriber(family), to), QuicClient::new()));
+        client.visit(access.address, LISTED, 300_000, 300_000);
+    }
+    let usage = edge.stop_and_count();
+    assert_eq!(usage.exempt("s1"), usage.of("s1"));
+}
+
 #[test]
 fn proxy_loop_datagrams_to_the_gateway_itself_go_nowhere() {
     let Some(edge) = edge() else { return };

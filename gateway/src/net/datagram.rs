@@ -245,7 +245,7 @@ impl Relay {
         let flow = Rc::clone(entry.flow());
         match &mut entry.stage {
             Stage::Carried(carried) => {
-                let sent = carried.send(&self.worker, &flow, self.mark(&flow), train);
+                let sent = carried.send(&self.worker, &flow, self.manner(&flow), train);
                 if identified && carried.leave_the_undecided() {
                     self.settle(&mut table, flow.id);
                 }

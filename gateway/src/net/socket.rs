@@ -13,7 +13,10 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd as _, OwnedFd, RawFd};
 use std::time::Duration;
 
 use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::IpBindAddressNoPort;
+use nix::sys::socket::sockopt::{IpBindAddressNoPort, Ipv6DontFrag};
+use rustix::net::sockopt::{
+    Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
+};
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, MsgHdr, Protocol, SockRef, Socket, Type};
 use tokio::io::unix::AsyncFd;
@@ -303,6 +306,23 @@ pub fn send_datagrams(socket: &impl AsFd, to: SocketAddr, contents: &[u8], contr
     let (to, contents) = (to.into(), [IoSlice::new(contents)]);
     let message = MsgHdr::new().with_addr(&to).with_buffers(&contents).with_control(control);
     SockRef::from(socket).sendmsg(&message, libc::MSG_DONTWAIT).map(|_| ())
+}
+
+/// Has what is longer than the way go in fragments, or not at all (ip(7), `IP_MTU_DISCOVER`; RFC 3542 §11.2,
+/// `IPV6_DONTFRAG`).
+///
+/// # Errors
+/// What the system says; it does not fail on an open UDP socket.
+pub fn let_fragment(socket: &impl AsFd, is_ipv4: bool, may: bool) -> io::Result<()> {
+    if is_ipv4 {
+        let how = if may { Ipv4PathMtuDiscovery::DONT } else { Ipv4PathMtuDiscovery::PROBE };
+        set_ip_mtu_discover(socket, how)?;
+    } else {
+        let how = if may { Ipv6PathMtuDiscovery::DONT } else { Ipv6PathMtuDiscovery::PROBE };
+        set_ipv6_mtu_discover(socket, how)?;
+        setsockopt(socket, Ipv6DontFrag, &!may)?;
+    }
+    Ok(())
 }
 
 /// A UDP socket of the address's family that never blocks.

@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 
 use super::batch::Train;
 use super::connection_ids::{Continued, Pulse};
-use super::port::{Port, Sent};
+use super::port::{Length, Manner, Port, Sent};
 use super::table::{Ends, Key};
 use super::{Relay, Service, Stage};
 use crate::flow::decide::Vouched;
@@ -22,7 +22,7 @@ use crate::flow::mark::Mark;
 use crate::flow::time::Monotonic;
 use crate::net::flow_record::{Flow, has_long_header};
 use crate::net::lookup::LookupError;
-use crate::net::report::{DropCause, Refusal};
+use crate::net::report::{DropCause, ProtocolLabel, Refusal};
 use crate::net::shared::SubscriberKey;
 use crate::net::socket;
 use crate::net::worker::Worker;
@@ -70,9 +70,16 @@ struct Upstream {
 
 impl Carried {
     /// Sends the subscriber's datagrams to the origin.
-    pub(super) fn send(&self, worker: &Rc<Worker>, flow: &Rc<Flow>, mark: Mark, train: &Train<'_>) -> Sent {
+    pub(super) fn send(
+        &self,
+        worker: &Rc<Worker>,
+        flow: &Rc<Flow>,
+        manner: Manner,
+        train: &Train<'_>,
+    ) -> Sent {
         let up = &self.up;
-        let sent = up.port.send(up.target, None, mark.towards_origin(), train);
+        let towards_origin = Manner { mark: manner.mark.towards_origin(), ..manner };
+        let sent = up.port.send(up.target, None, towards_origin, train);
         if let Some(cause) = sent.cause {
             worker.count_dropped(cause, sent.lost);
         }
@@ -221,7 +228,7 @@ impl Relay {
         for datagram in &held {
             let train =
                 Train { peer: key.peer, local: None, ecn: None, bytes: datagram, stride: datagram.len() };
-            refused |= carried.send(&self.worker, &flow, self.mark(&flow), &train).refused;
+            refused |= carried.send(&self.worker, &flow, self.manner(&flow), &train).refused;
         }
         entry.stage = Stage::Carried(carried);
         if identified {
@@ -237,12 +244,22 @@ impl Relay {
         }
     }
 
-    /// What the flow's datagrams carry. Behind a balancer nothing is marked: its own packets go to the subscriber.
-    pub(super) fn mark(&self, flow: &Flow) -> Mark {
-        match self.service {
-            Service::Steered { .. } | Service::Transparent { .. } => flow.state.borrow().mark,
+    /// How the flow's datagrams go. Behind a balancer nothing is marked: its own packets go to the subscriber.
+    pub(super) fn manner(&self, flow: &Flow) -> Manner {
+        let state = flow.state.borrow();
+        let mark = match self.service {
+            Service::Steered { .. } | Service::Transparent { .. } => state.mark,
             Service::Proxied { .. } => Mark::NONE,
-        }
+        };
+        let length = match (state.protocol, &state.identity) {
+            (ProtocolLabel::Udp, Some(_)) => Length::Cut,
+            // It may yet be QUIC.
+            (ProtocolLabel::Udp, None)
+            | (ProtocolLabel::Quic | ProtocolLabel::Tls | ProtocolLabel::Http | ProtocolLabel::Tcp, _) => {
+                Length::Whole
+            }
+        };
+        Manner { mark, length }
     }
 
     /// Whose address an upstream socket has, and its mark: transparent flows keep the subscriber's.
@@ -272,7 +289,7 @@ impl Relay {
                 self.learn_id(flow, up, datagram);
             }
             self.worker.answered(flow);
-            let sent = self.send_down(key, self.mark(flow), &train);
+            let sent = self.send_down(key, self.manner(flow), &train);
             if sent.unmarked {
                 self.worker.mark_refused(&io::ErrorKind::PermissionDenied.into());
             }

@@ -11,10 +11,9 @@ use std::rc::Rc;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-use super::port::{Port, Sent};
+use super::port::{Manner, Port, Sent};
 use super::table::{Ends, Key};
 use super::{BACK_OFF, Relay};
-use crate::flow::mark::Mark;
 use crate::net::report::DropCause;
 use crate::net::socket;
 
@@ -104,12 +103,12 @@ impl Relay {
     }
 
     /// Sends to the subscriber: over the flow's own socket where it has one, else over the listener's.
-    pub(super) fn send_down(&self, key: &Key, mark: Mark, train: &Train<'_>) -> Sent {
+    pub(super) fn send_down(&self, key: &Key, manner: Manner, train: &Train<'_>) -> Sent {
         if let Some(own) = self.own.borrow().get(&pair_of(key)) {
-            return own.port.send(key.peer, None, mark, train);
+            return own.port.send(key.peer, None, manner, train);
         }
         match &*self.port.borrow() {
-            Some(port) => port.send(key.peer, key.ends.local(), mark, train),
+            Some(port) => port.send(key.peer, key.ends.local(), manner, train),
             None => Sent { lost: train.count(), cause: Some(DropCause::Unreachable), ..Sent::default() },
         }
     }

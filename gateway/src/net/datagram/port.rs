@@ -24,6 +24,29 @@ pub struct Port {
     state: UdpSocketState,
 }
 
+/// How a flow's datagrams go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manner {
+    /// What they carry.
+    pub mark: Mark,
+    /// What becomes of those that are longer than the way.
+    pub length: Length,
+}
+
+/// What becomes of a datagram that is longer than the way takes in one piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// It is lost: its sender looks for the longest that passes (QUIC: RFC 9000 §14).
+    Whole,
+    /// It goes in fragments, as a router or its sender's own system would have it.
+    Cut,
+}
+
+impl Manner {
+    /// No mark, and never cut.
+    pub const PLAIN: Self = Self { mark: Mark::NONE, length: Length::Whole };
+}
+
 /// What became of a train.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Sent {
@@ -79,22 +102,23 @@ impl Port {
 
     /// Sends a train to `to`, from the local address `from` if the socket has several. Where the system refuses the mark of
     /// this machine it goes without.
-    pub fn send(&self, to: SocketAddr, from: Option<IpAddr>, mark: Mark, train: &Train<'_>) -> Sent {
-        let sent = self.send_marked(to, from, mark, train);
+    pub fn send(&self, to: SocketAddr, from: Option<IpAddr>, manner: Manner, train: &Train<'_>) -> Sent {
+        let sent = self.send_marked(to, from, manner, train);
+        let mark = manner.mark;
         if mark.fwmark != 0 && sent.datagrams == 0 && sent.cause == Some(DropCause::Forbidden) {
-            let without = Mark { fwmark: 0, ..mark };
+            let without = Manner { mark: Mark { fwmark: 0, ..mark }, ..manner };
             return Sent { unmarked: true, ..self.send_marked(to, from, without, train) };
         }
         sent
     }
 
     /// Sends a train, together where that goes.
-    fn send_marked(&self, to: SocketAddr, from: Option<IpAddr>, mark: Mark, train: &Train<'_>) -> Sent {
+    fn send_marked(&self, to: SocketAddr, from: Option<IpAddr>, manner: Manner, train: &Train<'_>) -> Sent {
         let together = train.count() > 1 && self.state.max_gso_segments() > 1;
         let mut sent = Sent::default();
         if together {
             let segment = Some(train.stride);
-            match self.transmit(to, from, mark, train, train.bytes, segment) {
+            match self.transmit(to, from, manner.mark, train, train.bytes, segment) {
                 Ok(()) => {
                     sent.datagrams = train.count();
                     sent.bytes = train.bytes.len() as u64;
@@ -109,7 +133,7 @@ impl Port {
             }
         }
         for datagram in train.datagrams() {
-            match self.transmit(to, from, mark, train, datagram, None) {
+            match self.transmit_one(to, from, manner, train, datagram) {
                 Ok(()) => {
                     sent.datagrams = sent.datagrams.saturating_add(1);
                     sent.bytes = sent.bytes.saturating_add(datagram.len() as u64);
@@ -118,6 +142,27 @@ impl Port {
             }
         }
         sent
+    }
+
+    /// One datagram, in fragments where it is longer than the way and may be cut.
+    fn transmit_one(
+        &self,
+        to: SocketAddr,
+        from: Option<IpAddr>,
+        manner: Manner,
+        train: &Train<'_>,
+        datagram: &[u8],
+    ) -> io::Result<()> {
+        let outcome = self.transmit(to, from, manner.mark, train, datagram, None);
+        match (outcome, manner.length) {
+            (Err(error), Length::Cut) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
+                socket::let_fragment(&self.io, to.is_ipv4(), true)?;
+                let outcome = self.transmit(to, from, manner.mark, train, datagram, None);
+                socket::let_fragment(&self.io, to.is_ipv4(), false)?;
+                outcome
+            }
+            (outcome, Length::Cut | Length::Whole) => outcome,
+        }
     }
 
     /// One system call.
@@ -195,7 +240,7 @@ mod tests {
             let closed = std::net::UdpSocket::bind("127.0.2.1:0").unwrap().local_addr().unwrap();
             let port = Port::new(socket::connect_datagrams(closed).unwrap()).unwrap();
             let train = Train { peer: closed, local: None, ecn: None, bytes: b"x", stride: 1 };
-            assert_eq!(port.send(closed, None, Mark::NONE, &train).bytes, 1);
+            assert_eq!(port.send(closed, None, Manner::PLAIN, &train).bytes, 1);
             let mut batch = Batch::default();
             let told = async {
                 loop {
