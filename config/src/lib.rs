@@ -149,7 +149,6 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let (admin, admin_address) = Admin::read(reader);
     let log = Log::read(reader);
     judge_addresses(reader, &listeners, &admin_address);
-    judge_taken_ports(reader, &listeners, &edge);
     if let (Some(node), Some(export)) = (&node, &export) {
         judge_folders(reader, node, export);
     }
@@ -194,20 +193,6 @@ fn judge_addresses(reader: &mut Reader<'_>, listeners: &[Listener], admin: &Stat
     {
         let fault = Fault::new(format!("{}, which a listener has", admin.value), "another address or port");
         reader.wrong("admin.address", admin.at, fault);
-    }
-}
-
-/// A transparent listener cannot stand on a port whose flows are led to it: what passes by would find it there.
-fn judge_taken_ports(reader: &mut Reader<'_>, listeners: &[Listener], edge: &Edge) {
-    let transparent = listeners.iter().enumerate().filter(|(_, listener)| listener.mode == Mode::Transparent);
-    for (index, listener) in transparent {
-        let port = listener.address.port();
-        if listener.serves(Protocol::Tcp) && edge.tcp_ports.contains(&port) {
-            let at = reader.section("edge").value("tcp_ports").map_or(0, |(_, at)| at);
-            let found = format!("{port}, the port of the transparent listener[{index}]");
-            let fault = Fault::new(found, "other ports than those of transparent listeners");
-            reader.wrong("edge.tcp_ports", at, fault.remedy("give the listener another port, such as 9443"));
-        }
     }
 }
 

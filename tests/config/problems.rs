@@ -159,16 +159,6 @@ fn a_transparent_listener_takes_what_the_kernel_tells_and_no_more() {
 }
 
 #[test]
-fn a_transparent_listener_stands_on_no_port_that_is_led_to_it() {
-    let text =
-        "[edge]\ntcp_ports = [80, 9]\n[[listener]]\nmode = \"transparent\"\naddress = \"127.0.0.1:9\"\n";
-    let found = problem_of(text);
-    assert!(found.contains("edge.tcp_ports: found 9, the port of the transparent listener[1]"), "{found}");
-    good(&text.replace("[80, 9]", "[80, 443]"));
-    good(&format!("{text}protocols = [\"udp\"]\n"));
-}
-
-#[test]
 fn ip_bytes_are_counted_unless_a_balancer_stands_between() {
     let swapped = |mode: &str, basis: &str| {
         let text = MINIMAL.replace("\"proxy_protocol\"", &format!("\"{mode}\""));

@@ -238,20 +238,41 @@ fn redirect_is_the_fallback_and_the_original_destination_is_still_known() {
 }
 
 #[test]
-fn t43_a_narrow_way_is_found_on_both_sides() {
+fn t43_a_narrow_way_is_found_on_both_sides_beside_an_operator_who_drops_what_is_not_tracked() {
     let Some(edge) = Edge::new() else { return };
-    let _origin = edge.link.in_internet(|| Origin::at(origin(0, 443), origins::echo));
+    let _origins =
+        edge.link.in_internet(|| [0, 1].map(|family| Origin::at(origin(family, 443), origins::echo)));
     edge.link.gateway_runs("ip link set dev out mtu 1300");
-    let block = vec![7; 2_000_000];
-    let mut stream = edge.connect(origin(0, 443));
-    let mut writer = stream.try_clone().unwrap();
-    let sent = block.clone();
-    let thread = std::thread::spawn(move || {
-        writer.write_all(&sent).unwrap();
-        writer.shutdown(Shutdown::Write).unwrap();
+    let chains = ["forward", "input", "output"].map(|hook| {
+        format!("chain {hook} {{ type filter hook {hook} priority filter; ct state invalid counter drop; }}")
     });
-    assert_eq!(read_exactly(&mut stream, block.len()), block);
-    thread.join().unwrap();
+    edge.gateway
+        .setup()
+        .write("operator.nft", format!("table inet operator {{\n{}\n}}\n", chains.join("\n")));
+    let file = edge.gateway.setup().path("operator.nft");
+    edge.link.gateway_runs(&format!("nft -f {}", file.display()));
+    let block = vec![7; 10_000_000];
+    for family in 0..2 {
+        let mut stream = edge.connect(origin(family, 443));
+        let mut writer = stream.try_clone().unwrap();
+        let sent = block.clone();
+        let thread = std::thread::spawn(move || {
+            writer.write_all(&sent).unwrap();
+            writer.shutdown(Shutdown::Write).unwrap();
+        });
+        assert_eq!(read_exactly(&mut stream, block.len()), block);
+        thread.join().unwrap();
+    }
+    let mut ends =
+        edge.metric("zrgw_flows_total{protocol=\"tcp\",class=\"charged\",reason=\"not_recognised\"}");
+    assert!(
+        eventually(|| {
+            ends =
+                edge.metric("zrgw_flows_total{protocol=\"tcp\",class=\"charged\",reason=\"not_recognised\"}");
+            ends == 2
+        }),
+        "{ends} flows were carried"
+    );
 }
 
 #[test]

@@ -6,7 +6,6 @@
 
 mod candidates;
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -139,28 +138,53 @@ impl Plan {
         }
     }
 
-    /// What leaves early, and what goes on to be taken.
+    /// What leaves early, and what goes on to be taken; before connection tracking, which sees one of a flow's connections.
     fn prerouting(&self, text: &mut String) {
-        let mark = self.divert_mark;
-        let own: BTreeSet<u16> = self.taps.iter().map(|tap| tap.address.port()).collect();
-        let own: Vec<u16> = own.into_iter().collect();
-        let elsewhere =
-            if own.is_empty() { String::new() } else { format!("tcp dport != {{ {} }} ", list(&own)) };
+        if self.routes() {
+            self.held(text);
+        }
         let _ = write!(
             text,
-            "\tchain prerouting {{\n\t\ttype filter hook prerouting priority mangle; policy accept;\n\
-             \t\tmeta mark {} return\n\
-             \t\t# Packets of flows that we carry, from either end; `wildcard 0`: a socket bound to no address is none of them.\n\
-             \t\tmeta l4proto {{ tcp, udp }} socket wildcard 0 socket transparent 1 meta mark set {mark} accept\n\
-             \t\t# Those of connections that are not made yet, or just over, which have no address in that sense.\n\
-             \t\t# Not on the listeners' own ports, where every such packet would find them.\n\
-             \t\t{elsewhere}tcp flags & (syn | ack) != syn socket transparent 1 meta mark set {mark} accept\n",
+            "\tchain prerouting {{\n\t\ttype filter hook prerouting priority raw; policy accept;\n\
+             \t\tmeta mark {} return\n",
             self.upstream_mark
         );
+        if self.routes() {
+            text.push_str("\t\tmeta l4proto { tcp, udp } jump held\n");
+        }
         self.interfaces("iifname", text);
         self.foreign_marks("subscriber", text);
         self.passed_by(text);
         text.push_str("\t\tjump take\n\t}\n");
+    }
+
+    /// Packets of flows that we carry, from either end. Both connections of a flow have the same ends, so that to connection
+    /// tracking they would be one, and a rule that drops what is invalid would stop it: only the origin's is tracked.
+    fn held(&self, text: &mut String) {
+        let mark = self.divert_mark;
+        text.push_str(
+            "\t# Flows that we carry. A socket bound to no address is a listener and none of them; a handshake that is not\n\
+             \t# complete, and a connection that is just over, have no answer to that. Both connections of a flow have the same\n\
+             \t# ends, and connection tracking would take them for one: only the origin's is tracked.\n\
+             \tchain held {\n\t\tsocket wildcard 1 return\n",
+        );
+        for (protocol, ports) in self.ports() {
+            let _ = writeln!(text, "\t\t{protocol} dport {{ {ports} }} socket transparent 1 notrack");
+        }
+        let _ = writeln!(text, "\t\tsocket transparent 1 meta mark set {mark} accept\n\t}}");
+        text.push_str("\tchain answers {\n\t\ttype filter hook output priority raw; policy accept;\n");
+        for (protocol, ports) in self.ports() {
+            let _ = writeln!(text, "\t\t{protocol} sport {{ {ports} }} fib saddr type != local notrack");
+        }
+        text.push_str("\t}\n");
+    }
+
+    /// The transports with the ports whose flows are taken; none without ports.
+    fn ports(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let both = [("tcp", &self.tcp_ports), ("udp", &self.udp_ports)];
+        both.into_iter()
+            .filter(|(_, ports)| !ports.is_empty())
+            .map(|(protocol, ports)| (protocol, list(ports)))
     }
 
     /// Nobody else's mark passes for ours (trap T38).
@@ -225,7 +249,7 @@ impl Plan {
                 let to = listener(tap.address);
                 let _ = writeln!(
                     text,
-                    "\t\tmeta l4proto tcp meta l4proto @alive tcp dport {{ {ports} }} {OPENS} tproxy {family} to {to} meta mark set {mark} accept"
+                    "\t\tmeta l4proto tcp meta l4proto @alive tcp dport {{ {ports} }} {OPENS} tproxy {family} to {to} meta mark set {mark} notrack accept"
                 );
             }
             // Each port of UDP has a listener of its own, which answers from it.
@@ -233,7 +257,7 @@ impl Plan {
                 let to = listener(SocketAddr::new(tap.address.ip(), *port));
                 let _ = writeln!(
                     text,
-                    "\t\tmeta l4proto udp meta l4proto @alive udp dport {port} tproxy {family} to {to} meta mark set {mark} accept"
+                    "\t\tmeta l4proto udp meta l4proto @alive udp dport {port} tproxy {family} to {to} meta mark set {mark} notrack accept"
                 );
             }
         }
@@ -456,9 +480,9 @@ mod tests {
     fn flows_are_taken_by_the_version_transport_and_port_of_a_listener_and_only_while_it_is_alive() {
         let text = plan().ruleset();
         for line in [
-            "meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } tcp flags & (fin | syn | rst | ack) == syn tproxy ip to :9443 meta mark set 1 accept",
-            "meta l4proto udp meta l4proto @alive udp dport 443 tproxy ip to :443 meta mark set 1 accept",
-            "meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } tcp flags & (fin | syn | rst | ack) == syn tproxy ip6 to [::1]:9444 meta mark set 1 accept",
+            "meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } tcp flags & (fin | syn | rst | ack) == syn tproxy ip to :9443 meta mark set 1 notrack accept",
+            "meta l4proto udp meta l4proto @alive udp dport 443 tproxy ip to :443 meta mark set 1 notrack accept",
+            "meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } tcp flags & (fin | syn | rst | ack) == syn tproxy ip6 to [::1]:9444 meta mark set 1 notrack accept",
             "meta nfproto ipv4 meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } redirect to :9445",
             "iifname != { \"eth1\" } return",
             "oifname != { \"eth1\" } return",
