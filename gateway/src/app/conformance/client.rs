@@ -146,12 +146,26 @@ impl Client {
         let mut config = ClientConfig::new(Arc::clone(&self.quic) as _);
         config.transport_config(Arc::new(http3::transport(PROBE_LIMIT)?));
         let connection = endpoint.connect_with(config, to, probe.name).map_err(io::Error::other)?.await?;
+        let _counted = Counted { connection: connection.clone(), counts: Arc::clone(counts) };
         let answered = ask(connection.clone(), probe).await;
         connection.close(http3::NO_ERROR, b"");
         endpoint.wait_idle().await;
-        counts.add_down(connection.stats().udp_rx.bytes);
         let (status, body) = answered?;
         check(status == StatusCode::OK, body, probe.payload_bytes)
+    }
+}
+
+/// Counts what came over a connection at its end, also when the wait for more is given up.
+struct Counted {
+    /// The connection.
+    connection: quinn::Connection,
+    /// Where it is counted.
+    counts: Arc<Counts>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.counts.add_down(self.connection.stats().udp_rx.bytes);
     }
 }
 

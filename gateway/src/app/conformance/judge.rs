@@ -199,10 +199,11 @@ mod tests {
         Exported { lines, files: vec![file], seen: Bytes::default(), conserved: 1, report }
     }
 
-    /// Every probe over TCP with all that it asked for.
-    fn answered() -> Vec<(Probe, Seen)> {
+    /// Every probe of a subscriber over TCP with all that it asked for.
+    fn answered(who: Who) -> Vec<(Probe, Seen)> {
         let seen = |probe: &Probe| Seen { down_bytes: probe.payload_bytes + 1_500, outcome: Ok(()) };
-        probes(&[Protocol::Tcp]).into_iter().map(|probe| (probe, seen(&probe))).collect()
+        let own = probes(&[Protocol::Tcp]).into_iter().filter(|probe| probe.who == who);
+        own.map(|probe| (probe, seen(&probe))).collect()
     }
 
     /// Bytes of the probes of a test.
@@ -217,7 +218,7 @@ mod tests {
 
     #[test]
     fn t23_each_total_says_whose_it_is() {
-        let probes = answered();
+        let probes = answered(Who::Paying);
         let [validate, sni, ip] =
             [Audit::Validate, Audit::CheckSni, Audit::CheckIp].map(|audit| sum(&probes, audit));
         let sound = records(&[
@@ -235,7 +236,7 @@ mod tests {
     #[test]
     fn t23_a_forged_name_or_address_in_the_exempt_total_is_seen() {
         for forged in [Audit::CheckSni, Audit::CheckIp] {
-            let probes = answered();
+            let probes = answered(Who::Paying);
             let exempt = sum(&probes, Audit::Validate) + sum(&probes, forged);
             let outcome = judge(probes, &records(&[("account paying", Class::Exempt, "listed", exempt)]));
             assert!(!outcome.is_good());
@@ -247,12 +248,13 @@ mod tests {
 
     #[test]
     fn a_total_of_no_set_and_records_that_are_none_are_no_answer() {
-        let probes = answered();
+        let probes = answered(Who::Paying);
         let odd = sum(&probes, Audit::Validate) + 20_000;
         let outcome = judge(probes, &records(&[("account paying", Class::Exempt, "listed", odd)]));
         assert!(!outcome.is_good());
         assert!(outcome.rows.iter().all(|row| row.found == Found::Unknown), "{outcome:?}");
-        assert!(outcome.totals.iter().all(|total| total.undecoded.is_some()));
+        let undecoded: Vec<bool> = outcome.totals.iter().map(|total| total.undecoded.is_some()).collect();
+        assert_eq!(undecoded, [true, false], "who has nothing in the records has no probe in them");
         let mut records = records(&[]);
         (records.files, records.conserved) = (Vec::new(), 0);
         assert_eq!(judge(Vec::new(), &records).faults, ["found no usage file, wanted at least one"]);
@@ -260,12 +262,35 @@ mod tests {
 
     #[test]
     fn an_answer_that_did_not_come_is_told() {
-        let mut probes = answered();
+        let mut probes = answered(Who::Paying);
         for (_, seen) in &mut probes {
             *seen = Seen { down_bytes: 0, outcome: Err("no route".to_owned()) };
         }
         let outcome = judge(probes, &records(&[]));
         assert!(outcome.rows.iter().all(|row| row.found == Found::Failed("no route".to_owned())));
         assert!(!outcome.is_good());
+    }
+
+    #[test]
+    fn without_credit_what_goes_on_is_told_from_what_is_cut_off() {
+        let cut = |down_bytes| Seen { down_bytes, outcome: Err("timed out".to_owned()) };
+        let mut probes = answered(Who::WithoutCredit);
+        let exempt = sum_of(&probes, Wanted::Exempt);
+        let records = records(&[("account without-credit", Class::Exempt, "listed", exempt)]);
+        let wanted_off = |(probe, _): &&mut (Probe, Seen)| probe.wanted == Wanted::CutOff;
+        probes.iter_mut().filter(wanted_off).for_each(|(_, seen)| *seen = cut(UNMARKED_BYTES_MAX));
+        let outcome = judge(probes, &records);
+        assert!(outcome.is_good(), "{outcome:?}");
+
+        let mut probes = answered(Who::WithoutCredit);
+        probes.iter_mut().filter(wanted_off).for_each(|(_, seen)| *seen = cut(UNMARKED_BYTES_MAX + 1));
+        let outcome = judge(probes, &records);
+        assert_eq!(outcome.rows.iter().filter(|row| row.is_good()).count(), 2, "one byte over: {outcome:?}");
+    }
+
+    /// Bytes of the probes of which this must come.
+    fn sum_of(probes: &[(Probe, Seen)], wanted: Wanted) -> u64 {
+        let chosen = probes.iter().filter(|(probe, _)| probe.wanted == wanted);
+        chosen.map(|(_, seen)| seen.down_bytes).sum()
     }
 }

@@ -187,8 +187,6 @@ impl Wanted {
     }
 }
 
-/// What carries the probes of a subscriber without credit: the gateway marks no datagrams.
-const ZERO_BALANCE: [Protocol; 1] = [Protocol::Tcp];
 /// Every question: who asks, for which name, where, and what must come of it.
 const QUESTIONS: [(Audit, Who, &str, Place, Wanted); 6] = [
     (Audit::Validate, Who::Paying, LISTED_NAME, Place::Listed, Wanted::Exempt),
@@ -209,11 +207,7 @@ pub(super) fn probes(protocols: &[Protocol]) -> Vec<Probe> {
             }
             let mut payload_bytes = BASE_BYTES << first;
             for (audit, who, name, place, wanted) in QUESTIONS {
-                let is_carried = match audit {
-                    Audit::Validate | Audit::CheckSni | Audit::CheckIp => true,
-                    Audit::ZeroBalance => ZERO_BALANCE.contains(&protocol),
-                };
-                if who != asking || !is_carried {
+                if who != asking {
                     continue;
                 }
                 for family in [Family::V4, Family::V6] {
@@ -237,11 +231,7 @@ mod tests {
         for who in Who::ALL {
             let own = probes.iter().filter(|probe| probe.who == who);
             let mut sizes: Vec<u64> = own.map(|probe| probe.payload_bytes).collect();
-            let wanted = match who {
-                Who::Paying => 12,
-                Who::WithoutCredit => 6 * ZERO_BALANCE.len(),
-            };
-            assert_eq!(sizes.len(), wanted);
+            assert_eq!(sizes.len(), 12);
             sizes.sort_unstable();
             let mut sum = 0;
             for size in sizes {
