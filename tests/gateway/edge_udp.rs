@@ -21,7 +21,7 @@ use rustix::process::Signal;
 use support::datagrams::Access;
 use support::edge::{Edge, LISTED, foreign, origin, subscriber};
 use support::quic_pages::{QuicClient, QuicOrigin, Validation};
-use support::{PATIENCE, eventually};
+use support::{PATIENCE, eventually, has};
 
 /// Sends back what comes, behind the sender's address, until the test ends.
 fn telling(address: SocketAddr) {
@@ -230,6 +230,67 @@ fn t16_a_known_id_at_another_server_is_charged() {
     let usage = edge.stop_and_count();
     let charged = usage.charged("s1", "not_recognised");
     assert_eq!(charged, (short.len() as u64 + 28, length as u64 + 28));
+}
+
+/// A process that ends with the test.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn t16_q14_http3_of_ngtcp2_arrives_whole_also_when_a_nat_gives_it_other_ports() {
+    if !has("gtlsserver") || !has("gtlsclient") {
+        println!("SKIPPED: no gtlsserver or no gtlsclient");
+        return;
+    }
+    let Some(edge) = edge() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let page: Vec<u8> = (0..5_000_000_u32).map(|number| (number % 251).to_le_bytes()[0]).collect();
+    std::fs::create_dir_all(path("htdocs")).unwrap();
+    std::fs::write(path("htdocs/page"), &page).unwrap();
+    let certified = rcgen::generate_simple_self_signed([LISTED.to_owned()]).unwrap();
+    std::fs::write(path("key.pem"), certified.signing_key.serialize_pem()).unwrap();
+    std::fs::write(path("cert.pem"), certified.cert.pem()).unwrap();
+    for family in 0..2 {
+        let to = origin(family, 443);
+        let log = std::fs::File::create(path("server.log")).unwrap();
+        let _server = edge.link.in_internet(|| {
+            let mut command = std::process::Command::new("gtlsserver");
+            command.arg("-q").arg("-d").arg(path("htdocs")).arg(to.ip().to_string()).arg("443");
+            command.arg(path("key.pem")).arg(path("cert.pem"));
+            Ended(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
+        });
+        for (number, options) in
+            [vec![], vec!["--nat-rebinding", "--change-local-addr=100ms"]].iter().enumerate()
+        {
+            let got = path(&format!("got{family}{number}"));
+            std::fs::create_dir_all(&got).unwrap();
+            let arrived = eventually(|| {
+                let output = edge.link.at_subscriber(|| {
+                    let mut command = std::process::Command::new("timeout");
+                    command.args(["10", "gtlsclient", "-q", "--exit-on-all-streams-close"]).args(options);
+                    command.arg(format!("--download={}", got.display())).arg(to.ip().to_string()).arg("443");
+                    command.arg(format!("https://{LISTED}/page")).output().unwrap()
+                });
+                // The server may not listen yet.
+                output.status.success() && std::fs::read(got.join("page")).is_ok_and(|read| read == page)
+            });
+            assert!(arrived, "{options:?}");
+        }
+    }
+    edge.await_metric("zrgw_flows_open", 0);
+    let counted = edge.link.counted();
+    let usage = edge.stop_and_count();
+    assert!(counted.1 > 20_000_000);
+    assert_eq!(usage.total(), counted, "IP bytes, to the byte");
+    // Given an address it asks for localhost; a flow that began in the middle is known by its connection id, and so is its name.
+    assert_eq!(usage.reasons("s1"), ["not_listed"]);
 }
 
 #[test]
