@@ -387,6 +387,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("lookup", old.lookup != new.lookup),
         ("trusted_answers", old.trusted_answers != new.trusted_answers),
         ("dns", old.dns != new.dns),
+        ("edge", old.edge != new.edge),
         ("limits", old.limits != new.limits),
         ("admin", old.admin != new.admin),
         ("log", old.log != new.log),
