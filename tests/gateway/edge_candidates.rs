@@ -107,6 +107,32 @@ fn only_flows_to_vouched_for_addresses_reach_the_gateway() {
 }
 
 #[test]
+fn datagrams_to_anybody_else_do_not_reach_the_gateway_either() {
+    let Some((edge, _resolver)) = edge(|setup| setup) else { return };
+    edge.await_metric("zrgw_edge_candidates", 2);
+    for (number, family) in [0, 1].into_iter().enumerate() {
+        for (to, flows) in [(foreign(family, 443), number), (origin(family, 443), number + 1)] {
+            let server = edge.link.in_internet(|| UdpSocket::bind(to).unwrap());
+            server.set_read_timeout(Some(PATIENCE)).unwrap();
+            let client = edge.link.at_subscriber(|| {
+                let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+                let client = UdpSocket::bind(any).unwrap();
+                client.connect(to).unwrap();
+                client.send(b"there").unwrap();
+                client
+            });
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut buffer = [0; 16];
+            let (length, from) = server.recv_from(&mut buffer).unwrap();
+            server.send_to(b"and back", from).unwrap();
+            assert_eq!((&buffer[..length], client.recv(&mut [0; 16]).unwrap()), (&b"there"[..], 8));
+            // What came through the gateway is in its books before the answer is here.
+            edge.await_metric("zrgw_flows_open", flows as u64);
+        }
+    }
+}
+
+#[test]
 fn n3_an_address_that_is_learnt_comes_in_and_an_open_flow_to_it_goes_on() {
     let Some((edge, _resolver)) = edge(|setup| setup) else { return };
     let _origins = echoes(&edge);

@@ -196,7 +196,7 @@ fn s_fd_exhaustion_without_room_new_connections_pass_by_and_come_back_when_there
     assert!(eventually(|| !edge.is_alive()));
     let mut past = edge.connect(origin(0, 443));
     assert!(line(&mut past).starts_with("10.77.0.2:"));
-    assert_eq!(edge.metric("zrgw_flows_open"), 20);
+    edge.await_metric("zrgw_flows_open", 20);
     drop(open);
     edge.await_metric("zrgw_edge{state=\"taken\"}", 1);
     assert!(eventually(|| edge.is_alive()));
@@ -329,6 +329,19 @@ fn s_a_flow_that_began_while_the_gateway_was_away_goes_on_past_it_when_it_is_bac
     }
     for flow in flows {
         assert_eq!(finish(flow), b"");
+    }
+    let usage = edge.stop_and_count();
+    assert!(usage.exempt("s1").0 > 0 && usage.reasons("s1").is_empty(), "{usage:?}");
+}
+
+#[test]
+fn s_connections_are_taken_while_the_kernel_answers_a_flood_with_cookies() {
+    let Some(edge) = Edge::new() else { return };
+    let _origins = edge.link.in_internet(|| [telling(origin(0, 443)), telling(origin(1, 443))]);
+    // 2: for every connection, flood or not.
+    edge.link.gateway_runs("sysctl -qw net.ipv4.tcp_syncookies=2");
+    for family in 0..2 {
+        visit(&edge, origin(family, 443), LISTED);
     }
     let usage = edge.stop_and_count();
     assert!(usage.exempt("s1").0 > 0 && usage.reasons("s1").is_empty(), "{usage:?}");

@@ -25,6 +25,12 @@ const NOT_PUBLIC_V6: &str = "2001::/23, 2001:db8::/32, 3fff::/20";
 
 /// A packet that opens a TCP connection.
 const OPENS: &str = "tcp flags & (fin | syn | rst | ack) == syn";
+/// One that may answer for an opened one.
+const ANSWERS: &str = "tcp flags & (fin | syn | rst | ack) == ack";
+/// Connections that were opened towards us lately and may not have a socket; about 150 bytes each.
+const OPENING_MAX: usize = 131_072;
+/// How long they are remembered: as long as an answer may take. The kernel's cookies are good for a minute or two.
+const OPENING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the rules are made from.
 #[derive(Clone, Debug)]
@@ -123,6 +129,15 @@ impl Plan {
              \tset alive {{\n\t\ttype inet_proto; flags timeout; timeout {};\n\t}}\n",
             milliseconds(self.alive_timeout)
         );
+        for (version, kind) in [("4", "ipv4_addr"), ("6", "ipv6_addr")] {
+            let timeout = milliseconds(OPENING_TIMEOUT);
+            let _ = write!(
+                text,
+                "\t# Connections just opened: a kernel that answers a flood of them with cookies keeps no socket for them.\n\
+                 \tset opening{version} {{\n\t\ttype {kind} . inet_service . {kind} . inet_service; \
+                 flags dynamic, timeout; timeout {timeout}; size {OPENING_MAX};\n\t}}\n"
+            );
+        }
         if self.candidates_only {
             for (version, kind) in [("4", "ipv4_addr"), ("6", "ipv6_addr")] {
                 let most = self.candidates_max;
@@ -247,9 +262,18 @@ impl Plan {
             if tap.tcp && !self.tcp_ports.is_empty() {
                 let ports = list(&self.tcp_ports);
                 let to = listener(tap.address);
-                let _ = writeln!(
+                let taken = format!("meta l4proto tcp meta l4proto @alive tcp dport {{ {ports} }}");
+                let (lead, keep) =
+                    (format!("tproxy {family} to {to}"), format!("meta mark set {mark} notrack accept"));
+                let ends = format!("{family} saddr . tcp sport . {family} daddr . tcp dport");
+                let opening = format!("@opening{}", if tap.address.is_ipv4() { '4' } else { '6' });
+                // A statement that fails ends its rule: without a listener nothing is remembered, and with the set full the
+                // second rule takes what the first could not remember.
+                let _ = write!(
                     text,
-                    "\t\tmeta l4proto tcp meta l4proto @alive tcp dport {{ {ports} }} {OPENS} tproxy {family} to {to} meta mark set {mark} notrack accept"
+                    "\t\t{taken} {OPENS} {lead} update {opening} {{ {ends} }} {keep}\n\
+                     \t\t{taken} {OPENS} {lead} {keep}\n\
+                     \t\t{taken} {ANSWERS} {ends} {opening} {lead} {keep}\n"
                 );
             }
             // Each port of UDP has a listener of its own, which answers from it.
@@ -481,6 +505,9 @@ mod tests {
         let text = plan().ruleset();
         for line in [
             "meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } tcp flags & (fin | syn | rst | ack) == syn tproxy ip to :9443 meta mark set 1 notrack accept",
+            "tcp flags & (fin | syn | rst | ack) == syn tproxy ip to :9443 update @opening4 { ip saddr . tcp sport . ip daddr . tcp dport } meta mark set 1 notrack accept",
+            "tcp flags & (fin | syn | rst | ack) == ack ip saddr . tcp sport . ip daddr . tcp dport @opening4 tproxy ip to :9443 meta mark set 1 notrack accept",
+            "tcp flags & (fin | syn | rst | ack) == ack ip6 saddr . tcp sport . ip6 daddr . tcp dport @opening6 tproxy ip6 to [::1]:9444 meta mark set 1 notrack accept",
             "meta l4proto udp meta l4proto @alive udp dport 443 tproxy ip to :443 meta mark set 1 notrack accept",
             "meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } tcp flags & (fin | syn | rst | ack) == syn tproxy ip6 to [::1]:9444 meta mark set 1 notrack accept",
             "meta nfproto ipv4 meta l4proto tcp meta l4proto @alive tcp dport { 80, 443 } redirect to :9445",
@@ -493,7 +520,7 @@ mod tests {
         }
         let taken = text.lines().filter(|line| line.contains("tproxy") || line.contains("redirect to"));
         assert!(taken.clone().all(|line| line.contains("@alive")));
-        assert_eq!(taken.count(), 4);
+        assert_eq!(taken.count(), 8);
         assert!(!text.contains("candidates"));
         let text = Plan { candidates_only: true, private_too: true, ..plan() }.ruleset();
         assert!(text.contains("ip daddr != @candidates4 ip daddr != @prefixes4 return"), "{text}");
