@@ -95,6 +95,7 @@ pub(super) fn judge(probes: Vec<(Probe, Seen)>, exported: &Exported) -> Outcome 
             .collect();
         let sizes: Vec<u64> =
             told.iter().filter_map(|index| own.get(*index)).map(|(_, seen)| seen.down_bytes).collect();
+        let cut_off = own.iter().any(|(probe, _)| probe.wanted == Wanted::CutOff);
         let totals = totals(exported, who);
         let mut found: Vec<Option<Found>> = vec![None; own.len()];
         let mut total =
@@ -110,6 +111,10 @@ pub(super) fn judge(probes: Vec<(Probe, Seen)>, exported: &Exported) -> Outcome 
                     Found::NotExempt(reason.clone())
                 }
             };
+            // What was sent again and again to somebody who was cut off is no probe's size, and near one by accident only.
+            if cut_off && answer != Found::Exempt {
+                continue;
+            }
             match u64::try_from(*bytes).map_err(|_| Undecoded::NoSet).and_then(|sum| decode(sum, &sizes)) {
                 Ok(set) => {
                     let chosen = told.iter().zip(set).filter(|(_, is_in)| *is_in);
@@ -276,7 +281,13 @@ mod tests {
         let cut = |down_bytes| Seen { down_bytes, outcome: Err("timed out".to_owned()) };
         let mut probes = answered(Who::WithoutCredit);
         let exempt = sum_of(&probes, Wanted::Exempt);
-        let records = records(&[("account without-credit", Class::Exempt, "listed", exempt)]);
+        let listed =
+            probes.iter().find(|(probe, _)| probe.wanted == Wanted::Exempt).map(|(_, seen)| seen.down_bytes);
+        let records = records(&[
+            ("account without-credit", Class::Exempt, "listed", exempt),
+            // What was sent again and again in vain, as much as a probe by accident.
+            ("account without-credit", Class::Charged, "not_listed", listed.unwrap()),
+        ]);
         let wanted_off = |(probe, _): &&mut (Probe, Seen)| probe.wanted == Wanted::CutOff;
         probes.iter_mut().filter(wanted_off).for_each(|(_, seen)| *seen = cut(UNMARKED_BYTES_MAX));
         let outcome = judge(probes, &records);
