@@ -108,14 +108,22 @@ fn start(
         return;
     };
     let worker = Rc::clone(worker);
+    // A kind of task for each service: in one for all, every flow would keep room for the largest of them.
+    match service {
+        Service::Steered { service_port } => {
+            hold(permit, steered::serve(worker, client, peer, service_port));
+        }
+        Service::Proxied { peers } => hold(permit, proxied::serve(worker, client, peer, peers)),
+        Service::Transparent { interception, upstream_mark } => {
+            hold(permit, transparent::serve(worker, client, peer, interception, upstream_mark));
+        }
+    }
+}
+
+/// Runs a flow's task, which holds the permit until it ends.
+fn hold(permit: OwnedSemaphorePermit, flow: impl Future<Output = ()> + 'static) {
     tokio::task::spawn_local(async move {
         let _permit = permit;
-        match service {
-            Service::Steered { service_port } => steered::serve(worker, client, peer, service_port).await,
-            Service::Proxied { peers } => proxied::serve(worker, client, peer, peers).await,
-            Service::Transparent { interception, upstream_mark } => {
-                transparent::serve(worker, client, peer, interception, upstream_mark).await;
-            }
-        }
+        flow.await;
     });
 }

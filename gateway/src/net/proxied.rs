@@ -37,7 +37,8 @@ pub async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, peer
         refuse(&worker, &client, Refusal::ProxyHeader, "the peer is not in listener.peers");
         return;
     }
-    let header = timeout(worker.shared.limits.proxy_header_deadline, read_header(&client)).await;
+    // In a box of its own: a task keeps room for the largest thing it ever waits for, and this is over soon.
+    let header = Box::pin(timeout(worker.shared.limits.proxy_header_deadline, read_header(&client))).await;
     let ends = match header {
         Ok(Ok(Some(ends))) => ends,
         // A balancer that checks whether we are there says LOCAL or nothing at all.
@@ -61,7 +62,8 @@ pub async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, peer
         return;
     };
     let limits = &worker.shared.limits;
-    let origin = match dial(&worker.shared.dial, [ends.destination], limits.connect_timeout).await {
+    let dialled = Box::pin(dial(&worker.shared.dial, [ends.destination], limits.connect_timeout)).await;
+    let origin = match dialled {
         Ok(origin) => origin,
         Err(DialError::NotPermitted) => {
             return refuse(&worker, &client, Refusal::Destination, "the destination is private or our own");

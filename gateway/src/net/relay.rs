@@ -48,7 +48,7 @@ pub async fn carry(
     match outcome {
         Ok(()) => {
             drop(origin);
-            finish(worker, flow, client).await;
+            Box::pin(finish(worker, flow, client)).await;
         }
         Err(failed) => {
             // The one that failed is gone; the other learns it as it would without us.
@@ -57,7 +57,7 @@ pub async fn carry(
             match failed {
                 Failed::Subscriber => {}
                 // What was sent last may be on its way: acknowledged, it is counted.
-                Failed::Origin | Failed::Neither => finish(worker, flow, client).await,
+                Failed::Origin | Failed::Neither => Box::pin(finish(worker, flow, client)).await,
             }
             let _ = socket::reset_on_close(client);
         }
@@ -123,7 +123,9 @@ async fn up(
     origin: &TcpStream,
     first: Vec<u8>,
 ) -> Result<(), Failed> {
-    write_all(origin, first, |_| ()).await.map_err(Failed::origin)?;
+    if !first.is_empty() {
+        Box::pin(write_all(origin, first, |_| ())).await.map_err(Failed::origin)?;
+    }
     let mut bulk = false;
     loop {
         tokio::task::consume_budget().await;
@@ -135,7 +137,8 @@ async fn up(
             let way =
                 Way { from: client, to: origin, from_failed: Failed::subscriber, to_failed: Failed::origin };
             let received = |count| worker.received_unread(flow, count);
-            match move_bulk(&way, pipe, received, |_| ()).await? {
+            // In a box of its own: an idle flow keeps no room for it.
+            match Box::pin(move_bulk(&way, pipe, received, |_| ())).await? {
                 Moved::Ended => break,
                 Moved::Paused { bytes } => bulk = bytes >= BULK_BYTES_MIN,
             }
@@ -150,7 +153,9 @@ async fn up(
             let taken = write_ready(origin, bytes).map_err(Failed::origin)?;
             bytes.get(taken..).unwrap_or_default().to_vec()
         };
-        write_all(origin, rest, |_| ()).await.map_err(Failed::origin)?;
+        if !rest.is_empty() {
+            Box::pin(write_all(origin, rest, |_| ())).await.map_err(Failed::origin)?;
+        }
     }
     worker.subscriber_finished(flow);
     Ok(())
@@ -174,7 +179,7 @@ async fn down(
                 worker.written(flow, count);
                 worker.count_spliced(count);
             };
-            match move_bulk(&way, pipe, |_| (), sent).await? {
+            match Box::pin(move_bulk(&way, pipe, |_| (), sent)).await? {
                 Moved::Ended => break,
                 Moved::Paused { bytes } => bulk = bytes >= BULK_BYTES_MIN,
             }
@@ -189,7 +194,10 @@ async fn down(
             worker.written(flow, taken);
             bytes.get(taken..).unwrap_or_default().to_vec()
         };
-        write_all(client, rest, |taken| worker.written(flow, taken)).await.map_err(Failed::subscriber)?;
+        if !rest.is_empty() {
+            let taken = |taken| worker.written(flow, taken);
+            Box::pin(write_all(client, rest, taken)).await.map_err(Failed::subscriber)?;
+        }
     }
     shutdown_subscriber(flow, client).map_err(Failed::subscriber)
 }

@@ -39,16 +39,17 @@ pub async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, serv
         return;
     };
     let flow = open.flow();
-    let first = match read_name(&worker, flow, &client).await {
+    let first = match Box::pin(read_name(&worker, flow, &client)).await {
         Ok(first) => first,
         Err(_) => {
             let _ = socket::reset_on_close(&*client);
             return;
         }
     };
-    let origin = match reach(&worker, flow).await {
+    // In a box of its own: a task keeps room for the largest thing it ever waits for, and this is over soon.
+    let origin = match Box::pin(reach(&worker, flow)).await {
         Ok(origin) => origin,
-        Err(refusal) => return refuse(&worker, flow, &client, refusal).await,
+        Err(refusal) => return Box::pin(refuse(&worker, flow, &client, refusal)).await,
     };
     worker.release(flow, Vouched::Steered);
     relay::carry(&worker, flow, &client, origin, first).await;

@@ -43,7 +43,9 @@ pub async fn serve(
         Interception::Tproxy => Some(SocketAddr::new(peer.ip().to_canonical(), peer.port())),
         Interception::Redirect => None,
     };
-    match timeout(worker.shared.limits.connect_timeout, connect(target, source, upstream_mark)).await {
+    // In a box of its own: a task keeps room for the largest thing it ever waits for, and this is over soon.
+    let limit = worker.shared.limits.connect_timeout;
+    match Box::pin(timeout(limit, connect(target, source, upstream_mark))).await {
         Ok(Ok(origin)) => {
             let _ = socket::set_nodelay(&origin);
             relay::carry(&worker, open.flow(), &client, origin, Vec::new()).await;
