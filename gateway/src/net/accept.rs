@@ -108,22 +108,18 @@ fn start(
         return;
     };
     let worker = Rc::clone(worker);
-    // A kind of task for each service: in one for all, every flow would keep room for the largest of them.
+    // A kind of task for each service: in one for all, every flow would keep room for the largest of them. The permit goes
+    // along and comes back when the task ends, however it ends.
     match service {
         Service::Steered { service_port } => {
-            hold(permit, steered::serve(worker, client, peer, service_port));
+            tokio::task::spawn_local(steered::serve(worker, client, peer, service_port, permit));
         }
-        Service::Proxied { peers } => hold(permit, proxied::serve(worker, client, peer, peers)),
+        Service::Proxied { peers } => {
+            tokio::task::spawn_local(proxied::serve(worker, client, peer, peers, permit));
+        }
         Service::Transparent { interception, upstream_mark } => {
-            hold(permit, transparent::serve(worker, client, peer, interception, upstream_mark));
+            let flow = transparent::serve(worker, client, peer, interception, upstream_mark, permit);
+            tokio::task::spawn_local(flow);
         }
     }
-}
-
-/// Runs a flow's task, which holds the permit until it ends.
-fn hold(permit: OwnedSemaphorePermit, flow: impl Future<Output = ()> + 'static) {
-    tokio::task::spawn_local(async move {
-        let _permit = permit;
-        flow.await;
-    });
 }

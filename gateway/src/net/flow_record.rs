@@ -7,11 +7,11 @@
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Weak;
+use std::task::{Context, Poll, Waker};
 
 use allowlist::Transport;
 use billing_export::{Account, Flags, Reason, Volume};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
 use super::meter::Reading;
 pub use super::meter::SubscriberSide;
@@ -52,10 +52,37 @@ pub struct Flow {
     pub opened: Monotonic,
     /// When a byte last moved.
     pub last_activity: Cell<Monotonic>,
-    /// Wakes the flow's task to end it.
-    pub cut: Notify,
+    /// Asks the flow's task to end it.
+    pub cut: Cut,
     /// Everything that changes with the bytes.
     pub state: RefCell<State>,
+}
+
+/// Whether a flow is to end before its sides do; its task waits for that beside its sockets.
+#[derive(Default)]
+pub struct Cut {
+    is_asked: Cell<bool>,
+    waits: Cell<Option<Waker>>,
+}
+
+impl Cut {
+    /// Asks the flow's task to end, at once or when it next waits.
+    pub fn ask(&self) {
+        self.is_asked.set(true);
+        if let Some(task) = self.waits.take() {
+            task.wake();
+        }
+    }
+
+    /// Ready once it was asked; else the task is woken when it is.
+    pub fn poll_asked(&self, context: &Context<'_>) -> Poll<()> {
+        if self.is_asked.get() {
+            return Poll::Ready(());
+        }
+        let known = self.waits.take().filter(|task| task.will_wake(context.waker()));
+        self.waits.set(Some(known.unwrap_or_else(|| context.waker().clone())));
+        Poll::Pending
+    }
 }
 
 /// What changes while a flow is open.
@@ -110,7 +137,7 @@ pub enum Ruling {
 /// The reader of names at work.
 pub enum Names {
     /// Of a TCP stream.
-    Stream(Identifier),
+    Stream(Box<Identifier>),
     /// Of UDP datagrams; on the watch for a second name once there is one.
     Datagrams(Box<QuicIdentifier>),
     /// Of UDP datagrams whose name came from the flow they continue; on the watch for another.

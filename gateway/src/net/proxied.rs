@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use ipnet::IpNet;
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::dial::{DialError, dial};
@@ -30,8 +31,14 @@ struct Ends {
     first: Vec<u8>,
 }
 
-/// Serves one accepted connection.
-pub async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, peers: Rc<[IpNet]>) {
+/// Serves one accepted connection, which holds `_permit` until its end.
+pub async fn serve(
+    worker: Rc<Worker>,
+    client: TcpStream,
+    peer: SocketAddr,
+    peers: Rc<[IpNet]>,
+    _permit: OwnedSemaphorePermit,
+) {
     let from = peer.ip().to_canonical();
     if !peers.iter().any(|allowed| allowed.contains(&from)) {
         refuse(&worker, &client, Refusal::ProxyHeader, "the peer is not in listener.peers");

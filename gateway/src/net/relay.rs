@@ -10,25 +10,25 @@
 //! FIN is passed on for each direction by itself; a reset or an error ends both, and the other side is reset too. What an
 //! origin sent before its reset is delivered first: a server that refuses an upload answers and closes.
 
+mod both;
+
 use std::io;
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
+pub use self::both::read_ready;
+use self::both::{Both, Ends, write_ready};
 use super::flow_record::Flow;
 use super::socket;
-use super::splice::Taken;
 use super::worker::Worker;
 
 /// The first pause between two readings of the last acknowledgement; each next one is twice as long.
 const FINISH_POLL_MIN: Duration = Duration::from_millis(1);
 /// The longest such pause.
 const FINISH_POLL_MAX: Duration = Duration::from_millis(200);
-/// A sender that has less than this between two pauses is copied again: looking for a pipe would cost more.
-const BULK_BYTES_MIN: usize = 16 * 1024;
 
 /// Carries the flow until both sides have finished, one has failed, or the worker cuts it.
 /// `first` are bytes already received from the subscriber and counted.
@@ -41,10 +41,7 @@ pub async fn carry(
 ) {
     let origin = Rc::new(origin);
     worker.mark_origin(flow, &origin);
-    let outcome = tokio::select! {
-        outcome = both(worker, flow, client, &origin, first) => outcome,
-        () = flow.cut.notified() => Err(Failed::Neither),
-    };
+    let outcome = Both::new(Ends { worker, flow, client, origin: &origin }, first).await;
     match outcome {
         Ok(()) => {
             drop(origin);
@@ -87,165 +84,6 @@ impl Failed {
     }
 }
 
-/// Both directions until each has seen its FIN, or one side has failed.
-async fn both(
-    worker: &Rc<Worker>,
-    flow: &Rc<Flow>,
-    client: &TcpStream,
-    origin: &TcpStream,
-    first: Vec<u8>,
-) -> Result<(), Failed> {
-    let mut up = pin!(up(worker, flow, client, origin, first));
-    let mut down = pin!(down(worker, flow, client, origin));
-    tokio::select! {
-        outcome = &mut up => match outcome {
-            Ok(()) => {
-                socket::shutdown_write(origin).map_err(Failed::origin)?;
-                down.await
-            }
-            Err(Failed::Subscriber) => Err(Failed::Subscriber),
-            // It takes nothing more, but what it sent before may still be read.
-            Err(Failed::Origin | Failed::Neither) => down.await.and(Err(Failed::Origin)),
-        },
-        outcome = &mut down => {
-            outcome?;
-            // The origin has said all it had to say: closing its socket sends the subscriber's FIN on.
-            up.await
-        }
-    }
-}
-
-/// Subscriber → origin.
-async fn up(
-    worker: &Rc<Worker>,
-    flow: &Rc<Flow>,
-    client: &TcpStream,
-    origin: &TcpStream,
-    first: Vec<u8>,
-) -> Result<(), Failed> {
-    if !first.is_empty() {
-        Box::pin(write_all(origin, first, |_| ())).await.map_err(Failed::origin)?;
-    }
-    let mut bulk = false;
-    loop {
-        tokio::task::consume_budget().await;
-        client.readable().await.map_err(Failed::subscriber)?;
-        if bulk
-            && !flow.is_observed()
-            && let Some(pipe) = worker.pipes.take()
-        {
-            let way =
-                Way { from: client, to: origin, from_failed: Failed::subscriber, to_failed: Failed::origin };
-            let received = |count| worker.received_unread(flow, count);
-            // In a box of its own: an idle flow keeps no room for it.
-            match Box::pin(move_bulk(&way, pipe, received, |_| ())).await? {
-                Moved::Ended => break,
-                Moved::Paused { bytes } => bulk = bytes >= BULK_BYTES_MIN,
-            }
-            continue;
-        }
-        let rest = {
-            let mut buffer = worker.buffer.borrow_mut();
-            let Some(count) = read_ready(client, &mut buffer).map_err(Failed::subscriber)? else { continue };
-            bulk = count == buffer.len();
-            let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
-            worker.received(flow, bytes);
-            let taken = write_ready(origin, bytes).map_err(Failed::origin)?;
-            bytes.get(taken..).unwrap_or_default().to_vec()
-        };
-        if !rest.is_empty() {
-            Box::pin(write_all(origin, rest, |_| ())).await.map_err(Failed::origin)?;
-        }
-    }
-    worker.subscriber_finished(flow);
-    Ok(())
-}
-
-/// Origin → subscriber.
-async fn down(
-    worker: &Rc<Worker>,
-    flow: &Rc<Flow>,
-    client: &TcpStream,
-    origin: &TcpStream,
-) -> Result<(), Failed> {
-    let mut bulk = false;
-    loop {
-        tokio::task::consume_budget().await;
-        origin.readable().await.map_err(Failed::origin)?;
-        if bulk && let Some(pipe) = worker.pipes.take() {
-            let way =
-                Way { from: origin, to: client, from_failed: Failed::origin, to_failed: Failed::subscriber };
-            let sent = |count| {
-                worker.written(flow, count);
-                worker.count_spliced(count);
-            };
-            match Box::pin(move_bulk(&way, pipe, |_| (), sent)).await? {
-                Moved::Ended => break,
-                Moved::Paused { bytes } => bulk = bytes >= BULK_BYTES_MIN,
-            }
-            continue;
-        }
-        let rest = {
-            let mut buffer = worker.buffer.borrow_mut();
-            let Some(count) = read_ready(origin, &mut buffer).map_err(Failed::origin)? else { continue };
-            bulk = count == buffer.len();
-            let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
-            let taken = write_ready(client, bytes).map_err(Failed::subscriber)?;
-            worker.written(flow, taken);
-            bytes.get(taken..).unwrap_or_default().to_vec()
-        };
-        if !rest.is_empty() {
-            let taken = |taken| worker.written(flow, taken);
-            Box::pin(write_all(client, rest, taken)).await.map_err(Failed::subscriber)?;
-        }
-    }
-    shutdown_subscriber(flow, client).map_err(Failed::subscriber)
-}
-
-/// Why bytes no longer move inside the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Moved {
-    /// The sender pauses.
-    Paused {
-        /// What it had said since the pause before.
-        bytes: usize,
-    },
-    /// The sender has sent FIN.
-    Ended,
-}
-
-/// One direction inside the kernel.
-struct Way<'s> {
-    from: &'s TcpStream,
-    to: &'s TcpStream,
-    /// Whose fault an error of `from` is.
-    from_failed: fn(io::Error) -> Failed,
-    /// Whose fault an error of `to` is.
-    to_failed: fn(io::Error) -> Failed,
-}
-
-/// Moves bytes along `way` until its sender pauses; `received` hears of each part that came, `sent` of each that went.
-async fn move_bulk(
-    way: &Way<'_>,
-    mut pipe: Taken,
-    received: impl Fn(usize),
-    sent: impl Fn(usize),
-) -> Result<Moved, Failed> {
-    let mut bytes: usize = 0;
-    loop {
-        tokio::task::consume_budget().await;
-        match pipe.fill(way.from).map_err(way.from_failed)? {
-            None => return Ok(Moved::Paused { bytes }),
-            Some(0) => return Ok(Moved::Ended),
-            Some(count) => {
-                received(count);
-                bytes = bytes.saturating_add(count);
-            }
-        }
-        pipe.drain(way.to, &sent).await.map_err(way.to_failed)?;
-    }
-}
-
 /// Writes bytes of our own (a refusal) to the subscriber; they are counted like any others.
 pub async fn answer(
     worker: &Rc<Worker>,
@@ -283,24 +121,6 @@ pub async fn finish(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream) {
         }
         sleep(pause).await;
         pause = pause.saturating_mul(2).min(FINISH_POLL_MAX);
-    }
-}
-
-/// Reads what is there; none when the readiness was spurious.
-fn read_ready(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-    match stream.try_read(buffer) {
-        Ok(count) => Ok(Some(count)),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Writes what the socket takes at once.
-fn write_ready(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    match stream.try_write(bytes) {
-        Ok(taken) => Ok(taken),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-        Err(error) => Err(error),
     }
 }
 

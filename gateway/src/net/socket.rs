@@ -132,6 +132,19 @@ pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     Ok((socket.into(), peer))
 }
 
+/// Reads from a stream that never blocks (`recv`); 0 at its end.
+///
+/// # Errors
+/// What the system says; `WouldBlock` when nothing is there.
+pub fn receive(stream: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match rustix::io::read(stream, &mut *buffer) {
+            Err(rustix::io::Errno::INTR) => {}
+            read => return Ok(read?),
+        }
+    }
+}
+
 /// Whether another process listens at `address`: `SO_REUSEPORT` would silently share the port with it when it belongs to the same user.
 ///
 /// # Errors

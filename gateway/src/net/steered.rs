@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use allowlist::DomainName;
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use super::dial::{DialError, dial};
@@ -29,8 +30,14 @@ const MISDIRECTED_REQUEST: &[u8] =
 /// RFC 9110 §15.6.3.
 const BAD_GATEWAY: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// Serves one accepted connection.
-pub async fn serve(worker: Rc<Worker>, client: TcpStream, peer: SocketAddr, service_port: Option<u16>) {
+/// Serves one accepted connection, which holds `_permit` until its end.
+pub async fn serve(
+    worker: Rc<Worker>,
+    client: TcpStream,
+    peer: SocketAddr,
+    service_port: Option<u16>,
+    _permit: OwnedSemaphorePermit,
+) {
     let client = Rc::new(client);
     let place = Place::Steered { service_port };
     let side = SubscriberSide::stream(Rc::clone(&client), peer.ip(), worker.shared.byte_basis);
@@ -65,15 +72,14 @@ async fn read_name(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream) -> 
             return Ok(first);
         }
         let mut buffer = worker.buffer.borrow_mut();
-        match client.try_read(&mut buffer) {
-            Ok(0) => worker.subscriber_finished(flow),
-            Ok(count) => {
+        match relay::read_ready(client, &mut buffer)? {
+            None => {}
+            Some(0) => worker.subscriber_finished(flow),
+            Some(count) => {
                 let bytes = buffer.get(..count).unwrap_or_default();
                 first.extend_from_slice(bytes);
                 worker.received(flow, bytes);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
         }
     }
     Ok(first)

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::flow_record::{Place, SubscriberSide};
@@ -17,13 +18,14 @@ use super::settings::Interception;
 use super::socket;
 use super::worker::Worker;
 
-/// Serves one connection.
+/// Serves one connection, which holds `_permit` until its end.
 pub async fn serve(
     worker: Rc<Worker>,
     client: TcpStream,
     peer: SocketAddr,
     interception: Interception,
     upstream_mark: u32,
+    _permit: OwnedSemaphorePermit,
 ) {
     let told = match interception {
         Interception::Tproxy => client.local_addr(),

@@ -20,7 +20,7 @@ use billing_export::{Reason, Volume};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::flow_record::{Flow, Names, Place, Ruling, State, SubscriberSide};
+use super::flow_record::{Cut, Flow, Names, Place, Ruling, State, SubscriberSide};
 use super::policy::Standing;
 use super::report::{DropCause, FlowLabels, ProtocolLabel, Refusal, UsageMap};
 use super::shared::{Shared, SubscriberKey};
@@ -144,7 +144,9 @@ impl Worker {
         };
         let limits = &self.shared.limits;
         let (names, protocol) = match transport {
-            Transport::Tcp => (Names::Stream(Identifier::new(&limits.identify)), ProtocolLabel::Tcp),
+            Transport::Tcp => {
+                (Names::Stream(Box::new(Identifier::new(&limits.identify))), ProtocolLabel::Tcp)
+            }
             Transport::Udp => {
                 (Names::Datagrams(Box::new(QuicIdentifier::new(&limits.quic))), ProtocolLabel::Udp)
             }
@@ -157,7 +159,7 @@ impl Worker {
             dns_only,
             opened,
             last_activity: Cell::new(opened),
-            cut: Notify::new(),
+            cut: Cut::default(),
             state: RefCell::new(State {
                 names: (!unread).then_some(names),
                 identity: unread.then(|| Identity::nameless(Reason::Overload)),
@@ -230,7 +232,7 @@ impl Worker {
         let now = self.shared.clock.monotonic();
         for flow in self.flows.borrow().values().filter(|flow| flow.transport == Transport::Tcp) {
             if now.since(flow.last_activity.get()) >= idle {
-                flow.cut.notify_one();
+                flow.cut.ask();
             }
         }
     }

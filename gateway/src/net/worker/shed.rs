@@ -24,7 +24,7 @@ impl Worker {
         idle.sort_by_key(|flow| flow.last_activity.get());
         idle.truncate(wanted);
         for flow in &idle {
-            flow.cut.notify_one();
+            flow.cut.ask();
         }
         overload.count_shed(idle.len() as u64);
         if !idle.is_empty() {
