@@ -32,8 +32,8 @@ use gateway::net::shared::{Saved, Shared};
 use gateway::net::worker::Worker;
 use gateway::wire::quic::QuicLimits;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::LocalOptions;
 use tokio::sync::Semaphore;
-use tokio::task::LocalSet;
 
 /// Room for flows.
 const ROOM: usize = 4;
@@ -144,8 +144,11 @@ async fn flow(worker: Rc<Worker>, bytes: usize, fails: bool) {
 
 #[test]
 fn s_a_panic_in_a_flow_costs_that_flow_alone_and_is_counted() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    LocalSet::new().block_on(&runtime, async {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+        .unwrap();
+    runtime.block_on(async {
         let worker = Worker::new(shared(), 0);
         let failed = tokio::task::spawn_local(flow(Rc::clone(&worker), 100, true)).await;
         assert!(failed.unwrap_err().is_panic());

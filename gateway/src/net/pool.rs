@@ -11,8 +11,9 @@ use std::sync::mpsc as reports;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, LocalSet};
+use tokio::task::AbortHandle;
 
 use super::datagram::Relay;
 use super::datagram::batch::Batch;
@@ -392,10 +393,18 @@ fn start_worker(
     let (outbox, reports) = reports::channel();
     let pulse = Arc::new(AtomicU64::new(0));
     let sign = Arc::clone(&pulse);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // The event loop belongs to its thread, which says whether there is one.
+    let (begun, start) = reports::sync_channel(1);
     let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-        let local = LocalSet::new();
-        local.block_on(&runtime, async move {
+        let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let _ = begun.send(Err(error));
+                return;
+            }
+        };
+        let _ = begun.send(Ok(()));
+        runtime.block_on(async move {
             let dns = dns.map_or_else(Vec::new, |part| part.start(&shared));
             let worker = Worker::new(shared, index);
             tokio::task::spawn_local(Rc::clone(&worker).keep_house());
@@ -432,6 +441,7 @@ fn start_worker(
             }
         });
     })?;
+    start.recv().map_err(|_| io::Error::other("the thread ended before it began"))??;
     Ok(WorkerHandle { commands, pulse, reports, thread, outstanding: false })
 }
 
