@@ -155,7 +155,7 @@ fn measure(
         .unwrap();
     Outcome {
         name: proxy.name,
-        cpu_per_gigabyte: bulk / u32::try_from(gigabytes).unwrap(),
+        cpu_per_gigabyte: bulk / u32::try_from(gigabytes.max(1)).unwrap(),
         cpu_per_flow: short / u32::try_from(flows).unwrap(),
         bytes_per_idle_flow,
         p99,

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -34,16 +35,67 @@ pub async fn dial(
     let mut outcome = DialError::NotPermitted;
     let permitted = destinations.into_iter().filter_map(|destination| rules.target(destination));
     for target in permitted.take(ADDRESSES_TRIED_MAX) {
-        match timeout(limit, TcpStream::connect(target)).await {
-            Ok(Ok(origin)) => {
-                // A refinement: a connection without it carries the same bytes. An origin that vanished is noticed by the
-                // subscriber's next byte or the flow's idle time; probes of our own would find it no sooner.
-                let _ = socket::set_nodelay(&origin);
-                return Ok(origin);
-            }
+        match timeout(limit, connect(target)).await {
+            Ok(Ok(origin)) => return Ok(origin),
             Ok(Err(error)) => outcome = DialError::Connect(error),
             Err(_) => outcome = DialError::Connect(io::ErrorKind::TimedOut.into()),
         }
     }
     Err(outcome)
+}
+
+/// Connects from an address and port that the system chooses.
+async fn connect(target: SocketAddr) -> io::Result<TcpStream> {
+    establish(socket::stream_socket(target)?, target).await
+}
+
+/// Connects `socket`, which never blocks, and sets it up for the relay.
+///
+/// # Errors
+/// The system's word: nobody listens, no way to there, no port left.
+pub async fn establish(socket: std::net::TcpStream, target: SocketAddr) -> io::Result<TcpStream> {
+    // A refinement: a connection without it carries the same bytes. An origin that vanished is noticed by the subscriber's
+    // next byte or the flow's idle time; probes of our own would find it no sooner.
+    let _ = socket::set_nodelay(&socket);
+    socket::begin_connection(&socket, target)?;
+    let origin = TcpStream::from_std(socket)?;
+    // The event says whether it failed: only then is the system asked why.
+    let ready = origin.ready(Interest::WRITABLE | Interest::ERROR).await?;
+    if ready.is_error() || ready.is_write_closed() {
+        return Err(origin.take_error()?.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into()));
+    }
+    Ok(origin)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// An address where nobody listens.
+    fn closed() -> SocketAddr {
+        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_address_where_nobody_listens_is_told_from_one_where_somebody_does() {
+        let refused = connect(closed()).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let origin = connect(listener.local_addr().unwrap()).await.unwrap();
+        assert!(origin.nodelay().unwrap());
+        assert_eq!(origin.peer_addr().unwrap(), listener.local_addr().unwrap());
+    }
+
+    #[tokio::test]
+    async fn an_origin_that_closes_at_once_was_reached() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let closer = std::thread::spawn(move || drop(listener.accept().unwrap()));
+        let origin = connect(address).await.unwrap();
+        closer.join().unwrap();
+        origin.readable().await.unwrap();
+        assert_eq!(origin.try_read(&mut [0]).unwrap(), 0);
+    }
 }

@@ -95,6 +95,8 @@ pub struct StreamMeter {
     finished: bool,
     /// Whether something sent waits for its acknowledgement, at the last reading.
     waiting: bool,
+    /// Whether FIN has passed both ways and everything is acknowledged: no reading says more than the last one.
+    over: bool,
     /// Whether the last reading said that less passed than we moved.
     contradicts: bool,
     /// Whose packets it sends.
@@ -162,6 +164,7 @@ impl SubscriberSide {
             read: 0,
             finished: false,
             waiting: false,
+            over: false,
             contradicts: false,
             leg: Leg::Subscriber,
             basis,
@@ -277,6 +280,14 @@ impl SubscriberSide {
         Reading { carried: totals.carried, unseen, contradicts }
     }
 
+    /// Whether the subscriber has acknowledged everything, FIN included; also when the system does not say.
+    pub fn is_delivered(&mut self) -> bool {
+        match self {
+            Self::Stream(meter) => meter.is_delivered(),
+            Self::Datagrams(_) => true,
+        }
+    }
+
     /// Whether something sent waits for its acknowledgement, so that the totals rise without a call of ours.
     pub const fn is_waiting(&self) -> bool {
         match self {
@@ -287,26 +298,38 @@ impl SubscriberSide {
 }
 
 impl StreamMeter {
-    /// Raises the totals to what the kernel says.
-    fn refresh(&mut self) {
+    /// Raises the totals to what the kernel says; false when it does not say.
+    fn refresh(&mut self) -> bool {
         match self.basis {
             StreamBasis::Payload => self.refresh_payload(),
-            StreamBasis::Ip { address, .. } => {
-                if let Ok(state) = socket::stream_state(&*self.socket) {
+            StreamBasis::Ip { .. } if self.over => true,
+            StreamBasis::Ip { address, .. } => match socket::stream_state(&*self.socket) {
+                Ok(state) => {
                     self.refresh_ip(address, &state);
+                    true
                 }
-            }
+                Err(_) => false,
+            },
+        }
+    }
+
+    /// Whether everything is acknowledged, FIN included.
+    fn is_delivered(&mut self) -> bool {
+        match self.basis {
+            StreamBasis::Payload => socket::unacknowledged(&*self.socket).is_ok_and(|waiting| waiting == 0),
+            StreamBasis::Ip { .. } => !self.refresh() || !self.waiting,
         }
     }
 
     /// Payload: what the subscriber acknowledged.
-    fn refresh_payload(&mut self) {
-        let Ok(queued) = socket::unacknowledged(&*self.socket) else { return };
+    fn refresh_payload(&mut self) -> bool {
+        let Ok(queued) = socket::unacknowledged(&*self.socket) else { return false };
         // With everything acknowledged and FIN out the queue reads 1, with FIN acknowledged 0; before that FIN is one of the bytes.
         let queued = if self.finished { queued.saturating_sub(1) } else { queued };
         let delivered = self.written.saturating_sub(queued);
         self.totals.raise(Volume { up: 0, down: delivered });
         self.waiting = delivered < self.written;
+        true
     }
 
     /// IP bytes: the kernel's counters.
@@ -322,6 +345,7 @@ impl StreamMeter {
         };
         self.totals.raise(counters.volume(address));
         self.waiting = state.unacknowledged > 0 || state.unsent > 0;
+        self.over = self.finished && state.may_have_received_fin && !self.waiting;
         let queued = state.bytes_sent.saturating_add(u64::from(state.unsent));
         self.contradicts = self.read > state.bytes_received || self.written > queued;
     }

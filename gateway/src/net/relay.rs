@@ -110,7 +110,7 @@ fn shutdown_subscriber(flow: &Rc<Flow>, client: &TcpStream) -> io::Result<()> {
 pub async fn finish(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream) {
     let deadline = Instant::now().checked_add(worker.shared.limits.finish_deadline);
     let mut pause = FINISH_POLL_MIN;
-    while socket::unacknowledged(client).is_ok_and(|waiting| waiting > 0) {
+    while !Worker::is_delivered(flow) {
         if deadline.is_none_or(|deadline| Instant::now() >= deadline) {
             tracing::debug!(flow = flow.id, "closed before the last acknowledgement");
             return;

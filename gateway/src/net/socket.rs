@@ -196,6 +196,26 @@ fn listen_datagrams_with(
     Ok(socket.into())
 }
 
+/// A TCP socket that will connect to `target` and never blocks.
+///
+/// # Errors
+/// What the system says: no descriptor.
+pub fn stream_socket(target: SocketAddr) -> io::Result<TcpStream> {
+    Ok(Socket::new(Domain::for_address(target), Type::STREAM.nonblocking(), Some(Protocol::TCP))?.into())
+}
+
+/// Begins to connect a socket that never blocks; it is connected when it can be written to and has no error (connect(2),
+/// `EINPROGRESS`).
+///
+/// # Errors
+/// What the system says at once.
+pub fn begin_connection(socket: &impl AsFd, target: SocketAddr) -> io::Result<()> {
+    match rustix::net::connect(socket, &target) {
+        Err(rustix::io::Errno::INPROGRESS) => Ok(()),
+        outcome => Ok(outcome?),
+    }
+}
+
 /// A TCP socket that will connect to `target` with the marks of what we send ourselves; from the subscriber's own address and port where
 /// `source` gives them, so that the origin sees no difference. When the kernel still keeps that pair of ends for a connection
 /// that has just ended, any port of the subscriber's address serves.

@@ -7,10 +7,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
+use super::dial::establish;
 use super::flow_record::{Place, SubscriberSide};
 use super::relay;
 use super::report::Refusal;
@@ -49,7 +50,6 @@ pub async fn serve(
     let limit = worker.shared.limits.connect_timeout;
     match Box::pin(timeout(limit, connect(target, source, upstream_mark))).await {
         Ok(Ok(origin)) => {
-            let _ = socket::set_nodelay(&origin);
             relay::carry(&worker, open.flow(), &client, origin, Vec::new()).await;
         }
         Ok(Err(error)) => refuse(&worker, &client, Refusal::Connect, &error.to_string()),
@@ -59,12 +59,12 @@ pub async fn serve(
 
 /// Connects to the origin with the subscriber's address.
 async fn connect(target: SocketAddr, source: Option<SocketAddr>, mark: u32) -> io::Result<TcpStream> {
-    let first = TcpSocket::from_std_stream(socket::upstream(target, source, mark)?).connect(target).await;
+    let first = establish(socket::upstream(target, source, mark)?, target).await;
     match (first, source) {
         // A connection between the same ends has just ended, and the kernel keeps its place for a minute.
         (Err(error), Some(source)) if error.kind() == io::ErrorKind::AddrNotAvailable => {
             let again = socket::upstream_from_any_port(target, source.ip(), mark)?;
-            TcpSocket::from_std_stream(again).connect(target).await
+            establish(again, target).await
         }
         (outcome, _) => outcome,
     }

@@ -112,6 +112,11 @@ impl Worker {
         self.mark_dirty(flow);
     }
 
+    /// Whether the subscriber has acknowledged everything.
+    pub fn is_delivered(flow: &Rc<Flow>) -> bool {
+        flow.state.borrow_mut().subscriber.as_mut().is_none_or(SubscriberSide::is_delivered)
+    }
+
     /// Puts the flow on the list that the next tick reads.
     pub(super) fn mark_dirty(&self, flow: &Rc<Flow>) {
         let mut state = flow.state.borrow_mut();
