@@ -46,20 +46,27 @@ pub async fn serve(
         return;
     };
     let flow = open.flow();
-    let first = match Box::pin(read_name(&worker, flow, &client)).await {
-        Ok(first) => first,
-        Err(_) => {
-            let _ = socket::reset_on_close(&*client);
-            return;
-        }
-    };
     // In a box of its own: a task keeps room for the largest thing it ever waits for, and this is over soon.
-    let origin = match Box::pin(reach(&worker, flow)).await {
-        Ok(origin) => origin,
-        Err(refusal) => return Box::pin(refuse(&worker, flow, &client, refusal)).await,
-    };
-    worker.release(flow, Vouched::Steered);
+    let Some((first, origin)) = Box::pin(begin(&worker, flow, &client)).await else { return };
     relay::carry(&worker, flow, &client, origin, first).await;
+}
+
+/// Reads the name and connects to where it is: what was read, and the connection; none when the flow has ended.
+async fn begin(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream) -> Option<(Vec<u8>, TcpStream)> {
+    let Ok(first) = read_name(worker, flow, client).await else {
+        let _ = socket::reset_on_close(client);
+        return None;
+    };
+    match reach(worker, flow).await {
+        Ok(origin) => {
+            worker.release(flow, Vouched::Steered);
+            Some((first, origin))
+        }
+        Err(refusal) => {
+            refuse(worker, flow, client, refusal).await;
+            None
+        }
+    }
 }
 
 /// Reads until the name is known, or is known not to be readable; bounded by the caps of the reader and its deadline.
