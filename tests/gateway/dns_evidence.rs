@@ -81,7 +81,8 @@ fn t8_n13_t21_a_subscriber_s_own_look_up_names_his_nameless_flows_and_nobody_els
 }
 
 #[test]
-fn n7_an_address_that_serves_an_unlisted_name_too_gives_no_right_without_a_name() {
+fn n7_t24_an_address_that_serves_an_unlisted_name_too_gives_no_right_without_a_name_and_is_reported_with_one()
+{
     let origin = Origin::echo();
     let resolver = Resolver::new(&[(MEDIA, origin.octets()), ("unlisted.example", origin.octets())]);
     let (gateway, address) = gateway(resolver.address, origin.port());
@@ -90,8 +91,10 @@ fn n7_an_address_that_serves_an_unlisted_name_too_gives_no_right_without_a_name(
     let destination = SocketAddr::new(origin.address.ip(), 443);
     let to = gateway.listener(0);
     exchange(connect_proxied(1, to, destination), &Hello::bare().modern());
-    // With its name it is free as before.
+    assert_eq!(gateway.metric("zrgw_exempt_shared_address_bytes_total"), 0);
+    // With its name it is free as before, and said to be where another site could hide.
     let length = exchange(connect_proxied(1, to, destination), &Hello::named(MEDIA));
+    gateway.await_metric("zrgw_exempt_shared_address_bytes_total", 2 * length);
     let usage = gateway.stop_and_count();
     assert_eq!(usage.exempt("s1"), (length, length));
     assert_eq!(usage.reasons("s1"), ["dns_shared"]);

@@ -126,6 +126,7 @@ impl Status {
             counter!("zrgw_accept_errors_total").absolute(0);
             counter!("zrgw_mark_errors_total").absolute(0);
             counter!("zrgw_spliced_bytes_total").absolute(0);
+            counter!("zrgw_exempt_shared_address_bytes_total").absolute(0);
             counter!("zrgw_meter_mismatch_total").absolute(0);
             for direction in ["up", "down"] {
                 counter!("zrgw_stream_payload_bytes_total", "direction" => direction).absolute(0);
@@ -191,6 +192,7 @@ impl Status {
             counter!("zrgw_accept_errors_total").increment(report.accept_errors);
             counter!("zrgw_mark_errors_total").increment(report.mark_errors);
             counter!("zrgw_spliced_bytes_total").increment(report.spliced_bytes);
+            counter!("zrgw_exempt_shared_address_bytes_total").increment(report.shared_exempt_bytes);
             counter!("zrgw_meter_mismatch_total").increment(report.meter_mismatches);
             let payload = report.stream_payload;
             for (direction, bytes) in [("up", payload.up), ("down", payload.down)] {
@@ -278,6 +280,11 @@ fn describe() {
         "Marks (DSCP, fwmark) that could not be set or taken back: the core sees flows otherwise than the export does"
     );
     describe_counter!("zrgw_spliced_bytes_total", Unit::Bytes, "Bytes that moved inside the kernel");
+    describe_counter!(
+        "zrgw_exempt_shared_address_bytes_total",
+        Unit::Bytes,
+        "Bytes exempt at addresses that serve other sites too: what domain fronting could hide in"
+    );
     describe_counter!(
         "zrgw_meter_mismatch_total",
         "Readings of TCP_INFO at which less had passed than the gateway moved; anything but 0 is a fault"

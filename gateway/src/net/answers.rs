@@ -127,6 +127,11 @@ impl Answers {
         suspect
     }
 
+    /// Whether the address is known to serve names that are not listed, or more listed names than are told apart.
+    pub fn is_shared(&self, address: IpAddr) -> bool {
+        self.read().is_shared(address, self.clock.monotonic())
+    }
+
     /// The address that rules speak of: IPv4 where the destination stands behind a NAT64.
     pub fn destination(&self, address: IpAddr) -> IpAddr {
         self.nat64.destination(address)

@@ -110,6 +110,8 @@ pub struct State {
     pub subscriber: Option<SubscriberSide>,
     /// Where the bytes are counted.
     pub ruling: Ruling,
+    /// It is exempt at an address that is known to serve other sites too: no gateway can tell them apart (trap T24).
+    pub at_shared_address: bool,
     /// What the flow's packets carry, by where its bytes are counted.
     pub mark: Mark,
     /// TCP only: the origin's socket while bytes are carried, if its packets may carry the mark.

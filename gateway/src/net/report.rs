@@ -144,6 +144,8 @@ pub struct Report {
     pub mark_errors: u64,
     /// Bytes of both directions that moved inside the kernel; they are among `seen` like all others.
     pub spliced_bytes: u64,
+    /// Bytes of both directions that were exempt at addresses that serve other sites too (trap T24); they are in `usage`.
+    pub shared_exempt_bytes: u64,
 }
 
 /// Bytes by account until the next report; bounded.

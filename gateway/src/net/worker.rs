@@ -84,6 +84,7 @@ struct Counts {
     accept_errors: u64,
     mark_errors: u64,
     spliced_bytes: u64,
+    shared_exempt_bytes: u64,
 }
 
 impl Worker {
@@ -172,6 +173,7 @@ impl Worker {
                 tally: Tally::default(),
                 subscriber: Some(subscriber),
                 ruling: Ruling::Pending,
+                at_shared_address: false,
                 mark: Mark::NONE,
                 origin: Weak::new(),
                 dirty: false,

@@ -137,6 +137,11 @@ impl Worker {
         if let Ruling::Latched { account, flags } = &state.ruling {
             let (account, flags) = (account.clone(), *flags);
             let volume = state.tally.take();
+            if state.at_shared_address {
+                let mut counts = self.counts.borrow_mut();
+                let bytes = volume.up.saturating_add(volume.down);
+                counts.shared_exempt_bytes = counts.shared_exempt_bytes.saturating_add(bytes);
+            }
             self.usage.borrow_mut().add(&account, flags, volume, self.shared.accounts_max);
         }
     }
@@ -194,6 +199,7 @@ impl Worker {
             accept_errors: counts.accept_errors,
             mark_errors: counts.mark_errors,
             spliced_bytes: counts.spliced_bytes,
+            shared_exempt_bytes: counts.shared_exempt_bytes,
         }
     }
 }

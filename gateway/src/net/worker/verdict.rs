@@ -154,9 +154,14 @@ impl Worker {
             (Outcome::Exempt { .. } | Outcome::Charged(_), _) => Mark::NONE,
         };
         self.set_mark(&mut state, mark);
+        if !matches!(&state.ruling, Ruling::Pending | Ruling::LookingUp) {
+            self.count_carried(&mut state);
+        }
+        state.at_shared_address = account.entry.class() == Class::Exempt
+            && flow.destination().is_some_and(|to| self.shared.lookups.answers().is_shared(to.ip()));
         match &state.ruling {
             Ruling::Latched { account: old, .. } if *old == account => return,
-            Ruling::Latched { .. } => self.count_carried(&mut state),
+            Ruling::Latched { .. } => {}
             Ruling::Pending | Ruling::LookingUp => {
                 let labels = FlowLabels {
                     protocol: state.protocol,
