@@ -1,0 +1,136 @@
+//! The configuration as the floors below take it.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use billing_export::ByteBasis;
+use config::Config;
+
+use crate::app::export::Plan;
+use crate::flow::identify::IdentifyLimits;
+use crate::net::settings::{DatagramHeaders, DialRules, Interception, Limits, Listener, Mode};
+use crate::wire::quic::QuicLimits;
+
+/// Environment variable of the test switch that interrupts the export cycle.
+const FAULT_SWITCH: &str = "ZRGW_FAULT";
+
+/// The listeners as the workers take them.
+pub(super) fn listeners(config: &Config) -> Vec<Listener> {
+    let mode = |listener: &config::Listener| match listener.mode {
+        config::Mode::Steered => Mode::Steered { service_port: listener.service_port },
+        config::Mode::ProxyProtocol => Mode::ProxyProtocol {
+            peers: listener.peers.clone(),
+            datagrams: match listener.datagram_headers {
+                config::DatagramHeaders::Any => DatagramHeaders::Any,
+                config::DatagramHeaders::Each => DatagramHeaders::Each,
+            },
+        },
+        config::Mode::Transparent => Mode::Transparent {
+            interception: match listener.interception {
+                config::Interception::Tproxy => Interception::Tproxy,
+                config::Interception::Redirect => Interception::Redirect,
+            },
+            upstream_mark: config.edge.upstream_mark,
+        },
+    };
+    let one = |listener: &config::Listener, address, serves_tcp, serves_udp| Listener {
+        address,
+        mode: mode(listener),
+        serves_tcp,
+        serves_udp,
+    };
+    let mut all = Vec::new();
+    for listener in &config.listeners {
+        let serves = |protocol| listener.serves(protocol);
+        let (tcp, udp) = (serves(config::Protocol::Tcp), serves(config::Protocol::Udp));
+        if listener.mode != config::Mode::Transparent {
+            all.push(one(listener, listener.address, tcp, udp));
+            continue;
+        }
+        if tcp {
+            all.push(one(listener, listener.address, true, false));
+        }
+        // Answers leave from the port of the service, so each has a listener of its own there.
+        for port in config.edge.udp_ports.iter().filter(|_| udp) {
+            all.push(one(listener, SocketAddr::new(listener.address.ip(), *port), false, true));
+        }
+    }
+    all
+}
+
+/// Limits of the data path.
+pub(super) fn limits(config: &Config, workers: usize) -> Limits {
+    let limits = &config.limits;
+    Limits {
+        identify: IdentifyLimits {
+            hello_handshake_bytes_max: limits.hello_handshake_max,
+            hello_wire_bytes_max: limits.hello_wire_max,
+            http_head_bytes_max: limits.http_head_max,
+            http_headers_max: limits.http_headers_max,
+        },
+        quic: QuicLimits {
+            crypto_bytes_max: limits.quic.crypto_max,
+            fragments_max: limits.quic.fragments_max,
+            datagrams_max: limits.quic.datagrams_max,
+            key_derivations_max: limits.quic.key_derivations_max,
+        },
+        identify_deadline: limits.identify_deadline,
+        idle_timeout: limits.idle_timeout,
+        quic_idle_timeout: limits.quic_idle_timeout,
+        udp_idle_timeout: limits.udp_idle_timeout,
+        undecided_per_worker_max: (limits.undecided_flows_max / workers.max(1)).max(1),
+        held_datagrams_max: limits.quic.datagrams_max,
+        proxy_header_deadline: limits.proxy_header_deadline,
+        connect_timeout: config.upstream.connect_timeout,
+        finish_deadline: limits.finish_deadline,
+        flows_per_subscriber_max: limits.flows_per_subscriber_max,
+        accepts_per_wake_max: limits.accepts_per_wake_max,
+        relay_buffer: limits.relay_buffer,
+        pipes_per_worker_max: limits.splice_pipes_max,
+    }
+}
+
+/// Where the gateway may connect to.
+pub(super) fn dial_rules(config: &Config, own_sockets: Vec<SocketAddr>) -> io::Result<DialRules> {
+    let mut own_addresses: HashSet<IpAddr> = HashSet::new();
+    for interface in nix::ifaddrs::getifaddrs()? {
+        let Some(address) = interface.address else { continue };
+        if let Some(v4) = address.as_sockaddr_in() {
+            own_addresses.insert(IpAddr::V4(v4.ip()));
+        } else if let Some(v6) = address.as_sockaddr_in6() {
+            own_addresses.insert(IpAddr::V6(v6.ip()).to_canonical());
+        }
+    }
+    Ok(DialRules {
+        port_map: config.upstream.port_map.clone(),
+        allow_private: config.upstream.allow_private,
+        own_addresses,
+        own_sockets,
+    })
+}
+
+/// What is counted.
+pub(super) fn byte_basis(config: &Config) -> ByteBasis {
+    match config.export.byte_basis {
+        config::ByteBasis::Ip => ByteBasis::Ip,
+        config::ByteBasis::Payload => ByteBasis::Payload,
+    }
+}
+
+/// What the export task is told.
+pub(super) fn plan(config: &Config) -> Plan {
+    let export = &config.export;
+    Plan {
+        node_id: config.node.id.clone(),
+        state_dir: config.node.state_dir.clone(),
+        pickup_dir: export.dir.clone(),
+        staging_dir: export.staging_dir.clone(),
+        byte_basis: byte_basis(config),
+        period: export.period,
+        accounts_max: export.accounts_max,
+        file_records_max: export.file_records_max,
+        checkpoint: export.checkpoint,
+        fault: std::env::var(FAULT_SWITCH).ok(),
+    }
+}
