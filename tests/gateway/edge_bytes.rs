@@ -22,6 +22,7 @@ use support::client::*;
 use support::dns::Resolver;
 use support::link::{GATEWAY, Link, SUBSCRIBER};
 use support::origin::{self, Origin};
+use support::quic_pages::{QuicClient, QuicOrigin};
 use support::usage::Bytes;
 use support::{Gateway, PATIENCE, Setup};
 
@@ -205,6 +206,39 @@ fn t26_uploads_resets_and_refusals_are_never_over_counted() {
     println!("exported {:?}, passed {counted:?}", usage.total());
     assert_close(usage.total(), counted);
     assert!(usage.charged("s1", "not_listed").1 > 0);
+}
+
+#[test]
+fn b25_q14_a_download_of_1_gb_over_quic_is_exported_to_the_byte_that_passed() {
+    for (family, address) in GATEWAY.iter().enumerate() {
+        let Some(link) = Link::new() else { return };
+        let (gateway, _origin, _resolver) = link.at_gateway(|| {
+            let origin = QuicOrigin::new();
+            let resolver = Resolver::new(&[(LISTED, [127, 0, 2, 1])]);
+            let listener = SocketAddr::new(address.parse().unwrap(), 8_443);
+            let setup = Setup::new()
+                .listener(&format!("mode = \"steered\"\naddress = \"{listener}\"\n"))
+                .resolver(resolver.address)
+                .port_map(&[(443, origin.port())])
+                .set("limits", "quic_idle_timeout = \"1 s\"");
+            let table = format!("prefix,subscriber_type,subscriber_id\n{},account,s1\n", SUBSCRIBER[family]);
+            setup.write("subscribers.csv", table);
+            (setup.start(), origin, resolver)
+        });
+        link.at_subscriber(|| {
+            let client = QuicClient::at(SocketAddr::new(SUBSCRIBER[family].parse().unwrap(), 0));
+            let to = SocketAddr::new(address.parse().unwrap(), 8_443);
+            let connection = client.connect(to, LISTED, PATIENCE).unwrap();
+            client.fetch(&connection, 1_000_000_000);
+            client.close(connection);
+        });
+        link.at_gateway(|| gateway.await_metric("zrgw_flows_open", 0));
+        let counted = link.counted();
+        let usage = link.at_gateway(|| gateway.stop_and_count());
+        println!("{address}: exported {:?}, passed {counted:?}", usage.total());
+        assert!(usage.conserved && counted.1 > 1_000_000_000);
+        assert_eq!(usage.exempt("s1"), counted);
+    }
 }
 
 #[test]

@@ -18,6 +18,9 @@ const ALPN: &[u8] = b"pages";
 /// How long a connection may be silent before its ends give it up.
 const IDLE: Duration = Duration::from_secs(20);
 
+/// Bytes of a page that are written or read at once.
+const PART: usize = 1 << 20;
+
 /// Whether a server validates addresses before it answers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Validation {
@@ -100,8 +103,15 @@ async fn accept(endpoint: Endpoint, validation: Validation, visits: Arc<AtomicUs
                     let mut size = [0; 8];
                     receive.read_exact(&mut size).await.unwrap();
                     let _ = receive.read_to_end(1 << 30).await;
-                    let size = usize::try_from(u64::from_be_bytes(size)).unwrap();
-                    let _ = send.write_all(&vec![b'x'; size]).await;
+                    let mut left = usize::try_from(u64::from_be_bytes(size)).unwrap();
+                    let part = vec![b'x'; PART];
+                    while left > 0 {
+                        let length = left.min(PART);
+                        if send.write_all(&part[..length]).await.is_err() {
+                            return;
+                        }
+                        left -= length;
+                    }
                     let _ = send.finish();
                 });
             }
@@ -138,6 +148,15 @@ impl QuicClient {
     }
 
     fn offering(protocols: &[Vec<u8>]) -> Self {
+        Self::offering_at(SocketAddr::from(([127, 0, 0, 1], 0)), protocols)
+    }
+
+    /// At an address of its own.
+    pub fn at(own: SocketAddr) -> Self {
+        Self::offering_at(own, &[ALPN.to_vec()])
+    }
+
+    fn offering_at(own: SocketAddr, protocols: &[Vec<u8>]) -> Self {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -151,7 +170,7 @@ impl QuicClient {
         config.transport_config(transport());
         let runtime = runtime();
         let context = runtime.enter();
-        let mut endpoint = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let mut endpoint = Endpoint::client(own).unwrap();
         endpoint.set_default_client_config(config);
         drop(context);
         Self { endpoint, runtime }
@@ -188,6 +207,11 @@ impl QuicClient {
         })
     }
 
+    /// Fetches a page of `size` bytes, however long that takes.
+    pub fn fetch(&self, connection: &Connection, size: usize) {
+        assert_eq!(self.runtime.block_on(ask(connection, 0, size)), Ok(size));
+    }
+
     /// Ends a connection and waits until its last word is out.
     pub fn close(&self, connection: Connection) {
         connection.close(VarInt::from_u32(0), b"");
@@ -216,5 +240,9 @@ async fn ask(connection: &Connection, up: usize, down: usize) -> Result<usize, S
     let request = [&(down as u64).to_be_bytes()[..], &vec![b'u'; up]].concat();
     send.write_all(&request).await.map_err(|error| error.to_string())?;
     send.finish().map_err(|error| error.to_string())?;
-    receive.read_to_end(1 << 30).await.map(|bytes| bytes.len()).map_err(|error| error.to_string())
+    let mut read = 0;
+    while let Some(part) = receive.read_chunk(PART, true).await.map_err(|error| error.to_string())? {
+        read += part.bytes.len();
+    }
+    Ok(read)
 }
