@@ -49,13 +49,6 @@ fn soon(server: &UdpSocket) -> Option<(Vec<u8>, SocketAddr)> {
     found.map(|(length, from)| (buffer[..length].to_vec(), from))
 }
 
-/// Resident memory of the process in bytes.
-fn resident(gateway: &Gateway) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    1_024 * line.split_whitespace().next().unwrap().parse::<u64>().unwrap()
-}
-
 /// Bytes that wait in the receive queues of the sockets at this port, and datagrams they lost (proc_net_udp).
 fn queue(port: u16) -> (u64, u64) {
     let text = std::fs::read_to_string("/proc/net/udp").unwrap();
@@ -116,14 +109,14 @@ fn t42_a_hundred_thousand_half_open_flows_take_at_most_20_kib_each_and_the_oldes
     let mut pump = Pump::new(&world);
     pump.send(stranger(0), world.destination(), &half);
     world.gateway.await_metric("zrgw_flows_open", 1);
-    let before = resident(&world.gateway);
+    let before = world.gateway.resident_bytes();
     for number in 1..FLOWS {
         pump.send(stranger(number), world.destination(), &half);
     }
     pump.drain();
     world.gateway.await_metric("zrgw_flows_open", FLOWS as u64);
     assert_eq!(world.gateway.metric("zrgw_undecided_evicted_total"), 0, "at the limit");
-    let each = (resident(&world.gateway) - before) / FLOWS as u64;
+    let each = (world.gateway.resident_bytes() - before) / FLOWS as u64;
     println!("{each} bytes for each flow that waits for its name");
     assert!(each <= 20 << 10, "{each} bytes for each flow");
     for number in FLOWS..FLOWS + OVER {
@@ -160,13 +153,13 @@ fn t42_flows_that_hold_all_they_may_take_at_most_20_kib_each_in_turn_and_interle
         let mut pump = Pump::new(&world);
         pump.send(stranger(0), world.destination(), &datagrams[0]);
         world.gateway.await_metric("zrgw_flows_open", 1);
-        let before = resident(&world.gateway);
+        let before = world.gateway.resident_bytes();
         for (flow, datagram) in order {
             pump.send(stranger(flow), world.destination(), &datagrams[datagram]);
         }
         pump.drain();
         world.gateway.await_metric("zrgw_flows_open", 1 + FLOWS as u64);
-        let each = (resident(&world.gateway) - before) / FLOWS as u64;
+        let each = (world.gateway.resident_bytes() - before) / FLOWS as u64;
         println!("{what}: {each} bytes for each flow that waits for its name and holds what it may");
         assert!(each <= 20 << 10, "{what}: {each} bytes for each flow");
         assert!(world.gateway.metric("zrgw_datagrams_dropped_total{cause=\"held\"}") > 0);

@@ -339,6 +339,13 @@ impl Gateway {
         self.child.id()
     }
 
+    /// Memory of the process that is in use, in bytes (proc(5), `VmRSS`).
+    pub fn resident_bytes(&self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        1_024 * line.split_whitespace().next().unwrap().parse::<u64>().unwrap()
+    }
+
     /// Whether the process has ended.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()

@@ -1,0 +1,94 @@
+//! Thousands of clients who drip their first bytes, and the users beside them (TRAPS part S, "Slowloris").
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    reason = "tests may panic"
+)]
+
+mod support;
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use support::client::*;
+use support::hellos::{self, Hello};
+use support::origin::Origin;
+use support::world::World;
+
+const LISTED: &str = "www.listed.example";
+/// Who drips towards the gateway's own address; they hold nothing but their place.
+const STEERED: u16 = 8_500;
+/// Who drips on the way elsewhere.
+const PASSING: u16 = 500;
+/// Each sends a byte in so long a time.
+const DRIP: Duration = Duration::from_secs(1);
+/// Bytes that may be sent before the absolute deadline of 3 s has ended the patience, with room for a slow machine.
+const DRIPS_MAX: usize = 30;
+/// Memory that a client who says nearly nothing may cost, in bytes.
+const BYTES_EACH_MAX: u64 = 8 * 1024;
+
+/// Sends `bytes` and reads them back.
+fn exchange(client: &mut TcpStream, bytes: &[u8]) {
+    client.write_all(bytes).unwrap();
+    assert_eq!(read_exactly(client, bytes.len()), bytes);
+}
+
+#[test]
+fn s_slowloris_nine_thousand_drips_end_at_the_deadline_and_cost_nobody_else_anything() {
+    let world = World::with(Origin::echo(), |setup| {
+        setup.set("limits", "identify_deadline = \"3 s\"").set("limits", "flows_per_subscriber_max = 10000")
+    });
+    let gateway = &world.gateway;
+    let visit = [Hello::named(LISTED).wire(), hellos::record(23, &[1; 50])].concat();
+    let before = gateway.resident_bytes();
+    let number = |count: u16| u8::try_from(count % 3 + 1).unwrap();
+    let mut steered: Vec<_> = (0..STEERED).map(|count| world.steered(number(count))).collect();
+    let mut passing: Vec<_> = (0..PASSING).map(|count| world.proxied(number(count))).collect();
+    let refused = "zrgw_refused_total{reason=\"not_routed\"}";
+    let passed = "zrgw_flows_total{protocol=\"tls\",class=\"charged\",reason=\"timeout\"}";
+    let (mut drips, mut visits) = (0, 0);
+    while gateway.metric(refused) < u64::from(STEERED) || gateway.metric(passed) < u64::from(PASSING) {
+        assert!(drips < DRIPS_MAX, "{} ended, {} let pass", gateway.metric(refused), gateway.metric(passed));
+        let begun = Instant::now();
+        for client in &mut steered {
+            // Those that were refused are closed.
+            let _ = client.write_all(&visit[drips..=drips]);
+        }
+        for client in &mut passing {
+            exchange(client, &visit[drips..=drips]);
+        }
+        drips += 1;
+        if drips == 1 {
+            let each = gateway.resident_bytes().saturating_sub(before) / u64::from(STEERED + PASSING);
+            println!("{each} bytes each");
+            assert!(each <= BYTES_EACH_MAX, "{each} bytes each");
+        }
+        // Users meanwhile, both ways.
+        for mut client in [world.proxied(4), world.steered(4)] {
+            exchange(&mut client, &visit);
+            assert_eq!(finish(client), b"");
+            visits += 1;
+        }
+        std::thread::sleep(DRIP.saturating_sub(begun.elapsed()));
+    }
+    println!("ended within {drips} drips");
+    // Who was on the way elsewhere goes on, charged; the others' places are free.
+    for mut client in passing {
+        exchange(&mut client, &visit[drips..]);
+        assert_eq!(finish(client), b"");
+    }
+    drop(steered);
+    gateway.await_metric("zrgw_flows_open", 0);
+    let usage = world.gateway.stop_and_count();
+    let length = visit.len() as u64;
+    assert_eq!(usage.exempt("s4"), (visits * length, visits * length));
+    let charged: u64 = (1..=3).map(|number| usage.charged(&format!("s{number}"), "timeout").1).sum();
+    assert!(charged >= u64::from(PASSING) * length);
+    assert_eq!((1..=3).map(|number| usage.exempt(&format!("s{number}")).1).sum::<u64>(), 0);
+}
