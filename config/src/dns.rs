@@ -2,6 +2,7 @@
 
 mod address;
 
+pub(crate) use address::read_own_addresses;
 pub use address::{CLIENTS_MAX, Clients, SERVERS_MAX, STEER_ADDRESSES_MAX, Server};
 
 use crate::key::Key;

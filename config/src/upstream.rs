@@ -1,5 +1,6 @@
 //! `[upstream]`: who resolves names for us, and how destinations are dialled.
 
+use crate::dns::read_own_addresses;
 use crate::key::Key;
 use crate::problem::quoted;
 use crate::reader::{Fault, Reader, describe};
@@ -16,6 +17,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("upstream", "port_map"),
     Key::defaulted("upstream", "allow_private"),
     Key::defaulted("upstream", "connect_timeout"),
+    Key::defaulted("upstream", "source_addresses"),
 ];
 
 /// Port of a resolver when none is written (RFC 1035 §4.2).
@@ -27,6 +29,8 @@ pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// Range of `connect_timeout`.
 pub const CONNECT_TIMEOUT_RANGE: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(60);
+/// Most further addresses to connect from: each is a further try.
+pub const SOURCE_ADDRESSES_MAX: usize = 16;
 /// What resolvers look like, for messages.
 const RESOLVERS_FORM: &str =
     "an array of addresses with or without port, such as [\"127.0.0.1:53\", \"9.9.9.9\"]";
@@ -44,6 +48,8 @@ pub struct Upstream {
     pub allow_private: bool,
     /// Time for a connection to the destination.
     pub connect_timeout: Duration,
+    /// Further addresses of the gateway to connect from, when its ports towards a destination are used up.
+    pub source_addresses: Vec<IpAddr>,
 }
 
 impl Upstream {
@@ -55,7 +61,8 @@ impl Upstream {
         let allow_private = section.boolean(reader, "allow_private", false).value;
         let connect_timeout =
             section.duration(reader, "connect_timeout", CONNECT_TIMEOUT_DEFAULT, CONNECT_TIMEOUT_RANGE).value;
-        Upstream { resolvers, port_map, allow_private, connect_timeout }
+        let source_addresses = read_own_addresses(reader, &section, "source_addresses", SOURCE_ADDRESSES_MAX);
+        Upstream { resolvers, port_map, allow_private, connect_timeout, source_addresses }
     }
 }
 

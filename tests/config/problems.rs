@@ -450,6 +450,13 @@ fn listeners_peers_resolvers_have_limits() {
     };
     assert!(resolvers(16).is_empty());
     assert_eq!(resolvers(17).len(), 1);
+    let sources = |count: usize| {
+        let list: Vec<String> = (1..=count).map(|n| format!("\"10.0.0.{n}\"")).collect();
+        let line = format!("[\"127.0.0.1:53\"]\nsource_addresses = [{}]", list.join(","));
+        problems(&MINIMAL.replace("[\"127.0.0.1:53\"]", &line))
+    };
+    assert!(sources(16).is_empty());
+    assert_eq!(sources(17).len(), 1);
     assert!(problems(FULL).is_empty());
 }
 

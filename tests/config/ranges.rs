@@ -18,7 +18,7 @@ const FULL: &str = include_str!("../../config/examples/full.toml");
 type Row = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
 
 /// One unit beyond each end, in the finest unit there is.
-const ROWS: [Row; 39] = [
+const ROWS: [Row; 40] = [
     ("node", "workers", &["\"auto\"", "1", "256", "0x10"], &["0", "257", "-1", "\"1\"", "1.0", "\"Auto\""]),
     ("list", "size_max", &["\"1 KiB\"", "\"1 GiB\""], &["\"1023 B\"", "\"1073741825 B\"", "4194304"]),
     ("list", "entries_max", &["1", "100000000"], &["0", "100000001", "\"1\""]),
@@ -34,6 +34,12 @@ const ROWS: [Row; 39] = [
     ("export", "unsaved_max", &["\"1 s\"", "\"1 d\""], &["\"999 ms\"", "\"86400001 ms\""]),
     ("export", "accounts_max", &["1", "100000000"], &["0", "100000001"]),
     ("export", "file_records_max", &["1", "100000000"], &["0", "100000001"]),
+    (
+        "upstream",
+        "source_addresses",
+        &["[]", "[\"203.0.113.10\", \"2001:db8::10\"]"],
+        &["[\"0.0.0.0\"]", "[\"224.0.0.1\"]", "[\"203.0.113.10\", \"203.0.113.10\"]", "[\"10.0.0.1:53\"]"],
+    ),
     ("upstream", "connect_timeout", &["\"100 ms\"", "\"60 s\"", "\"1m\""], &["\"99 ms\"", "\"60001 ms\""]),
     ("upstream", "allow_private", &["true", "false"], &["\"true\"", "1"]),
     ("lookup", "try_timeout", &["\"50 ms\"", "\"4 s\""], &["\"49 ms\"", "\"60001 ms\"", "\"4001 ms\""]),

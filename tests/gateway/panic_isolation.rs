@@ -76,6 +76,7 @@ fn shared() -> Arc<Shared> {
         allow_private: true,
         own_addresses: HashSet::new(),
         own_sockets: Vec::new(),
+        sources: Vec::new(),
     });
     let clock = Clock::new();
     let answers = Answers::new(

@@ -23,7 +23,7 @@ use support::hellos::{Hello, Random};
 use support::quic::{Initial, crypto, two_datagrams};
 use support::quic_pages::{QuicClient, QuicOrigin};
 use support::udp_world::{LISTED, UdpWorld};
-use support::{Gateway, LIST, PATIENCE, eventually, has, verify};
+use support::{LIST, PATIENCE, eventually, has, verify};
 
 /// A hello in two datagrams.
 fn halves(name: &str) -> [Vec<u8>; 2] {

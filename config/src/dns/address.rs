@@ -29,8 +29,9 @@ const TLS_SERVER_FORM: &str = "\"tls://\" address \"#\" name, such as \"tls://9.
 /// What clients look like, for messages.
 const CLIENTS_FORM: &str =
     "an array of \"subscribers\" and prefixes, such as [\"subscribers\", \"10.0.0.0/8\"]";
-/// What steer addresses look like, for messages.
-const STEER_FORM: &str = "an array of addresses without port, such as [\"203.0.113.10\", \"2001:db8::10\"]";
+/// What the gateway's own addresses look like, for messages.
+const OWN_ADDRESSES_FORM: &str =
+    "an array of addresses without port, such as [\"203.0.113.10\", \"2001:db8::10\"]";
 
 /// A resolver of the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,7 +122,17 @@ pub(super) fn read_clients<'t>(reader: &mut Reader<'t>, section: &Section<'t>) -
 
 /// Reads what listed names are answered with.
 pub(super) fn read_steer_addresses<'t>(reader: &mut Reader<'t>, section: &Section<'t>) -> Vec<IpAddr> {
-    let addresses = read_set(reader, section, "steer_addresses", STEER_FORM, STEER_ADDRESSES_MAX, |value| {
+    read_own_addresses(reader, section, "steer_addresses", STEER_ADDRESSES_MAX)
+}
+
+/// Reads addresses of the gateway itself, at most `max`; repeats are refused.
+pub(crate) fn read_own_addresses<'t>(
+    reader: &mut Reader<'t>,
+    section: &Section<'t>,
+    name: &str,
+    max: usize,
+) -> Vec<IpAddr> {
+    let addresses = read_set(reader, section, name, OWN_ADDRESSES_FORM, max, |value| {
         let wanted = "an address of this gateway without port in quotes";
         let address = value.as_str().and_then(|text| text.parse::<IpAddr>().ok());
         let address = address.ok_or_else(|| Fault::new(describe(value), wanted))?;

@@ -127,6 +127,8 @@ impl Status {
             counter!("zrgw_mark_errors_total").absolute(0);
             counter!("zrgw_spliced_bytes_total").absolute(0);
             counter!("zrgw_exempt_shared_address_bytes_total").absolute(0);
+            counter!("zrgw_source_ports_used_up_total").absolute(0);
+            counter!("zrgw_source_port_changed_total").absolute(0);
             counter!("zrgw_meter_mismatch_total").absolute(0);
             for direction in ["up", "down"] {
                 counter!("zrgw_stream_payload_bytes_total", "direction" => direction).absolute(0);
@@ -193,6 +195,8 @@ impl Status {
             counter!("zrgw_mark_errors_total").increment(report.mark_errors);
             counter!("zrgw_spliced_bytes_total").increment(report.spliced_bytes);
             counter!("zrgw_exempt_shared_address_bytes_total").increment(report.shared_exempt_bytes);
+            counter!("zrgw_source_ports_used_up_total").increment(report.ports_used_up);
+            counter!("zrgw_source_port_changed_total").increment(report.ports_changed);
             counter!("zrgw_meter_mismatch_total").increment(report.meter_mismatches);
             let payload = report.stream_payload;
             for (direction, bytes) in [("up", payload.up), ("down", payload.down)] {
@@ -280,6 +284,14 @@ fn describe() {
         "Marks (DSCP, fwmark) that could not be set or taken back: the core sees flows otherwise than the export does"
     );
     describe_counter!("zrgw_spliced_bytes_total", Unit::Bytes, "Bytes that moved inside the kernel");
+    describe_counter!(
+        "zrgw_source_ports_used_up_total",
+        "Connections for which no port was free towards their destination: an alarm. Remedy: upstream.source_addresses"
+    );
+    describe_counter!(
+        "zrgw_source_port_changed_total",
+        "Transparent flows that left from another port than the subscriber's, whose was taken"
+    );
     describe_counter!(
         "zrgw_exempt_shared_address_bytes_total",
         Unit::Bytes,

@@ -1,15 +1,14 @@
 //! Connections to origins: only where the rules permit, each try with its time limit.
 
 use std::io;
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr};
 
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::settings::DialRules;
 use super::socket;
+use super::worker::Worker;
 
 /// Addresses of one name that are tried; the rest would only lengthen a failure.
 const ADDRESSES_TRIED_MAX: usize = 4;
@@ -23,19 +22,30 @@ pub enum DialError {
     Connect(io::Error),
 }
 
-/// Connects to the first of `destinations` that answers, each try within `limit`.
+/// Connects to the first of `destinations` that may be dialled and answers, each try within `upstream.connect_timeout`.
 ///
 /// # Errors
 /// [`DialError::NotPermitted`] when no destination may be dialled, else what the last one said.
 pub async fn dial(
-    rules: &DialRules,
+    worker: &Worker,
     destinations: impl IntoIterator<Item = SocketAddr>,
-    limit: Duration,
 ) -> Result<TcpStream, DialError> {
+    let rules = &worker.shared.dial;
     let mut outcome = DialError::NotPermitted;
     let permitted = destinations.into_iter().filter_map(|destination| rules.target(destination));
     for target in permitted.take(ADDRESSES_TRIED_MAX) {
-        match timeout(limit, connect(target)).await {
+        let mut tried = timeout(worker.shared.limits.connect_timeout, connect(target, None)).await;
+        if tried.as_ref().is_ok_and(|tried| tried.as_ref().is_err_and(is_about_ports)) {
+            worker.count_ports_used_up();
+            let of_family = |source: &&IpAddr| source.is_ipv4() == target.is_ipv4();
+            for source in rules.sources.iter().filter(of_family) {
+                tried = timeout(worker.shared.limits.connect_timeout, connect(target, Some(*source))).await;
+                if !tried.as_ref().is_ok_and(|tried| tried.as_ref().is_err_and(is_about_ports)) {
+                    break;
+                }
+            }
+        }
+        match tried {
             Ok(Ok(origin)) => return Ok(origin),
             Ok(Err(error)) => outcome = DialError::Connect(error),
             Err(_) => outcome = DialError::Connect(io::ErrorKind::TimedOut.into()),
@@ -44,9 +54,14 @@ pub async fn dial(
     Err(outcome)
 }
 
-/// Connects from an address and port that the system chooses.
-async fn connect(target: SocketAddr) -> io::Result<TcpStream> {
-    establish(socket::stream_socket(target)?, target).await
+/// Whether no port was free towards the destination (connect(2), `EADDRNOTAVAIL`), or the wanted one was not.
+pub fn is_about_ports(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse)
+}
+
+/// Connects from a port that the system chooses, of `source` where it is given.
+async fn connect(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    establish(socket::stream_socket(target, source)?, target).await
 }
 
 /// Connects `socket`, which never blocks, and sets it up for the relay.
@@ -80,10 +95,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_where_nobody_listens_is_told_from_one_where_somebody_does() {
-        let refused = connect(closed()).await.unwrap_err();
+        let refused = connect(closed(), None).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let origin = connect(listener.local_addr().unwrap()).await.unwrap();
+        let origin = connect(listener.local_addr().unwrap(), None).await.unwrap();
         assert!(origin.nodelay().unwrap());
         assert_eq!(origin.peer_addr().unwrap(), listener.local_addr().unwrap());
     }
@@ -93,7 +108,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let closer = std::thread::spawn(move || drop(listener.accept().unwrap()));
-        let origin = connect(address).await.unwrap();
+        let origin = connect(address, None).await.unwrap();
         closer.join().unwrap();
         origin.readable().await.unwrap();
         assert_eq!(origin.try_read(&mut [0]).unwrap(), 0);

@@ -68,8 +68,7 @@ pub async fn serve(
         let _ = socket::reset_on_close(&*client);
         return;
     };
-    let limits = &worker.shared.limits;
-    let dialled = Box::pin(dial(&worker.shared.dial, [ends.destination], limits.connect_timeout)).await;
+    let dialled = Box::pin(dial(&worker, [ends.destination])).await;
     let origin = match dialled {
         Ok(origin) => origin,
         Err(DialError::NotPermitted) => {

@@ -146,6 +146,10 @@ pub struct Report {
     pub spliced_bytes: u64,
     /// Bytes of both directions that were exempt at addresses that serve other sites too (trap T24); they are in `usage`.
     pub shared_exempt_bytes: u64,
+    /// Connections for which no port was free towards their destination.
+    pub ports_used_up: u64,
+    /// Transparent flows that left from another port than the subscriber's.
+    pub ports_changed: u64,
 }
 
 /// Bytes by account until the next report; bounded.

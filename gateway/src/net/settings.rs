@@ -111,6 +111,8 @@ pub struct DialRules {
     pub own_addresses: HashSet<IpAddr>,
     /// Our own listeners and endpoints: never dialled, whatever is permitted.
     pub own_sockets: Vec<SocketAddr>,
+    /// Further addresses of ours to dial from, when the ports towards a destination are used up.
+    pub sources: Vec<IpAddr>,
 }
 
 impl DialRules {
@@ -151,6 +153,7 @@ mod tests {
             port_map: BTreeMap::from([(443, 8_443)]),
             allow_private,
             own_addresses: HashSet::from(["9.9.9.1".parse().unwrap()]),
+            sources: Vec::new(),
             own_sockets: vec!["0.0.0.0:8443".parse().unwrap(), "9.9.9.1:80".parse().unwrap()],
         }
     }

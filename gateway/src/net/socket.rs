@@ -196,12 +196,16 @@ fn listen_datagrams_with(
     Ok(socket.into())
 }
 
-/// A TCP socket that will connect to `target` and never blocks.
+/// A TCP socket that will connect to `target` and never blocks; from `source`, an address of ours, where it is given.
 ///
 /// # Errors
-/// What the system says: no descriptor.
-pub fn stream_socket(target: SocketAddr) -> io::Result<TcpStream> {
-    Ok(Socket::new(Domain::for_address(target), Type::STREAM.nonblocking(), Some(Protocol::TCP))?.into())
+/// What the system says: no descriptor, an address that is not ours.
+pub fn stream_socket(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    if let Some(source) = source {
+        bind_any_port(&socket, source)?;
+    }
+    Ok(socket.into())
 }
 
 /// Begins to connect a socket that never blocks; it is connected when it can be written to and has no error (connect(2),
@@ -217,11 +221,11 @@ pub fn begin_connection(socket: &impl AsFd, target: SocketAddr) -> io::Result<()
 }
 
 /// A TCP socket that will connect to `target` with the marks of what we send ourselves; from the subscriber's own address and port where
-/// `source` gives them, so that the origin sees no difference. When the kernel still keeps that pair of ends for a connection
-/// that has just ended, any port of the subscriber's address serves.
+/// `source` gives them, so that the origin sees no difference.
 ///
 /// # Errors
-/// What the system says: no descriptor, CAP_NET_ADMIN is missing, no port left.
+/// What the system says: no descriptor, CAP_NET_ADMIN is missing; `AddrInUse` when another socket of this machine has that
+/// port alone.
 pub fn upstream(target: SocketAddr, source: Option<SocketAddr>, mark: u32) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
@@ -230,11 +234,7 @@ pub fn upstream(target: SocketAddr, source: Option<SocketAddr>, mark: u32) -> io
         set_transparent(&socket, source)?;
         // Several flows of one subscriber may share a port towards different servers.
         socket.set_reuse_address(true)?;
-        if let Err(error) = socket.bind(&source.into())
-            && error.kind() == io::ErrorKind::AddrInUse
-        {
-            bind_any_port(&socket, source.ip())?;
-        }
+        socket.bind(&source.into())?;
     }
     Ok(socket.into())
 }
@@ -290,22 +290,18 @@ pub fn connect_datagrams(target: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 /// Such a socket with the subscriber's own address and port `source`, so that the server sees no difference, and with the mark
-/// of what we send ourselves. Where another socket of this machine has that port alone, any of the address's serves.
+/// of what we send ourselves; with port 0 from any port of that address.
 ///
 /// # Errors
-/// As [`connect_datagrams`], and when CAP_NET_ADMIN is missing.
+/// As [`connect_datagrams`], and when CAP_NET_ADMIN is missing; `AddrInUse` when another socket of this machine has that port
+/// alone.
 pub fn connect_datagrams_from(target: SocketAddr, source: SocketAddr, mark: u32) -> io::Result<UdpSocket> {
     let socket = datagram_socket(target)?;
     socket.set_mark(mark)?;
     set_transparent(&socket, target)?;
     // One port of a subscriber serves flows to several servers; what comes finds the socket that is connected to its sender.
     socket.set_reuse_address(true)?;
-    if let Err(error) = socket.bind(&source.into()) {
-        if error.kind() != io::ErrorKind::AddrInUse {
-            return Err(error);
-        }
-        bind_any_port(&socket, source.ip())?;
-    }
+    if source.port() == 0 { bind_any_port(&socket, source.ip()) } else { socket.bind(&source.into()) }?;
     socket.connect(&target.into())?;
     Ok(socket.into())
 }

@@ -104,7 +104,7 @@ async fn reach(worker: &Rc<Worker>, flow: &Rc<Flow>) -> Result<TcpStream, Refusa
     }
     let addresses = addresses(worker, &name).await?;
     let destinations = addresses.iter().map(|address| SocketAddr::new(*address, port));
-    match dial(&worker.shared.dial, destinations, worker.shared.limits.connect_timeout).await {
+    match dial(worker, destinations).await {
         Ok(origin) => Ok(origin),
         Err(DialError::NotPermitted) => Err(Refusal::Destination),
         Err(DialError::Connect(error)) => {

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::dial::establish;
+use super::dial::{establish, is_about_ports};
 use super::flow_record::{Place, SubscriberSide};
 use super::relay;
 use super::report::Refusal;
@@ -48,7 +48,7 @@ pub async fn serve(
     };
     // In a box of its own: a task keeps room for the largest thing it ever waits for, and this is over soon.
     let limit = worker.shared.limits.connect_timeout;
-    match Box::pin(timeout(limit, connect(target, source, upstream_mark))).await {
+    match Box::pin(timeout(limit, connect(&worker, target, source, upstream_mark))).await {
         Ok(Ok(origin)) => {
             relay::carry(&worker, open.flow(), &client, origin, Vec::new()).await;
         }
@@ -57,12 +57,22 @@ pub async fn serve(
     }
 }
 
-/// Connects to the origin with the subscriber's address.
-async fn connect(target: SocketAddr, source: Option<SocketAddr>, mark: u32) -> io::Result<TcpStream> {
-    let first = establish(socket::upstream(target, source, mark)?, target).await;
+/// Connects to the origin with the subscriber's address and port.
+async fn connect(
+    worker: &Worker,
+    target: SocketAddr,
+    source: Option<SocketAddr>,
+    mark: u32,
+) -> io::Result<TcpStream> {
+    let first = match socket::upstream(target, source, mark) {
+        Ok(socket) => establish(socket, target).await,
+        Err(error) => Err(error),
+    };
     match (first, source) {
-        // A connection between the same ends has just ended, and the kernel keeps its place for a minute.
-        (Err(error), Some(source)) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+        // Another socket has the port, or a connection between the same ends has just ended and the kernel keeps its place
+        // for a minute: any port of the subscriber's address serves.
+        (Err(error), Some(source)) if is_about_ports(&error) => {
+            worker.count_port_changed();
             let again = socket::upstream_from_any_port(target, source.ip(), mark)?;
             establish(again, target).await
         }

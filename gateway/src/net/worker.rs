@@ -85,6 +85,8 @@ struct Counts {
     mark_errors: u64,
     spliced_bytes: u64,
     shared_exempt_bytes: u64,
+    ports_used_up: u64,
+    ports_changed: u64,
 }
 
 impl Worker {
@@ -216,6 +218,18 @@ impl Worker {
     pub fn count_accept_error(&self) {
         let mut counts = self.counts.borrow_mut();
         counts.accept_errors = counts.accept_errors.saturating_add(1);
+    }
+
+    /// Counts a connection for which no port was free towards its destination.
+    pub(super) fn count_ports_used_up(&self) {
+        let mut counts = self.counts.borrow_mut();
+        counts.ports_used_up = counts.ports_used_up.saturating_add(1);
+    }
+
+    /// Counts a flow that leaves from another port than the subscriber's.
+    pub(super) fn count_port_changed(&self) {
+        let mut counts = self.counts.borrow_mut();
+        counts.ports_changed = counts.ports_changed.saturating_add(1);
     }
 
     /// Counts a mark that could not be set or taken back.

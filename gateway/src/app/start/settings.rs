@@ -107,6 +107,7 @@ pub(super) fn dial_rules(config: &Config, own_sockets: Vec<SocketAddr>) -> io::R
         allow_private: config.upstream.allow_private,
         own_addresses,
         own_sockets,
+        sources: config.upstream.source_addresses.clone(),
     })
 }
 

@@ -20,6 +20,7 @@ use super::{Relay, Service, Stage};
 use crate::flow::decide::Vouched;
 use crate::flow::mark::Mark;
 use crate::flow::time::Monotonic;
+use crate::net::dial::is_about_ports;
 use crate::net::flow_record::{Flow, has_long_header};
 use crate::net::lookup::LookupError;
 use crate::net::report::{DropCause, ProtocolLabel, Refusal};
@@ -200,7 +201,7 @@ impl Relay {
             let Ok(permit) = Arc::clone(&shared.undecided_permits).try_acquire_owned() else { return };
             Some(permit)
         };
-        let (port, target) = match connect_first(targets, self.source(key)) {
+        let (port, target) = match connect_first(&self.worker, targets, self.source(key)) {
             Ok(connected) => connected,
             Err(error) if is_about_descriptors(&error) => {
                 self.worker.count_accept_error();
@@ -337,15 +338,23 @@ async fn down(relay: Rc<Relay>, key: Key, flow: Rc<Flow>, up: Rc<Upstream>) {
     }
 }
 
-/// A socket connected to the first target that takes one.
+/// A socket connected to the first target that takes one; of a subscriber whose port another socket of this machine has alone,
+/// from any of his address's.
 fn connect_first(
+    worker: &Worker,
     targets: &[SocketAddr],
     source: Option<(SocketAddr, u32)>,
 ) -> io::Result<(Port, SocketAddr)> {
     let mut outcome = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for target in targets {
         let connected = match source {
-            Some((source, mark)) => socket::connect_datagrams_from(*target, source, mark),
+            Some((source, mark)) => match socket::connect_datagrams_from(*target, source, mark) {
+                Err(error) if is_about_ports(&error) => {
+                    worker.count_port_changed();
+                    socket::connect_datagrams_from(*target, SocketAddr::new(source.ip(), 0), mark)
+                }
+                outcome => outcome,
+            },
             None => socket::connect_datagrams(*target),
         };
         match connected.and_then(Port::new) {

@@ -200,6 +200,8 @@ impl Worker {
             mark_errors: counts.mark_errors,
             spliced_bytes: counts.spliced_bytes,
             shared_exempt_bytes: counts.shared_exempt_bytes,
+            ports_used_up: counts.ports_used_up,
+            ports_changed: counts.ports_changed,
         }
     }
 }
