@@ -106,6 +106,31 @@ fn only_flows_to_vouched_for_addresses_reach_the_gateway() {
     assert_eq!(usage.reasons("s1"), ["not_listed"]);
 }
 
+/// An IPv4 address behind NAT64 (RFC 6052 §2.1).
+fn behind_nat64(address: &str) -> SocketAddr {
+    let v4 = u128::from(u32::from(address.parse::<Ipv4Addr>().unwrap()));
+    SocketAddr::new(Ipv6Addr::from((0x0064_ff9b_u128 << 96) + v4).into(), 443)
+}
+
+#[test]
+fn n10_what_is_behind_nat64_is_a_candidate_and_judged_by_its_ipv4_address() {
+    let Some((edge, _resolver)) = edge(|setup| setup) else { return };
+    let places = [ORIGIN[0], FOREIGN[0]].map(behind_nat64);
+    for place in places {
+        edge.link.internet_runs(&format!("ip address add {}/96 dev out nodad", place.ip()));
+    }
+    edge.link.gateway_runs("ip -6 route add 64:ff9b::/96 dev out");
+    let _origins: Vec<Origin> =
+        edge.link.in_internet(|| places.iter().map(|place| Origin::at(*place, origins::echo)).collect());
+    edge.await_metric("zrgw_edge_candidates", 2);
+    for place in places {
+        assert!(is_taken(&edge, place, LISTED), "{place}");
+    }
+    let usage = edge.stop_and_count();
+    assert!(usage.exempt("s1").0 > 1_000 && usage.exempt("s1").0 < 3_000, "{usage:?}");
+    assert_eq!(usage.reasons("s1"), ["address_mismatch"]);
+}
+
 #[test]
 fn datagrams_to_anybody_else_do_not_reach_the_gateway_either() {
     let Some((edge, _resolver)) = edge(|setup| setup) else { return };

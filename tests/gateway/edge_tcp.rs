@@ -346,3 +346,33 @@ fn s_connections_are_taken_while_the_kernel_answers_a_flood_with_cookies() {
     let usage = edge.stop_and_count();
     assert!(usage.exempt("s1").0 > 0 && usage.reasons("s1").is_empty(), "{usage:?}");
 }
+
+#[test]
+fn s_with_the_set_of_opening_connections_full_further_ones_are_taken_all_the_same() {
+    /// As many as the rules have room for.
+    const ROOM: u32 = 131_072;
+    let Some(edge) = Edge::new() else { return };
+    let _origins = edge.link.in_internet(|| [telling(origin(0, 443)), telling(origin(1, 443))]);
+    let element = |number: u32| {
+        let address = std::net::Ipv4Addr::from(0x0c00_0000 + number / 1_000);
+        format!("{address} . {} . 13.0.0.1 . 443 timeout 1h", 1_024 + number % 1_000)
+    };
+    let add = |numbers: std::ops::Range<u32>| {
+        let elements = numbers.map(element).collect::<Vec<_>>().join(", ");
+        format!("add element inet zrgw opening4 {{ {elements} }}\n")
+    };
+    let text: String = (0..ROOM / 4_096).map(|part| add(part * 4_096..(part + 1) * 4_096)).collect();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    edge.link.gateway_runs(&format!("nft -f {}", file.path().display()));
+    std::fs::write(file.path(), add(ROOM..ROOM + 1)).unwrap();
+    let over = edge
+        .link
+        .at_gateway(|| std::process::Command::new("nft").arg("-f").arg(file.path()).output().unwrap());
+    assert!(!over.status.success(), "one over the limit");
+    for family in 0..2 {
+        visit(&edge, origin(family, 443), LISTED);
+    }
+    let usage = edge.stop_and_count();
+    assert!(usage.exempt("s1").0 > 0 && usage.reasons("s1").is_empty(), "{usage:?}");
+}
