@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr, TcpStream};
 
-use super::link::{FOREIGN, Link, ORIGIN, SUBSCRIBER};
+use super::link::{FOREIGN, Link, ORIGIN, SUBSCRIBER, run};
 use super::{Gateway, PATIENCE, Setup, eventually};
 
 /// The listed name, vouched for at `ORIGIN`.
@@ -29,6 +29,40 @@ pub fn subscriber(family: usize) -> IpAddr {
     SUBSCRIBER[family].parse().unwrap()
 }
 
+/// A gateway that takes what comes in by `interface`.
+pub fn setup(interception: &str, interface: &str) -> Setup {
+    let protocols = if interception == "redirect" { "[\"tcp\"]" } else { "[\"tcp\", \"udp\"]" };
+    let setup = ["0.0.0.0:9443", "[::]:9443"].iter().fold(Setup::new(), |setup, address| {
+        setup.listener(&format!(
+            "mode = \"transparent\"\naddress = \"{address}\"\ninterception = \"{interception}\"\nprotocols = {protocols}\n"
+        ))
+    });
+    let answers = ORIGIN.map(|address| format!("\"{address}\"")).join(", ");
+    let table = format!(
+        "prefix,subscriber_type,subscriber_id\n{}/32,account,s1\nfd77::/64,account,s1\n",
+        SUBSCRIBER[0]
+    );
+    setup.write("subscribers.csv", table);
+    setup
+        .set("edge", &format!("interfaces = [\"{interface}\"]"))
+        .set("edge", "alive_timeout = \"2 s\"")
+        .set("upstream", "allow_private = false")
+        .set("upstream", "connect_timeout = \"3 s\"")
+        .raw(&format!("[[trusted_answers.static]]\nname = \"{LISTED}\"\naddresses = [{answers}]\n"))
+}
+
+/// Applies its rules in the namespace of the thread that calls, and starts it.
+pub fn start(setup: Setup) -> Gateway {
+    setup.write_configuration();
+    let output = setup.command(&["nft", "apply", "--config", "gateway.toml"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let gateway = setup.start();
+    assert!(eventually(|| gateway.metric("zrgw_edge{state=\"taken\"}") == 1), "{}", gateway.log());
+    let leads = || run("nft list set inet zrgw alive").contains("expires");
+    assert!(eventually(leads), "{}", gateway.log());
+    gateway
+}
+
 impl Edge {
     /// Transparent listeners for both IP versions; none where namespaces cannot be made.
     pub fn new() -> Option<Self> {
@@ -38,38 +72,8 @@ impl Edge {
     /// With an interception and changes of the configuration.
     pub fn with(interception: &str, change: impl FnOnce(Setup) -> Setup + Send) -> Option<Self> {
         let link = Link::with_internet()?;
-        let gateway = link.at_gateway(|| {
-            let protocols = if interception == "redirect" { "[\"tcp\"]" } else { "[\"tcp\", \"udp\"]" };
-            let setup = ["0.0.0.0:9443", "[::]:9443"].iter().fold(Setup::new(), |setup, address| {
-                setup.listener(&format!(
-                    "mode = \"transparent\"\naddress = \"{address}\"\ninterception = \"{interception}\"\nprotocols = {protocols}\n"
-                ))
-            });
-            let answers = ORIGIN.map(|address| format!("\"{address}\"")).join(", ");
-            let setup = setup
-                .set("edge", "interfaces = [\"wire\"]")
-                .set("edge", "alive_timeout = \"2 s\"")
-                .set("upstream", "allow_private = false")
-                .set("upstream", "connect_timeout = \"3 s\"")
-                .raw(&format!(
-                    "[[trusted_answers.static]]\nname = \"{LISTED}\"\naddresses = [{answers}]\n"
-                ));
-            let table = format!(
-                "prefix,subscriber_type,subscriber_id\n{}/32,account,s1\nfd77::/64,account,s1\n",
-                SUBSCRIBER[0]
-            );
-            setup.write("subscribers.csv", table);
-            let setup = change(setup);
-            setup.write_configuration();
-            let output = setup.command(&["nft", "apply", "--config", "gateway.toml"]);
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            let gateway = setup.start();
-            assert!(eventually(|| gateway.metric("zrgw_edge{state=\"taken\"}") == 1), "{}", gateway.log());
-            gateway
-        });
-        let edge = Self { gateway, link };
-        assert!(eventually(|| edge.is_alive()), "{}", edge.gateway.log());
-        Some(edge)
+        let gateway = link.at_gateway(|| start(change(setup(interception, "wire"))));
+        Some(Self { gateway, link })
     }
 
     /// Whether the kernel leads flows to the gateway.

@@ -18,6 +18,10 @@ pub const GATEWAY: [&str; 2] = ["10.77.0.1", "fd77::1"];
 pub const ORIGIN: [&str; 2] = ["11.77.0.10", "2a0e:77::10"];
 /// Another's, that no name was answered with.
 pub const FOREIGN: [&str; 2] = ["11.77.0.66", "2a0e:77::66"];
+/// An origin's addresses behind the internet.
+pub const BEYOND: [&str; 2] = ["12.77.0.10", "2a0f:77::10"];
+/// The internet's addresses towards it.
+const NEAR_BEYOND: [&str; 2] = ["12.77.0.1", "2a0f:77::1"];
 /// The gateway's addresses on that side.
 const OUTSIDE: [&str; 2] = ["11.77.0.1", "2a0e:77::1"];
 
@@ -26,6 +30,7 @@ pub struct Link {
     subscriber: String,
     gateway: String,
     internet: Option<String>,
+    beyond: Option<String>,
 }
 
 /// Runs a command that must succeed.
@@ -62,7 +67,7 @@ impl Link {
         }
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = |end: &str| format!("zl{end}{}x{number}", std::process::id());
-        let link = Self { subscriber: name("s"), gateway: name("g"), internet: None };
+        let link = Self { subscriber: name("s"), gateway: name("g"), internet: None, beyond: None };
         for (namespace, addresses) in [(&link.subscriber, SUBSCRIBER), (&link.gateway, GATEWAY)] {
             run(&format!("ip netns add {namespace}"));
             run(&format!("ip -n {namespace} link set lo up"));
@@ -105,6 +110,28 @@ impl Link {
             run(&format!("ip netns exec {gateway} sysctl -qw {key}=1"));
         }
         Some(link)
+    }
+
+    /// Adds a further network behind the internet, which forwards to it; its origin is at [`BEYOND`].
+    pub fn extend(&mut self) {
+        let internet = self.internet.clone().unwrap();
+        let beyond = internet.replacen("zli", "zlb", 1);
+        self.beyond = Some(beyond.clone());
+        run(&format!("ip netns add {beyond}"));
+        run(&format!("ip -n {beyond} link set lo up"));
+        run(&format!("ip -n {internet} link add far type veth peer name far netns {beyond}"));
+        for (end, addresses) in [(&beyond, BEYOND), (&internet, NEAR_BEYOND)] {
+            run(&format!("ip -n {end} address add {}/24 dev far", addresses[0]));
+            run(&format!("ip -n {end} address add {}/64 dev far nodad", addresses[1]));
+            run(&format!("ip -n {end} link set far up"));
+        }
+        for (version, family) in [("-4", 0), ("-6", 1)] {
+            run(&format!("ip -n {beyond} {version} route add default via {}", NEAR_BEYOND[family]));
+            run(&format!("ip -n {} {version} route add default via {}", self.gateway, ORIGIN[family]));
+        }
+        for key in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
+            run(&format!("ip netns exec {internet} sysctl -qw {key}=1"));
+        }
     }
 
     /// Has the kernel at each end count what arrives there: on leaving, packets are not cut to their size yet.
@@ -160,6 +187,11 @@ impl Link {
         inside(self.internet.as_ref().unwrap(), work)
     }
 
+    /// Runs `work` in the network behind the internet.
+    pub fn beyond<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        inside(self.beyond.as_ref().unwrap(), work)
+    }
+
     /// Moves the thread that calls to the gateway's end, with all that it starts from here on.
     pub fn enter_gateway(&self) {
         enter(&self.gateway);
@@ -205,7 +237,9 @@ fn enter(namespace: &str) {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        for namespace in [&self.subscriber, &self.gateway].into_iter().chain(&self.internet) {
+        for namespace in
+            [&self.subscriber, &self.gateway].into_iter().chain(&self.internet).chain(&self.beyond)
+        {
             let _ = Command::new("ip").args(["netns", "del", namespace]).output();
         }
     }
