@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg};
+use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::mpsc;
@@ -111,7 +112,7 @@ impl Lane {
     }
 
     /// Sends queries in datagrams; `lost` is told of those that the system did not take, with its word. How many it took.
-    pub(super) fn send_all<T>(&self, queries: &mut Outbox<T>, lost: impl FnMut(T, io::Error)) -> usize {
+    pub(super) fn send_all<T>(&self, queries: &mut Outbox<T>, lost: impl FnMut(T, Errno)) -> usize {
         match &self.way {
             // Past the event loop, which calls a new socket not ready until it has first looked at it.
             Way::Datagrams(socket) => queries.send(socket, lost),

@@ -1,7 +1,7 @@
 //! Datagrams of one socket that leave in one call: what one wake of the worker brought, the answers to clients as well as
 //! the queries to a server. Nothing waits here for a time: who puts something in has it sent before the worker rests.
 
-use std::io::{self, IoSlice};
+use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
@@ -52,7 +52,7 @@ impl<T> Outbox<T> {
 
     /// Sends what waits, past the event loop, in as few calls as may be (sendmmsg(2)), and is empty then. What the system does
     /// not take (no room, no way to there) is told to `lost`, and costs no other its turn; how many it took.
-    pub(super) fn send(&mut self, socket: &impl AsFd, mut lost: impl FnMut(T, io::Error)) -> usize {
+    pub(super) fn send(&mut self, socket: &impl AsFd, mut lost: impl FnMut(T, Errno)) -> usize {
         let errors = send_each(socket, &self.bytes, &self.datagrams);
         self.bytes.clear();
         let all = self.datagrams.len();
@@ -61,7 +61,7 @@ impl<T> Outbox<T> {
         for (number, datagram) in self.datagrams.drain(..).enumerate() {
             if let Some((_, error)) = errors.next_if(|(which, _)| *which == number) {
                 failed = failed.saturating_add(1);
-                lost(datagram.whose, error.into());
+                lost(datagram.whose, error);
             }
         }
         all.saturating_sub(failed)
@@ -93,7 +93,7 @@ fn send_each<T>(socket: &impl AsFd, bytes: &[u8], datagrams: &[Datagram<T>]) -> 
             let taken = match sendmmsg(socket, rest, SendFlags::DONTWAIT) {
                 Ok(sent) => sent.max(1),
                 Err(Errno::INTR) => 0,
-                // The error is that of the first; the others have their turn.
+                // The error is that of the first, for one behind it ends the call without a word; the others have their turn.
                 Err(error) => {
                     errors.push((done, error));
                     1
@@ -202,10 +202,10 @@ mod tests {
         let (mut lost, mut kinds) = (0_usize, Vec::new());
         let sent = outbox.send(&sender, |_, error| {
             lost += 1;
-            kinds.push(error.kind());
+            kinds.push(error);
         });
         assert!(sent > 0 && lost > 0 && sent + lost == 10_000, "{sent} and {lost}");
-        assert!(kinds.iter().all(|kind| *kind == io::ErrorKind::WouldBlock));
+        assert!(kinds.iter().all(|kind| *kind == Errno::AGAIN));
         peer.set_nonblocking(true).unwrap();
         let mut buffer = [0; 8];
         let came = std::iter::from_fn(|| peer.recv(&mut buffer).ok()).count();

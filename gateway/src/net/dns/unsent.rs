@@ -4,12 +4,17 @@
 use std::mem;
 use std::rc::Rc;
 
+use rustix::io::Errno;
+
 use super::count::{Event, Upstream};
 use super::datagram::Listener;
 use super::lane::Lane;
 use super::outbox::Outbox;
 use super::pending::Ticket;
 use super::relay::Relay;
+
+/// Errors that say nothing about the server: there was no room here, or the query is longer than a datagram may be.
+const OURS: [Errno; 4] = [Errno::AGAIN, Errno::NOBUFS, Errno::NOMEM, Errno::MSGSIZE];
 
 /// A query that waits to be sent, or was not taken.
 pub(super) struct Query {
@@ -26,8 +31,8 @@ pub(super) struct Unsent {
     lane: Option<Rc<Lane>>,
     /// The queries.
     queries: Outbox<Query>,
-    /// Queries that the system did not take, and whether for want of room.
-    lost: Vec<(Rc<Lane>, Query, bool)>,
+    /// Queries that the system did not take, and why.
+    lost: Vec<(Rc<Lane>, Query, Errno)>,
 }
 
 impl Relay {
@@ -88,7 +93,7 @@ impl Relay {
         let Unsent { lane, queries, lost, .. } = &mut *unsent;
         let Some(lane) = lane.take() else { return };
         let sent = lane.send_all(queries, |query, error| {
-            lost.push((Rc::clone(&lane), query, error.kind() == std::io::ErrorKind::WouldBlock));
+            lost.push((Rc::clone(&lane), query, error));
         });
         self.plane.counts.count_many(Event::Upstream(Upstream::Sent), sent);
         if !lost.is_empty() {
@@ -103,16 +108,21 @@ impl Relay {
             return;
         }
         let now = self.now();
-        for (lane, Query { ticket, id }, is_ours) in lost {
-            self.count(Event::Upstream(Upstream::Unreachable));
-            // A full buffer of ours says nothing about the server.
-            if let Some(health) = self.plane.health.get(lane.server).filter(|_| !is_ours) {
-                health.unreachable(now);
-            }
+        for (lane, Query { ticket, id }, error) in lost {
+            let is_waiting =
+                lane.tries.borrow().get(&id).is_some_and(|tried| tried.is_waiting && tried.ticket == ticket);
             // Not twice: what its way gave up was asked again then.
-            if !lane.tries.borrow_mut().remove(&id).is_some_and(|tried| tried.is_waiting) {
+            if !is_waiting {
                 continue;
             }
+            if !OURS.contains(&error) {
+                // It is the answer to what was sent there before, which waits in vain.
+                tracing::debug!(server = lane.server, %error, "server not reached");
+                self.lane_refused(&lane);
+                continue;
+            }
+            self.count(Event::Upstream(Upstream::Unreachable));
+            lane.tries.borrow_mut().remove(&id);
             if let Some(pending) = self.table.borrow_mut().get(ticket) {
                 pending.waiting = pending.waiting.saturating_sub(1);
             }
