@@ -17,8 +17,9 @@ use std::process::{Command, Stdio};
 
 use rcgen::{CertificateParams, KeyPair, SerialNumber, date_time_ymd};
 use support::ask::{kdig, plane};
-use support::plane::{LISTED, knows_every_name, with_plane};
+use support::plane::{knows_every_name, with_plane};
 use support::scripted::Scripted;
+use support::unbound::LISTED;
 use support::{Gateway, Setup, has};
 
 /// A certificate of this serial number, good from one year's beginning to another's, and its key.

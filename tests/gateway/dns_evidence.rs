@@ -21,7 +21,8 @@ use support::client::*;
 use support::dns::Resolver;
 use support::hellos::{Hello, grease_ech};
 use support::origin::{self, Origin};
-use support::plane::{LISTED, exchange, start, with_plane};
+use support::plane::{exchange, start, with_plane};
+use support::unbound::LISTED;
 use support::{Gateway, LIST, PATIENCE, Setup};
 
 /// A site whose rule takes DNS evidence alone.

@@ -24,7 +24,7 @@ use support::client::*;
 use support::dns::Resolver;
 use support::plane::*;
 use support::scripted::{Scripted, answered, framed};
-use support::unbound::Unbound;
+use support::unbound::{LISTED, Unbound};
 use support::{Gateway, PATIENCE, Setup, eventually, has};
 
 /// Pause between two bytes of a client that drips.

@@ -23,6 +23,7 @@ use support::client::*;
 use support::origin::{Origin, echo};
 use support::plane::*;
 use support::scripted::{Scripted, answered, name_of, server};
+use support::unbound::LISTED;
 use support::{PATIENCE, Setup};
 
 /// What a genuine answer says where no origin is needed.

@@ -22,7 +22,7 @@ use support::dns::Resolver;
 use support::origin::Origin;
 use support::plane::*;
 use support::scripted::{answered, server};
-use support::unbound::Unbound;
+use support::unbound::{LISTED, Unbound};
 use support::{PATIENCE, Setup, eventually, has};
 
 /// How long nothing has to come.

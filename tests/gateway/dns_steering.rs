@@ -20,8 +20,8 @@ use support::client::*;
 use support::dns::Resolver;
 use support::hellos::Hello;
 use support::origin::Origin;
-use support::plane::{LISTED, start};
-use support::unbound::Unbound;
+use support::plane::start;
+use support::unbound::{LISTED, Unbound};
 use support::{Gateway, LIST, PATIENCE, Setup, has};
 
 const OURS: [u8; 4] = [127, 0, 0, 1];

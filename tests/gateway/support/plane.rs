@@ -10,7 +10,6 @@ use super::ask::plane;
 use super::client::{connect_proxied, finish, read_exactly};
 use super::hellos::Hello;
 use super::scripted::{Scripted, answered};
-pub use super::unbound::LISTED;
 use super::{Gateway, Setup};
 
 /// This configuration with a DNS plane on loopback before these servers.
