@@ -286,6 +286,7 @@ impl Relay {
         let limits = self.plane.settings.stale?;
         let mut answer = self.plane.stale.as_ref()?.find(key, asked.question, limits.ttl, now)?;
         restore(&mut answer, asked.query, asked.question)?;
+        asked.add_opt(&mut answer);
         self.count(Event::Stale);
         Some(answer)
     }
