@@ -12,7 +12,7 @@
 
 mod support;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -224,5 +224,35 @@ fn s_a_burst_before_a_server_that_refuses_is_answered_once_each_by_the_next() {
     assert!(sent < 2 * u64::from(QUERIES), "{sent}: the first server is left alone from its first word on");
     assert_eq!(gateway.metric("zrgw_dns_upstream_total{event=\"late\"}"), 0);
     assert_eq!(gateway.metric("zrgw_dns_lost_total"), 0);
+    gateway.stop();
+}
+
+/// Queries that leave in one call share a source port; each call draws its own, and each query its id.
+#[test]
+fn t17_n2_a_burst_leaves_from_many_ports_with_ids_of_their_own() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let upstream = socket.local_addr().unwrap();
+    let (gateway, address) = gateway(&[upstream], |setup| {
+        without_retries(setup).set("node", "workers = 1").set("dns", "upstream_sockets = 256")
+    });
+    gateway.signal(Signal::STOP);
+    let client = send_all(address);
+    gateway.signal(Signal::CONT);
+    let (mut ports, mut ids, mut pairs) = (HashSet::new(), HashSet::new(), HashSet::new());
+    let mut buffer = [0; 4_096];
+    for _ in 0..QUERIES {
+        let (length, from) = socket.recv_from(&mut buffer).unwrap();
+        let id = u16::from_be_bytes([buffer[0], buffer[1]]);
+        ports.insert(from.port());
+        ids.insert(id);
+        assert!(pairs.insert((from.port(), id)), "an id is under way once on its port");
+        socket.send_to(&answered(&buffer[..length], RIGHT), from).unwrap();
+    }
+    // At least 200 / 32 draws out of 256 ports, and 200 out of 65,536 ids: that they fall together more often than this
+    // has a chance below one in a million.
+    assert!(ports.len() >= 4, "{ports:?}");
+    assert!(ids.len() >= 195, "{} ids", ids.len());
+    assert!(receive_all(&client).values().all(|answer| *answer == RIGHT));
     gateway.stop();
 }
