@@ -159,6 +159,51 @@ fn t5_q6_t12_http3_of_a_browser_and_of_ngtcp2_is_named() {
     }
 }
 
+/// aioquic speaks version 2: from the first packet, as what a server makes of version 1 (RFC 9368), after a Retry, with a
+/// hello over two datagrams, resumed with early data, and refused by a server that has version 1 alone.
+#[test]
+fn q2_q3_q4_q6_q11_version_2_of_aioquic_is_named_however_it_came_to_be() {
+    let path = captures().join("aioquic-v2.pcap");
+    let output = classify(&["--names-only", "--format", "jsonl"], &[&path]);
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+    let lines = lines(&output);
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            let why = line["basis"].as_str().or(line["reason"].as_str()).unwrap();
+            let port = line["client"].as_str().unwrap().rsplit(':').next().unwrap();
+            (port, line["name"].as_str(), line["class"].as_str().unwrap(), why)
+        })
+        .collect();
+    let exempt = |port, name| (port, Some(name), "exempt", "name_and_address");
+    let wanted = [
+        exempt("40001", "first.listed.example"),
+        exempt("40002", "up.listed.example"),
+        exempt("40003", "down.listed.example"),
+        exempt("40004", "retry.listed.example"),
+        exempt("40005", "up-retry.listed.example"),
+        exempt("40006", "large.listed.example"),
+        exempt("40007", "many.listed.example"),
+        exempt("40008", "large-retry.listed.example"),
+        exempt("40009", "ticket.listed.example"),
+        exempt("40010", "ticket.listed.example"),
+        exempt("40011", "refused.listed.example"),
+        ("40012", Some("unlisted.example"), "charged", "not_listed"),
+        ("40013", None, "charged", "no_name"),
+    ];
+    assert_eq!(told, wanted);
+    // The capture holds what it is for: Initials, a Retry and early data of version 2 (RFC 9369 §3.2), and a negotiation.
+    let bytes = std::fs::read(path).unwrap();
+    let count = |kind: u8, version: u32| {
+        let of = |packet: &&[u8]| packet[0] & 0xb0 == kind && packet[1..] == version.to_be_bytes();
+        bytes.windows(5).filter(of).count()
+    };
+    const V2: u32 = 0x6b33_43cf;
+    assert!(count(0x90, V2) > 20 && count(0x80, V2) >= 2 && count(0xa0, V2) == 1);
+    let is_negotiation = |packet: &[u8]| packet[0] & 0x80 != 0 && packet[1..] == [0, 0, 0, 0, 8];
+    assert!(bytes.windows(6).any(is_negotiation));
+}
+
 #[test]
 fn t17_t18_t20_the_answers_of_unbound_to_real_clients_vouch_for_what_they_gave() {
     let path = captures().join("dns-unbound.pcap");

@@ -17,10 +17,10 @@ use std::process::{Command, Stdio};
 
 use rcgen::{CertificateParams, KeyPair, SerialNumber, date_time_ymd};
 use support::ask::{kdig, plane};
-use support::scripted::{Scripted, answered};
+use support::plane::{knows_every_name, with_plane};
+use support::scripted::Scripted;
+use support::unbound::LISTED;
 use support::{Gateway, Setup, has};
-
-const LISTED: &str = "www.listed.example";
 
 /// A certificate of this serial number, good from one year's beginning to another's, and its key.
 fn certificate(serial: u64, from: i32, to: i32) -> (String, String) {
@@ -38,18 +38,9 @@ fn lay(setup: &Setup, (certificate, key): &(String, String)) {
     setup.write("dns.key", key);
 }
 
-/// A server of the operator that knows every name.
-fn upstream() -> Scripted {
-    let answer = |query: &[u8]| answered(query, [127, 0, 2, 1]);
-    Scripted::new(move |query| vec![(true, answer(query))], answer)
-}
-
 /// A node with DNS over TLS whose files are not there yet.
 fn setup(upstream: &Scripted) -> Setup {
-    Setup::new()
-        .proxied()
-        .set("dns", "listen = [\"127.0.0.1:0\"]")
-        .set("dns", &format!("upstream = [\"{}\"]", upstream.address))
+    with_plane(Setup::new().proxied(), &[upstream.address])
         .set("dns", "tls_listen = [\"127.0.0.1:0\"]")
         .set("dns", "tls_certificate = \"dns.crt\"")
         .set("dns", "tls_key = \"dns.key\"")
@@ -85,7 +76,7 @@ fn t41_a_reload_shows_new_clients_the_new_certificate_and_a_bad_file_keeps_the_o
     if !has("openssl") || !has("kdig") {
         return;
     }
-    let upstream = upstream();
+    let upstream = knows_every_name();
     let setup = setup(&upstream);
     let first = certificate(0x11, 2020, 2099);
     lay(&setup, &first);
@@ -132,7 +123,7 @@ fn t41_a_node_that_began_without_a_certificate_serves_it_once_it_is_there() {
     if !has("openssl") {
         return;
     }
-    let upstream = upstream();
+    let upstream = knows_every_name();
     let gateway = setup(&upstream).start();
     let address = over_tls(&gateway);
     gateway.await_readiness(|code, body| code == 503 && body.contains("DNS over TLS is not served"));
@@ -159,7 +150,7 @@ fn t41_a_node_that_began_without_a_certificate_serves_it_once_it_is_there() {
 
 #[test]
 fn check_reads_certificates_and_keys_and_says_what_is_wrong_with_each() {
-    let upstream = upstream();
+    let upstream = knows_every_name();
     let good = certificate(1, 2020, 2099);
     let other = certificate(2, 2020, 2099);
     let cases = [

@@ -14,16 +14,17 @@
 mod support;
 
 use std::io::Write as _;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use support::ask::*;
 use support::client::*;
 use support::dns::Resolver;
 use support::hellos::{Hello, grease_ech};
 use support::origin::{self, Origin};
+use support::plane::{exchange, start, with_plane};
+use support::unbound::LISTED;
 use support::{Gateway, LIST, PATIENCE, Setup};
 
-const LISTED: &str = "www.listed.example";
 /// A site whose rule takes DNS evidence alone.
 const MEDIA: &str = "media.example";
 /// Number of the ECH extension (RFC 9849 §5).
@@ -39,24 +40,9 @@ fn list() -> String {
 
 /// A gateway without a resolver of its own, and where its DNS plane listens.
 fn gateway(upstream: SocketAddr, port: u16) -> (Gateway, SocketAddr) {
-    let setup = Setup::new()
-        .proxied()
-        .port_map(&[(443, port)])
-        .set("dns", "listen = [\"127.0.0.1:0\"]")
-        .set("dns", &format!("upstream = [\"{upstream}\"]"));
+    let setup = with_plane(Setup::new().proxied().port_map(&[(443, port)]), &[upstream]);
     setup.write("list.toml", list());
-    let gateway = setup.start();
-    let address = plane(&gateway)[0];
-    (gateway, address)
-}
-
-/// Sends a hello and application data, and has them echoed; returns how much that was.
-fn exchange(mut client: TcpStream, hello: &Hello) -> u64 {
-    let sent = [hello.wire(), vec![23, 3, 3, 0, 1, 0]].concat();
-    client.write_all(&sent).unwrap();
-    assert_eq!(read_exactly(&mut client, sent.len()), sent);
-    assert_eq!(finish(client), b"");
-    sent.len() as u64
+    start(setup)
 }
 
 #[test]

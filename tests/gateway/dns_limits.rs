@@ -14,7 +14,7 @@
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -22,26 +22,13 @@ use std::time::{Duration, Instant};
 use support::ask::*;
 use support::client::*;
 use support::dns::Resolver;
+use support::plane::*;
 use support::scripted::{Scripted, answered, framed};
 use support::unbound::{LISTED, Unbound};
 use support::{Gateway, PATIENCE, Setup, eventually, has};
 
 /// Pause between two bytes of a client that drips.
 const DRIP: Duration = Duration::from_millis(100);
-
-/// A gateway with a DNS plane before this resolver.
-fn gateway(upstream: SocketAddr, change: impl FnOnce(Setup) -> Setup) -> (Gateway, SocketAddr) {
-    let setup = Setup::new().proxied().set("dns", "listen = [\"127.0.0.1:0\"]");
-    let gateway = change(setup.set("dns", &format!("upstream = [\"{upstream}\"]"))).start();
-    let address = plane(&gateway)[0];
-    (gateway, address)
-}
-
-/// A server that knows every name, over UDP and TCP.
-fn resolver() -> Scripted {
-    let answer = |query: &[u8]| answered(query, [127, 0, 2, 1]);
-    Scripted::new(move |query| vec![(true, answer(query))], answer)
-}
 
 /// A query over a connection that is there.
 fn ask_over(stream: &mut TcpStream, id: u16) {
@@ -77,7 +64,7 @@ fn refused(gateway: &Gateway, cause: &str) -> u64 {
 #[test]
 fn s_queries_under_way_at_their_limit_and_one_over() {
     let resolver = Resolver::new(&[(LISTED, [127, 0, 2, 1])]);
-    let (gateway, address) = gateway(resolver.address, |setup| {
+    let (gateway, address) = gateway(&[resolver.address], |setup| {
         setup
             .set("dns", "in_flight_max = 3")
             .set("dns", "failover_after = \"1 s\"")
@@ -113,8 +100,8 @@ fn s_queries_under_way_at_their_limit_and_one_over() {
 #[test]
 fn s_a_connection_has_its_queries_and_then_ends_in_good_order() {
     const QUERIES_MAX: u16 = 5;
-    let resolver = resolver();
-    let (gateway, address) = gateway(resolver.address, |setup| {
+    let resolver = knows_every_name();
+    let (gateway, address) = gateway(&[resolver.address], |setup| {
         setup.set("dns", &format!("queries_per_connection_max = {QUERIES_MAX}"))
     });
     for sent in [QUERIES_MAX, QUERIES_MAX + 1, 20 * QUERIES_MAX] {
@@ -135,8 +122,8 @@ fn s_a_connection_has_its_queries_and_then_ends_in_good_order() {
 
 #[test]
 fn s_connections_of_one_client_and_of_all_at_their_limits_and_one_over() {
-    let resolver = resolver();
-    let (gateway, address) = gateway(resolver.address, |setup| {
+    let resolver = knows_every_name();
+    let (gateway, address) = gateway(&[resolver.address], |setup| {
         setup
             .set("dns", "connections_max = 3")
             .set("dns", "connections_per_client_max = 2")
@@ -169,8 +156,8 @@ fn s_connections_of_one_client_and_of_all_at_their_limits_and_one_over() {
 /// Whoever may not ask here takes no room from those who may.
 #[test]
 fn s_strangers_connections_take_no_room() {
-    let resolver = resolver();
-    let (gateway, address) = gateway(resolver.address, |setup| {
+    let resolver = knows_every_name();
+    let (gateway, address) = gateway(&[resolver.address], |setup| {
         setup
             .set("dns", "connections_max = 1")
             .set("dns", "first_byte_timeout = \"60 s\"")
@@ -187,10 +174,10 @@ fn s_strangers_connections_take_no_room() {
 
 #[test]
 fn t42_silent_and_dripping_connections_end_at_their_deadlines() {
-    let resolver = resolver();
+    let resolver = knows_every_name();
     let certified = rcgen::generate_simple_self_signed(vec!["dns.example".to_owned()]).unwrap();
     let first_byte = Duration::from_secs(1);
-    let (gateway, address) = gateway(resolver.address, |setup| {
+    let (gateway, address) = gateway(&[resolver.address], |setup| {
         setup.write("dns.crt", certified.cert.pem());
         setup.write("dns.key", certified.signing_key.serialize_pem());
         setup
@@ -235,7 +222,7 @@ fn t42_a_connection_ends_when_it_is_idle_and_not_while_an_answer_is_awaited() {
             answered(query, [127, 0, 2, 1])
         },
     );
-    let (gateway, address) = gateway(resolver.address, |setup| {
+    let (gateway, address) = gateway(&[resolver.address], |setup| {
         setup
             .set("dns", "idle_timeout = \"1 s\"")
             .set("dns", "failover_after = \"20 s\"")

@@ -12,37 +12,26 @@
 
 mod support;
 
-use std::collections::HashMap;
-use std::io::Write as _;
+use std::collections::{HashMap, HashSet};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use support::ask::*;
 use support::client::*;
-use support::hellos::Hello;
 use support::origin::{Origin, echo};
+use support::plane::*;
 use support::scripted::{Scripted, answered, name_of, server};
-use support::{Gateway, PATIENCE, Setup};
+use support::unbound::LISTED;
+use support::{PATIENCE, Setup};
 
-const LISTED: &str = "www.listed.example";
 /// What a genuine answer says where no origin is needed.
 const RIGHT: [u8; 4] = [127, 0, 2, 1];
 /// What a forged one says.
 const FORGED: [u8; 4] = [127, 0, 2, 66];
 /// Queries that are under way together in the tests of loss.
 const QUERIES: u16 = 200;
-
-/// A gateway whose own look-ups have no server: what it knows it has learnt from subscribers' answers.
-fn gateway(upstream: &[SocketAddr], change: impl FnOnce(Setup) -> Setup) -> (Gateway, SocketAddr) {
-    let servers: Vec<_> = upstream.iter().map(|address| format!("\"{address}\"")).collect();
-    let setup = Setup::new()
-        .proxied()
-        .set("dns", "listen = [\"127.0.0.1:0\"]")
-        .set("dns", &format!("upstream = [{}]", servers.join(", ")));
-    let gateway = change(setup).start();
-    let address = plane(&gateway)[0];
-    (gateway, address)
-}
 
 /// Times so long that a reply, and never the passing of time, brings a query on within a test's patience.
 fn without_retries(setup: Setup) -> Setup {
@@ -71,16 +60,6 @@ fn forged(query: &[u8], address: [u8; 4], count: u16) -> Vec<(bool, Vec<u8>)> {
     (0..count).map(lie).collect()
 }
 
-/// A visit behind a PROXY header, echoed; returns its length.
-fn visit(gateway: &Gateway, number: u8, destination: SocketAddr) -> u64 {
-    let sent = [Hello::named(LISTED).wire(), vec![23, 3, 3, 0, 1, 0]].concat();
-    let mut client = connect_proxied(number, gateway.listener(0), destination);
-    client.write_all(&sent).unwrap();
-    assert_eq!(read_exactly(&mut client, sent.len()), sent);
-    assert_eq!(finish(client), b"");
-    sent.len() as u64
-}
-
 /// Part S, "Off-path poisoning": the threshold clears the port, TCP brings the genuine answer, and no lie is learnt.
 #[test]
 fn s_ten_thousand_forged_replies_bring_the_question_to_tcp_and_teach_nothing() {
@@ -103,8 +82,8 @@ fn s_ten_thousand_forged_replies_bring_the_question_to_tcp_and_teach_nothing() {
     // The next question is not even asked where somebody guesses.
     let answer = ask(subscriber(1), address, &query(8, LISTED, A), PATIENCE).unwrap();
     assert!(answer.ends_with(&right) && upstream.asked_over_tcp() == 2, "{answer:?}");
-    let length = visit(&gateway, 1, SocketAddr::new(origin.address.ip(), 443));
-    visit(&gateway, 2, SocketAddr::new(liar.address.ip(), 443));
+    let length = visit(&gateway, 1, LISTED, SocketAddr::new(origin.address.ip(), 443));
+    visit(&gateway, 2, LISTED, SocketAddr::new(liar.address.ip(), 443));
     let usage = gateway.stop_and_count();
     assert_eq!(usage.exempt("s1"), (length, length));
     assert_eq!(usage.exempt("s2"), (0, 0), "the lie vouches for nothing");
@@ -138,11 +117,21 @@ fn s_bad_replies_below_their_limit_change_nothing_and_at_it_the_port_is_given_up
 
 /// Asks [`QUERIES`] names at once; the addresses answered, by the number of the query.
 fn ask_all(address: SocketAddr) -> HashMap<u16, [u8; 4]> {
+    receive_all(&send_all(address))
+}
+
+/// Asks [`QUERIES`] names at once, from this socket.
+fn send_all(address: SocketAddr) -> UdpSocket {
     let socket = UdpSocket::bind((subscriber(1), 0)).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     for id in 0..QUERIES {
         socket.send_to(&query(id, &format!("n{id}.listed.example"), A), address).unwrap();
     }
+    socket
+}
+
+/// What comes to that; nothing comes twice.
+fn receive_all(socket: &UdpSocket) -> HashMap<u16, [u8; 4]> {
     let mut answers = HashMap::new();
     let mut buffer = [0; 4_096];
     for _ in 0..QUERIES {
@@ -216,5 +205,54 @@ fn n2_late_duplicates_are_neither_bad_nor_given_twice() {
     assert_eq!(gateway.metric("zrgw_dns_upstream_total{event=\"bad_reply\"}"), 0);
     socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     assert!(socket.recv(&mut [0; 4_096]).is_err(), "an answer twice");
+    gateway.stop();
+}
+
+/// What is sent in one call goes to the next server where the first one refuses, each query once, and nothing is lost.
+#[test]
+fn s_a_burst_before_a_server_that_refuses_is_answered_once_each_by_the_next() {
+    let gone = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let second = knows_every_name();
+    let (gateway, address) =
+        gateway(&[gone, second.address], |setup| without_retries(setup).set("node", "workers = 1"));
+    // The worker finds all of it when it goes on.
+    gateway.signal(Signal::STOP);
+    let socket = send_all(address);
+    gateway.signal(Signal::CONT);
+    assert_eq!(receive_all(&socket).len(), usize::from(QUERIES));
+    let sent = gateway.metric("zrgw_dns_upstream_total{event=\"sent\"}");
+    assert!(sent < 2 * u64::from(QUERIES), "{sent}: the first server is left alone from its first word on");
+    assert_eq!(gateway.metric("zrgw_dns_upstream_total{event=\"late\"}"), 0);
+    assert_eq!(gateway.metric("zrgw_dns_lost_total"), 0);
+    gateway.stop();
+}
+
+/// Queries that leave in one call share a source port; each call draws its own, and each query its id.
+#[test]
+fn t17_n2_a_burst_leaves_from_many_ports_with_ids_of_their_own() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let upstream = socket.local_addr().unwrap();
+    let (gateway, address) = gateway(&[upstream], |setup| {
+        without_retries(setup).set("node", "workers = 1").set("dns", "upstream_sockets = 256")
+    });
+    gateway.signal(Signal::STOP);
+    let client = send_all(address);
+    gateway.signal(Signal::CONT);
+    let (mut ports, mut ids, mut pairs) = (HashSet::new(), HashSet::new(), HashSet::new());
+    let mut buffer = [0; 4_096];
+    for _ in 0..QUERIES {
+        let (length, from) = socket.recv_from(&mut buffer).unwrap();
+        let id = u16::from_be_bytes([buffer[0], buffer[1]]);
+        ports.insert(from.port());
+        ids.insert(id);
+        assert!(pairs.insert((from.port(), id)), "an id is under way once on its port");
+        socket.send_to(&answered(&buffer[..length], RIGHT), from).unwrap();
+    }
+    // At least 200 / 32 draws out of 256 ports, and 200 out of 65,536 ids: that they fall together more often than this
+    // has a chance below one in a million.
+    assert!(ports.len() >= 4, "{ports:?}");
+    assert!(ids.len() >= 195, "{} ids", ids.len());
+    assert!(receive_all(&client).values().all(|answer| *answer == RIGHT));
     gateway.stop();
 }

@@ -13,45 +13,26 @@
 
 mod support;
 
-use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use support::ask::*;
 use support::client::*;
 use support::dns::Resolver;
-use support::hellos::Hello;
 use support::origin::Origin;
+use support::plane::*;
 use support::scripted::{answered, server};
 use support::unbound::{LISTED, Unbound};
-use support::{Gateway, PATIENCE, Setup, eventually, has};
+use support::{PATIENCE, Setup, eventually, has};
 
 /// How long nothing has to come.
 const SILENCE: Duration = Duration::from_millis(500);
-
-/// A gateway whose own look-ups have no server: what it knows it has learnt from subscribers' answers.
-fn gateway(upstream: SocketAddr, change: impl FnOnce(Setup) -> Setup) -> (Gateway, SocketAddr) {
-    let setup = Setup::new().proxied().set("dns", "listen = [\"127.0.0.1:0\"]");
-    let gateway = change(setup.set("dns", &format!("upstream = [\"{upstream}\"]"))).start();
-    let address = plane(&gateway)[0];
-    (gateway, address)
-}
-
-/// A visit behind a PROXY header, echoed; returns its length.
-fn visit(gateway: &Gateway, number: u8, name: &str, destination: SocketAddr) -> u64 {
-    let sent = [Hello::named(name).wire(), vec![23, 3, 3, 0, 1, 0]].concat();
-    let mut client = connect_proxied(number, gateway.listener(0), destination);
-    client.write_all(&sent).unwrap();
-    assert_eq!(read_exactly(&mut client, sent.len()), sent);
-    assert_eq!(finish(client), b"");
-    sent.len() as u64
-}
 
 #[test]
 fn n3_v1_an_answer_is_learnt_before_the_subscriber_has_it() {
     let origin = Origin::echo();
     let resolver = Resolver::new(&[(LISTED, origin.octets())]);
-    let (gateway, address) = gateway(resolver.address, |setup| setup.port_map(&[(443, origin.port())]));
+    let (gateway, address) = gateway(&[resolver.address], |setup| setup.port_map(&[(443, origin.port())]));
     // Listed, at the same address, but never asked for.
     let destination = SocketAddr::new(origin.address.ip(), 443);
     visit(&gateway, 1, LISTED, destination);
@@ -86,7 +67,7 @@ fn t17_n2_replies_with_a_wrong_id_question_case_or_source_are_not_believed() {
         let right = answered(query, [127, 0, 2, 1]);
         vec![(false, lie), (true, id), (true, name), (true, case), (true, code), (true, right)]
     });
-    let (gateway, address) = gateway(upstream, |setup| setup);
+    let (gateway, address) = gateway(&[upstream], |setup| setup);
     let asked = query(0x4711, "www.LISTED.example", A);
     let answer = ask(subscriber(1), address, &asked, PATIENCE).unwrap();
     assert!(answer.ends_with(&[127, 0, 2, 1]), "{answer:?}");
@@ -109,7 +90,7 @@ fn n2_failures_and_truncated_answers_teach_nothing_and_are_relayed() {
             change(&mut answer);
             vec![(true, answer)]
         });
-        let (gateway, address) = gateway(upstream, |setup| setup);
+        let (gateway, address) = gateway(&[upstream], |setup| setup);
         let answer = ask(subscriber(1), address, &query(1, LISTED, A), PATIENCE).unwrap();
         assert_eq!(rcode(&answer), code);
         assert_eq!(gateway.metric("zrgw_trusted_answers"), 0, "code {code}");
@@ -126,7 +107,7 @@ fn n4_a_malformed_answer_is_relayed_and_counted_and_not_learnt() {
         answer[at] = 200;
         vec![(true, answer)]
     });
-    let (gateway, address) = gateway(upstream, |setup| setup);
+    let (gateway, address) = gateway(&[upstream], |setup| setup);
     let answer = ask(subscriber(1), address, &query(1, LISTED, A), PATIENCE).unwrap();
     assert_eq!(answer[answer.len() - 5], 200, "relayed as it is");
     assert_eq!(gateway.metric("zrgw_trusted_answers"), 0);
@@ -138,7 +119,7 @@ fn n4_a_malformed_answer_is_relayed_and_counted_and_not_learnt() {
 #[test]
 fn n2_an_answer_without_validation_is_relayed_and_not_learnt() {
     let upstream = server(|query| vec![(true, answered(query, [127, 0, 2, 1]))]);
-    let (gateway, address) = gateway(upstream, |setup| setup);
+    let (gateway, address) = gateway(&[upstream], |setup| setup);
     let mut unchecked = query(1, LISTED, A);
     unchecked[3] |= 0x10;
     let answer = ask(subscriber(1), address, &unchecked, PATIENCE).unwrap();
@@ -152,7 +133,7 @@ fn n2_an_answer_without_validation_is_relayed_and_not_learnt() {
 #[test]
 fn n11_private_answers_are_relayed_and_not_learnt() {
     let upstream = server(|query| vec![(true, answered(query, [10, 1, 2, 3]))]);
-    let (gateway, address) = gateway(upstream, |setup| setup.set("upstream", "allow_private = false"));
+    let (gateway, address) = gateway(&[upstream], |setup| setup.set("upstream", "allow_private = false"));
     let answer = ask(subscriber(1), address, &query(1, LISTED, A), PATIENCE).unwrap();
     assert!(answer.ends_with(&[10, 1, 2, 3]));
     assert_eq!(gateway.metric("zrgw_trusted_answers"), 0);
@@ -162,7 +143,7 @@ fn n11_private_answers_are_relayed_and_not_learnt() {
 #[test]
 fn s_only_subscribers_are_answered_and_only_questions() {
     let resolver = Resolver::new(&[(LISTED, [127, 0, 2, 1])]);
-    let (gateway, address) = gateway(resolver.address, |setup| setup);
+    let (gateway, address) = gateway(&[resolver.address], |setup| setup);
     let asked = query(1, LISTED, A);
     assert!(ask(Ipv4Addr::new(127, 0, 3, 1), address, &asked, SILENCE).is_none(), "a stranger");
     let mut response = asked.clone();
@@ -182,7 +163,7 @@ fn an_answer_comes_from_the_address_that_was_asked_wherever_the_listener_is_boun
     let resolver = Resolver::new(&[(LISTED, [127, 0, 2, 1])]);
     for (bound, asked) in [("0.0.0.0", [127, 0, 0, 5]), ("127.0.0.6", [127, 0, 0, 6])] {
         let (gateway, address) =
-            gateway(resolver.address, |setup| setup.set("dns", &format!("listen = [\"{bound}:0\"]")));
+            gateway(&[resolver.address], |setup| setup.set("dns", &format!("listen = [\"{bound}:0\"]")));
         let to = SocketAddr::from((asked, address.port()));
         // The helper holds the sender of the answer against `to`.
         let answer = ask(subscriber(1), to, &query(7, LISTED, A), PATIENCE).unwrap();
@@ -194,7 +175,7 @@ fn an_answer_comes_from_the_address_that_was_asked_wherever_the_listener_is_boun
 #[test]
 fn s_one_source_is_limited_and_others_are_not() {
     let resolver = Resolver::new(&[(LISTED, [127, 0, 2, 1])]);
-    let (gateway, address) = gateway(resolver.address, |setup| {
+    let (gateway, address) = gateway(&[resolver.address], |setup| {
         setup.set("dns", "queries_per_second_max = 1").set("dns", "burst_max = 5")
     });
     // All at once, so that only the time until the last is taken gives back allowance: one query a second.
@@ -221,7 +202,7 @@ fn s_one_source_is_limited_and_others_are_not() {
 fn s_silent_servers_first_get_old_answers_served_then_a_failure_and_another_is_asked() {
     let (first, second) =
         (Resolver::new(&[(LISTED, [127, 0, 2, 1])]), Resolver::new(&[("second.example", [127, 0, 2, 2])]));
-    let (gateway, address) = gateway(first.address, |setup| {
+    let (gateway, address) = gateway(&[first.address], |setup| {
         setup
             .set("dns", &format!("upstream = [\"{}\", \"{}\"]", first.address, second.address))
             .set("dns", "failover_after = \"200 ms\"")
@@ -238,6 +219,9 @@ fn s_silent_servers_first_get_old_answers_served_then_a_failure_and_another_is_a
     second.set_silent(true);
     let stale = ask(subscriber(1), address, &query(3, LISTED, A), PATIENCE).unwrap();
     assert!(rcode(&stale) == 0 && stale.windows(4).any(|bytes| bytes == [127, 0, 2, 1]), "{stale:?}");
+    // Asked with OPT, answered with OPT (RFC 6891 §6.1.1), and DO as it was.
+    let opt = &stale[stale.len() - 11..];
+    assert_eq!((stale[11], &opt[..3], &opt[5..]), (1, &[0, 0, 41][..], &[0, 0, 0x80, 0, 0, 0][..]));
     assert_eq!(gateway.metric("zrgw_dns_stale_total"), 1);
     let failed = ask(subscriber(1), address, &query(4, "never.example", A), PATIENCE).unwrap();
     assert_eq!(rcode(&failed), 2);
@@ -253,7 +237,7 @@ fn n4_t20_unbound_s_answers_come_through_byte_for_byte() {
         return;
     }
     let unbound = Unbound::start("");
-    let (gateway, address) = gateway(unbound.address, |setup| setup);
+    let (gateway, address) = gateway(&[unbound.address], |setup| setup);
     for (name, kind) in [
         ("www.zone.example", A),
         ("wWw.ZoNe.eXaMpLe", AAAA),
@@ -293,7 +277,7 @@ fn n4_answers_of_a_signed_zone_come_through_byte_for_byte() {
         "auth-zone:\n name: \"signed.example\"\n zonefile: \"{}\"\n for-downstream: yes\n for-upstream: yes\n",
         folder.path().join("zone.signed").display()
     ));
-    let (gateway, address) = gateway(unbound.address, |setup| setup);
+    let (gateway, address) = gateway(&[unbound.address], |setup| setup);
     let signature = 46_u16.to_be_bytes();
     for (name, kind) in [
         ("www.signed.example", A),
@@ -315,7 +299,7 @@ fn t20_a_truncated_answer_is_asked_for_again_over_tcp() {
         return;
     }
     let unbound = Unbound::start("");
-    let (gateway, address) = gateway(unbound.address, |setup| setup);
+    let (gateway, address) = gateway(&[unbound.address], |setup| setup);
     let said = dig(subscriber(1), address, &["long.zone.example", "TXT"]);
     assert!(said.contains("retrying in TCP mode") && said.contains("ANSWER: 12"), "{said}");
     let said = dig(subscriber(1), address, &["+tcp", "www.zone.example", "A"]);
@@ -409,7 +393,7 @@ fn dnstap_of_an_unbound_of_the_operator_s_own_teaches_like_our_plane() {
 #[test]
 fn t22_dns_itself_is_never_exempt() {
     let resolver = Resolver::new(&[(LISTED, [127, 0, 2, 1])]);
-    let (gateway, address) = gateway(resolver.address, |setup| setup);
+    let (gateway, address) = gateway(&[resolver.address], |setup| setup);
     for id in 0..50 {
         let name = format!("{id}-{}.listed.example", "tunnel".repeat(8));
         assert!(ask(subscriber(1), address, &query(id, &name, 16), PATIENCE).is_some());

@@ -20,10 +20,10 @@ use support::client::*;
 use support::dns::Resolver;
 use support::hellos::Hello;
 use support::origin::Origin;
-use support::unbound::Unbound;
+use support::plane::start;
+use support::unbound::{LISTED, Unbound};
 use support::{Gateway, LIST, PATIENCE, Setup, has};
 
-const LISTED: &str = "www.listed.example";
 const OURS: [u8; 4] = [127, 0, 0, 1];
 
 /// A steered gateway with a DNS plane that leads subscribers to 127.0.0.1.
@@ -34,9 +34,7 @@ fn gateway(resolver: SocketAddr, change: impl FnOnce(Setup) -> Setup) -> (Gatewa
         .set("dns", "clients = [\"subscribers\", \"127.0.3.0/24\"]")
         .set("dns", "steer_addresses = [\"127.0.0.1\"]")
         .set("dns", "steer_ttl = \"7 s\"");
-    let gateway = change(setup).start();
-    let address = plane(&gateway)[0];
-    (gateway, address)
+    start(change(setup))
 }
 
 /// Whether the answer to a question is our own address.

@@ -42,6 +42,29 @@ fn q13_the_fourth_derivation_of_keys_is_refused() {
     assert_eq!((name.as_deref(), gave_up), (Some("listed.edu"), Some(Reason::Ambiguous)));
 }
 
+/// As aioquic 1.7 goes on after a Retry when the server chose version 2: its acknowledgements say so, under the keys of
+/// version 1.
+#[test]
+fn q4_q13_acknowledgements_under_the_keys_of_the_first_version_are_no_other_hello() {
+    let first = Initial::of(&hello("listed.edu")).seal();
+    let again = Initial::of(&hello("listed.edu")).to(&SERVER_ID).token(&[7; 44]).number(1, 1).seal();
+    let other_version =
+        |frames: &[u8]| Initial::new(frames).to(&SERVER_ID).version(V2).sealed_as(V1).number(2, 1);
+    let acknowledged = other_version(&[2, 0, 0, 0, 0]).addressed(&[9; 8]).seal();
+    let many = [vec![first.clone(), again.clone()], vec![acknowledged.clone(); 20]].concat();
+    assert_eq!(identify(&many), named("listed.edu"));
+    // What is said under them is heard: nothing can be hidden there.
+    let hidden = other_version(&crypto(0, &hello("other.edu"))).seal();
+    let (name, gave_up) = identify(&[first.clone(), again.clone(), hidden]);
+    assert_eq!((name.as_deref(), gave_up), (Some("listed.edu"), Some(Reason::SecondName)));
+    // A hello that a server would not read names nothing.
+    let nothing = other_version(&crypto(0, &hello("listed.edu"))).seal();
+    assert_eq!(identify(std::slice::from_ref(&nothing)), none(Reason::Undecided));
+    let front = Initial::new(&crypto(0, &hello("listed.edu")[..40])).to(&SERVER_ID).seal();
+    let back = other_version(&crypto(40, &hello("listed.edu")[40..])).seal();
+    assert_eq!(identify(&[front, back]), none(Reason::Undecided));
+}
+
 #[test]
 fn ten_datagrams_are_read_and_not_eleven() {
     let message = hello("listed.edu");

@@ -21,6 +21,7 @@ mod exchange;
 mod lane;
 mod limit;
 mod message;
+mod outbox;
 mod pending;
 mod random;
 mod relay;
@@ -28,6 +29,7 @@ pub mod settings;
 mod stream;
 pub mod tap;
 pub mod tls;
+mod unsent;
 
 use std::hash::RandomState;
 use std::io;
@@ -259,6 +261,7 @@ impl Part {
         let mut tasks = Vec::new();
         let relay = Relay::new(Arc::clone(shared), self.plane);
         tokio::task::spawn_local(Rc::clone(&relay).keep_time());
+        tokio::task::spawn_local(Rc::clone(&relay).keep_sending());
         for bound in self.sockets.datagrams {
             let relay = Rc::clone(&relay);
             let task = tokio::task::spawn_local(async move {

@@ -238,6 +238,14 @@ impl InitialReader {
         if let Some(index) = known {
             return Ok(self.prove(index));
         }
+        // aioquic 1.7 acknowledges the server's first packets in the version that was negotiated with the keys of the first
+        // one. Before a hello was read nothing is taken so: a server that is right drops it.
+        if self.watching {
+            let open = |known: &Connection| known.open_in_another_version(packet, copy);
+            if let Some(index) = self.connections.iter().rposition(open) {
+                return Ok(self.prove(index));
+            }
+        }
         // The same connection may go on in another version; its connection id is the server's by then.
         if let Some(index) = self.newest()
             && self.connections.get(index).is_some_and(|connection| !connection.has(packet.version))

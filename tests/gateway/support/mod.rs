@@ -15,6 +15,7 @@ pub mod hellos;
 pub mod http3;
 pub mod link;
 pub mod origin;
+pub mod plane;
 pub mod quic;
 pub mod quic_pages;
 pub mod scripted;

@@ -24,6 +24,8 @@ pub const RETRY: u8 = 3;
 #[derive(Clone)]
 pub struct Initial {
     pub version: u32,
+    /// The version whose keys it is sealed with.
+    pub keys_version: u32,
     /// The connection id that the keys follow from.
     pub origin: Vec<u8>,
     /// The one in the header.
@@ -43,6 +45,7 @@ impl Initial {
     pub fn new(frames: &[u8]) -> Self {
         Self {
             version: V1,
+            keys_version: V1,
             origin: ORIGIN.to_vec(),
             destination: ORIGIN.to_vec(),
             source: Vec::new(),
@@ -61,7 +64,12 @@ impl Initial {
     }
 
     pub fn version(self, version: u32) -> Self {
-        Self { version, ..self }
+        Self { version, keys_version: version, ..self }
+    }
+
+    /// Sealed with the keys of another version than it says.
+    pub fn sealed_as(self, keys_version: u32) -> Self {
+        Self { keys_version, ..self }
     }
 
     /// To this connection id, with keys that follow from it.
@@ -112,7 +120,7 @@ impl Initial {
         head.extend((length | 0x4000).to_be_bytes());
         let number_at = head.len();
         head.extend(&self.number.to_be_bytes()[4 - self.number_bytes..]);
-        let keys = client_keys(self.version, &self.origin);
+        let keys = client_keys(self.keys_version, &self.origin);
         let tag = keys.packet.encrypt_in_place(u64::from(self.number), &head, &mut payload).unwrap();
         let mut packet = [&head[..], &payload, tag.as_ref()].concat();
         let sample = packet[number_at + 4..number_at + 20].to_vec();

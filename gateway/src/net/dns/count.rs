@@ -156,9 +156,14 @@ pub(super) struct Counts {
 impl Counts {
     /// Counts one event.
     pub(super) fn count(&self, event: Event) {
+        self.count_many(event, 1);
+    }
+
+    /// Counts an event that happened so often.
+    pub(super) fn count_many(&self, event: Event, times: usize) {
         let (metric, value) = place(event);
         if let Some(counter) = self.counters.get(metric).and_then(|values| values.get(value)) {
-            counter.fetch_add(1, Ordering::Relaxed);
+            counter.fetch_add(u64::try_from(times).unwrap_or(u64::MAX), Ordering::Relaxed);
         }
     }
 

@@ -1,14 +1,16 @@
-//! The clients' datagrams: received in batches, answered from the address they were sent to.
+//! The clients' datagrams: received in batches, answered in batches from the address they were sent to.
 
+use std::cell::RefCell;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 
 use super::count::Transport;
+use super::outbox::Outbox;
 use super::pending::Asker;
 use super::relay::Relay;
 
@@ -25,6 +27,19 @@ pub(super) struct Listener {
     state: UdpSocketState,
     /// Whether it takes what is sent to any address of the machine, so that each answer must say which it comes from.
     is_wildcard: bool,
+    /// Answers of this wake that wait to be sent together.
+    outbox: RefCell<Outbox<()>>,
+}
+
+/// What became of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Posted {
+    /// It is sent.
+    Sent,
+    /// It waits for [`Listener::send_all`].
+    Waits,
+    /// The system did not take it: the client asks again.
+    Lost,
 }
 
 /// Binds a socket for datagrams that shares its address with the other workers (`SO_REUSEPORT`).
@@ -54,21 +69,29 @@ impl Listener {
         let socket = tokio::net::UdpSocket::from_std(socket)?;
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         let is_wildcard = socket.local_addr()?.ip().is_unspecified();
-        Ok(Rc::new(Self { socket, state, is_wildcard }))
+        Ok(Rc::new(Self { socket, state, is_wildcard, outbox: RefCell::default() }))
     }
 
-    /// Sends an answer from the address the query was sent to.
-    ///
-    /// # Errors
-    /// The system's word, also when the kernel has no room: the client asks again.
-    pub(super) fn send(&self, answer: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
-        if !self.is_wildcard {
-            // Past the event loop, and without telling the kernel at each answer what the socket is bound to.
-            return SockRef::from(&self.socket).send_to(answer, &to.into()).map(|_| ());
+    /// Sends an answer from the address the query was sent to, or has it wait for the others of this wake.
+    pub(super) fn post(&self, answer: &[u8], to: SocketAddr, from: Option<IpAddr>) -> Posted {
+        if self.is_wildcard {
+            let transmit =
+                Transmit { destination: to, ecn: None, contents: answer, segment_size: None, src_ip: from };
+            let sent = self.state.try_send(UdpSockRef::from(&self.socket), &transmit);
+            return if sent.is_ok() { Posted::Sent } else { Posted::Lost };
         }
-        let transmit =
-            Transmit { destination: to, ecn: None, contents: answer, segment_size: None, src_ip: from };
-        self.state.try_send(UdpSockRef::from(&self.socket), &transmit)
+        self.outbox.borrow_mut().push((), Some(to), answer);
+        Posted::Waits
+    }
+
+    /// Whether as many answers wait as go in one call.
+    pub(super) fn is_full(&self) -> bool {
+        self.outbox.borrow().is_full()
+    }
+
+    /// Sends the answers that wait; `lost` is told of each that the system did not take.
+    pub(super) fn send_all(&self, mut lost: impl FnMut()) {
+        self.outbox.borrow_mut().send(&self.socket, |(), _| lost());
     }
 
     /// Receives queries until the worker ends.
@@ -91,15 +114,17 @@ impl Listener {
     /// Receives one batch; false when there is nothing more.
     fn receive_batch(self: &Rc<Self>, relay: &Rc<Relay>, buffers: &mut [Vec<u8>]) -> bool {
         let mut metas = [RecvMeta::default(); BATCH_SIZE];
-        let received = {
+        let mut count = 0;
+        {
             let mut slices: Vec<IoSliceMut<'_>> =
                 buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
-            self.socket.try_io(Interest::READABLE, || {
-                self.state.recv(UdpSockRef::from(&self.socket), &mut slices, &mut metas)
-            })
-        };
-        // An error of one exchange (a client that has gone) is no reason to leave the others without answers.
-        let Ok(count) = received else { return false };
+            // An error of one exchange (a client that has gone) is no reason to leave the others without answers.
+            let _ = self.socket.try_io(Interest::READABLE, || {
+                count = self.state.recv(UdpSockRef::from(&self.socket), &mut slices, &mut metas)?;
+                // A call that is not filled leaves nothing: the event loop is told so without another call.
+                if count < BATCH_SIZE { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+        }
         for (meta, buffer) in metas.iter().zip(buffers.iter()).take(count) {
             let run = buffer.get(..meta.len).unwrap_or_default();
             for query in run.chunks(meta.stride.max(1)) {

@@ -21,8 +21,6 @@ const SERVER_REFUSED: u8 = 5;
 struct Try {
     server: usize,
     over_stream: bool,
-    /// The query to be sent, before its id.
-    query: Vec<u8>,
     /// Its question section.
     question: Box<[u8]>,
 }
@@ -74,10 +72,12 @@ impl Relay {
         found.unwrap_or(0)
     }
 
-    /// The query as it is sent: letters in random case over datagrams, and no larger answer wanted than we give.
+    /// Writes the query as it is sent, before its id: letters in random case over datagrams, and no larger answer wanted than we give.
     fn prepare(&self, pending: &Pending, server: usize, now: Monotonic) -> Option<Try> {
         let over_stream = pending.over_stream || self.lanes.borrow().get(server)?.wants_stream(now);
-        let mut query = pending.query.to_vec();
+        let mut query = self.query.borrow_mut();
+        query.clear();
+        query.extend_from_slice(&pending.query);
         if let Some(edns) = pending.edns.filter(|_| !over_stream) {
             let size = u16::try_from(edns.udp_bytes_max.min(self.plane.settings.udp_answer_max)).ok()?;
             let end = edns.size_at.checked_add(2)?;
@@ -89,7 +89,7 @@ impl Relay {
             self.mix_case(section.get_mut(..name_bytes)?)?;
         }
         let question = Box::from(&*section);
-        Some(Try { server, over_stream, query, question })
+        Some(Try { server, over_stream, question })
     }
 
     /// Writes each letter of a name in random case (draft-vixie-dnsext-dns0x20). Lengths of labels are no letters.
@@ -108,36 +108,13 @@ impl Relay {
         Some(())
     }
 
-    /// Sends a try; false when its server cannot be reached.
+    /// Sends the try that was prepared, or has it wait for the others of this wake; false when its server cannot be reached.
     fn send(self: &Rc<Self>, ticket: Ticket, next: Try, now: Monotonic) -> bool {
-        let Try { server, over_stream, mut query, question } = next;
-        let settings = &self.plane.settings;
-        let sent = (|| {
-            let lane = {
-                let mut lanes = self.lanes.borrow_mut();
-                let lanes = lanes.get_mut(server)?;
-                if over_stream {
-                    lanes.stream(self, now, settings.try_timeout)
-                } else {
-                    let port = self.random.borrow_mut().u16()?;
-                    lanes.port(self, port, now, settings.total_timeout).ok()?
-                }
-            };
-            let id = lane.free_id(|| self.random.borrow_mut().u16())?;
-            query.get_mut(..2)?.copy_from_slice(&id.to_be_bytes());
-            lane.tries.borrow_mut().insert(id, Tried { ticket, question, is_waiting: true });
-            let sent = lane.send(query);
-            if sent.is_err() {
-                lane.tries.borrow_mut().remove(&id);
-            }
-            Some(sent)
-        })();
-        let is_sent = matches!(sent, Some(Ok(())));
-        // A full buffer of ours says nothing about the server.
-        let is_ours = matches!(&sent, Some(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock);
-        self.count(Event::Upstream(if is_sent { Upstream::Sent } else { Upstream::Unreachable }));
-        if !is_sent {
-            if let Some(health) = self.plane.health.get(server).filter(|_| !is_ours) {
+        let Try { server, over_stream, question } = next;
+        let is_taken = self.post(ticket, server, over_stream, question, now).unwrap_or(false);
+        if !is_taken {
+            self.count(Event::Upstream(Upstream::Unreachable));
+            if let Some(health) = self.plane.health.get(server) {
                 health.unreachable(now);
             }
             return false;
@@ -146,6 +123,46 @@ impl Relay {
             pending.waiting = pending.waiting.saturating_add(1);
         }
         true
+    }
+
+    /// Gives a try its way and its id; false or none when that cannot be.
+    fn post(
+        self: &Rc<Self>,
+        ticket: Ticket,
+        server: usize,
+        over_stream: bool,
+        question: Box<[u8]>,
+        now: Monotonic,
+    ) -> Option<bool> {
+        let settings = &self.plane.settings;
+        let lane = match self.lane_of_wake(server).filter(|_| !over_stream) {
+            Some(lane) => lane,
+            None => {
+                let mut lanes = self.lanes.borrow_mut();
+                let lanes = lanes.get_mut(server)?;
+                if over_stream {
+                    lanes.stream(self, now, settings.try_timeout)
+                } else {
+                    let port = self.random.borrow_mut().u16()?;
+                    lanes.port(self, port, now, settings.total_timeout).ok()?
+                }
+            }
+        };
+        let id = lane.free_id(|| self.random.borrow_mut().u16())?;
+        let mut query = self.query.borrow_mut();
+        query.get_mut(..2)?.copy_from_slice(&id.to_be_bytes());
+        lane.tries.borrow_mut().insert(id, Tried { ticket, question, is_waiting: true });
+        if !lane.is_stream() {
+            self.post_query(&lane, ticket, id, &query);
+            return Some(true);
+        }
+        let is_taken = lane.write(query.clone());
+        if is_taken {
+            self.count(Event::Upstream(Upstream::Sent));
+        } else {
+            lane.tries.borrow_mut().remove(&id);
+        }
+        Some(is_taken)
     }
 
     /// Takes a reply. What answers no query that was sent this way, letter for letter, is counted and changes nothing.

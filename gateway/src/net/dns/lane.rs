@@ -4,13 +4,15 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::SockRef;
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg};
+use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::mpsc;
@@ -18,8 +20,9 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::outbox::Outbox;
 use super::pending::Ticket;
-use super::relay::Relay;
+use super::relay::{BUFFER_BYTES, Relay};
 use super::settings::Server;
 use crate::flow::time::Monotonic;
 
@@ -35,8 +38,8 @@ const QUERIES_PER_CONNECTION_MAX: usize = 16_384;
 const IDLE: Duration = Duration::from_secs(10);
 /// Draws of an id that is not in use.
 const ID_DRAWS_MAX: usize = 16;
-/// Replies read before other work gets its turn.
-const READS_PER_WAKE_MAX: usize = 32;
+/// Replies read in one call; then other work gets its turn.
+pub(super) const REPLIES_PER_CALL_MAX: usize = 32;
 
 /// How queries leave.
 enum Way {
@@ -108,17 +111,20 @@ impl Lane {
         (0..ID_DRAWS_MAX).find_map(|_| draw().filter(|id| !tries.contains_key(id)))
     }
 
-    /// Sends a query.
-    ///
-    /// # Errors
-    /// The system's word; a connection that has ended or cannot keep up.
-    pub(super) fn send(&self, query: Vec<u8>) -> io::Result<()> {
+    /// Sends queries in datagrams; `lost` is told of those that the system did not take, with its word. How many it took.
+    pub(super) fn send_all<T>(&self, queries: &mut Outbox<T>, lost: impl FnMut(T, Errno)) -> usize {
         match &self.way {
             // Past the event loop, which calls a new socket not ready until it has first looked at it.
-            Way::Datagrams(socket) => SockRef::from(socket).send(&query).map(|_| ()),
-            Way::Stream(writes) => {
-                writes.try_send(query).map_err(|_| io::ErrorKind::ConnectionAborted.into())
-            }
+            Way::Datagrams(socket) => queries.send(socket, lost),
+            Way::Stream(_) => 0,
+        }
+    }
+
+    /// Hands a query to the connection; false when it has ended or cannot keep up.
+    pub(super) fn write(&self, query: Vec<u8>) -> bool {
+        match &self.way {
+            Way::Datagrams(_) => false,
+            Way::Stream(writes) => writes.try_send(query).is_ok(),
         }
     }
 
@@ -278,24 +284,46 @@ async fn receive(relay: Rc<Relay>, lane: Rc<Lane>) {
                 relay.lane_refused(&lane);
             }
         }
-        for _ in 0..READS_PER_WAKE_MAX {
+        let mut lengths = [0; REPLIES_PER_CALL_MAX];
+        let mut count = 0;
+        let received = socket.try_io(Interest::READABLE, || {
+            count = receive_some(socket, &mut relay.buffer.borrow_mut(), &mut lengths)?;
+            // A call that is not filled leaves nothing: the event loop is told so without another call.
+            if count < REPLIES_PER_CALL_MAX { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        {
             let mut buffer = relay.buffer.borrow_mut();
-            match socket.try_recv(&mut buffer) {
-                Ok(length) => {
-                    let Some(reply) = buffer.get_mut(..length) else { return };
-                    relay.replied(&lane, reply);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => {
-                    drop(buffer);
-                    tracing::debug!(server = lane.server, %error, "server not reached");
-                    relay.lane_refused(&lane);
-                    break;
-                }
+            for (place, length) in buffer.chunks_exact_mut(BUFFER_BYTES).zip(lengths).take(count) {
+                relay.replied(&lane, place.get_mut(..length).unwrap_or_default());
             }
+        }
+        if let Err(error) = received
+            && error.kind() != io::ErrorKind::WouldBlock
+        {
+            tracing::debug!(server = lane.server, %error, "server not reached");
+            relay.lane_refused(&lane);
         }
         tokio::task::yield_now().await;
     }
+}
+
+/// Receives the replies that have come (recvmmsg(2)), each into its part of `buffer`; how many, with their lengths.
+fn receive_some(
+    socket: &UdpSocket,
+    buffer: &mut [u8],
+    lengths: &mut [usize; REPLIES_PER_CALL_MAX],
+) -> io::Result<usize> {
+    let mut parts = buffer.chunks_exact_mut(BUFFER_BYTES);
+    let mut slices: [[IoSliceMut<'_>; 1]; REPLIES_PER_CALL_MAX] =
+        std::array::from_fn(|_| [IoSliceMut::new(parts.next().unwrap_or_default())]);
+    let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(REPLIES_PER_CALL_MAX, None);
+    let received = recvmmsg(socket.as_raw_fd(), &mut headers, &mut slices, MsgFlags::MSG_DONTWAIT, None)?;
+    let mut count = 0_usize;
+    for (length, reply) in lengths.iter_mut().zip(received) {
+        *length = reply.bytes;
+        count = count.saturating_add(1);
+    }
+    Ok(count)
 }
 
 /// Anything that carries bytes both ways.

@@ -32,7 +32,7 @@ const ANY_TTL: u32 = 3_600;
 const TC: u8 = 0x02;
 /// Bits of the first byte of flags that a reply repeats: operation, RD.
 const REPEATED: u8 = 0x79;
-/// The OPT record of a cut answer: size to be filled in, DO to be set (RFC 6891 §6.1.2).
+/// The OPT record of a cut or an old answer: size to be filled in, DO to be set (RFC 6891 §6.1.2).
 const OPT: [u8; 11] = [0, 0, 41, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// A query that is being answered.
@@ -161,21 +161,25 @@ impl Asked<'_> {
                 _ => {}
             }
         }
-        if let Some(edns) = self.edns {
-            let mut opt = OPT;
-            let size = u16::try_from(self.udp_bytes_max).unwrap_or(u16::MAX).to_be_bytes();
-            if let Some(place) = opt.get_mut(3..5) {
-                place.copy_from_slice(&size);
-            }
-            if let Some(flags) = opt.get_mut(7) {
-                *flags = if edns.dnssec_ok { 0x80 } else { 0 };
-            }
-            if let Some(count) = cut.get_mut(11) {
-                *count = 1;
-            }
-            cut.extend(opt);
-        }
+        self.add_opt(&mut cut);
         Cow::Owned(cut)
+    }
+
+    /// Adds an OPT record, where the query has one, to an answer without additional records.
+    pub(super) fn add_opt(&self, answer: &mut Vec<u8>) {
+        let Some(edns) = self.edns else { return };
+        let mut opt = OPT;
+        let size = u16::try_from(self.udp_bytes_max).unwrap_or(u16::MAX).to_be_bytes();
+        if let Some(place) = opt.get_mut(3..5) {
+            place.copy_from_slice(&size);
+        }
+        if let Some(flags) = opt.get_mut(7) {
+            *flags = if edns.dnssec_ok { 0x80 } else { 0 };
+        }
+        if let Some(count) = answer.get_mut(11) {
+            *count = 1;
+        }
+        answer.extend(opt);
     }
 }
 

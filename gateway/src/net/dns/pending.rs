@@ -6,7 +6,7 @@ use std::rc::Rc;
 use tokio::sync::mpsc;
 
 use super::cache::Key;
-use super::datagram::Listener;
+use super::datagram::{Listener, Posted};
 use super::limit::Place;
 use super::message::Asked;
 use crate::flow::session::SubscriberKey;
@@ -31,11 +31,22 @@ pub(super) enum Asker {
 }
 
 impl Asker {
-    /// Gives the answer; false when it cannot be given: the client has gone, or does not read.
-    pub(super) fn give(&self, answer: Cow<'_, [u8]>) -> bool {
+    /// Gives the answer. It is lost when the client has gone, or does not read.
+    pub(super) fn give(&self, answer: Cow<'_, [u8]>) -> Posted {
         match self {
-            Self::Datagram { listener, to, at } => listener.send(&answer, *to, *at).is_ok(),
-            Self::Connection(answers) => answers.try_send(answer.into_owned()).is_ok(),
+            Self::Datagram { listener, to, at } => listener.post(&answer, *to, *at),
+            Self::Connection(answers) => match answers.try_send(answer.into_owned()) {
+                Ok(()) => Posted::Sent,
+                Err(_) => Posted::Lost,
+            },
+        }
+    }
+
+    /// The socket that answers wait at to be sent together.
+    pub(super) const fn listener(&self) -> Option<&Rc<Listener>> {
+        match self {
+            Self::Datagram { listener, .. } => Some(listener),
+            Self::Connection(_) => None,
         }
     }
 }

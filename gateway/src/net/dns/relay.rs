@@ -12,15 +12,18 @@ use std::time::Duration;
 
 use allowlist::DomainName;
 use billing_export::Session;
+use tokio::sync::Notify;
 
 use super::Plane;
 use super::cache::Key;
 use super::count::{Event, Refused, Steered, Transport, Upstream};
-use super::lane::Lanes;
+use super::datagram::Posted;
+use super::lane::{Lanes, REPLIES_PER_CALL_MAX};
 use super::limit::{Place, source};
 use super::message::{self, Asked, BAD_VERS, FORM_ERR, NOT_IMP, REFUSED, SERV_FAIL};
 use super::pending::{Asker, Form, Pending, Table, Ticket};
 use super::random::Random;
+use super::unsent::Unsent;
 use crate::flow::session::SubscriberKey;
 use crate::flow::steer::{self, RelayReason, Steering};
 use crate::flow::time::Monotonic;
@@ -29,7 +32,7 @@ use crate::net::shared::Shared;
 use crate::wire::dns::{self, OPCODE_QUERY, TYPE_ANY, layout};
 
 /// Longest message read.
-const BUFFER_BYTES: usize = 65_536;
+pub(super) const BUFFER_BYTES: usize = 65_536;
 /// How often deadlines are looked at while queries are under way.
 const TICK: Duration = Duration::from_millis(20);
 /// Types IXFR and AXFR (RFC 1995, RFC 5936): zones are not had here.
@@ -55,8 +58,14 @@ pub(super) struct Relay {
     pub(super) table: RefCell<Table>,
     pub(super) lanes: RefCell<Vec<Lanes>>,
     pub(super) random: RefCell<Random>,
-    /// Where replies are received, one at a time.
+    /// Where replies are received, [`BUFFER_BYTES`] for each of a call.
     pub(super) buffer: RefCell<Box<[u8]>>,
+    /// Where a query is written as it is sent.
+    pub(super) query: RefCell<Vec<u8>>,
+    /// What waits to be sent together.
+    pub(super) unsent: RefCell<Unsent>,
+    /// Wakes the task that sends it.
+    pub(super) has_unsent: Notify,
 }
 
 impl Relay {
@@ -71,7 +80,10 @@ impl Relay {
             table: RefCell::default(),
             lanes: RefCell::new(lanes),
             random: RefCell::new(Random::new()),
-            buffer: RefCell::new(vec![0; BUFFER_BYTES].into()),
+            buffer: RefCell::new(vec![0; BUFFER_BYTES.saturating_mul(REPLIES_PER_CALL_MAX)].into()),
+            query: RefCell::default(),
+            unsent: RefCell::default(),
+            has_unsent: Notify::new(),
         })
     }
 
@@ -274,6 +286,7 @@ impl Relay {
         let limits = self.plane.settings.stale?;
         let mut answer = self.plane.stale.as_ref()?.find(key, asked.question, limits.ttl, now)?;
         restore(&mut answer, asked.query, asked.question)?;
+        asked.add_opt(&mut answer);
         self.count(Event::Stale);
         Some(answer)
     }
@@ -290,8 +303,16 @@ impl Relay {
             return;
         };
         self.count(Event::Answer(answer.get(3).map_or(0, |flags| u16::from(flags & 0x0f))));
-        if !asker.give(answer) {
-            self.count(Event::Lost);
+        match asker.give(answer) {
+            Posted::Sent => {}
+            Posted::Lost => self.count(Event::Lost),
+            Posted::Waits => {
+                let Some(listener) = asker.listener() else { return };
+                self.note_unsent(listener);
+                if listener.is_full() {
+                    self.send_answers();
+                }
+            }
         }
     }
 

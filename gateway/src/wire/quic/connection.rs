@@ -52,6 +52,12 @@ impl Connection {
         keys.any(|keys| keys.open(packet, copy))
     }
 
+    /// Opens a packet with the keys of another version than it says it is of.
+    pub(super) fn open_in_another_version(&self, packet: &Packet<'_>, copy: &mut Vec<u8>) -> bool {
+        let mut keys = self.keys.iter().filter(|keys| keys.version != packet.version);
+        keys.any(|keys| keys.open(packet, copy))
+    }
+
     /// Takes the bytes of a frame; says whether they brought anything new.
     pub(super) fn put(
         &mut self,
