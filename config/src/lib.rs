@@ -153,7 +153,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         judge_folders(reader, node, export);
     }
     let mut notes = notes(subscribers.as_ref(), &upstream, &admin);
-    notes.extend(dns.as_ref().and_then(|dns| steer_note(dns, &listeners)));
+    notes.extend(dns.iter().flat_map(|dns| steer_notes(dns, &listeners)));
     let (node, list, export) = (node?, list?, export?.export);
     let places = BTreeMap::new();
     Some(Config {
@@ -229,13 +229,30 @@ fn tidy(path: &Path) -> PathBuf {
     tidy
 }
 
-/// Steering without a listener that serves it cuts subscribers off from listed names.
-fn steer_note(dns: &Dns, listeners: &[Listener]) -> Option<String> {
+/// Steering that cuts subscribers off from listed names: without a listener that serves it, or without an address of the
+/// IP version that they have. A question for the other version has no answer then, lest it lead past the gateway.
+fn steer_notes(dns: &Dns, listeners: &[Listener]) -> Vec<String> {
+    if dns.steer_addresses.is_empty() {
+        return Vec::new();
+    }
     let steered = listeners.iter().any(|listener| listener.mode == Mode::Steered);
-    (!dns.steer_addresses.is_empty() && !steered).then(|| {
-        "dns.steer_addresses without a steered [[listener]]: listed names lead where no listener of this file is"
-            .to_owned()
-    })
+    let has = |is_ipv4| dns.steer_addresses.iter().any(|address| address.is_ipv4() == is_ipv4);
+    let asked_over_ipv6 = dns.listen.iter().any(SocketAddr::is_ipv6);
+    let found = [
+        (
+            !steered,
+            "dns.steer_addresses without a steered [[listener]]: listed names lead where no listener of this file is",
+        ),
+        (
+            !has(true),
+            "dns.steer_addresses without an IPv4 address: who has IPv4 alone gets no address of a listed name",
+        ),
+        (
+            !has(false) && asked_over_ipv6,
+            "dns.steer_addresses without an IPv6 address: who has IPv6 alone gets no address of a listed name",
+        ),
+    ];
+    found.into_iter().filter(|(holds, _)| *holds).map(|(_, note)| note.to_owned()).collect()
 }
 
 /// What is allowed and yet worth a word.

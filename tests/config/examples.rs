@@ -179,3 +179,26 @@ fn without_subscribers_the_notes_say_so() {
     assert_eq!(config.subscribers, None);
     assert!(config.notes.iter().any(|note| note.contains("unattributed")), "{:?}", config.notes);
 }
+
+#[test]
+fn steering_that_cuts_somebody_off_from_listed_names_is_noted() {
+    let told = |mode: &str, listen: &str, addresses: &str| -> Vec<String> {
+        let minimal = MINIMAL.replace("\"proxy_protocol\"", &format!("\"{mode}\""));
+        let dns = format!("[dns]\nlisten = [\"{listen}\"]\nsteer_addresses = [{addresses}]\n");
+        let notes = load(&format!("{minimal}\n{dns}")).notes;
+        notes.into_iter().filter(|note| note.starts_with("dns.steer_addresses")).collect()
+    };
+    let (v4, v6) = ("\"203.0.113.1\"", "\"2001:db8::1\"");
+    let both = format!("{v4}, {v6}");
+    assert!(told("steered", "192.0.2.1:53", v4).is_empty());
+    assert!(told("steered", "[2001:db8::53]:53", &both).is_empty());
+    assert!(told("steered", "[2001:db8::53]:53", "").is_empty(), "nothing is steered");
+    for (mode, listen, addresses, wanted) in [
+        ("steered", "192.0.2.1:53", v6, "without an IPv4 address"),
+        ("steered", "[2001:db8::53]:53", v4, "without an IPv6 address"),
+        ("proxy_protocol", "192.0.2.1:53", v4, "without a steered [[listener]]"),
+    ] {
+        let told = told(mode, listen, addresses);
+        assert!(told.len() == 1 && told[0].contains(wanted), "{told:?}");
+    }
+}
