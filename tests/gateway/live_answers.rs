@@ -141,6 +141,23 @@ fn v6_while_no_resolver_answers_known_addresses_stay_exempt_and_unknown_ones_are
 }
 
 #[test]
+fn v6_a_name_whose_own_servers_fail_is_no_alarm_about_the_resolvers_until_all_names_fail() {
+    let world = World::with(Origin::echo(), |setup| setup.set("lookup", "scheduled_per_second_max = 0"));
+    world.resolver.break_down();
+    exchange(&world, 1, LISTED);
+    world.gateway.await_metric("zrgw_lookups_total{outcome=\"failed\"}", 1);
+    assert_eq!(world.gateway.metric("zrgw_lookups_failing"), 0);
+    for number in 2..=8 {
+        assert_eq!(world.gateway.metric("zrgw_lookups_failing"), 0);
+        exchange(&world, 1, &format!("n{number}.listed.example"));
+        world.gateway.await_metric("zrgw_lookups_total{outcome=\"failed\"}", number);
+    }
+    world.gateway.await_metric("zrgw_lookups_failing", 1);
+    let usage = world.gateway.stop_and_count();
+    assert_eq!(usage.reasons("s1"), ["address_mismatch"]);
+}
+
+#[test]
 fn v5_a_subscriber_uses_up_his_own_look_ups_and_nobody_else_s() {
     let world = World::with(Origin::echo(), |setup| {
         setup

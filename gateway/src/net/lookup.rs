@@ -34,6 +34,8 @@ const TTL_MAX: Duration = Duration::from_secs(86_400);
 const STALE_MAX: Duration = Duration::from_secs(86_400);
 /// Shortest time between two questions about one name.
 const NAME_PAUSE: Duration = Duration::from_secs(1);
+/// Names in a row whose own servers fail before it is taken for a fault of the resolvers.
+const SERVER_FAILURES_MAX: u32 = 8;
 /// Names remembered at once; about 300 bytes each.
 const CACHE_NAMES_MAX: usize = 65_536;
 
@@ -84,8 +86,36 @@ struct State {
     personal: Personal,
     budget: Budget,
     counts: LookupCounts,
-    /// The last look-up had no answer from any resolver.
-    failing: bool,
+    alarm: Alarm,
+}
+
+/// Whether the resolvers are of no use.
+#[derive(Default)]
+struct Alarm {
+    /// Failures since the last answer that was one.
+    failures: u32,
+    /// It is raised.
+    is_raised: bool,
+}
+
+impl Alarm {
+    /// Notes what became of a look-up. No answer raises it at once. That a name's own servers fail is no fault of the
+    /// resolvers, but nothing else for long is: they may be cut off from everybody.
+    fn note(&mut self, error: Option<LookupError>) {
+        match error {
+            None | Some(LookupError::NoAddress) => *self = Self::default(),
+            Some(LookupError::Failed) => {
+                self.failures = self.failures.saturating_add(1);
+                self.is_raised = true;
+            }
+            Some(LookupError::ServerFailure) => {
+                self.failures = self.failures.saturating_add(1);
+                self.is_raised |= self.failures >= SERVER_FAILURES_MAX;
+            }
+            // Nobody was asked.
+            Some(LookupError::Busy | LookupError::NoResolver) => {}
+        }
+    }
 }
 
 /// What the look-ups came to, since the last reading.
@@ -114,9 +144,14 @@ pub enum LookupError {
     /// The budget is used up.
     #[error("too many look-ups (lookup.per_second_max, lookup.in_flight_max)")]
     Busy,
-    /// The resolvers did not answer, or answered with a failure.
+    /// The resolvers did not answer.
     #[error("no answer from the resolvers (upstream.resolvers)")]
     Failed,
+    /// They answered that they could not find out (SERVFAIL and its like): the name's own servers are at fault.
+    #[error(
+        "the resolvers could not find out: its own servers do not answer, or it is not signed as it says"
+    )]
+    ServerFailure,
     /// The name has no address that may be dialled.
     #[error("no address that may be dialled (upstream.allow_private permits private ones in a laboratory)")]
     NoAddress,
@@ -187,9 +222,9 @@ impl Lookups {
         std::mem::take(&mut self.state().counts)
     }
 
-    /// Whether the resolvers gave no answer when they were last asked: an alarm, for unknown addresses are charged.
+    /// Whether the resolvers gave no answer when they were last asked, or for long nothing but failures: an alarm, for unknown addresses are charged.
     pub fn is_failing(&self) -> bool {
-        self.state().failing
+        self.state().alarm.is_raised
     }
 
     /// The addresses to dial for `name`, from the last answer while it is fresh, else asked; from a stale answer while the
@@ -280,11 +315,11 @@ impl Lookups {
     }
 
     /// Counts a scheduled look-up.
-    fn count_scheduled(&self, answered: bool) {
+    fn count_scheduled(&self, error: Option<LookupError>) {
         let mut state = self.state();
-        state.failing = !answered;
+        state.alarm.note(error);
         let counts = &mut state.counts;
-        let count = if answered { &mut counts.scheduled } else { &mut counts.scheduled_failed };
+        let count = if error.is_none() { &mut counts.scheduled } else { &mut counts.scheduled_failed };
         *count = count.saturating_add(1);
     }
 
@@ -296,12 +331,15 @@ impl Lookups {
         let count = match answer {
             Ok(_) => &mut state.counts.answered,
             Err(LookupError::NoAddress) => &mut state.counts.empty,
-            Err(LookupError::Failed | LookupError::Busy | LookupError::NoResolver) => {
-                &mut state.counts.failed
-            }
+            Err(
+                LookupError::Failed
+                | LookupError::ServerFailure
+                | LookupError::Busy
+                | LookupError::NoResolver,
+            ) => &mut state.counts.failed,
         };
         *count = count.saturating_add(1);
-        state.failing = matches!(answer, Err(LookupError::Failed));
+        state.alarm.note(answer.as_ref().err().copied());
         if state.cache.len() >= CACHE_NAMES_MAX && !state.cache.contains_key(name) {
             state.cache.retain(|_, known| known.fresh_until > now);
             if state.cache.len() >= CACHE_NAMES_MAX {

@@ -24,6 +24,7 @@ struct Shared {
     asked: Mutex<HashMap<String, usize>>,
     silent: AtomicBool,
     silent_on_aaaa: AtomicBool,
+    broken: AtomicBool,
     ended: AtomicBool,
     /// Time before each answer.
     delay: Mutex<Duration>,
@@ -44,6 +45,7 @@ impl Resolver {
             asked: Mutex::default(),
             silent: AtomicBool::new(false),
             silent_on_aaaa: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             delay: Mutex::default(),
             rotation: Mutex::new((usize::MAX, 0)),
@@ -91,6 +93,11 @@ impl Resolver {
     /// Gives so many addresses in each answer, picked anew each time by `below`: a number below the one it is given.
     pub fn pick(&self, per_answer: usize, below: impl FnMut(usize) -> usize + Send + 'static) {
         *self.shared.picks.lock().unwrap() = Some((per_answer, Box::new(below)));
+    }
+
+    /// Answers everything with SERVFAIL, as for a name whose own servers do not answer.
+    pub fn break_down(&self) {
+        self.shared.broken.store(true, Ordering::Relaxed);
     }
 
     /// Waits so long before each answer.
@@ -159,7 +166,12 @@ fn answer(query: &[u8], shared: &Shared) -> Option<Vec<u8>> {
         None => addresses,
     };
     let mut reply = query.get(..2)?.to_vec();
-    // Response, recursion desired and available; NXDOMAIN is code 3.
+    // Response, recursion desired and available; SERVFAIL is code 2, NXDOMAIN 3.
+    if shared.broken.load(Ordering::Relaxed) {
+        reply.extend([0x81, 0x82, 0, 1, 0, 0, 0, 0, 0, 0]);
+        reply.extend(question);
+        return Some(reply);
+    }
     reply.extend([0x81, if known.is_some() { 0x80 } else { 0x83 }, 0, 1, 0]);
     reply.push(u8::try_from(addresses.len()).unwrap());
     reply.extend([0, 0, 0, 0]);

@@ -93,6 +93,8 @@ impl Resolvers {
             Ok(Err(error)) if error.is_no_records_found() && !is_failure(&error) => {
                 return Ok(Found::default());
             }
+            // An answer, if not the wanted one.
+            Ok(Err(NetError::Dns(_))) => return Err(LookupError::ServerFailure),
             Ok(Err(_)) | Err(_) => return Err(LookupError::Failed),
         };
         let Some(owner) = Name::from_host(name.as_str().as_bytes()) else { return Ok(Found::default()) };

@@ -83,7 +83,7 @@ impl Lookups {
                 let (lookups, resolvers) = (Arc::clone(&self), resolvers.clone());
                 asked.spawn(async move {
                     let found = resolvers.addresses(&resolvers.all, &name).await;
-                    lookups.count_scheduled(found.is_ok());
+                    lookups.count_scheduled(found.as_ref().err().copied());
                     let ttl = found.as_ref().map_or(0, |found| found.ttl);
                     if let Ok(found) = &found {
                         lookups.answers.learn_found(&name, found);
