@@ -55,6 +55,25 @@ fn n3_v1_an_answer_is_learnt_before_the_subscriber_has_it() {
 }
 
 #[test]
+fn t17_a_signed_query_is_sent_as_it_is_but_for_its_id_and_its_answer_vouches_for_nothing() {
+    let (told, heard) = std::sync::mpsc::channel();
+    let upstream = server(move |query| {
+        told.send(query.to_vec()).unwrap();
+        vec![(true, answered(query, [127, 0, 2, 1]))]
+    });
+    let (gateway, address) = gateway(&[upstream], |setup| setup);
+    let plain = query(0x4711, "www.LISTED.example", A);
+    // A TSIG record of some key (RFC 8945 §4.2): whoever changes a letter breaks the signature.
+    let mut signed = [&plain[..], b"\x03key\0", &[0, 250, 0, 255, 0, 0, 0, 0, 0, 4, 1, 2, 3, 4]].concat();
+    signed[11] = 2;
+    assert!(ask(subscriber(1), address, &signed, PATIENCE).is_some());
+    assert_eq!(heard.recv_timeout(PATIENCE).unwrap()[2..], signed[2..]);
+    assert_eq!(gateway.metric("zrgw_trusted_answers"), 0);
+    assert!(ask(subscriber(1), address, &plain, PATIENCE).is_some());
+    assert_eq!(gateway.metric("zrgw_trusted_answers"), 1, "the same answer without a signature");
+}
+
+#[test]
 fn t17_n2_replies_with_a_wrong_id_question_case_or_source_are_not_believed() {
     let forged = [127, 0, 2, 66];
     let upstream = server(move |query| {

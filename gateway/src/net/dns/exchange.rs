@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::cache::Key;
 use super::count::{Event, Steered, Upstream};
-use super::lane::{Lane, Tried};
+use super::lane::{Lane, Tried, Written};
 use super::message::{SERV_FAIL, origin_services};
 use super::pending::{Form, Pending, Ticket};
 use super::relay::{Relay, restore};
@@ -78,13 +78,13 @@ impl Relay {
         let mut query = self.query.borrow_mut();
         query.clear();
         query.extend_from_slice(&pending.query);
-        if let Some(edns) = pending.edns.filter(|_| !over_stream) {
+        if let Some(edns) = pending.edns.filter(|_| !over_stream && !pending.is_signed) {
             let size = u16::try_from(edns.udp_bytes_max.min(self.plane.settings.udp_answer_max)).ok()?;
             let end = edns.size_at.checked_add(2)?;
             query.get_mut(edns.size_at..end)?.copy_from_slice(&size.to_be_bytes());
         }
         let section = query.get_mut(pending.question.section.clone())?;
-        if self.plane.settings.case_randomisation && !over_stream {
+        if self.plane.settings.case_randomisation && !over_stream && !pending.is_signed {
             let name_bytes = pending.question.name.wire().len();
             self.mix_case(section.get_mut(..name_bytes)?)?;
         }
@@ -111,10 +111,15 @@ impl Relay {
     /// Sends the try that was prepared, or has it wait for the others of this wake; false when its server cannot be reached.
     fn send(self: &Rc<Self>, ticket: Ticket, next: Try, now: Monotonic) -> bool {
         let Try { server, over_stream, question } = next;
-        let is_taken = self.post(ticket, server, over_stream, question, now).unwrap_or(false);
-        if !is_taken {
+        let fault = match self.post(ticket, server, over_stream, question, now) {
+            Some(Written::Taken) => None,
+            // We wrote faster than the connection is made or carries: the server is not at fault.
+            Some(Written::Full) => Some(false),
+            Some(Written::Closed) | None => Some(true),
+        };
+        if let Some(is_theirs) = fault {
             self.count(Event::Upstream(Upstream::Unreachable));
-            if let Some(health) = self.plane.health.get(server) {
+            if let Some(health) = self.plane.health.get(server).filter(|_| is_theirs) {
                 health.unreachable(now);
             }
             return false;
@@ -125,7 +130,7 @@ impl Relay {
         true
     }
 
-    /// Gives a try its way and its id; false or none when that cannot be.
+    /// Gives a try its way and its id; none when there is no way.
     fn post(
         self: &Rc<Self>,
         ticket: Ticket,
@@ -133,9 +138,10 @@ impl Relay {
         over_stream: bool,
         question: Box<[u8]>,
         now: Monotonic,
-    ) -> Option<bool> {
+    ) -> Option<Written> {
         let settings = &self.plane.settings;
-        let lane = match self.lane_of_wake(server).filter(|_| !over_stream) {
+        let of_wake = self.lane_of_wake(server).filter(|lane| !over_stream && !lane.is_worn(now));
+        let lane = match of_wake {
             Some(lane) => lane,
             None => {
                 let mut lanes = self.lanes.borrow_mut();
@@ -154,15 +160,16 @@ impl Relay {
         lane.tries.borrow_mut().insert(id, Tried { ticket, question, is_waiting: true });
         if !lane.is_stream() {
             self.post_query(&lane, ticket, id, &query);
-            return Some(true);
+            return Some(Written::Taken);
         }
-        let is_taken = lane.write(query.clone());
-        if is_taken {
-            self.count(Event::Upstream(Upstream::Sent));
-        } else {
-            lane.tries.borrow_mut().remove(&id);
+        let written = lane.write(query.clone());
+        match written {
+            Written::Taken => self.count(Event::Upstream(Upstream::Sent)),
+            Written::Full | Written::Closed => {
+                lane.tries.borrow_mut().remove(&id);
+            }
         }
-        Some(is_taken)
+        Some(written)
     }
 
     /// Takes a reply. What answers no query that was sent this way, letter for letter, is counted and changes nothing.
@@ -235,12 +242,13 @@ impl Relay {
             }
         };
         // A client that asks for no validation (CD) may be given what the resolver would refuse: it vouches for nothing.
-        if let Some(facts) = facts.filter(|_| !pending.key.checking_disabled) {
+        // Nor does the answer to a signed query, which is easier to forge: its letters have the case that its client chose.
+        if let Some(facts) = facts.filter(|_| !pending.key.checking_disabled && !pending.is_signed) {
             self.plane.learn(&self.shared, facts, pending.subscriber.as_ref());
         }
         let answer = match pending.form {
             Form::AsItIs => {
-                self.keep(&pending.key, reply, question, facts.is_some(), now);
+                self.keep(&pending.key, reply, question, facts.is_some() && !pending.is_signed, now);
                 Cow::Borrowed(reply)
             }
             Form::SteeredService => {

@@ -49,6 +49,17 @@ enum Way {
     Stream(mpsc::Sender<Vec<u8>>),
 }
 
+/// What became of a query for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// It is written in its turn.
+    Taken,
+    /// As many wait as may.
+    Full,
+    /// The connection has ended.
+    Closed,
+}
+
 /// One query that was sent.
 pub(super) struct Tried {
     /// Whose it is.
@@ -121,10 +132,14 @@ impl Lane {
     }
 
     /// Hands a query to the connection; false when it has ended or cannot keep up.
-    pub(super) fn write(&self, query: Vec<u8>) -> bool {
+    pub(super) fn write(&self, query: Vec<u8>) -> Written {
         match &self.way {
-            Way::Datagrams(_) => false,
-            Way::Stream(writes) => writes.try_send(query).is_ok(),
+            Way::Datagrams(_) => Written::Closed,
+            Way::Stream(writes) => match writes.try_send(query) {
+                Ok(()) => Written::Taken,
+                Err(mpsc::error::TrySendError::Full(_)) => Written::Full,
+                Err(mpsc::error::TrySendError::Closed(_)) => Written::Closed,
+            },
         }
     }
 

@@ -72,6 +72,8 @@ pub(super) struct Pending {
     pub question: Question,
     /// Its OPT record.
     pub edns: Option<Edns>,
+    /// Whether a signature covers it (TSIG, SIG(0)): then it is sent as it is but for its id.
+    pub is_signed: bool,
     /// What its answer is kept by.
     pub key: Key,
     /// Who asks, as trusted answers have it.

@@ -189,12 +189,14 @@ impl Relay {
         };
         let subscriber = subscriber.cloned().map(SubscriberKey::Session);
         drop(policy);
+        let is_signed = layout::is_signed(query, &question);
         let pending = Pending {
             asker: Some(asker),
             is_datagram: transport == Transport::Udp,
             query: query.into(),
             question,
             edns,
+            is_signed,
             key,
             subscriber,
             form,

@@ -126,7 +126,10 @@ impl Relay {
             if let Some(pending) = self.table.borrow_mut().get(ticket) {
                 pending.waiting = pending.waiting.saturating_sub(1);
             }
-            self.try_next(ticket, now);
+            if error == Errno::MSGSIZE {
+                self.try_next(ticket, now);
+            }
+            // Without room here it has its next try in its time: at once it would find no more room.
         }
     }
 }

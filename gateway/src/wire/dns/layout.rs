@@ -10,6 +10,10 @@ use crate::wire::reader::{Malformed, Reader};
 
 /// Type OPT, RFC 6891 §6.1.1.
 pub const TYPE_OPT: u16 = 41;
+/// Type SIG, RFC 2931 §3.
+const TYPE_SIG: u16 = 24;
+/// Type TSIG, RFC 8945 §4.2.
+const TYPE_TSIG: u16 = 250;
 /// Smallest size that an OPT record can say (RFC 6891 §6.2.3: lower values count as 512).
 pub const UDP_BYTES_MIN: usize = 512;
 /// The two bits of a compression pointer.
@@ -82,6 +86,18 @@ pub fn edns(query: &[u8], question: &Question) -> Result<Option<Edns>, Malformed
         return Err(Malformed { field: "query end" });
     }
     Ok(found)
+}
+
+/// Whether a signature covers a query: TSIG (RFC 8945 §4.2) or SIG(0) (RFC 2931 §3) stands behind everything else.
+pub fn is_signed(query: &[u8], question: &Question) -> bool {
+    let total: usize = counts(query).map_or(0, |counts| counts.iter().sum());
+    let (mut at, mut last) = (question.section.end, None);
+    for _ in 0..total.min(QUERY_RECORDS_MAX) {
+        let Ok(place) = record(query, at) else { return false };
+        last = Some(place.kind);
+        at = place.end;
+    }
+    matches!(last, Some(TYPE_TSIG | TYPE_SIG))
 }
 
 /// Whether a query says that answers need not be checked.
@@ -178,6 +194,26 @@ mod tests {
         assert_eq!(QUERY[edns.size_at..edns.size_at + 2], [4, 0xd0]);
         assert!(checking_disabled(QUERY));
         assert!(!checking_disabled(ANSWER));
+    }
+
+    #[test]
+    fn a_signature_is_told_by_the_record_behind_everything_else() {
+        let read = question(QUERY).unwrap();
+        assert!(!is_signed(QUERY, &read));
+        for (kind, signed) in [(TYPE_TSIG, true), (TYPE_SIG, true), (16, false)] {
+            let [high, low] = kind.to_be_bytes();
+            let record = [0, high, low, 0, 0xff, 0, 0, 0, 0, 0, 2, 7, 7];
+            let mut query = [QUERY, &record].concat();
+            query[11] = 2;
+            assert_eq!(is_signed(&query, &read), signed, "{kind}");
+            for end in QUERY.len()..query.len() {
+                assert!(!is_signed(&query[..end], &read), "{end}");
+            }
+            // In front of something else it signs nothing.
+            let mut inside = [&QUERY[..read.section.end], &record, &QUERY[read.section.end..]].concat();
+            inside[11] = 2;
+            assert!(!is_signed(&inside, &read));
+        }
     }
 
     #[test]
