@@ -170,7 +170,7 @@ fn s_the_service_manager_is_told_what_goes_on() {
     let mut seen = Vec::new();
     await_line(&manager, "READY=1", &mut seen);
     assert!(seen.iter().any(|line| line.starts_with("STATUS=accepting")), "{seen:?}");
-    // Several in a row: each answers for the question of the one before.
+    // Several in a row: the workers run.
     for _ in 0..3 {
         await_line(&manager, "WATCHDOG=1", &mut seen);
     }

@@ -21,6 +21,7 @@ use gateway::flow::identify::IdentifyLimits;
 use gateway::flow::mark::Mark;
 use gateway::flow::rating::{RatingGroup, RatingPlan};
 use gateway::net::answers::Answers;
+use gateway::net::beats::Beats;
 use gateway::net::clock::Clock;
 use gateway::net::datagram::connection_ids::ConnectionIds;
 use gateway::net::flow_record::{Place, SubscriberSide};
@@ -103,7 +104,7 @@ fn shared() -> Arc<Shared> {
     let lookups =
         Lookups::new(settings, answers, Arc::clone(&policy), Arc::clone(&dial), clock, runtime).unwrap();
     Arc::new(Shared {
-        beats: Box::default(),
+        beats: Beats::new(0),
         policy,
         lookups,
         byte_basis: ByteBasis::Payload,

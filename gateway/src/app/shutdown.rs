@@ -53,7 +53,6 @@ pub fn serve(
                 return std::future::pending().await;
             }
         };
-        node.workers_answer();
         service::ready(node.listeners.len());
         let successor = loop {
             tokio::select! {
@@ -124,7 +123,7 @@ async fn watch(node: &Node) {
     let mut silent = false;
     loop {
         sleep(interval).await;
-        if node.workers_answer() {
+        if node.workers_run(interval) {
             service::alive();
             silent = false;
         } else if !std::mem::replace(&mut silent, true) {

@@ -11,7 +11,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -31,6 +30,7 @@ use super::takeover::incumbent::Incumbent;
 use super::takeover::successor::{Predecessor, TakeOverError};
 use super::{EXIT_CONFIG, EXIT_IO, log, shutdown};
 use crate::net::admin;
+use crate::net::beats::Beats;
 use crate::net::clock::Clock;
 use crate::net::datagram::connection_ids::ConnectionIds;
 use crate::net::dns::Plane;
@@ -172,6 +172,8 @@ pub struct Node {
     incumbent: Arc<Incumbent>,
     /// Serves the admin endpoint.
     admin_task: AbortHandle,
+    /// What the workers share.
+    shared: Arc<Shared>,
     policy: Arc<PolicyCell>,
     keeper: Arc<Mutex<ListKeeper>>,
     /// The DNS plane, if there is one.
@@ -263,7 +265,7 @@ impl Node {
             undecided_permits: Arc::new(Semaphore::new((flows_max / UNDECIDED_SHARE).max(1))),
             connection_ids: ConnectionIds::default(),
             open_by_subscriber: Mutex::default(),
-            beats: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            beats: Beats::new(workers),
             accounts_max: config.export.accounts_max,
             saved: Arc::clone(&saved),
             clock,
@@ -321,6 +323,7 @@ impl Node {
             admin,
             status,
             edge,
+            shared,
             policy,
             keeper,
             plane,
@@ -364,9 +367,9 @@ impl Node {
         self.workers.cut_idle(idle);
     }
 
-    /// Asks every worker for a sign of life; whether all have given the one asked for before.
-    pub fn workers_answer(&self) -> bool {
-        self.workers.pulse()
+    /// Whether the event loops of all workers have run within `limit`.
+    pub fn workers_run(&self, limit: Duration) -> bool {
+        self.shared.beats.all_within(limit, self.shared.clock.monotonic())
     }
 
     /// Connections that hold room for a flow, also those whose first bytes are still read.

@@ -164,15 +164,8 @@ impl Relay {
         let mut port = self.port.borrow().clone();
         loop {
             tokio::select! {
-                ready = readable(port.as_deref()) => {
-                    if let Some(port) = &port
-                        && (ready.is_err() || self.receive(port).is_err())
-                    {
-                        self.worker.count_accept_error();
-                        sleep(BACK_OFF).await;
-                    }
-                    tokio::task::yield_now().await;
-                }
+                // First of all: what is taken from the listener's socket behind it belongs to nobody.
+                biased;
                 () = self.handed_over.notified() => port = None,
                 _ = tick.tick() => {
                     rounds = rounds.wrapping_add(1);
@@ -187,6 +180,15 @@ impl Relay {
                             | ProtocolLabel::Tcp => limits.udp_idle_timeout,
                         });
                     }
+                }
+                ready = readable(port.as_deref()) => {
+                    if let Some(port) = &port
+                        && (ready.is_err() || self.receive(port).is_err())
+                    {
+                        self.worker.count_accept_error();
+                        sleep(BACK_OFF).await;
+                    }
+                    tokio::task::yield_now().await;
                 }
             }
         }

@@ -28,6 +28,8 @@ const ROOM_AGAIN_SHARE: usize = 10;
 /// Why new flows pass by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aside {
+    /// The rules have not been renewed yet.
+    Starting,
     /// They do not: they are led here.
     Taken,
     /// A worker's event loop stands still.
@@ -44,6 +46,7 @@ impl Aside {
     /// The word for metrics and readiness.
     pub const fn label(self) -> &'static str {
         match self {
+            Self::Starting => "starting",
             Self::Taken => "taken",
             Self::Hung => "hung",
             Self::Full => "full",
@@ -53,7 +56,8 @@ impl Aside {
     }
 
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Taken, Self::Hung, Self::Full, Self::Draining, Self::NoRules];
+    pub const ALL: [Self; 6] =
+        [Self::Starting, Self::Taken, Self::Hung, Self::Full, Self::Draining, Self::NoRules];
 }
 
 /// The keeper of the rules.
@@ -91,7 +95,7 @@ impl Edge {
     /// Whether new flows are led here, or why not.
     pub fn aside(&self) -> Aside {
         let index = usize::try_from(self.state.load(Ordering::Relaxed)).unwrap_or(0);
-        Aside::ALL.get(index).copied().unwrap_or(Aside::Taken)
+        Aside::ALL.get(index).copied().unwrap_or(Aside::Starting)
     }
 
     /// New flows pass by from here on, without waiting for anything.
@@ -126,6 +130,8 @@ impl Edge {
                 return;
             }
             match wanted {
+                // Until the workers run a process before this one may renew them: nothing is taken from it.
+                Aside::Starting => {}
                 Aside::Taken | Aside::NoRules => {
                     let due =
                         renewed.is_none_or(|last| now.since(last) >= self.plan.alive_timeout / RENEWALS);
@@ -146,14 +152,8 @@ impl Edge {
 
     /// What the state of the gateway asks for.
     fn judge(&self, now: Monotonic, before: Aside) -> Aside {
-        let limit = self.plan.alive_timeout / 2;
-        let hung = self
-            .shared
-            .beats
-            .iter()
-            .any(|beat| now.as_millis().saturating_sub(beat.load(Ordering::Relaxed)) > millis(limit));
-        if hung {
-            return Aside::Hung;
+        if !self.shared.beats.all_within(self.plan.alive_timeout / 2, now) {
+            return if before == Aside::Starting { before } else { Aside::Hung };
         }
         if self.shared.overload.level() == Level::Past {
             return Aside::Full;
@@ -211,9 +211,4 @@ pub(super) async fn run(
     done.unwrap_or_else(|error| {
         Err(NftError::Start { program: "nft", package: "nftables", source: io::Error::other(error) })
     })
-}
-
-/// Milliseconds of a duration.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -8,6 +8,7 @@
 pub mod accept;
 pub mod admin;
 pub mod answers;
+pub mod beats;
 pub mod candidates;
 pub mod clock;
 pub mod control;

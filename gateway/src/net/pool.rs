@@ -6,7 +6,6 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as reports;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -37,8 +36,6 @@ enum Command {
     Report,
     /// The same, with what has no verdict as nobody's.
     ReportSettled,
-    /// Give a sign of life: this number.
-    Pulse(u64),
     /// Accept nothing more.
     Drain,
     /// Another process is about to take over: UDP flows get sockets of their own; or it is not.
@@ -54,8 +51,6 @@ enum Command {
 /// One worker's thread.
 pub struct WorkerHandle {
     commands: mpsc::Sender<Command>,
-    /// The last sign of life.
-    pulse: Arc<AtomicU64>,
     reports: reports::Receiver<Report>,
     thread: JoinHandle<()>,
     /// Reports asked for and not yet received.
@@ -289,29 +284,12 @@ fn bind_at(listener: &Listener, wanted: SocketAddr, workers: usize) -> io::Resul
 #[derive(Clone)]
 pub struct Remote {
     commands: Vec<mpsc::Sender<Command>>,
-    /// The workers' last signs of life.
-    pulses: Vec<Arc<AtomicU64>>,
-    /// The sign of life that was asked for last.
-    asked: Arc<AtomicU64>,
 }
 
 impl Remote {
     /// The remote of these workers.
     pub fn new(workers: &[WorkerHandle]) -> Self {
-        Self {
-            commands: workers.iter().map(|worker| worker.commands.clone()).collect(),
-            pulses: workers.iter().map(|worker| Arc::clone(&worker.pulse)).collect(),
-            asked: Arc::default(),
-        }
-    }
-
-    /// Asks for a sign of life; whether all workers have given the one asked for before. A worker whose event loop stands
-    /// still does not, whatever its export or disk does.
-    pub fn pulse(&self) -> bool {
-        let before = self.asked.fetch_add(1, Ordering::Relaxed);
-        let answered = self.pulses.iter().all(|pulse| pulse.load(Ordering::Relaxed) == before);
-        self.tell(|| Command::Pulse(before.wrapping_add(1)));
-        answered
+        Self { commands: workers.iter().map(|worker| worker.commands.clone()).collect() }
     }
 
     /// Accept nothing more; open flows go on.
@@ -391,8 +369,6 @@ fn start_worker(
 ) -> io::Result<WorkerHandle> {
     let (commands, mut inbox) = mpsc::channel(COMMANDS_MAX);
     let (outbox, reports) = reports::channel();
-    let pulse = Arc::new(AtomicU64::new(0));
-    let sign = Arc::clone(&pulse);
     // The event loop belongs to its thread, which says whether there is one.
     let (begun, start) = reports::sync_channel(1);
     let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
@@ -423,7 +399,6 @@ fn start_worker(
                         dns.iter().for_each(AbortHandle::abort);
                         relays.iter().for_each(|relay| relay.hand_over());
                     }
-                    Command::Pulse(number) => sign.store(number, Ordering::Relaxed),
                     Command::Drain => {
                         worker.draining.notify_waiters();
                         relays.iter().for_each(|relay| relay.drain());
@@ -442,7 +417,7 @@ fn start_worker(
         });
     })?;
     start.recv().map_err(|_| io::Error::other("the thread ended before it began"))??;
-    Ok(WorkerHandle { commands, pulse, reports, thread, outstanding: false })
+    Ok(WorkerHandle { commands, reports, thread, outstanding: false })
 }
 
 /// Serves the listeners on the worker's event loop; gives back those that take datagrams.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use billing_export::ByteBasis;
 use tokio::sync::Semaphore;
 
+use super::beats::Beats;
 use super::clock::Clock;
 use super::datagram::connection_ids::ConnectionIds;
 use super::lookup::Lookups;
@@ -42,8 +43,8 @@ pub struct Shared {
     pub connection_ids: ConnectionIds,
     /// Open flows by subscriber address or session.
     pub open_by_subscriber: Mutex<HashMap<SubscriberKey, usize>>,
-    /// When each worker's event loop last ran, in milliseconds of the monotonic clock.
-    pub beats: Box<[AtomicU64]>,
+    /// When each worker's event loop last ran.
+    pub beats: Beats,
     /// Accounts a worker holds between two reports.
     pub accounts_max: usize,
     /// When counts were last saved, and how long they may go unsaved.

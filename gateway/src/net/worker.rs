@@ -12,7 +12,6 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use allowlist::Transport;
@@ -20,6 +19,7 @@ use billing_export::{Reason, Volume};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
+use super::beats;
 use super::flow_record::{Cut, Flow, Names, Place, Ruling, State, SubscriberSide};
 use super::policy::Standing;
 use super::report::{DropCause, FlowLabels, ProtocolLabel, Refusal, UsageMap};
@@ -31,7 +31,7 @@ use crate::flow::mark::Mark;
 use crate::flow::tally::Tally;
 
 /// How often deadlines, idle flows and dates are looked at.
-const HOUSEKEEPING: Duration = Duration::from_millis(100);
+const HOUSEKEEPING: Duration = beats::INTERVAL;
 
 /// Rounds of it between two sweeps of connection ids: a minute, as long as one is of use.
 const ROUNDS_PER_SWEEP: u32 = 600;
@@ -260,9 +260,7 @@ impl Worker {
         let mut rounds = 0_u32;
         loop {
             tick.tick().await;
-            if let Some(beat) = self.shared.beats.get(self.index) {
-                beat.store(self.shared.clock.monotonic().as_millis(), Ordering::Relaxed);
-            }
+            self.shared.beats.give(self.index, self.shared.clock.monotonic());
             self.expire_undecided();
             self.follow_policy();
             rounds = rounds.wrapping_add(1);

@@ -1,8 +1,9 @@
 //! A gateway in the path of a subscriber's link, with rules of `gateway nft`, and origins in the internet behind it.
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 
 use super::link::{FOREIGN, Link, ORIGIN, SUBSCRIBER, run};
+use super::successor::Successor;
 use super::{Gateway, PATIENCE, Setup, eventually};
 
 /// The listed name, vouched for at `ORIGIN`.
@@ -22,6 +23,18 @@ pub fn origin(family: usize, port: u16) -> SocketAddr {
 /// An address no name was answered with.
 pub fn foreign(family: usize, port: u16) -> SocketAddr {
     SocketAddr::new(FOREIGN[family].parse().unwrap(), port)
+}
+
+/// Sends back what datagrams come, behind the sender's address, until the test ends.
+pub fn telling_datagrams(address: SocketAddr) {
+    let socket = UdpSocket::bind(address).unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 2_000];
+        while let Ok((count, peer)) = socket.recv_from(&mut buffer) {
+            let answer = [format!("{peer} ").as_bytes(), &buffer[..count]].concat();
+            let _ = socket.send_to(&answer, peer);
+        }
+    });
 }
 
 /// The subscriber's address.
@@ -94,6 +107,16 @@ impl Edge {
             stream.set_write_timeout(Some(PATIENCE))?;
             Ok(stream)
         })
+    }
+
+    /// Starts a process that takes over; does not wait for anything.
+    pub fn spawn_successor(&self) -> Successor {
+        self.link.at_gateway(|| Successor::spawn(self.gateway.setup()))
+    }
+
+    /// The same, and waits until the process before drains.
+    pub fn take_over(&self) -> Successor {
+        self.link.at_gateway(|| Successor::take_over(self.gateway.setup()))
     }
 
     /// A metric of the gateway.

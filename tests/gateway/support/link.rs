@@ -3,9 +3,11 @@
 //! subscriber – gateway, and for a gateway in the path – internet, where the origins are. Addresses there look public; they
 //! exist inside the namespaces alone.
 
-use std::net::IpAddr;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -24,6 +26,11 @@ pub const BEYOND: [&str; 2] = ["12.77.0.10", "2a0f:77::10"];
 const NEAR_BEYOND: [&str; 2] = ["12.77.0.1", "2a0f:77::1"];
 /// The gateway's addresses on that side.
 const OUTSIDE: [&str; 2] = ["11.77.0.1", "2a0e:77::1"];
+
+/// How long a packet may take from end to end of a link that is just up, once.
+const WAY_TIMEOUT: Duration = Duration::from_secs(3);
+/// Tries to get one through.
+const WAY_TRIES_MAX: u32 = 10;
 
 /// The namespaces; removed when dropped.
 pub struct Link {
@@ -48,12 +55,6 @@ impl Link {
     /// Makes the link, with counters; none, with a line that says so, where namespaces cannot be made.
     pub fn new() -> Option<Self> {
         let link = Self::plain()?;
-        for end in [&link.subscriber, &link.gateway] {
-            // One packet counts once: nft counts a super-packet's headers once, whatever it becomes on the wire.
-            run(&format!(
-                "ip netns exec {end} ethtool -K wire tso off gso off gro off tx-udp-segmentation off"
-            ));
-        }
         link.count();
         Some(link)
     }
@@ -69,8 +70,7 @@ impl Link {
         let name = |end: &str| format!("zl{end}{}x{number}", std::process::id());
         let link = Self { subscriber: name("s"), gateway: name("g"), internet: None, beyond: None };
         for (namespace, addresses) in [(&link.subscriber, SUBSCRIBER), (&link.gateway, GATEWAY)] {
-            run(&format!("ip netns add {namespace}"));
-            run(&format!("ip -n {namespace} link set lo up"));
+            add(namespace);
             if *namespace == link.gateway {
                 run(&format!(
                     "ip -n {namespace} link add wire type veth peer name wire netns {}",
@@ -88,12 +88,11 @@ impl Link {
 
     /// Makes the link with an internet behind the gateway, which forwards between them.
     pub fn with_internet() -> Option<Self> {
-        let mut link = Self::new()?;
+        let mut link = Self::plain()?;
         let internet = link.gateway.replacen("zlg", "zli", 1);
         link.internet = Some(internet.clone());
         let (subscriber, gateway) = (&link.subscriber, &link.gateway);
-        run(&format!("ip netns add {internet}"));
-        run(&format!("ip -n {internet} link set lo up"));
+        add(&internet);
         run(&format!("ip -n {gateway} link add out type veth peer name out netns {internet}"));
         for (end, own) in [(&internet, vec![ORIGIN, FOREIGN]), (gateway, vec![OUTSIDE])] {
             for addresses in own {
@@ -109,6 +108,8 @@ impl Link {
         for key in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
             run(&format!("ip netns exec {gateway} sysctl -qw {key}=1"));
         }
+        link.await_way();
+        link.count();
         Some(link)
     }
 
@@ -117,8 +118,7 @@ impl Link {
         let internet = self.internet.clone().unwrap();
         let beyond = internet.replacen("zli", "zlb", 1);
         self.beyond = Some(beyond.clone());
-        run(&format!("ip netns add {beyond}"));
-        run(&format!("ip -n {beyond} link set lo up"));
+        add(&beyond);
         run(&format!("ip -n {internet} link add far type veth peer name far netns {beyond}"));
         for (end, addresses) in [(&beyond, BEYOND), (&internet, NEAR_BEYOND)] {
             run(&format!("ip -n {end} address add {}/24 dev far", addresses[0]));
@@ -134,8 +134,26 @@ impl Link {
         }
     }
 
+    /// Waits until packets pass from end to end: a link that is just up does not answer for its IPv6 addresses at once.
+    fn await_way(&self) {
+        for address in ORIGIN {
+            let nobody = SocketAddr::new(address.parse().unwrap(), 9);
+            let is_refused = |_| {
+                let told = TcpStream::connect_timeout(&nobody, WAY_TIMEOUT).map(|_| ());
+                told.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+            };
+            assert!(self.at_subscriber(|| (0..WAY_TRIES_MAX).any(is_refused)), "no way to {address}");
+        }
+    }
+
     /// Has the kernel at each end count what arrives there: on leaving, packets are not cut to their size yet.
     fn count(&self) {
+        for end in [&self.subscriber, &self.gateway] {
+            // One packet counts once: nft counts a super-packet's headers once, whatever it becomes on the wire.
+            run(&format!(
+                "ip netns exec {end} ethtool -K wire tso off gso off gro off tx-udp-segmentation off"
+            ));
+        }
         let rules = "table inet count {
             counter arrived {}
             chain in { type filter hook prerouting priority -300; iifname wire meta l4proto { tcp, udp } counter name arrived; }
@@ -216,6 +234,14 @@ impl Link {
     pub fn gateway_for(address: IpAddr) -> IpAddr {
         GATEWAY[usize::from(address.is_ipv6())].parse().unwrap()
     }
+}
+
+/// Makes a namespace. Nobody else is there, so that no address is tried first: that takes seconds (RFC 4862 §5.4), in which
+/// a link forwards nothing over IPv6.
+fn add(namespace: &str) {
+    run(&format!("ip netns add {namespace}"));
+    run(&format!("ip netns exec {namespace} sysctl -qw net.ipv6.conf.default.accept_dad=0"));
+    run(&format!("ip -n {namespace} link set lo up"));
 }
 
 /// Runs `work` on a thread of the namespace.

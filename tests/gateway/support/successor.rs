@@ -43,6 +43,12 @@ impl Successor {
         self.await_end();
     }
 
+    /// SIGKILL.
+    pub fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
     /// Waits for its orderly end.
     pub fn await_end(&mut self) {
         assert!(wait(&mut self.0).expect("it ends").success());

@@ -89,7 +89,10 @@ impl Relay {
             Ends::Steered { .. } | Ends::Transparent { .. } => false,
             Ends::Proxied { .. } => true,
         };
-        !self.draining.get() || (shared && self.own.borrow().contains_key(&pair_of(key)))
+        // Without the listener's socket all that comes was put into a flow's own one: by its peer, or by anybody between its
+        // bind and its connect. It comes to no other process either.
+        let is_handed_over = self.port.borrow().is_none();
+        !self.draining.get() || is_handed_over || (shared && self.own.borrow().contains_key(&pair_of(key)))
     }
 
     /// Closes the sockets of pairs without a flow.
