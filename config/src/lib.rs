@@ -149,6 +149,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let (admin, admin_address) = Admin::read(reader);
     let log = Log::read(reader);
     judge_addresses(reader, &listeners, &admin_address);
+    judge_ports(reader, &listeners, &edge);
     if let (Some(node), Some(export)) = (&node, &export) {
         judge_folders(reader, node, export);
     }
@@ -194,6 +195,37 @@ fn judge_addresses(reader: &mut Reader<'_>, listeners: &[Listener], admin: &Stat
         let fault = Fault::new(format!("{}, which a listener has", admin.value), "another address or port");
         reader.wrong("admin.address", admin.at, fault);
     }
+}
+
+/// A transparent listener takes datagrams at each port of `edge.udp_ports`, for it answers from there: another listener's would
+/// be dealt out between the two.
+fn judge_ports(reader: &mut Reader<'_>, listeners: &[Listener], edge: &Edge) {
+    let takes = |listener: &&Listener| listener.serves(Protocol::Udp);
+    let is_transparent = |listener: &&Listener| listener.mode == Mode::Transparent;
+    for (number, listener) in
+        listeners.iter().enumerate().filter(|(_, one)| takes(one) && !is_transparent(one))
+    {
+        let (ip, port) = (listener.address.ip(), listener.address.port());
+        let meets = |other: &&Listener| {
+            let theirs = other.address.ip();
+            theirs.is_ipv4() == ip.is_ipv4()
+                && (theirs == ip || theirs.is_unspecified() || ip.is_unspecified())
+        };
+        let taken = listeners.iter().filter(takes).filter(is_transparent).any(|other| meets(&other));
+        if taken && edge.udp_ports.contains(&port) {
+            let found = format!("UDP port {port}, which edge.udp_ports has for a transparent listener");
+            let fault = Fault::new(found, "another port, or protocols = [\"tcp\"] here");
+            let at = listener_at(reader, number, "address");
+            reader.wrong(format!("listener[{number}].address"), at, fault);
+        }
+    }
+}
+
+/// Byte offset of a listener's key, or of the listener.
+fn listener_at(reader: &Reader<'_>, number: usize, key: &str) -> usize {
+    let sections = reader.root().get("listener").and_then(|array| array.get_ref().as_array());
+    let Some(section) = sections.and_then(|sections| sections.get(number)) else { return 0 };
+    section.get_ref().get(key).map_or(section.span().start, |value| value.span().start)
 }
 
 /// State, pickup and staging are three folders: billing empties one of them, and the gateway another.

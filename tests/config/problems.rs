@@ -136,6 +136,35 @@ fn transports_of_a_listener_stand_once_and_are_known_words() {
 }
 
 #[test]
+fn datagrams_at_a_port_of_transparent_listeners_are_theirs() {
+    let with = |transparent: &str, other: &str| {
+        problems(&format!(
+            "{MINIMAL}\n[[listener]]\nmode = \"transparent\"\naddress = \"{transparent}\"\nprotocols = [\"tcp\", \"udp\"]\n[[listener]]\nmode = \"proxy_protocol\"\n{other}\n"
+        ))
+    };
+    let both = "protocols = [\"tcp\", \"udp\"]";
+    let at = |address: &str| format!("address = \"{address}\"\n{both}");
+    for (transparent, other) in [
+        ("0.0.0.0:9443", "192.0.2.1:443"),
+        ("192.0.2.1:9443", "0.0.0.0:80"),
+        ("192.0.2.1:9443", "192.0.2.1:443"),
+        ("[::]:9443", "[2001:db8::1]:443"),
+    ] {
+        let found = with(transparent, &at(other));
+        assert!(found.len() == 1 && found[0].contains("listener[2].address: found UDP port"), "{found:#?}");
+    }
+    for (transparent, other) in [
+        ("0.0.0.0:9443", at("192.0.2.1:8443")),
+        ("192.0.2.1:9443", at("192.0.2.2:443")),
+        ("[::]:9443", at("192.0.2.1:443")),
+        ("0.0.0.0:9443", "address = \"192.0.2.1:443\"\nprotocols = [\"tcp\"]".to_owned()),
+    ] {
+        let found = with(transparent, &other);
+        assert!(found.is_empty(), "{found:#?}");
+    }
+}
+
+#[test]
 fn a_transparent_listener_takes_what_the_kernel_tells_and_no_more() {
     let listener =
         |keys: &str| format!("[[listener]]\nmode = \"transparent\"\naddress = \"127.0.0.1:9\"\n{keys}\n");
