@@ -16,6 +16,9 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
 use rustix::process::Signal;
 use support::client::{finish, read_exactly};
 use support::edge::{Edge, LISTED, foreign, origin, subscriber};
@@ -166,6 +169,52 @@ fn t41_fail_open_new_connections_pass_by_within_seconds_when_the_gateway_hangs()
     // And come back when it does.
     edge.gateway.signal(Signal::CONT);
     assert!(eventually(|| edge.is_alive()));
+}
+
+/// One thread of a process, held where it is; it goes on when this is dropped.
+struct Held(Pid);
+
+impl Held {
+    /// Holds the thread of this name; none, with a line that says so, where threads of other processes may not be held.
+    fn thread(process: u32, name: &str) -> Option<Self> {
+        let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
+        let is_named = |thread: &std::fs::DirEntry| {
+            std::fs::read_to_string(thread.path().join("comm")).is_ok_and(|comm| comm.trim() == name)
+        };
+        let thread = threads.into_iter().find(is_named).unwrap();
+        let number = Pid::from_raw(thread.file_name().to_str().unwrap().parse().unwrap());
+        if let Err(error) = ptrace::seize(number, ptrace::Options::empty()) {
+            println!("SKIPPED: no thread can be held here: {error}");
+            return None;
+        }
+        ptrace::interrupt(number).unwrap();
+        waitpid(number, Some(WaitPidFlag::__WALL)).unwrap();
+        Some(Self(number))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        ptrace::detach(self.0, None).unwrap();
+    }
+}
+
+#[test]
+fn t41_fail_open_one_worker_of_two_that_hangs_is_enough() {
+    let Some(edge) = Edge::with("tproxy", |setup| setup.set("node", "workers = 2")) else { return };
+    let _origin = edge.link.in_internet(|| telling(origin(0, 443)));
+    visit(&edge, origin(0, 443), LISTED);
+    let Some(held) = Held::thread(edge.gateway.pid(), "worker-1") else { return };
+    edge.await_metric("zrgw_edge{state=\"hung\"}", 1);
+    assert!(eventually(|| !edge.is_alive()), "the dead man's set runs out");
+    let waited = longest(&edge, Duration::from_millis(500));
+    assert!(waited < Duration::from_secs(9), "{waited:?}");
+    drop(held);
+    edge.await_metric("zrgw_edge{state=\"taken\"}", 1);
+    assert!(eventually(|| edge.is_alive()));
+    visit(&edge, origin(0, 443), LISTED);
+    let usage = edge.stop_and_count();
+    assert!(usage.conserved && usage.exempt("s1").0 > 0, "{usage:?}");
 }
 
 #[test]
