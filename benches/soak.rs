@@ -61,6 +61,8 @@ fn main() {
     let target = Target { name: NAME, origin, resolver: resolver.address, folder: folder.path(), host };
     let proxy = Proxy::gateway(&target);
     load::short(proxy.address, &hello, 200, SHORT_AT_ONCE);
+    // The pipes that downloads move through stay in their pool.
+    load::bulk(proxy.address, &hello, 2, DOWNLOAD);
     let (base, begun) = (proxy.descriptors(), Instant::now());
     let (mut flows, mut samples, mut line) = (0_usize, Vec::<Sample>::new(), Instant::now());
     while begun.elapsed() < Duration::from_secs(seconds) {
