@@ -90,6 +90,8 @@ fn main() {
         flows as f64 / begun.elapsed().as_secs_f64()
     );
     let grows = slope > SLOPE_MAX_KIB || step > STEP_MAX_KIB;
+    // An exit code ends the process without the end of anything else.
+    drop(proxy);
     if grows || after > base {
         println!("FAILED: {}", if grows { "memory grows" } else { "descriptors do not come back" });
         std::process::exit(1);
