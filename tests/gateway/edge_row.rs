@@ -15,7 +15,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 
 use support::client::{finish, read_exactly};
-use support::edge::{self, Edge, subscriber};
+use support::edge::{self, Edge, line, subscriber};
 use support::hellos::Hello;
 use support::link::BEYOND;
 use support::origin::{self as origins, Origin};
@@ -48,16 +48,6 @@ fn telling(address: SocketAddr) -> Origin {
         visit.stream.write_all(format!("{}\n", visit.stream.peer_addr().unwrap()).as_bytes()).unwrap();
         origins::echo(visit);
     })
-}
-
-/// Reads a line.
-fn line(stream: &mut TcpStream) -> String {
-    let mut line = Vec::new();
-    let mut byte = [0];
-    while stream.read(&mut byte).unwrap() == 1 && byte[0] != b'\n' {
-        line.push(byte[0]);
-    }
-    String::from_utf8(line).unwrap()
 }
 
 #[test]

@@ -21,7 +21,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use rustix::process::Signal;
 use support::client::{finish, read_exactly};
-use support::edge::{Edge, LISTED, foreign, origin, subscriber};
+use support::edge::{Edge, LISTED, foreign, line, origin, subscriber};
 use support::eventually;
 use support::hellos::Hello;
 use support::link::Link;
@@ -34,16 +34,6 @@ fn telling(address: SocketAddr) -> Origin {
         visit.stream.write_all(ends.as_bytes()).unwrap();
         origins::echo(visit);
     })
-}
-
-/// Reads a line.
-fn line(stream: &mut TcpStream) -> String {
-    let mut line = Vec::new();
-    let mut byte = [0];
-    while stream.read(&mut byte).unwrap() == 1 && byte[0] != b'\n' {
-        line.push(byte[0]);
-    }
-    String::from_utf8(line).unwrap()
 }
 
 /// A visit: hello, echo, orderly end. What the origin saw of the ends, and what the client sent.

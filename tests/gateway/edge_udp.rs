@@ -19,21 +19,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use support::datagrams::Access;
-use support::edge::{Edge, LISTED, foreign, origin, subscriber};
+use support::edge::{Edge, LISTED, foreign, origin, subscriber, telling_datagrams};
 use support::quic_pages::{QuicClient, QuicOrigin, Validation};
 use support::{PATIENCE, eventually, has};
-
-/// Sends back what comes, behind the sender's address, until the test ends.
-fn telling(address: SocketAddr) {
-    let socket = UdpSocket::bind(address).unwrap();
-    std::thread::spawn(move || {
-        let mut buffer = [0; 2_000];
-        while let Ok((count, peer)) = socket.recv_from(&mut buffer) {
-            let answer = [format!("{peer} ").as_bytes(), &buffer[..count]].concat();
-            let _ = socket.send_to(&answer, peer);
-        }
-    });
-}
 
 /// A socket of the subscriber's.
 fn socket(edge: &Edge, family: usize, port: u16) -> UdpSocket {
@@ -75,8 +63,8 @@ fn t26_t36_datagrams_keep_both_ends_and_are_exported_to_the_byte() {
     let Some(edge) = edge() else { return };
     edge.link.in_internet(|| {
         for family in 0..2 {
-            telling(origin(family, 443));
-            telling(foreign(family, 443));
+            telling_datagrams(origin(family, 443));
+            telling_datagrams(foreign(family, 443));
         }
     });
     for family in 0..2 {
@@ -152,7 +140,7 @@ fn q14_t23_t36_quic_is_exempt_by_name_and_address_and_to_the_byte() {
 #[test]
 fn t41_fail_open_datagrams_pass_by_when_the_gateway_is_killed() {
     let Some(mut edge) = edge() else { return };
-    edge.link.in_internet(|| telling(origin(0, 443)));
+    edge.link.in_internet(|| telling_datagrams(origin(0, 443)));
     let before = socket(&edge, 0, 0);
     ask(&before, origin(0, 443), b"through the gateway");
     assert!(eventually(|| edge.metric("zrgw_flows_open") == 1));
@@ -168,7 +156,7 @@ fn t41_fail_open_datagrams_pass_by_when_the_gateway_is_killed() {
 #[test]
 fn t41_fail_open_datagrams_pass_by_when_the_gateway_hangs() {
     let Some(edge) = edge() else { return };
-    edge.link.in_internet(|| [0, 1].map(|family| telling(origin(family, 443))));
+    edge.link.in_internet(|| [0, 1].map(|family| telling_datagrams(origin(family, 443))));
     let before = [0, 1].map(|family| socket(&edge, family, 0));
     for (family, before) in before.iter().enumerate() {
         ask(before, origin(family, 443), b"through the gateway");
@@ -213,7 +201,7 @@ fn t16_a_known_id_at_another_server_is_charged() {
     let Some(edge) = Edge::new() else { return };
     let (home, abroad) = (origin(0, 443), foreign(0, 443));
     let _origin = edge.link.in_internet(|| {
-        telling(abroad);
+        telling_datagrams(abroad);
         QuicOrigin::at(home, Validation::None)
     });
     let (access, client) =
@@ -318,7 +306,7 @@ fn narrow(edge: &Edge) {
 #[test]
 fn t43_datagrams_longer_than_the_way_go_in_fragments_as_they_would_without_us() {
     let Some(edge) = edge() else { return };
-    edge.link.in_internet(|| [0, 1].map(|family| telling(origin(family, 443))));
+    edge.link.in_internet(|| [0, 1].map(|family| telling_datagrams(origin(family, 443))));
     narrow(&edge);
     for family in 0..2 {
         // Whole on the first link, and in fragments there already, up to the longest.

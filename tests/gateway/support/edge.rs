@@ -1,5 +1,6 @@
 //! A gateway in the path of a subscriber's link, with rules of `gateway nft`, and origins in the internet behind it.
 
+use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 
 use super::link::{FOREIGN, Link, ORIGIN, SUBSCRIBER, run};
@@ -40,6 +41,16 @@ pub fn telling_datagrams(address: SocketAddr) {
 /// The subscriber's address.
 pub fn subscriber(family: usize) -> IpAddr {
     SUBSCRIBER[family].parse().unwrap()
+}
+
+/// Reads a line that an origin says.
+pub fn line(stream: &mut TcpStream) -> String {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while stream.read(&mut byte).unwrap() == 1 && byte[0] != b'\n' {
+        line.push(byte[0]);
+    }
+    String::from_utf8(line).unwrap()
 }
 
 /// A gateway that takes what comes in by `interface`.

@@ -131,7 +131,7 @@ impl Lane {
         }
     }
 
-    /// Hands a query to the connection; false when it has ended or cannot keep up.
+    /// Hands a query to the connection.
     pub(super) fn write(&self, query: Vec<u8>) -> Written {
         match &self.way {
             Way::Datagrams(_) => Written::Closed,
