@@ -53,13 +53,15 @@ pub struct SectionKeys {
 }
 
 /// Every section the parser knows, in the order of the documentation.
-pub const SECTIONS: [SectionKeys; 15] = [
+pub const SECTIONS: [SectionKeys; 17] = [
     SectionKeys { name: "node", repeated: false, keys: crate::node::KEYS },
     SectionKeys { name: "listener", repeated: true, keys: crate::listener::KEYS },
     SectionKeys { name: "list", repeated: false, keys: crate::list::KEYS },
     SectionKeys { name: "subscribers", repeated: false, keys: crate::subscribers::KEYS },
     SectionKeys { name: "export", repeated: false, keys: crate::export::KEYS },
     SectionKeys { name: "rating_group", repeated: true, keys: crate::rating_group::KEYS },
+    SectionKeys { name: "allowance", repeated: false, keys: crate::allowance::KEYS },
+    SectionKeys { name: "allowance.group", repeated: true, keys: crate::allowance::GROUP_KEYS },
     SectionKeys { name: "upstream", repeated: false, keys: crate::upstream::KEYS },
     SectionKeys { name: "lookup", repeated: false, keys: crate::lookup::KEYS },
     SectionKeys { name: "trusted_answers", repeated: false, keys: crate::trusted_answers::KEYS },

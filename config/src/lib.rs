@@ -9,6 +9,7 @@
 //! wanted. Whether files and folders exist is for the caller, who finds the place of a key with [`Config::place`].
 
 pub mod admin;
+pub mod allowance;
 pub mod dns;
 pub mod edge;
 pub mod export;
@@ -32,6 +33,7 @@ pub mod upstream;
 mod value;
 
 pub use admin::Admin;
+pub use allowance::Allowance;
 pub use dns::Dns;
 pub use edge::{Edge, Intercept};
 pub use export::{ByteBasis, Export};
@@ -73,6 +75,8 @@ pub struct Config {
     pub export: Export,
     /// `[[rating_group]]`: exactly one is for all services that no other names.
     pub rating_groups: Vec<RatingGroup>,
+    /// `[allowance]`; without it exempt bytes have no limit.
+    pub allowance: Option<Allowance>,
     /// `[upstream]`.
     pub upstream: Upstream,
     /// `[lookup]`.
@@ -141,6 +145,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let export = Export::read(reader, &listeners);
     let edge = Edge::read(reader);
     let rating_groups = rating_group::read(reader, edge.divert_mark);
+    let allowance = Allowance::read(reader);
     let upstream = Upstream::read(reader, steered_at(reader));
     let lookup = Lookup::read(reader);
     let trusted_answers = TrustedAnswers::read(reader);
@@ -164,6 +169,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         subscribers,
         export,
         rating_groups,
+        allowance,
         upstream,
         lookup,
         trusted_answers,

@@ -82,7 +82,7 @@ period = "1 s"
 level = "INFO"
 "#;
     let expected = [
-        r#"1:1: colour: found the unknown section "colour"; wanted one of node, listener, list, subscribers, export, rating_group, upstream, lookup, trusted_answers, dns, edge, limits, admin, log"#,
+        r#"1:1: colour: found the unknown section "colour"; wanted one of node, listener, list, subscribers, export, rating_group, allowance, upstream, lookup, trusted_answers, dns, edge, limits, admin, log"#,
         r#"2:1: node.state_dir: found nothing; wanted a path in quotes (relative to the configuration file's folder unless it starts with /); add `state_dir = …` to this section"#,
         r#"3:6: node.id: found "Edge 1"; wanted 1 to 32 of a-z, 0-9 and -"#,
         r#"4:1: node.stat_dir: found the unknown key "stat_dir"; wanted in [node] one of id, state_dir, workers; did you mean `state_dir`?"#,
@@ -529,4 +529,62 @@ fn addresses_of_the_dns_plane_have_limits_and_relations() {
     let none = MINIMAL.replace("[\"127.0.0.1:53\"]", "[]");
     assert_eq!(problems(&format!("{none}\n[dns]\nlisten = [\"192.0.2.1:53\"]\n")).len(), 1, "nobody to ask");
     assert!(problems(&format!("{none}\n[dns]\ndnstap_socket = \"s\"\n")).is_empty());
+}
+
+/// The problems of a configuration with this allowance.
+fn allowance_problems(allowance: &str) -> String {
+    match Config::parse(&format!("{MINIMAL}\n{allowance}"), Path::new("/")) {
+        Ok(_) => String::new(),
+        Err(problems) => problems.iter().map(|problem| format!("{problem}\n")).collect(),
+    }
+}
+
+#[test]
+fn t31_an_allowance_without_its_zone_or_groups_that_overlap_are_refused() {
+    assert_eq!(allowance_problems("[allowance]\nzone = \"UTC\"\n"), "");
+    let found = allowance_problems("[allowance]\ndaily = \"1 GiB\"\n");
+    assert!(
+        found.contains("allowance.zone: found nothing; wanted a time zone of the IANA database"),
+        "{found}"
+    );
+    let group = |id: &str, services: &str, amount: &str| {
+        format!("[[allowance.group]]\nid = \"{id}\"\nservices = {services}\n{amount}\n")
+    };
+    let with =
+        |groups: &[String]| allowance_problems(&format!("[allowance]\nzone = \"UTC\"\n{}", groups.concat()));
+    let daily = "daily = \"1 MiB\"";
+    assert_eq!(with(&[group("a", "[\"x\"]", daily), group("b", "[\"y\", \"z\"]", daily)]), "");
+    for (groups, wanted) in [
+        (
+            [group("a", "[\"x\"]", daily), group("a", "[\"y\"]", daily)],
+            "allowance.group[1].id: found \"a\", which allowance.group[0].id already has",
+        ),
+        (
+            [group("a", "[\"x\"]", daily), group("b", "[\"y\", \"x\"]", daily)],
+            "allowance.group[1].services[1]: found \"x\", which allowance.group[0].services[0] already has",
+        ),
+        (
+            [group("a", "[\"x\"]", ""), group("b", "[\"y\"]", daily)],
+            "allowance.group[0].daily: found neither daily nor monthly; wanted at least one of them",
+        ),
+        (
+            [group("a", "[]", daily), group("b", "[\"y\"]", daily)],
+            "allowance.group[0].services: found no service",
+        ),
+        (
+            [group("a", "[\"*\"]", daily), group("B", "[\"y\"]", daily)],
+            "allowance.group[0].services[0]: found \"*\"; wanted a service id",
+        ),
+        (
+            [group("a", "[\"x\"]", daily), group("b", "[\"y\"]", "daily = \"2 B\"\nmonthly = \"1 B\"")],
+            "allowance.group[1].daily: found \"2 B\"; wanted at most allowance.group[1].monthly (\"1 B\")",
+        ),
+    ] {
+        let found = with(&groups);
+        assert!(found.contains(wanted), "{found}");
+    }
+    let many: Vec<_> =
+        (0..=1_000).map(|at| group(&format!("g{at}"), &format!("[\"s{at}\"]"), daily)).collect();
+    assert_eq!(with(&many[..1_000]), "");
+    assert!(with(&many).contains("allowance.group: found 1001 groups; wanted at most 1000"));
 }

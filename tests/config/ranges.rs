@@ -196,6 +196,36 @@ const DNS_ROWS: [Row; 27] = [
     ),
 ];
 
+/// The rows of `[allowance]`.
+const ALLOWANCE_ROWS: [Row; 6] = [
+    (
+        "allowance",
+        "zone",
+        &["\"UTC\"", "\"Asia/Almaty\"", "\"America/Argentina/La_Rioja\"", "\"Etc/GMT+5\""],
+        &["\"\"", "\"+05:00\"", "\"../zone\"", "\"Asia Almaty\"", "5"],
+    ),
+    (
+        "allowance",
+        "daily",
+        &["\"0 B\"", "\"2 GiB\""],
+        &["\"2147483649 B\"", "2147483648", "\"2 GB\"", "\"1125899906842625 B\""],
+    ),
+    (
+        "allowance",
+        "monthly",
+        &["\"300 MiB\"", "\"1048576 GiB\""],
+        &["\"1125899906842625 B\"", "\"314572799 B\"", "2"],
+    ),
+    ("allowance", "shared_address_daily", &["\"0 B\"", "\"1 GiB\""], &["\"1073741825 B\"", "1"]),
+    (
+        "allowance",
+        "shared_address_monthly",
+        &["\"100 MiB\"", "\"1048576 GiB\""],
+        &["\"1125899906842625 B\"", "\"104857599 B\""],
+    ),
+    ("allowance", "counters_max", &["1", "100000000"], &["0", "100000001", "\"1\""]),
+];
+
 /// `full.toml` with one key's value replaced.
 fn with(section: &str, key: &str, value: &str) -> String {
     let mut at = "";
@@ -220,7 +250,9 @@ fn with(section: &str, key: &str, value: &str) -> String {
 
 #[test]
 fn every_number_at_its_limits_and_one_beyond() {
-    for (section, key, taken, refused) in ROWS.iter().chain(&MORE_ROWS).chain(&DNS_ROWS).chain(&EDGE_ROWS) {
+    for (section, key, taken, refused) in
+        ROWS.iter().chain(&MORE_ROWS).chain(&DNS_ROWS).chain(&EDGE_ROWS).chain(&ALLOWANCE_ROWS)
+    {
         for value in *taken {
             let parsed = Config::parse(&with(section, key, value), Path::new("/"));
             assert!(parsed.is_ok(), "{section}.{key} = {value}: {:?}", parsed.unwrap_err());
@@ -241,8 +273,14 @@ fn every_number_at_its_limits_and_one_beyond() {
 
 #[test]
 fn every_key_that_carries_a_number_is_in_the_table() {
-    let judged: Vec<(&str, &str)> =
-        ROWS.iter().chain(&MORE_ROWS).chain(&DNS_ROWS).chain(&EDGE_ROWS).map(|row| (row.0, row.1)).collect();
+    let judged: Vec<(&str, &str)> = ROWS
+        .iter()
+        .chain(&MORE_ROWS)
+        .chain(&DNS_ROWS)
+        .chain(&EDGE_ROWS)
+        .chain(&ALLOWANCE_ROWS)
+        .map(|row| (row.0, row.1))
+        .collect();
     // These have tests of their own in problems.rs.
     let elsewhere = [
         "state_dir",
