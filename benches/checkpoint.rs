@@ -54,7 +54,16 @@ fn tick(sequence: u64, from: i64) -> Tick {
         })
         .collect();
     let seen = Volume { up: COUNTERS * 100, down: COUNTERS * 10_000 };
-    Tick { sequence, from: at(from), at: at(from + 1), seen, pending_after: Volume::ZERO, usage }
+    Tick {
+        sequence,
+        from: at(from),
+        at: at(from + 1),
+        seen,
+        pending_after: Volume::ZERO,
+        usage,
+        capped: Vec::new(),
+        spent: Vec::new(),
+    }
 }
 
 /// Time of `work`, for a measurement with its own preparation.

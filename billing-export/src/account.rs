@@ -120,4 +120,23 @@ pub struct Tick {
     pub pending_after: Volume,
     /// Bytes attributed in this tick.
     pub usage: Vec<Usage>,
+    /// Exempt accounts that reached a cap: their records say so.
+    pub capped: Vec<Account>,
+    /// What was spent of allowances, where it changed.
+    pub spent: Vec<Spent>,
+}
+
+/// What one subscriber has had exempt under one allowance in one span of time, in bytes of both directions.
+///
+/// Kept beside the counters, and written with the tick that counts the bytes, so that a restart gives nothing anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spent {
+    /// A session of the subscriber; only whose it is counts.
+    pub subscriber: Session,
+    /// The allowance, in the words of whoever caps.
+    pub allowance: String,
+    /// The day or month, in the same words.
+    pub span: String,
+    /// The bytes: the running sum of the span.
+    pub bytes: u64,
 }

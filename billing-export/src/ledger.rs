@@ -7,7 +7,7 @@
 //! Memory: one open counter costs about 400 bytes with its key; their number is limited by `accounts_max`. Running
 //! totals of accounts without an open counter stay in the store.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -38,6 +38,8 @@ pub(crate) struct Counter {
     pub(crate) volume: Volume,
     /// Remarks since then.
     pub(crate) flags: Flags,
+    /// A cap was reached since then.
+    pub(crate) capped: bool,
 }
 
 /// The time and the figures between two seals.
@@ -165,7 +167,9 @@ impl Ledger {
         segment.figures.pending_after = sum("bytes pending", Volume::ZERO, tick.pending_after)?;
         let flags = if stepped { Flags::from(Flag::ClockStep) } else { Flags::NONE };
         let usage = tick.usage.iter().map(|usage| (&usage.account, usage.volume, usage.flags.union(flags)));
-        self.stage_changes(segment, tick.sequence, usage, opening)
+        let mut staged = self.stage_changes(segment, tick.sequence, usage, opening)?;
+        self.stage_caps(&mut staged, &tick.capped);
+        Ok(staged)
     }
 
     /// What an unclean stop changes: every open counter is flagged, and what was pending, whose flows ended with the
@@ -229,6 +233,18 @@ impl Ledger {
         Ok(Staged { changes, segment, sequence })
     }
 
+    /// Notes caps that were reached. An account of which nothing is counted in this segment has no record to say so.
+    fn stage_caps(&self, staged: &mut Staged, capped: &[Account]) {
+        let mut capped: HashSet<&Account> = capped.iter().collect();
+        for (account, counter) in &mut staged.changes {
+            counter.capped |= capped.remove(account);
+        }
+        let unchanged = capped.into_iter().filter_map(|account| Some((account, self.open.get(account)?)));
+        let unchanged =
+            unchanged.map(|(account, counter)| (account.clone(), Counter { capped: true, ..*counter }));
+        staged.changes.extend(unchanged);
+    }
+
     /// A counter for an account that has none, the `opened`-th of its tick.
     fn open_counter<E: From<LedgerError>>(
         &self,
@@ -242,7 +258,14 @@ impl Ledger {
         }
         check_texts(account)?;
         let Opening { total_id, total } = opening(account)?;
-        Ok(Counter { id: None, total_id, total_before: total, volume: Volume::ZERO, flags: Flags::NONE })
+        Ok(Counter {
+            id: None,
+            total_id,
+            total_before: total,
+            volume: Volume::ZERO,
+            flags: Flags::NONE,
+            capped: false,
+        })
     }
 
     /// Takes over what was staged and is committed.
@@ -339,6 +362,8 @@ mod tests {
                     volume: Volume { up: *bytes, down: 0 },
                 })
                 .collect(),
+            capped: Vec::new(),
+            spent: Vec::new(),
         }
     }
 

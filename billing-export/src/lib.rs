@@ -37,7 +37,7 @@ mod subscriber;
 mod unit;
 mod witness;
 
-pub use account::{Account, Entry, ListVersion, Tick, Usage};
+pub use account::{Account, Entry, ListVersion, Spent, Tick, Usage};
 pub use class::{Class, Reason};
 pub use error::{ExportError, LedgerError, UnknownLabel};
 pub use exporter::{Exporter, Opened};

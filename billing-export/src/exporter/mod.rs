@@ -17,7 +17,7 @@ pub(crate) mod publish;
 
 use jiff::Timestamp;
 
-use crate::account::{Account, Tick};
+use crate::account::{Account, Spent, Tick};
 use crate::epoch::{StartId, hex};
 use crate::error::ExportError;
 use crate::ledger::{Ledger, Opening, Segment};
@@ -89,7 +89,7 @@ impl Live {
         let Live { store, ledger } = self;
         let mut opening = |account: &Account| -> Result<Opening, ExportError> { store.opening(account) };
         let mut staged = ledger.stage(tick, settings.period, &mut opening)?;
-        store.write_tick(&mut staged, steps)?;
+        store.write_tick(&mut staged, &tick.spent, steps)?;
         ledger.apply(staged);
         Ok(())
     }
@@ -253,6 +253,17 @@ impl Exporter {
         });
         self.witnessed = witnessed;
         published
+    }
+
+    /// What subscribers have spent of their allowances in these spans; all others are over and forgotten.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn spent_in(&mut self, spans: &[String]) -> Result<Vec<Spent>, ExportError> {
+        self.with_live(|live, _, _| {
+            live.store.forget_spent_outside(spans)?;
+            live.store.spent(spans)
+        })
     }
 
     /// Records sealed and not yet published.

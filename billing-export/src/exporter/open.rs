@@ -184,7 +184,7 @@ fn recover(
         let Live { store, ledger } = live;
         let mut opening = |account: &Account| -> Result<Opening, ExportError> { store.opening(account) };
         let mut staged = ledger.stage_recovery(&mut opening)?;
-        store.write_tick(&mut staged, steps)?;
+        store.write_tick(&mut staged, &[], steps)?;
         ledger.apply(staged);
     }
     let segment = live.ledger.segment();

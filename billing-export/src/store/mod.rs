@@ -8,6 +8,7 @@ mod read;
 mod row;
 mod schema;
 mod seal;
+mod spent;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -51,8 +52,10 @@ impl Store {
                  PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;",
             )
         })?;
-        if store.version()? == 0 {
-            store.create()?;
+        match store.version()? {
+            0 => store.create()?,
+            schema::SCHEMA_VERSION_MIN => store.upgrade()?,
+            _ => {}
         }
         store.check()?;
         Ok(store)
@@ -95,13 +98,24 @@ impl Store {
             );
         }
         self.transaction("creating the ledger", |transaction| {
-            transaction.execute_batch(schema::SCHEMA)?;
+            transaction.execute_batch(schema::SCHEMA_1)?;
+            transaction.execute_batch(schema::SCHEMA_2)?;
             transaction.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", schema::SCHEMA_VERSION)
         })
     }
 
-    /// Refuses files that are not ours, newer than we are, or damaged.
+    /// Adds what version 2 has to a ledger of version 1, all or nothing; records and files stay as they are.
+    fn upgrade(&mut self) -> Result<(), ExportError> {
+        self.check()?;
+        self.transaction("upgrading the ledger", |transaction| {
+            transaction.execute_batch(schema::SCHEMA_2)?;
+            transaction.pragma_update(None, "user_version", schema::SCHEMA_VERSION)
+        })
+    }
+
+    /// Refuses files that are not ours, newer than we are, or damaged. What is read of sealed records is the same in all
+    /// versions there were.
     fn check(&self) -> Result<(), ExportError> {
         let application: i64 = self.ask("reading the ledger's mark", |connection| {
             connection.query_row("PRAGMA application_id", [], |row| row.get(0))
@@ -110,11 +124,11 @@ impl Store {
             return Err(self.damaged(format!("application_id {application}"), "a ledger of this program"));
         }
         let version = self.version()?;
-        if version != schema::SCHEMA_VERSION {
+        if !(schema::SCHEMA_VERSION_MIN..=schema::SCHEMA_VERSION).contains(&version) {
             return Err(ExportError::Damaged {
                 path: self.path.clone(),
                 found: format!("a ledger of version {version}"),
-                wanted: format!("version {}", schema::SCHEMA_VERSION),
+                wanted: format!("version {} to {}", schema::SCHEMA_VERSION_MIN, schema::SCHEMA_VERSION),
                 remedy: "It was written by another version of the gateway: run that version, or a later one",
             });
         }

@@ -3,10 +3,26 @@
 /// Marks the file as ours: "ZRGW" in ASCII (`PRAGMA application_id`).
 pub(super) const APPLICATION_ID: i64 = 0x5a52_4757;
 /// Version of the tables (`PRAGMA user_version`).
-pub(super) const SCHEMA_VERSION: i64 = 1;
+pub(super) const SCHEMA_VERSION: i64 = 2;
+/// The oldest version that this program makes the present one of.
+pub(super) const SCHEMA_VERSION_MIN: i64 = 1;
+
+/// What version 2 adds to version 1: allowances.
+pub(super) const SCHEMA_2: &str = "
+ALTER TABLE counter ADD COLUMN capped INTEGER NOT NULL DEFAULT 0 CHECK (capped IN (0, 1));  -- a cap was reached
+
+CREATE TABLE spent (                   -- what subscribers have had exempt under allowances, in spans that last
+    subscriber_type TEXT    NOT NULL,
+    subscriber_id   TEXT    NOT NULL,
+    allowance       TEXT    NOT NULL,      -- 'overall', 'shared_addresses', 'group:ID'
+    span            TEXT    NOT NULL,      -- 'day 2026-11-25', 'month 2026-11-01', in the zone of the configuration
+    bytes           INTEGER NOT NULL CHECK (bytes >= 0),   -- both directions
+    PRIMARY KEY (subscriber_id, subscriber_type, allowance, span)
+) STRICT, WITHOUT ROWID;
+";
 
 /// Version 1.
-pub(super) const SCHEMA: &str = "
+pub(super) const SCHEMA_1: &str = "
 CREATE TABLE node (                    -- one row: who writes this ledger, and what the next numbers are
     only              INTEGER NOT NULL PRIMARY KEY CHECK (only = 1),
     node_id           TEXT    NOT NULL,

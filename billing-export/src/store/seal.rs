@@ -176,7 +176,12 @@ fn write_seal(
         let total = before.checked_add(counter.volume).ok_or(rusqlite::Error::ExecuteReturnedResults)?;
         running = Some((total_id, total));
         let body = Body::Usage { account: account.clone(), volume: counter.volume, total };
-        writer.write(window, Some(order.cause), counter.flags, body)?;
+        // The bytes end at the cap, not with the period.
+        let cause = match order.cause {
+            Cause::Period if counter.capped => Cause::Cap,
+            cause => cause,
+        };
+        writer.write(window, Some(cause), counter.flags, body)?;
         writer.set_total(total_id, total)?;
         if at.saturating_add(1) == half {
             step(Step::MidSeal)?;

@@ -7,7 +7,8 @@ use rusqlite::{OptionalExtension as _, Transaction, named_params, params};
 
 use super::Store;
 use super::row::{account, count, instant, instant_or_none, instant_text, integer, volume, word};
-use crate::account::{Account, Entry};
+use super::spent::write_spent;
+use crate::account::{Account, Entry, Spent};
 use crate::audit::Figures;
 use crate::epoch::Mark;
 use crate::error::{ExportError, UnknownLabel};
@@ -169,6 +170,7 @@ impl Store {
                     total_before: volume(row, "total_up", "total_down")?,
                     volume: volume(row, "up_bytes", "down_bytes")?,
                     flags: word(row, "flags")?,
+                    capped: row.get("capped")?,
                 };
                 Ok((account(row)?, counter))
             })?;
@@ -222,12 +224,14 @@ impl Store {
     pub(crate) fn write_tick(
         &mut self,
         staged: &mut Staged,
+        spent: &[Spent],
         steps: &mut dyn Steps,
     ) -> Result<(), ExportError> {
         let path = self.path.clone();
         let mut injected = Ok(());
         let outcome = self.transaction("writing a checkpoint", |transaction| {
             write_counters(transaction, &mut staged.changes)?;
+            write_spent(transaction, spent)?;
             write_segment(transaction, &staged.segment)?;
             transaction
                 .prepare_cached("UPDATE node SET tick_sequence = ?1")?
@@ -261,8 +265,9 @@ impl Store {
 
 /// Writes counters and gives new ones their rows.
 fn write_counters(transaction: &Transaction<'_>, changes: &mut [(Account, Counter)]) -> rusqlite::Result<()> {
-    let mut update = transaction
-        .prepare_cached("UPDATE counter SET up_bytes = ?2, down_bytes = ?3, flags = ?4 WHERE id = ?1")?;
+    let mut update = transaction.prepare_cached(
+        "UPDATE counter SET up_bytes = ?2, down_bytes = ?3, flags = ?4, capped = ?5 WHERE id = ?1",
+    )?;
     let mut flags = String::new();
     for (account, counter) in changes {
         flags.clear();
@@ -272,7 +277,7 @@ fn write_counters(transaction: &Transaction<'_>, changes: &mut [(Account, Counte
         let (up, down) = (integer(counter.volume.up)?, integer(counter.volume.down)?);
         match counter.id {
             Some(id) => {
-                update.execute(params![id, up, down, flags])?;
+                update.execute(params![id, up, down, flags, counter.capped])?;
             }
             None => insert_counter(transaction, account, counter, &flags)?,
         }
@@ -318,8 +323,8 @@ fn insert_counter(
     transaction
         .prepare_cached(
             "INSERT INTO counter (total_id, list_id, list_serial, rating_group, disposition, up_bytes, down_bytes,
-                flags)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                flags, capped)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             total_id,
@@ -330,6 +335,7 @@ fn insert_counter(
             integer(counter.volume.up)?,
             integer(counter.volume.down)?,
             flags,
+            counter.capped,
         ])?;
     counter.total_id = Some(total_id);
     counter.id = Some(transaction.last_insert_rowid());

@@ -12,6 +12,7 @@
 //! ```
 
 pub mod address;
+pub mod allowance;
 pub mod binding;
 pub mod decide;
 pub mod identify;

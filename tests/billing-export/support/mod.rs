@@ -151,6 +151,8 @@ pub fn tick(sequence: u64, from: Timestamp, usage: &[(Account, Volume)]) -> Tick
             .iter()
             .map(|(account, volume)| Usage { account: account.clone(), flags: Flags::NONE, volume: *volume })
             .collect(),
+        capped: Vec::new(),
+        spent: Vec::new(),
     }
 }
 

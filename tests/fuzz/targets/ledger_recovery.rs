@@ -72,7 +72,12 @@ struct World {
     serial: u64,
     pending: Volume,
     sums: Sums,
+    /// What each subscriber has had exempt in all.
+    spent: BTreeMap<String, u64>,
 }
+
+/// The one span that allowances have here.
+const SPAN: &str = "month 2020-04-01";
 
 /// Adds bytes to a model's sum.
 fn add(sums: &mut Sums, key: String, volume: Volume) {
@@ -122,6 +127,7 @@ impl World {
             serial: 1,
             pending: Volume::ZERO,
             sums: Sums::new(),
+            spent: BTreeMap::new(),
         };
         world.start();
         world
@@ -201,6 +207,8 @@ impl World {
             at: self.now(length * 1_000),
             seen,
             pending_after,
+            capped: usage.iter().map(|usage| usage.account.clone()).take(1).collect(),
+            spent: self.spend(&usage),
             usage,
         };
         self.insist(|exporter| exporter.checkpoint(&tick));
@@ -211,6 +219,18 @@ impl World {
                 add(&mut self.sums, key(&usage.account), usage.volume);
             }
         }
+    }
+
+    /// Adds the exempt bytes to what the subscribers have spent; the new sums.
+    fn spend(&mut self, usage: &[Usage]) -> Vec<Spent> {
+        let exempt = usage.iter().filter(|usage| usage.account.entry.class() == Class::Exempt);
+        let spent = exempt.map(|usage| {
+            let subscriber = usage.account.session.clone();
+            let sum = self.spent.entry(subscriber.subscriber_id().to_owned()).or_default();
+            *sum += usage.volume.up + usage.volume.down;
+            Spent { subscriber, allowance: "overall".to_owned(), span: SPAN.to_owned(), bytes: *sum }
+        });
+        spent.collect()
     }
 
     /// One operation.
@@ -252,7 +272,14 @@ impl World {
         let now = self.now(1_000);
         self.insist(|exporter| exporter.seal_now(now, Cause::Shutdown).map(drop));
         self.insist(|exporter| exporter.publish().map(drop));
-        assert_eq!(self.exporter.as_ref().unwrap().conservation_mismatches(), 0);
+        let exporter = self.exporter.as_mut().unwrap();
+        assert_eq!(exporter.conservation_mismatches(), 0);
+        let spent = exporter.spent_in(&[SPAN.to_owned()]).unwrap();
+        let spent: BTreeMap<_, _> = spent
+            .into_iter()
+            .map(|spent| (spent.subscriber.subscriber_id().to_owned(), spent.bytes))
+            .collect();
+        assert_eq!(spent, self.spent, "what was spent is what was exempt, whatever came between");
         let pickup = self.directory.0.join("pickup");
         let pairs = pickup::pairs(std::slice::from_ref(&pickup)).unwrap();
         let report = verify::verify(&pairs, &mut |_| ()).unwrap();

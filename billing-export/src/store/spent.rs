@@ -1,0 +1,70 @@
+//! What subscribers have spent of their allowances: written with the tick that counts the bytes, read at a start.
+
+use rusqlite::{Transaction, params};
+
+use super::Store;
+use super::row::{count, integer, unreadable, word};
+use crate::account::Spent;
+use crate::error::ExportError;
+use crate::subscriber::Session;
+
+/// Writes what was spent; a sum never falls.
+pub(super) fn write_spent(transaction: &Transaction<'_>, spent: &[Spent]) -> rusqlite::Result<()> {
+    let mut write = transaction.prepare_cached(
+        "INSERT INTO spent (subscriber_type, subscriber_id, allowance, span, bytes) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT DO UPDATE SET bytes = max(bytes, excluded.bytes)",
+    )?;
+    for spent in spent {
+        let subscriber = &spent.subscriber;
+        write.execute(params![
+            subscriber.subscriber_type().label(),
+            subscriber.subscriber_id(),
+            spent.allowance,
+            spent.span,
+            integer(spent.bytes)?
+        ])?;
+    }
+    Ok(())
+}
+
+impl Store {
+    /// What was spent in these spans.
+    pub(crate) fn spent(&self, spans: &[String]) -> Result<Vec<Spent>, ExportError> {
+        self.ask("reading what was spent of allowances", |connection| {
+            let mut statement = connection.prepare_cached("SELECT * FROM spent WHERE span = ?1")?;
+            let mut all = Vec::new();
+            for span in spans {
+                let rows = statement.query_map(params![span], |row| {
+                    let subscriber = Session::new(
+                        word(row, "subscriber_type")?,
+                        row.get_ref("subscriber_id")?.as_str()?,
+                        "",
+                    )
+                    .map_err(|error| unreadable("subscriber_id", error))?;
+                    Ok(Spent {
+                        subscriber,
+                        allowance: row.get("allowance")?,
+                        span: row.get("span")?,
+                        bytes: count(row, "bytes")?,
+                    })
+                })?;
+                for row in rows {
+                    all.push(row?);
+                }
+            }
+            Ok(all)
+        })
+    }
+
+    /// Forgets what was spent in other spans than these.
+    pub(crate) fn forget_spent_outside(&mut self, spans: &[String]) -> Result<(), ExportError> {
+        let kept = serde_json::Value::from(spans).to_string();
+        self.transaction("forgetting spans that are over", |transaction| {
+            transaction.execute(
+                "DELETE FROM spent WHERE span NOT IN (SELECT value FROM json_each(?1))",
+                params![kept],
+            )?;
+            Ok(())
+        })
+    }
+}
