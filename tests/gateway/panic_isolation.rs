@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use billing_export::{ByteBasis, Disposition, Volume};
+use gateway::flow::allowance::AllowancePlan;
 use gateway::flow::binding::{AnswerLimits, Nat64};
 use gateway::flow::identify::IdentifyLimits;
 use gateway::flow::mark::Mark;
@@ -70,6 +71,8 @@ fn shared() -> Arc<Shared> {
         routes: Vec::new(),
         subscribers: Arc::default(),
         rating: Arc::new(RatingPlan::new(group, Vec::new())),
+        allowance: Arc::new(AllowancePlan::unlimited()),
+        allowances: Arc::default(),
         exemption: Exemption::Allowed,
     }));
     let dial = Arc::new(DialRules {

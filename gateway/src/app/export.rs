@@ -4,6 +4,7 @@
 //! cannot be saved nothing more is pulled; the counts stay with the flows, which lose nothing, and after
 //! `export.unsaved_max` exemption is suspended, so that no byte is exempt for long without a record of it.
 
+mod allowances;
 mod handed;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use jiff::Timestamp;
 use super::status::{ExportState, Status};
 use super::takeover::remainder::Remainder;
 use super::takeover::words::Delta;
+use crate::flow::allowance::Calendar;
 use crate::net::clock::Clock;
 use crate::net::lookup::Lookups;
 use crate::net::policy::{Exemption, PolicyCell};
@@ -129,6 +131,8 @@ pub struct Export {
     clock: Clock,
     /// Serial of the list in force at the last tick.
     serial: Option<u64>,
+    /// The day and month whose spending the ledger keeps.
+    calendar: Option<Calendar>,
     /// The fault that was last told, so that it is told once.
     told: Option<String>,
     /// The test switch; what it has used up stays used up when the ledger is opened anew.
@@ -169,6 +173,7 @@ impl Export {
             shared: saved,
             clock,
             serial: None,
+            calendar: None,
             told: None,
             fault,
         })
@@ -238,7 +243,7 @@ impl Export {
     fn own_round(&mut self) {
         let silent = if self.unsaved.is_none() { self.pull() } else { 0 };
         // Sealing frees counters, so it is tried also when a tick is refused for want of them.
-        let saved = self.save();
+        let saved = self.save().and_then(|()| self.follow_calendar());
         let serial = self.policy.load().list.as_ref().map(|list| list.serial());
         // Another list came into force: what was counted until now is sealed with that cause.
         let changed = self.serial.is_some() && self.serial != serial;
@@ -287,7 +292,9 @@ impl Export {
     fn tick(&mut self, reports: Vec<(usize, Report)>) -> Tick {
         let mut seen = Volume::ZERO;
         let mut usage = UsageMap::default();
-        for (worker, report) in reports {
+        let mut capped = Vec::new();
+        for (worker, mut report) in reports {
+            capped.append(&mut report.capped);
             self.status.count(worker, &report);
             seen = saturating_sum(seen, report.seen);
             if let Some(pending) = self.pending.get_mut(worker) {
@@ -303,7 +310,8 @@ impl Export {
         self.sequence = self.sequence.saturating_add(1);
         let pending_after =
             self.pending.iter().fold(Volume::ZERO, |sum, pending| saturating_sum(sum, *pending));
-        Tick { sequence: self.sequence, from, at, seen, pending_after, usage: usage.take() }
+        let spent = self.policy.load().allowances.take_changes();
+        Tick { sequence: self.sequence, from, at, seen, pending_after, usage: usage.take(), capped, spent }
     }
 
     /// Saves the pulled tick.
@@ -368,6 +376,8 @@ impl Export {
             );
         }
         self.exporter = Some(exporter);
+        self.calendar = None;
+        self.follow_calendar()?;
         self.shared.set(self.clock.monotonic());
         Ok(())
     }

@@ -13,8 +13,10 @@ use allowlist::{Document, Matcher};
 use billing_export::{Session, SubscriberType};
 use config::Config;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::start::edge;
+use crate::flow::allowance::{AllowancePlan, Limits};
 use crate::flow::mark::Mark;
 use crate::flow::rating::{RatingGroup, RatingPlan};
 use crate::flow::session::SubscriberTable;
@@ -90,10 +92,39 @@ pub fn load(path: &Path) -> Result<Config, Fault> {
         Some(parent) if parent != Path::new("") => parent,
         Some(_) | None => Path::new("."),
     };
-    Config::parse(&text, base).map_err(|problems| Fault {
+    let config = Config::parse(&text, base).map_err(|problems| Fault {
         lines: problems.iter().map(|problem| format!("{}:{problem}", path.display())).collect(),
         unreadable: false,
-    })
+    })?;
+    // The parser opens nothing; whether there is such a time zone is for the system's database to say.
+    allowance(&config).map_err(|problem| {
+        let place =
+            config.place("allowance.zone").map_or_else(|| "1:1".to_owned(), |place| place.to_string());
+        let line = format!("{}:{place}: allowance.zone: {problem}", path.display());
+        Fault { lines: vec![line], unreadable: false }
+    })?;
+    Ok(config)
+}
+
+/// The allowances of the configuration.
+///
+/// # Errors
+/// Its zone is not in the system's time zone database.
+pub fn allowance(config: &Config) -> Result<AllowancePlan, String> {
+    let Some(stated) = &config.allowance else { return Ok(AllowancePlan::unlimited()) };
+    let zone = TimeZone::get(&stated.zone).map_err(|_| {
+        format!(
+            "found \"{}\", which the time zone database does not have; wanted one of it, such as \"Asia/Almaty\"; `timedatectl list-timezones` lists them",
+            stated.zone
+        )
+    })?;
+    let limits = |spans: config::allowance::Spans| Limits { daily: spans.daily, monthly: spans.monthly };
+    let groups = stated.groups.iter().map(|group| {
+        let services = group.services.iter().map(|service| Arc::from(service.as_str())).collect();
+        (Arc::from(group.id.as_str()), limits(group.spans), services)
+    });
+    let plan = AllowancePlan::new(zone, limits(stated.overall), limits(stated.shared_addresses), groups);
+    Ok(plan.with_counters_max(stated.counters_max))
 }
 
 /// Reads and judges a list document.
@@ -331,10 +362,22 @@ pub fn refresh(config: &Config, keeper: &mut ListKeeper, policy: &PolicyCell, no
         }
     };
     let rating = Arc::new(rating(config));
+    let allowance = allowance(config).map_err(|problem| {
+        outcome.notes.push(Fault {
+            lines: vec![format!("allowance.zone: {problem}; the old limits stay")],
+            unreadable: false,
+        });
+    });
     policy.update(|next| {
         next.list = keeper.in_force(now);
         next.routes = keeper.routes();
         next.rating = rating;
+        if let Ok(allowance) = allowance {
+            if *next.allowance.zone() != *allowance.zone() {
+                next.allowances.forget_calendar();
+            }
+            next.allowance = Arc::new(allowance);
+        }
         if let Some(subscribers) = subscribers {
             next.subscribers = subscribers;
         }
@@ -342,8 +385,8 @@ pub fn refresh(config: &Config, keeper: &mut ListKeeper, policy: &PolicyCell, no
     outcome
 }
 
-/// Reads the configuration again and takes over what a running node can follow: list, subscribers, rating groups, and
-/// where the certificate of DNS over TLS is. What needs a restart, and a configuration that cannot be used, is told.
+/// Reads the configuration again and takes over what a running node can follow: list, subscribers, rating groups,
+/// allowances, and where the certificate of DNS over TLS is. What needs a restart, and a configuration that cannot be used, is told.
 pub fn reread(path: &Path, config: &mut Config) {
     match load(path) {
         Ok(new) => {
@@ -368,6 +411,7 @@ pub fn reread(path: &Path, config: &mut Config) {
             config.list = new.list;
             config.subscribers = new.subscribers;
             config.rating_groups = new.rating_groups;
+            config.allowance = new.allowance;
         }
         Err(fault) => {
             for line in &fault.lines {

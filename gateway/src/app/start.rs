@@ -29,6 +29,7 @@ use super::takeover;
 use super::takeover::incumbent::Incumbent;
 use super::takeover::successor::{Predecessor, TakeOverError};
 use super::{EXIT_CONFIG, EXIT_IO, log, shutdown};
+use crate::flow::allowance::AllowancePlan;
 use crate::net::admin;
 use crate::net::beats::Beats;
 use crate::net::clock::Clock;
@@ -455,6 +456,8 @@ fn first_policy(config: &Config) -> Policy {
         routes: Vec::new(),
         subscribers: Arc::default(),
         rating: Arc::new(reload::rating(config)),
+        allowance: Arc::new(AllowancePlan::unlimited()),
+        allowances: Arc::default(),
         exemption: Exemption::Suspended,
     }
 }

@@ -127,6 +127,7 @@ impl Status {
             counter!("zrgw_mark_errors_total").absolute(0);
             counter!("zrgw_spliced_bytes_total").absolute(0);
             counter!("zrgw_exempt_shared_address_bytes_total").absolute(0);
+            counter!("zrgw_allowance_reached_total").absolute(0);
             counter!("zrgw_source_ports_used_up_total").absolute(0);
             counter!("zrgw_source_port_changed_total").absolute(0);
             counter!("zrgw_meter_mismatch_total").absolute(0);
@@ -195,6 +196,7 @@ impl Status {
             counter!("zrgw_mark_errors_total").increment(report.mark_errors);
             counter!("zrgw_spliced_bytes_total").increment(report.spliced_bytes);
             counter!("zrgw_exempt_shared_address_bytes_total").increment(report.shared_exempt_bytes);
+            counter!("zrgw_allowance_reached_total").increment(report.capped.len() as u64);
             counter!("zrgw_source_ports_used_up_total").increment(report.ports_used_up);
             counter!("zrgw_source_port_changed_total").increment(report.ports_changed);
             counter!("zrgw_meter_mismatch_total").increment(report.meter_mismatches);
@@ -292,6 +294,12 @@ fn describe() {
         "zrgw_source_port_changed_total",
         "Transparent flows that left from another port than the subscriber's, whose was taken"
     );
+    describe_gauge!("zrgw_allowance_counters", "Counters of allowances held (allowance.counters_max)");
+    describe_counter!(
+        "zrgw_allowance_full_total",
+        "Verdicts that were overload because no counter was free. Remedy: allowance.counters_max"
+    );
+    describe_counter!("zrgw_allowance_reached_total", "Times that a subscriber reached a cap with a service");
     describe_counter!(
         "zrgw_exempt_shared_address_bytes_total",
         Unit::Bytes,
@@ -424,6 +432,9 @@ impl Source for Status {
                 gauge!("zrgw_export_last_success_timestamp_seconds")
                     .set(reading(saved.as_second().max(0).unsigned_abs()));
             }
+            let allowances = policy.allowances.figures();
+            gauge!("zrgw_allowance_counters").set(reading(allowances.counters));
+            counter!("zrgw_allowance_full_total").absolute(allowances.full);
             let answers = self.lookups.answers().figures();
             gauge!("zrgw_trusted_answers").set(reading(answers.pairs));
             gauge!("zrgw_dns_only_pairs").set(reading(answers.dns_only_pairs));

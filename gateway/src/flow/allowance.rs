@@ -80,6 +80,7 @@ pub struct AllowancePlan {
     shared_addresses: Limits,
     groups: HashMap<Arc<str>, Limits>,
     group_of: HashMap<Arc<str>, Arc<str>>,
+    counters_max: usize,
 }
 
 /// One limit that a flow's bytes fall under.
@@ -106,13 +107,35 @@ impl AllowancePlan {
         shared_addresses: Limits,
         groups: impl IntoIterator<Item = (Arc<str>, Limits, Vec<Arc<str>>)>,
     ) -> Self {
-        let mut plan =
-            Self { zone, overall, shared_addresses, groups: HashMap::new(), group_of: HashMap::new() };
+        let mut plan = Self {
+            zone,
+            overall,
+            shared_addresses,
+            groups: HashMap::new(),
+            group_of: HashMap::new(),
+            counters_max: usize::MAX,
+        };
         for (id, limits, services) in groups {
             plan.group_of.extend(services.into_iter().map(|service| (service, Arc::clone(&id))));
             plan.groups.insert(id, limits);
         }
         plan
+    }
+
+    /// The same with room for so many counters at once: one for each subscriber, scope and length.
+    #[must_use]
+    pub fn with_counters_max(self, counters_max: usize) -> Self {
+        Self { counters_max, ..self }
+    }
+
+    /// Most counters at once.
+    pub const fn counters_max(&self) -> usize {
+        self.counters_max
+    }
+
+    /// Where midnight is.
+    pub const fn zone(&self) -> &TimeZone {
+        &self.zone
     }
 
     /// Whether nothing is ever capped.

@@ -85,6 +85,11 @@ impl StreamOptions {
     }
 }
 
+/// Headers of one segment to or from `address`, with the option that most have.
+pub fn segment_header(address: IpAddr) -> u64 {
+    ip_header(address).saturating_add(TCP_HEADER).saturating_add(TIMESTAMPS)
+}
+
 /// Bytes of the headers in front of a datagram's payload, with a subscriber at `address`.
 pub fn datagram_header(address: IpAddr) -> u64 {
     ip_header(address).saturating_add(UDP_HEADER)

@@ -39,6 +39,8 @@ pub enum RelayReason {
     NoList,
     /// The list does not exempt the name on a port that we serve.
     NotExempt,
+    /// The subscriber has nothing left of what may be exempt of the service.
+    CapReached,
 }
 
 /// One question as far as steering is concerned.
@@ -58,8 +60,8 @@ pub struct Asked<'a> {
     pub at: Timestamp,
 }
 
-/// Decides one question.
-pub fn steer(list: Option<&Matcher>, asked: &Asked<'_>) -> Steering {
+/// Decides one question. `has_room` says whether the asker has anything left of what may be exempt of a service.
+pub fn steer(list: Option<&Matcher>, asked: &Asked<'_>, has_room: impl FnOnce(&str) -> bool) -> Steering {
     let own = match asked.kind {
         TYPE_A => Steering::V4,
         TYPE_AAAA => Steering::V6,
@@ -78,13 +80,22 @@ pub fn steer(list: Option<&Matcher>, asked: &Asked<'_>) -> Steering {
     let Some(list) = list.filter(|list| list.validity(asked.at) == Validity::InForce) else {
         return Steering::Relay(RelayReason::NoList);
     };
-    let exempt = asked.name.is_some_and(|name| {
-        !is_ech_cover_name(name)
-            && [Transport::Tcp, Transport::Udp].into_iter().any(|transport| {
-                matches!(list.host(name, transport, WEB_PORT, Some(asked.at)), HostMatch::Listed(_))
-            })
+    let rule = asked.name.filter(|name| !is_ech_cover_name(name)).and_then(|name| {
+        [Transport::Tcp, Transport::Udp].into_iter().find_map(|transport| {
+            match list.host(name, transport, WEB_PORT, Some(asked.at)) {
+                HostMatch::Listed(rule) => Some(rule),
+                HostMatch::NotListed
+                | HostMatch::Denied(_)
+                | HostMatch::NotInForce(_)
+                | HostMatch::Port(_) => None,
+            }
+        })
     });
-    if exempt { own } else { Steering::Relay(RelayReason::NotExempt) }
+    match rule {
+        None => Steering::Relay(RelayReason::NotExempt),
+        Some(rule) if has_room(rule.service()) => own,
+        Some(_) => Steering::Relay(RelayReason::CapReached),
+    }
 }
 
 /// A service binding of the origin in ServiceMode, as far as it says which protocols are spoken.
@@ -188,7 +199,7 @@ reason = "advertising"
             at: at.parse().unwrap(),
         };
         change(&mut asked);
-        steer(Some(&list), &asked)
+        steer(Some(&list), &asked, |service| service == "school")
     }
 
     const NOW: &str = "2026-03-01T00:00:00Z";
@@ -229,7 +240,23 @@ reason = "advertising"
         let at = NOW.parse().unwrap();
         let asked =
             Asked { name: Some(&name), kind: TYPE_A, class: CLASS_IN, is_subscriber: true, is_on: true, at };
-        assert_eq!(steer(None, &asked), Steering::Relay(RelayReason::NoList));
+        assert_eq!(steer(None, &asked, |_| true), Steering::Relay(RelayReason::NoList));
+    }
+
+    #[test]
+    fn t31_who_has_nothing_left_of_a_service_is_relayed() {
+        let list = Matcher::new(&Document::parse(LIST).unwrap());
+        let name = DomainName::from_wire(b"listed.kz").unwrap();
+        let asked = Asked {
+            name: Some(&name),
+            kind: TYPE_A,
+            class: CLASS_IN,
+            is_subscriber: true,
+            is_on: true,
+            at: NOW.parse().unwrap(),
+        };
+        assert_eq!(steer(Some(&list), &asked, |_| false), Steering::Relay(RelayReason::CapReached));
+        assert_eq!(steer(Some(&list), &asked, |service| service == "school"), Steering::V4);
     }
 
     /// A binding of the origin.

@@ -17,6 +17,7 @@ use super::meter::Reading;
 pub use super::meter::SubscriberSide;
 use super::policy::Standing;
 use super::report::ProtocolLabel;
+use crate::flow::allowance::Share;
 use crate::flow::binding::DnsOnly;
 use crate::flow::decide::Vouched;
 use crate::flow::identify::{Identifier, Identity, Progress, QuicIdentifier, SeenIn};
@@ -112,6 +113,8 @@ pub struct State {
     pub ruling: Ruling,
     /// It is exempt at an address that is known to serve other sites too: no gateway can tell them apart (trap T24).
     pub at_shared_address: bool,
+    /// While it is exempt and that is capped: how much is left.
+    pub allowed: Option<Box<Allowed>>,
     /// What the flow's packets carry, by where its bytes are counted.
     pub mark: Mark,
     /// TCP only: the origin's socket while bytes are carried, if its packets may carry the mark.
@@ -134,6 +137,17 @@ pub enum Ruling {
         /// Remarks on it.
         flags: Flags,
     },
+}
+
+/// What an exempt flow may still have exempt, and where its bytes are counted beyond that.
+#[derive(Debug)]
+pub struct Allowed {
+    /// Its part in the subscriber's allowances.
+    pub share: Share,
+    /// The counter of what is over.
+    pub over: Account,
+    /// Remarks on it.
+    pub over_flags: Flags,
 }
 
 /// The reader of names at work.

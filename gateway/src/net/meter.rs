@@ -14,7 +14,7 @@ use billing_export::{ByteBasis, Volume};
 use tokio::net::TcpStream;
 
 use super::socket::{self, StreamState};
-use crate::flow::ip_bytes::{StreamCounters, datagram_header};
+use crate::flow::ip_bytes::{StreamCounters, datagram_header, segment_header};
 
 /// The subscriber's side of a flow.
 pub enum SubscriberSide {
@@ -97,6 +97,8 @@ pub struct StreamMeter {
     waiting: bool,
     /// Whether FIN has passed both ways and everything is acknowledged: no reading says more than the last one.
     over: bool,
+    /// Payload the socket has taken that is not among the totals yet, at the last reading.
+    uncounted: u64,
     /// Whether the last reading said that less passed than we moved.
     contradicts: bool,
     /// Whose packets it sends.
@@ -165,6 +167,7 @@ impl SubscriberSide {
             finished: false,
             waiting: false,
             over: false,
+            uncounted: 0,
             contradicts: false,
             leg: Leg::Subscriber,
             basis,
@@ -288,6 +291,24 @@ impl SubscriberSide {
         }
     }
 
+    /// Payload on its way to the subscriber that is not among the totals yet, at the last reading.
+    pub const fn uncounted(&self) -> u64 {
+        match self {
+            Self::Stream(meter) => meter.uncounted,
+            Self::Datagrams(_) => 0,
+        }
+    }
+
+    /// What payload that one call moved comes to in the byte basis, at a guess: one segment and its acknowledgement.
+    pub fn guess(&self, payload: u64) -> u64 {
+        match self {
+            Self::Stream(StreamMeter { basis: StreamBasis::Ip { address, .. }, .. }) => {
+                payload.saturating_add(segment_header(*address).saturating_mul(2))
+            }
+            Self::Stream(StreamMeter { basis: StreamBasis::Payload, .. }) | Self::Datagrams(_) => payload,
+        }
+    }
+
     /// Whether something sent waits for its acknowledgement, so that the totals rise without a call of ours.
     pub const fn is_waiting(&self) -> bool {
         match self {
@@ -329,6 +350,7 @@ impl StreamMeter {
         let delivered = self.written.saturating_sub(queued);
         self.totals.raise(Volume { up: 0, down: delivered });
         self.waiting = delivered < self.written;
+        self.uncounted = self.written.saturating_sub(delivered);
         true
     }
 
@@ -345,6 +367,7 @@ impl StreamMeter {
         };
         self.totals.raise(counters.volume(address));
         self.waiting = state.unacknowledged > 0 || state.unsent > 0;
+        self.uncounted = u64::from(state.unsent);
         self.over = self.finished && state.may_have_received_fin && !self.waiting;
         let queued = state.bytes_sent.saturating_add(u64::from(state.unsent));
         self.contradicts = self.read > state.bytes_received || self.written > queued;

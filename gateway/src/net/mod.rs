@@ -7,6 +7,7 @@
 
 pub mod accept;
 pub mod admin;
+pub mod allowances;
 pub mod answers;
 pub mod beats;
 pub mod candidates;

@@ -8,6 +8,8 @@ use arc_swap::{ArcSwap, Guard};
 use billing_export::{Account, Entry, Reason, Session};
 use jiff::Timestamp;
 
+use super::allowances::{Allowances, NoCounter};
+use crate::flow::allowance::{AllowancePlan, Share};
 use crate::flow::rating::RatingPlan;
 use crate::flow::session::{SubscriberKey, SubscriberTable};
 use crate::flow::verdict::{Outcome, Verdict};
@@ -34,6 +36,10 @@ pub struct Policy {
     pub subscribers: Arc<SubscriberTable>,
     /// Service → rating group.
     pub rating: Arc<RatingPlan>,
+    /// How much one subscriber may have exempt.
+    pub allowance: Arc<AllowancePlan>,
+    /// What the subscribers have spent of it; the same in every generation.
+    pub allowances: Arc<Allowances>,
     /// Whether anything may be exempt.
     pub exemption: Exemption,
 }
@@ -71,9 +77,12 @@ impl Policy {
         self.routes.iter().any(|list| list.covers(name))
     }
 
-    /// The next instant at which a date of the list changes an answer.
+    /// The next instant at which a date changes an answer: one of the list, or midnight where days are counted.
     pub fn next_change_after(&self, at: Timestamp) -> Option<Timestamp> {
-        self.list.as_ref().and_then(|list| list.next_change_after(at))
+        let listed = self.list.as_ref().and_then(|list| list.next_change_after(at));
+        let midnight = || Some(self.allowances.calendar(&self.allowance, at)?.until());
+        let midnight = if self.allowance.is_unlimited() { None } else { midnight() };
+        listed.into_iter().chain(midnight).min()
     }
 
     /// `verdict`, or `overload` while exemption is suspended.
@@ -84,6 +93,30 @@ impl Policy {
             }
             (Exemption::Allowed, _) | (Exemption::Suspended, Outcome::Charged(_)) => verdict,
         }
+    }
+
+    /// The flow's share in what the subscriber may have exempt, and `verdict`, unless nothing is left or it cannot be counted.
+    pub fn allow(
+        &self,
+        standing: &Standing,
+        verdict: Verdict,
+        at_shared_address: bool,
+        at: impl FnOnce() -> Timestamp,
+    ) -> (Verdict, Option<Share>) {
+        if self.allowance.is_unlimited() {
+            return (verdict, None);
+        }
+        let (Outcome::Exempt { service, .. }, Standing::Known(session)) = (&verdict.outcome, standing) else {
+            return (verdict, None);
+        };
+        let reason = match self.allowances.share(&self.allowance, session, (service, at_shared_address), at())
+        {
+            Ok(None) => return (verdict, None),
+            Ok(Some(share)) if share.has_room() => return (verdict, Some(share)),
+            Ok(Some(_)) => Reason::CapReached,
+            Err(NoCounter) => Reason::Overload,
+        };
+        (Verdict { outcome: Outcome::Charged(reason), ..verdict }, None)
     }
 
     /// The account that bytes under `verdict` belong to.

@@ -8,14 +8,14 @@ mod shed;
 mod verdict;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
 use allowlist::Transport;
-use billing_export::{Reason, Volume};
+use billing_export::{Account, Reason, Volume};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
@@ -85,6 +85,8 @@ struct Counts {
     mark_errors: u64,
     spliced_bytes: u64,
     shared_exempt_bytes: u64,
+    /// Exempt accounts that reached a cap.
+    capped: HashSet<Account>,
     ports_used_up: u64,
     ports_changed: u64,
 }
@@ -176,6 +178,7 @@ impl Worker {
                 subscriber: Some(subscriber),
                 ruling: Ruling::Pending,
                 at_shared_address: false,
+                allowed: None,
                 mark: Mark::NONE,
                 origin: Weak::new(),
                 dirty: false,

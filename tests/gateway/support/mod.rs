@@ -24,6 +24,7 @@ pub mod udp_world;
 pub mod unbound;
 pub mod usage;
 pub mod world;
+pub mod zone;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -174,6 +175,11 @@ impl Setup {
         self
     }
 
+    /// The variables so far.
+    pub fn variables(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.environment.iter().map(|(name, value)| (name, value))
+    }
+
     /// A command in front of the gateway's, such as `prlimit --nofile=64`, that becomes the gateway.
     pub fn started_by(mut self, command: &[&str]) -> Self {
         self.started_by = command.iter().map(ToString::to_string).collect();
@@ -235,6 +241,7 @@ impl Setup {
     pub fn command(&self, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_gateway"))
             .args(arguments)
+            .envs(self.variables())
             .current_dir(self.folder.path())
             .output()
             .unwrap()
@@ -268,7 +275,7 @@ impl Setup {
         let child = self
             .program()
             .args(["run", "--config", "gateway.toml"])
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(self.variables())
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -18,6 +18,7 @@ impl Successor {
         let log = File::options().append(true).open(setup.path("log.txt")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_gateway"))
             .args(["run", "--config", "gateway.toml", "--take-over"])
+            .envs(setup.variables())
             .current_dir(setup.path(""))
             .stdin(Stdio::null())
             .stdout(Stdio::null())

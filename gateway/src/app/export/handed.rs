@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use billing_export::{Tick, Volume};
 use jiff::Timestamp;
 
+use super::allowances::settle;
 use super::{Books, Export, Fate, Order, TakenDelta};
 use crate::app::takeover::remainder::{Progress, Remainder};
 use crate::app::takeover::words::Delta;
@@ -92,8 +93,9 @@ impl Export {
     pub(super) fn merge_taken(&mut self, usage: &mut UsageMap, seen: &mut Volume) {
         for taken in std::mem::take(&mut self.taken) {
             *seen = saturating_sum(*seen, taken.seen);
-            self.status.count_usage(&taken.usage);
-            for item in taken.usage {
+            let settled = settle(&self.policy.load(), taken.usage, Timestamp::now());
+            self.status.count_usage(&settled);
+            for item in settled {
                 usage.add(&item.account, item.flags, item.volume, usize::MAX);
             }
             self.merged.push(taken.answer);
@@ -174,6 +176,8 @@ impl Export {
             seen,
             pending_after,
             usage: usage.take(),
+            capped: Vec::new(),
+            spent: self.policy.load().allowances.take_changes(),
         });
         false
     }

@@ -262,7 +262,13 @@ impl Relay {
             is_on,
             at: self.shared.clock.now().wall,
         };
-        steer::steer(policy.list.as_deref(), &asked)
+        let has_room = |service: &str| {
+            policy.allowance.is_unlimited()
+                || subscriber.is_some_and(|session| {
+                    policy.allowances.has_room(&policy.allowance, session, service, asked.at)
+                })
+        };
+        steer::steer(policy.list.as_deref(), &asked, has_room)
     }
 
     /// Answers with our addresses of one family.

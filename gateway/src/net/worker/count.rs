@@ -5,7 +5,7 @@ use std::rc::Rc;
 use billing_export::{Account, Entry, Flag, Flags, Reason, Session, Volume};
 
 use super::Worker;
-use crate::net::flow_record::{Flow, Ruling, State, SubscriberSide};
+use crate::net::flow_record::{Allowed, Flow, Ruling, State, SubscriberSide};
 use crate::net::report::{Report, saturating_sum};
 
 /// What becomes of bytes that have no verdict when a report is made.
@@ -32,13 +32,34 @@ impl Worker {
         if judge {
             self.judge(flow);
         }
+        self.spend(flow, bytes.len() as u64);
     }
 
     /// Takes bytes of a TCP stream that the subscriber sent and nobody looks at: counts them.
-    pub fn received_unread(&self, flow: &Rc<Flow>, bytes: usize) {
+    pub fn received_unread(self: &Rc<Self>, flow: &Rc<Flow>, bytes: usize) {
         self.count_read(flow, bytes);
         self.count_spliced(bytes);
         self.mark_dirty(flow);
+        self.spend(flow, bytes as u64);
+    }
+
+    /// Holds what has just moved against what the flow may have exempt. Near a limit it is counted at once, and when nothing
+    /// is left the flow is charged from here on: within one buffer of it (trap T31).
+    fn spend(self: &Rc<Self>, flow: &Rc<Flow>, moved: u64) {
+        let spent = {
+            let mut state = flow.state.borrow_mut();
+            let State { allowed: Some(allowed), subscriber: Some(subscriber), .. } = &mut *state else {
+                return;
+            };
+            if !allowed.share.moved(subscriber.guess(moved)) {
+                return;
+            }
+            self.count_carried(&mut state);
+            state.allowed.as_ref().is_some_and(|allowed| !allowed.share.has_room())
+        };
+        if spent {
+            self.judge(flow);
+        }
     }
 
     /// Counts bytes read from the subscriber's TCP socket.
@@ -83,10 +104,11 @@ impl Worker {
             counts.seen.up = counts.seen.up.saturating_add(seen);
         }
         self.mark_dirty(flow);
+        self.spend(flow, seen);
     }
 
     /// Counts datagrams that the listener's socket took for the subscriber, by their number and the sum of their payloads.
-    pub fn sent_datagrams(&self, flow: &Rc<Flow>, datagrams: u64, payload: u64) {
+    pub fn sent_datagrams(self: &Rc<Self>, flow: &Rc<Flow>, datagrams: u64, payload: u64) {
         flow.last_activity.set(self.shared.clock.monotonic());
         let seen = match &mut flow.state.borrow_mut().subscriber {
             Some(subscriber) => subscriber.add_sent_datagrams(datagrams, payload),
@@ -97,10 +119,11 @@ impl Worker {
             counts.seen.down = counts.seen.down.saturating_add(seen);
         }
         self.mark_dirty(flow);
+        self.spend(flow, seen);
     }
 
     /// Counts bytes that the subscriber's socket took for sending; they are reported once they have passed.
-    pub fn written(&self, flow: &Rc<Flow>, bytes: usize) {
+    pub fn written(self: &Rc<Self>, flow: &Rc<Flow>, bytes: usize) {
         flow.last_activity.set(self.shared.clock.monotonic());
         if let Some(subscriber) = &mut flow.state.borrow_mut().subscriber {
             subscriber.add_written(bytes as u64);
@@ -110,6 +133,7 @@ impl Worker {
             counts.stream_payload.down = counts.stream_payload.down.saturating_add(bytes as u64);
         }
         self.mark_dirty(flow);
+        self.spend(flow, bytes as u64);
     }
 
     /// Whether the subscriber has acknowledged everything.
@@ -125,7 +149,8 @@ impl Worker {
         }
     }
 
-    /// Reads the flow's meter and counts what is not reported under its present account; pending bytes stay with the flow.
+    /// Reads the flow's meter and counts what is not reported under its present account, and what is over a limit as charged;
+    /// pending bytes stay with the flow.
     pub(super) fn count_carried(&self, state: &mut State) {
         if let Some(reading) = state.read_meter() {
             let mut counts = self.counts.borrow_mut();
@@ -136,13 +161,50 @@ impl Worker {
         }
         if let Ruling::Latched { account, flags } = &state.ruling {
             let (account, flags) = (account.clone(), *flags);
-            let volume = state.tally.take();
+            let mut volume = state.tally.take();
+            if let Some(allowed) = &mut state.allowed {
+                let uncounted = state.subscriber.as_ref().map_or(0, SubscriberSide::uncounted);
+                volume = self.count_allowed(allowed, &account, volume, uncounted);
+            }
             if state.at_shared_address {
                 let mut counts = self.counts.borrow_mut();
                 let bytes = volume.up.saturating_add(volume.down);
                 counts.shared_exempt_bytes = counts.shared_exempt_bytes.saturating_add(bytes);
             }
             self.usage.borrow_mut().add(&account, flags, volume, self.shared.accounts_max);
+        }
+    }
+
+    /// Counts what of `volume` may be exempt, which is returned; the rest goes where bytes over the limit go.
+    fn count_allowed(
+        &self,
+        allowed: &mut Allowed,
+        account: &Account,
+        volume: Volume,
+        uncounted: u64,
+    ) -> Volume {
+        let exempt = allowed.share.take(volume, uncounted);
+        if volume == Volume::ZERO {
+            return volume;
+        }
+        self.shared.policy.load().allowances.note_changed(&allowed.share);
+        if exempt != volume {
+            // Never negative: only a part of it is exempt.
+            let over = Volume {
+                up: volume.up.saturating_sub(exempt.up),
+                down: volume.down.saturating_sub(exempt.down),
+            };
+            self.usage.borrow_mut().add(&allowed.over, allowed.over_flags, over, self.shared.accounts_max);
+            self.note_capped(account);
+        }
+        exempt
+    }
+
+    /// Notes that an exempt account reached a cap.
+    pub(super) fn note_capped(&self, account: &Account) {
+        let mut counts = self.counts.borrow_mut();
+        if counts.capped.len() < self.shared.accounts_max {
+            counts.capped.insert(account.clone());
         }
     }
 
@@ -160,7 +222,7 @@ impl Worker {
     fn report_with(self: &Rc<Self>, rule: Pending) -> Report {
         let mut pending = Volume::ZERO;
         let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
-        let mut still_dirty = Vec::new();
+        let (mut still_dirty, mut spent) = (Vec::new(), Vec::new());
         for flow in dirty {
             let mut state = flow.state.borrow_mut();
             self.count_carried(&mut state);
@@ -176,12 +238,18 @@ impl Worker {
             }
             let waiting = state.subscriber.as_ref().is_some_and(SubscriberSide::is_waiting);
             state.dirty = undecided || waiting;
+            if state.allowed.as_ref().is_some_and(|allowed| !allowed.share.has_room()) {
+                spent.push(Rc::clone(&flow));
+            }
             if state.dirty {
                 drop(state);
                 still_dirty.push(flow);
             }
         }
         self.dirty.borrow_mut().append(&mut still_dirty);
+        for flow in spent {
+            self.judge(&flow);
+        }
         let counts = std::mem::take(&mut *self.counts.borrow_mut());
         Report {
             seen: counts.seen,
@@ -200,6 +268,7 @@ impl Worker {
             mark_errors: counts.mark_errors,
             spliced_bytes: counts.spliced_bytes,
             shared_exempt_bytes: counts.shared_exempt_bytes,
+            capped: counts.capped.into_iter().collect(),
             ports_used_up: counts.ports_used_up,
             ports_changed: counts.ports_changed,
         }

@@ -2,14 +2,15 @@
 
 use std::rc::Rc;
 
-use billing_export::{Class, Flag, Flags, Reason};
+use billing_export::{Account, Class, Flag, Flags, Reason};
 
 use super::Worker;
+use crate::flow::allowance::Share;
 use crate::flow::decide::{Case, Decision, Vouched, decide};
 use crate::flow::identify::Identity;
 use crate::flow::mark::Mark;
 use crate::flow::verdict::{Outcome, Verdict};
-use crate::net::flow_record::{Flow, Names, Place, Ruling, State};
+use crate::net::flow_record::{Allowed, Flow, Names, Place, Ruling, State};
 use crate::net::policy::Policy;
 use crate::net::report::{FlowLabels, ProtocolLabel};
 
@@ -141,13 +142,12 @@ impl Worker {
             }
             (Outcome::Exempt { .. } | Outcome::Charged(_), _, _) => verdict,
         };
+        let at_shared_address = matches!(verdict.outcome, Outcome::Exempt { .. })
+            && flow.destination().is_some_and(|to| self.shared.lookups.answers().is_shared(to.ip()));
+        let now = || self.shared.clock.now().wall;
+        let (verdict, share) = policy.allow(&state.standing, verdict, at_shared_address, now);
         let account = policy.account(&state.standing, &verdict);
-        let flags = match (flow.place, account.entry.class()) {
-            (Place::Steered { .. }, Class::Charged | Class::Unattributed) => {
-                Flags::NONE.with(Flag::FreeInCore)
-            }
-            (Place::Steered { .. }, Class::Exempt) | (Place::Original(_), _) => Flags::default(),
-        };
+        let flags = flags(flow, &account);
         // Also where the account stays: the group may have another mark.
         let mark = match (&verdict.outcome, account.entry.class()) {
             (Outcome::Exempt { service, .. }, Class::Exempt) => policy.rating.group(service).mark,
@@ -157,11 +157,15 @@ impl Worker {
         if !matches!(&state.ruling, Ruling::Pending | Ruling::LookingUp) {
             self.count_carried(&mut state);
         }
-        state.at_shared_address = account.entry.class() == Class::Exempt
-            && flow.destination().is_some_and(|to| self.shared.lookups.answers().is_shared(to.ip()));
+        state.at_shared_address = at_shared_address && account.entry.class() == Class::Exempt;
+        state.allowed = share.map(|share| allowed(flow, &state, policy, &verdict, share));
         match &state.ruling {
             Ruling::Latched { account: old, .. } if *old == account => return,
-            Ruling::Latched { .. } => {}
+            Ruling::Latched { account: old, .. } => {
+                if account.entry.reason() == Some(Reason::CapReached) && old.entry.class() == Class::Exempt {
+                    self.note_capped(old);
+                }
+            }
             Ruling::Pending | Ruling::LookingUp => {
                 let labels = FlowLabels {
                     protocol: state.protocol,
@@ -249,6 +253,23 @@ impl Worker {
             self.judge(flow);
         }
     }
+}
+
+/// Remarks on bytes of the flow under this account: steered ones pass free in the core, whatever they are to us.
+fn flags(flow: &Flow, account: &Account) -> Flags {
+    match (flow.place, account.entry.class()) {
+        (Place::Steered { .. }, Class::Charged | Class::Unattributed) => Flags::NONE.with(Flag::FreeInCore),
+        (Place::Steered { .. }, Class::Exempt) | (Place::Original(_), _) => Flags::default(),
+    }
+}
+
+/// What the flow may have exempt from here on, with what it has carried without a count.
+fn allowed(flow: &Flow, state: &State, policy: &Policy, verdict: &Verdict, mut share: Share) -> Box<Allowed> {
+    let over = Verdict { outcome: Outcome::Charged(Reason::CapReached), ..verdict.clone() };
+    let over = policy.account(&state.standing, &over);
+    let pending = state.pending();
+    share.moved(pending.up.saturating_add(pending.down));
+    Box::new(Allowed { share, over_flags: flags(flow, &over), over })
 }
 
 /// The decision in the log, at DEBUG: it names what a subscriber visits.

@@ -1,0 +1,305 @@
+//! What every subscriber has spent of its allowances, as all workers share it: asked when a flow becomes exempt, never for a
+//! byte.
+//!
+//! The rules are [`crate::flow::allowance`]'s; here stand the locks, the limit of the table, and what is to be saved.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use billing_export::{Session, Spent};
+use jiff::Timestamp;
+
+use crate::flow::allowance::{
+    AllowancePlan, Calendar, Counter, Length, Part, Scope, Share, Span, Subscriber,
+};
+
+/// Parts of the table, each behind a lock of its own: a sweep of one holds up nobody who needs another.
+const SHARDS: u64 = 64;
+
+/// What a counter is found by.
+type Key = (Subscriber, Scope, Length);
+/// A part of the table.
+type Shard = Mutex<HashMap<Key, Arc<Counter>>>;
+
+/// The counters of all subscribers.
+pub struct Allowances {
+    /// The first part of the table.
+    first: Shard,
+    /// The others.
+    others: Box<[Shard]>,
+    hasher: RandomState,
+    /// Counters in all shards.
+    counters: AtomicUsize,
+    /// Day and month at the last look.
+    calendar: ArcSwapOption<Calendar>,
+    /// Counters that changed since they were last saved.
+    changed: Mutex<Vec<Arc<Counter>>>,
+    /// Verdicts that found no free counter, since the start.
+    full: AtomicU64,
+}
+
+/// There is no room for another counter, or time is out of all bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoCounter;
+
+/// Sizes for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AllowanceFigures {
+    /// Counters held.
+    pub counters: u64,
+    /// Verdicts that found no free counter, since the start.
+    pub full: u64,
+}
+
+impl Default for Allowances {
+    fn default() -> Self {
+        Self {
+            first: Mutex::default(),
+            others: (1..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            counters: AtomicUsize::new(0),
+            calendar: ArcSwapOption::empty(),
+            changed: Mutex::default(),
+            full: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Allowances {
+    /// The day and the month in force at `at`.
+    pub fn calendar(&self, plan: &AllowancePlan, at: Timestamp) -> Option<Calendar> {
+        let former = self.calendar.load();
+        if let Some(former) = former.as_deref().filter(|former| former.covers(at)) {
+            return Some(*former);
+        }
+        let calendar = plan.calendar(at, former.as_deref())?;
+        self.calendar.store(Some(Arc::new(calendar)));
+        Some(calendar)
+    }
+
+    /// Forgets which day it is: midnight may be elsewhere from now on.
+    pub fn forget_calendar(&self) {
+        self.calendar.store(None);
+    }
+
+    /// The share of a flow of `session` in what it may have exempt of `service`; none where nothing limits it.
+    ///
+    /// # Errors
+    /// A counter is wanted and there is no room for it: what cannot be counted is not exempt.
+    pub fn share(
+        &self,
+        plan: &AllowancePlan,
+        session: &Session,
+        (service, at_shared_address): (&str, bool),
+        at: Timestamp,
+    ) -> Result<Option<Share>, NoCounter> {
+        let mut bounds = plan.bounds(service, at_shared_address).peekable();
+        if bounds.peek().is_none() {
+            return Ok(None);
+        }
+        let calendar = self.calendar(plan, at).ok_or(NoCounter)?;
+        let subscriber = Subscriber::of(session);
+        let parts: Result<Vec<Part>, NoCounter> = bounds
+            .map(|bound| {
+                let span = calendar.span(bound.length);
+                let key = (subscriber.clone(), bound.scope, bound.length);
+                let counter = self.counter(key, span, plan.counters_max())?;
+                Ok(Part { counter, limit: bound.limit })
+            })
+            .collect();
+        parts.map(|parts| Some(Share::new(parts))).inspect_err(|NoCounter| {
+            self.full.fetch_add(1, Ordering::Relaxed);
+        })
+    }
+
+    /// Whether `session` has anything left for `service`, as far as its allowances say.
+    pub fn has_room(&self, plan: &AllowancePlan, session: &Session, service: &str, at: Timestamp) -> bool {
+        let Some(calendar) = self.calendar(plan, at) else { return false };
+        let subscriber = Subscriber::of(session);
+        plan.bounds(service, false).all(|bound| {
+            let span = calendar.span(bound.length);
+            let key = (subscriber.clone(), bound.scope, bound.length);
+            let known = self.shard(&key).get(&key).filter(|counter| counter.span == span).cloned();
+            match known {
+                Some(counter) => Share::new([Part { counter, limit: bound.limit }]).has_room(),
+                None => bound.limit > 0,
+            }
+        })
+    }
+
+    /// Notes that something was counted on this share.
+    pub fn note_changed(&self, share: &Share) {
+        for counter in share.counters().filter(|counter| counter.note_changed()) {
+            self.changed().push(Arc::clone(counter));
+        }
+    }
+
+    /// What has changed since the last call, to be saved.
+    pub fn take_changes(&self) -> Vec<Spent> {
+        let changed = std::mem::take(&mut *self.changed());
+        let spent = changed.into_iter().map(|counter| Spent {
+            bytes: counter.saving(),
+            subscriber: counter.subscriber.session().clone(),
+            allowance: counter.scope.to_string(),
+            span: counter.span.label(),
+        });
+        spent.collect()
+    }
+
+    /// Raises the counters to what was saved of the spans in force.
+    pub fn restore(&self, plan: &AllowancePlan, saved: &[Spent], at: Timestamp) {
+        let Some(calendar) = self.calendar(plan, at) else { return };
+        let spans = [Length::Day, Length::Month].map(|length| calendar.span(length));
+        for spent in saved {
+            let span = spans.into_iter().find(|span| span.label() == spent.span);
+            let (Some(span), Some(scope)) = (span, Scope::from_label(&spent.allowance)) else { continue };
+            let key = (Subscriber::of(&spent.subscriber), scope, span.length);
+            if let Ok(counter) = self.counter(key, span, plan.counters_max()) {
+                counter.restore(spent.bytes);
+            }
+        }
+    }
+
+    /// Drops counters of spans that are over; open flows keep theirs until they are judged again.
+    pub fn sweep(&self, calendar: &Calendar) {
+        for shard in self.others.iter().chain([&self.first]) {
+            let mut shard = lock(shard);
+            let before = shard.len();
+            shard.retain(|(_, _, length), counter| counter.span == calendar.span(*length));
+            let dropped = before.saturating_sub(shard.len());
+            self.counters.fetch_sub(dropped, Ordering::Relaxed);
+        }
+    }
+
+    /// Sizes for metrics.
+    pub fn figures(&self) -> AllowanceFigures {
+        AllowanceFigures {
+            counters: self.counters.load(Ordering::Relaxed) as u64,
+            full: self.full.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The counter of `key` for `span`, made if need be; one of a span that is over makes way for it.
+    fn counter(&self, key: Key, span: Span, counters_max: usize) -> Result<Arc<Counter>, NoCounter> {
+        let mut shard = self.shard(&key);
+        let known = shard.get(&key);
+        if let Some(counter) = known.filter(|counter| counter.span == span) {
+            return Ok(Arc::clone(counter));
+        }
+        if known.is_none() {
+            let room = |count: usize| if count < counters_max { count.checked_add(1) } else { None };
+            self.counters.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).map_err(|_| NoCounter)?;
+        }
+        let (subscriber, scope, _) = &key;
+        let counter = Arc::new(Counter::new(subscriber.clone(), scope.clone(), span));
+        shard.insert(key, Arc::clone(&counter));
+        Ok(counter)
+    }
+
+    /// The part of the table that holds `key`.
+    fn shard(&self, key: &Key) -> MutexGuard<'_, HashMap<Key, Arc<Counter>>> {
+        let number = usize::try_from(self.hasher.hash_one(&key.0) % SHARDS).unwrap_or(usize::MAX);
+        lock(self.others.get(number).unwrap_or(&self.first))
+    }
+
+    /// The list of changed counters.
+    fn changed(&self) -> MutexGuard<'_, Vec<Arc<Counter>>> {
+        lock(&self.changed)
+    }
+}
+
+/// What a lock guards; a panic elsewhere does not make it unusable, for every change is a single step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use billing_export::{SubscriberType, Volume};
+    use jiff::tz::TimeZone;
+
+    use super::*;
+    use crate::flow::allowance::Limits;
+
+    fn session(number: u32) -> Session {
+        Session::new(SubscriberType::Msisdn, &number.to_string(), "s").unwrap()
+    }
+
+    /// A plan of 100 bytes a day and 150 a month, with room for so many counters.
+    fn plan(counters_max: usize) -> AllowancePlan {
+        let limits = Limits { daily: Some(100), monthly: Some(150) };
+        AllowancePlan::new(TimeZone::UTC, limits, Limits::default(), []).with_counters_max(counters_max)
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    /// Takes bytes for a subscriber; how many were exempt.
+    fn take(allowances: &Allowances, plan: &AllowancePlan, number: u32, bytes: u64, when: &str) -> u64 {
+        let mut share =
+            allowances.share(plan, &session(number), ("school", false), at(when)).unwrap().unwrap();
+        let taken = share.take(Volume { up: 0, down: bytes }, 0).down;
+        allowances.note_changed(&share);
+        taken
+    }
+
+    const DAY: &str = "2026-11-25T12:00:00Z";
+    const NEXT: &str = "2026-11-26T00:00:00Z";
+    const MONTH: &str = "2026-12-01T00:00:00Z";
+
+    #[test]
+    fn t31_a_new_day_begins_anew_and_the_month_goes_on() {
+        let (allowances, plan) = (Allowances::default(), plan(10));
+        assert_eq!(take(&allowances, &plan, 1, 170, DAY), 100);
+        assert!(!allowances.has_room(&plan, &session(1), "school", at(DAY)));
+        assert!(allowances.has_room(&plan, &session(2), "school", at(DAY)));
+        assert!(allowances.has_room(&plan, &session(1), "school", at(NEXT)));
+        assert_eq!(take(&allowances, &plan, 1, 100, NEXT), 50);
+        assert_eq!(take(&allowances, &plan, 1, 300, MONTH), 100);
+        assert_eq!(allowances.figures().counters, 2);
+        allowances.sweep(&allowances.calendar(&plan, at("2026-12-02T00:00:00Z")).unwrap());
+        assert_eq!(allowances.figures().counters, 1, "the month's is left");
+    }
+
+    #[test]
+    fn t31_what_was_saved_is_restored_and_never_lowers_what_is_known() {
+        let (allowances, plan) = (Allowances::default(), plan(10));
+        assert_eq!(take(&allowances, &plan, 1, 60, DAY), 60);
+        let mut saved = allowances.take_changes();
+        saved.sort_by_key(|spent| spent.span.clone());
+        let words: Vec<_> =
+            saved.iter().map(|spent| format!("{} {} {}", spent.allowance, spent.span, spent.bytes)).collect();
+        assert_eq!(words, ["overall day 2026-11-25 60", "overall month 2026-11-01 60"]);
+        assert!(allowances.take_changes().is_empty());
+        let other = Allowances::default();
+        assert_eq!(take(&other, &plan, 1, 10, DAY), 10);
+        other.restore(&plan, &saved, at(DAY));
+        assert_eq!(take(&other, &plan, 1, 90, DAY), 40);
+        other.restore(&plan, &saved, at(DAY));
+        assert_eq!(take(&other, &plan, 1, 90, DAY), 0);
+        // Yesterday's are no more, the month's are.
+        let later = Allowances::default();
+        later.restore(&plan, &saved, at(NEXT));
+        assert_eq!(take(&later, &plan, 1, 300, NEXT), 90);
+    }
+
+    #[test]
+    fn t31_a_full_table_exempts_nobody_new_and_keeps_those_it_has() {
+        let (allowances, plan) = (Allowances::default(), plan(2));
+        assert_eq!(take(&allowances, &plan, 1, 10, DAY), 10);
+        let refused = allowances.share(&plan, &session(2), ("school", false), at(DAY));
+        assert_eq!(refused.err(), Some(NoCounter));
+        assert_eq!(take(&allowances, &plan, 1, 10, DAY), 10);
+        // A day later the same two make way for themselves.
+        assert_eq!(take(&allowances, &plan, 1, 10, NEXT), 10);
+        assert_eq!(allowances.figures(), AllowanceFigures { counters: 2, full: 1 });
+        assert!(AllowancePlan::unlimited().is_unlimited());
+        let unlimited = AllowancePlan::unlimited();
+        let share = allowances.share(&unlimited, &session(2), ("school", true), at(DAY));
+        assert!(share.unwrap().is_none(), "without a limit no counter is wanted");
+    }
+}
