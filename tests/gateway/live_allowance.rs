@@ -272,6 +272,22 @@ fn a_zone_that_is_none_is_refused_with_its_place() {
 }
 
 #[test]
+fn a_group_whose_service_the_list_does_not_have_is_noted() {
+    let setup = zone::far_from_midnight(Setup::new().proxied());
+    let setup = setup
+        .raw("[[allowance.group]]\nid = \"g\"\nservices = [\"school\", \"scholl\"]\ndaily = \"1 MiB\"\n");
+    setup.write_configuration();
+    let output = setup.command(&["check", "--config", "gateway.toml"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("note: allowance.group[0].services[1]: the list has no service \"scholl\""),
+        "{said}"
+    );
+    assert!(!said.contains("services[0]"), "{said}");
+}
+
+#[test]
 fn who_has_nothing_left_is_no_longer_led_to_us_for_that_service_alone() {
     let origin = Origin::echo();
     let names = [LISTED, "other-listed.example"];

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use allowlist::DomainName;
 use allowlist::lint::Severity;
+use allowlist::{Document, DomainName};
 use config::Config;
 use config::dns::Server;
 use serde::Serialize;
@@ -111,6 +111,7 @@ fn examine(path: &Path, config: &Config) -> Findings {
                     Severity::Note => {}
                 }
             }
+            findings.notes.extend(unknown_services(config, &document));
             let now = jiff::Timestamp::now();
             if document.expires().instant() <= now {
                 findings.notes.push(format!(
@@ -151,6 +152,27 @@ fn examine(path: &Path, config: &Config) -> Findings {
     }
     findings.problems.extend(certificate_problems(path, config));
     findings
+}
+
+/// Services that limits or rating groups name and the list does not have: a slip of the pen would leave one without its limit.
+fn unknown_services(config: &Config, list: &Document) -> Vec<String> {
+    let known = |id: &str| list.services().iter().any(|service| service.id() == id);
+    let groups = config.allowance.iter().flat_map(|allowance| &allowance.groups).enumerate();
+    let limited = groups.map(|(number, group)| (format!("allowance.group[{number}]"), &group.services));
+    let rated = config.rating_groups.iter().enumerate().filter_map(|(number, group)| match &group.services {
+        config::Services::Others => None,
+        config::Services::Named(services) => Some((format!("rating_group[{number}]"), services)),
+    });
+    let named = limited.chain(rated).flat_map(|(group, services)| {
+        services
+            .iter()
+            .enumerate()
+            .map(move |(number, service)| (format!("{group}.services[{number}]"), service))
+    });
+    named
+        .filter(|(_, service)| !known(service))
+        .map(|(key, service)| format!("{key}: the list has no service \"{service}\""))
+        .collect()
 }
 
 /// What is wrong with the certificates and keys of the DNS plane, each with its place.
