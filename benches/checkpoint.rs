@@ -66,6 +66,19 @@ fn tick(sequence: u64, from: i64) -> Tick {
     }
 }
 
+/// The same, and all subscribers have an allowance of a day and a month.
+fn spending(tick: Tick) -> Tick {
+    let spent = tick.usage.iter().flat_map(|usage| {
+        ["day 2020-04-06", "month 2020-04-01"].map(|span| Spent {
+            subscriber: usage.account.session.clone(),
+            allowance: "overall".to_owned(),
+            span: span.to_owned(),
+            bytes: tick.sequence * 10_100,
+        })
+    });
+    Tick { spent: spent.collect(), ..tick }
+}
+
 /// Time of `work`, for a measurement with its own preparation.
 fn timed(work: impl FnOnce()) -> Duration {
     let begin = Instant::now();
@@ -91,6 +104,12 @@ fn checkpoint(criterion: &mut Criterion) {
     group.bench_function("checkpoint_100k_open_counters", |bencher| {
         bencher.iter_custom(|rounds| {
             let ticks = (0..rounds).map(|_| next(0)).collect::<Vec<_>>();
+            ticks.iter().map(|tick| timed(|| exporter.checkpoint(tick).unwrap())).sum()
+        });
+    });
+    group.bench_function("checkpoint_100k_open_counters_with_day_and_month", |bencher| {
+        bencher.iter_custom(|rounds| {
+            let ticks = (0..rounds).map(|_| spending(next(0))).collect::<Vec<_>>();
             ticks.iter().map(|tick| timed(|| exporter.checkpoint(tick).unwrap())).sum()
         });
     });

@@ -255,15 +255,20 @@ impl Exporter {
         published
     }
 
-    /// What subscribers have spent of their allowances in these spans; all others are over and forgotten.
+    /// Calls `each` for what every subscriber has spent of every allowance in these spans. Memory does not grow with them.
     ///
     /// # Errors
     /// The store's.
-    pub fn spent_in(&mut self, spans: &[String]) -> Result<Vec<Spent>, ExportError> {
-        self.with_live(|live, _, _| {
-            live.store.forget_spent_outside(spans)?;
-            live.store.spent(spans)
-        })
+    pub fn each_spent(&mut self, spans: &[String], each: &mut dyn FnMut(Spent)) -> Result<(), ExportError> {
+        self.with_live(|live, _, _| live.store.each_spent(spans, each))
+    }
+
+    /// Forgets what was spent in other spans than these: they are over.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn forget_spent_outside(&mut self, spans: &[String]) -> Result<(), ExportError> {
+        self.with_live(|live, _, _| live.store.forget_spent_outside(spans))
     }
 
     /// Records sealed and not yet published.

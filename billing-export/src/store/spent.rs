@@ -28,11 +28,14 @@ pub(super) fn write_spent(transaction: &Transaction<'_>, spent: &[Spent]) -> rus
 }
 
 impl Store {
-    /// What was spent in these spans.
-    pub(crate) fn spent(&self, spans: &[String]) -> Result<Vec<Spent>, ExportError> {
+    /// Calls `each` for what was spent in these spans.
+    pub(crate) fn each_spent(
+        &self,
+        spans: &[String],
+        each: &mut dyn FnMut(Spent),
+    ) -> Result<(), ExportError> {
         self.ask("reading what was spent of allowances", |connection| {
             let mut statement = connection.prepare_cached("SELECT * FROM spent WHERE span = ?1")?;
-            let mut all = Vec::new();
             for span in spans {
                 let rows = statement.query_map(params![span], |row| {
                     let subscriber = Session::new(
@@ -49,10 +52,10 @@ impl Store {
                     })
                 })?;
                 for row in rows {
-                    all.push(row?);
+                    each(row?);
                 }
             }
-            Ok(all)
+            Ok(())
         })
     }
 

@@ -149,17 +149,15 @@ impl Allowances {
         spent.collect()
     }
 
-    /// Raises the counters to what was saved of the spans in force.
-    pub fn restore(&self, plan: &AllowancePlan, saved: &[Spent], at: Timestamp) {
+    /// Raises a counter to what was saved of it, if its span is in force.
+    pub fn restore(&self, plan: &AllowancePlan, saved: &Spent, at: Timestamp) {
         let Some(calendar) = self.calendar(plan, at) else { return };
         let spans = [Length::Day, Length::Month].map(|length| calendar.span(length));
-        for spent in saved {
-            let span = spans.into_iter().find(|span| span.label() == spent.span);
-            let (Some(span), Some(scope)) = (span, Scope::from_label(&spent.allowance)) else { continue };
-            let key = (Subscriber::of(&spent.subscriber), scope, span.length);
-            if let Ok(counter) = self.counter(key, span, plan.counters_max()) {
-                counter.restore(spent.bytes);
-            }
+        let span = spans.into_iter().find(|span| span.label() == saved.span);
+        let (Some(span), Some(scope)) = (span, Scope::from_label(&saved.allowance)) else { return };
+        let key = (Subscriber::of(&saved.subscriber), scope, span.length);
+        if let Ok(counter) = self.counter(key, span, plan.counters_max()) {
+            counter.restore(saved.bytes);
         }
     }
 
@@ -277,13 +275,16 @@ mod tests {
         assert!(allowances.take_changes().is_empty());
         let other = Allowances::default();
         assert_eq!(take(&other, &plan, 1, 10, DAY), 10);
-        other.restore(&plan, &saved, at(DAY));
+        let restore = |allowances: &Allowances, when| {
+            saved.iter().for_each(|spent| allowances.restore(&plan, spent, at(when)));
+        };
+        restore(&other, DAY);
         assert_eq!(take(&other, &plan, 1, 90, DAY), 40);
-        other.restore(&plan, &saved, at(DAY));
+        restore(&other, DAY);
         assert_eq!(take(&other, &plan, 1, 90, DAY), 0);
         // Yesterday's are no more, the month's are.
         let later = Allowances::default();
-        later.restore(&plan, &saved, at(NEXT));
+        restore(&later, NEXT);
         assert_eq!(take(&later, &plan, 1, 300, NEXT), 90);
     }
 

@@ -274,11 +274,11 @@ impl World {
         self.insist(|exporter| exporter.publish().map(drop));
         let exporter = self.exporter.as_mut().unwrap();
         assert_eq!(exporter.conservation_mismatches(), 0);
-        let spent = exporter.spent_in(&[SPAN.to_owned()]).unwrap();
-        let spent: BTreeMap<_, _> = spent
-            .into_iter()
-            .map(|spent| (spent.subscriber.subscriber_id().to_owned(), spent.bytes))
-            .collect();
+        let mut spent = BTreeMap::new();
+        let mut each = |row: Spent| {
+            spent.insert(row.subscriber.subscriber_id().to_owned(), row.bytes);
+        };
+        exporter.each_spent(&[SPAN.to_owned()], &mut each).unwrap();
         assert_eq!(spent, self.spent, "what was spent is what was exempt, whatever came between");
         let pickup = self.directory.0.join("pickup");
         let pairs = pickup::pairs(std::slice::from_ref(&pickup)).unwrap();

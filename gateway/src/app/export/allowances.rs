@@ -9,8 +9,8 @@ use crate::flow::allowance::{Calendar, Length};
 use crate::net::policy::Policy;
 
 impl Export {
-    /// Takes what the ledger says was spent on the day and in the month in force, where these are others than at the last
-    /// tick or the ledger was opened just now, and forgets the rest.
+    /// Goes on from what the ledger says was spent on the day and in the month in force, once it is open or a limit came into
+    /// force; has it forget those that are over.
     pub(super) fn follow_calendar(&mut self) -> Result<(), ExportError> {
         let policy = self.policy.load();
         let (plan, allowances) = (&policy.allowance, &policy.allowances);
@@ -21,11 +21,17 @@ impl Export {
         }
         let Some(exporter) = &mut self.exporter else { return Ok(()) };
         if let Some(calendar) = &calendar {
+            let spans = spans(calendar);
             allowances.sweep(calendar);
-            let saved = exporter.spent_in(&spans(calendar))?;
-            allowances.restore(plan, &saved, now);
-            let until = calendar.until();
-            tracing::info!(counters = saved.len(), %until, "allowances go on from what the ledger has");
+            exporter.forget_spent_outside(&spans)?;
+            let mut restored = 0_u64;
+            if self.calendar.is_none() {
+                exporter.each_spent(&spans, &mut |spent| {
+                    allowances.restore(plan, &spent, now);
+                    restored = restored.saturating_add(1);
+                })?;
+            }
+            tracing::info!(restored, until = %calendar.until(), "allowances of this day and month");
         }
         drop(policy);
         self.calendar = calendar;
