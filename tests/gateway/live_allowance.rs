@@ -366,7 +366,8 @@ fn t24_what_may_hide_behind_a_shared_address_is_bounded_by_its_cap_and_other_add
     let names = [(LISTED, shared.octets()), ("unlisted.example", shared.octets())];
     let resolver = Resolver::new(&names);
     resolver.add("own.listed.example", own.octets());
-    let setup = Setup::new().proxied().port_map(&[(443, shared.port()), (8_443, own.port())]);
+    let setup = Setup::new().proxied().steered();
+    let setup = setup.port_map(&[(443, shared.port()), (8_443, own.port())]);
     let setup = with("shared_address_daily = \"256 KiB\"")(setup.resolver(resolver.address));
     let list = LIST.replace(
         "scope = \"subtree\"",
@@ -377,21 +378,28 @@ fn t24_what_may_hide_behind_a_shared_address_is_bounded_by_its_cap_and_other_add
     for name in [LISTED, "unlisted.example", "own.listed.example"] {
         assert!(ask(subscriber(2), address, &query(1, name, A), PATIENCE).is_some());
     }
-    let visit = |number: u8, origin: &Origin, port: u16, name: &str| {
-        let destination = SocketAddr::new(origin.address.ip(), port);
-        let mut client = connect_proxied(number, gateway.listener(0), destination);
+    let visit = |mut client: TcpStream, name: &str| {
         let hello = [Hello::named(name).wire(), vec![23, 3, 3, 0, 1, 0]].concat();
         echo(&mut client, &hello);
         let carried = hello.len() as u64 + go_on(&mut client, LIMIT / 2);
         assert_eq!(finish(client), b"");
         2 * carried
     };
-    let fronted = visit(1, &shared, 443, LISTED);
-    let plain = visit(3, &own, 8_443, "own.listed.example");
+    let proxied = |number: u8, origin: &Origin, port: u16| {
+        connect_proxied(number, gateway.listener(0), SocketAddr::new(origin.address.ip(), port))
+    };
+    // In both modes: who is led to us reaches the same address of the site.
+    let fronted = [
+        visit(proxied(1, &shared, 443), LISTED),
+        visit(connect_from(subscriber(4), gateway.listener(1)), LISTED),
+    ];
+    let plain = visit(proxied(3, &own, 8_443), "own.listed.example");
     let usage = gateway.stop_and_count();
-    let exempt = sum(usage.exempt("s1"));
-    assert!(exempt <= 256 << 10 && exempt + 2 * STEP as u64 >= 256 << 10, "{exempt}");
-    assert_eq!(exempt + sum(usage.charged("s1", "cap_reached")), fronted);
+    for (subscriber, carried) in ["s1", "s4"].into_iter().zip(fronted) {
+        let exempt = sum(usage.exempt(subscriber));
+        assert!(exempt <= 256 << 10 && exempt + 2 * STEP as u64 >= 256 << 10, "{subscriber} {exempt}");
+        assert_eq!(exempt + sum(usage.charged(subscriber, "cap_reached")), carried);
+    }
     assert_eq!(sum(usage.exempt("s3")), plain, "{:?}", usage.reasons("s3"));
 }
 

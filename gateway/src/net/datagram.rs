@@ -476,7 +476,7 @@ impl Relay {
             Rc::clone(entry.flow())
         };
         self.worker.count_refusal(refusal);
-        self.worker.release(&flow, Vouched::No);
+        self.worker.release(&flow, Vouched::No, None);
     }
 }
 

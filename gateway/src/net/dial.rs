@@ -29,7 +29,7 @@ pub enum DialError {
 pub async fn dial(
     worker: &Worker,
     destinations: impl IntoIterator<Item = SocketAddr>,
-) -> Result<TcpStream, DialError> {
+) -> Result<(TcpStream, SocketAddr), DialError> {
     let rules = &worker.shared.dial;
     let mut outcome = DialError::NotPermitted;
     let permitted = destinations.into_iter().filter_map(|destination| rules.target(destination));
@@ -46,7 +46,7 @@ pub async fn dial(
             }
         }
         match tried {
-            Ok(Ok(origin)) => return Ok(origin),
+            Ok(Ok(origin)) => return Ok((origin, target)),
             Ok(Err(error)) => outcome = DialError::Connect(error),
             Err(_) => outcome = DialError::Connect(io::ErrorKind::TimedOut.into()),
         }

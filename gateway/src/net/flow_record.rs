@@ -96,6 +96,8 @@ pub struct State {
     pub protocol: ProtocolLabel,
     /// Whose flow it is.
     pub standing: Standing,
+    /// Steered: where the gateway found the name.
+    pub dialled: Option<IpAddr>,
     /// Whether the address may carry the name, as far as this flow found out.
     pub vouched: Vouched,
     /// No verdict is taken yet: steered mode waits for its upstream.

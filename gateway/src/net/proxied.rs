@@ -70,7 +70,7 @@ pub async fn serve(
     };
     let dialled = Box::pin(dial(&worker, [ends.destination])).await;
     let origin = match dialled {
-        Ok(origin) => origin,
+        Ok((origin, _)) => origin,
         Err(DialError::NotPermitted) => {
             return refuse(&worker, &client, Refusal::Destination, "the destination is private or our own");
         }

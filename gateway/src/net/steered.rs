@@ -58,8 +58,8 @@ async fn begin(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream) -> Opti
         return None;
     };
     match reach(worker, flow).await {
-        Ok(origin) => {
-            worker.release(flow, Vouched::Steered);
+        Ok((origin, address)) => {
+            worker.release(flow, Vouched::Steered, Some(address.ip()));
             Some((first, origin))
         }
         Err(refusal) => {
@@ -93,7 +93,7 @@ async fn read_name(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream) -> 
 }
 
 /// Connects to the name's own addresses.
-async fn reach(worker: &Rc<Worker>, flow: &Rc<Flow>) -> Result<TcpStream, Refusal> {
+async fn reach(worker: &Rc<Worker>, flow: &Rc<Flow>) -> Result<(TcpStream, SocketAddr), Refusal> {
     let (name, port) = {
         let state = flow.state.borrow();
         let name = state.identity.as_ref().and_then(|identity| identity.name.clone());
@@ -105,7 +105,7 @@ async fn reach(worker: &Rc<Worker>, flow: &Rc<Flow>) -> Result<TcpStream, Refusa
     let addresses = addresses(worker, &name).await?;
     let destinations = addresses.iter().map(|address| SocketAddr::new(*address, port));
     match dial(worker, destinations).await {
-        Ok(origin) => Ok(origin),
+        Ok(reached) => Ok(reached),
         Err(DialError::NotPermitted) => Err(Refusal::Destination),
         Err(DialError::Connect(error)) => {
             tracing::debug!(flow = flow.id, name = %name, %error, "origin not reached");
@@ -125,7 +125,7 @@ async fn addresses(worker: &Rc<Worker>, name: &DomainName) -> Result<std::sync::
 /// Answers in the client's protocol that the connection is not carried.
 async fn refuse(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream, refusal: Refusal) {
     worker.count_refusal(refusal);
-    worker.release(flow, Vouched::No);
+    worker.release(flow, Vouched::No, None);
     let protocol = flow.state.borrow().protocol;
     let answer: &[u8] = match (protocol, refusal) {
         (ProtocolLabel::Tls, Refusal::NotRouted) => &ALERT_UNRECOGNIZED_NAME,

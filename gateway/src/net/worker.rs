@@ -170,6 +170,7 @@ impl Worker {
                 identity: unread.then(|| Identity::nameless(Reason::Overload)),
                 protocol,
                 standing,
+                dialled: None,
                 vouched,
                 held,
                 unanswered: transport == Transport::Udp,

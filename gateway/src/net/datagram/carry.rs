@@ -237,7 +237,7 @@ impl Relay {
         }
         drop(table);
         match self.service {
-            Service::Steered { .. } => self.worker.release(&flow, Vouched::Steered),
+            Service::Steered { .. } => self.worker.release(&flow, Vouched::Steered, Some(target.ip())),
             Service::Proxied { .. } | Service::Transparent { .. } => {}
         }
         if refused {

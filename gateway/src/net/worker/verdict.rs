@@ -1,5 +1,6 @@
 //! What a flow is: judged when its name is known, when something changed, and when it ends (DESIGN decisions 1, 3).
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use billing_export::{Account, Class, Flag, Flags, Reason};
@@ -23,10 +24,11 @@ impl Worker {
         }
     }
 
-    /// Says whether the gateway dialled the name itself, and lets the verdict latch.
-    pub fn release(self: &Rc<Self>, flow: &Rc<Flow>, vouched: Vouched) {
+    /// Says whether the gateway dialled the name itself, and where, and lets the verdict latch.
+    pub fn release(self: &Rc<Self>, flow: &Rc<Flow>, vouched: Vouched, dialled: Option<IpAddr>) {
         let judge = {
             let mut state = flow.state.borrow_mut();
+            state.dialled = dialled;
             state.vouched = vouched;
             state.held = false;
             state.is_readable()
@@ -143,7 +145,11 @@ impl Worker {
             (Outcome::Exempt { .. } | Outcome::Charged(_), _, _) => verdict,
         };
         let at_shared_address = matches!(verdict.outcome, Outcome::Exempt { .. })
-            && flow.destination().is_some_and(|to| self.shared.lookups.answers().is_shared(to.ip()));
+            && flow
+                .destination()
+                .map(|destination| destination.ip())
+                .or(state.dialled)
+                .is_some_and(|address| self.shared.lookups.answers().is_shared(address));
         let now = || self.shared.clock.now().wall;
         let (verdict, share) = policy.allow(&state.standing, verdict, at_shared_address, now);
         let account = policy.account(&state.standing, &verdict);
