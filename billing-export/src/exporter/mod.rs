@@ -15,6 +15,8 @@
 mod open;
 pub(crate) mod publish;
 
+use std::ops::Range;
+
 use jiff::Timestamp;
 
 use crate::account::{Account, Spent, Tick};
@@ -263,12 +265,12 @@ impl Exporter {
         self.with_live(|live, _, _| live.store.each_spent(spans, each))
     }
 
-    /// Forgets what was spent in other spans than these: they are over.
+    /// Forgets what was spent in spans of these ranges, by the order of their words.
     ///
     /// # Errors
     /// The store's.
-    pub fn forget_spent_outside(&mut self, spans: &[String]) -> Result<(), ExportError> {
-        self.with_live(|live, _, _| live.store.forget_spent_outside(spans))
+    pub fn forget_spent(&mut self, over: &[Range<String>]) -> Result<(), ExportError> {
+        self.with_live(|live, _, _| live.store.forget_spent(over))
     }
 
     /// Records sealed and not yet published.

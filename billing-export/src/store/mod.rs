@@ -52,12 +52,11 @@ impl Store {
                  PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;",
             )
         })?;
-        match store.version()? {
-            0 => store.create()?,
-            schema::SCHEMA_VERSION_MIN => store.upgrade()?,
-            _ => {}
+        if store.version()? == 0 {
+            store.create()?;
         }
         store.check()?;
+        store.complete()?;
         Ok(store)
     }
 
@@ -98,24 +97,24 @@ impl Store {
             );
         }
         self.transaction("creating the ledger", |transaction| {
-            transaction.execute_batch(schema::SCHEMA_1)?;
-            transaction.execute_batch(schema::SCHEMA_2)?;
+            transaction.execute_batch(schema::SCHEMA)?;
             transaction.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", schema::SCHEMA_VERSION)
         })
     }
 
-    /// Adds what version 2 has to a ledger of version 1, all or nothing; records and files stay as they are.
-    fn upgrade(&mut self) -> Result<(), ExportError> {
-        self.check()?;
-        self.transaction("upgrading the ledger", |transaction| {
-            transaction.execute_batch(schema::SCHEMA_2)?;
-            transaction.pragma_update(None, "user_version", schema::SCHEMA_VERSION)
-        })
+    /// Adds what came later, all or nothing; records and files stay as they are.
+    fn complete(&mut self) -> Result<(), ExportError> {
+        let tables: i64 = self.ask("reading the ledger's tables", |connection| {
+            connection.query_row(schema::HAS_ALLOWANCES, [], |row| row.get(0))
+        })?;
+        if tables > 0 {
+            return Ok(());
+        }
+        self.transaction("completing the ledger", |transaction| transaction.execute_batch(schema::ALLOWANCES))
     }
 
-    /// Refuses files that are not ours, newer than we are, or damaged. What is read of sealed records is the same in all
-    /// versions there were.
+    /// Refuses files that are not ours, newer than we are, or damaged.
     fn check(&self) -> Result<(), ExportError> {
         let application: i64 = self.ask("reading the ledger's mark", |connection| {
             connection.query_row("PRAGMA application_id", [], |row| row.get(0))
@@ -124,11 +123,11 @@ impl Store {
             return Err(self.damaged(format!("application_id {application}"), "a ledger of this program"));
         }
         let version = self.version()?;
-        if !(schema::SCHEMA_VERSION_MIN..=schema::SCHEMA_VERSION).contains(&version) {
+        if version != schema::SCHEMA_VERSION {
             return Err(ExportError::Damaged {
                 path: self.path.clone(),
                 found: format!("a ledger of version {version}"),
-                wanted: format!("version {} to {}", schema::SCHEMA_VERSION_MIN, schema::SCHEMA_VERSION),
+                wanted: format!("version {}", schema::SCHEMA_VERSION),
                 remedy: "It was written by another version of the gateway: run that version, or a later one",
             });
         }

@@ -3,12 +3,13 @@
 /// Marks the file as ours: "ZRGW" in ASCII (`PRAGMA application_id`).
 pub(super) const APPLICATION_ID: i64 = 0x5a52_4757;
 /// Version of the tables (`PRAGMA user_version`).
-pub(super) const SCHEMA_VERSION: i64 = 2;
-/// The oldest version that this program makes the present one of.
-pub(super) const SCHEMA_VERSION_MIN: i64 = 1;
+pub(super) const SCHEMA_VERSION: i64 = 1;
 
-/// What version 2 adds to version 1: allowances.
-pub(super) const SCHEMA_2: &str = "
+/// Says whether [`ALLOWANCES`] is there.
+pub(super) const HAS_ALLOWANCES: &str = "SELECT count(*) FROM sqlite_schema WHERE name = 'spent'";
+/// Allowances, which came later. They only add, with a default, so the version stays: the program of before, to which an
+/// upgrade may fall back, opens the ledger still.
+pub(super) const ALLOWANCES: &str = "
 ALTER TABLE counter ADD COLUMN capped INTEGER NOT NULL DEFAULT 0 CHECK (capped IN (0, 1));  -- a cap was reached
 
 CREATE TABLE spent (                   -- what subscribers have had exempt under allowances, in spans that last
@@ -22,7 +23,7 @@ CREATE TABLE spent (                   -- what subscribers have had exempt under
 ";
 
 /// Version 1.
-pub(super) const SCHEMA_1: &str = "
+pub(super) const SCHEMA: &str = "
 CREATE TABLE node (                    -- one row: who writes this ledger, and what the next numbers are
     only              INTEGER NOT NULL PRIMARY KEY CHECK (only = 1),
     node_id           TEXT    NOT NULL,

@@ -1,5 +1,7 @@
 //! What subscribers have spent of their allowances: written with the tick that counts the bytes, read at a start.
 
+use std::ops::Range;
+
 use rusqlite::{Transaction, params};
 
 use super::Store;
@@ -14,6 +16,9 @@ pub(super) fn write_spent(transaction: &Transaction<'_>, spent: &[Spent]) -> rus
         "INSERT INTO spent (subscriber_type, subscriber_id, allowance, span, bytes) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT DO UPDATE SET bytes = max(bytes, excluded.bytes)",
     )?;
+    // In the order of the table: neighbours share a page.
+    let mut spent: Vec<&Spent> = spent.iter().collect();
+    spent.sort_unstable_by_key(|spent| (spent.subscriber.subscriber_id(), &*spent.allowance, &*spent.span));
     for spent in spent {
         let subscriber = &spent.subscriber;
         write.execute(params![
@@ -59,14 +64,13 @@ impl Store {
         })
     }
 
-    /// Forgets what was spent in other spans than these.
-    pub(crate) fn forget_spent_outside(&mut self, spans: &[String]) -> Result<(), ExportError> {
-        let kept = serde_json::Value::from(spans).to_string();
+    /// Forgets what was spent in spans of these ranges.
+    pub(crate) fn forget_spent(&mut self, over: &[Range<String>]) -> Result<(), ExportError> {
         self.transaction("forgetting spans that are over", |transaction| {
-            transaction.execute(
-                "DELETE FROM spent WHERE span NOT IN (SELECT value FROM json_each(?1))",
-                params![kept],
-            )?;
+            for Range { start, end } in over {
+                transaction
+                    .execute("DELETE FROM spent WHERE span >= ?1 AND span < ?2", params![start, end])?;
+            }
             Ok(())
         })
     }

@@ -21,13 +21,13 @@ use jiff::Timestamp;
 use super::status::{ExportState, Status};
 use super::takeover::remainder::Remainder;
 use super::takeover::words::Delta;
-use crate::flow::allowance::Calendar;
 use crate::net::clock::Clock;
 use crate::net::lookup::Lookups;
 use crate::net::policy::{Exemption, PolicyCell};
 use crate::net::pool::WorkerHandle;
 use crate::net::report::{Report, UsageMap, saturating_sum};
 use crate::net::shared::Saved;
+use allowances::Followed;
 
 /// How long a worker may take to answer; one that does not is asked again at the next tick.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
@@ -131,8 +131,8 @@ pub struct Export {
     clock: Clock,
     /// Serial of the list in force at the last tick.
     serial: Option<u64>,
-    /// The day and month whose spending the ledger keeps.
-    calendar: Option<Calendar>,
+    /// The limits and the day whose spending is known.
+    followed: Option<Followed>,
     /// The fault that was last told, so that it is told once.
     told: Option<String>,
     /// The test switch; what it has used up stays used up when the ledger is opened anew.
@@ -173,7 +173,7 @@ impl Export {
             shared: saved,
             clock,
             serial: None,
-            calendar: None,
+            followed: None,
             told: None,
             fault,
         })
@@ -243,7 +243,7 @@ impl Export {
     fn own_round(&mut self) {
         let silent = if self.unsaved.is_none() { self.pull() } else { 0 };
         // Sealing frees counters, so it is tried also when a tick is refused for want of them.
-        let saved = self.save().and_then(|()| self.follow_calendar());
+        let saved = self.save().and_then(|()| self.follow_allowances());
         let serial = self.policy.load().list.as_ref().map(|list| list.serial());
         // Another list came into force: what was counted until now is sealed with that cause.
         let changed = self.serial.is_some() && self.serial != serial;
@@ -304,7 +304,7 @@ impl Export {
                 usage.add(&item.account, item.flags, item.volume, usize::MAX);
             }
         }
-        self.merge_taken(&mut usage, &mut seen);
+        self.merge_taken(&mut usage, &mut seen, &mut capped);
         let at = Timestamp::now();
         let from = std::mem::replace(&mut self.from, at);
         self.sequence = self.sequence.saturating_add(1);
@@ -361,7 +361,8 @@ impl Export {
             Some(fault) => Box::new(fault.clone()),
             None => Box::new(NoFault),
         };
-        let exporter = Exporter::open(self.settings.clone(), Timestamp::now(), start_id, steps)?;
+        let mut exporter = Exporter::open(self.settings.clone(), Timestamp::now(), start_id, steps)?;
+        self.restore_allowances(&mut exporter)?;
         let opened = exporter.opened();
         tracing::info!(epoch = opened.epoch, "ledger open");
         if let Some(why) = opened.new_epoch {
@@ -376,8 +377,6 @@ impl Export {
             );
         }
         self.exporter = Some(exporter);
-        self.calendar = None;
-        self.follow_calendar()?;
         self.shared.set(self.clock.monotonic());
         Ok(())
     }

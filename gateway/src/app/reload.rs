@@ -373,9 +373,6 @@ pub fn refresh(config: &Config, keeper: &mut ListKeeper, policy: &PolicyCell, no
         next.routes = keeper.routes();
         next.rating = rating;
         if let Ok(allowance) = allowance {
-            if *next.allowance.zone() != *allowance.zone() {
-                next.allowances.forget_calendar();
-            }
             next.allowance = Arc::new(allowance);
         }
         if let Some(subscribers) = subscribers {

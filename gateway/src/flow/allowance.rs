@@ -6,7 +6,7 @@
 //!
 //! Counted are the bytes that were exempt, never those that were carried; a count that would pass its limit is split, so
 //! that no record says more than the limit. While bytes move they are held against the limit too ([`Share::moved`]), so
-//! that a flow's mark ends within one buffer of it, whichever workers carry the subscriber's other flows.
+//! that each flow's mark ends within one buffer of it, whichever workers carry the subscriber's other flows.
 
 mod calendar;
 mod share;
@@ -138,6 +138,16 @@ impl AllowancePlan {
         &self.zone
     }
 
+    /// Whether there is such a limit.
+    pub fn has(&self, scope: &Scope, length: Length) -> bool {
+        let limits = match scope {
+            Scope::Overall => Some(self.overall),
+            Scope::SharedAddresses => Some(self.shared_addresses),
+            Scope::Group(id) => self.groups.get(id).copied(),
+        };
+        limits.is_some_and(|limits| limits.each().any(|(stated, _)| stated == length))
+    }
+
     /// Whether nothing is ever capped.
     pub fn is_unlimited(&self) -> bool {
         let none = Limits::default();
@@ -222,6 +232,10 @@ mod tests {
             ["overall day 300", "overall month 2000", "shared_addresses month 9", "group:dns day 7"]
         );
         assert!(!plan.is_unlimited());
+        let group = |id: &str| Scope::Group(Arc::from(id));
+        assert!(plan.has(&Scope::Overall, Length::Day) && plan.has(&group("dns"), Length::Day));
+        assert!(!plan.has(&group("dns"), Length::Month) && !plan.has(&group("gone"), Length::Day));
+        assert!(!plan.has(&Scope::SharedAddresses, Length::Day));
         let unlimited = AllowancePlan::unlimited();
         assert!(unlimited.is_unlimited());
         assert_eq!(unlimited.bounds("school", true).count(), 0);

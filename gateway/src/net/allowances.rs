@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwapOption;
 use billing_export::{Session, Spent};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::flow::allowance::{
     AllowancePlan, Calendar, Counter, Length, Part, Scope, Share, Span, Subscriber,
@@ -33,8 +34,8 @@ pub struct Allowances {
     hasher: RandomState,
     /// Counters in all shards.
     counters: AtomicUsize,
-    /// Day and month at the last look.
-    calendar: ArcSwapOption<Calendar>,
+    /// Day and month at the last look, and where.
+    calendar: ArcSwapOption<(TimeZone, Calendar)>,
     /// Counters that changed since they were last saved.
     changed: Mutex<Vec<Arc<Counter>>>,
     /// Verdicts that found no free counter, since the start.
@@ -72,17 +73,14 @@ impl Allowances {
     /// The day and the month in force at `at`.
     pub fn calendar(&self, plan: &AllowancePlan, at: Timestamp) -> Option<Calendar> {
         let former = self.calendar.load();
-        if let Some(former) = former.as_deref().filter(|former| former.covers(at)) {
+        // Midnight may have moved elsewhere since.
+        let former = former.as_deref().filter(|(zone, _)| zone == plan.zone()).map(|(_, calendar)| calendar);
+        if let Some(former) = former.filter(|former| former.covers(at)) {
             return Some(*former);
         }
-        let calendar = plan.calendar(at, former.as_deref())?;
-        self.calendar.store(Some(Arc::new(calendar)));
+        let calendar = plan.calendar(at, former)?;
+        self.calendar.store(Some(Arc::new((plan.zone().clone(), calendar))));
         Some(calendar)
-    }
-
-    /// Forgets which day it is: midnight may be elsewhere from now on.
-    pub fn forget_calendar(&self) {
-        self.calendar.store(None);
     }
 
     /// The share of a flow of `session` in what it may have exempt of `service`; none where nothing limits it.
@@ -115,19 +113,24 @@ impl Allowances {
         })
     }
 
-    /// Whether `session` has anything left for `service`, as far as its allowances say.
+    /// Whether `session` has anything left for `service`, as far as its allowances say, and room to count it.
     pub fn has_room(&self, plan: &AllowancePlan, session: &Session, service: &str, at: Timestamp) -> bool {
         let Some(calendar) = self.calendar(plan, at) else { return false };
         let subscriber = Subscriber::of(session);
-        plan.bounds(service, false).all(|bound| {
+        let mut missing = 0_usize;
+        let has_room = plan.bounds(service, false).all(|bound| {
             let span = calendar.span(bound.length);
             let key = (subscriber.clone(), bound.scope, bound.length);
             let known = self.shard(&key).get(&key).filter(|counter| counter.span == span).cloned();
             match known {
                 Some(counter) => Share::new([Part { counter, limit: bound.limit }]).has_room(),
-                None => bound.limit > 0,
+                None => {
+                    missing = missing.saturating_add(1);
+                    bound.limit > 0
+                }
             }
-        })
+        });
+        has_room && self.counters.load(Ordering::Relaxed).saturating_add(missing) <= plan.counters_max()
     }
 
     /// Notes that something was counted on this share.
@@ -140,25 +143,32 @@ impl Allowances {
     /// What has changed since the last call, to be saved.
     pub fn take_changes(&self) -> Vec<Spent> {
         let changed = std::mem::take(&mut *self.changed());
-        let spent = changed.into_iter().map(|counter| Spent {
-            bytes: counter.saving(),
-            subscriber: counter.subscriber.session().clone(),
-            allowance: counter.scope.to_string(),
-            span: counter.span.label(),
-        });
-        spent.collect()
+        changed.iter().map(|counter| spent(counter)).collect()
     }
 
-    /// Raises a counter to what was saved of it, if its span is in force.
-    pub fn restore(&self, plan: &AllowancePlan, saved: &Spent, at: Timestamp) {
-        let Some(calendar) = self.calendar(plan, at) else { return };
+    /// Everything that is known, for who has not saved the changes one by one.
+    pub fn everything(&self) -> Vec<Spent> {
+        let shards = self.others.iter().chain([&self.first]);
+        shards
+            .flat_map(|shard| lock(shard).values().map(|counter| spent(counter)).collect::<Vec<_>>())
+            .collect()
+    }
+
+    /// Raises a counter to what was saved of it, where there is such a limit and the span is in force.
+    ///
+    /// # Errors
+    /// There is no room for the counter.
+    pub fn restore(&self, plan: &AllowancePlan, saved: &Spent, at: Timestamp) -> Result<(), NoCounter> {
+        let Some(calendar) = self.calendar(plan, at) else { return Ok(()) };
         let spans = [Length::Day, Length::Month].map(|length| calendar.span(length));
         let span = spans.into_iter().find(|span| span.label() == saved.span);
-        let (Some(span), Some(scope)) = (span, Scope::from_label(&saved.allowance)) else { return };
-        let key = (Subscriber::of(&saved.subscriber), scope, span.length);
-        if let Ok(counter) = self.counter(key, span, plan.counters_max()) {
-            counter.restore(saved.bytes);
+        let (Some(span), Some(scope)) = (span, Scope::from_label(&saved.allowance)) else { return Ok(()) };
+        if !plan.has(&scope, span.length) {
+            return Ok(());
         }
+        let key = (Subscriber::of(&saved.subscriber), scope, span.length);
+        self.counter(key, span, plan.counters_max())?.restore(saved.bytes);
+        Ok(())
     }
 
     /// Drops counters of spans that are over; open flows keep theirs until they are judged again.
@@ -209,6 +219,16 @@ impl Allowances {
     }
 }
 
+/// A counter in the words of the ledger; what is counted from here on is a new change.
+fn spent(counter: &Counter) -> Spent {
+    Spent {
+        bytes: counter.saving(),
+        subscriber: counter.subscriber.session().clone(),
+        allowance: counter.scope.to_string(),
+        span: counter.span.label(),
+    }
+}
+
 /// What a lock guards; a panic elsewhere does not make it unusable, for every change is a single step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -217,7 +237,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use billing_export::{SubscriberType, Volume};
-    use jiff::tz::TimeZone;
 
     use super::*;
     use crate::flow::allowance::Limits;
@@ -276,7 +295,7 @@ mod tests {
         let other = Allowances::default();
         assert_eq!(take(&other, &plan, 1, 10, DAY), 10);
         let restore = |allowances: &Allowances, when| {
-            saved.iter().for_each(|spent| allowances.restore(&plan, spent, at(when)));
+            saved.iter().for_each(|spent| allowances.restore(&plan, spent, at(when)).unwrap());
         };
         restore(&other, DAY);
         assert_eq!(take(&other, &plan, 1, 90, DAY), 40);
@@ -289,12 +308,45 @@ mod tests {
     }
 
     #[test]
+    fn t31_midnight_moves_with_the_zone_at_once() {
+        let allowances = Allowances::default();
+        let of = |zone: &str| {
+            let limits = Limits { daily: Some(100), monthly: None };
+            AllowancePlan::new(TimeZone::get(zone).unwrap(), limits, Limits::default(), [])
+        };
+        let evening = at("2026-11-25T20:00:00Z");
+        let day = |zone| allowances.calendar(&of(zone), evening).unwrap().span(Length::Day).label();
+        assert_eq!(day("UTC"), "day 2026-11-25");
+        assert_eq!(day("Asia/Almaty"), "day 2026-11-26");
+        assert_eq!(day("UTC"), "day 2026-11-25");
+    }
+
+    #[test]
     fn t31_a_full_table_exempts_nobody_new_and_keeps_those_it_has() {
         let (allowances, plan) = (Allowances::default(), plan(2));
         assert_eq!(take(&allowances, &plan, 1, 10, DAY), 10);
+        assert!(allowances.has_room(&plan, &session(1), "school", at(DAY)));
+        assert!(!allowances.has_room(&plan, &session(2), "school", at(DAY)), "nothing could count it");
         let refused = allowances.share(&plan, &session(2), ("school", false), at(DAY));
         assert_eq!(refused.err(), Some(NoCounter));
         assert_eq!(take(&allowances, &plan, 1, 10, DAY), 10);
+        let saved = Spent {
+            subscriber: session(2),
+            allowance: "overall".to_owned(),
+            span: "day 2026-11-25".to_owned(),
+            bytes: 90,
+        };
+        assert_eq!(allowances.restore(&plan, &saved, at(DAY)), Err(NoCounter));
+        // With more room it comes back as it was; limits that are no more take none.
+        let wider = plan.clone().with_counters_max(4);
+        assert_eq!(allowances.restore(&wider, &saved, at(DAY)), Ok(()));
+        let gone = Spent { allowance: "group:gone".to_owned(), ..saved };
+        assert_eq!(allowances.restore(&wider, &gone, at(DAY)), Ok(()));
+        assert_eq!(take(&allowances, &wider, 2, 70, DAY), 10);
+        assert_eq!(allowances.figures().counters, 4);
+        let (allowances, _) = (Allowances::default(), allowances);
+        assert_eq!(take(&allowances, &plan, 1, 20, DAY), 20);
+        allowances.share(&plan, &session(2), ("school", false), at(DAY)).unwrap_err();
         // A day later the same two make way for themselves.
         assert_eq!(take(&allowances, &plan, 1, 10, NEXT), 10);
         assert_eq!(allowances.figures(), AllowanceFigures { counters: 2, full: 1 });

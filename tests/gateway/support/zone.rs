@@ -7,20 +7,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::Setup;
 
 const DAY: i64 = 86_400;
+const HALF_DAY: u64 = 43_200;
 /// Name of the zone that `with_midnight_in` makes.
 pub const ZONE: &str = "Test/Zone";
 
 /// This configuration with `allowance.zone` at a zone whose next midnight is so many seconds away.
-pub fn with_midnight_in(seconds: i64, setup: Setup) -> Setup {
+pub fn with_midnight_in(seconds: u64, setup: Setup) -> Setup {
     std::fs::create_dir_all(setup.path("zones/Test")).unwrap();
-    setup.write(&format!("zones/{ZONE}"), file(seconds));
+    setup.write(&format!("zones/{ZONE}"), file(i64::try_from(seconds).unwrap()));
     let zones = setup.path("zones").display().to_string();
     setup.environment("TZDIR", &zones).set("allowance", &format!("zone = \"{ZONE}\""))
 }
 
 /// The same with midnight half a day away.
 pub fn far_from_midnight(setup: Setup) -> Setup {
-    with_midnight_in(DAY / 2, setup)
+    with_midnight_in(HALF_DAY, setup)
 }
 
 /// A file of the time zone database (RFC 8536): one type of local time, no transitions.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use billing_export::{Tick, Volume};
+use billing_export::{Account, Tick, Volume};
 use jiff::Timestamp;
 
 use super::allowances::settle;
@@ -90,10 +90,10 @@ impl Export {
     }
 
     /// Adds what draining processes counted to a tick that is being made.
-    pub(super) fn merge_taken(&mut self, usage: &mut UsageMap, seen: &mut Volume) {
+    pub(super) fn merge_taken(&mut self, usage: &mut UsageMap, seen: &mut Volume, capped: &mut Vec<Account>) {
         for taken in std::mem::take(&mut self.taken) {
             *seen = saturating_sum(*seen, taken.seen);
-            let settled = settle(&self.policy.load(), taken.usage, Timestamp::now());
+            let settled = settle(&self.policy.load(), taken.usage, Timestamp::now(), capped);
             self.status.count_usage(&settled);
             for item in settled {
                 usage.add(&item.account, item.flags, item.volume, usize::MAX);
@@ -177,7 +177,8 @@ impl Export {
             pending_after,
             usage: usage.take(),
             capped: Vec::new(),
-            spent: self.policy.load().allowances.take_changes(),
+            // The changes went with the ticks that were handed on.
+            spent: self.policy.load().allowances.everything(),
         });
         false
     }

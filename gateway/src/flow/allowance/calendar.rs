@@ -1,8 +1,10 @@
 //! Which day and month it is where the subscribers live.
 
+use std::ops::Range;
+
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, ToSpan as _};
 
 /// How long an allowance lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +74,21 @@ impl Calendar {
         Some(Self { day, from: from.min(at), until })
     }
 
+    /// Whether it is the day after `former`'s. A leap over days is a clock that was set: once wrongly, perhaps.
+    pub fn follows(&self, former: &Self) -> bool {
+        former.day.tomorrow().is_ok_and(|next| next == self.day)
+    }
+
+    /// Spans that are long over, in the words of the ledger: days for two days, months for two months.
+    pub fn long_over(&self) -> [Range<String>; 2] {
+        let before = |length: Length, days: i64| {
+            let first = self.day.checked_sub(days.days()).unwrap_or(self.day);
+            let begin = format!("{} ", length.label());
+            begin..Span { length, first }.label()
+        };
+        [before(Length::Day, 2), before(Length::Month, 62)]
+    }
+
     /// Whether it says what is in force at `at`, without being asked anew.
     pub fn covers(&self, at: Timestamp) -> bool {
         at >= self.from && at < self.until
@@ -113,6 +130,21 @@ mod tests {
         let (month, _) = day("Asia/Almaty", "2026-11-30T19:00:00Z", None);
         assert_eq!(month.span(Length::Month).label(), "month 2026-12-01");
         assert_eq!(month.span(Length::Day).label(), "day 2026-12-01");
+    }
+
+    #[test]
+    fn t31_what_is_long_over_is_told_from_yesterday_and_last_month() {
+        let (today, _) = day("UTC", "2026-03-01T12:00:00Z", None);
+        let [days, months] = today.long_over();
+        let is_over = |range: &Range<String>, span: &str| range.contains(&span.to_owned());
+        assert!(is_over(&days, "day 2026-02-26") && is_over(&days, "day 2025-12-31"));
+        assert!(!is_over(&days, "day 2026-02-27") && !is_over(&days, "day 2099-01-01"));
+        assert!(is_over(&months, "month 2025-12-01"));
+        assert!(!is_over(&months, "month 2026-01-01") && !is_over(&months, "day 2020-01-01"));
+        let (next, _) = day("UTC", "2026-03-02T00:00:00Z", None);
+        assert!(next.follows(&today) && !today.follows(&next) && !today.follows(&today));
+        let (leap, _) = day("UTC", "2099-03-02T00:00:00Z", None);
+        assert!(!leap.follows(&today));
     }
 
     #[test]

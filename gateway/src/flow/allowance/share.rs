@@ -53,7 +53,8 @@ impl Counter {
 
     /// True the first time since [`Counter::saving`].
     pub fn note_changed(&self) -> bool {
-        !self.changed.swap(true, Ordering::Relaxed)
+        // What was counted before is seen by whoever takes the mark away.
+        !self.changed.swap(true, Ordering::AcqRel)
     }
 
     /// What to save; what is counted from here on is a new change.

@@ -58,7 +58,7 @@ impl Worker {
             state.allowed.as_ref().is_some_and(|allowed| !allowed.share.has_room())
         };
         if spent {
-            self.judge(flow);
+            self.cap(flow);
         }
     }
 
@@ -248,7 +248,7 @@ impl Worker {
         }
         self.dirty.borrow_mut().append(&mut still_dirty);
         for flow in spent {
-            self.judge(&flow);
+            self.cap(&flow);
         }
         let counts = std::mem::take(&mut *self.counts.borrow_mut());
         Report {

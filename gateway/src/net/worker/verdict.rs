@@ -60,7 +60,7 @@ impl Worker {
     /// Decides about a flow whose identity is known, or decides again after something changed.
     pub(super) fn judge(self: &Rc<Self>, flow: &Rc<Flow>) {
         let policy = self.shared.policy.load();
-        let decision = {
+        let (decision, vouched) = {
             let state = flow.state.borrow();
             if state.held || matches!(state.ruling, Ruling::LookingUp) {
                 return;
@@ -78,8 +78,10 @@ impl Worker {
                 dns_only: flow.dns_only.as_ref(),
                 at: Some(self.shared.clock.now().wall),
             };
-            decide(policy.list.as_deref(), &case)
+            (decide(policy.list.as_deref(), &case), vouched)
         };
+        // What was vouched for once stays so for this flow, however long it lasts.
+        flow.state.borrow_mut().vouched = vouched;
         match decision {
             Decision::Final(verdict) => self.latch(flow, &policy, verdict),
             Decision::LookUp(otherwise) => self.look_up(flow, &policy, otherwise),
@@ -189,6 +191,22 @@ impl Worker {
         state.ruling = Ruling::Latched { account, flags };
         drop(state);
         self.mark_dirty(flow);
+    }
+
+    /// Charges a flow of whose allowance nothing is left, from here on. What was decided of its name stays.
+    pub(super) fn cap(&self, flow: &Flow) {
+        let mut state = flow.state.borrow_mut();
+        self.count_carried(&mut state);
+        let Some(allowed) = state.allowed.take() else { return };
+        let Allowed { over: account, over_flags: flags, .. } = *allowed;
+        if let Ruling::Latched { account, .. } =
+            std::mem::replace(&mut state.ruling, Ruling::Latched { account, flags })
+        {
+            self.note_capped(&account);
+        }
+        state.at_shared_address = false;
+        self.set_mark(&mut state, Mark::NONE);
+        tracing::debug!(flow = flow.id, reason = Reason::CapReached.label(), "charged");
     }
 
     /// Counts a hello that may hide another name than the one it shows (DESIGN decision 9).
