@@ -16,13 +16,11 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use nix::sys::ptrace;
-use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::Pid;
 use rustix::process::Signal;
 use support::client::{finish, read_exactly};
 use support::edge::{Edge, LISTED, foreign, line, origin, subscriber};
 use support::eventually;
+use support::held::Held;
 use support::hellos::Hello;
 use support::link::Link;
 use support::origin::{self as origins, Origin};
@@ -159,34 +157,6 @@ fn t41_fail_open_new_connections_pass_by_within_seconds_when_the_gateway_hangs()
     // And come back when it does.
     edge.gateway.signal(Signal::CONT);
     assert!(eventually(|| edge.is_alive()));
-}
-
-/// One thread of a process, held where it is; it goes on when this is dropped.
-struct Held(Pid);
-
-impl Held {
-    /// Holds the thread of this name; none, with a line that says so, where threads of other processes may not be held.
-    fn thread(process: u32, name: &str) -> Option<Self> {
-        let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
-        let is_named = |thread: &std::fs::DirEntry| {
-            std::fs::read_to_string(thread.path().join("comm")).is_ok_and(|comm| comm.trim() == name)
-        };
-        let thread = threads.into_iter().find(is_named).unwrap();
-        let number = Pid::from_raw(thread.file_name().to_str().unwrap().parse().unwrap());
-        if let Err(error) = ptrace::seize(number, ptrace::Options::empty()) {
-            println!("SKIPPED: no thread can be held here: {error}");
-            return None;
-        }
-        ptrace::interrupt(number).unwrap();
-        waitpid(number, Some(WaitPidFlag::__WALL)).unwrap();
-        Some(Self(number))
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        ptrace::detach(self.0, None).unwrap();
-    }
 }
 
 #[test]

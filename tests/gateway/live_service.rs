@@ -19,13 +19,21 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::Signal;
+use support::held::Held;
 use support::hellos::Hello;
 use support::{PATIENCE, Setup, eventually, free_port, has, wait};
 
 /// Fatal alert `unrecognized_name`: how a steered listener answers for a name that is not listed.
 const REFUSED: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+/// The time after which the service manager gives the node up, in microseconds.
+const WATCHDOG_MICROS: u32 = 400_000;
+/// The line that keeps it from that.
+const SIGN_OF_LIFE: &str = "WATCHDOG=1";
+/// Signs of life of a healthy node in a row; as long nothing comes of one that is not.
+const SIGNS: u32 = 5;
 
 /// A gateway that gets two descriptors as a service manager passes them; killed when dropped.
 struct Passed(Child);
@@ -165,14 +173,14 @@ fn s_the_service_manager_is_told_what_goes_on() {
     let gateway = Setup::new()
         .proxied()
         .environment("NOTIFY_SOCKET", path.to_str().unwrap())
-        .environment("WATCHDOG_USEC", "400000")
+        .environment("WATCHDOG_USEC", &WATCHDOG_MICROS.to_string())
         .start();
     let mut seen = Vec::new();
     await_line(&manager, "READY=1", &mut seen);
     assert!(seen.iter().any(|line| line.starts_with("STATUS=accepting")), "{seen:?}");
     // Several in a row: the workers run.
     for _ in 0..3 {
-        await_line(&manager, "WATCHDOG=1", &mut seen);
+        await_line(&manager, SIGN_OF_LIFE, &mut seen);
     }
     seen.clear();
     gateway.signal(Signal::HUP);
@@ -182,6 +190,48 @@ fn s_the_service_manager_is_told_what_goes_on() {
     gateway.signal(Signal::TERM);
     await_line(&manager, "STOPPING=1", &mut seen);
     assert!(gateway.wait().0.success());
+}
+
+/// Whether a sign of life is among what was sent until here and comes within `wait`.
+fn is_alive_within(socket: &UnixDatagram, wait: Duration) -> bool {
+    let mut buffer = [0; 1_024];
+    socket.set_read_timeout(Some(wait)).unwrap();
+    while let Ok(count) = socket.recv(&mut buffer) {
+        if String::from_utf8_lossy(&buffer[..count]).lines().any(|line| line == SIGN_OF_LIFE) {
+            return true;
+        }
+    }
+    false
+}
+
+/// The service manager ends a node of which one worker stands still, whichever it is: the others do not speak for it.
+#[test]
+fn t41_one_worker_of_two_that_hangs_ends_the_signs_of_life() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    let gateway = Setup::new()
+        .proxied()
+        .set("node", "workers = 2")
+        .environment("NOTIFY_SOCKET", path.to_str().unwrap())
+        .environment("WATCHDOG_USEC", &WATCHDOG_MICROS.to_string())
+        .start();
+    let told = || gateway.log().matches("a worker does not answer").count();
+    for worker in ["worker-0", "worker-1"] {
+        for _ in 0..SIGNS {
+            await_line(&manager, SIGN_OF_LIFE, &mut Vec::new());
+        }
+        let before = told();
+        let Some(held) = Held::thread(gateway.pid(), worker) else { return };
+        // A loaded machine may have had the log say so of a worker that was only late: one of these is this one's.
+        assert!(eventually(|| told() > before), "{worker}\n{}", gateway.log());
+        let silence = SIGNS * Duration::from_micros(u64::from(WATCHDOG_MICROS));
+        assert!(eventually(|| !is_alive_within(&manager, silence)), "{worker}: it is said to be alive");
+        drop(held);
+        // All of it was its doing.
+        await_line(&manager, SIGN_OF_LIFE, &mut Vec::new());
+    }
+    gateway.stop();
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub mod client;
 pub mod datagrams;
 pub mod dns;
 pub mod edge;
+pub mod held;
 pub mod hellos;
 pub mod http3;
 pub mod link;
