@@ -18,13 +18,13 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use support::PATIENCE;
 use support::ask::*;
 use support::client::*;
 use support::origin::{Origin, echo};
 use support::plane::*;
 use support::scripted::{Scripted, answered, name_of, server};
 use support::unbound::LISTED;
-use support::{PATIENCE, Setup};
 
 /// What a genuine answer says where no origin is needed.
 const RIGHT: [u8; 4] = [127, 0, 2, 1];
@@ -32,15 +32,6 @@ const RIGHT: [u8; 4] = [127, 0, 2, 1];
 const FORGED: [u8; 4] = [127, 0, 2, 66];
 /// Queries that are under way together in the tests of loss.
 const QUERIES: u16 = 200;
-
-/// Times so long that a reply, and never the passing of time, brings a query on within a test's patience.
-fn without_retries(setup: Setup) -> Setup {
-    setup
-        .set("dns", "failover_after = \"60 s\"")
-        .set("dns", "try_timeout = \"60 s\"")
-        .set("dns", "total_timeout = \"60 s\"")
-        .set("dns", "serve_stale = false")
-}
 
 /// Replies by somebody who sees no query and guesses: id, letter case or question are wrong, in turn.
 fn forged(query: &[u8], address: [u8; 4], count: u16) -> Vec<(bool, Vec<u8>)> {

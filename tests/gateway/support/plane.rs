@@ -30,6 +30,15 @@ pub fn gateway(upstream: &[SocketAddr], change: impl FnOnce(Setup) -> Setup) -> 
     start(change(with_plane(Setup::new().proxied(), upstream)))
 }
 
+/// Times so long that a reply, and never the passing of time, brings a query on within a test's patience.
+pub fn without_retries(setup: Setup) -> Setup {
+    setup
+        .set("dns", "failover_after = \"60 s\"")
+        .set("dns", "try_timeout = \"60 s\"")
+        .set("dns", "total_timeout = \"60 s\"")
+        .set("dns", "serve_stale = false")
+}
+
 /// A server that knows every name, over UDP and TCP.
 pub fn knows_every_name() -> Scripted {
     let answer = |query: &[u8]| answered(query, [127, 0, 2, 1]);
