@@ -13,14 +13,15 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 
 use rustix::process::Signal;
-use support::PATIENCE;
 use support::ask::*;
 use support::client::subscriber;
 use support::plane::*;
 use support::scripted::{answered, server};
+use support::unbound::LISTED;
+use support::{Gateway, PATIENCE};
 
 /// What the second server says.
 const SECOND: [u8; 4] = [127, 0, 2, 2];
@@ -28,6 +29,9 @@ const SECOND: [u8; 4] = [127, 0, 2, 2];
 const EARLY: u16 = 3;
 /// Queries of one call of the system.
 const PER_CALL: u16 = 32;
+
+/// The most that a datagram over IPv4 carries; one over IPv6 carries 20 bytes more (RFC 768, RFC 791, RFC 8200 §3).
+const IPV4_BYTES_MAX: usize = 65_507;
 
 /// A subscriber's socket that waits long enough.
 fn socket(number: u8) -> UdpSocket {
@@ -74,6 +78,85 @@ fn s_a_refusal_is_told_to_every_query_that_waits_on_its_port() {
         }
         assert_eq!(gateway.metric("zrgw_dns_servers_down"), 1, "{burst}");
         assert_eq!(gateway.metric("zrgw_dns_upstream_total{event=\"late\"}"), 0, "{burst}");
+        gateway.stop();
+    }
+}
+
+/// A query of this length: what its last option says is not read (RFC 7830).
+fn long_query(id: u16, name: &str, bytes: usize) -> Vec<u8> {
+    let mut query = query(id, name, A);
+    // The options, behind their length.
+    query.truncate(query.len() - 20);
+    let options = bytes - query.len() - 2;
+    query.extend(u16::try_from(options).unwrap().to_be_bytes());
+    query.extend([0, 12]);
+    query.extend(u16::try_from(options - 4).unwrap().to_be_bytes());
+    query.resize(bytes, 0);
+    query
+}
+
+/// A count of what happened with the servers.
+fn upstream(gateway: &Gateway, event: &str) -> u64 {
+    gateway.metric(&format!("zrgw_dns_upstream_total{{event=\"{event}\"}}"))
+}
+
+/// That every server is in use, and nobody is told otherwise.
+fn assert_nobody_is_at_fault(gateway: &Gateway) {
+    assert_eq!(gateway.metric("zrgw_dns_servers_down"), 0);
+    gateway.await_readiness(|code, _| code == 200);
+}
+
+/// Sent to a server over IPv4, what a client sends over IPv6 may be too long for a datagram (EMSGSIZE): that is said to
+/// nobody but him, and whoever waits at the server goes on waiting there.
+#[test]
+fn s_a_query_too_long_for_a_datagram_is_not_its_servers_fault() {
+    for with_second in [false, true] {
+        let first = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let second = UdpSocket::bind("[::1]:0").unwrap();
+        let servers = [&first, &second].map(|server| {
+            server.set_read_timeout(Some(PATIENCE)).unwrap();
+            server.local_addr().unwrap()
+        });
+        let servers = if with_second { &servers[..] } else { &servers[..1] };
+        let (gateway, address) = gateway(servers, |setup| {
+            without_retries(setup)
+                .set("node", "workers = 1")
+                .set("dns", "upstream_sockets = 1")
+                .set("dns", "listen = [\"[::1]:0\"]")
+                .set("dns", "clients = [\"::1/128\"]")
+        });
+        let client = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.connect(address).unwrap();
+        let mut buffer = vec![0; 65_535];
+        // At the limit it is sent, and waits for its reply.
+        client.send(&long_query(1, LISTED, IPV4_BYTES_MAX)).unwrap();
+        let (length, port) = first.recv_from(&mut buffer).expect("at the limit");
+        assert_eq!(length, IPV4_BYTES_MAX);
+        let waiting = answered(&buffer[..length], [127, 0, 2, 1]);
+        // One over, the next server is asked, for it may have the room; without one there is no answer.
+        client.send(&long_query(2, LISTED, IPV4_BYTES_MAX + 1)).unwrap();
+        if with_second {
+            let (length, port) = second.recv_from(&mut buffer).expect("one over, at a server over IPv6");
+            assert_eq!(length, IPV4_BYTES_MAX + 1);
+            second.send_to(&answered(&buffer[..length], SECOND), port).unwrap();
+        }
+        let length = client.recv(&mut buffer).expect("an answer to the long query");
+        assert_eq!(buffer[..2], [0, 2], "the other one has none yet");
+        assert_eq!(rcode(&buffer[..length]), if with_second { 0 } else { 2 });
+        assert_nobody_is_at_fault(&gateway);
+        // The next query comes to the first server, and so does the answer of the one that waits from it.
+        client.send(&query(3, LISTED, A)).unwrap();
+        let (length, next_port) = first.recv_from(&mut buffer).expect("the first server is in use");
+        let next = answered(&buffer[..length], [127, 0, 2, 1]);
+        for (id, reply, port) in [(1, waiting, port), (3, next, next_port)] {
+            first.send_to(&reply, port).unwrap();
+            let length = client.recv(&mut buffer).unwrap();
+            assert_eq!((&buffer[..2], rcode(&buffer[..length])), (&[0, id][..], 0));
+        }
+        second.set_nonblocking(true).unwrap();
+        assert!(second.recv(&mut buffer).is_err(), "nothing else was asked there");
+        assert_eq!((upstream(&gateway, "timeout"), upstream(&gateway, "late")), (0, 0));
         gateway.stop();
     }
 }

@@ -16,7 +16,8 @@ pub fn plane(gateway: &Gateway) -> Vec<SocketAddr> {
     let log = gateway.log();
     let line = log.lines().rev().find(|line| line.contains("DNS plane serves")).expect("no DNS plane");
     let (_, rest) = line.split_once("addresses=[").unwrap();
-    rest.split(']').next().unwrap().split(", ").map(|text| text.parse().unwrap()).collect()
+    // An IPv6 address has brackets of its own.
+    rest.rsplit_once(']').unwrap().0.split(", ").map(|text| text.parse().unwrap()).collect()
 }
 
 /// A query for one name and type with EDNS, a client subnet and an option nobody knows.
