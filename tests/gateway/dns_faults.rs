@@ -20,8 +20,8 @@ use support::ask::*;
 use support::client::subscriber;
 use support::plane::*;
 use support::scripted::{answered, server};
-use support::unbound::LISTED;
-use support::{Gateway, PATIENCE};
+use support::unbound::{LISTED, Unbound};
+use support::{Gateway, PATIENCE, free_port, has};
 
 /// What the second server says.
 const SECOND: [u8; 4] = [127, 0, 2, 2];
@@ -32,6 +32,10 @@ const PER_CALL: u16 = 32;
 
 /// The most that a datagram over IPv4 carries; one over IPv6 carries 20 bytes more (RFC 768, RFC 791, RFC 8200 §3).
 const IPV4_BYTES_MAX: usize = 65_507;
+/// Queries that wait to be written to a connection.
+const WRITES_MAX: u16 = 1_024;
+/// Queries of one socket of a subscriber's, so that its buffer holds the answers.
+const PER_SOCKET: u16 = 64;
 
 /// A subscriber's socket that waits long enough.
 fn socket(number: u8) -> UdpSocket {
@@ -157,6 +161,76 @@ fn s_a_query_too_long_for_a_datagram_is_not_its_servers_fault() {
         second.set_nonblocking(true).unwrap();
         assert!(second.recv(&mut buffer).is_err(), "nothing else was asked there");
         assert_eq!((upstream(&gateway, "timeout"), upstream(&gateway, "late")), (0, 0));
+        gateway.stop();
+    }
+}
+
+/// Queries come faster than a connection over TLS is made: those beyond its queue are asked elsewhere or answered with a
+/// failure at once, the server stays in use, and what waited is answered by it.
+#[test]
+fn s_a_full_queue_before_a_connection_over_tls_is_not_its_servers_fault() {
+    if !has("unbound") {
+        return;
+    }
+    let certified = rcgen::generate_simple_self_signed(vec!["dns.example".to_owned()]).unwrap();
+    for with_second in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(path("crt"), certified.cert.pem()).unwrap();
+        std::fs::write(path("key"), certified.signing_key.serialize_pem()).unwrap();
+        let port = free_port();
+        let unbound = Unbound::start(&format!(
+            "server:\n interface: 127.0.0.1@{port}\n tls-port: {port}\n tls-service-key: \"{}\"\n tls-service-pem: \"{}\"\n",
+            path("key"),
+            path("crt")
+        ));
+        let second = server(|query| vec![(true, answered(query, SECOND))]);
+        let mut servers = vec![format!("\"tls://127.0.0.1:{port}#dns.example\"")];
+        servers.extend(with_second.then(|| format!("\"{second}\"")));
+        let (gateway, address) = gateway(&[], |setup| {
+            without_retries(setup)
+                .set("node", "workers = 1")
+                .set("dns", &format!("upstream = [{}]", servers.join(", ")))
+                .set("dns", &format!("upstream_roots = \"{}\"", path("crt")))
+                .set("dns", "queries_per_second_max = 10000")
+                .set("dns", "burst_max = 10000")
+        });
+        // The system takes the connection; nobody shakes hands.
+        unbound.signal(Signal::STOP);
+        let mut clients = Vec::new();
+        for number in 0..WRITES_MAX / PER_SOCKET {
+            let client = socket((number % 9) as u8 + 1);
+            for id in 0..PER_SOCKET {
+                client.send_to(&query(id, LISTED, A), address).unwrap();
+            }
+            clients.push(client);
+            let all = u64::from(number + 1) * u64::from(PER_SOCKET);
+            gateway.await_metric("zrgw_dns_queries_total{transport=\"udp\"}", all);
+        }
+        assert_eq!(
+            (upstream(&gateway, "sent"), upstream(&gateway, "unreachable")),
+            (u64::from(WRITES_MAX), 0)
+        );
+        let over = ask(subscriber(1), address, &query(7, LISTED, A), PATIENCE).expect("one over, at once");
+        if with_second {
+            assert!(over.ends_with(&SECOND), "{over:?}");
+        } else {
+            assert_eq!(rcode(&over), 2);
+        }
+        assert_nobody_is_at_fault(&gateway);
+        unbound.signal(Signal::CONT);
+        let is_unbounds = |answer: &[u8]| answer.windows(4).any(|bytes| bytes == [127, 0, 2, 1]);
+        let mut buffer = [0; 4_096];
+        for client in &clients {
+            for _ in 0..PER_SOCKET {
+                let length = client.recv(&mut buffer).expect("what waited is answered");
+                assert!(is_unbounds(&buffer[..length]), "{:?}", &buffer[..length]);
+            }
+        }
+        // It has room again, and is the first to be asked.
+        let next = ask(subscriber(1), address, &query(8, LISTED, A), PATIENCE).unwrap();
+        assert!(is_unbounds(&next), "{next:?}");
+        assert_eq!(gateway.metric("zrgw_dns_lost_total"), 0);
         gateway.stop();
     }
 }

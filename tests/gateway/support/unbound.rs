@@ -5,6 +5,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::ask::{A, ask, query};
 use super::{eventually, free_port};
 
@@ -46,6 +48,11 @@ impl Unbound {
         };
         assert!(eventually(answers), "unbound does not answer");
         unbound
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap(), signal).unwrap();
     }
 }
 
