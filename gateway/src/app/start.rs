@@ -275,13 +275,9 @@ impl Node {
         let mut export =
             Export::new(plan(config), Arc::clone(&policy), lookups, Arc::clone(&status), saved, clock)
                 .map_err(|message| StartError::Config(format!("1:1: {message}")))?;
-        if let Some(predecessor) = &predecessor {
-            predecessor.release()?;
-        }
-        export.open();
-        if predecessor.is_some() && !export.is_open() {
-            let source = io::Error::other("export: the log says why");
-            return Err(StartError::System { what: "open the ledger of the running process", source });
+        match &predecessor {
+            Some(predecessor) => hand_over::open_ledger(&mut export, predecessor)?,
+            None => export.open(),
         }
         let plane = dns.as_ref().map(|bound| Arc::clone(&bound.plane));
         let parts = dns.map_or_else(Vec::new, |bound| {
@@ -315,7 +311,7 @@ impl Node {
         let incumbent = hand_over::incumbent(config, offers, &snapshot, &orders, &remote);
         incumbent.listen();
         if let Some(Err(error)) = predecessor.map(Predecessor::accepting) {
-            tracing::warn!("{error}");
+            tracing::warn!(%error, "the process before this one has ended, and its open flows with it");
         }
         let node = Self {
             incumbent,

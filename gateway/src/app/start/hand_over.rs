@@ -4,19 +4,25 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use config::Config;
 use tokio::sync::watch;
 
 use super::{Args, Node, StartError};
-use crate::app::export::Order;
+use crate::app::export::{Export, Order};
 use crate::app::snapshot::Snapshot;
 use crate::app::takeover;
 use crate::app::takeover::incumbent::Incumbent;
-use crate::app::takeover::successor::{Found, Predecessor};
+use crate::app::takeover::successor::{Found, Freed, Predecessor};
 use crate::app::takeover::words::Terms;
 use crate::net::inherited::{Inherited, Offered};
 use crate::net::pool::{Remote, Sockets};
+
+/// How long a process that has ended may keep its lock on the ledger.
+const END_LIMIT: Duration = Duration::from_secs(5);
+/// How often it is looked at.
+const END_POLL: Duration = Duration::from_millis(20);
 
 /// What was there before this process: sockets, and perhaps the process that has them.
 #[derive(Default)]
@@ -67,6 +73,34 @@ impl Node {
         self.workers.hand_over();
         self.admin_task.abort();
     }
+}
+
+/// Opens the ledger of the process that is taken over from, when it is free.
+pub(super) fn open_ledger(export: &mut Export, predecessor: &Predecessor) -> Result<(), StartError> {
+    let freed = predecessor.release()?;
+    export.open();
+    match freed {
+        Freed::Released => {}
+        Freed::Left => {
+            // The system closes what a process had one by one: the lock may outlast the connection for a moment.
+            let ended = Instant::now();
+            while !export.is_open() && ended.elapsed() < END_LIMIT {
+                std::thread::sleep(END_POLL);
+                export.open();
+            }
+        }
+    }
+    if !export.is_open() {
+        let source = io::Error::other("export: the log says why");
+        return Err(StartError::System { what: "open the ledger of the running process", source });
+    }
+    match freed {
+        Freed::Released => {}
+        Freed::Left => tracing::warn!(
+            "the process before this one has ended before it had saved what it counted last; this one goes on"
+        ),
+    }
+    Ok(())
 }
 
 /// A second descriptor of every listening socket, for the process that takes over.

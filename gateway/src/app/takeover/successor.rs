@@ -29,6 +29,15 @@ pub enum Found {
     Nobody,
 }
 
+/// How the ledger of the running process is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freed {
+    /// It has saved what it counted, and closed it.
+    Released,
+    /// It has ended without that, or is about to: a process that goes on still has the ledger's lock.
+    Left,
+}
+
 /// Why the running process cannot be taken over from.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot take over from the running process: {0}; it goes on, an ordinary restart is always possible")]
@@ -73,13 +82,16 @@ impl Predecessor {
     /// Says that everything else is there, and waits until the ledger is free.
     ///
     /// # Errors
-    /// When the running process ends, refuses or does not answer.
-    pub fn release(&self) -> Result<(), TakeOverError> {
-        self.say(FromNew::Prepared)?;
-        match self.hear(RELEASE_LIMIT)? {
-            (FromOld::Released, _) => Ok(()),
-            (FromOld::Refused { why }, _) => Err(TakeOverError(why)),
-            (FromOld::Socket { .. } | FromOld::NoMoreSockets, _) => Err(out_of_turn()),
+    /// When the running process refuses or does not answer.
+    pub fn release(&self) -> Result<Freed, TakeOverError> {
+        let answer = frame::send(&self.stream, &FromNew::Prepared, None)
+            .and_then(|()| frame::receive(&self.stream, Some(RELEASE_LIMIT)));
+        match answer {
+            Ok((FromOld::Released, _)) => Ok(Freed::Released),
+            Ok((FromOld::Refused { why }, _)) => Err(TakeOverError(why)),
+            Ok((FromOld::Socket { .. } | FromOld::NoMoreSockets, _)) => Err(out_of_turn()),
+            Err(error) if is_end(&error) => Ok(Freed::Left),
+            Err(error) => Err(TakeOverError::of("its answer", &error)),
         }
     }
 
@@ -87,19 +99,21 @@ impl Predecessor {
     ///
     /// # Errors
     /// When it has ended meanwhile; then there is nothing left to take over.
-    pub fn accepting(self) -> Result<(), TakeOverError> {
-        self.say(FromNew::Accepting)
-    }
-
-    /// Sends a message.
-    fn say(&self, message: FromNew) -> Result<(), TakeOverError> {
-        frame::send(&self.stream, &message, None).map_err(|error| TakeOverError::of("talking", &error))
+    pub fn accepting(self) -> io::Result<()> {
+        frame::send(&self.stream, &FromNew::Accepting, None)
     }
 
     /// Waits for a message.
     fn hear(&self, limit: Duration) -> Result<(FromOld, Option<std::os::fd::OwnedFd>), TakeOverError> {
         frame::receive(&self.stream, Some(limit)).map_err(|error| TakeOverError::of("its answer", &error))
     }
+}
+
+/// Whether the other side has let go of the connection.
+fn is_end(error: &io::Error) -> bool {
+    // By what it had read of ours when it ended.
+    [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset, io::ErrorKind::UnexpectedEof]
+        .contains(&error.kind())
 }
 
 /// A message that does not fit.
