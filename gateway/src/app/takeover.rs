@@ -18,10 +18,11 @@
 //! more than was carried. A delta stands alone: bytes seen are those of its accounts, bytes without a verdict wait in
 //! the process that carries them. **Nothing is interrupted.** When the new process ends before it accepts, whatever the
 //! cause, the old one opens its ledger again and goes on. When the old one ends before the new one accepts, the new one opens
-//! the ledger as after any crash, and accepts: connections that waited in the sockets are served. Several old processes may drain into one new one; when that is
-//! taken over from in turn, they find the newest at the same path.
+//! the ledger as after any crash, and accepts: connections that waited in the sockets are served. Several old processes may
+//! drain into one new one; when that is taken over from in turn, they find the newest at the same path.
 //!
-//! Versions that speak otherwise, and configurations that count otherwise, refuse each other, and then an ordinary restart is the way.
+//! Versions that speak otherwise, and configurations that count otherwise, refuse each other, and then an ordinary restart is
+//! the way.
 
 mod frame;
 pub mod incumbent;
