@@ -1,8 +1,9 @@
 //! One worker of ours beside HAProxy, nginx and sniproxy in one run: CPU per gigabyte, CPU per new flow, memory per idle
-//! flow, time to the first byte. Prints ratios to HAProxy; the machines are noisy, ratios of one run are not.
+//! flow, time to the first byte, alone and beside clients who drip a byte a second (TRAPS part S, "Slowloris"). Prints ratios
+//! to HAProxy, and of the last to the same proxy alone; the machines are noisy, ratios of one run are not.
 //!
 //! `benches/run-peers` installs the peers and runs this. Numbers after `--` change the load:
-//! `cargo bench --bench peers -- [--veth] [GIGABYTES [FLOWS [IDLE]]] [PROXY]...`. With `--veth` the subscribers are in a
+//! `cargo bench --bench peers -- [--veth] [GIGABYTES [FLOWS [IDLE [DRIPPING]]]] [PROXY]...`. With `--veth` the subscribers are in a
 //! network namespace of their own, behind a veth pair; without it all is on loopback.
 
 #![allow(
@@ -51,14 +52,30 @@ struct Outcome {
     cpu_per_flow: Duration,
     bytes_per_idle_flow: u64,
     p99: Duration,
+    /// Beside clients who drip.
+    p99_beside: Duration,
+}
+
+/// How much of each kind.
+#[derive(Clone, Copy)]
+struct Load {
+    gigabytes: u64,
+    flows: usize,
+    idle: usize,
+    dripping: usize,
 }
 
 fn main() {
     let only: Vec<String> = std::env::args().skip(1).filter(|word| word.parse::<u64>().is_err()).collect();
     let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
-    let gigabytes = numbers.first().copied().unwrap_or(8);
-    let flows = usize::try_from(numbers.get(1).copied().unwrap_or(10_000)).unwrap();
-    let idle = usize::try_from(numbers.get(2).copied().unwrap_or(2_000)).unwrap();
+    let count =
+        |place: usize, default| usize::try_from(numbers.get(place).copied().unwrap_or(default)).unwrap();
+    let load = Load {
+        gigabytes: numbers.first().copied().unwrap_or(8),
+        flows: count(1, 10_000),
+        idle: count(2, 2_000),
+        dripping: count(3, 2_000),
+    };
     let link = std::env::args().any(|word| word == "--veth").then(|| Link::plain().unwrap());
     if let Some(link) = &link {
         link.enter_gateway();
@@ -76,8 +93,12 @@ fn main() {
         ("sniproxy", Proxy::sniproxy),
     ];
     println!(
-        "{}: {gigabytes} GB over {BULK_CONNECTIONS} connections, {flows} flows, {idle} idle flows; best of {ROUNDS} rounds",
-        if link.is_some() { "veth" } else { "loopback" }
+        "{}: {} GB over {BULK_CONNECTIONS} connections, {} flows, {} idle flows, {} who drip; best of {ROUNDS} rounds",
+        if link.is_some() { "veth" } else { "loopback" },
+        load.gigabytes,
+        load.flows,
+        load.idle,
+        load.dripping
     );
     let mut outcomes = Vec::new();
     for (name, start) in starts {
@@ -89,13 +110,7 @@ fn main() {
             println!("SKIPPED: {name} is not installed (benches/run-peers installs it)");
             continue;
         }
-        outcomes.push(measure(
-            &start(&target),
-            &Subscribers { link: link.as_ref(), hello: &hello },
-            gigabytes,
-            flows,
-            idle,
-        ));
+        outcomes.push(measure(&start(&target), &Subscribers { link: link.as_ref(), hello: &hello }, load));
     }
     print(&outcomes);
 }
@@ -120,9 +135,7 @@ impl Subscribers<'_> {
 fn measure(
     proxy: &Proxy,
     subscribers: &Subscribers<'_>,
-    gigabytes: u64,
-    flows: usize,
-    idle: usize,
+    Load { gigabytes, flows, idle, dripping }: Load,
 ) -> Outcome {
     let spent = |work: &mut dyn FnMut()| {
         let before = proxy.cpu();
@@ -153,12 +166,21 @@ fn measure(
         })
         .min()
         .unwrap();
+    let p99_beside = (0..ROUNDS)
+        .map(|_| {
+            let beside = || load::short(proxy.address, hello, flows, SHORT_AT_ONCE);
+            let times = subscribers.run(|| load::drip(proxy.address, hello, dripping, beside));
+            times[times.len() * 99 / 100]
+        })
+        .min()
+        .unwrap();
     Outcome {
         name: proxy.name,
         cpu_per_gigabyte: bulk / u32::try_from(gigabytes.max(1)).unwrap(),
         cpu_per_flow: short / u32::try_from(flows).unwrap(),
         bytes_per_idle_flow,
         p99,
+        p99_beside,
     }
 }
 
@@ -169,8 +191,8 @@ fn print(outcomes: &[Outcome]) {
         base.map_or_else(String::new, |base| format!(" ({:.2})", one / of(base)))
     };
     println!(
-        "{:<10}{:>20}{:>20}{:>22}{:>20}",
-        "", "CPU ms per GB", "CPU µs per flow", "bytes per idle flow", "p99 µs"
+        "{:<10}{:>20}{:>20}{:>22}{:>20}{:>20}",
+        "", "CPU ms per GB", "CPU µs per flow", "bytes per idle flow", "p99 µs", "beside who drip"
     );
     for outcome in outcomes {
         let figures: [fn(&Outcome) -> f64; 4] = [
@@ -181,6 +203,16 @@ fn print(outcomes: &[Outcome]) {
         ];
         let cells: Vec<_> =
             figures.iter().map(|of| format!("{:.1}{}", of(outcome), ratio(of(outcome), *of))).collect();
-        println!("{:<10}{:>20}{:>20}{:>22}{:>20}", outcome.name, cells[0], cells[1], cells[2], cells[3]);
+        let beside = outcome.p99_beside.as_secs_f64();
+        let own = beside / outcome.p99.as_secs_f64();
+        println!(
+            "{:<10}{:>20}{:>20}{:>22}{:>20}{:>20}",
+            outcome.name,
+            cells[0],
+            cells[1],
+            cells[2],
+            cells[3],
+            format!("{:.1} ({own:.2})", beside * 1e6)
+        );
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Bytes written and read at a time.
@@ -73,6 +73,41 @@ pub fn open(proxy: SocketAddr, hello: &[u8], wish: u64) -> (TcpStream, Duration)
     stream.write_all(&[hello, &wish.to_be_bytes()].concat()).unwrap();
     stream.read_exact(&mut [0]).unwrap();
     (stream, begun.elapsed())
+}
+
+/// How often a client who drips sends a byte.
+const DRIP: Duration = Duration::from_secs(1);
+
+/// Keeps `clients` connections on which a byte of the hello comes each second, until told to stop; one that is ended is
+/// opened anew. Runs `beside` once all have begun.
+pub fn drip<T>(proxy: SocketAddr, hello: &[u8], clients: usize, beside: impl FnOnce() -> T) -> T {
+    let (begun, stop) = (AtomicBool::new(clients == 0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let open = || TcpStream::connect(proxy).unwrap();
+            let mut dripping: Vec<_> = (0..clients).map(|_| (open(), 0)).collect();
+            while !stop.load(Ordering::Relaxed) {
+                let round = Instant::now();
+                for (stream, place) in &mut dripping {
+                    // The last byte never comes.
+                    let byte = hello.get(*place..=*place).filter(|_| *place + 1 < hello.len());
+                    if byte.is_none_or(|byte| stream.write_all(byte).is_err()) {
+                        (*stream, *place) = (open(), 0);
+                    } else {
+                        *place += 1;
+                    }
+                }
+                begun.store(true, Ordering::Relaxed);
+                std::thread::sleep(DRIP.saturating_sub(round.elapsed()));
+            }
+        });
+        while !begun.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let outcome = beside();
+        stop.store(true, Ordering::Relaxed);
+        outcome
+    })
 }
 
 /// Downloads `bytes` over each of `connections` at once.
