@@ -383,7 +383,8 @@ pub fn refresh(config: &Config, keeper: &mut ListKeeper, policy: &PolicyCell, no
 }
 
 /// Reads the configuration again and takes over what a running node can follow: list, subscribers, rating groups,
-/// allowances, and where the certificate of DNS over TLS is. What needs a restart, and a configuration that cannot be used, is told.
+/// allowances, and where the certificate of DNS over TLS is. What needs a restart, and a configuration that cannot be used, is
+/// told.
 pub fn reread(path: &Path, config: &mut Config) {
     match load(path) {
         Ok(new) => {

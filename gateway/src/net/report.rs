@@ -146,7 +146,7 @@ pub struct Report {
     pub spliced_bytes: u64,
     /// Bytes of both directions that were exempt at addresses that serve other sites too (trap T24); they are in `usage`.
     pub shared_exempt_bytes: u64,
-    /// Exempt accounts that reached a cap; at most as many as there are in `usage` over time.
+    /// Exempt accounts that reached a cap; at most as many as a worker holds accounts.
     pub capped: Vec<Account>,
     /// Connections for which no port was free towards their destination.
     pub ports_used_up: u64,

@@ -94,6 +94,8 @@ pub(super) enum Upstream {
     Late,
     /// A source port was given up for its bad replies; TCP is used for a while.
     GaveUpPort,
+    /// A query could not be sent, and that is not its fault: too long for a datagram, or no room here.
+    Unsent,
 }
 
 /// What came over dnstap.
@@ -139,7 +141,7 @@ const METRICS: [(&str, &str, &[&str]); 9] = [
     (
         "zrgw_dns_upstream_total",
         "event",
-        &["sent", "timeout", "unreachable", "failure", "bad_reply", "late", "gave_up_port"],
+        &["sent", "timeout", "unreachable", "failure", "bad_reply", "late", "gave_up_port", "unsent"],
     ),
     ("zrgw_dns_dnstap_total", "outcome", &["answer", "ignored", "malformed", "connection"]),
     ("zrgw_dns_lost_total", "", &[""]),
@@ -231,6 +233,7 @@ fn place(event: Event) -> (usize, usize) {
                 Upstream::BadReply => 4,
                 Upstream::Late => 5,
                 Upstream::GaveUpPort => 6,
+                Upstream::Unsent => 7,
             },
         ),
         Event::Dnstap(dnstap) => (

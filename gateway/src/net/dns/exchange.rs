@@ -111,18 +111,20 @@ impl Relay {
     /// Sends the try that was prepared, or has it wait for the others of this wake; false when its server cannot be reached.
     fn send(self: &Rc<Self>, ticket: Ticket, next: Try, now: Monotonic) -> bool {
         let Try { server, over_stream, question } = next;
-        let fault = match self.post(ticket, server, over_stream, question, now) {
-            Some(Written::Taken) => None,
+        match self.post(ticket, server, over_stream, question, now) {
+            Some(Written::Taken) => {}
             // We wrote faster than the connection is made or carries: the server is not at fault.
-            Some(Written::Full) => Some(false),
-            Some(Written::Closed) | None => Some(true),
-        };
-        if let Some(is_theirs) = fault {
-            self.count(Event::Upstream(Upstream::Unreachable));
-            if let Some(health) = self.plane.health.get(server).filter(|_| is_theirs) {
-                health.unreachable(now);
+            Some(Written::Full) => {
+                self.count(Event::Upstream(Upstream::Unsent));
+                return false;
             }
-            return false;
+            Some(Written::Closed) | None => {
+                self.count(Event::Upstream(Upstream::Unreachable));
+                if let Some(health) = self.plane.health.get(server) {
+                    health.unreachable(now);
+                }
+                return false;
+            }
         }
         if let Some(pending) = self.table.borrow_mut().get(ticket) {
             pending.waiting = pending.waiting.saturating_add(1);

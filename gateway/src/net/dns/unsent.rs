@@ -121,7 +121,7 @@ impl Relay {
                 self.lane_refused(&lane);
                 continue;
             }
-            self.count(Event::Upstream(Upstream::Unreachable));
+            self.count(Event::Upstream(Upstream::Unsent));
             lane.tries.borrow_mut().remove(&id);
             if let Some(pending) = self.table.borrow_mut().get(ticket) {
                 pending.waiting = pending.waiting.saturating_sub(1);
