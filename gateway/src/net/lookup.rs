@@ -179,14 +179,28 @@ struct Budget {
     used: u32,
 }
 
+/// What a look-up is for.
+#[derive(Clone, Copy)]
+enum Purpose {
+    /// The first question about a name.
+    FirstQuestion,
+    /// One more about a name that was asked for, which leaves a quarter of the budget to first ones: a claim that no
+    /// answer bears out costs many questions, and must not use up those of other names.
+    FurtherQuestion,
+}
+
 impl Budget {
     /// Takes one, if any is left of `per_second_max`.
-    fn take(&mut self, now: Monotonic, per_second_max: u32) -> bool {
+    fn take(&mut self, purpose: Purpose, now: Monotonic, per_second_max: u32) -> bool {
         if now.since(self.second) >= Duration::from_secs(1) {
             self.second = now;
             self.used = 0;
         }
-        let left = self.used < per_second_max;
+        let max = match purpose {
+            Purpose::FirstQuestion => per_second_max,
+            Purpose::FurtherQuestion => per_second_max.saturating_sub(per_second_max / 4),
+        };
+        let left = self.used < max;
         if left {
             self.used = self.used.saturating_add(1);
         }
@@ -269,7 +283,7 @@ impl Lookups {
         }
         let Some(resolvers) = self.resolvers.clone() else { return Err(LookupError::NoResolver) };
         if state.flights.len() >= self.settings.in_flight_max
-            || !state.budget.take(now, self.settings.per_second_max)
+            || !state.budget.take(Purpose::FirstQuestion, now, self.settings.per_second_max)
         {
             state.counts.refused = state.counts.refused.saturating_add(1);
             return Err(LookupError::Busy);
@@ -288,10 +302,10 @@ impl Lookups {
     }
 
     /// Takes a look-up from the budget of all names.
-    fn take_budget(&self) -> bool {
+    fn take_budget(&self, purpose: Purpose) -> bool {
         let now = self.clock.monotonic();
         let mut state = self.state();
-        let taken = state.budget.take(now, self.settings.per_second_max);
+        let taken = state.budget.take(purpose, now, self.settings.per_second_max);
         if !taken {
             state.counts.refused = state.counts.refused.saturating_add(1);
         }

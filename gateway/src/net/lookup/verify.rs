@@ -5,7 +5,7 @@
 //! is still wanted, service bindings are asked for, and then every resolver by itself, again and again as long as a round
 //! brings addresses that were not known, or answers are but a part of what is known and the address is still wanted: a
 //! site that rotates its answers is learnt as a whole with the first flows. The budget of all look-ups bounds each
-//! question, a budget of its own each subscriber.
+//! question, and leaves room for first look-ups; a budget of its own bounds each subscriber.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -16,13 +16,16 @@ use allowlist::DomainName;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Lookups, NAME_PAUSE, State, landed};
+use super::{Lookups, NAME_PAUSE, Purpose, State, landed};
 use crate::flow::session::SubscriberKey;
 use crate::flow::time::Monotonic;
 
-/// Rounds of one inquiry beyond the first look-up. With 8 of 50 addresses in each answer it takes 27 answers until 99 of
-/// 100 are known: two resolvers give them in 14 rounds.
-const ROUNDS_MAX: usize = 16;
+/// Questions of one inquiry beyond the first look-up and the service bindings.
+const QUESTIONS_MAX: usize = 64;
+/// An address is denied only after it should have been seen this often, if it were one of those that the site picks from:
+/// a pick that is independent each time then hides it from 1 inquiry in 20,000 (e^-10). With 8 of 50 addresses in each
+/// answer it takes 63 answers.
+const SIGHTINGS_EXPECTED: usize = 10;
 /// Addresses that flows wait for in one inquiry; for more the answer is no.
 const WANTED_MAX: usize = 256;
 /// Targets of service bindings whose addresses are asked for.
@@ -156,30 +159,35 @@ impl Lookups {
             let _ = landed(flight).await;
             sender.send_replace(1);
             let begun = lookups.answers.addresses(&name);
+            let mut found_out = true;
             if !lookups.is_answered(&name) {
                 let limit = lookups.settings.total_timeout;
-                let _ = tokio::time::timeout(limit, lookups.inquire(&name, &sender)).await;
+                let inquired = tokio::time::timeout(limit, lookups.inquire(&name, &sender)).await;
+                // Resolvers that do not answer in time are left alone as long as those that deny.
+                found_out = inquired.unwrap_or(true);
             }
-            lookups.conclude(&name, lookups.answers.addresses(&name) > begun);
+            let more = lookups.answers.addresses(&name) > begun;
+            lookups.conclude(&name, more, found_out);
         });
         Some(rounds)
     }
 
-    /// The rounds after the first look-up.
-    async fn inquire(self: &Arc<Self>, name: &DomainName, rounds: &watch::Sender<usize>) {
+    /// The rounds after the first look-up. False: the budget ended them, what is still wanted was not found out.
+    async fn inquire(self: &Arc<Self>, name: &DomainName, rounds: &watch::Sender<usize>) -> bool {
         self.look_at_bindings(name).await;
         rounds.send_modify(|round| *round = round.saturating_add(1));
         if self.is_answered(name) {
-            return;
+            return true;
         }
-        let Some(resolvers) = &self.resolvers else { return };
-        for _ in 0..ROUNDS_MAX {
+        let Some(resolvers) = &self.resolvers else { return true };
+        // Addresses in the fullest answer, and the answers so far.
+        let (mut longest, mut answers) = (0_usize, 0_usize);
+        for _ in 0..QUESTIONS_MAX.div_ceil(resolvers.each.len().max(1)) {
             let before = self.answers.addresses(name);
-            let mut longest = 0;
             let mut asked = JoinSet::new();
             for resolver in resolvers.each.clone() {
-                if !self.take_budget() {
-                    return;
+                if !self.take_budget(Purpose::FurtherQuestion) {
+                    return false;
                 }
                 let (resolvers, name) = (resolvers.clone(), name.clone());
                 asked.spawn(async move { resolvers.addresses(&resolver, &name).await });
@@ -188,15 +196,19 @@ impl Lookups {
                 if let Ok(Ok(found)) = answer {
                     self.answers.learn_found(name, &found);
                     longest = longest.max(found.addresses.len());
+                    answers = answers.saturating_add(1);
                     rounds.send_modify(|round| *round = round.saturating_add(1));
                 }
             }
             let known = self.answers.addresses(name);
-            let rotates = longest > 0 && known > longest;
-            if known == before && (!rotates || self.is_answered(name)) {
-                return;
+            let may_be_one_more = longest > 0
+                && known > longest
+                && answers.saturating_mul(longest) < known.saturating_mul(SIGHTINGS_EXPECTED);
+            if known == before && (!may_be_one_more || self.is_answered(name)) {
+                break;
             }
         }
+        true
     }
 
     /// Learns what the service bindings of `name` hint at, and the addresses of the names they lead to.
@@ -207,7 +219,7 @@ impl Lookups {
         self.answers.learn_found(name, &found);
         let hosts = found.targets.iter().filter_map(|target| DomainName::from_wire(&target.host()?).ok());
         for target in hosts.take(TARGETS_ASKED_MAX) {
-            if !self.take_budget() {
+            if !self.take_budget(Purpose::FurtherQuestion) {
                 return;
             }
             if let Ok(found) = resolvers.addresses(&resolvers.all, &target).await {
@@ -223,8 +235,9 @@ impl Lookups {
         wanted.is_none_or(|wanted| wanted.iter().all(|address| self.answers.vouches(name, *address)))
     }
 
-    /// Ends the inquiry: what is still wanted is denied. `more`: further questions brought further addresses.
-    fn conclude(&self, name: &DomainName, more: bool) {
+    /// Ends the inquiry: what is still wanted is denied, if it was `found_out`. `more`: further questions brought further
+    /// addresses.
+    fn conclude(&self, name: &DomainName, more: bool, found_out: bool) {
         let now = self.clock.monotonic();
         let mut state = self.state();
         let Some(inquiry) = state.inquiries.remove(name) else { return };
@@ -232,7 +245,9 @@ impl Lookups {
         for address in inquiry.wanted {
             if !self.answers.vouches(name, address) {
                 answered = false;
-                state.denied.add((name.clone(), address), now, self.settings.negative_ttl);
+                if found_out {
+                    state.denied.add((name.clone(), address), now, self.settings.negative_ttl);
+                }
             }
         }
         if let Some(known) = state.cache.get_mut(name) {
@@ -243,7 +258,20 @@ impl Lookups {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Budget;
     use super::*;
+
+    #[test]
+    fn v5_further_questions_leave_a_quarter_of_the_budget_to_first_ones() {
+        let at = |seconds| Monotonic::new(Duration::from_secs(seconds));
+        let mut budget = Budget::default();
+        let mut take =
+            |purpose, second, times| (0..times).filter(|_| budget.take(purpose, at(second), 8)).count();
+        assert_eq!(take(Purpose::FurtherQuestion, 10, 9), 6);
+        assert_eq!(take(Purpose::FirstQuestion, 10, 9), 2);
+        assert_eq!(take(Purpose::FirstQuestion, 11, 9), 8);
+        assert_eq!(take(Purpose::FurtherQuestion, 11, 9), 0);
+    }
 
     #[test]
     fn v5_a_subscriber_may_start_so_many_inquiries_in_a_minute() {
