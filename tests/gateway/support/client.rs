@@ -40,7 +40,10 @@ pub fn try_connect_from(source: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStrea
 fn try_connect(source: Ipv4Addr, port: u16, to: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(port != 0)?;
-    socket.bind(&SockAddr::from(SocketAddrV4::new(source, port)))?;
+    // Unbound, a port may be one that waits after a connection to elsewhere: many tests need many ports.
+    if port != 0 || source != Ipv4Addr::LOCALHOST {
+        socket.bind(&SockAddr::from(SocketAddrV4::new(source, port)))?;
+    }
     socket.connect_timeout(&to.into(), PATIENCE)?;
     let stream: TcpStream = socket.into();
     stream.set_nodelay(true)?;
