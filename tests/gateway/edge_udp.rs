@@ -230,8 +230,10 @@ impl Drop for Ended {
     }
 }
 
+/// Migration is the client's own. Its simulation of a NAT that gives other ports stalls in the middle of a page without a
+/// gateway too (ngtcp2 0.12.1); clients of quinn stand behind such a NAT in other tests.
 #[test]
-fn t16_q14_http3_of_ngtcp2_arrives_whole_also_when_a_nat_gives_it_other_ports() {
+fn t16_q14_http3_of_ngtcp2_arrives_whole_also_when_the_client_migrates() {
     if !has("gtlsserver") || !has("gtlsclient") {
         println!("SKIPPED: no gtlsserver or no gtlsclient");
         return;
@@ -239,7 +241,7 @@ fn t16_q14_http3_of_ngtcp2_arrives_whole_also_when_a_nat_gives_it_other_ports() 
     let Some(edge) = edge() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let page: Vec<u8> = (0..5_000_000_u32).map(|number| (number % 251).to_le_bytes()[0]).collect();
+    let page: Vec<u8> = (0..10_000_000_u32).map(|number| (number % 251).to_le_bytes()[0]).collect();
     std::fs::create_dir_all(path("htdocs")).unwrap();
     std::fs::write(path("htdocs/page"), &page).unwrap();
     let certified = rcgen::generate_simple_self_signed([LISTED.to_owned()]).unwrap();
@@ -254,15 +256,13 @@ fn t16_q14_http3_of_ngtcp2_arrives_whole_also_when_a_nat_gives_it_other_ports() 
             command.arg(path("key.pem")).arg(path("cert.pem"));
             Ended(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
         });
-        for (number, options) in
-            [vec![], vec!["--nat-rebinding", "--change-local-addr=100ms"]].iter().enumerate()
-        {
+        for (number, options) in [vec![], vec!["--change-local-addr=20ms"]].iter().enumerate() {
             let got = path(&format!("got{family}{number}"));
             std::fs::create_dir_all(&got).unwrap();
             let arrived = eventually(|| {
                 let output = edge.link.at_subscriber(|| {
                     let mut command = std::process::Command::new("timeout");
-                    command.args(["10", "gtlsclient", "-q", "--exit-on-all-streams-close"]).args(options);
+                    command.args(["25", "gtlsclient", "-q", "--exit-on-all-streams-close"]).args(options);
                     command.arg(format!("--download={}", got.display())).arg(to.ip().to_string()).arg("443");
                     command.arg(format!("https://{LISTED}/page")).output().unwrap()
                 });
@@ -275,10 +275,11 @@ fn t16_q14_http3_of_ngtcp2_arrives_whole_also_when_a_nat_gives_it_other_ports() 
     edge.await_metric("zrgw_flows_open", 0);
     let counted = edge.link.counted();
     let usage = edge.stop_and_count();
-    assert!(counted.1 > 20_000_000);
+    assert!(counted.1 > 40_000_000);
     assert_eq!(usage.total(), counted, "IP bytes, to the byte");
-    // Given an address it asks for localhost; a flow that began in the middle is known by its connection id, and so is its name.
-    assert_eq!(usage.reasons("s1"), ["not_listed"]);
+    // Given an address it asks for localhost. Who migrates takes another connection id (RFC 9000 §9.5): what is behind it
+    // nobody can tell, and it is charged.
+    assert_eq!(usage.reasons("s1"), ["not_listed", "not_recognised"]);
 }
 
 #[test]
