@@ -31,6 +31,8 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("dns", "burst_max"),
     Key::defaulted("dns", "sources_max"),
     Key::defaulted("dns", "in_flight_max"),
+    Key::defaulted("dns", "tunnel_names_max"),
+    Key::defaulted("dns", "tunnel_places_max"),
     Key::defaulted("dns", "failover_after"),
     Key::defaulted("dns", "try_timeout"),
     Key::defaulted("dns", "tries"),
@@ -75,6 +77,14 @@ pub const SOURCES_MAX_RANGE: RangeInclusive<usize> = 1..=16_777_216;
 pub const IN_FLIGHT_MAX_DEFAULT: usize = 20_000;
 /// Range of `in_flight_max`.
 pub const IN_FLIGHT_MAX_RANGE: RangeInclusive<usize> = 1..=1_000_000;
+/// Distinct names of a kind that carries data, below one domain in five minutes, from which a source is suspected.
+pub const TUNNEL_NAMES_MAX_DEFAULT: u32 = 100;
+/// Range of `tunnel_names_max`: what an estimate of 512 bits can tell.
+pub const TUNNEL_NAMES_MAX_RANGE: RangeInclusive<u32> = 10..=1_000;
+/// Pairs of a source and a domain watched for tunnels; some 110 bytes each.
+pub const TUNNEL_PLACES_MAX_DEFAULT: usize = 16_384;
+/// Range of `tunnel_places_max`.
+pub const TUNNEL_PLACES_MAX_RANGE: RangeInclusive<usize> = 1..=16_777_216;
 /// Time after which another server is asked besides; half of what a try may take.
 pub const FAILOVER_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 /// Time for one try (DESIGN §7).
@@ -191,6 +201,10 @@ pub struct Load {
     pub sources_max: usize,
     /// Queries under way.
     pub in_flight_max: usize,
+    /// Distinct names below one domain from which a source is suspected of a tunnel.
+    pub tunnel_names_max: u32,
+    /// Pairs of a source and a domain watched for tunnels.
+    pub tunnel_places_max: usize,
 }
 
 /// How servers are asked.
@@ -325,6 +339,12 @@ fn read_load<'t>(reader: &mut Reader<'t>, section: &Section<'t>) -> Load {
         sources_max: section.count(reader, "sources_max", SOURCES_MAX_DEFAULT, SOURCES_MAX_RANGE).value,
         in_flight_max: section
             .count(reader, "in_flight_max", IN_FLIGHT_MAX_DEFAULT, IN_FLIGHT_MAX_RANGE)
+            .value,
+        tunnel_names_max: section
+            .count(reader, "tunnel_names_max", TUNNEL_NAMES_MAX_DEFAULT, TUNNEL_NAMES_MAX_RANGE)
+            .value,
+        tunnel_places_max: section
+            .count(reader, "tunnel_places_max", TUNNEL_PLACES_MAX_DEFAULT, TUNNEL_PLACES_MAX_RANGE)
             .value,
     }
 }

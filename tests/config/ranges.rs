@@ -147,7 +147,7 @@ const EDGE_ROWS: [Row; 15] = [
 ];
 
 /// The rows of `[dns]`.
-const DNS_ROWS: [Row; 27] = [
+const DNS_ROWS: [Row; 29] = [
     ("dns", "steer_ttl", &["\"1 s\"", "\"1 h\""], &["\"999 ms\"", "\"3600001 ms\"", "60"]),
     ("dns", "queries_per_second_max", &["1", "1000000"], &["0", "1000001"]),
     ("dns", "burst_max", &["1", "1000000"], &["0", "1000001"]),
@@ -171,6 +171,8 @@ const DNS_ROWS: [Row; 27] = [
     ("dns", "stale_ttl", &["\"1 s\"", "\"1 h\""], &["\"999 ms\"", "\"3600001 ms\""]),
     ("dns", "stale_max", &["\"1 s\"", "\"7 d\""], &["\"999 ms\"", "\"604800001 ms\""]),
     ("dns", "stale_entries_max", &["1", "10000000"], &["0", "10000001"]),
+    ("dns", "tunnel_names_max", &["10", "1000"], &["9", "1001"]),
+    ("dns", "tunnel_places_max", &["1", "16777216"], &["0", "16777217"]),
     ("dns", "dnstap_connections_max", &["1", "1024"], &["0", "1025"]),
     ("dns", "clients", &["[\"subscribers\"]", "[\"10.0.0.0/8\"]"], &["[]", "[\"10.0.0.1/8\"]", "[\"all\"]"]),
     (

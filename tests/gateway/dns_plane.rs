@@ -396,10 +396,7 @@ fn dnstap_of_an_unbound_of_the_operator_s_own_teaches_like_our_plane() {
         .set("dns", &format!("upstream = [\"{}\"]", resolver.address))
         .set("dns", "dnstap_socket = \"dnstap.sock\"")
         .start();
-    let unbound = Unbound::start(&format!(
-        "dnstap:\n dnstap-enable: yes\n dnstap-socket-path: \"{}\"\n dnstap-log-client-response-messages: yes\n",
-        socket.display()
-    ));
+    let unbound = Unbound::telling(&socket);
     let learnt = || {
         ask(subscriber(1), unbound.address, &query(5, LISTED, A), PATIENCE).unwrap();
         gateway.metric("zrgw_trusted_answers") >= 1

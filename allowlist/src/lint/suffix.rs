@@ -6,17 +6,7 @@ use super::{Code, Finding, both_forms};
 use crate::document::Place;
 use crate::name::DomainName;
 use crate::rule::Scope;
-
-/// Zones of the Kazakh registry that the public suffix list does not have: the categories below .қаз (rules of the
-/// registry for the .ҚАЗ domain): мем, біл, ком, қау, қор, бай.
-const SUPPLEMENT: &[&str] = &[
-    "xn--e1anb.xn--80ao21a",
-    "xn--90au4f.xn--80ao21a",
-    "xn--j1aef.xn--80ao21a",
-    "xn--80a2bwq.xn--80ao21a",
-    "xn--n1ae5y.xn--80ao21a",
-    "xn--80abz.xn--80ao21a",
-];
+use crate::suffix::SUPPLEMENT;
 
 /// Reports a rule at a public suffix, whatever its scope; true when it does. An unknown top-level domain is reported too.
 pub(super) fn check(host: &DomainName, scope: Scope, place: Place, findings: &mut Vec<Finding>) -> bool {
@@ -59,19 +49,4 @@ pub(super) fn check(host: &DomainName, scope: Scope, place: Place, findings: &mu
         add(Code::PublicSuffix, reason, "list the platform's own host");
     }
     is_suffix
-}
-
-#[cfg(test)]
-mod tests {
-    use super::SUPPLEMENT;
-    use crate::name::DomainName;
-
-    #[test]
-    fn the_supplement_is_the_six_kazakh_categories() {
-        for (zone, ascii) in ["мем", "біл", "ком", "қау", "қор", "бай"].iter().zip(SUPPLEMENT)
-        {
-            let name = DomainName::from_list_entry(&format!("{zone}.қаз")).unwrap();
-            assert_eq!(name.as_str(), *ascii);
-        }
-    }
 }

@@ -324,6 +324,10 @@ fn describe() {
     describe_counter!("zrgw_dns_upstream_total", "What became of queries to the resolvers");
     describe_counter!("zrgw_dns_dnstap_total", "What came over dnstap");
     describe_counter!("zrgw_dns_lost_total", "DNS answers that their client could not be sent");
+    describe_counter!(
+        "zrgw_dns_tunnel_suspected_total",
+        "Times that a client's DNS questions below one domain looked like a tunnel"
+    );
     describe_gauge!("zrgw_dns_stale_answers", "Old DNS answers held");
     describe_gauge!("zrgw_dns_servers_down", "Resolvers that do not answer");
     describe_gauge!("zrgw_build_info", "Version of the gateway");

@@ -15,6 +15,7 @@ pub mod address;
 pub mod allowance;
 pub mod binding;
 pub mod decide;
+pub mod dns_tunnel;
 pub mod identify;
 pub mod ip_bytes;
 pub mod mark;

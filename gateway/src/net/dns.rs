@@ -29,11 +29,12 @@ pub mod settings;
 mod stream;
 pub mod tap;
 pub mod tls;
+mod tunnels;
 mod unsent;
 
 use std::hash::RandomState;
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -44,16 +45,18 @@ use tokio::task::AbortHandle;
 use tokio_rustls::rustls::ServerConfig;
 
 use self::cache::StaleAnswers;
-use self::count::{Counts, Transport};
+use self::count::{Counts, Event, Transport};
 use self::datagram::Listener;
 use self::limit::{Allowances, Connections, Health};
 use self::relay::Relay;
 use self::settings::Settings;
+use self::tunnels::Tunnels;
 use super::inherited::{Inherited, Offered, complete_connections, complete_datagrams};
 use super::shared::Shared;
 use super::socket;
 use crate::flow::session::SubscriberKey;
-use crate::wire::dns::{AnswerLimits, Facts};
+use crate::flow::time::Monotonic;
+use crate::wire::dns::{AnswerLimits, Facts, Question};
 
 /// Records of an answer that is read for learning; with more it is relayed and not learnt.
 const RECORDS_MAX: u16 = 512;
@@ -71,6 +74,8 @@ pub struct Plane {
     /// How the servers stand, in their order.
     health: Vec<Health>,
     counts: Counts,
+    /// Clients whose questions may carry a tunnel.
+    tunnels: Tunnels,
     answer_limits: AnswerLimits,
     /// Certificate and key of DNS over TLS for clients; none: its connections are closed at once.
     tls: ArcSwapOption<ServerConfig>,
@@ -88,6 +93,7 @@ impl Plane {
         let stale = settings
             .stale
             .map(|limits| StaleAnswers::new(limits.entries_max, limits.age_max, RandomState::new()));
+        let tunnels = Tunnels::new(settings.tunnel_places_max, settings.tunnel_names_max, RandomState::new());
         let health = settings.servers.iter().map(|_| Health::default()).collect();
         let answer_limits = AnswerLimits { records_max: RECORDS_MAX, ..AnswerLimits::default() };
         Self {
@@ -99,6 +105,7 @@ impl Plane {
             stale,
             health,
             counts: Counts::default(),
+            tunnels,
             answer_limits,
             tls: ArcSwapOption::empty(),
         }
@@ -134,6 +141,14 @@ impl Plane {
         self.own
             .iter()
             .any(|own| own.port() == from.port() && (own.ip() == from.ip() || own.ip().is_unspecified()))
+    }
+
+    /// Looks for signs of a tunnel in a question of `client`; they are counted, and change nothing.
+    fn look_for_tunnel(&self, client: IpAddr, question: &Question, now: Monotonic) {
+        if self.tunnels.note(client, question, now) {
+            self.counts.count(Event::TunnelSuspected);
+            tracing::debug!(%client, name = ?question.name, "questions that look like a tunnel");
+        }
     }
 
     /// Learns an answer of a server, for whoever asked.

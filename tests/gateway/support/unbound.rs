@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -48,6 +49,14 @@ impl Unbound {
         };
         assert!(eventually(answers), "unbound does not answer");
         unbound
+    }
+
+    /// That tells by dnstap, over this socket, what it answers.
+    pub fn telling(socket: &Path) -> Self {
+        Self::start(&format!(
+            "dnstap:\n dnstap-enable: yes\n dnstap-socket-path: \"{}\"\n dnstap-log-client-response-messages: yes\n",
+            socket.display()
+        ))
     }
 
     /// Sends it a signal.

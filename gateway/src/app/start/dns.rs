@@ -153,6 +153,8 @@ fn settings(config: &Config, dns: &Dns, faults: &mut Vec<String>) -> Settings {
         queries_per_second_max: dns.load.queries_per_second_max,
         burst_max: dns.load.burst_max,
         sources_max: dns.load.sources_max,
+        tunnel_places_max: dns.load.tunnel_places_max,
+        tunnel_names_max: dns.load.tunnel_names_max,
         in_flight_max: dns.load.in_flight_max,
         failover_after: dns.tries.failover_after,
         try_timeout: dns.tries.try_timeout,

@@ -28,6 +28,8 @@ pub(super) enum Event {
     Dnstap(Dnstap),
     /// An answer that its client could not be sent.
     Lost,
+    /// A client's questions below one domain look like a tunnel.
+    TunnelSuspected,
 }
 
 /// How a query came.
@@ -112,7 +114,7 @@ pub(super) enum Dnstap {
 }
 
 /// The metrics, each with its label and values; the counters stand in this order.
-const METRICS: [(&str, &str, &[&str]); 9] = [
+const METRICS: [(&str, &str, &[&str]); 10] = [
     ("zrgw_dns_queries_total", "transport", &["udp", "tcp", "tls"]),
     (
         "zrgw_dns_answers_total",
@@ -145,6 +147,7 @@ const METRICS: [(&str, &str, &[&str]); 9] = [
     ),
     ("zrgw_dns_dnstap_total", "outcome", &["answer", "ignored", "malformed", "connection"]),
     ("zrgw_dns_lost_total", "", &[""]),
+    ("zrgw_dns_tunnel_suspected_total", "", &[""]),
 ];
 /// Most values of one label.
 const VALUES_MAX: usize = 10;
@@ -246,6 +249,7 @@ fn place(event: Event) -> (usize, usize) {
             },
         ),
         Event::Lost => (8, 0),
+        Event::TunnelSuspected => (9, 0),
     }
 }
 
@@ -267,6 +271,7 @@ mod tests {
             (Event::Upstream(Upstream::GaveUpPort), "zrgw_dns_upstream_total", "gave_up_port"),
             (Event::Dnstap(Dnstap::Connection), "zrgw_dns_dnstap_total", "connection"),
             (Event::Lost, "zrgw_dns_lost_total", ""),
+            (Event::TunnelSuspected, "zrgw_dns_tunnel_suspected_total", ""),
         ];
         for (event, _, _) in events {
             counts.count(event);
@@ -276,7 +281,7 @@ mod tests {
             let found = counts.all().find(|(name, _, label, _)| (*name, *label) == (metric, value));
             assert_eq!(found.map(|(_, _, _, count)| count), Some(1), "{metric} {value}");
         }
-        assert_eq!(counts.all().map(|(_, _, _, count)| count).sum::<u64>(), 10);
+        assert_eq!(counts.all().map(|(_, _, _, count)| count).sum::<u64>(), 11);
         assert!(METRICS.iter().all(|(_, _, values)| values.len() <= VALUES_MAX));
         assert_eq!(METRICS[1].2[..RCODES.len()], RCODES);
     }

@@ -173,6 +173,7 @@ impl Relay {
             Steering::Service => Form::SteeredService,
             Steering::Relay(_) => Form::AsItIs,
         };
+        self.plane.look_for_tunnel(from.ip(), &question, now);
         let key = Key {
             name: question.name.clone(),
             kind: question.kind,

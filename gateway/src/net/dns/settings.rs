@@ -38,6 +38,10 @@ pub struct Settings {
     pub tries: u8,
     /// Time for all tries.
     pub total_timeout: Duration,
+    /// Pairs of a source and a domain watched for tunnels.
+    pub tunnel_places_max: usize,
+    /// Distinct names below one domain from which a source is suspected.
+    pub tunnel_names_max: u32,
     /// Source ports in use at once towards each server, of each worker.
     pub upstream_sockets: usize,
     /// Whether the letters of the question are written in random case (0x20).

@@ -141,6 +141,9 @@ fn learn(payload: &[u8], shared: &Shared, plane: &Plane) -> io::Result<()> {
             let session = told.client.and_then(|client| policy.subscribers.find(client).cloned());
             let subscriber = session.map(SubscriberKey::Session);
             plane.learn(shared, &facts, subscriber.as_ref());
+            if let Some(client) = told.client {
+                plane.look_for_tunnel(client, &facts.question, shared.clock.monotonic());
+            }
             plane.counts.count(Event::Dnstap(Dnstap::Answer));
         }
         // A resolver may well tell of answers that we do not read.
