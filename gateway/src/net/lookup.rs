@@ -182,9 +182,9 @@ struct Budget {
 /// What a look-up is for.
 #[derive(Clone, Copy)]
 enum Purpose {
-    /// The first question about a name.
+    /// The one that an inquiry, or the dialling of a steered flow, begins with.
     FirstQuestion,
-    /// One more about a name that was asked for, which leaves a quarter of the budget to first ones: a claim that no
+    /// One more of the same inquiry, which leaves a quarter of the budget to first ones: a claim that no
     /// answer bears out costs many questions, and must not use up those of other names.
     FurtherQuestion,
 }

@@ -2,10 +2,11 @@
 //! (DESIGN decision 1; traps V1–V6).
 //!
 //! One inquiry at a time for each name, however many flows wait for it. It begins as one ordinary look-up; if an address
-//! is still wanted, service bindings are asked for, and then every resolver by itself, again and again as long as a round
-//! brings addresses that were not known, or answers are but a part of what is known and the address is still wanted: a
-//! site that rotates its answers is learnt as a whole with the first flows. The budget of all look-ups bounds each
-//! question, and leaves room for first look-ups; a budget of its own bounds each subscriber.
+//! is still wanted, service bindings are asked for, and then every resolver by itself, again and again as long as answers
+//! bring addresses that were not known, or are but a part of what is known and the address is still wanted: a site that
+//! rotates its answers is learnt as a whole with the first flows. A resolver that fails, or gives the same addresses over
+//! and over, is not asked further. The budget of all look-ups bounds questions for addresses, and leaves room for those
+//! that begin an inquiry; a budget of its own bounds each subscriber.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -13,19 +14,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use allowlist::DomainName;
+use hickory_resolver::TokioResolver;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Lookups, NAME_PAUSE, Purpose, State, landed};
+use super::ask::Resolvers;
+use super::{LookupError, Lookups, NAME_PAUSE, Purpose, State, landed};
 use crate::flow::session::SubscriberKey;
 use crate::flow::time::Monotonic;
+use crate::wire::dns::Found;
 
 /// Questions of one inquiry beyond the first look-up and the service bindings.
 const QUESTIONS_MAX: usize = 64;
-/// An address is denied only after it should have been seen this often, if it were one of those that the site picks from:
-/// a pick that is independent each time then hides it from 1 inquiry in 20,000 (e^-10). With 8 of 50 addresses in each
-/// answer it takes 63 answers.
+/// How often an address should have been seen, if it were one of those that the site picks from, before questions end in
+/// vain: a pick that is independent each time then hides it from 1 inquiry in 20,000 (e^-10). With 8 of 50 addresses in
+/// each answer it takes 63 answers.
 const SIGHTINGS_EXPECTED: usize = 10;
+/// Answers in a row with the same addresses after which a resolver is not asked further: it has one at hand, and gives it
+/// until its time is over.
+const REPEATS_MAX: usize = 4;
+/// For how long a pair is denied that was not found out, because the budget of a second was used up.
+const CUT_OFF_PAUSE: Duration = Duration::from_secs(2);
+/// Shortest time between two searches for denials that are over.
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 /// Addresses that flows wait for in one inquiry; for more the answer is no.
 const WANTED_MAX: usize = 256;
 /// Targets of service bindings whose addresses are asked for.
@@ -39,30 +50,58 @@ const PERSONAL_PERIOD: Duration = Duration::from_secs(60);
 
 /// An inquiry under way.
 pub(super) struct Inquiry {
-    /// Changes with each round; closed at the end.
+    /// Changes with each answer; closed at the end.
     rounds: watch::Receiver<usize>,
     /// Addresses that flows wait for.
     wanted: HashSet<IpAddr>,
 }
 
-/// Pairs that were asked about in vain.
+/// A resolver that is asked again and again in an inquiry.
+struct Asked {
+    resolver: TokioResolver,
+    /// The addresses of its last answer, and how often they came in a row.
+    last: Vec<IpAddr>,
+    times: usize,
+}
+
+impl Asked {
+    /// One that has not answered yet.
+    fn first(resolver: TokioResolver) -> Self {
+        Self { resolver, last: Vec::new(), times: 0 }
+    }
+
+    /// Notes its answer; true when it says the same over and over.
+    fn repeats(&mut self, found: Found) -> bool {
+        let mut addresses = found.addresses;
+        addresses.sort_unstable();
+        self.times = if addresses == self.last { self.times.saturating_add(1) } else { 1 };
+        self.last = addresses;
+        self.times >= REPEATS_MAX
+    }
+}
+
+/// Pairs that were asked about in vain, and until when they are left alone.
 #[derive(Default)]
-pub(super) struct Denied(HashMap<(DomainName, IpAddr), Monotonic>);
+pub(super) struct Denied {
+    until: HashMap<(DomainName, IpAddr), Monotonic>,
+    swept: Monotonic,
+}
 
 impl Denied {
-    /// Whether the pair was denied within `ttl`.
-    fn has(&self, pair: &(DomainName, IpAddr), now: Monotonic, ttl: Duration) -> bool {
-        self.0.get(pair).is_some_and(|denied| now.since(*denied) < ttl)
+    /// Whether the pair is denied.
+    fn has(&self, pair: &(DomainName, IpAddr), now: Monotonic) -> bool {
+        self.until.get(pair).is_some_and(|until| now < *until)
     }
 
     /// Remembers that a look-up did not vouch for the pair: another flow to the same address need not ask again at once,
     /// one to another address of a rotating site must.
-    fn add(&mut self, pair: (DomainName, IpAddr), now: Monotonic, ttl: Duration) {
-        if self.0.len() >= DENIED_PAIRS_MAX {
-            self.0.retain(|_, denied| now.since(*denied) < ttl);
+    fn add(&mut self, pair: (DomainName, IpAddr), now: Monotonic, pause: Duration) {
+        if self.until.len() >= DENIED_PAIRS_MAX && now.since(self.swept) >= SWEEP_PAUSE {
+            self.swept = now;
+            self.until.retain(|_, until| now < *until);
         }
-        if self.0.len() < DENIED_PAIRS_MAX {
-            self.0.insert(pair, now);
+        if self.until.len() < DENIED_PAIRS_MAX {
+            self.until.insert(pair, now.plus(pause));
         }
     }
 }
@@ -91,6 +130,13 @@ impl Personal {
             None => return false,
         }
         true
+    }
+
+    /// Gives one back that came to nothing.
+    fn give_back(&mut self, subscriber: &SubscriberKey) {
+        if let Some(used) = self.used.get_mut(subscriber) {
+            *used = used.saturating_sub(1);
+        }
     }
 }
 
@@ -128,7 +174,7 @@ impl Lookups {
         address: IpAddr,
         now: Monotonic,
     ) -> Option<watch::Receiver<usize>> {
-        if state.denied.has(&(name.clone(), address), now, self.settings.negative_ttl) {
+        if state.denied.has(&(name.clone(), address), now) {
             return None;
         }
         if let Some(inquiry) = state.inquiries.get_mut(name) {
@@ -149,7 +195,10 @@ impl Lookups {
             state.counts.refused = state.counts.refused.saturating_add(1);
             return None;
         }
-        let flight = self.ask(state, name, now).ok()?;
+        let Ok(flight) = self.ask(state, name, now) else {
+            state.personal.give_back(subscriber);
+            return None;
+        };
         let (sender, rounds) = watch::channel(0);
         let inquiry = Inquiry { rounds: rounds.clone(), wanted: HashSet::from([address]) };
         state.inquiries.insert(name.clone(), inquiry);
@@ -172,7 +221,7 @@ impl Lookups {
         Some(rounds)
     }
 
-    /// The rounds after the first look-up. False: the budget ended them, what is still wanted was not found out.
+    /// The questions after the first look-up. False: the budget ended them, what is still wanted was not found out.
     async fn inquire(self: &Arc<Self>, name: &DomainName, rounds: &watch::Sender<usize>) -> bool {
         self.look_at_bindings(name).await;
         rounds.send_modify(|round| *round = round.saturating_add(1));
@@ -180,34 +229,59 @@ impl Lookups {
             return true;
         }
         let Some(resolvers) = &self.resolvers else { return true };
-        // Addresses in the fullest answer, and the answers so far.
-        let (mut longest, mut answers) = (0_usize, 0_usize);
-        for _ in 0..QUESTIONS_MAX.div_ceil(resolvers.each.len().max(1)) {
+        let mut left = QUESTIONS_MAX;
+        let mut asked = JoinSet::new();
+        for resolver in resolvers.each.clone() {
+            if !self.ask_further(&mut asked, &mut left, resolvers, Asked::first(resolver), name) {
+                return false;
+            }
+        }
+        // Addresses in the fullest answer, the answers so far, and those in a row that brought nothing.
+        let (mut longest, mut answers, mut quiet) = (0_usize, 0_usize, 0_usize);
+        while let Some(answer) = asked.join_next().await {
+            // Who fails is not asked again, and keeps nobody from being asked.
+            let Ok((mut resolver, Ok(found))) = answer else { continue };
             let before = self.answers.addresses(name);
-            let mut asked = JoinSet::new();
-            for resolver in resolvers.each.clone() {
-                if !self.take_budget(Purpose::FurtherQuestion) {
-                    return false;
-                }
-                let (resolvers, name) = (resolvers.clone(), name.clone());
-                asked.spawn(async move { resolvers.addresses(&resolver, &name).await });
-            }
-            while let Some(answer) = asked.join_next().await {
-                if let Ok(Ok(found)) = answer {
-                    self.answers.learn_found(name, &found);
-                    longest = longest.max(found.addresses.len());
-                    answers = answers.saturating_add(1);
-                    rounds.send_modify(|round| *round = round.saturating_add(1));
-                }
-            }
+            self.answers.learn_found(name, &found);
             let known = self.answers.addresses(name);
+            rounds.send_modify(|round| *round = round.saturating_add(1));
+            longest = longest.max(found.addresses.len());
+            answers = answers.saturating_add(1);
+            quiet = if known == before { quiet.saturating_add(1) } else { 0 };
             let may_be_one_more = longest > 0
                 && known > longest
                 && answers.saturating_mul(longest) < known.saturating_mul(SIGHTINGS_EXPECTED);
-            if known == before && (!may_be_one_more || self.is_answered(name)) {
+            if quiet > asked.len() && (!may_be_one_more || self.is_answered(name)) {
                 break;
             }
+            if left == 0 || resolver.repeats(found) {
+                continue;
+            }
+            if !self.ask_further(&mut asked, &mut left, resolvers, resolver, name) {
+                return false;
+            }
         }
+        true
+    }
+
+    /// Asks one resolver once more, as long as there are questions `left`; false when the budget has none.
+    fn ask_further(
+        &self,
+        asked: &mut JoinSet<(Asked, Result<Found, LookupError>)>,
+        left: &mut usize,
+        resolvers: &Resolvers,
+        resolver: Asked,
+        name: &DomainName,
+    ) -> bool {
+        if !self.take_budget(Purpose::FurtherQuestion) {
+            return false;
+        }
+        *left = left.saturating_sub(1);
+        let (resolvers, name) = (resolvers.clone(), name.clone());
+        asked.spawn(async move {
+            let found = resolvers.addresses(&resolver.resolver, &name).await;
+            (resolver, found)
+        });
         true
     }
 
@@ -235,19 +309,19 @@ impl Lookups {
         wanted.is_none_or(|wanted| wanted.iter().all(|address| self.answers.vouches(name, *address)))
     }
 
-    /// Ends the inquiry: what is still wanted is denied, if it was `found_out`. `more`: further questions brought further
-    /// addresses.
+    /// Ends the inquiry: what is still wanted is denied, for a moment only if it was not `found_out`. `more`: further
+    /// questions brought further addresses.
     fn conclude(&self, name: &DomainName, more: bool, found_out: bool) {
         let now = self.clock.monotonic();
         let mut state = self.state();
         let Some(inquiry) = state.inquiries.remove(name) else { return };
+        let pause = self.settings.negative_ttl;
+        let pause = if found_out { pause } else { pause.min(CUT_OFF_PAUSE) };
         let mut answered = true;
         for address in inquiry.wanted {
             if !self.answers.vouches(name, address) {
                 answered = false;
-                if found_out {
-                    state.denied.add((name.clone(), address), now, self.settings.negative_ttl);
-                }
+                state.denied.add((name.clone(), address), now, pause);
             }
         }
         if let Some(known) = state.cache.get_mut(name) {
@@ -271,6 +345,38 @@ mod tests {
         assert_eq!(take(Purpose::FirstQuestion, 10, 9), 2);
         assert_eq!(take(Purpose::FirstQuestion, 11, 9), 8);
         assert_eq!(take(Purpose::FurtherQuestion, 11, 9), 0);
+    }
+
+    #[test]
+    fn v4_a_resolver_that_repeats_itself_is_not_asked_further() {
+        let answer = |last: &[u8]| {
+            let addresses = last.iter().map(|last| IpAddr::from([10, 0, 0, *last])).collect();
+            Found { addresses, ..Found::default() }
+        };
+        let builder = TokioResolver::builder_with_config(Default::default(), Default::default());
+        let mut resolver = Asked::first(builder.build().unwrap());
+        assert!((0..3).all(|_| !resolver.repeats(answer(&[1, 2]))));
+        assert!(!resolver.repeats(answer(&[1, 3])), "another pick");
+        assert!(!resolver.repeats(answer(&[3, 1])) && !resolver.repeats(answer(&[1, 3])));
+        assert!(resolver.repeats(answer(&[3, 1])), "the order says nothing");
+    }
+
+    #[test]
+    fn v5_denials_have_their_time_and_their_room() {
+        let at = |seconds| Monotonic::new(Duration::from_secs(seconds));
+        let name = DomainName::from_wire(b"www.listed.example").unwrap();
+        let pair = |number: u32| (name.clone(), IpAddr::from(number.to_be_bytes()));
+        let mut denied = Denied::default();
+        denied.add(pair(0), at(10), Duration::from_secs(2));
+        assert!(
+            denied.has(&pair(0), at(11)) && !denied.has(&pair(0), at(12)) && !denied.has(&pair(1), at(11))
+        );
+        let max = u32::try_from(DENIED_PAIRS_MAX).unwrap();
+        (0..max).for_each(|number| denied.add(pair(number), at(20), Duration::from_secs(30)));
+        denied.add(pair(max), at(21), Duration::from_secs(30));
+        assert!(denied.has(&pair(max - 1), at(21)) && !denied.has(&pair(max), at(21)), "full");
+        denied.add(pair(max), at(50), Duration::from_secs(30));
+        assert!(denied.has(&pair(max), at(50)), "the others' time is over");
     }
 
     #[test]
