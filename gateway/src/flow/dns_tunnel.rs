@@ -3,7 +3,7 @@
 //! A network that charges nothing for DNS carries such a tunnel free of charge. The signs are those of the field: many
 //! distinct names below one registered domain in a short time, of labels that look random, or asked for in types that
 //! have room for data. They raise an alarm and never decide (trap T22, "DNS tunnel"): virus scanners and block lists ask
-//! such names too.
+//! such names too. What a few names bring in large answers is not seen.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ use crate::wire::dns::Name;
 
 /// For how long names are counted together.
 pub const WINDOW: Duration = Duration::from_secs(300);
-/// Bytes below the registered domain from which a name may carry data: with fewer a tunnel has its data in the answers, of
-/// types that show it.
+/// Bytes below the registered domain from which a name of an ordinary type may carry data.
 const CARRYING_BYTES_MIN: usize = 16;
 /// Shortest such name on the wire: with a dot, a domain of four bytes, and the two bytes that its form adds.
 const WIRE_BYTES_MIN: usize = CARRYING_BYTES_MIN + 7;
 /// Entropy from which labels look random, in bits a byte times [`UNIT`]: 3.5. Hexadecimal digits have up to 4, base 32 up to
 /// 5; words have about 3, and more as they get many: alone it says little.
 const RANDOM_ENTROPY_MIN: u64 = 7 * UNIT / 2;
-/// Type TXT (RFC 1035 §3.3.14).
-const TYPE_TXT: u16 = 16;
-/// Type NULL (RFC 1035 §3.3.10).
-const TYPE_NULL: u16 = 10;
-/// Types for private use (RFC 6895 §3.1); iodine asks for 65399.
-const TYPES_PRIVATE: std::ops::RangeInclusive<u16> = 65_280..=65_534;
+/// Type PTR (RFC 1035 §3.3.12).
+const TYPE_PTR: u16 = 12;
+/// Types that clients and validating stubs ask for as they browse: A, NS, SOA, PTR, AAAA, DS, DNSKEY, SVCB, HTTPS. All others
+/// have room for data that nobody looks at (iodine asks for NULL, 65399, TXT, SRV, MX and CNAME).
+const ORDINARY_TYPES: [u16; 9] = [1, 2, 6, TYPE_PTR, 28, 43, 48, 64, 65];
+/// Longest label of a reverse look-up: three digits of an IPv4 address (RFC 1035 §3.5).
+const REVERSE_LABEL_BYTES_MAX: usize = 3;
 /// Longest name as text.
 const TEXT_BYTES_MAX: usize = 255;
 /// Fractions of a bit that entropy is reckoned in.
@@ -35,34 +35,24 @@ const NAME_BITS: u64 = 512;
 /// Words that hold them.
 const NAME_WORDS: usize = 8;
 
-/// What one question shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Signs<'a> {
-    /// The registered domain.
-    pub domain: &'a [u8],
-    /// Its labels look random.
-    pub is_random: bool,
-    /// It asks for a type that has room for data.
-    pub is_roomy: bool,
-}
-
 /// Where a name is written as text while it is looked at.
 pub type Text = [u8; TEXT_BYTES_MAX];
 
-/// What a question for `name` and `kind` shows; none when it can carry next to nothing, as nearly all questions. Names of
-/// reverse look-ups (RFC 1035 §3.5) are long without being anybody's choice.
-pub fn signs<'t>(name: &Name, kind: u16, text: &'t mut Text) -> Option<Signs<'t>> {
-    let is_roomy = kind == TYPE_TXT || kind == TYPE_NULL || TYPES_PRIVATE.contains(&kind);
-    if !is_roomy && name.wire().len() < WIRE_BYTES_MIN {
+/// The registered domain of a question that may carry data; none for nearly all questions. Reverse look-ups are long without
+/// being anybody's choice.
+pub fn suspicious<'t>(name: &Name, kind: u16, text: &'t mut Text) -> Option<&'t [u8]> {
+    let is_ordinary = ORDINARY_TYPES.contains(&kind);
+    if is_ordinary && name.wire().len() < WIRE_BYTES_MIN {
         return None;
     }
     let text = write(name, text);
     let domain = allowlist::registrable_domain(text)?;
     let below = text.get(..text.len().checked_sub(domain.len())?.checked_sub(1)?)?;
-    if domain.ends_with(b".arpa") || (!is_roomy && below.len() < CARRYING_BYTES_MIN) {
-        return None;
-    }
-    Some(Signs { domain, is_random: is_random(below), is_roomy })
+    let is_reverse = kind == TYPE_PTR
+        && domain.ends_with(b".arpa")
+        && below.split(|byte| *byte == b'.').all(|label| label.len() <= REVERSE_LABEL_BYTES_MAX);
+    let carries = !is_ordinary || (below.len() >= CARRYING_BYTES_MIN && is_random(below));
+    (carries && !is_reverse).then_some(domain)
 }
 
 /// The name as text; a dot inside a label is no boundary, and becomes something else.
@@ -119,11 +109,8 @@ fn n_log2_n(n: u64) -> u64 {
 pub struct Window {
     /// When it began.
     began: Monotonic,
-    /// One bit of each name, by its hash.
+    /// One bit of each suspicious name, by its hash.
     names: [u64; NAME_WORDS],
-    asked: u32,
-    random: u32,
-    roomy: u32,
     is_told: bool,
 }
 
@@ -143,20 +130,15 @@ impl Window {
         self.names.iter().fold(0, |sum, word| sum.saturating_add(word.count_ones()))
     }
 
-    /// Notes a question of this name's hash. True once a window: when there are `bits_min` bits of names, and half of the
-    /// questions look random or roomy.
-    pub fn note(&mut self, signs: &Signs<'_>, name_hash: u64, bits_min: u32) -> bool {
+    /// Notes a suspicious name by its hash. True once a window: when there are `bits_min` bits of names. What else the client
+    /// asks does not matter: it could be asked to hide the tunnel.
+    pub fn note(&mut self, name_hash: u64, bits_min: u32) -> bool {
         let bit = name_hash % NAME_BITS;
         if let Some(word) = usize::try_from(bit / 64).ok().and_then(|word| self.names.get_mut(word)) {
             *word |= 1 << (bit % 64);
         }
-        self.asked = self.asked.saturating_add(1);
-        self.random = self.random.saturating_add(u32::from(signs.is_random));
-        self.roomy = self.roomy.saturating_add(u32::from(signs.is_roomy));
-        let half = self.asked.div_ceil(2);
-        let is_suspect = self.bits() >= bits_min && (self.random >= half || self.roomy >= half);
-        let is_new = is_suspect && !self.is_told;
-        self.is_told |= is_suspect;
+        let is_new = !self.is_told && self.bits() >= bits_min;
+        self.is_told |= is_new;
         is_new
     }
 }
@@ -174,12 +156,12 @@ mod tests {
     use super::*;
 
     const A: u16 = 1;
+    const TXT: u16 = 16;
 
-    fn seen(host: &str, kind: u16) -> Option<(String, bool, bool)> {
-        let mut text = [0; TEXT_BYTES_MAX];
+    fn seen(host: &str, kind: u16) -> Option<String> {
         let name = Name::from_host(host.as_bytes()).unwrap();
-        let signs = signs(&name, kind, &mut text)?;
-        Some((str::from_utf8(signs.domain).unwrap().to_owned(), signs.is_random, signs.is_roomy))
+        let mut text = [0; TEXT_BYTES_MAX];
+        suspicious(&name, kind, &mut text).map(|domain| str::from_utf8(domain).unwrap().to_owned())
     }
 
     #[test]
@@ -194,32 +176,38 @@ mod tests {
     fn t22_short_names_of_usual_types_show_nothing() {
         assert_eq!(seen("www.bilimland.kz", A), None);
         assert_eq!(seen("rr3---sn-4g5e.googlevideo.com", A), None);
-        assert_eq!(seen("bilimland.kz", TYPE_TXT), None, "nothing below the domain");
-        assert_eq!(seen("b.a.9.8.7.6.5.4.3.2.1.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa", 12), None);
+        assert_eq!(seen("bilimland.kz", TXT), None, "nothing below the domain");
+    }
+
+    #[test]
+    fn t22_reverse_look_ups_show_nothing_and_what_looks_like_one_does() {
+        let nibbles = "b.a.9.8.7.6.5.4.3.2.1.0.f.e.d.c.b.a.9.8.8.b.d.0.1.0.0.2.ip6.arpa";
+        assert_eq!(seen(nibbles, TYPE_PTR), None);
+        assert_eq!(seen("1.2.0.192.in-addr.arpa", TYPE_PTR), None);
+        assert_eq!(seen(nibbles, TXT).as_deref(), Some("2.ip6.arpa"));
+        let labels = "pauq3ijz0mtkb4wyhx2cdlgreo1vf5sn.8.b.d.0.1.0.0.2.ip6.arpa";
+        assert_eq!(seen(labels, TYPE_PTR).as_deref(), Some("2.ip6.arpa"));
     }
 
     #[test]
     fn t22_words_and_data_are_told_apart() {
-        let words = seen("assets.static.images.assets.example.kz", A).unwrap();
-        assert_eq!(words, ("example.kz".to_owned(), false, false));
-        let hex = "7f3a09c4e1b8d265f07a3c9e.t.tunnel.example";
-        assert_eq!(seen(hex, A).unwrap(), ("tunnel.example".to_owned(), true, false));
-        let base32 = "pauq3ijz0mtkb4wyhx2cdlgreo1vf5sn.tunnel.example";
-        assert_eq!(seen(base32, 5).unwrap(), ("tunnel.example".to_owned(), true, false));
-        assert_eq!(
-            seen("paaiq5ic.tunnel.example", TYPE_NULL).unwrap(),
-            ("tunnel.example".to_owned(), false, true)
-        );
-        assert!(seen("yrbh.tunnel.example", 65_399).unwrap().2);
+        let tunnel = Some("tunnel.example".to_owned());
+        assert_eq!(seen("assets.static.images.assets.example.kz", A), None);
+        assert_eq!(seen("7f3a09c4e1b8d265f07a3c9e.t.tunnel.example", A), tunnel);
+        assert_eq!(seen("pauq3ijz0mtkb4wyhx2cdlgreo1vf5sn.tunnel.example", 28), tunnel);
+        assert_eq!(seen("paaiq5ic.tunnel.example", 10), tunnel);
+        assert_eq!(seen("yrbh.tunnel.example", 65_399), tunnel);
     }
 
     #[test]
     fn t22_a_label_of_any_bytes_is_looked_at() {
         let label: Vec<u8> = (0..48).map(|number| 0x20 + number * 4).collect();
         let name = Name::from_labels([&label[..], b"tunnel", b"example"]).unwrap();
-        let mut text = [0; TEXT_BYTES_MAX];
-        let signs = signs(&name, A, &mut text).unwrap();
-        assert_eq!((signs.domain, signs.is_random), (&b"tunnel.example"[..], true));
+        assert_eq!(suspicious(&name, A, &mut [0; _]), Some(&b"tunnel.example"[..]));
+        let root = Name::from_labels([]).unwrap();
+        assert_eq!(suspicious(&root, TXT, &mut [0; _]), None);
+        let longest = Name::from_labels(std::iter::repeat_n(&[b'.'; 63][..], 3)).unwrap();
+        assert!(suspicious(&longest, TXT, &mut [0; _]).is_some());
     }
 
     #[test]
@@ -230,28 +218,15 @@ mod tests {
         assert!(bits_of(1_000) < u32::try_from(NAME_BITS).unwrap());
     }
 
-    /// Notes a question of a name that sets this bit.
-    fn note(window: &mut Window, bit: u64, is_random: bool) -> bool {
-        let signs = Signs { domain: b"tunnel.example", is_random, is_roomy: false };
-        window.note(&signs, bit, 90)
-    }
-
     #[test]
     fn t22_a_window_tells_once_at_its_limit() {
         let mut window = Window::begin(Monotonic::default());
-        assert!((0..89).all(|bit| !note(&mut window, bit, true)));
-        assert!((0..1_000).all(|_| !note(&mut window, 5, true)), "the same name again");
-        assert!(note(&mut window, 89, true));
-        assert!((90..500).all(|bit| !note(&mut window, bit, true)), "it was told");
+        assert!((0..89).all(|bit| !window.note(bit, 90)));
+        assert!((0..1_000).all(|_| !window.note(5, 90)), "the same name again");
+        assert!(window.note(89, 90));
+        assert!((90..512).all(|bit| !window.note(bit, 90)), "it was told");
+        assert_eq!(window.bits(), 512);
         assert!(!window.is_over(Monotonic::new(WINDOW - Duration::from_millis(1))));
         assert!(window.is_over(Monotonic::new(WINDOW)));
-    }
-
-    #[test]
-    fn t22_many_names_that_look_like_words_tell_nothing() {
-        let mut window = Window::begin(Monotonic::default());
-        assert!((0..512).all(|bit| !note(&mut window, bit, bit % 3 == 0)));
-        assert_eq!(window.bits(), 512);
-        assert!((0..512).any(|bit| note(&mut window, bit, true)), "half of all");
     }
 }

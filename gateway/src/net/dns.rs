@@ -147,7 +147,9 @@ impl Plane {
     fn look_for_tunnel(&self, client: IpAddr, question: &Question, now: Monotonic) {
         if self.tunnels.note(client, question, now) {
             self.counts.count(Event::TunnelSuspected);
-            tracing::debug!(%client, name = ?question.name, "questions that look like a tunnel");
+            let client = client.to_canonical();
+            let host = question.name.host().unwrap_or_default();
+            tracing::debug!(%client, name = %host.escape_ascii(), "questions that look like a tunnel");
         }
     }
 

@@ -9,7 +9,7 @@
 
 use std::net::IpAddr;
 
-use gateway::flow::dns_tunnel::signs;
+use gateway::flow::dns_tunnel::suspicious;
 use gateway::wire::dns::{
     AnswerLimits, Facts, HEADER_BYTES, Name, Outcome, RCODE_NO_ERROR, TYPE_A, TYPE_AAAA, TYPE_ANY, answer,
     question,
@@ -91,9 +91,9 @@ pub fn run(data: &[u8]) {
         assert!(asked.section.end <= data.len());
         // What stands behind the question does not change it.
         assert_eq!(question(&data[..asked.section.end]).as_ref().map(|asked| &asked.name), Ok(&asked.name));
-        if let Some(signs) = signs(&asked.name, asked.kind, &mut [0; _]) {
+        if let Some(domain) = suspicious(&asked.name, asked.kind, &mut [0; _]) {
             // A registered domain, a dot and something below it.
-            assert!(!signs.domain.is_empty() && signs.domain.len() + 2 <= asked.name.wire().len());
+            assert!(!domain.is_empty() && domain.len() + 2 <= asked.name.wire().len());
         }
     }
     match answer(data, &LIMITS) {

@@ -135,15 +135,17 @@ fn learn(payload: &[u8], shared: &Shared, plane: &Plane) -> io::Result<()> {
         plane.counts.count(Event::Dnstap(Dnstap::Ignored));
         return Ok(());
     };
+    let policy = shared.policy.load();
+    let subscriber = told.client.and_then(|client| Some((client, policy.subscribers.find(client)?)));
+    // Whatever the answer is: it is the other end of a tunnel that writes it. Who is no subscriber may ask for many.
+    if let (Some((client, _)), Ok(question)) = (subscriber, dns::question(&told.response)) {
+        plane.look_for_tunnel(client, &question, shared.clock.monotonic());
+    }
     match dns::answer(&told.response, &plane.answer_limits) {
         Outcome::Answer(facts) => {
-            let policy = shared.policy.load();
-            let session = told.client.and_then(|client| policy.subscribers.find(client).cloned());
+            let session = subscriber.map(|(_, session)| session.clone());
             let subscriber = session.map(SubscriberKey::Session);
             plane.learn(shared, &facts, subscriber.as_ref());
-            if let Some(client) = told.client {
-                plane.look_for_tunnel(client, &facts.question, shared.clock.monotonic());
-            }
             plane.counts.count(Event::Dnstap(Dnstap::Answer));
         }
         // A resolver may well tell of answers that we do not read.

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use super::limit::source;
-use crate::flow::dns_tunnel::{Text, Window, bits_of, signs};
+use crate::flow::dns_tunnel::{Text, Window, bits_of, suspicious};
 use crate::flow::time::Monotonic;
 use crate::wire::dns::Question;
 
@@ -42,8 +42,8 @@ impl Tunnels {
     /// Notes a question of `client`. True once in a window in which it looks like a tunnel.
     pub(super) fn note(&self, client: IpAddr, question: &Question, now: Monotonic) -> bool {
         let mut text: Text = [0; _];
-        let Some(signs) = signs(&question.name, question.kind, &mut text) else { return false };
-        let pair = self.key.hash_one((source(client), signs.domain));
+        let Some(domain) = suspicious(&question.name, question.kind, &mut text) else { return false };
+        let pair = self.key.hash_one((source(client), domain));
         let name = self.key.hash_one(&question.name);
         let sets = u64::try_from(self.sets.len()).unwrap_or(u64::MAX);
         let set = pair.checked_rem(sets).and_then(|set| usize::try_from(set).ok());
@@ -58,7 +58,7 @@ impl Tunnels {
         let Some(place) = places.iter_mut().min_by_key(|place| rank(place)) else { return false };
         let kept = place.take().filter(|watched| watched.pair == pair && !watched.window.is_over(now));
         let watched = place.insert(kept.unwrap_or_else(|| Watched { pair, window: Window::begin(now) }));
-        watched.window.note(&signs, name, self.bits_min)
+        watched.window.note(name, self.bits_min)
     }
 }
 
