@@ -176,6 +176,32 @@ fn v5_a_subscriber_uses_up_his_own_look_ups_and_nobody_else_s() {
     assert_eq!(usage.exempt("s2"), (length, length), "{:?}", usage.reasons("s2"));
 }
 
+/// Names below a listed one are made up, each of which wants a look-up.
+#[test]
+fn v5_a_subscriber_who_makes_names_up_cuts_nobody_else_off() {
+    let world = World::with(Origin::echo(), |setup| {
+        setup.set("lookup", "scheduled_per_second_max = 0").set("lookup", "per_second_max = 8")
+    });
+    let sent = visit("www.listed.example");
+    let refused = || {
+        for number in 0..20 {
+            let mut client = world.steered(1);
+            std::io::Write::write_all(&mut client, &visit(&format!("made-up-{number}.listed.example")))
+                .unwrap();
+            finish(client);
+        }
+        // At once, while the second's budget would be used up.
+        let mut client = world.steered(2);
+        std::io::Write::write_all(&mut client, &sent).unwrap();
+        assert_eq!(read_exactly(&mut client, sent.len()), sent);
+        assert_eq!(finish(client), b"");
+        world.gateway.metric("zrgw_lookups_total{outcome=\"refused\"}") > 0
+    };
+    assert!(support::eventually(refused), "{}", world.gateway.log());
+    let usage = world.gateway.stop_and_count();
+    assert!(usage.exempt("s2").0 >= sent.len() as u64);
+}
+
 /// A proxy of the subscriber's own that passes everything on to the real site, a probe of ours too.
 #[test]
 fn v3_a_rogue_proxy_in_front_of_the_real_site_is_a_mismatch() {

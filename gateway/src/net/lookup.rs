@@ -24,6 +24,7 @@ use super::answers::Answers;
 use super::clock::Clock;
 use super::policy::PolicyCell;
 use super::settings::DialRules;
+use crate::flow::session::SubscriberKey;
 use crate::flow::time::Monotonic;
 
 /// Shortest time an answer is used before it is asked again: TTL 0 does not mean a query per flow.
@@ -177,13 +178,16 @@ struct Cached {
 struct Budget {
     second: Monotonic,
     used: u32,
+    /// First questions of each subscriber; as many at most as are used.
+    by_subscriber: HashMap<SubscriberKey, u32>,
 }
 
 /// What a look-up is for.
 #[derive(Clone, Copy)]
-enum Purpose {
-    /// The one that an inquiry, or the dialling of a steered flow, begins with.
-    FirstQuestion,
+enum Purpose<'a> {
+    /// The one that an inquiry, or the dialling of a steered flow, begins with, for this subscriber, who has a quarter of
+    /// the budget: names below a listed one can be made up without end, and must not cut others off.
+    FirstQuestion(&'a SubscriberKey),
     /// One more of the same inquiry, which leaves a quarter of the budget to first ones: a claim that no
     /// answer bears out costs many questions, and must not use up those of other names.
     FurtherQuestion,
@@ -191,19 +195,24 @@ enum Purpose {
 
 impl Budget {
     /// Takes one, if any is left of `per_second_max`.
-    fn take(&mut self, purpose: Purpose, now: Monotonic, per_second_max: u32) -> bool {
+    fn take(&mut self, purpose: Purpose<'_>, now: Monotonic, per_second_max: u32) -> bool {
         if now.since(self.second) >= Duration::from_secs(1) {
             self.second = now;
             self.used = 0;
+            self.by_subscriber.clear();
         }
-        let max = match purpose {
-            Purpose::FirstQuestion => per_second_max,
-            Purpose::FurtherQuestion => per_second_max.saturating_sub(per_second_max / 4),
+        let left = match purpose {
+            Purpose::FirstQuestion(subscriber) => {
+                let used = self.by_subscriber.get(subscriber).copied().unwrap_or(0);
+                let left = self.used < per_second_max && used < per_second_max.div_ceil(4);
+                if left {
+                    self.by_subscriber.insert(subscriber.clone(), used.saturating_add(1));
+                }
+                left
+            }
+            Purpose::FurtherQuestion => self.used < per_second_max.saturating_sub(per_second_max / 4),
         };
-        let left = self.used < max;
-        if left {
-            self.used = self.used.saturating_add(1);
-        }
+        self.used = self.used.saturating_add(u32::from(left));
         left
     }
 }
@@ -241,12 +250,16 @@ impl Lookups {
         self.state().alarm.is_raised
     }
 
-    /// The addresses to dial for `name`, from the last answer while it is fresh, else asked; from a stale answer while the
-    /// resolvers give none.
+    /// The addresses to dial for `name`, from the last answer while it is fresh, else asked for `subscriber`; from a stale
+    /// answer while the resolvers give none.
     ///
     /// # Errors
     /// [`LookupError`].
-    pub async fn resolve(self: &Arc<Self>, name: &DomainName) -> Answer {
+    pub async fn resolve(
+        self: &Arc<Self>,
+        name: &DomainName,
+        subscriber: impl FnOnce() -> SubscriberKey,
+    ) -> Answer {
         let now = self.clock.monotonic();
         let flight = {
             let mut state = self.state();
@@ -255,7 +268,7 @@ impl Lookups {
             {
                 return known.or_stale(now);
             }
-            self.ask(&mut state, name, now)
+            self.ask(&mut state, &subscriber(), name, now)
         };
         match flight {
             Ok(flight) => match landed(flight).await {
@@ -275,6 +288,7 @@ impl Lookups {
     fn ask(
         self: &Arc<Self>,
         state: &mut State,
+        subscriber: &SubscriberKey,
         name: &DomainName,
         now: Monotonic,
     ) -> Result<watch::Receiver<Option<Answer>>, LookupError> {
@@ -283,7 +297,7 @@ impl Lookups {
         }
         let Some(resolvers) = self.resolvers.clone() else { return Err(LookupError::NoResolver) };
         if state.flights.len() >= self.settings.in_flight_max
-            || !state.budget.take(Purpose::FirstQuestion, now, self.settings.per_second_max)
+            || !state.budget.take(Purpose::FirstQuestion(subscriber), now, self.settings.per_second_max)
         {
             state.counts.refused = state.counts.refused.saturating_add(1);
             return Err(LookupError::Busy);
@@ -302,7 +316,7 @@ impl Lookups {
     }
 
     /// Takes a look-up from the budget of all names.
-    fn take_budget(&self, purpose: Purpose) -> bool {
+    fn take_budget(&self, purpose: Purpose<'_>) -> bool {
         let now = self.clock.monotonic();
         let mut state = self.state();
         let taken = state.budget.take(purpose, now, self.settings.per_second_max);

@@ -102,7 +102,7 @@ async fn reach(worker: &Rc<Worker>, flow: &Rc<Flow>) -> Result<(TcpStream, Socke
     if !worker.shared.policy.load().routes(&name) {
         return Err(Refusal::NotRouted);
     }
-    let addresses = addresses(worker, &name).await?;
+    let addresses = addresses(worker, flow, &name).await?;
     let destinations = addresses.iter().map(|address| SocketAddr::new(*address, port));
     match dial(worker, destinations).await {
         Ok(reached) => Ok(reached),
@@ -115,8 +115,13 @@ async fn reach(worker: &Rc<Worker>, flow: &Rc<Flow>) -> Result<(TcpStream, Socke
 }
 
 /// The addresses our resolver gives for the name.
-async fn addresses(worker: &Rc<Worker>, name: &DomainName) -> Result<std::sync::Arc<[IpAddr]>, Refusal> {
-    worker.shared.lookups.resolve(name).await.map_err(|error| {
+async fn addresses(
+    worker: &Rc<Worker>,
+    flow: &Rc<Flow>,
+    name: &DomainName,
+) -> Result<std::sync::Arc<[IpAddr]>, Refusal> {
+    let subscriber = || flow.state.borrow().standing.key(flow.source);
+    worker.shared.lookups.resolve(name, subscriber).await.map_err(|error| {
         tracing::debug!(name = %name, %error, "listed name not resolved");
         Refusal::Destination
     })

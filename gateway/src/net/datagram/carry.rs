@@ -145,7 +145,8 @@ impl Relay {
         }
         let (relay, key, flow) = (Rc::clone(self), *key, Rc::clone(flow));
         tokio::task::spawn_local(async move {
-            let answer = relay.worker.shared.lookups.resolve(&name).await;
+            let subscriber = || flow.state.borrow().standing.key(flow.source);
+            let answer = relay.worker.shared.lookups.resolve(&name, subscriber).await;
             relay.reached(&key, &flow, &name, answer);
         });
     }

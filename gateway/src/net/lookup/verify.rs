@@ -195,7 +195,7 @@ impl Lookups {
             state.counts.refused = state.counts.refused.saturating_add(1);
             return None;
         }
-        let Ok(flight) = self.ask(state, name, now) else {
+        let Ok(flight) = self.ask(state, subscriber, name, now) else {
             state.personal.give_back(subscriber);
             return None;
         };
@@ -336,15 +336,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn v5_further_questions_leave_a_quarter_of_the_budget_to_first_ones() {
+    fn v5_the_budget_has_room_for_first_questions_and_for_every_subscriber() {
         let at = |seconds| Monotonic::new(Duration::from_secs(seconds));
         let mut budget = Budget::default();
         let mut take =
             |purpose, second, times| (0..times).filter(|_| budget.take(purpose, at(second), 8)).count();
+        let who = [1, 2, 3, 4, 5].map(|last| SubscriberKey::stranger(IpAddr::from([10, 0, 0, last])));
+        let first = |number: usize| Purpose::FirstQuestion(&who[number]);
         assert_eq!(take(Purpose::FurtherQuestion, 10, 9), 6);
-        assert_eq!(take(Purpose::FirstQuestion, 10, 9), 2);
-        assert_eq!(take(Purpose::FirstQuestion, 11, 9), 8);
+        assert_eq!([take(first(0), 10, 9), take(first(1), 10, 9)], [2, 0], "the second's are used up");
+        assert_eq!(
+            [0, 1, 2, 3, 4].map(|number| take(first(number), 11, 9)),
+            [2, 2, 2, 2, 0],
+            "a quarter each"
+        );
         assert_eq!(take(Purpose::FurtherQuestion, 11, 9), 0);
+        assert_eq!(take(first(0), 12, 9), 2, "another second");
     }
 
     #[test]
