@@ -292,7 +292,7 @@ impl Lookups {
         name: &DomainName,
         now: Monotonic,
     ) -> Result<watch::Receiver<Option<Answer>>, LookupError> {
-        if let Some(flight) = state.flights.get(name) {
+        if let Some(flight) = state.flights.get(name).filter(|flight| is_under_way(flight)) {
             return Ok(flight.clone());
         }
         let Some(resolvers) = self.resolvers.clone() else { return Err(LookupError::NoResolver) };
@@ -405,6 +405,12 @@ impl Cached {
         let (addresses, learnt) = self.stale.as_ref()?;
         (now.since(*learnt) <= STALE_MAX).then(|| Arc::clone(addresses))
     }
+}
+
+/// Whether somebody is at work behind a channel. One that panicked never takes its entry away, and would be waited for for
+/// ever.
+fn is_under_way<T>(receiver: &watch::Receiver<T>) -> bool {
+    receiver.has_changed().is_ok()
 }
 
 /// Waits for a look-up to end.

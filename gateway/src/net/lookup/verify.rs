@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::ask::Resolvers;
-use super::{LookupError, Lookups, NAME_PAUSE, Purpose, State, landed};
+use super::{LookupError, Lookups, NAME_PAUSE, Purpose, State, is_under_way, landed};
 use crate::flow::session::SubscriberKey;
 use crate::flow::time::Monotonic;
 use crate::wire::dns::Found;
@@ -39,6 +39,8 @@ const CUT_OFF_PAUSE: Duration = Duration::from_secs(2);
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 /// Addresses that flows wait for in one inquiry; for more the answer is no.
 const WANTED_MAX: usize = 256;
+/// Of these, addresses that one subscriber's flows bring: made-up ones must not leave others without an answer.
+const WANTED_PER_SUBSCRIBER_MAX: usize = 64;
 /// Targets of service bindings whose addresses are asked for.
 const TARGETS_ASKED_MAX: usize = 2;
 /// Pairs of name and address remembered as not vouched for; over it they are asked about again, within the budget.
@@ -54,6 +56,29 @@ pub(super) struct Inquiry {
     rounds: watch::Receiver<usize>,
     /// Addresses that flows wait for.
     wanted: HashSet<IpAddr>,
+    /// How many of them each subscriber's flows brought.
+    brought: HashMap<SubscriberKey, usize>,
+}
+
+impl Inquiry {
+    /// One in which nothing is wanted yet.
+    fn new(rounds: watch::Receiver<usize>) -> Self {
+        Self { rounds, wanted: HashSet::new(), brought: HashMap::new() }
+    }
+
+    /// Whether `address` is asked about in this inquiry, for a flow of `subscriber`.
+    fn want(&mut self, subscriber: &SubscriberKey, address: IpAddr) -> bool {
+        if self.wanted.contains(&address) {
+            return true;
+        }
+        let brought = self.brought.get(subscriber).copied().unwrap_or(0);
+        let has_room = self.wanted.len() < WANTED_MAX && brought < WANTED_PER_SUBSCRIBER_MAX;
+        if has_room {
+            self.wanted.insert(address);
+            self.brought.insert(subscriber.clone(), brought.saturating_add(1));
+        }
+        has_room
+    }
 }
 
 /// A resolver that is asked again and again in an inquiry.
@@ -177,10 +202,9 @@ impl Lookups {
         if state.denied.has(&(name.clone(), address), now) {
             return None;
         }
-        if let Some(inquiry) = state.inquiries.get_mut(name) {
-            let room = inquiry.wanted.len() < WANTED_MAX || inquiry.wanted.contains(&address);
-            inquiry.wanted.extend(room.then_some(address));
-            return room.then(|| inquiry.rounds.clone());
+        let under_way = state.inquiries.get_mut(name).filter(|inquiry| is_under_way(&inquiry.rounds));
+        if let Some(inquiry) = under_way {
+            return inquiry.want(subscriber, address).then(|| inquiry.rounds.clone());
         }
         // Flows to many addresses under one name must not use up the budget of all names; a name whose last inquiry
         // brought something is worth asking for again.
@@ -200,7 +224,8 @@ impl Lookups {
             return None;
         };
         let (sender, rounds) = watch::channel(0);
-        let inquiry = Inquiry { rounds: rounds.clone(), wanted: HashSet::from([address]) };
+        let mut inquiry = Inquiry::new(rounds.clone());
+        inquiry.want(subscriber, address);
         state.inquiries.insert(name.clone(), inquiry);
         let (lookups, name) = (Arc::clone(self), name.clone());
         self.runtime.spawn(async move {
@@ -366,6 +391,24 @@ mod tests {
         assert!(!resolver.repeats(answer(&[1, 3])), "another pick");
         assert!(!resolver.repeats(answer(&[3, 1])) && !resolver.repeats(answer(&[1, 3])));
         assert!(resolver.repeats(answer(&[3, 1])), "the order says nothing");
+    }
+
+    #[test]
+    fn v5_an_inquiry_has_room_for_addresses_and_for_every_subscriber() {
+        let (sender, rounds) = watch::channel(0);
+        let mut inquiry = Inquiry::new(rounds);
+        let who = |last| SubscriberKey::stranger(IpAddr::from([10, 0, 0, last]));
+        let mut wanted = |last, numbers: std::ops::Range<u32>| {
+            numbers.filter(|number| inquiry.want(&who(last), IpAddr::from(number.to_be_bytes()))).count()
+        };
+        assert_eq!(wanted(1, 0..100), 64);
+        assert_eq!(wanted(1, 0..100), 64, "those are asked about already");
+        assert_eq!(wanted(2, 0..100), 100, "36 of them its own");
+        assert_eq!([wanted(3, 100..200), wanted(4, 200..300), wanted(5, 300..400)], [64, 64, 28]);
+        assert_eq!(wanted(5, 0..64), 64);
+        assert!(is_under_way(&inquiry.rounds));
+        drop(sender);
+        assert!(!is_under_way(&inquiry.rounds), "whoever was at work is gone");
     }
 
     #[test]
