@@ -15,13 +15,13 @@ mod support;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use support::ask::*;
 use support::client::*;
 use support::dns::Resolver;
+use support::dnstap::tell;
 use support::plane::*;
 use support::scripted::{Scripted, answered, framed};
 use support::unbound::{LISTED, Unbound};
@@ -237,29 +237,6 @@ fn t42_a_connection_ends_when_it_is_idle_and_not_while_an_answer_is_awaited() {
     let mut client = connect_from(subscriber(1), address);
     ask_over(&mut client, 2);
     gateway.stop();
-}
-
-/// A frame of the Frame Streams protocol: READY and START, naming dnstap.
-fn control(kind: u32) -> Vec<u8> {
-    const CONTENT: &[u8] = b"protobuf:dnstap.Dnstap";
-    let fields =
-        [&kind.to_be_bytes()[..], &1_u32.to_be_bytes(), &(CONTENT.len() as u32).to_be_bytes(), CONTENT];
-    let payload = fields.concat();
-    [&[0; 4][..], &(payload.len() as u32).to_be_bytes(), &payload].concat()
-}
-
-/// Connects as a resolver that has something to tell; none when it is turned away.
-fn tell(path: &std::path::Path) -> Option<UnixStream> {
-    let mut stream = UnixStream::connect(path).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(&control(4)).ok()?;
-    // ACCEPT is as long as READY.
-    let mut accept = control(1);
-    let wanted = accept.clone();
-    stream.read_exact(&mut accept).ok()?;
-    assert_eq!(accept, wanted);
-    stream.write_all(&control(2)).unwrap();
-    Some(stream)
 }
 
 #[test]

@@ -13,19 +13,20 @@
 mod support;
 
 use std::fs::File;
-use std::io::ErrorKind;
-use std::net::{SocketAddr, UdpSocket};
-use std::process::{Child, Command, Stdio};
+use std::io::{ErrorKind, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use support::ask::*;
 use support::client::*;
+use support::dnstap::{given, tell};
 use support::edge::telling_datagrams;
 use support::hellos::Random;
 use support::link::{GATEWAY, Link, SUBSCRIBER};
 use support::plane::*;
 use support::unbound::Unbound;
-use support::{PATIENCE, Setup, eventually, has};
+use support::{Ended, PATIENCE, Setup, eventually, has};
 
 const SUSPECTED: &str = "zrgw_dns_tunnel_suspected_total";
 /// Type TXT.
@@ -104,14 +105,29 @@ fn t22_s_a_tunnel_through_the_operator_s_own_resolver_is_noticed_by_dnstap() {
     gateway.stop();
 }
 
-/// A process of the tunnel, ended with the test.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// What a resolver tells is the other end's word, which may be no answer that can be read; and who is no subscriber may be
+/// a resolver itself, that asks for many.
+#[test]
+fn t22_s_dnstap_notices_whatever_the_answer_is_and_subscribers_alone() {
+    let setup = Setup::new().proxied().set("dns", "dnstap_socket = \"dnstap.sock\"");
+    let socket = setup.path("dnstap.sock");
+    let gateway = with_plane(setup, &[([127, 0, 0, 1], 9).into()]).start();
+    let mut resolver = tell(&socket).unwrap();
+    let mut random = Random::seeded(22);
+    let mut told = |client| {
+        for _ in 0..130 {
+            let mut answer = query(7, &format!("{}.tunnel.example", hexadecimal(&mut random)), A);
+            // A response with an answer record, which is not there.
+            answer[2] |= 0x80;
+            answer[7] = 1;
+            resolver.write_all(&given(client, &answer)).unwrap();
+        }
+    };
+    told(Ipv4Addr::new(192, 0, 2, 53));
+    told(subscriber(1));
+    gateway.await_metric("zrgw_dns_dnstap_total{outcome=\"ignored\"}", 260);
+    assert_eq!(gateway.metric(SUSPECTED), 1);
+    gateway.stop();
 }
 
 /// Starts one of iodine's programs in the namespace of the thread that calls; what it says goes to `log`.

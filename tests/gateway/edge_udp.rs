@@ -21,7 +21,7 @@ use rustix::process::Signal;
 use support::datagrams::Access;
 use support::edge::{Edge, LISTED, foreign, origin, subscriber, telling_datagrams};
 use support::quic_pages::{QuicClient, QuicOrigin, Validation};
-use support::{PATIENCE, eventually, has};
+use support::{Ended, PATIENCE, eventually, has};
 
 /// A socket of the subscriber's.
 fn socket(edge: &Edge, family: usize, port: u16) -> UdpSocket {
@@ -218,16 +218,6 @@ fn t16_a_known_id_at_another_server_is_charged() {
     let usage = edge.stop_and_count();
     let charged = usage.charged("s1", "not_recognised");
     assert_eq!(charged, (short.len() as u64 + 28, length as u64 + 28));
-}
-
-/// A process that ends with the test.
-struct Ended(std::process::Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// Migration is the client's own. Its simulation of a NAT that gives other ports stalls in the middle of a page without a

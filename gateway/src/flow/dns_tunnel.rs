@@ -16,9 +16,9 @@ pub const WINDOW: Duration = Duration::from_secs(300);
 const CARRYING_BYTES_MIN: usize = 16;
 /// Shortest such name on the wire: with a dot, a domain of four bytes, and the two bytes that its form adds.
 const WIRE_BYTES_MIN: usize = CARRYING_BYTES_MIN + 7;
-/// Entropy from which labels look random, in bits a byte times [`UNIT`]: 3.5. Hexadecimal digits have up to 4, base 32 up to
+/// Entropy from which labels look random, in eighths of a bit for a byte: 3.5 bits. Hexadecimal digits have up to 4, base 32 up to
 /// 5; words have about 3, and more as they get many: alone it says little.
-const RANDOM_ENTROPY_MIN: u64 = 7 * UNIT / 2;
+const RANDOM_ENTROPY_MIN: u64 = 28;
 /// Type PTR (RFC 1035 §3.3.12).
 const TYPE_PTR: u16 = 12;
 /// Types that clients and validating stubs ask for as they browse: A, NS, SOA, PTR, AAAA, DS, DNSKEY, SVCB, HTTPS. All others
@@ -28,8 +28,6 @@ const ORDINARY_TYPES: [u16; 9] = [1, 2, 6, TYPE_PTR, 28, 43, 48, 64, 65];
 const REVERSE_LABEL_BYTES_MAX: usize = 3;
 /// Longest name as text.
 const TEXT_BYTES_MAX: usize = 255;
-/// Fractions of a bit that entropy is reckoned in.
-const UNIT: u64 = 256;
 /// Bits of [`Window::names`], by which distinct names are estimated (linear counting: Whang et al. 1990).
 const NAME_BITS: u64 = 512;
 /// Words that hold them.
@@ -74,8 +72,9 @@ fn write<'t>(name: &Name, text: &'t mut Text) -> &'t [u8] {
 
 /// Whether the bytes of these labels are spread as those of random data: Shannon's entropy is log2 n - Σ c log2 c / n.
 fn is_random(labels: &[u8]) -> bool {
-    let mut counts = [0_u64; 256];
-    let mut all = 0_u64;
+    // A name has at most 255 bytes.
+    let mut counts = [0_u8; 256];
+    let mut all = 0_u8;
     for byte in labels.iter().filter(|byte| **byte != b'.') {
         if let Some(count) = counts.get_mut(usize::from(*byte)) {
             *count = count.saturating_add(1);
@@ -86,22 +85,22 @@ fn is_random(labels: &[u8]) -> bool {
         .iter()
         .filter(|count| **count > 1)
         .fold(0_u64, |sum, count| sum.saturating_add(n_log2_n(*count)));
-    n_log2_n(all).saturating_sub(alike) >= all.saturating_mul(RANDOM_ENTROPY_MIN)
+    n_log2_n(all).saturating_sub(alike) >= u64::from(all).saturating_mul(RANDOM_ENTROPY_MIN)
 }
 
-/// `n` log2 `n` in [`UNIT`]s, to an eighth of a bit: enough to tell words from data.
-fn n_log2_n(n: u64) -> u64 {
+/// `n` log2 `n` in eighths of a bit, the logarithm rounded down to one.
+fn n_log2_n(n: u8) -> u64 {
     let Some(whole) = n.checked_ilog2() else { return 0 };
     // 2^whole ≤ n < 2^(whole+1): squared three times, the mantissa gives three more bits of the logarithm.
-    let mut mantissa = (n << 16).checked_shr(whole).unwrap_or(0);
-    let mut fraction = 0_u64;
+    let mut mantissa = (u64::from(n) << 16) >> whole;
+    let mut log = u64::from(whole);
     for _ in 0..3 {
         mantissa = mantissa.saturating_mul(mantissa) >> 16;
         let bit = mantissa >> 17;
         mantissa >>= bit;
-        fraction = fraction << 1 | bit;
+        log = log << 1 | bit;
     }
-    n.saturating_mul(u64::from(whole).saturating_mul(UNIT).saturating_add(fraction.saturating_mul(UNIT / 8)))
+    u64::from(n).saturating_mul(log)
 }
 
 /// What one client has asked for below one domain since the window began.
@@ -167,7 +166,7 @@ mod tests {
     #[test]
     fn n_log2_n_is_right_to_an_eighth_of_a_bit() {
         for (n, eighths) in [(1, 0), (2, 8), (3, 12), (5, 18), (7, 22), (64, 48), (100, 53), (255, 63)] {
-            assert_eq!(n_log2_n(n), n * eighths * UNIT / 8, "{n}");
+            assert_eq!(n_log2_n(n), u64::from(n) * eighths, "{n}");
         }
         assert_eq!(n_log2_n(0), 0);
     }

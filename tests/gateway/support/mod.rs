@@ -10,6 +10,7 @@ pub mod ask;
 pub mod client;
 pub mod datagrams;
 pub mod dns;
+pub mod dnstap;
 pub mod edge;
 pub mod held;
 pub mod hellos;
@@ -457,6 +458,16 @@ pub fn wait(child: &mut Child) -> Option<ExitStatus> {
         status.is_some()
     });
     status
+}
+
+/// A process that ends with the test.
+pub struct Ended(pub Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Whether `condition` becomes true within [`PATIENCE`].

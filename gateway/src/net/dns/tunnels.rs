@@ -2,7 +2,8 @@
 //! pairs of a source and a registered domain, shared by all workers.
 //!
 //! A pair has four places to stand at, chosen by a keyed hash. When all are taken the one with the fewest names goes:
-//! whoever asks little below many domains does not push out who asks much below one.
+//! whoever asks little below many domains does not push out who asks much below one. Only a question that may carry data
+//! takes a lock, that of its four places.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
