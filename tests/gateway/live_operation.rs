@@ -63,7 +63,10 @@ fn t39_a_bad_list_leaves_the_last_good_one_and_says_so() {
         world.gateway.setup().write("list.toml", bytes);
         world.gateway.reload();
         world.gateway.await_readiness(|code, body| {
-            code == 503 && body.contains("serial 3 stays") && body.contains(said)
+            code == 200
+                && body.contains("list_not_taken: ")
+                && body.contains("serial 3 stays")
+                && body.contains(said)
         });
         assert_eq!(world.gateway.metric("zrgw_list_serial"), 3, "{what}");
         exchange(&mut open, &[9; 1_000]);
@@ -71,12 +74,12 @@ fn t39_a_bad_list_leaves_the_last_good_one_and_says_so() {
     }
     std::fs::remove_file(world.gateway.setup().path("list.toml")).unwrap();
     world.gateway.reload();
-    world.gateway.await_readiness(|code, body| code == 503 && body.contains("cannot be read"));
+    world.gateway.await_readiness(|code, body| code == 200 && body.contains("cannot be read"));
     whole(world.proxied(3), &visit);
     // A good one again.
     world.gateway.setup().write("list.toml", LIST.replace("serial = 3", "serial = 4"));
     world.gateway.reload();
-    world.gateway.await_readiness(|code, _| code == 200);
+    world.gateway.await_readiness(|code, body| code == 200 && body.contains("\"attention\":[]"));
     assert_eq!(finish(open), b"");
     let usage = world.gateway.stop_and_count();
     let length = visit.len() as u64;
@@ -95,7 +98,7 @@ fn t39_a_restart_with_a_broken_list_uses_the_kept_copy_and_without_one_all_is_ch
     let setup = gateway.stop();
     setup.write("list.toml", "format = 1\nlist_id = \n");
     let gateway = setup.start();
-    gateway.await_readiness(|code, body| code == 503 && body.contains("serial 3 stays"));
+    gateway.await_readiness(|code, body| code == 200 && body.contains("serial 3 stays"));
     whole(connect_proxied(1, gateway.listener(1), destination), &visit);
     let setup = gateway.stop();
     let length = visit.len() as u64;
@@ -133,15 +136,20 @@ fn t39_names_of_an_expired_list_are_still_carried_and_charged() {
 }
 
 #[test]
-fn t39_a_bad_table_or_configuration_leaves_the_old_and_says_so() {
+fn t39_f22_a_bad_table_or_configuration_leaves_the_old_and_wants_attention_while_the_node_stays_ready() {
     let world = World::new(Origin::echo());
     let visit = visit_of(LISTED);
     let setup = world.gateway.setup();
     setup.write("subscribers.csv", "prefix,subscriber_type,subscriber_id\n10.7.0.1/32,account\n");
     world.gateway.reload();
     world.gateway.await_readiness(|code, body| {
-        code == 503 && body.contains("subscribers not renewed") && body.contains("subscribers.csv:2:")
+        code == 200
+            && body.contains("subscribers_not_taken: subscribers not renewed")
+            && body.contains("subscribers.csv:2:")
     });
+    assert_eq!(world.gateway.metric("zrgw_attention{reason=\"subscribers_not_taken\"}"), 1);
+    assert_eq!(world.gateway.metric("zrgw_attention{reason=\"list_not_taken\"}"), 0);
+    assert_eq!(world.gateway.metric("zrgw_ready"), 1);
     whole(world.proxied(1), &visit);
     let good = std::fs::read_to_string(setup.path("gateway.toml")).unwrap();
     setup.write("gateway.toml", good.replace("[limits]", "[limits]\nno_such_key = 1"));

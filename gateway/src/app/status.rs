@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::reload::Outcome;
 use crate::net::admin::Source;
+use crate::net::attention::{Attention, AttentionReason};
 use crate::net::dns::Plane;
 use crate::net::edge::{Aside, Edge};
 use crate::net::lookup::{LookupCounts, Lookups};
@@ -369,6 +370,8 @@ fn describe() {
     );
     describe_counter!("zrgw_flows_shed_total", "Idle flows ended because there was hardly room for new ones");
     describe_gauge!("zrgw_exemption_suspended", "1 while counts cannot be saved and nothing is exempt");
+    describe_gauge!("zrgw_ready", "1 while traffic is carried and judged by a good list");
+    describe_gauge!("zrgw_attention", "1 while something else is wrong for this reason; /readyz says what");
 }
 
 /// Counts the bytes of these accounts.
@@ -410,9 +413,15 @@ fn reading(count: u64) -> f64 {
 impl Source for Status {
     fn metrics(&self) -> String {
         let now = Timestamp::now();
+        let (ready, attention) = (self.not_ready().is_empty(), self.attention());
         let policy = self.policy.load();
         let facts = self.facts();
         metrics::with_local_recorder(&self.recorder, || {
+            gauge!("zrgw_ready").set(reading(u64::from(ready)));
+            for reason in AttentionReason::ALL {
+                let stands = attention.iter().any(|item| item.reason == reason);
+                gauge!("zrgw_attention", "reason" => reason.label()).set(reading(u64::from(stands)));
+            }
             let serial = policy.list.as_ref().map_or(0, |list| list.serial());
             gauge!("zrgw_list_serial").set(reading(serial));
             if let Some(issued) = facts.issued {
@@ -468,21 +477,11 @@ impl Source for Status {
         match (&policy.list, &facts.reload.list) {
             (None, None) => reasons.push("no list was ever accepted: everything is charged".to_owned()),
             (None, Some(fault)) => reasons.push(format!("no list: {}", fault.summary())),
-            (Some(list), fault) => {
-                if let Some(fault) = fault {
-                    reasons.push(format!(
-                        "list not renewed, serial {} stays: {}",
-                        list.serial(),
-                        fault.summary()
-                    ));
-                }
+            (Some(list), _) => {
                 if list.validity(Timestamp::now()) == allowlist::Validity::Expired {
                     reasons.push(format!("the list expired at {}", list.expires()));
                 }
             }
-        }
-        if let Some(fault) = &facts.reload.subscribers {
-            reasons.push(format!("subscribers not renewed: {}", fault.summary()));
         }
         if let Some(fault) = &facts.export_fault {
             reasons.push(format!("export: {fault}"));
@@ -497,7 +496,7 @@ impl Source for Status {
         if facts.silent_workers > 0 {
             reasons.push(format!("{} workers do not answer", facts.silent_workers));
         }
-        reasons.extend(facts.dns_faults.iter().chain(&facts.dns_tls_fault).cloned());
+        reasons.extend(facts.dns_faults.iter().cloned());
         if let Some((down, all)) = facts.dns.as_ref().map(|plane| plane.servers_down())
             && down == all
             && all > 0
@@ -509,9 +508,6 @@ impl Source for Status {
         {
             reasons.push(format!("transparent listeners: new flows pass by ({})", aside.label()));
         }
-        if facts.mismatches > 0 {
-            reasons.push(format!("{} files with bytes not conserved", facts.mismatches));
-        }
         if facts.overload.as_ref().is_some_and(|overload| overload.is_unread()) {
             reasons.push("memory runs short (limits.memory_max): new flows are not read".to_owned());
         }
@@ -521,9 +517,32 @@ impl Source for Status {
         reasons
     }
 
+    fn attention(&self) -> Vec<Attention> {
+        let policy = self.policy.load();
+        let facts = self.facts();
+        let mut items = Vec::new();
+        let mut add = |reason, text: String| items.push(Attention::new(reason, text));
+        if let (Some(list), Some(fault)) = (&policy.list, &facts.reload.list) {
+            let text = format!("list not renewed, serial {} stays: {}", list.serial(), fault.summary());
+            add(AttentionReason::ListNotTaken, text);
+        }
+        if let Some(fault) = &facts.reload.subscribers {
+            let text = format!("subscribers not renewed: {}", fault.summary());
+            add(AttentionReason::SubscribersNotTaken, text);
+        }
+        if let Some(fault) = &facts.dns_tls_fault {
+            add(AttentionReason::DnsCertificate, fault.clone());
+        }
+        if facts.mismatches > 0 {
+            let text = format!("{} files with bytes not conserved", facts.mismatches);
+            add(AttentionReason::Conservation, text);
+        }
+        items
+    }
+
     fn status(&self) -> serde_json::Value {
         let policy = self.policy.load();
-        let reasons = self.not_ready();
+        let (reasons, attention) = (self.not_ready(), self.attention());
         let facts = self.facts();
         let (open, udp) = facts.open();
         json!({
@@ -532,6 +551,7 @@ impl Source for Status {
             "started": self.started.to_string(),
             "ready": reasons.is_empty(),
             "not_ready": reasons,
+            "attention": attention,
             "list": policy.list.as_ref().map(|list| json!({
                 "id": &**list.list_id(),
                 "serial": list.serial(),

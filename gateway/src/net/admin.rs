@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
+use super::attention::Attention;
 use super::inherited::Inherited;
 use super::socket;
 
@@ -34,6 +35,8 @@ pub trait Source: Send + Sync + 'static {
     fn metrics(&self) -> String;
     /// Why the gateway is not ready; empty when it is.
     fn not_ready(&self) -> Vec<String>;
+    /// What is wrong although traffic is carried and judged.
+    fn attention(&self) -> Vec<Attention>;
     /// The state of the node for people and scripts.
     fn status(&self) -> serde_json::Value;
 }
@@ -43,6 +46,7 @@ pub trait Source: Send + Sync + 'static {
 struct Readiness {
     ready: bool,
     reasons: Vec<String>,
+    attention: Vec<Attention>,
 }
 
 /// Binds the endpoint, or takes the socket that is open already.
@@ -76,11 +80,11 @@ pub async fn serve(
     axum::serve(Limited { listener, places }, router).await
 }
 
-/// 200 when ready, 503 with the reasons when not.
+/// 200 when ready, 503 with the reasons when not; what wants attention stands beside either.
 async fn readyz(State(source): State<Arc<dyn Source>>) -> impl IntoResponse {
     let reasons = source.not_ready();
     let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, axum::Json(Readiness { ready: reasons.is_empty(), reasons }))
+    (code, axum::Json(Readiness { ready: reasons.is_empty(), reasons, attention: source.attention() }))
 }
 
 /// Prometheus text exposition format 0.0.4.

@@ -9,6 +9,7 @@ pub mod accept;
 pub mod admin;
 pub mod allowances;
 pub mod answers;
+pub mod attention;
 pub mod beats;
 pub mod candidates;
 pub mod clock;

@@ -1,0 +1,73 @@
+//! What wants the operator's attention although traffic is carried and judged (DESIGN decision 29).
+//!
+//! `/readyz` shows these items beside its reasons and answers 200 all the same; `zrgw_attention{reason}` is 1 while an item
+//! with that reason stands. The words are for people; the reasons are for alarms, and their number is fixed.
+
+use serde::Serialize;
+
+/// Why something wants attention: the label of `zrgw_attention`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AttentionReason {
+    /// A new list was not taken; the one before stays in force.
+    ListNotTaken,
+    /// A new subscriber table was not taken; the one before stays.
+    SubscribersNotTaken,
+    /// The certificate of DNS over TLS cannot be used.
+    DnsCertificate,
+    /// Usage files whose bytes do not add up.
+    Conservation,
+}
+
+impl AttentionReason {
+    /// All of them, for metrics that show what is not there as 0.
+    pub const ALL: [Self; 4] =
+        [Self::ListNotTaken, Self::SubscribersNotTaken, Self::DnsCertificate, Self::Conservation];
+
+    /// The label's value.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::ListNotTaken => "list_not_taken",
+            Self::SubscribersNotTaken => "subscribers_not_taken",
+            Self::DnsCertificate => "dns_certificate",
+            Self::Conservation => "conservation",
+        }
+    }
+}
+
+/// One item: why, and what to do, in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
+pub struct Attention {
+    /// Why.
+    pub reason: AttentionReason,
+    /// What was found and what to do; no subscriber, name or address of theirs.
+    pub text: String,
+}
+
+impl Attention {
+    /// An item.
+    pub fn new(reason: AttentionReason, text: impl Into<String>) -> Self {
+        Self { reason, text: text.into() }
+    }
+}
+
+impl From<Attention> for String {
+    /// As `/readyz` shows it: the reason's label, a colon, the words.
+    fn from(item: Attention) -> Self {
+        format!("{}: {}", item.reason.label(), item.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_listed_once_under_its_own_label() {
+        let labels: std::collections::HashSet<_> =
+            AttentionReason::ALL.iter().map(|reason| reason.label()).collect();
+        assert_eq!(labels.len(), AttentionReason::ALL.len());
+        let item = Attention::new(AttentionReason::Conservation, "2 files");
+        assert_eq!(serde_json::to_string(&item).unwrap(), "\"conservation: 2 files\"");
+    }
+}
