@@ -154,9 +154,16 @@ fn t31_flows_that_race_to_a_cap_on_several_workers_pass_it_by_nothing() {
     assert_capped(&world.gateway.stop_and_count(), "s1", 2 * (carried + more), 2 * STEP as u64);
 }
 
+/// Another program on the ledger, which waits for as long as the gateway writes.
+fn sqlite() -> Command {
+    let mut command = Command::new("sqlite3");
+    command.arg("-cmd").arg(format!(".timeout {}", PATIENCE.as_millis()));
+    command
+}
+
 /// What the ledger says was spent, read by another program.
 fn spent(ledger: &Path) -> u64 {
-    let output = Command::new("sqlite3")
+    let output = sqlite()
         .args(["-readonly", ledger.to_str().unwrap(), "SELECT sum(bytes) FROM spent"])
         .output()
         .unwrap();
@@ -279,7 +286,7 @@ fn t31_while_what_was_spent_cannot_be_read_nothing_is_exempt() {
     let setup = world.gateway.stop();
     let ledger = setup.path("state/ledger.db").display().to_string();
     let change = |statement: &str| {
-        let output = Command::new("sqlite3").args([&ledger, statement]).output().unwrap();
+        let output = sqlite().args([&ledger, statement]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
     // Whichever day the zone has: kinds of subscribers that this program does not know.
