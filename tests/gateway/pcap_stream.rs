@@ -13,6 +13,7 @@
 
 use gateway::wire::pcap::fragment::{DATAGRAMS_MAX, Reassembler};
 use gateway::wire::pcap::ip::{Fragment, Packet};
+use gateway::wire::pcap::layers::Layers;
 use gateway::wire::pcap::stream::{AHEAD_BYTES_MAX, AHEAD_PIECES_MAX, KEPT_BYTES_MAX, Stream};
 use proptest::prelude::*;
 
@@ -175,6 +176,8 @@ fn fragment(identification: u32, offset_bytes: usize, more: bool, payload: &[u8]
         payload,
         payload_bytes: payload.len(),
         fragment: Some(Fragment { identification, offset_bytes, more }),
+        segment_routing: false,
+        layers: Layers::default(),
     }
 }
 

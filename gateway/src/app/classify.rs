@@ -21,7 +21,7 @@ use allowlist::{Document, KZ_EDUCATION_2020, Matcher};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
-pub use self::capture::{Outcome, read_capture};
+pub use self::capture::{Order, Outcome, read_capture};
 pub use self::report::{Format, Judge, Printer};
 
 use self::capture::CHUNK_BYTES;
@@ -32,6 +32,8 @@ const EXIT_IO: u8 = 74;
 const EXIT_CONFIG: u8 = 78;
 /// Captures that are shorter in all need no progress bar.
 const PROGRESS_BYTES_MIN: u64 = 32 * 1024 * 1024;
+/// The path that means standard input.
+const STANDARD_INPUT: &str = "-";
 /// Shown below the options.
 const EXAMPLES: &str = "\
 Examples:
@@ -39,13 +41,15 @@ Examples:
   gateway classify --resolver 10.0.0.53 --resolver 2001:db8::53 capture.pcapng
   gateway classify --names-only --format jsonl monday.pcap.gz tuesday.pcap.gz
   gateway classify --list list.toml --at 2020-05-01T00:00:00+06:00 --format csv capture.pcap
+  tcpdump -U -i eth0 -w - | gateway classify --format jsonl -    # a line for each flow as it ends
+  zstd -dc capture.pcap.zst | gateway classify -
 
 Exit codes: 0 done (also when a capture is cut short or has packets that are not read: see the warnings),
 2 wrong use, 74 a capture cannot be read, 78 the list has problems.";
 
 /// Says of each TCP and UDP flow in a capture whether it would be free, and why.
 ///
-/// Reads pcap and pcapng, plain or gzip. A listed name is exempt where an answer in the same capture, in front of it,
+/// Reads pcap and pcapng, plain or gzip; of packets in tunnels (GTP-U, GRE, L2TP, PPPoE, VXLAN …) the inner ones. A listed name is exempt where an answer in the same capture, in front of it,
 /// gave the server's address for it; else it is `address_mismatch`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -68,7 +72,7 @@ pub struct Args {
     /// How to print the flows
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
-    /// Captures to read, in this order
+    /// Captures to read, in this order; `-` is standard input, whose flows are printed as they end
     #[arg(value_name = "CAPTURE", required = true)]
     pub captures: Vec<PathBuf>,
 }
@@ -160,9 +164,13 @@ fn classify_file<W: Write>(
     let name = path.display().to_string();
     progress.set_message(name.clone());
     let outcome = match File::open(path) {
+        _ if path == Path::new(STANDARD_INPUT) => {
+            let input = BufReader::with_capacity(CHUNK_BYTES, io::stdin().lock());
+            read_capture(&name, input, Order::AsTheyEnd, judge, printer)?
+        }
         Ok(file) => {
             let input = BufReader::with_capacity(CHUNK_BYTES, progress.wrap_read(file));
-            read_capture(&name, input, judge, printer)?
+            read_capture(&name, input, Order::ByFirstPacket, judge, printer)?
         }
         Err(error) => {
             let error = Some(format!("cannot be opened: {error}; check the path and its permissions"));

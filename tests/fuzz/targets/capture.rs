@@ -12,7 +12,7 @@ use std::io::{BufReader, Read, Result};
 use std::sync::LazyLock;
 
 use allowlist::{Document, Matcher};
-use gateway::app::classify::{Format, Judge, Printer, read_capture};
+use gateway::app::classify::{Format, Judge, Order, Printer, read_capture};
 
 /// The list of the tests: `listed.example` and what is below it, and one address rule.
 static JUDGE: LazyLock<Judge> = LazyLock::new(|| {
@@ -44,7 +44,7 @@ fn classified(data: &[u8], size: usize) -> (String, Vec<String>, Option<String>)
     let mut out = Vec::new();
     let mut printer = Printer::new(&mut out, Format::Jsonl).unwrap();
     let input = BufReader::with_capacity(size.clamp(2, 65_536), Pieces { rest: data, size });
-    let outcome = read_capture("f", input, &JUDGE, &mut printer).unwrap();
+    let outcome = read_capture("f", input, Order::ByFirstPacket, &JUDGE, &mut printer).unwrap();
     printer.finish().unwrap();
     (String::from_utf8(out).unwrap(), outcome.warnings, outcome.error)
 }

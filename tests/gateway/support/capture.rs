@@ -46,13 +46,19 @@ pub fn classified(packets: &[Vec<u8>]) -> Vec<serde_json::Value> {
 
 /// The same with another link type.
 pub fn classified_link(link: u16, packets: &[Vec<u8>]) -> Vec<serde_json::Value> {
+    let (lines, told) = classified_told(link, packets);
+    assert_eq!(told, "");
+    lines
+}
+
+/// The lines, and what is said of the capture: exit code 0.
+pub fn classified_told(link: u16, packets: &[Vec<u8>]) -> (Vec<serde_json::Value>, String) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("test.pcap");
     std::fs::write(&path, pcap(link, packets)).unwrap();
     let output = classify(&["--names-only", "--format", "jsonl"], &[&path]);
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     assert_eq!(output.status.code(), Some(0));
-    lines(&output)
+    (lines(&output), String::from_utf8(output.stderr).unwrap())
 }
 
 /// A classic little-endian file with microseconds.

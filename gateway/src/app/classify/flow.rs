@@ -20,10 +20,31 @@ use super::answers::Evidence;
 use super::datagrams::Speaker;
 use super::direction::Reader;
 use crate::flow::identify::Identity;
+use crate::wire::pcap::layers::Layers;
 use crate::wire::pcap::transport::Tcp;
 
 /// Address and port.
 pub(super) type End = (IpAddr, u16);
+
+/// How a packet goes: from where to where, by what, and in what it was wrapped.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    /// TCP or UDP.
+    pub(super) transport: Transport,
+    /// Who sent it.
+    pub(super) source: End,
+    /// To whom.
+    pub(super) destination: End,
+    /// What it was wrapped in.
+    pub(super) layers: Layers,
+}
+
+/// How long a flow that was closed is waited for: the last acknowledgement, and what was sent again.
+const CLOSED_NANOS: u64 = 2 * 1_000_000_000;
+/// How long a silent flow is waited for; `limits.idle_timeout` of a gateway, RFC 4787 §4.3 for UDP.
+const IDLE_TCP_NANOS: u64 = 900 * 1_000_000_000;
+/// See [`IDLE_TCP_NANOS`].
+const IDLE_UDP_NANOS: u64 = 120 * 1_000_000_000;
 
 /// A flow whose last packet has been seen.
 #[derive(Debug)]
@@ -46,12 +67,18 @@ pub(super) struct Finished {
     pub(super) up_bytes: u64,
     /// IP bytes to the client.
     pub(super) down_bytes: u64,
+    /// What its first packet was wrapped in.
+    pub(super) layers: Layers,
 }
 
 /// A flow under observation.
 pub(super) struct Flow {
     transport: Transport,
     ends: Pair<End>,
+    /// What its first packet was wrapped in.
+    layers: Layers,
+    /// Capture time of its last packet.
+    last: Option<u64>,
     /// IP bytes sent by each end.
     bytes: Pair<u64>,
     /// Initial sequence number of each end, seen or told by the other's SYN-ACK.
@@ -124,11 +151,13 @@ impl<T> Pair<T> {
 }
 
 impl Flow {
-    /// A flow whose first packet goes from `source` to `destination`.
-    pub(super) fn new(transport: Transport, source: End, destination: End) -> Self {
+    /// A flow whose first packet goes this way.
+    pub(super) fn new(way: Way) -> Self {
         Self {
-            transport,
-            ends: Pair { first: source, second: destination },
+            transport: way.transport,
+            ends: Pair { first: way.source, second: way.destination },
+            layers: way.layers,
+            last: None,
             bytes: Pair::default(),
             initial: Pair::default(),
             opener: None,
@@ -139,9 +168,25 @@ impl Flow {
         }
     }
 
-    /// TCP or UDP, and both ends.
-    pub(super) fn ends(&self) -> (Transport, End, End) {
-        (self.transport, self.ends.first, self.ends.second)
+    /// The way of its first packet.
+    pub(super) fn way(&self) -> Way {
+        let Pair { first: source, second: destination } = self.ends;
+        Way { transport: self.transport, source, destination, layers: self.layers }
+    }
+
+    /// Notes the capture time of a packet.
+    pub(super) fn see(&mut self, unix_nanos: Option<u64>) {
+        self.last = unix_nanos.or(self.last);
+    }
+
+    /// Whether nothing more is expected at `unix_nanos`.
+    pub(super) fn is_over(&self, unix_nanos: u64) -> bool {
+        let patience = match (self.transport, self.closed) {
+            (Transport::Tcp, true) => CLOSED_NANOS,
+            (Transport::Tcp, false) => IDLE_TCP_NANOS,
+            (Transport::Udp, _) => IDLE_UDP_NANOS,
+        };
+        self.last.is_some_and(|last| unix_nanos.saturating_sub(last) >= patience)
     }
 
     /// The side of the end that sent a packet.
@@ -327,6 +372,7 @@ impl Flow {
             contradictory: self.contradictory,
             up_bytes: *self.bytes.of(client),
             down_bytes: *self.bytes.of(client.other()),
+            layers: self.layers,
         }
     }
 

@@ -1,31 +1,35 @@
 //! The flows of one capture: which packet belongs to which, and how many are held.
 //!
 //! Pure: packets go in, finished flows come out, in the order of their first packets. A flow is a 5-tuple, both
-//! directions, until a segment opens another connection between the same ends. Fragments are put together first; their
-//! bytes belong to the flow whose ports stand in the first of them.
+//! directions, until a segment opens another connection between the same ends. Of a packet in a tunnel the inner one
+//! counts. Fragments are put together first; their bytes belong to the flow whose ports stand in the first of them.
 //!
-//! Capture times decide nothing but how long fragments wait and DNS-only evidence holds: the deadline of a hello is not applied, because the time
-//! stamps of captures that were merged, edited or anonymised are not those of the network.
+//! Capture times decide nothing but how long fragments wait, how long DNS-only evidence holds, and when a flow of a live
+//! capture is over: the deadline of a hello is not applied, because the time stamps of captures that were merged, edited or
+//! anonymised are not those of the network.
 
 use std::collections::{HashMap, VecDeque};
 
 use allowlist::Transport;
 
 use super::answers::Answers;
-use super::flow::{End, Finished, Flow};
+use super::flow::{End, Finished, Flow, Way};
 use crate::wire::pcap::file::Captured;
-use crate::wire::pcap::fragment::Reassembler;
+use crate::wire::pcap::fragment::{PAYLOAD_BYTES_MAX, Reassembler};
 use crate::wire::pcap::ip::{self, PROTOCOL_TCP, PROTOCOL_UDP, Packet};
-use crate::wire::pcap::link::{self, NoDatagram};
+use crate::wire::pcap::layers::{Layers, PassedOver};
+use crate::wire::pcap::link::{self, Datagram, NoDatagram};
 use crate::wire::pcap::transport::{self, Tcp};
+use crate::wire::pcap::tunnel;
 
 /// Flows held at a time. Above it the oldest is given out as it stands, and its later packets are a flow of their own.
 pub(super) const FLOWS_MAX: usize = 1_000_000;
 /// Bytes of undecided and compared streams held at a time. Above it the flows that were opened first are decided as they stand.
 pub(super) const HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
-/// Which packets belong together: both ends, the lower first.
+/// Which packets belong together: both ends, the lower first, in the same tunnels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
+    tunnels: Layers,
     transport: Transport,
     low: End,
     high: End,
@@ -33,8 +37,10 @@ struct Key {
 
 /// The flows of one capture.
 pub(super) struct Tracker<'a> {
-    /// In order of first packet.
-    flows: VecDeque<Flow>,
+    /// In order of first packet; none where a flow was given out before older ones.
+    flows: VecDeque<Option<Flow>>,
+    /// How many there are.
+    held: usize,
     /// How many were given out before the first of `flows`.
     given_out: u64,
     /// The flow that a packet belongs to, by its number since the start.
@@ -43,6 +49,8 @@ pub(super) struct Tracker<'a> {
     watched: VecDeque<u64>,
     /// What all streams hold.
     held_bytes: usize,
+    /// Capture time of the packet at hand.
+    now: Option<u64>,
     fragments: Reassembler,
     /// What the capture's DNS has taught; none when names alone are to count.
     answers: Option<Answers<'a>>,
@@ -55,10 +63,12 @@ impl<'a> Tracker<'a> {
     pub(super) fn new(flows_max: usize, held_bytes_max: usize) -> Self {
         Self {
             flows: VecDeque::new(),
+            held: 0,
             given_out: 0,
             current: HashMap::new(),
             watched: VecDeque::new(),
             held_bytes: 0,
+            now: None,
             fragments: Reassembler::default(),
             answers: None,
             flows_max,
@@ -74,64 +84,119 @@ impl<'a> Tracker<'a> {
     /// Takes the next packet; gives out the oldest flow when there are more than the limit.
     ///
     /// # Errors
-    /// [`NoDatagram::UnknownLink`]; what is not IP, TCP or UDP is passed over.
+    /// [`NoDatagram`]: the packet belongs to no flow, and why.
     pub(super) fn packet(&mut self, captured: &Captured<'_>) -> Result<Option<Finished>, NoDatagram> {
         let link = captured.link.ok_or(NoDatagram::UnknownLink)?;
-        let datagram = match link::network(link, captured.bytes, captured.wire_bytes) {
-            Ok(datagram) => datagram,
-            Err(NoDatagram::NotIp) => return Ok(None),
-            Err(NoDatagram::UnknownLink) => return Err(NoDatagram::UnknownLink),
-        };
-        let Some(packet) = ip::read(&datagram) else { return Ok(None) };
+        let datagram = link::network(link, captured.bytes, captured.wire_bytes)?;
         if let Some(answers) = &mut self.answers {
             answers.tick(captured.unix_nanos);
         }
+        self.now = captured.unix_nanos;
+        self.unwrap(&datagram, captured.unix_nanos)?;
+        Ok(if self.held > self.flows_max { self.pop() } else { None })
+    }
+
+    /// Takes a datagram, or what is wrapped in it. Fragments are put together where they stand, in a tunnel or around one; the
+    /// bound on [`Layers`] ends the descent.
+    fn unwrap(&mut self, datagram: &Datagram<'_>, unix_nanos: Option<u64>) -> Result<(), PassedOver> {
+        let packet = ip::read(datagram).ok_or(PassedOver::Header)?;
         if packet.fragment.is_none() {
-            self.datagram(&packet, true, false);
-            self.learn(&packet, true);
-        } else if let Some(progress) = self.fragments.push(&packet, captured.unix_nanos) {
-            let whole = ip::reassembled(&packet, &progress);
-            self.datagram(&whole, progress.complete.is_some(), progress.conflict);
-            self.learn(&whole, progress.complete.is_some() && !progress.conflict);
+            return match tunnel::inner(&packet)? {
+                Some(inner) => self.unwrap(&inner, unix_nanos),
+                None => self.take(&packet, true, false),
+            };
         }
-        Ok(if self.flows.len() > self.flows_max { self.pop() } else { None })
+        let Some(progress) = self.fragments.push(&packet, unix_nanos) else { return Ok(()) };
+        let whole = ip::reassembled(&packet, &progress);
+        // Of a datagram that is not whole the length is not known: what is wrapped in it may be as long as any.
+        let payload_bytes = if progress.complete.is_some() { whole.payload_bytes } else { PAYLOAD_BYTES_MAX };
+        match (tunnel::inner(&Packet { payload_bytes, ..whole })?, progress.complete) {
+            (Some(inner), Some(_)) => self.unwrap(&inner, unix_nanos),
+            // The packet inside is counted when it is whole.
+            (Some(_), None) => Ok(()),
+            (None, complete) => self.take(&whole, complete.is_some(), progress.conflict),
+        }
+    }
+
+    /// Takes a packet that wraps nothing; `whole` as for [`Tracker::datagram`].
+    fn take(&mut self, packet: &Packet<'_>, whole: bool, contradictory: bool) -> Result<(), PassedOver> {
+        let transport = match packet.protocol {
+            PROTOCOL_TCP => Transport::Tcp,
+            PROTOCOL_UDP => Transport::Udp,
+            other => return Err(PassedOver::Protocol(other)),
+        };
+        let ports = transport::ports(packet.payload).ok_or(PassedOver::Protocol(packet.protocol))?;
+        let way = Way {
+            transport,
+            source: (packet.source, ports.source),
+            destination: (packet.destination, ports.destination),
+            layers: packet.layers,
+        };
+        self.datagram(packet, &way, whole, contradictory);
+        self.learn(packet, &way, whole && !contradictory);
+        Ok(())
     }
 
     /// The oldest flow, as it stands.
     pub(super) fn pop(&mut self) -> Option<Finished> {
-        let flow = self.flows.pop_front()?;
-        let number = self.given_out;
-        self.given_out = self.given_out.saturating_add(1);
-        let (transport, one, other) = flow.ends();
-        let key = key(transport, one, other);
+        loop {
+            let flow = self.flows.pop_front()?;
+            let number = self.given_out;
+            self.given_out = self.given_out.saturating_add(1);
+            if let Some(flow) = flow {
+                return Some(self.give_out(number, flow));
+            }
+        }
+    }
+
+    /// The flows that are over at `unix_nanos`: closed a moment ago, or silent for as long as the gateway would have waited. What
+    /// comes later between the same ends is a flow of its own.
+    pub(super) fn take_ended(&mut self, unix_nanos: u64) -> Vec<Finished> {
+        let mut ended = Vec::new();
+        for index in 0..self.flows.len() {
+            let over =
+                self.flows.get_mut(index).and_then(|place| place.take_if(|flow| flow.is_over(unix_nanos)));
+            if let Some(flow) = over {
+                ended.push(self.give_out(self.given_out.saturating_add(index as u64), flow));
+            }
+        }
+        while let Some(None) = self.flows.front() {
+            self.flows.pop_front();
+            self.given_out = self.given_out.saturating_add(1);
+        }
+        ended
+    }
+
+    /// Ends the observation of a flow that was taken out.
+    fn give_out(&mut self, number: u64, flow: Flow) -> Finished {
+        let key = flow.way().key();
         if self.current.get(&key) == Some(&number) {
             self.current.remove(&key);
         }
+        self.held = self.held.saturating_sub(1);
         self.held_bytes = self.held_bytes.saturating_sub(flow.held_bytes());
         let mut finished = flow.finish();
         if let (Some(answers), Some(name)) = (&self.answers, &finished.identity.name) {
             answers.named_late(&mut finished.evidence, name, finished.server);
         }
-        Some(finished)
+        finished
+    }
+
+    /// The flow of this number.
+    fn flow_mut(&mut self, number: u64) -> Option<&mut Flow> {
+        let index = usize::try_from(number.checked_sub(self.given_out)?).ok()?;
+        self.flows.get_mut(index)?.as_mut()
     }
 
     /// Shows a packet to the DNS reader, and notes what its answers say of the packet's flow; `whole` as for
     /// [`Tracker::datagram`], and not contradictory.
-    fn learn(&mut self, packet: &Packet<'_>, whole: bool) {
+    fn learn(&mut self, packet: &Packet<'_>, way: &Way, whole: bool) {
         let Some(answers) = &mut self.answers else { return };
-        let transport = match packet.protocol {
-            PROTOCOL_TCP => Transport::Tcp,
-            PROTOCOL_UDP => Transport::Udp,
-            _ => return,
-        };
-        let Some(ports) = transport::ports(packet.payload) else { return };
-        let source = (packet.source, ports.source);
-        let destination = (packet.destination, ports.destination);
-        let number = self.current.get(&key(transport, source, destination));
+        let number = self.current.get(&way.key());
         let index = number.and_then(|number| usize::try_from(number.checked_sub(self.given_out)?).ok());
-        if let Some(flow) = index.and_then(|index| self.flows.get_mut(index)) {
+        if let Some(Some(flow)) = index.and_then(|index| self.flows.get_mut(index)) {
             let mut evidence = std::mem::take(&mut flow.evidence);
-            let (_, first, second) = flow.ends();
+            let Way { source: first, destination: second, .. } = flow.way();
             answers.begin(&mut evidence, first, second);
             if let Some((name, server)) = flow.named() {
                 answers.named(&mut evidence, name, server);
@@ -141,34 +206,28 @@ impl<'a> Tracker<'a> {
         if !whole {
             return;
         }
-        match transport {
-            Transport::Udp => answers.datagram(source, destination, packet.payload),
+        match way.transport {
+            Transport::Udp => answers.datagram(way.source, way.destination, packet.payload),
             Transport::Tcp => {
                 if let Some(segment) = Tcp::read(packet.payload, packet.payload_bytes) {
-                    answers.segment(source, destination, &segment);
+                    answers.segment(way.source, way.destination, &segment);
                 }
             }
         }
     }
 
     /// A datagram; `whole` says that its payload is all there was, not the first fragment only.
-    fn datagram(&mut self, packet: &Packet<'_>, whole: bool, contradictory: bool) {
-        let transport = match packet.protocol {
-            PROTOCOL_TCP => Transport::Tcp,
-            PROTOCOL_UDP => Transport::Udp,
-            _ => return,
-        };
-        let Some(ports) = transport::ports(packet.payload) else { return };
+    fn datagram(&mut self, packet: &Packet<'_>, way: &Way, whole: bool, contradictory: bool) {
+        let unix_nanos = self.now;
+        let Way { transport, source, .. } = *way;
         let segment = match transport {
             Transport::Tcp if whole => Tcp::read(packet.payload, packet.payload_bytes),
             Transport::Tcp | Transport::Udp => None,
         };
-        let source = (packet.source, ports.source);
-        let destination = (packet.destination, ports.destination);
-        let number = self.number(key(transport, source, destination), source, destination, segment.as_ref());
-        let index = usize::try_from(number.saturating_sub(self.given_out)).unwrap_or(usize::MAX);
-        let Some(flow) = self.flows.get_mut(index) else { return };
+        let number = self.number(way, segment.as_ref());
+        let Some(flow) = self.flow_mut(number) else { return };
         flow.count(source, packet.total_bytes, contradictory);
+        flow.see(unix_nanos);
         let before = flow.held_bytes();
         match (transport, segment) {
             (Transport::Tcp, Some(segment)) => flow.segment(source, &segment),
@@ -187,19 +246,20 @@ impl<'a> Tracker<'a> {
     }
 
     /// The number of the flow that a packet belongs to; a new one when there is none or the packet opens another.
-    fn number(&mut self, key: Key, source: End, destination: End, segment: Option<&Tcp<'_>>) -> u64 {
+    fn number(&mut self, way: &Way, segment: Option<&Tcp<'_>>) -> u64 {
+        let key = way.key();
         if let Some(number) = self.current.get(&key).copied() {
-            let index = usize::try_from(number.saturating_sub(self.given_out)).unwrap_or(usize::MAX);
+            let source = way.source;
             let reused = self
-                .flows
-                .get(index)
+                .flow_mut(number)
                 .is_none_or(|flow| segment.is_some_and(|segment| flow.is_reopened(source, segment)));
             if !reused {
                 return number;
             }
         }
         let number = self.given_out.saturating_add(self.flows.len() as u64);
-        self.flows.push_back(Flow::new(key.transport, source, destination));
+        self.flows.push_back(Some(Flow::new(*way)));
+        self.held = self.held.saturating_add(1);
         self.current.insert(key, number);
         number
     }
@@ -208,22 +268,23 @@ impl<'a> Tracker<'a> {
     fn shrink(&mut self) {
         while self.held_bytes > self.held_bytes_max {
             let Some(number) = self.watched.pop_front() else { return };
-            let Some(index) = number.checked_sub(self.given_out) else { continue };
-            let index = usize::try_from(index).unwrap_or(usize::MAX);
-            if let Some(flow) = self.flows.get_mut(index) {
-                self.held_bytes = self.held_bytes.saturating_sub(flow.held_bytes());
-                flow.settle();
-            }
+            let Some(flow) = self.flow_mut(number) else { continue };
+            let held = flow.held_bytes();
+            flow.settle();
+            self.held_bytes = self.held_bytes.saturating_sub(held);
         }
     }
 }
 
-/// The key of a packet between two ends.
-fn key(transport: Transport, one: End, other: End) -> Key {
-    if one <= other {
-        Key { transport, low: one, high: other }
-    } else {
-        Key { transport, low: other, high: one }
+impl Way {
+    /// What packets of both directions have in common.
+    fn key(&self) -> Key {
+        let (low, high) = if self.source <= self.destination {
+            (self.source, self.destination)
+        } else {
+            (self.destination, self.source)
+        };
+        Key { tunnels: self.layers.tunnels(), transport: self.transport, low, high }
     }
 }
 
@@ -295,7 +356,7 @@ mod tests {
                 offer(&mut tracker, &packet);
             }
         }
-        assert_eq!((tracker.flows.len(), tracker.held_bytes, tracker.watched.len()), (99_998, 0, 0));
+        assert_eq!((tracker.held, tracker.held_bytes, tracker.watched.len()), (99_998, 0, 0));
     }
 
     /// A UDP datagram from port `client` to port 443, as raw IP, that begins like an Initial and cannot be opened.

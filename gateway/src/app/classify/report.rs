@@ -58,6 +58,9 @@ pub(super) struct Line {
     rule: Option<String>,
     up_bytes: u64,
     down_bytes: u64,
+    /// Encapsulations, outermost first, joined by `/`; absent without any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tunnel: Option<String>,
 }
 
 /// What every flow is judged by.
@@ -109,11 +112,21 @@ impl Judge {
             rule: verdict.rule.as_deref().map(str::to_owned),
             up_bytes: flow.up_bytes,
             down_bytes: flow.down_bytes,
+            tunnel: (!flow.layers.is_empty()).then(|| flow.layers.to_string()),
         }
     }
 }
 
 impl Line {
+    /// The values as a table shows them: tunnels stand beside the protocol.
+    fn row(&self) -> [String; 12] {
+        let mut values = self.values(NOTHING);
+        if let (Some(tunnel), [_, protocol, ..]) = (&self.tunnel, &mut values) {
+            *protocol = format!("{protocol} ({tunnel})");
+        }
+        values
+    }
+
     /// The values in the order of [`KEYS`], `nothing` for null.
     fn values(&self, nothing: &'static str) -> [String; 12] {
         let or = |value: Option<&str>| value.unwrap_or(nothing).to_owned();
@@ -165,13 +178,24 @@ impl<W: Write> Printer<W> {
             }
             Format::Csv => write_csv(&mut self.out, line.values("")),
             Format::Table => match &self.widths {
-                Some(widths) => write_row(&mut self.out, widths, &line.values(NOTHING)),
+                Some(widths) => write_row(&mut self.out, widths, &line.row()),
                 None => {
-                    self.waiting.push(line.values(NOTHING));
+                    self.waiting.push(line.row());
                     if self.waiting.len() >= TABLE_LINES_MAX { self.settle_widths() } else { Ok(()) }
                 }
             },
         }
+    }
+
+    /// Hands what can be printed to the operating system: somebody reads along.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        if self.format == Format::Table && self.widths.is_none() && !self.waiting.is_empty() {
+            self.settle_widths()?;
+        }
+        self.out.flush()
     }
 
     /// Prints what waits and hands everything to the operating system.

@@ -1,6 +1,7 @@
 //! IPv4 and IPv6 headers: who speaks to whom, how long the datagram is, and what it carries.
 //!
-//! RFC 791, RFC 8200 §4 (extension headers), RFC 4302 (authentication header, looked through). The header structures are
+//! RFC 791, RFC 8200 §4 (extension headers), RFC 8754 (segment routing: the last segment is who the packet is for), RFC 4302
+//! (authentication header, looked through). The header structures are
 //! read by `etherparse`; here its facts are put together, with the two lengths kept apart: total length on the wire,
 //! and what was captured.
 
@@ -12,8 +13,9 @@ use etherparse::{
 };
 
 use super::fragment::Progress;
+use super::layers::Layers;
 use super::link::Datagram;
-use super::prefix;
+use super::{array_at, prefix};
 
 /// Extension headers of one datagram that are walked; RFC 8200 §4.1 has seven, none twice but one.
 const EXTENSIONS_MAX: usize = 16;
@@ -37,6 +39,10 @@ pub struct Packet<'a> {
     pub payload_bytes: usize,
     /// Where it belongs, when this is a fragment.
     pub fragment: Option<Fragment>,
+    /// Whether a segment routing header (RFC 8754) stood before the payload; the receiver is then the last segment.
+    pub segment_routing: bool,
+    /// What it was wrapped in.
+    pub layers: Layers,
 }
 
 /// A fragment's place in the whole (RFC 791 §3.2, RFC 8200 §4.5).
@@ -86,6 +92,8 @@ fn ipv4<'a>(datagram: &Datagram<'a>) -> Option<Packet<'a>> {
         payload: prefix(datagram.bytes.get(header_bytes..)?, payload_bytes),
         payload_bytes,
         fragment: (more || offset_bytes > 0).then_some(Fragment { identification, offset_bytes, more }),
+        segment_routing: false,
+        layers: datagram.layers,
     };
     if packet.fragment.is_none() {
         packet.walk(Family::V4);
@@ -109,6 +117,8 @@ fn ipv6<'a>(datagram: &Datagram<'a>) -> Option<Packet<'a>> {
         payload: prefix(datagram.bytes.get(IPV6_HEADER_BYTES..)?, payload_bytes),
         payload_bytes,
         fragment: None,
+        segment_routing: false,
+        layers: datagram.layers,
     };
     packet.walk(Family::V6);
     Some(packet)
@@ -140,6 +150,8 @@ pub fn reassembled<'a>(last: &Packet<'_>, progress: &'a Progress) -> Packet<'a> 
         payload: &progress.payload,
         payload_bytes: progress.complete.unwrap_or(progress.payload.len()),
         fragment: None,
+        segment_routing: last.segment_routing,
+        layers: last.layers,
     };
     packet.walk(if last.source.is_ipv4() { Family::V4 } else { Family::V6 });
     packet
@@ -153,6 +165,9 @@ impl Packet<'_> {
         for _ in 0..EXTENSIONS_MAX {
             if family == Family::V4 && IpNumber(self.protocol) != ip_number::AUTH {
                 return;
+            }
+            if IpNumber(self.protocol) == ip_number::IPV6_ROUTE {
+                self.route();
             }
             let (next, length) = match IpNumber(self.protocol) {
                 ip_number::IPV6_HOP_BY_HOP
@@ -191,6 +206,21 @@ impl Packet<'_> {
             if self.fragment.is_some() {
                 return;
             }
+        }
+    }
+
+    /// Notes the last segment of a segment routing header (RFC 8754 §2): while segments are left, the destination in the IP
+    /// header is only the next one.
+    fn route(&mut self) {
+        /// Routing type of segment routing.
+        const SEGMENTS: u8 = 4;
+        let Some([kind, left]) = array_at::<2>(self.payload, 2) else { return };
+        if kind != SEGMENTS {
+            return;
+        }
+        self.segment_routing = true;
+        if let (1.., Some(last)) = (left, array_at::<16>(self.payload, 8)) {
+            self.destination = canonical(Ipv6Addr::from(last));
         }
     }
 }
