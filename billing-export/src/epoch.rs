@@ -82,7 +82,19 @@ pub(crate) enum Course {
         file_seq: u64,
         /// What gave it away.
         why: &'static str,
+        /// What becomes of the counters that are open in it.
+        open: Open,
     },
+}
+
+/// What becomes of the open counters of a state whose epoch ends at a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Open {
+    /// Nothing shows a file beyond the ledger, so nobody has been told of them: they are sealed in their own epoch. Were
+    /// the ledger an old copy all the same, their records would repeat names that billing has seen, and be refused there.
+    Seal,
+    /// Files beyond the ledger are known: the counters may have been exported, so they come into no record.
+    SetAside,
 }
 
 /// Epochs are at most this, for the file name and mediation systems take 32 bits.
@@ -103,7 +115,9 @@ pub(crate) fn course(mark: Option<&Mark>, witness: &Witness, names: Names) -> Op
     let Some(why) = why else { return Some(Course::Same) };
     let highest = mark_epoch.max(witness_epoch).max(names.epoch);
     let epoch = highest.checked_add(1).filter(|_| highest < EPOCH_MAX)?;
-    Some(Course::New { epoch, file_seq: mark_file.max(witness_file).max(names.file_seq), why })
+    let file_seq = mark_file.max(witness_file).max(names.file_seq);
+    let open = if file_seq > mark_file || highest > mark_epoch { Open::SetAside } else { Open::Seal };
+    Some(Course::New { epoch, file_seq, why, open })
 }
 
 /// What speaks against the database being the one written last.
@@ -182,6 +196,25 @@ mod tests {
         assert_eq!(course(None, &Witness::Absent, none), Some(Course::First));
         let last = Mark { epoch: u32::MAX, ..mark("a", None, 5) };
         assert_eq!(course(Some(&last), &says("b", 5), none), None, "no epoch is left");
+    }
+
+    #[test]
+    fn f65_open_counters_are_set_aside_only_where_files_beyond_the_ledger_are_known() {
+        let none = Names::default();
+        let known = Names { epoch: 3, file_seq: 5 };
+        let open = |witness: &Witness, names| match course(Some(&mark("a", None, 5)), witness, names) {
+            Some(Course::New { open, .. }) => open,
+            other => panic!("wanted a new epoch, found {other:?}"),
+        };
+        for witness in [Witness::Absent, Witness::Unreadable, says("b", 5), says("b", 4)] {
+            assert_eq!(open(&witness, none), Open::Seal, "{witness:?}");
+            assert_eq!(open(&witness, known), Open::Seal, "{witness:?}: all of these files are the ledger's");
+            assert_eq!(open(&witness, Names { epoch: 3, file_seq: 6 }), Open::SetAside, "{witness:?}");
+            assert_eq!(open(&witness, Names { epoch: 4, file_seq: 2 }), Open::SetAside, "{witness:?}");
+        }
+        assert_eq!(open(&says("a", 6), none), Open::SetAside);
+        let later = Witness::Says { start_id: "b".into(), epoch: 4, file_seq: 5 };
+        assert_eq!(open(&later, none), Open::SetAside);
     }
 
     #[test]

@@ -245,6 +245,34 @@ fn b3_a_restored_copy_of_the_state_begins_an_epoch_with_a_gap() {
     assert!(all != Bytes::default());
 }
 
+/// The witness alone deleted after a kill: every committed byte comes into a record, and the log says what was done.
+#[test]
+fn f65_a_witness_deleted_after_a_kill_costs_no_committed_byte() {
+    let lab = Lab::new(&Shape { period: "900 s", ..Shape::default() });
+    let daemon = lab.start(None);
+    let load = Load::start(&lab, seed());
+    some_traffic(&load, 40);
+    wait_for("a saved tick", || (sum_where(&lab.ledger().sums, |_| true).down > 100_000).then_some(()));
+    daemon.kill();
+    load.end();
+    let committed = lab.ledger().sums;
+    fs::remove_file(lab.staging.join("crash-1.witness")).unwrap();
+    let daemon = lab.start(None);
+    lab.wait_ready();
+    daemon.stop(&lab);
+    lab.verify();
+    let totals = lab.totals();
+    for (row, bytes) in &committed {
+        assert!(
+            bytes.at_most(totals.get(row).copied().unwrap_or_default()),
+            "{row:?}: {bytes:?} in {totals:?}"
+        );
+    }
+    assert!(lab.pickup().keys().any(|file| file.contains("_00002_")), "a second epoch");
+    let log = lab.log();
+    assert!(log.contains("the witness is gone") && log.contains("what was committed is kept"), "{log}");
+}
+
 /// A second gateway on the same folders carries traffic, charges all of it, says why, and takes over when the first ends.
 #[test]
 fn b8_a_second_gateway_on_the_same_folders_waits_for_the_ledger() {

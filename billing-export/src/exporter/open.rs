@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Exporter, Live};
 use crate::account::Account;
-use crate::epoch::{Course, Witness, course};
+use crate::epoch::{Course, Open, Witness, course};
 use crate::error::ExportError;
 use crate::ledger::{Opening, Segment};
 use crate::period::to_millis;
@@ -29,6 +29,9 @@ pub struct Opened {
     pub orphaned: Volume,
     /// Records sealed by the start itself.
     pub sealed: u64,
+    /// Bytes of counters that were open in a ledger whose later files are known: they may have been exported before it was
+    /// put back, so they are in no record.
+    pub set_aside: Volume,
 }
 
 /// Opens the state of a node.
@@ -46,11 +49,12 @@ pub(super) fn open(
         Lock::take(settings.state_dir.join("lock"))?,
         Lock::take(settings.staging_dir.join(format!("{}.lock", settings.node_id)))?,
     ];
-    let mut store = Store::open(&settings.state_dir.join(STORE_NAME))?;
+    let store = Store::open(&settings.state_dir.join(STORE_NAME))?;
     let node = store.node()?;
     check_owner(&store, node.as_ref(), &settings)?;
     let witness = witness::read(&settings.staging_dir, &settings.node_id)?;
-    let mut opened = begin(&mut store, node.as_ref(), &witness, &settings, now, start_id)?;
+    let (mut store, mut opened) =
+        begin(store, node.as_ref(), &witness, &settings, now, start_id, steps.as_mut())?;
     let witnessed = complete(&mut store, &witness, &settings, start_id)?;
     let mut live = Live::of(store, 0, &settings)?;
     recover(&mut live, node.as_ref(), &mut opened, &settings, now, steps.as_mut())?;
@@ -103,13 +107,14 @@ fn check_owner(store: &Store, node: Option<&NodeRow>, settings: &Settings) -> Re
 
 /// First half of a start: decides how it goes on and writes it to the database.
 fn begin(
-    store: &mut Store,
+    mut store: Store,
     node: Option<&NodeRow>,
     witness: &Witness,
     settings: &Settings,
     now: Timestamp,
     start_id: &str,
-) -> Result<Opened, ExportError> {
+    steps: &mut dyn Steps,
+) -> Result<(Store, Opened), ExportError> {
     let names = witness::names(&settings.pickup_dir, &settings.node_id)?;
     let Some(course) = course(node.map(|node| &node.mark), witness, names) else {
         let message =
@@ -122,33 +127,80 @@ fn begin(
         unclean: node.is_some_and(|node| node.running),
         orphaned: Volume::ZERO,
         sealed: 0,
+        set_aside: Volume::ZERO,
     };
-    let (epoch, file_seq, gap) = match course {
+    let (file_seq, open) = match course {
         Course::Same => {
             store.begin_start(start_id, &witness.summary())?;
-            return Ok(opened);
+            return Ok((store, opened));
         }
-        Course::First => (1, 0, false),
-        Course::New { epoch, file_seq, why } => {
-            opened = Opened { epoch, new_epoch: Some(why), sealed: 1, ..opened };
-            (epoch, file_seq, true)
+        Course::First => (0, Open::Seal),
+        Course::New { epoch, file_seq, why, open } => {
+            opened = Opened { epoch, new_epoch: Some(why), ..opened };
+            (file_seq, open)
         }
     };
     // The ledger's own times go on where they stood, so that no window overlaps one of the lost state that it knew.
-    let known = match node {
-        Some(_) => Some(store.open_counters(settings.period)?.0),
-        None => None,
-    };
+    let mut known = None;
+    let mut file_seq = file_seq;
+    if node.is_some() {
+        let mut live = Live::of(store, 0, settings)?;
+        let segment = live.ledger.segment();
+        known = Some(segment);
+        match open {
+            Open::SetAside => opened.set_aside = segment.usage,
+            Open::Seal => {
+                seal_open(&mut live, segment, now, &mut opened, settings, steps)?;
+                file_seq = file_seq.max(live.store.highest_file()?);
+            }
+        }
+        store = live.store;
+    }
     let since = known.map_or(now, |segment| segment.high_water.unwrap_or(segment.start));
     let window = Window::clamped(since, now);
     let segment = Segment {
         high_water: known.and_then(|segment| segment.high_water),
         ..Segment::beginning(window.end(), settings.period)
     };
-    let state = NewState { epoch, file_seq, gap: gap.then_some(window), segment };
+    let gap = opened.new_epoch.map(|_| window);
+    opened.sealed = opened.sealed.saturating_add(u64::from(gap.is_some()));
+    let state = NewState { epoch: opened.epoch, file_seq, gap, segment };
     let sealer = Sealer { node_id: &settings.node_id, file_records_max: settings.file_records_max };
     store.begin_epoch(&sealer, settings.byte_basis, &state, start_id, &witness.summary())?;
-    Ok(opened)
+    Ok((store, opened))
+}
+
+/// Seals what is open in an epoch that ends with this start: what was committed comes into a record of the epoch it was
+/// counted in, whatever became of the witness.
+fn seal_open(
+    live: &mut Live,
+    segment: Segment,
+    now: Timestamp,
+    opened: &mut Opened,
+    settings: &Settings,
+    steps: &mut dyn Steps,
+) -> Result<(), ExportError> {
+    if segment.is_idle() && segment.figures.pending_after.is_zero() {
+        return Ok(());
+    }
+    opened.orphaned = segment.figures.pending_after;
+    flag_recovered(live, steps)?;
+    let segment = live.ledger.segment();
+    let end = segment.window(segment.high_water.unwrap_or(segment.start)).end();
+    let next = segment.following(end.max(to_millis(now)), settings.period);
+    let order = SealOrder { end, cause: Cause::Recovered, skipped_until: None, next };
+    opened.sealed = opened.sealed.saturating_add(live.seal(&order, settings, steps)?);
+    Ok(())
+}
+
+/// Flags every open counter, and gives what was pending to nobody.
+fn flag_recovered(live: &mut Live, steps: &mut dyn Steps) -> Result<(), ExportError> {
+    let Live { store, ledger } = live;
+    let mut opening = |account: &Account| -> Result<Opening, ExportError> { store.opening(account) };
+    let mut staged = ledger.stage_recovery(&mut opening)?;
+    store.write_tick(&mut staged, &[], steps)?;
+    ledger.apply(staged);
+    Ok(())
 }
 
 /// Second half of a start: the witness has the id, then the database has it for good. Returns the highest file the
@@ -160,10 +212,12 @@ fn complete(
     start_id: &str,
 ) -> Result<u64, ExportError> {
     let epoch = store.node()?.map_or(1, |node| node.mark.epoch);
-    let witnessed = match witness {
+    let known = match witness {
         Witness::Absent | Witness::Unreadable => 0,
         Witness::Says { file_seq, .. } => *file_seq,
     };
+    // A witness that is written anew knows what the one before it knew.
+    let witnessed = known.max(store.highest_begun()?);
     witness::write(&settings.staging_dir, &settings.node_id, start_id, epoch, witnessed)?;
     store.complete_start(start_id)?;
     Ok(witnessed)
@@ -180,12 +234,10 @@ fn recover(
 ) -> Result<(), ExportError> {
     let before = live.ledger.segment();
     if opened.unclean || !before.figures.pending_after.is_zero() {
-        opened.orphaned = before.figures.pending_after;
-        let Live { store, ledger } = live;
-        let mut opening = |account: &Account| -> Result<Opening, ExportError> { store.opening(account) };
-        let mut staged = ledger.stage_recovery(&mut opening)?;
-        store.write_tick(&mut staged, &[], steps)?;
-        ledger.apply(staged);
+        // What a start that was interrupted made nobody's is told by it.
+        opened.orphaned =
+            opened.orphaned.checked_add(before.figures.pending_after).unwrap_or(opened.orphaned);
+        flag_recovered(live, steps)?;
     }
     let segment = live.ledger.segment();
     let now = to_millis(now);

@@ -96,6 +96,23 @@ impl Store {
         })
     }
 
+    /// The highest number of a sealed file; 0 for none.
+    pub(crate) fn highest_file(&self) -> Result<u64, ExportError> {
+        self.ask("reading the sealed files", |connection| {
+            connection.query_row("SELECT coalesce(max(file_seq), 0) AS file_seq FROM file", [], |row| {
+                count(row, "file_seq")
+            })
+        })
+    }
+
+    /// The highest number of a file whose publication was begun; 0 for none.
+    pub(crate) fn highest_begun(&self) -> Result<u64, ExportError> {
+        self.ask("reading the published files", |connection| {
+            let query = "SELECT coalesce(max(file_seq), 0) AS file_seq FROM file WHERE phase <> 'sealed'";
+            connection.query_row(query, [], |row| count(row, "file_seq"))
+        })
+    }
+
     /// First half of a start: the id is pending, ticks count from 1, the run is not ended cleanly.
     pub(crate) fn begin_start(&mut self, start_id: &str, witness: &str) -> Result<(), ExportError> {
         self.transaction("writing the start", |transaction| {

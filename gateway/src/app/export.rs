@@ -6,6 +6,7 @@
 
 mod allowances;
 mod handed;
+mod opened;
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -21,6 +22,7 @@ use jiff::Timestamp;
 use super::status::{ExportState, Status};
 use super::takeover::remainder::Remainder;
 use super::takeover::words::Delta;
+use crate::net::attention::Attention;
 use crate::net::clock::Clock;
 use crate::net::lookup::Lookups;
 use crate::net::policy::{Exemption, PolicyCell};
@@ -135,6 +137,8 @@ pub struct Export {
     followed: Option<Followed>,
     /// The fault that was last told, so that it is told once.
     told: Option<String>,
+    /// What the start of the ledger wants looked at.
+    attention: Vec<Attention>,
     /// The test switch; what it has used up stays used up when the ledger is opened anew.
     fault: Option<SharedFault>,
 }
@@ -175,6 +179,7 @@ impl Export {
             serial: None,
             followed: None,
             told: None,
+            attention: Vec::new(),
             fault,
         })
     }
@@ -363,19 +368,8 @@ impl Export {
         };
         let mut exporter = Exporter::open(self.settings.clone(), Timestamp::now(), start_id, steps)?;
         self.restore_allowances(&mut exporter)?;
-        let opened = exporter.opened();
-        tracing::info!(epoch = opened.epoch, "ledger open");
-        if let Some(why) = opened.new_epoch {
-            tracing::warn!(epoch = opened.epoch, why, "a new epoch begins, with a gap record");
-        }
-        if opened.unclean {
-            tracing::warn!(
-                pending_up = opened.orphaned.up,
-                pending_down = opened.orphaned.down,
-                sealed = opened.sealed,
-                "the run before did not stop cleanly: what was committed is kept, what was pending is unattributed"
-            );
-        }
+        opened::tell(exporter.opened());
+        self.attention = opened::attention(exporter.opened());
         self.exporter = Some(exporter);
         self.shared.set(self.clock.monotonic());
         Ok(())
@@ -447,6 +441,7 @@ impl Export {
             backlog_records: self.exporter.as_ref().map_or(0, Exporter::backlog_records),
             mismatches: self.exporter.as_ref().map_or(0, Exporter::conservation_mismatches),
             silent_workers,
+            attention: self.attention.clone(),
         });
     }
 }

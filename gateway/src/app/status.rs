@@ -60,6 +60,8 @@ struct Facts {
     flows_open: Vec<(u64, u64)>,
     /// Conservation mismatches told so far.
     mismatches: u64,
+    /// What the export task wants looked at.
+    export_attention: Vec<Attention>,
     /// Whether the node accepts nothing more.
     draining: bool,
     /// Workers that did not answer at the last tick.
@@ -98,6 +100,8 @@ pub struct ExportState {
     pub mismatches: u64,
     /// Workers that did not answer.
     pub silent_workers: usize,
+    /// What wants attention.
+    pub attention: Vec<Attention>,
 }
 
 impl Status {
@@ -231,6 +235,7 @@ impl Status {
         facts.epoch = state.epoch.or(facts.epoch);
         facts.backlog_records = state.backlog_records;
         facts.silent_workers = state.silent_workers;
+        facts.export_attention = state.attention;
         drop(facts);
         metrics::with_local_recorder(&self.recorder, || {
             counter!("zrgw_conservation_mismatch_total").increment(new);
@@ -537,6 +542,7 @@ impl Source for Status {
             let text = format!("{} files with bytes not conserved", facts.mismatches);
             add(AttentionReason::Conservation, text);
         }
+        items.extend(facts.export_attention.iter().cloned());
         items
     }
 

@@ -16,12 +16,19 @@ pub enum AttentionReason {
     DnsCertificate,
     /// Usage files whose bytes do not add up.
     Conservation,
+    /// Counts of the ledger that are in no record and will not be.
+    CountsSetAside,
 }
 
 impl AttentionReason {
     /// All of them, for metrics that show what is not there as 0.
-    pub const ALL: [Self; 4] =
-        [Self::ListNotTaken, Self::SubscribersNotTaken, Self::DnsCertificate, Self::Conservation];
+    pub const ALL: [Self; 5] = [
+        Self::ListNotTaken,
+        Self::SubscribersNotTaken,
+        Self::DnsCertificate,
+        Self::Conservation,
+        Self::CountsSetAside,
+    ];
 
     /// The label's value.
     pub const fn label(self) -> &'static str {
@@ -30,6 +37,7 @@ impl AttentionReason {
             Self::SubscribersNotTaken => "subscribers_not_taken",
             Self::DnsCertificate => "dns_certificate",
             Self::Conservation => "conservation",
+            Self::CountsSetAside => "counts_set_aside",
         }
     }
 }
