@@ -15,6 +15,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use gateway::flow::binding::Nat64;
 use gateway::net::nft::{Plan, Tap};
 use gateway::net::settings::Interception;
 use support::client::{finish, read_exactly};
@@ -265,7 +266,7 @@ fn s_the_kernels_sets_hold_the_limit_renew_at_it_and_refuse_one_over() {
         table: "zrgw".to_owned(),
         candidates_only: true,
         candidates_max: usize::try_from(MOST).unwrap(),
-        nat64: vec!["64:ff9b::/96".parse().unwrap()],
+        nat64: Nat64::default(),
         interfaces: Vec::new(),
         tcp_ports: vec![443],
         udp_ports: Vec::new(),

@@ -78,6 +78,7 @@ fn shared() -> Arc<Shared> {
     let dial = Arc::new(DialRules {
         port_map: BTreeMap::new(),
         allow_private: true,
+        nat64: Nat64::default(),
         own_addresses: HashSet::new(),
         own_sockets: Vec::new(),
         sources: Vec::new(),

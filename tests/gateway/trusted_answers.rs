@@ -53,7 +53,8 @@ fn listed(name: &DomainName) -> bool {
 /// Public addresses of this file: the documentation ranges count too.
 fn permits(address: IpAddr) -> bool {
     let documentation = ["192.0.2.", "198.51.100.", "203.0.", "2001:db8:"];
-    is_public(address) || documentation.iter().any(|range| address.to_string().starts_with(range))
+    is_public(address, &Nat64::default())
+        || documentation.iter().any(|range| address.to_string().starts_with(range))
 }
 
 /// Maps of an ordinary node, with a retention of 1,000 s.

@@ -5,6 +5,7 @@
 //! without the table flows pass as if there were no gateway. What the gateway would not dial is never taken.
 
 mod candidates;
+mod space;
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -12,16 +13,8 @@ use std::net::SocketAddr;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use ipnet::Ipv6Net;
-
 use super::settings::Interception;
-
-/// IPv4 space whose addresses are not dialled (IANA special-purpose registry; see `flow::address`).
-const NOT_PUBLIC_V4: &str = "0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.0.0.0/24, 192.0.2.0/24, 192.88.99.0/24, 192.168.0.0/16, 198.18.0.0/15, 198.51.100.0/24, 203.0.113.0/24, 224.0.0.0/3";
-/// IPv6 space whose addresses are dialled: global unicast, and NAT64.
-const PUBLIC_V6: &str = "2000::/3, 64:ff9b::/96";
-/// IPv6 space within it whose addresses are not.
-const NOT_PUBLIC_V6: &str = "2001::/23, 2001:db8::/32, 3fff::/20";
+use crate::flow::binding::Nat64;
 
 /// A packet that opens a TCP connection.
 const OPENS: &str = "tcp flags & (fin | syn | rst | ack) == syn";
@@ -42,7 +35,7 @@ pub struct Plan {
     /// Most addresses in each of these sets.
     pub candidates_max: usize,
     /// Prefixes behind which stand IPv4 addresses, which are candidates as a whole: the sets speak of the IPv4 addresses.
-    pub nat64: Vec<Ipv6Net>,
+    pub nat64: Nat64,
     /// Interfaces on the subscribers' side; none: all.
     pub interfaces: Vec<String>,
     /// TCP ports whose flows are taken.
@@ -230,25 +223,6 @@ impl Plan {
         if !self.interfaces.is_empty() {
             let names: Vec<String> = self.interfaces.iter().map(|name| format!("\"{name}\"")).collect();
             let _ = writeln!(text, "\t\t{end} != {{ {} }} return", names.join(", "));
-        }
-    }
-
-    /// Destinations that are never taken.
-    fn passed_by(&self, text: &mut String) {
-        text.push_str("\t\tfib daddr type { local, broadcast, multicast, anycast } return\n");
-        if !self.private_too {
-            let _ = write!(
-                text,
-                "\t\tip daddr {{ {NOT_PUBLIC_V4} }} return\n\t\tip6 daddr != {{ {PUBLIC_V6} }} return\n\t\tip6 daddr {{ {NOT_PUBLIC_V6} }} return\n"
-            );
-        }
-        if self.candidates_only {
-            text.push_str("\t\tip daddr != @candidates4 ip daddr != @prefixes4 return\n");
-            text.push_str("\t\tip6 daddr != @candidates6 ip6 daddr != @prefixes6 ");
-            if !self.nat64.is_empty() {
-                let _ = write!(text, "ip6 daddr != {{ {} }} ", joined(self.nat64.iter()));
-            }
-            text.push_str("return\n");
         }
     }
 
@@ -465,10 +439,7 @@ fn judge(command: String, output: &Output) -> Result<(), NftError> {
 
 #[cfg(test)]
 mod tests {
-    use ipnet::Ipv4Net;
-
     use super::*;
-    use crate::flow::address::is_public;
 
     fn plan() -> Plan {
         let tap = |address: &str, interception, udp| Tap {
@@ -481,7 +452,7 @@ mod tests {
             table: "zrgw".to_owned(),
             candidates_only: false,
             candidates_max: 1_000,
-            nat64: vec!["64:ff9b::/96".parse().unwrap()],
+            nat64: Nat64::default(),
             interfaces: vec!["eth1".to_owned()],
             tcp_ports: vec![80, 443],
             udp_ports: vec![443],
@@ -529,21 +500,6 @@ mod tests {
         ));
         assert!(text.contains("size 1000"), "{text}");
         assert!(!text.contains("10.0.0.0/8"));
-    }
-
-    #[test]
-    fn t10_space_that_is_passed_by_is_the_space_that_is_not_dialled() {
-        for net in NOT_PUBLIC_V4.split(", ").map(|net| net.parse::<Ipv4Net>().unwrap()) {
-            assert!(!is_public(net.network().into()) && !is_public(net.broadcast().into()), "{net}");
-            let before = u32::from(net.network()).checked_sub(1).map(std::net::Ipv4Addr::from);
-            let beside = NOT_PUBLIC_V4.split(", ").map(|net| net.parse::<Ipv4Net>().unwrap());
-            if let Some(before) = before.filter(|before| !beside.clone().any(|net| net.contains(before))) {
-                assert!(is_public(before.into()), "{before}");
-            }
-        }
-        for net in NOT_PUBLIC_V6.split(", ").map(|net| net.parse::<Ipv6Net>().unwrap()) {
-            assert!(!is_public(net.network().into()) && !is_public(net.broadcast().into()), "{net}");
-        }
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::flow::address::is_public;
+use crate::flow::address::{is_public, meanings};
+use crate::flow::binding::Nat64;
 use crate::flow::identify::IdentifyLimits;
 use crate::wire::quic::QuicLimits;
 
@@ -107,6 +108,8 @@ pub struct DialRules {
     pub port_map: BTreeMap<u16, u16>,
     /// Permit loopback and private destinations (tests and laboratories).
     pub allow_private: bool,
+    /// The operator's NAT64: what is behind it is judged by the IPv4 address.
+    pub nat64: Nat64,
     /// Addresses of this machine and of its management: never dialled unless private destinations are permitted.
     pub own_addresses: HashSet<IpAddr>,
     /// Our own listeners and endpoints: never dialled, whatever is permitted.
@@ -116,11 +119,14 @@ pub struct DialRules {
 }
 
 impl DialRules {
-    /// Whether `address` may be dialled, and learnt as an answer.
+    /// Whether `address` may be dialled, and learnt as an answer: all that it may stand for is asked about.
     pub fn permits_address(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        let special = address.is_unspecified() || address.is_multicast();
-        !special && (self.allow_private || (is_public(address) && !self.own_addresses.contains(&address)))
+        let mut means = meanings(address, &self.nat64);
+        let mut owned = meanings(address, &self.nat64);
+        !means.any(|meaning| meaning.is_unspecified() || meaning.is_multicast())
+            && (self.allow_private
+                || (is_public(address, &self.nat64)
+                    && !owned.any(|meaning| self.own_addresses.contains(&meaning))))
     }
 
     /// Where to connect for `destination`; none when it may not be dialled.
@@ -130,12 +136,16 @@ impl DialRules {
             return None;
         }
         let port = self.port_map.get(&destination.port()).copied().unwrap_or(destination.port());
-        let target = SocketAddr::new(address, port);
-        let loops = self.own_sockets.iter().any(|own| {
+        let loops = meanings(address, &self.nat64).any(|meaning| self.is_own_socket(meaning, port));
+        (!loops && port != 0).then_some(SocketAddr::new(address, port))
+    }
+
+    /// Whether a listener or endpoint of ours is there.
+    fn is_own_socket(&self, address: IpAddr, port: u16) -> bool {
+        self.own_sockets.iter().any(|own| {
             own.port() == port
                 && (own.ip() == address || (own.ip().is_unspecified() && self.is_local(address)))
-        });
-        (!loops && port != 0).then_some(target)
+        })
     }
 
     /// Whether `address` is one of this machine's.
@@ -147,11 +157,13 @@ impl DialRules {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::binding::Nat64Prefix;
 
     fn rules(allow_private: bool) -> DialRules {
         DialRules {
             port_map: BTreeMap::from([(443, 8_443)]),
             allow_private,
+            nat64: Nat64::new(vec![Nat64Prefix::new("2a00:64::".parse().unwrap(), 96).unwrap()]),
             own_addresses: HashSet::from(["9.9.9.1".parse().unwrap()]),
             sources: Vec::new(),
             own_sockets: vec!["0.0.0.0:8443".parse().unwrap(), "9.9.9.1:80".parse().unwrap()],
@@ -184,5 +196,28 @@ mod tests {
         assert_eq!(laboratory.target("[::ffff:127.0.0.1]:8443".parse().unwrap()), None);
         assert_eq!(laboratory.target("9.9.9.1:80".parse().unwrap()), None);
         assert_eq!(laboratory.target("0.0.0.0:80".parse().unwrap()), None);
+    }
+
+    /// 9.9.9.1 is this machine's, port 8443 at all its addresses a listener of ours.
+    #[test]
+    fn f7_what_stands_behind_another_address_is_dialled_no_more_than_itself() {
+        let (strict, laboratory) = (rules(false), rules(true));
+        for mapped in [
+            "[2a00:64::10.0.0.1]:80",
+            "[2a00:64::127.0.0.1]:80",
+            "[2a00:64::9.9.9.1]:81",
+            "[64:ff9b::9.9.9.1]:81",
+            "[2002:909:901::1]:81",
+            "[2a00:1450::5efe:9.9.9.1]:81",
+        ] {
+            let mapped: SocketAddr = mapped.parse().unwrap();
+            assert_eq!(strict.target(mapped), None, "{mapped}");
+            assert_eq!(laboratory.target(mapped), Some(mapped), "{mapped}");
+        }
+        for listener in ["[2a00:64::9.9.9.1]:80", "[2a00:64::127.0.0.1]:443", "[64:ff9b::127.0.0.1]:8443"] {
+            assert_eq!(laboratory.target(listener.parse().unwrap()), None, "{listener}");
+        }
+        let public: SocketAddr = "[2a00:64::8.8.8.8]:80".parse().unwrap();
+        assert_eq!(strict.target(public), Some(public));
     }
 }

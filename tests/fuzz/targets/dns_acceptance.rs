@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use allowlist::DomainName;
-use gateway::flow::address::is_public;
+use gateway::flow::address;
 use gateway::flow::binding::{AnswerLimits, Nat64, TrustedAnswers};
 use gateway::flow::session::SubscriberKey;
 use gateway::flow::time::{Moment, Monotonic};
@@ -88,6 +88,11 @@ fn who(place: usize) -> SubscriberKey {
 fn speaks_for(told: &Told, name: &DomainName, asked: &Asked) -> bool {
     let leads = |other: &Told| other.name == *name && other.targets.contains(&told.name);
     told.name == *name || asked.iter().any(leads)
+}
+
+/// Whether an address may be learnt: as by default.
+fn is_public(address: IpAddr) -> bool {
+    address::is_public(address, &Nat64::default())
 }
 
 /// Learns from messages, cut by a byte of length times eight each; a second passes between two.

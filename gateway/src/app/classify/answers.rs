@@ -17,7 +17,7 @@ use allowlist::{DomainName, Transport};
 
 use super::flow::End;
 use super::report::Judge;
-use crate::flow::address::{is_documentation, is_public};
+use crate::flow::address::{is_documentation, is_public, meanings};
 use crate::flow::binding::{AnswerLimits, DnsOnly, DnsOnlyStanding, Nat64, TrustedAnswers};
 use crate::flow::session::SubscriberKey;
 use crate::flow::time::Monotonic;
@@ -249,9 +249,13 @@ fn subscriber(address: IpAddr) -> SubscriberKey {
 /// Whether an answer may be learnt. Captures are anonymised into documentation ranges, so these count; a loopback address
 /// does where the resolver itself is on loopback, for then all of it happened on one machine.
 fn may_be_learnt(address: IpAddr, resolver: IpAddr, allow_private: bool) -> bool {
-    let nowhere = address.is_unspecified() || address.is_multicast();
+    let nat64 = Nat64::default();
     let one_machine = address.is_loopback() && resolver.to_canonical().is_loopback();
-    !nowhere && (allow_private || is_public(address) || is_documentation(address) || one_machine)
+    meanings(address, &nat64).all(|meaning| {
+        let nowhere = meaning.is_unspecified() || meaning.is_multicast();
+        let everywhere = is_public(meaning, &nat64) || is_documentation(meaning);
+        !nowhere && (allow_private || everywhere || one_machine)
+    })
 }
 
 /// The first message of a stream and what follows it; `None` while it is not whole.
@@ -325,7 +329,17 @@ mod tests {
         for address in ["8.8.8.8", "203.0.113.1", "2001:db8::1"] {
             assert!(counts(address, "10.0.0.1", false), "{address}");
         }
-        for address in ["10.0.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "fd00::1", "127.0.0.1"] {
+        for address in [
+            "10.0.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "fd00::1",
+            "127.0.0.1",
+            "64:ff9b::10.0.0.1",
+            "2002:a00:1::1",
+            "2001:db8::5efe:10.0.0.1",
+        ] {
             assert!(!counts(address, "10.0.0.1", false), "{address}");
             assert!(counts(address, "10.0.0.1", true), "{address}");
         }

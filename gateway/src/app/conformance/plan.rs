@@ -224,6 +224,7 @@ pub(super) fn probes(protocols: &[Protocol]) -> Vec<Probe> {
 mod tests {
     use super::*;
     use crate::flow::address::is_public;
+    use crate::flow::binding::Nat64;
 
     #[test]
     fn every_size_is_above_the_sum_of_those_below() {
@@ -244,7 +245,7 @@ mod tests {
     #[test]
     fn the_gateway_may_dial_every_site() {
         for family in [Family::V4, Family::V6] {
-            assert!(Place::ALL.iter().all(|place| is_public(place.address(family))));
+            assert!(Place::ALL.iter().all(|place| is_public(place.address(family), &Nat64::default())));
             assert_ne!(Place::Listed.address(family), Place::Foreign.address(family));
         }
     }

@@ -2,6 +2,7 @@
 
 use config::{Config, Intercept, Interception as Wanted, Mode, Protocol};
 
+use super::settings::nat64;
 use crate::net::nft::{Plan, Tap};
 use crate::net::settings::Interception;
 
@@ -25,7 +26,7 @@ pub fn plan(config: &Config) -> Plan {
         table: edge.table.clone(),
         candidates_only: edge.intercept == Intercept::Candidates,
         candidates_max: edge.candidates_max,
-        nat64: config.trusted_answers.nat64_prefixes.clone(),
+        nat64: nat64(config),
         interfaces: edge.interfaces.clone(),
         tcp_ports: edge.tcp_ports.clone(),
         udp_ports: edge.udp_ports.clone(),

@@ -7,7 +7,7 @@ use allowlist::DomainName;
 use config::Config;
 
 use super::StartError;
-use crate::flow::binding::{AnswerLimits, Nat64, Nat64Prefix};
+use crate::flow::binding::AnswerLimits;
 use crate::net::answers::Answers;
 use crate::net::clock::Clock;
 use crate::net::lookup::{LookupSettings, Lookups};
@@ -43,13 +43,7 @@ pub(super) fn lookups(
         dns_only_pairs_max: trusted.dns_only_pairs_max,
         dns_only_pairs_per_subscriber_max: trusted.dns_only_pairs_per_subscriber_max,
     };
-    // The configuration takes such prefixes only as are possible.
-    let prefixes = trusted
-        .nat64_prefixes
-        .iter()
-        .filter_map(|prefix| Nat64Prefix::new(prefix.network(), prefix.prefix_len()).ok());
-    let nat64 = Nat64::new(prefixes.collect());
-    let answers = Answers::new(limits, nat64, Arc::clone(policy), Arc::clone(dial), clock);
+    let answers = Answers::new(limits, dial.nat64.clone(), Arc::clone(policy), Arc::clone(dial), clock);
     let lookups = Lookups::new(
         settings,
         Arc::clone(&answers),

@@ -8,6 +8,7 @@ use billing_export::ByteBasis;
 use config::Config;
 
 use crate::app::export::Plan;
+use crate::flow::binding::{Nat64, Nat64Prefix};
 use crate::flow::identify::IdentifyLimits;
 use crate::net::settings::{DatagramHeaders, DialRules, Interception, Limits, Listener, Mode};
 use crate::wire::quic::QuicLimits;
@@ -91,6 +92,13 @@ pub(super) fn limits(config: &Config, workers: usize) -> Limits {
     }
 }
 
+/// The operator's NAT64; the configuration takes such prefixes only as are possible.
+pub(super) fn nat64(config: &Config) -> Nat64 {
+    let prefixes = config.trusted_answers.nat64_prefixes.iter();
+    let prefixes = prefixes.filter_map(|prefix| Nat64Prefix::new(prefix.network(), prefix.prefix_len()).ok());
+    Nat64::new(prefixes.collect())
+}
+
 /// Where the gateway may connect to.
 pub(super) fn dial_rules(config: &Config, own_sockets: Vec<SocketAddr>) -> io::Result<DialRules> {
     let mut own_addresses: HashSet<IpAddr> = HashSet::new();
@@ -105,6 +113,7 @@ pub(super) fn dial_rules(config: &Config, own_sockets: Vec<SocketAddr>) -> io::R
     Ok(DialRules {
         port_map: config.upstream.port_map.clone(),
         allow_private: config.upstream.allow_private,
+        nat64: nat64(config),
         own_addresses,
         own_sockets,
         sources: config.upstream.source_addresses.clone(),

@@ -5,8 +5,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Bits 64 to 71, which are zero in every such address (RFC 6052 §2.2).
+use ipnet::{Ipv4Net, Ipv6Net};
+
+/// Bits 64 to 71, which are zero in every such address behind a prefix of up to 64 bits (RFC 6052 §2.2).
 const RESERVED_BITS: u128 = 0xff << 56;
+/// How many these are.
+const RESERVED_BITS_COUNT: u8 = 8;
+/// The bit they begin at.
+const RESERVED_BITS_START: u8 = 64;
 
 /// A prefix behind which stand IPv4 addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +27,8 @@ pub enum Nat64Error {
     /// Another length than those of the RFC.
     #[error("a NAT64 prefix has 32, 40, 48, 56, 64 or 96 bits (RFC 6052)")]
     Length,
-    /// Bits below the prefix, or the reserved ones, are set.
-    #[error("bits below a NAT64 prefix, and bits 64 to 71, are zero (RFC 6052)")]
+    /// Bits below the prefix are set.
+    #[error("bits below a NAT64 prefix are zero")]
     Bits,
 }
 
@@ -30,7 +36,8 @@ impl Nat64Prefix {
     /// 64:ff9b::/96, RFC 6052 §2.1.
     pub const WELL_KNOWN: Self = Self { network: 0x0064_ff9b << 96, length: 96 };
 
-    /// The prefix of these bits.
+    /// The prefix of these bits. One of 96 bits may have any: RFC 6052 §2.2 wants bits 64 to 71 to be zero, but what the
+    /// operator's translator takes is behind it all the same.
     ///
     /// # Errors
     /// [`Nat64Error`].
@@ -39,18 +46,24 @@ impl Nat64Prefix {
             return Err(Nat64Error::Length);
         }
         let network = network.to_bits();
-        if network & (u128::MAX >> length) != 0 || network & RESERVED_BITS != 0 {
+        if network & (u128::MAX >> length) != 0 {
             return Err(Nat64Error::Bits);
         }
         Ok(Self { network, length })
     }
 
-    /// The IPv4 address that `address` stands for; `None` when it is not behind this prefix.
+    /// The IPv4 address that `address` stands for; `None` when it is not behind this prefix, or not written as RFC 6052 §2.2
+    /// wants it.
     pub fn embedded(&self, address: Ipv6Addr) -> Option<Ipv4Addr> {
+        let is_well_formed = self.length > RESERVED_BITS_START || address.to_bits() & RESERVED_BITS == 0;
+        self.reached(address).filter(|_| is_well_formed)
+    }
+
+    /// The IPv4 address that a translator of this prefix would pass packets to, also one that does not look at the bits
+    /// which are to be zero.
+    pub fn reached(&self, address: Ipv6Addr) -> Option<Ipv4Addr> {
         let bits = address.to_bits();
-        if (bits ^ self.network) >> (128_u32.saturating_sub(u32::from(self.length))) != 0
-            || bits & RESERVED_BITS != 0
-        {
+        if (bits ^ self.network) >> (128_u32.saturating_sub(u32::from(self.length))) != 0 {
             return None;
         }
         let [.., a4, a5, a6, a7, _, a9, a10, a11, a12, a13, a14, a15] = address.octets();
@@ -64,9 +77,29 @@ impl Nat64Prefix {
         };
         Some(Ipv4Addr::from(four))
     }
+
+    /// The prefix as a network.
+    pub fn net(&self) -> Ipv6Net {
+        Ipv6Net::new_assert(Ipv6Addr::from_bits(self.network), self.length)
+    }
+
+    /// The space behind which the addresses of `net` stand.
+    pub fn translated(&self, net: Ipv4Net) -> Ipv6Net {
+        // Bits of the IPv4 address in front of the reserved ones; behind a prefix of 96 bits none are in the way.
+        let (before, skipped, shift) = match RESERVED_BITS_START.checked_sub(self.length) {
+            Some(before) if net.prefix_len() <= before => (before, 0, 24),
+            Some(before) => (before, RESERVED_BITS_COUNT, 24),
+            None => (0, 0, 0),
+        };
+        let bits = u64::from(net.network().to_bits()) << before;
+        let (front, back) = (u128::from(bits >> 32), u128::from(bits & u64::from(u32::MAX)));
+        let network = self.network | front << RESERVED_BITS_START | back << shift;
+        let length = self.length.saturating_add(net.prefix_len()).saturating_add(skipped);
+        Ipv6Net::new_assert(Ipv6Addr::from_bits(network), length)
+    }
 }
 
-/// The operator's NAT64 prefixes.
+/// The operator's NAT64 prefixes, the longest first: it has the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nat64(Vec<Nat64Prefix>);
 
@@ -79,8 +112,19 @@ impl Default for Nat64 {
 
 impl Nat64 {
     /// These prefixes, and no other: an operator without NAT64 gives none.
-    pub fn new(prefixes: Vec<Nat64Prefix>) -> Self {
+    pub fn new(mut prefixes: Vec<Nat64Prefix>) -> Self {
+        prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.length));
         Self(prefixes)
+    }
+
+    /// The prefixes.
+    pub fn prefixes(&self) -> &[Nat64Prefix] {
+        &self.0
+    }
+
+    /// The IPv4 address that the operator's translator would pass packets to; see [`Nat64Prefix::reached`].
+    pub fn reached(&self, address: Ipv6Addr) -> Option<Ipv4Addr> {
+        self.0.iter().find_map(|prefix| prefix.reached(address))
     }
 
     /// The address that rules and answers speak of: IPv4 wherever the address stands for one.
@@ -115,6 +159,8 @@ mod tests {
             let nat64 = Nat64::new(vec![prefix]);
             let found = nat64.destination(address.parse().unwrap());
             assert_eq!(found, "192.0.2.33".parse::<IpAddr>().unwrap(), "{network}/{length}");
+            let host = prefix.translated("192.0.2.33/32".parse().unwrap());
+            assert_eq!(IpAddr::V6(host.network()), address.parse::<IpAddr>().unwrap(), "{network}/{length}");
             let outside: IpAddr = "2001:db9::c000:221".parse().unwrap();
             assert_eq!(nat64.destination(outside), outside);
         }
@@ -135,7 +181,28 @@ mod tests {
         let new = |text: &str, length| Nat64Prefix::new(text.parse().unwrap(), length);
         assert_eq!(new("64:ff9b::", 95), Err(Nat64Error::Length));
         assert_eq!(new("64:ff9b::1", 96), Err(Nat64Error::Bits));
-        assert_eq!(new("64:ff9b:0:0:ff00::", 96), Err(Nat64Error::Bits));
         assert_eq!(new("64:ff9b::", 96), Ok(Nat64Prefix::WELL_KNOWN));
+    }
+
+    /// Every length of an IPv4 prefix behind every length of the RFC: what is in it is behind it, what is beside it is not.
+    #[test]
+    fn f7_the_space_behind_a_prefix_is_that_of_the_addresses_in_it() {
+        let lengths = [32, 40, 48, 56, 64, 96];
+        let prefixes =
+            lengths.map(|length| Nat64Prefix::new("2a00:6400::".parse().unwrap(), length).unwrap());
+        for prefix in prefixes {
+            for length in 1..=32 {
+                let net = Ipv4Net::new("100.101.102.103".parse().unwrap(), length).unwrap().trunc();
+                let space = prefix.translated(net);
+                assert_eq!(space, space.trunc(), "{prefix:?} {net}");
+                let host = |address: Ipv4Addr| prefix.translated(address.into()).network();
+                for inside in [net.network(), net.broadcast()] {
+                    assert!(space.contains(&host(inside)), "{prefix:?} {net}");
+                    assert_eq!(prefix.embedded(host(inside)), Some(inside));
+                }
+                let beside = Ipv4Addr::from(u32::from(net.network()) ^ 1 << (32 - u32::from(length)));
+                assert!(!space.contains(&host(beside)), "{prefix:?} {net}");
+            }
+        }
     }
 }
