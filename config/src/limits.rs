@@ -23,6 +23,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("limits", "idle_timeout"),
     Key::defaulted("limits", "quic_idle_timeout"),
     Key::defaulted("limits", "udp_idle_timeout"),
+    Key::defaulted("limits", "unanswered_timeout"),
     Key::defaulted("limits", "proxy_header_deadline"),
     Key::defaulted("limits", "finish_deadline"),
     Key::defaulted("limits", "drain"),
@@ -75,9 +76,12 @@ pub const UNDECIDED_FLOWS_MAX_RANGE: RangeInclusive<usize> = 1..=10_000_000;
 pub const QUIC_IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(120);
 /// Time without a datagram after which any other UDP flow ends (DESIGN §7).
 pub const UDP_IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+/// Time without a datagram after which a UDP flow ends whose server never said anything: a client of QUIC repeats itself
+/// after 1, 2 and 4 seconds (RFC 9002 §6.2), so that one whose first datagrams were lost keeps its flow.
+pub const UNANSWERED_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// Time without a byte after which a TCP flow ends (DESIGN §7).
 pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15 * 60);
-/// Range of the three idle timeouts.
+/// Range of the idle timeouts.
 pub const IDLE_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 /// Time for the whole PROXY header (DESIGN §7).
 pub const PROXY_HEADER_DEADLINE_DEFAULT: Duration = Duration::from_secs(3);
@@ -138,6 +142,9 @@ pub struct Limits {
     pub quic_idle_timeout: Duration,
     /// Time without a datagram after which any other UDP flow ends.
     pub udp_idle_timeout: Duration,
+    /// Time without a datagram after which a UDP flow ends whose server never said anything; a longer one's bytes are told
+    /// as nobody's from then on.
+    pub unanswered_timeout: Duration,
     /// Absolute time for the whole PROXY header.
     pub proxy_header_deadline: Duration,
     /// Time for both FINs to be acknowledged before the last reading.
@@ -233,6 +240,9 @@ impl Limits {
                 .value,
             udp_idle_timeout: s
                 .duration(r, "udp_idle_timeout", UDP_IDLE_TIMEOUT_DEFAULT, IDLE_TIMEOUT_RANGE)
+                .value,
+            unanswered_timeout: s
+                .duration(r, "unanswered_timeout", UNANSWERED_TIMEOUT_DEFAULT, IDLE_TIMEOUT_RANGE)
                 .value,
             proxy_header_deadline: s
                 .duration(r, "proxy_header_deadline", PROXY_HEADER_DEADLINE_DEFAULT, DEADLINE_RANGE)

@@ -50,6 +50,7 @@ fn limits() -> Limits {
         idle_timeout: long,
         quic_idle_timeout: long,
         udp_idle_timeout: long,
+        unanswered_timeout: Duration::from_secs(60),
         undecided_per_worker_max: 10,
         held_datagrams_max: 10,
         proxy_header_deadline: long,

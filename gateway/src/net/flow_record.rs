@@ -102,8 +102,8 @@ pub struct State {
     pub vouched: Vouched,
     /// No verdict is taken yet: steered mode waits for its upstream.
     pub held: bool,
-    /// UDP only: the server has said nothing yet, and nothing is exempt before it has. A source address is free to forge,
-    /// and datagrams that nobody answers are no visit.
+    /// UDP only: the server has said nothing yet, and nothing is exempt, nor charged to anybody, before it has. A source
+    /// address is free to forge, and datagrams that nobody answers are no visit.
     pub unanswered: bool,
     /// Nobody waits for more: the process ends.
     pub last_call: bool,

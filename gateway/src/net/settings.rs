@@ -81,6 +81,8 @@ pub struct Limits {
     pub quic_idle_timeout: Duration,
     /// Without a datagram of another UDP flow in either direction.
     pub udp_idle_timeout: Duration,
+    /// Without a datagram of a UDP flow that its server never answered; after it such a flow's bytes are told as nobody's.
+    pub unanswered_timeout: Duration,
     /// UDP flows of one worker that wait for a name or an origin.
     pub undecided_per_worker_max: usize,
     /// Datagrams of one such flow that are held.

@@ -80,6 +80,7 @@ pub(super) fn limits(config: &Config, workers: usize) -> Limits {
         idle_timeout: limits.idle_timeout,
         quic_idle_timeout: limits.quic_idle_timeout,
         udp_idle_timeout: limits.udp_idle_timeout,
+        unanswered_timeout: limits.unanswered_timeout,
         undecided_per_worker_max: (limits.undecided_flows_max / workers.max(1)).max(1),
         held_datagrams_max: limits.quic.datagrams_max,
         proxy_header_deadline: limits.proxy_header_deadline,

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use billing_export::{Account, Entry, Flag, Flags, Reason, Session, Volume};
 
 use super::Worker;
+use super::verdict::{flags, unanswered_account};
 use crate::net::flow_record::{Allowed, Flow, Ruling, State, SubscriberSide};
 use crate::net::report::{Report, saturating_sum};
 
@@ -17,8 +18,9 @@ enum Pending {
     Orphaned,
 }
 
-/// Where bytes without a verdict go when the ledger that would have held them is closed.
-fn orphaned() -> Account {
+/// Where bytes go that are nobody's: without a verdict when the ledger that would have held them is closed, and those of UDP
+/// that nobody answered (the source address is free to forge).
+pub(super) fn nobodys() -> Account {
     let entry = Entry::Unattributed(Reason::Undecided);
     Account { session: Session::none(), list: None, entry }
 }
@@ -221,6 +223,9 @@ impl Worker {
     /// Everything counted since the last report.
     fn report_with(self: &Rc<Self>, rule: Pending) -> Report {
         let mut pending = Volume::ZERO;
+        // What nobody has answered for as long as this is told as nobody's as it comes: nothing is pending for ever.
+        let (now, unanswered) = (self.shared.clock.monotonic(), self.shared.limits.unanswered_timeout);
+        let policy = self.shared.policy.load();
         let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
         let (mut still_dirty, mut spent) = (Vec::new(), Vec::new());
         for flow in dirty {
@@ -228,11 +233,16 @@ impl Worker {
             self.count_carried(&mut state);
             let undecided = !matches!(state.ruling, Ruling::Latched { .. });
             match (undecided, rule) {
+                (true, Pending::Stays) if state.unanswered && now.since(flow.opened) >= unanswered => {
+                    let account = unanswered_account(&policy, &state.standing);
+                    let (flags, volume) = (flags(&flow, &account), state.tally.take());
+                    self.usage.borrow_mut().add(&account, flags, volume, self.shared.accounts_max);
+                }
                 (true, Pending::Stays) => pending = saturating_sum(pending, state.pending()),
                 (true, Pending::Orphaned) => {
                     let volume = state.tally.take();
                     let flags = Flags::NONE.with(Flag::Recovered);
-                    self.usage.borrow_mut().add(&orphaned(), flags, volume, self.shared.accounts_max);
+                    self.usage.borrow_mut().add(&nobodys(), flags, volume, self.shared.accounts_max);
                 }
                 (false, _) => {}
             }

@@ -6,13 +6,14 @@ use std::rc::Rc;
 use billing_export::{Account, Class, Flag, Flags, Reason};
 
 use super::Worker;
+use super::count::nobodys;
 use crate::flow::allowance::Share;
 use crate::flow::decide::{Case, Decision, Vouched, decide};
 use crate::flow::identify::Identity;
 use crate::flow::mark::Mark;
 use crate::flow::verdict::{Outcome, Verdict};
 use crate::net::flow_record::{Allowed, Flow, Names, Place, Ruling, State};
-use crate::net::policy::Policy;
+use crate::net::policy::{Policy, Standing};
 use crate::net::report::{FlowLabels, ProtocolLabel};
 
 impl Worker {
@@ -38,7 +39,7 @@ impl Worker {
         }
     }
 
-    /// The server has answered on this flow: what is exempt may latch.
+    /// The server has answered on this flow: its verdict may latch.
     pub fn answered(self: &Rc<Self>, flow: &Rc<Flow>) {
         let first = std::mem::replace(&mut flow.state.borrow_mut().unanswered, false);
         if first && flow.state.borrow().is_readable() {
@@ -84,6 +85,10 @@ impl Worker {
         flow.state.borrow_mut().vouched = vouched;
         match decision {
             Decision::Final(verdict) => self.latch(flow, &policy, verdict),
+            // Whoever forges source addresses costs no look-up: a verdict would wait for the answer too.
+            Decision::LookUp(otherwise) if flow.state.borrow().unanswered => {
+                self.latch(flow, &policy, otherwise);
+            }
             Decision::LookUp(otherwise) => self.look_up(flow, &policy, otherwise),
         }
     }
@@ -138,14 +143,12 @@ impl Worker {
     fn latch(&self, flow: &Rc<Flow>, policy: &Policy, verdict: Verdict) {
         let verdict = policy.limit(verdict);
         let mut state = flow.state.borrow_mut();
-        let verdict = match (&verdict.outcome, state.unanswered, state.is_ending()) {
-            // Pending until the server answers.
-            (Outcome::Exempt { .. }, true, false) => return,
-            (Outcome::Exempt { .. }, true, true) => {
-                Verdict { outcome: Outcome::Charged(Reason::Undecided), ..verdict }
-            }
-            (Outcome::Exempt { .. } | Outcome::Charged(_), _, _) => verdict,
-        };
+        let waits = waits_for_answer(&state, &verdict);
+        if waits && !state.is_ending() {
+            return;
+        }
+        let verdict =
+            if waits { Verdict { outcome: Outcome::Charged(Reason::Undecided), ..verdict } } else { verdict };
         let at_shared_address = matches!(verdict.outcome, Outcome::Exempt { .. })
             && flow
                 .destination()
@@ -154,7 +157,11 @@ impl Worker {
                 .is_some_and(|address| self.shared.lookups.answers().is_shared(address));
         let now = || self.shared.clock.now().wall;
         let (verdict, share) = policy.allow(&state.standing, verdict, at_shared_address, now);
-        let account = policy.account(&state.standing, &verdict);
+        let account = if waits {
+            unanswered_account(policy, &state.standing)
+        } else {
+            policy.account(&state.standing, &verdict)
+        };
         let flags = flags(flow, &account);
         // Also where the account stays: the group may have another mark.
         let mark = match (&verdict.outcome, account.entry.class()) {
@@ -279,8 +286,29 @@ impl Worker {
     }
 }
 
+/// Whether the flow's bytes stay pending until its server answers: those that would be exempt, and those that would be
+/// charged to a subscriber. What is nobody's anyhow need not wait.
+const fn waits_for_answer(state: &State, verdict: &Verdict) -> bool {
+    state.unanswered
+        && match (&verdict.outcome, &state.standing) {
+            (Outcome::Exempt { .. }, _) | (Outcome::Charged(_), Standing::Known(_)) => true,
+            (Outcome::Charged(_), Standing::Unknown | Standing::Ended) => false,
+        }
+}
+
+/// Where bytes of UDP go that nobody answered: to nobody, whoever has the source address.
+pub(super) fn unanswered_account(policy: &Policy, standing: &Standing) -> Account {
+    match standing {
+        Standing::Known(_) => nobodys(),
+        Standing::Unknown | Standing::Ended => {
+            let outcome = Outcome::Charged(Reason::Undecided);
+            policy.account(standing, &Verdict { outcome, rule: None, list: None })
+        }
+    }
+}
+
 /// Remarks on bytes of the flow under this account: steered ones pass free in the core, whatever they are to us.
-fn flags(flow: &Flow, account: &Account) -> Flags {
+pub(super) fn flags(flow: &Flow, account: &Account) -> Flags {
     match (flow.place, account.entry.class()) {
         (Place::Steered { .. }, Class::Charged | Class::Unattributed) => Flags::NONE.with(Flag::FreeInCore),
         (Place::Steered { .. }, Class::Exempt) | (Place::Original(_), _) => Flags::default(),
