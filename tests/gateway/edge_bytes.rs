@@ -15,7 +15,7 @@ mod quic;
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpStream};
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 use support::client::*;
@@ -23,6 +23,7 @@ use support::dns::Resolver;
 use support::link::{GATEWAY, Link, SUBSCRIBER};
 use support::origin::{self, Origin};
 use support::quic_pages::{QuicClient, QuicOrigin};
+use support::raw_tcp::RawStream;
 use support::usage::Bytes;
 use support::{Gateway, PATIENCE, Setup};
 
@@ -206,6 +207,47 @@ fn t26_uploads_resets_and_refusals_are_never_over_counted() {
     println!("exported {:?}, passed {counted:?}", usage.total());
     assert_close(usage.total(), counted);
     assert!(usage.charged("s1", "not_listed").1 > 0);
+}
+
+#[test]
+fn f3_segments_without_the_timestamps_agreed_on_count_what_passed() {
+    let Some(edge) = Edge::new(pages) else { return };
+    let to = SocketAddrV4::new(GATEWAY[0].parse().unwrap(), 8_443);
+    for port in [41_000, 41_001] {
+        let from = SocketAddrV4::new(SUBSCRIBER[0].parse().unwrap(), port);
+        let mut stream = RawStream::connect(&edge.link, from, to);
+        let request = format!("GET /20000 HTTP/1.1\r\nHost: {LISTED}\r\nConnection: close\r\n\r\n");
+        for (index, byte) in request.bytes().enumerate() {
+            // None at all, or four words that say nothing: what has a length is counted by it.
+            let options: &[u8] = if port == 41_001 && index % 3 == 0 { &[1; 16] } else { &[] };
+            stream.write(options, &[byte]);
+            if index % 5 == 0 {
+                stream.reset_beside();
+            }
+        }
+        stream.read_to_end();
+        stream.finish();
+        assert!(stream.received.len() > 20_000);
+    }
+    let (usage, counted) = edge.compare();
+    println!("exported {:?}, passed {counted:?}", usage.total());
+    assert_eq!(usage.exempt("s1"), counted);
+}
+
+#[test]
+fn f60_connections_that_a_reset_ends_early_are_not_over_counted() {
+    let Some(edge) = Edge::new(pages) else { return };
+    for number in 0..200 {
+        let mut stream = edge.connect(number % 2);
+        let request = format!("GET /5000 HTTP/1.1\r\nHost: {LISTED}\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        // Closed before the answer is there, which a bare reset meets.
+        drop(stream);
+        assert!(support::eventually(|| edge.origin.visits() == number + 1));
+    }
+    let (usage, counted) = edge.compare();
+    println!("exported {:?}, passed {counted:?}", usage.total());
+    assert_close(usage.exempt("s1"), counted);
 }
 
 #[test]

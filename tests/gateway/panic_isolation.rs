@@ -113,6 +113,7 @@ fn shared() -> Arc<Shared> {
         policy,
         lookups,
         byte_basis: ByteBasis::Payload,
+        headers: None,
         limits: limits(),
         dial,
         flow_permits: Arc::new(Semaphore::new(ROOM)),

@@ -44,7 +44,7 @@ use crate::net::shared::{Saved, Shared};
 use hand_over::Before;
 use lookups::lookups;
 pub use lookups::static_answer_problem;
-use settings::{byte_basis, dial_rules, limits, listeners, plan};
+use settings::{byte_basis, dial_rules, headers, limits, listeners, plan};
 
 /// One in so many flows may be UDP with an upstream socket and without a name.
 const UNDECIDED_SHARE: usize = 4;
@@ -259,6 +259,7 @@ impl Node {
             policy: Arc::clone(&policy),
             lookups: Arc::clone(&lookups),
             byte_basis: byte_basis(config),
+            headers: headers(config),
             limits: limits(config, workers),
             dial,
             flow_permits: Arc::clone(&flow_permits),

@@ -1,9 +1,9 @@
 //! IP bytes of a flow on the subscriber's side (DESIGN decision 13): what the operator's meter sees pass.
 //!
 //! A TCP connection's are computed from the kernel's own counters (`TCP_INFO`), which hold payload and segments apart. They
-//! are exact once both FINs are acknowledged, and too low before. Two things are not in them: the options of the segments
-//! that open the connection, which are computed from what was agreed on, and selective acknowledgements (RFC 2018), which
-//! are left out: an under-count, on links that lose packets only. What the subscriber sends twice counts its headers only.
+//! are exact once both FINs are acknowledged, and too low before. What is not proven is left out (decision 27): options of a
+//! subscriber's segments that nobody saw, for what was agreed on need not be sent; selective acknowledgements of ours
+//! (RFC 2018), an under-count on links that lose packets only. What the subscriber sends twice counts its headers only.
 
 use std::net::IpAddr;
 
@@ -17,14 +17,18 @@ const IPV6_HEADER: u64 = 40;
 const UDP_HEADER: u64 = 8;
 /// TCP header without options (RFC 9293 §3.1).
 const TCP_HEADER: u64 = 20;
-/// Time stamps with their padding (RFC 7323 §3.2, appendix A).
+/// Timestamps, with the padding of segments that carry nothing else (RFC 7323 §3.2, appendix A).
 const TIMESTAMPS: u64 = 12;
+/// The same without (RFC 7323 §3.2).
+const TIMESTAMPS_BARE: u64 = 10;
 /// Maximum segment size (RFC 9293 §3.7.1).
 const SEGMENT_SIZE: u64 = 4;
-/// Window scale with its padding (RFC 7323 §2.2).
-const WINDOW_SCALE: u64 = 4;
-/// Selective acknowledgement permitted, with its padding (RFC 2018 §2). Beside time stamps it takes the place of their padding.
-const SELECTIVE: u64 = 4;
+/// Window scale (RFC 7323 §2.2).
+const WINDOW_SCALE: u64 = 3;
+/// Selective acknowledgement permitted (RFC 2018 §2).
+const SELECTIVE: u64 = 2;
+/// Options fill whole words (RFC 9293 §3.1).
+const WORD: u64 = 4;
 
 /// The kernel's counters of one connection that a subscriber opened to us.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,8 +43,45 @@ pub struct StreamCounters {
     pub segments_in: u64,
     /// What was agreed on.
     pub options: StreamOptions,
+    /// Options of the segments received, but for the one that opened the connection.
+    pub inbound: InboundOptions,
+    /// Whether that one told the subscriber's segment size.
+    pub told_segment_size: bool,
     /// Whether FIN may be among `bytes_received`.
     pub finished: bool,
+}
+
+/// What is known of the options in the segments that a subscriber sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InboundOptions {
+    /// Nothing: none of them counts.
+    #[default]
+    Unknown,
+    /// How long they were.
+    Told {
+        /// Segments with others than timestamps alone.
+        segments: u64,
+        /// Bytes of those.
+        bytes: u64,
+        /// The segment that completed the handshake may have been another such one; nobody knows its options.
+        opening: bool,
+    },
+}
+
+impl InboundOptions {
+    /// Every segment had timestamps and nothing else.
+    pub const USUAL: Self = Self::Told { segments: 0, bytes: 0, opening: false };
+
+    /// Bytes of so many segments' options, at least.
+    fn bytes(self, count: u64) -> u64 {
+        match self {
+            Self::Unknown => 0,
+            Self::Told { segments, bytes, opening } => count
+                .saturating_sub(segments.saturating_add(u64::from(opening)))
+                .saturating_mul(TIMESTAMPS)
+                .saturating_add(bytes),
+        }
+    }
 }
 
 /// TCP options that both sides use.
@@ -60,12 +101,15 @@ impl StreamCounters {
         let options = self.options;
         let plain = ip_header(address).saturating_add(TCP_HEADER);
         let each = plain.saturating_add(if options.timestamps { TIMESTAMPS } else { 0 });
-        let opening = plain.saturating_add(options.opening_bytes());
+        let received = self.segments_in.saturating_sub(1);
         let up = self
             .bytes_received
             .saturating_sub(u64::from(self.finished))
-            .saturating_add(self.segments_in.saturating_sub(1).saturating_mul(each))
-            .saturating_add(opening);
+            .saturating_add(received.saturating_mul(plain))
+            .saturating_add(self.inbound.bytes(received))
+            .saturating_add(plain)
+            .saturating_add(options.opening_bytes(self.told_segment_size));
+        let opening = plain.saturating_add(options.opening_bytes(true));
         let down =
             self.bytes_sent.saturating_add(self.segments_out.saturating_mul(each)).saturating_add(opening);
         Volume { up, down }
@@ -73,15 +117,13 @@ impl StreamCounters {
 }
 
 impl StreamOptions {
-    /// Bytes of the options in each of the two segments that open a connection.
-    const fn opening_bytes(self) -> u64 {
-        let times = match (self.timestamps, self.selective) {
-            (true, _) => TIMESTAMPS,
-            (false, true) => SELECTIVE,
-            (false, false) => 0,
-        };
+    /// Bytes of the options in a segment that opens a connection, at least: they end with a whole word.
+    const fn opening_bytes(self, tells_segment_size: bool) -> u64 {
+        let size = if tells_segment_size { SEGMENT_SIZE } else { 0 };
+        let times = if self.timestamps { TIMESTAMPS_BARE } else { 0 };
+        let selective = if self.selective { SELECTIVE } else { 0 };
         let scale = if self.window_scale { WINDOW_SCALE } else { 0 };
-        SEGMENT_SIZE + times + scale
+        (size + times + selective + scale).next_multiple_of(WORD)
     }
 }
 
@@ -117,6 +159,8 @@ mod tests {
         // SYN, ACK, request, two acknowledgements, FIN, acknowledgement of FIN.
         segments_in: 7,
         options: StreamOptions { timestamps: true, selective: true, window_scale: true },
+        inbound: InboundOptions::USUAL,
+        told_segment_size: true,
         finished: true,
     };
 
@@ -134,8 +178,13 @@ mod tests {
     fn t26_options_that_were_not_agreed_on_take_no_room() {
         let with = |timestamps, selective, window_scale| {
             let options = StreamOptions { timestamps, selective, window_scale };
-            let counters =
-                StreamCounters { segments_out: 0, segments_in: 1, options, ..StreamCounters::default() };
+            let counters = StreamCounters {
+                segments_out: 0,
+                segments_in: 1,
+                options,
+                told_segment_size: true,
+                ..StreamCounters::default()
+            };
             counters.volume("192.0.2.1".parse().unwrap())
         };
         // As systems in use open connections: Linux, Linux without time stamps (and Windows), the barest.
@@ -155,6 +204,23 @@ mod tests {
         };
         assert_eq!(counters.volume("::1".parse().unwrap()), Volume { up: u64::MAX, down: u64::MAX });
         let nothing = StreamCounters { finished: true, ..StreamCounters::default() };
-        assert_eq!(nothing.volume("127.0.0.1".parse().unwrap()), Volume { up: 44, down: 44 });
+        assert_eq!(nothing.volume("127.0.0.1".parse().unwrap()), Volume { up: 40, down: 44 });
+    }
+
+    #[test]
+    fn f3_options_that_nobody_saw_do_not_count() {
+        let up = |inbound, told_segment_size| {
+            let counters = StreamCounters { inbound, told_segment_size, ..VISIT };
+            counters.volume("192.0.2.1".parse().unwrap()).up
+        };
+        let told = |segments, bytes, opening| InboundOptions::Told { segments, bytes, opening };
+        assert_eq!(up(InboundOptions::Unknown, true), 100 + 60 + 6 * 40);
+        assert_eq!(up(told(0, 0, false), true), 100 + 60 + 6 * 52);
+        // One acknowledges what came out of order (24 bytes of options), one is a reset.
+        assert_eq!(up(told(2, 24, false), true), 100 + 60 + 4 * 52 + 64 + 40);
+        assert_eq!(up(told(2, 24, true), true), 100 + 60 + 3 * 52 + 64 + 2 * 40);
+        assert_eq!(up(told(7, 0, true), true), 100 + 60 + 6 * 40, "none is left");
+        // Timestamps, selective acknowledgements and window scale, in four words.
+        assert_eq!(up(InboundOptions::USUAL, false), 100 + 56 + 6 * 52);
     }
 }

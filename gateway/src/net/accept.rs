@@ -1,5 +1,6 @@
 //! Accepting: room first, then the connection; errors back off and are got over.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -11,6 +12,8 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
+use super::flow_record::SubscriberSide;
+use super::header_lengths::{Birth, HeaderLengths};
 use super::settings::{Interception, Listener, Mode};
 use super::socket;
 use super::worker::Worker;
@@ -22,6 +25,64 @@ const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 /// How often a listener whose connections wait looks whether memory is there again.
 const OVERLOAD_PAUSE: Duration = Duration::from_millis(100);
+
+/// Who has connected.
+#[derive(Clone, Copy)]
+pub struct Visitor {
+    /// From where.
+    pub peer: SocketAddr,
+    /// Where the account of its headers begins; none when they were not looked at from the first on.
+    pub birth: Option<Birth>,
+}
+
+impl Visitor {
+    /// The subscriber's side of a flow over this connection.
+    pub fn side(self, worker: &Worker, client: &Rc<TcpStream>) -> SubscriberSide {
+        let shared = &worker.shared;
+        SubscriberSide::stream(Rc::clone(client), self.peer.ip(), shared.byte_basis).observed(
+            shared.headers.as_ref(),
+            self.peer,
+            self.birth,
+        )
+    }
+}
+
+/// Whether a listener's connections have had their headers looked at from the first segment on.
+#[derive(Default)]
+struct Headers {
+    /// The worker's count of changes when it last looked at this listener.
+    change: Cell<u64>,
+    /// Ours is the filter that looks.
+    attached: Cell<bool>,
+    /// And it has been since before the connection that is accepted next was made.
+    observed: Cell<bool>,
+}
+
+impl Headers {
+    /// The birth of the connection that was just accepted.
+    fn birth(&self, worker: &Worker, listener: &TcpListener) -> Option<Birth> {
+        let lengths = worker.shared.headers.as_ref()?;
+        // No cost where nothing changed: a change is that another process put its own filter there, or is gone.
+        let (_, change) = worker.observes_headers();
+        if self.change.replace(change) != change {
+            self.attach(worker, lengths, listener);
+        }
+        self.observed.get().then(|| lengths.birth())
+    }
+
+    /// Puts the filter at the listener. What stands in its backlog was made before (its length: `tcpi_unacked`).
+    fn attach(&self, worker: &Worker, lengths: &HeaderLengths, listener: &TcpListener) {
+        self.observed.set(false);
+        let (ours, _) = worker.observes_headers();
+        self.attached.set(ours && lengths.attach(listener).is_ok());
+    }
+
+    /// Nothing stands in the backlog.
+    fn note_empty(&self) {
+        self.observed.set(self.attached.get());
+    }
+}
+
 /// How accepted connections are served, as cheap to copy as possible.
 #[derive(Clone)]
 enum Service {
@@ -42,13 +103,22 @@ pub async fn run(worker: Rc<Worker>, bound: TcpListener, listener: Listener) -> 
             Service::Transparent { interception, upstream_mark }
         }
     };
+    let headers = Headers::default();
+    if let (Some(lengths), Service::Steered { .. } | Service::Transparent { .. }) =
+        (&worker.shared.headers, &service)
+    {
+        headers.attach(&worker, lengths, &bound);
+        if socket::stream_state(&bound).is_ok_and(|state| state.unacknowledged == 0) {
+            headers.note_empty();
+        }
+    }
     let socket = socket::watch(bound)?;
     let draining = worker.draining.notified();
     tokio::pin!(draining);
     loop {
         tokio::select! {
             () = &mut draining => return Ok(()),
-            () = accept_some(&worker, &socket, &service), if !waits(&worker, &service) => {}
+            () = accept_some(&worker, &socket, &service, &headers), if !waits(&worker, &service) => {}
             () = sleep(OVERLOAD_PAUSE), if waits(&worker, &service) => {}
         }
     }
@@ -63,7 +133,12 @@ fn waits(worker: &Worker, service: &Service) -> bool {
 }
 
 /// Waits for connections and accepts those that are there, at most `accepts_per_wake_max` of them.
-async fn accept_some(worker: &Rc<Worker>, socket: &AsyncFd<TcpListener>, service: &Service) {
+async fn accept_some(
+    worker: &Rc<Worker>,
+    socket: &AsyncFd<TcpListener>,
+    service: &Service,
+    headers: &Headers,
+) {
     let Ok(mut ready) = socket.readable().await else {
         sleep(BACK_OFF_MAX).await;
         return;
@@ -74,8 +149,12 @@ async fn accept_some(worker: &Rc<Worker>, socket: &AsyncFd<TcpListener>, service
             return;
         };
         match socket::accept(socket.get_ref()) {
-            Ok((stream, peer)) => start(worker, stream, peer, service.clone(), permit),
+            Ok((stream, peer)) => {
+                let birth = headers.birth(worker, socket.get_ref());
+                start(worker, stream, Visitor { peer, birth }, service.clone(), permit);
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                headers.note_empty();
                 ready.clear_ready();
                 return;
             }
@@ -99,7 +178,7 @@ async fn accept_some(worker: &Rc<Worker>, socket: &AsyncFd<TcpListener>, service
 fn start(
     worker: &Rc<Worker>,
     stream: std::net::TcpStream,
-    peer: SocketAddr,
+    visitor: Visitor,
     service: Service,
     permit: OwnedSemaphorePermit,
 ) {
@@ -112,13 +191,13 @@ fn start(
     // along and comes back when the task ends, however it ends.
     match service {
         Service::Steered { service_port } => {
-            tokio::task::spawn_local(steered::serve(worker, client, peer, service_port, permit));
+            tokio::task::spawn_local(steered::serve(worker, client, visitor, service_port, permit));
         }
         Service::Proxied { peers } => {
-            tokio::task::spawn_local(proxied::serve(worker, client, peer, peers, permit));
+            tokio::task::spawn_local(proxied::serve(worker, client, visitor.peer, peers, permit));
         }
         Service::Transparent { interception, upstream_mark } => {
-            let flow = transparent::serve(worker, client, peer, interception, upstream_mark, permit);
+            let flow = transparent::serve(worker, client, visitor, interception, upstream_mark, permit);
             tokio::task::spawn_local(flow);
         }
     }

@@ -6,15 +6,17 @@
 //! What passes at a call of ours is seen there, and the call's answer says how much; what only the kernel knows of is seen at
 //! the next reading. Either way the sum of what was seen is what conservation is checked against, beside the tallies.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use allowlist::Transport;
 use billing_export::{ByteBasis, Volume};
 use tokio::net::TcpStream;
 
+use super::header_lengths::{Birth, HeaderLengths};
 use super::socket::{self, StreamState};
-use crate::flow::ip_bytes::{StreamCounters, datagram_header, segment_header};
+use crate::flow::ip_bytes::{InboundOptions, StreamCounters, datagram_header, segment_header};
 
 /// The subscriber's side of a flow.
 pub enum SubscriberSide {
@@ -126,7 +128,18 @@ enum StreamBasis {
         address: IpAddr,
         /// Segments in and out; the kernel's counters have 32 bits.
         segments: Segments,
+        /// Who sees the headers of what the subscriber sends.
+        headers: Option<Observed>,
     },
+}
+
+/// What is known of a connection's headers, and where.
+struct Observed {
+    lengths: Arc<HeaderLengths>,
+    /// Where it stood when the connection was accepted.
+    birth: Birth,
+    /// The subscriber's port.
+    port: u16,
 }
 
 /// Counters of segments beyond 32 bits.
@@ -157,7 +170,7 @@ impl SubscriberSide {
     pub fn stream(socket: Rc<TcpStream>, address: IpAddr, basis: ByteBasis) -> Self {
         let basis = match basis {
             ByteBasis::Payload => StreamBasis::Payload,
-            ByteBasis::Ip => StreamBasis::Ip { address, segments: Segments::default() },
+            ByteBasis::Ip => StreamBasis::Ip { address, segments: Segments::default(), headers: None },
         };
         Self::Stream(StreamMeter {
             socket,
@@ -172,6 +185,26 @@ impl SubscriberSide {
             leg: Leg::Subscriber,
             basis,
         })
+    }
+
+    /// The same of a connection of `peer` whose headers were seen from its `birth` on; none: they were not.
+    #[must_use]
+    pub fn observed(
+        mut self,
+        lengths: Option<&Arc<HeaderLengths>>,
+        peer: SocketAddr,
+        birth: Option<Birth>,
+    ) -> Self {
+        let seen = lengths.zip(birth).map(|(lengths, birth)| Observed {
+            lengths: Arc::clone(lengths),
+            birth,
+            port: peer.port(),
+        });
+        match &mut self {
+            Self::Stream(StreamMeter { basis: StreamBasis::Ip { headers, .. }, .. }) => *headers = seen,
+            Self::Stream(StreamMeter { basis: StreamBasis::Payload, .. }) | Self::Datagrams(_) => {}
+        }
+        self
     }
 
     /// The same behind a balancer.
@@ -356,13 +389,18 @@ impl StreamMeter {
 
     /// IP bytes: the kernel's counters.
     fn refresh_ip(&mut self, address: IpAddr, state: &StreamState) {
-        let StreamBasis::Ip { segments, .. } = &mut self.basis else { return };
+        let StreamBasis::Ip { segments, headers, .. } = &mut self.basis else { return };
+        let inbound = headers.as_ref().map_or(InboundOptions::Unknown, |seen| {
+            seen.lengths.of(&*self.socket, SocketAddr::new(address, seen.port), state, seen.birth)
+        });
         let counters = StreamCounters {
             bytes_sent: state.bytes_sent,
             bytes_received: state.bytes_received,
             segments_out: segments.sent.follow(state.segments_out),
             segments_in: segments.received.follow(state.segments_in),
             options: state.options,
+            inbound,
+            told_segment_size: state.told_segment_size(),
             finished: state.may_have_received_fin,
         };
         self.totals.raise(counters.volume(address));

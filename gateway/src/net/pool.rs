@@ -393,7 +393,10 @@ fn start_worker(
                     Command::ReportSettled => {
                         let _ = outbox.send(worker.report_settled());
                     }
-                    Command::KeepFlows(keep) => relays.iter().for_each(|relay| relay.keep_flows(keep)),
+                    Command::KeepFlows(keep) => {
+                        worker.observe_headers(!keep);
+                        relays.iter().for_each(|relay| relay.keep_flows(keep));
+                    }
                     Command::HandOver => {
                         worker.draining.notify_waiters();
                         dns.iter().for_each(AbortHandle::abort);

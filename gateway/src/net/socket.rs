@@ -4,24 +4,34 @@
 
 #![expect(
     unsafe_code,
-    reason = "SIOCOUTQ, TCP_INFO, the event loop's registration and descriptors by number have no safe wrapper; each block has its proof"
+    reason = "SIOCOUTQ, TCP_INFO, bpf(2), the event loop's registration and descriptors by number have no safe wrapper; each block has its proof"
 )]
 
-use std::io::{self, IoSlice};
+mod datagrams;
+
+use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd as _, OwnedFd, RawFd};
+use std::ops::Deref;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::{IpBindAddressNoPort, Ipv6DontFrag};
-use rustix::net::sockopt::{
-    Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
-};
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use rustix::net::{SocketFlags, acceptfrom_with};
-use socket2::{Domain, MsgHdr, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
-use crate::flow::ip_bytes::StreamOptions;
+pub use self::datagrams::{
+    connect_datagrams, connect_datagrams_from, connect_listening_datagrams, let_fragment, send_datagrams,
+};
+use super::tcp_info;
+pub use super::tcp_info::StreamState;
+
+/// `SO_ATTACH_BPF` (`asm-generic/socket.h`), which the libraries lack.
+const SO_ATTACH_BPF: libc::c_int = 50;
+/// Length of an `int` as system calls take it.
+const INT_LENGTH: libc::socklen_t = 4;
 
 /// Connections the kernel holds while a worker is busy; above it the kernel drops SYNs, which clients repeat.
 const BACKLOG: i32 = 4_096;
@@ -279,81 +289,6 @@ pub fn probe_exclusive_datagrams(address: SocketAddr) -> io::Result<()> {
     datagram_socket(address)?.bind(&address.into())
 }
 
-/// A UDP socket of a flow's own, connected to `target`: the system passes on datagrams and errors from there alone.
-///
-/// # Errors
-/// What the system says: no descriptor, no way to there.
-pub fn connect_datagrams(target: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = datagram_socket(target)?;
-    socket.connect(&target.into())?;
-    Ok(socket.into())
-}
-
-/// Such a socket with the subscriber's own address and port `source`, so that the server sees no difference, and with the mark
-/// of what we send ourselves; with port 0 from any port of that address.
-///
-/// # Errors
-/// As [`connect_datagrams`], and when CAP_NET_ADMIN is missing; `AddrInUse` when another socket of this machine has that port
-/// alone.
-pub fn connect_datagrams_from(target: SocketAddr, source: SocketAddr, mark: u32) -> io::Result<UdpSocket> {
-    let socket = datagram_socket(target)?;
-    socket.set_mark(mark)?;
-    set_transparent(&socket, target)?;
-    // One port of a subscriber serves flows to several servers; what comes finds the socket that is connected to its sender.
-    socket.set_reuse_address(true)?;
-    if source.port() == 0 { bind_any_port(&socket, source.ip()) } else { socket.bind(&source.into()) }?;
-    socket.connect(&target.into())?;
-    Ok(socket.into())
-}
-
-/// A UDP socket at the listener's address `local` that takes what comes from `peer` alone, before the listener does; with
-/// `transparent`, at an address that is not this machine's.
-///
-/// # Errors
-/// What the system says: no descriptor, an address that is not ours.
-pub fn connect_listening_datagrams(
-    local: SocketAddr,
-    peer: SocketAddr,
-    transparent: bool,
-) -> io::Result<UdpSocket> {
-    let socket = datagram_socket(local)?;
-    socket.set_reuse_port(true)?;
-    if transparent {
-        set_transparent(&socket, local)?;
-        socket.set_reuse_address(true)?;
-    }
-    socket.bind(&local.into())?;
-    socket.connect(&peer.into())?;
-    Ok(socket.into())
-}
-
-/// Sends to `to`, with control messages (`sendmsg`); never waits.
-///
-/// # Errors
-/// What the system says.
-pub fn send_datagrams(socket: &impl AsFd, to: SocketAddr, contents: &[u8], control: &[u8]) -> io::Result<()> {
-    let (to, contents) = (to.into(), [IoSlice::new(contents)]);
-    let message = MsgHdr::new().with_addr(&to).with_buffers(&contents).with_control(control);
-    SockRef::from(socket).sendmsg(&message, libc::MSG_DONTWAIT).map(|_| ())
-}
-
-/// Has what is longer than the way go in fragments, or not at all (ip(7), `IP_MTU_DISCOVER`; RFC 3542 §11.2,
-/// `IPV6_DONTFRAG`).
-///
-/// # Errors
-/// What the system says; it does not fail on an open UDP socket.
-pub fn let_fragment(socket: &impl AsFd, is_ipv4: bool, may: bool) -> io::Result<()> {
-    if is_ipv4 {
-        let how = if may { Ipv4PathMtuDiscovery::DONT } else { Ipv4PathMtuDiscovery::PROBE };
-        set_ip_mtu_discover(socket, how)?;
-    } else {
-        let how = if may { Ipv6PathMtuDiscovery::DONT } else { Ipv6PathMtuDiscovery::PROBE };
-        set_ipv6_mtu_discover(socket, how)?;
-        setsockopt(socket, Ipv6DontFrag, &!may)?;
-    }
-    Ok(())
-}
-
 /// A UDP socket of the address's family that never blocks.
 fn datagram_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
@@ -424,28 +359,7 @@ pub fn unacknowledged(socket: &impl AsRawFd) -> io::Result<u64> {
     Ok(u64::try_from(bytes).unwrap_or(0))
 }
 
-/// What the kernel knows of a TCP connection (`struct tcp_info` of `linux/tcp.h`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StreamState {
-    /// Payload sent, repeats included.
-    pub bytes_sent: u64,
-    /// Sequence numbers received in order: payload, and one for FIN.
-    pub bytes_received: u64,
-    /// Segments sent, modulo 2³²; the one that accepted the connection is not among them.
-    pub segments_out: u32,
-    /// Segments received, modulo 2³².
-    pub segments_in: u32,
-    /// Segments sent and not acknowledged.
-    pub unacknowledged: u32,
-    /// Bytes that wait to be sent.
-    pub unsent: u32,
-    /// Options that both sides use.
-    pub options: StreamOptions,
-    /// Whether FIN may have been received: it has, or the connection is over.
-    pub may_have_received_fin: bool,
-}
-
-/// Reads it (tcp(7), `TCP_INFO`).
+/// Reads what the kernel knows of a TCP connection (tcp(7), `TCP_INFO`).
 ///
 /// # Errors
 /// What the system says; `Unsupported` when the kernel has no such counters (before Linux 4.19).
@@ -470,67 +384,137 @@ pub fn stream_state(socket: &impl AsRawFd) -> io::Result<StreamState> {
     filled.and_then(tcp_info::read).ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
-/// The layout of `struct tcp_info`, to which the kernel only ever adds at the end.
-mod tcp_info {
-    use super::{StreamOptions, StreamState};
+/// The number that the kernel knows a socket by, never used again (socket(7), `SO_COOKIE`).
+///
+/// # Errors
+/// What the system says; it does not fail on an open socket.
+pub fn cookie(socket: &impl AsFd) -> io::Result<u64> {
+    Ok(rustix::net::sockopt::socket_cookie(socket)?)
+}
 
-    /// Room for it; what a later kernel adds is not read.
-    pub(super) const ROOM: usize = 256;
-    /// The same, as the system call takes it.
-    pub(super) const ROOM_LENGTH: libc::socklen_t = 256;
-    /// Offset of `tcpi_state`.
-    const STATE: usize = 0;
-    /// Offset of `tcpi_options`.
-    const OPTIONS: usize = 5;
-    /// Offset of `tcpi_unacked`.
-    const UNACKED: usize = 24;
-    /// Offset of `tcpi_bytes_received`.
-    const BYTES_RECEIVED: usize = 128;
-    /// Offset of `tcpi_segs_out`.
-    const SEGS_OUT: usize = 136;
-    /// Offset of `tcpi_segs_in`.
-    const SEGS_IN: usize = 140;
-    /// Offset of `tcpi_notsent_bytes`.
-    const NOTSENT_BYTES: usize = 144;
-    /// Offset of `tcpi_bytes_sent`.
-    const BYTES_SENT: usize = 200;
-    /// `TCPI_OPT_TIMESTAMPS`.
-    const TIMESTAMPS: u8 = 1;
-    /// `TCPI_OPT_SACK`.
-    const SACK: u8 = 2;
-    /// `TCPI_OPT_WSCALE`.
-    const WSCALE: u8 = 4;
-    /// The states in which no FIN has come: established, FIN sent, FIN sent and acknowledged, and before them.
-    const BEFORE_FIN: [u8; 5] = [1, 2, 3, 4, 5];
+/// Memory that socket filters and this process share; it stays mapped until the process ends.
+pub struct Cells {
+    map: OwnedFd,
+    memory: &'static [AtomicU64],
+}
 
-    /// Reads what is there; none when it is too short.
-    pub(super) fn read(bytes: &[u8]) -> Option<StreamState> {
-        let options = *bytes.get(OPTIONS)?;
-        Some(StreamState {
-            bytes_sent: long(bytes, BYTES_SENT)?,
-            bytes_received: long(bytes, BYTES_RECEIVED)?,
-            segments_out: word(bytes, SEGS_OUT)?,
-            segments_in: word(bytes, SEGS_IN)?,
-            unacknowledged: word(bytes, UNACKED)?,
-            unsent: word(bytes, NOTSENT_BYTES)?,
-            options: StreamOptions {
-                timestamps: options & TIMESTAMPS != 0,
-                selective: options & SACK != 0,
-                window_scale: options & WSCALE != 0,
-            },
-            may_have_received_fin: !BEFORE_FIN.contains(bytes.get(STATE)?),
-        })
+impl Deref for Cells {
+    type Target = [AtomicU64];
+
+    fn deref(&self) -> &[AtomicU64] {
+        self.memory
     }
+}
 
-    /// `u32` at an offset.
-    fn word(bytes: &[u8], at: usize) -> Option<u32> {
-        bytes.get(at..)?.first_chunk().map(|chunk| u32::from_ne_bytes(*chunk))
+impl AsFd for Cells {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.map.as_fd()
     }
+}
 
-    /// `u64` at an offset.
-    fn long(bytes: &[u8], at: usize) -> Option<u64> {
-        bytes.get(at..)?.first_chunk().map(|chunk| u64::from_ne_bytes(*chunk))
+/// So many cells, all 0 (bpf(2), `BPF_MAP_TYPE_ARRAY` with `BPF_F_MMAPABLE`).
+///
+/// # Errors
+/// What the system says; `PermissionDenied` without CAP_BPF.
+pub fn bpf_cells(count: u32) -> io::Result<Cells> {
+    let map = bpf_map(2, [4, 8, count, 1 << 10])?;
+    let cells = usize::try_from(count).unwrap_or(usize::MAX);
+    let length = cells.checked_mul(size_of::<AtomicU64>()).ok_or(io::ErrorKind::OutOfMemory)?;
+    let (rights, how) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+    // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours; the descriptor is open.
+    let address = unsafe { libc::mmap(std::ptr::null_mut(), length, rights, how, map.as_raw_fd(), 0) };
+    if address == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
     }
+    // SAFETY: the mapping is `length` bytes from a page's beginning, readable and writable, and is never taken away; every
+    // bit pattern is an `AtomicU64`, and the kernel changes them by whole words.
+    let memory = unsafe { std::slice::from_raw_parts(address.cast::<AtomicU64>(), cells) };
+    Ok(Cells { map, memory })
+}
+
+/// A map with room for so many entries of two numbers each; the one that was used longest ago makes room (bpf(2),
+/// `BPF_MAP_TYPE_LRU_HASH`).
+///
+/// # Errors
+/// As [`bpf_cells`].
+pub fn bpf_entries(count: u32) -> io::Result<OwnedFd> {
+    bpf_map(9, [8, 16, count, 0])
+}
+
+/// The entry for `key`, where there is one.
+///
+/// # Errors
+/// What the system says.
+pub fn bpf_entry(entries: &OwnedFd, key: u64) -> io::Result<Option<[u64; 2]>> {
+    let mut value = [0_u64; 2];
+    let number = u64::from(entries.as_raw_fd().unsigned_abs());
+    let attributes = [number, (&raw const key) as u64, (&raw mut value) as u64, 0, 0, 0];
+    // SAFETY: `BPF_MAP_LOOKUP_ELEM` reads a key of 8 bytes and writes a value of 16, the sizes that `bpf_entries` gave the map;
+    // both pointers are to live locals of these sizes.
+    match unsafe { bpf(1, &attributes) } {
+        Ok(_) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Loads a socket filter (bpf(2), `BPF_PROG_TYPE_SOCKET_FILTER`).
+///
+/// # Errors
+/// What the system says; `PermissionDenied` without CAP_BPF, `InvalidInput` when the kernel refuses the program.
+pub fn bpf_filter(code: &[u64]) -> io::Result<OwnedFd> {
+    let license = c"Dual MIT/GPL";
+    let count = u32::try_from(code.len()).unwrap_or(u32::MAX);
+    let attributes = [halves(1, count), code.as_ptr() as u64, license.as_ptr() as u64, 0, 0, 0];
+    // SAFETY: `BPF_PROG_LOAD` reads `count` instructions of 8 bytes and a string; both live through the call.
+    let number = unsafe { bpf(5, &attributes) }?;
+    // SAFETY: the call made this descriptor and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Has a filter see what comes to a socket, and to those accepted from it (socket(7), `SO_ATTACH_BPF`).
+///
+/// # Errors
+/// What the system says.
+pub fn attach_filter(socket: &impl AsFd, filter: &OwnedFd) -> io::Result<()> {
+    let number: libc::c_int = filter.as_raw_fd();
+    // SAFETY: `SO_ATTACH_BPF` reads one `int`, which is a live local of the length given; both descriptors are open.
+    let outcome = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_ATTACH_BPF,
+            (&raw const number).cast(),
+            INT_LENGTH,
+        )
+    };
+    if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A map of a type: bytes of key and value, entries, flags.
+fn bpf_map(kind: u32, [key, value, entries, flags]: [u32; 4]) -> io::Result<OwnedFd> {
+    let attributes = [halves(kind, key), halves(value, entries), halves(flags, 0), 0, 0, 0];
+    // SAFETY: `BPF_MAP_CREATE` takes no pointers.
+    let number = unsafe { bpf(0, &attributes) }?;
+    // SAFETY: the call made this descriptor and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Two numbers of 32 bits behind one another, as `union bpf_attr` has them.
+fn halves(first: u32, second: u32) -> u64 {
+    let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+// SAFETY: of the caller: pointers among the attributes are good for what the command does with them.
+unsafe fn bpf(command: libc::c_int, attributes: &[u64; 6]) -> io::Result<libc::c_int> {
+    // SAFETY: the attributes are read from a live array of the length given; the rest is the caller's promise.
+    let outcome =
+        unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), size_of_val(attributes)) };
+    if outcome == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    libc::c_int::try_from(outcome).map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
 #[cfg(test)]

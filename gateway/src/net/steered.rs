@@ -12,8 +12,9 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
+use super::accept::Visitor;
 use super::dial::{DialError, dial};
-use super::flow_record::{Flow, Place, SubscriberSide};
+use super::flow_record::{Flow, Place};
 use super::relay;
 use super::report::{ProtocolLabel, Refusal};
 use super::socket;
@@ -34,13 +35,14 @@ const BAD_GATEWAY: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nCo
 pub async fn serve(
     worker: Rc<Worker>,
     client: TcpStream,
-    peer: SocketAddr,
+    visitor: Visitor,
     service_port: Option<u16>,
     _permit: OwnedSemaphorePermit,
 ) {
     let client = Rc::new(client);
     let place = Place::Steered { service_port };
-    let side = SubscriberSide::stream(Rc::clone(&client), peer.ip(), worker.shared.byte_basis);
+    let peer = visitor.peer;
+    let side = visitor.side(&worker, &client);
     let Some(open) = worker.open_flow(peer.ip(), place, side) else {
         let _ = socket::reset_on_close(&*client);
         return;

@@ -11,8 +11,9 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
+use super::accept::Visitor;
 use super::dial::{establish, is_about_ports};
-use super::flow_record::{Place, SubscriberSide};
+use super::flow_record::Place;
 use super::relay;
 use super::report::Refusal;
 use super::settings::Interception;
@@ -23,7 +24,7 @@ use super::worker::Worker;
 pub async fn serve(
     worker: Rc<Worker>,
     client: TcpStream,
-    peer: SocketAddr,
+    visitor: Visitor,
     interception: Interception,
     upstream_mark: u32,
     _permit: OwnedSemaphorePermit,
@@ -37,7 +38,8 @@ pub async fn serve(
         return refuse(&worker, &client, Refusal::Destination, "the destination is private or our own");
     };
     let client = Rc::new(client);
-    let side = SubscriberSide::stream(Rc::clone(&client), peer.ip(), worker.shared.byte_basis);
+    let peer = visitor.peer;
+    let side = visitor.side(&worker, &client);
     let Some(open) = worker.open_flow(peer.ip(), Place::Original(target), side) else {
         let _ = socket::reset_on_close(&*client);
         return;

@@ -64,6 +64,8 @@ pub struct Worker {
     open: Cell<u64>,
     /// Those of them that are UDP.
     udp_open: Cell<u64>,
+    /// Whether the filter that looks at headers stands at the listeners, and how often that has changed.
+    observes_headers: Cell<(bool, u64)>,
     /// Generation of the policy that open flows were judged by.
     judged_by: Cell<u64>,
     /// The next instant at which a date changes an answer.
@@ -114,6 +116,7 @@ impl Worker {
             next_id: Cell::new(0),
             open: Cell::new(0),
             udp_open: Cell::new(0),
+            observes_headers: Cell::new((true, 0)),
             judged_by: Cell::new(generation),
             next_change: Cell::new(next_change),
         })
@@ -242,6 +245,17 @@ impl Worker {
         counts.mark_errors = counts.mark_errors.saturating_add(1);
     }
 
+    /// Another process is about to put its own filter at the listeners, or it is gone and ours is to stand there again.
+    pub fn observe_headers(&self, whether: bool) {
+        let (_, changes) = self.observes_headers.get();
+        self.observes_headers.set((whether, changes.wrapping_add(1)));
+    }
+
+    /// Whether our filter is to stand at the listeners, and how often that has changed.
+    pub(super) fn observes_headers(&self) -> (bool, u64) {
+        self.observes_headers.get()
+    }
+
     /// Open flows.
     pub fn flows_open(&self) -> u64 {
         self.open.get()
@@ -265,6 +279,9 @@ impl Worker {
         loop {
             tick.tick().await;
             self.shared.beats.give(self.index, self.shared.clock.monotonic());
+            if let Some(headers) = self.shared.headers.as_ref().filter(|_| self.index == 0) {
+                headers.pass_time();
+            }
             self.expire_undecided();
             self.follow_policy();
             rounds = rounds.wrapping_add(1);

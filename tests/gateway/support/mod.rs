@@ -20,6 +20,7 @@ pub mod origin;
 pub mod plane;
 pub mod quic;
 pub mod quic_pages;
+pub mod raw_tcp;
 pub mod scripted;
 pub mod successor;
 pub mod udp_world;

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use billing_export::ByteBasis;
 use config::Config;
@@ -10,6 +11,7 @@ use config::Config;
 use crate::app::export::Plan;
 use crate::flow::binding::{Nat64, Nat64Prefix};
 use crate::flow::identify::IdentifyLimits;
+use crate::net::header_lengths::HeaderLengths;
 use crate::net::settings::{DatagramHeaders, DialRules, Interception, Limits, Listener, Mode};
 use crate::wire::quic::QuicLimits;
 
@@ -126,6 +128,20 @@ pub(super) fn byte_basis(config: &Config) -> ByteBasis {
     match config.export.byte_basis {
         config::ByteBasis::Ip => ByteBasis::Ip,
         config::ByteBasis::Payload => ByteBasis::Payload,
+    }
+}
+
+/// Who sees the headers of what subscribers send to the gateway itself, where they count.
+pub(super) fn headers(config: &Config) -> Option<Arc<HeaderLengths>> {
+    if byte_basis(config) == ByteBasis::Payload {
+        return None;
+    }
+    match HeaderLengths::load() {
+        Ok(headers) => Some(headers),
+        Err(error) => {
+            tracing::info!(%error, "options in the headers that subscribers send over TCP are not counted: up to 12 bytes a segment less than passed. Remedy: CAP_BPF");
+            None
+        }
     }
 }
 
