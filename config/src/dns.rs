@@ -27,6 +27,8 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("dns", "clients"),
     Key::defaulted("dns", "steer_addresses"),
     Key::defaulted("dns", "steer_ttl"),
+    Key::defaulted("dns", "source_prefix_v4"),
+    Key::defaulted("dns", "source_prefix_v6"),
     Key::defaulted("dns", "queries_per_second_max"),
     Key::defaulted("dns", "burst_max"),
     Key::defaulted("dns", "sources_max"),
@@ -61,6 +63,15 @@ pub const UPSTREAM_ROOTS_DEFAULT: &str = "/etc/ssl/certs/ca-certificates.crt";
 pub const STEER_TTL_DEFAULT: Duration = Duration::from_secs(60);
 /// Range of `steer_ttl`.
 pub const STEER_TTL_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
+/// Bits of an IPv4 address that are one customer's, where no session says who it is: each address.
+pub const SOURCE_PREFIX_V4_DEFAULT: u8 = 32;
+/// Range of `source_prefix_v4`: wider than /8 all would share.
+pub const SOURCE_PREFIX_V4_RANGE: RangeInclusive<u8> = 8..=32;
+/// Bits of an IPv6 address that are one customer's, where no session says who it is: what a home is given (RFC 6177 §2,
+/// RIPE-690 §4.2). Counted by /64 it would have 256 allowances; a telephone with a /64 is a subscriber with a session.
+pub const SOURCE_PREFIX_V6_DEFAULT: u8 = 56;
+/// Range of `source_prefix_v6`: an operator's own network, up to one address.
+pub const SOURCE_PREFIX_V6_RANGE: RangeInclusive<u8> = 32..=128;
 /// Queries of one source per second (DESIGN §7).
 pub const QUERIES_PER_SECOND_MAX_DEFAULT: u32 = 200;
 /// Range of `queries_per_second_max`.
@@ -193,6 +204,10 @@ pub struct Tls {
 /// What one source may ask, and all together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
+    /// Bits of an IPv4 address that are one customer's, where no session says who it is.
+    pub source_prefix_v4: u8,
+    /// The same of an IPv6 address.
+    pub source_prefix_v6: u8,
     /// Queries of one source per second.
     pub queries_per_second_max: u32,
     /// Queries of one source at once.
@@ -334,6 +349,12 @@ fn read_load<'t>(reader: &mut Reader<'t>, section: &Section<'t>) -> Load {
         QUERIES_PER_SECOND_MAX_RANGE,
     );
     Load {
+        source_prefix_v4: section
+            .count(reader, "source_prefix_v4", SOURCE_PREFIX_V4_DEFAULT, SOURCE_PREFIX_V4_RANGE)
+            .value,
+        source_prefix_v6: section
+            .count(reader, "source_prefix_v6", SOURCE_PREFIX_V6_DEFAULT, SOURCE_PREFIX_V6_RANGE)
+            .value,
         queries_per_second_max: per_second.value,
         burst_max: section.count(reader, "burst_max", BURST_MAX_DEFAULT, BURST_MAX_RANGE).value,
         sources_max: section.count(reader, "sources_max", SOURCES_MAX_DEFAULT, SOURCES_MAX_RANGE).value,

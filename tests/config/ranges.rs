@@ -147,8 +147,10 @@ const EDGE_ROWS: [Row; 15] = [
 ];
 
 /// The rows of `[dns]`.
-const DNS_ROWS: [Row; 29] = [
+const DNS_ROWS: [Row; 31] = [
     ("dns", "steer_ttl", &["\"1 s\"", "\"1 h\""], &["\"999 ms\"", "\"3600001 ms\"", "60"]),
+    ("dns", "source_prefix_v4", &["8", "32"], &["7", "33"]),
+    ("dns", "source_prefix_v6", &["32", "128"], &["31", "129"]),
     ("dns", "queries_per_second_max", &["1", "1000000"], &["0", "1000001"]),
     ("dns", "burst_max", &["1", "1000000"], &["0", "1000001"]),
     ("dns", "sources_max", &["1", "16777216"], &["0", "16777217"]),

@@ -3,7 +3,7 @@
 //! Counters belong to the session, never to the address (DESIGN decision 15). A flow keeps the session it
 //! started with; an address that is in no prefix has none, and its bytes are `unattributed`.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use billing_export::Session;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -64,12 +64,20 @@ pub enum SubscriberKey {
 impl SubscriberKey {
     /// The key of an address that no session has.
     pub fn stranger(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self::Address(IpAddr::V4(address)),
-            IpAddr::V6(address) => {
-                let network = address.to_bits() & (u128::MAX << 64);
-                Self::Address(IpAddr::V6(Ipv6Addr::from_bits(network)))
-            }
+        Self::Address(network(address, 32, 64))
+    }
+}
+
+/// The network of `address` that has so many bits, by IP version; IPv4-mapped IPv6 addresses count as IPv4.
+pub fn network(address: IpAddr, v4_bits: u8, v6_bits: u8) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32_u32.saturating_sub(v4_bits.into())).unwrap_or(0);
+            IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & mask))
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128_u32.saturating_sub(v6_bits.into())).unwrap_or(0);
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
         }
     }
 }

@@ -26,6 +26,7 @@ mod pending;
 mod random;
 mod relay;
 pub mod settings;
+mod source;
 mod stream;
 pub mod tap;
 pub mod tls;
@@ -50,6 +51,7 @@ use self::datagram::Listener;
 use self::limit::{Allowances, Connections, Health};
 use self::relay::Relay;
 use self::settings::Settings;
+use self::source::{Source, Sources};
 use self::tunnels::Tunnels;
 use super::inherited::{Inherited, Offered, complete_connections, complete_datagrams};
 use super::shared::Shared;
@@ -66,6 +68,8 @@ pub struct Plane {
     settings: Settings,
     /// Addresses we listen at: what comes from there is no query.
     own: Vec<SocketAddr>,
+    /// Tells apart whom limits are counted for.
+    sources: Sources,
     allowances: Allowances,
     connections: Arc<Connections>,
     in_flight: Arc<AtomicUsize>,
@@ -84,12 +88,9 @@ pub struct Plane {
 impl Plane {
     /// A plane that listens at `own`.
     pub fn new(settings: Settings, own: Vec<SocketAddr>) -> Self {
-        let allowances = Allowances::new(
-            settings.queries_per_second_max,
-            settings.burst_max,
-            settings.sources_max,
-            RandomState::new(),
-        );
+        let allowances =
+            Allowances::new(settings.queries_per_second_max, settings.burst_max, settings.sources_max);
+        let sources = Sources::new(settings.source_prefix_v4, settings.source_prefix_v6, RandomState::new());
         let stale = settings
             .stale
             .map(|limits| StaleAnswers::new(limits.entries_max, limits.age_max, RandomState::new()));
@@ -99,6 +100,7 @@ impl Plane {
         Self {
             settings,
             own,
+            sources,
             allowances,
             connections: Arc::default(),
             in_flight: Arc::default(),
@@ -143,9 +145,9 @@ impl Plane {
             .any(|own| own.port() == from.port() && (own.ip() == from.ip() || own.ip().is_unspecified()))
     }
 
-    /// Looks for signs of a tunnel in a question of `client`; they are counted, and change nothing.
-    fn look_for_tunnel(&self, client: IpAddr, question: &Question, now: Monotonic) {
-        if self.tunnels.note(client, question, now) {
+    /// Looks for signs of a tunnel in a question of `source`, who is at `client`; they are counted, and change nothing.
+    fn look_for_tunnel(&self, source: Source, client: IpAddr, question: &Question, now: Monotonic) {
+        if self.tunnels.note(source, question, now) {
             self.counts.count(Event::TunnelSuspected);
             let client = client.to_canonical();
             let host = question.name.host().unwrap_or_default();

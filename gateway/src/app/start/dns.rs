@@ -150,6 +150,8 @@ fn settings(config: &Config, dns: &Dns, faults: &mut Vec<String>) -> Settings {
         steer_addresses: dns.steer_addresses.clone(),
         takes_datagrams: takes_datagrams(config),
         steer_ttl: dns.steer_ttl,
+        source_prefix_v4: dns.load.source_prefix_v4,
+        source_prefix_v6: dns.load.source_prefix_v6,
         queries_per_second_max: dns.load.queries_per_second_max,
         burst_max: dns.load.burst_max,
         sources_max: dns.load.sources_max,

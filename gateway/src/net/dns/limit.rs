@@ -2,27 +2,18 @@
 //! the way of a query. The time is an argument.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::source::Source;
 use crate::flow::time::Monotonic;
 
 /// Microseconds of a second.
 const SECOND_US: u64 = 1_000_000;
 
-/// The source of a query as limits see it; of IPv6 the /64, which is one customer's (RFC 6177 §2).
-pub(super) fn source(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
-    }
-}
-
 /// An allowance of queries for each source, as a table of a fixed size: what two sources of one place ask is counted
-/// together. Places are chosen by a keyed hash, so that nobody can choose to share with somebody.
+/// together.
 pub(super) struct Allowances {
     /// For each place the moment, in microseconds, at which its allowance is whole again.
     whole_at: Box<[AtomicU64]>,
@@ -30,24 +21,20 @@ pub(super) struct Allowances {
     cost_us: u64,
     /// Time that may be owed at most.
     owed_us_max: u64,
-    key: RandomState,
 }
 
 impl Allowances {
     /// Allowances of `per_second` queries, `burst` at once, with `places` of them.
-    pub(super) fn new(per_second: u32, burst: u32, places: usize, key: RandomState) -> Self {
+    pub(super) fn new(per_second: u32, burst: u32, places: usize) -> Self {
         let cost_us = SECOND_US.checked_div(u64::from(per_second)).unwrap_or(SECOND_US).max(1);
         let whole_at = (0..places.max(1)).map(|_| AtomicU64::new(0)).collect();
-        Self { whole_at, cost_us, owed_us_max: cost_us.saturating_mul(u64::from(burst)), key }
+        Self { whole_at, cost_us, owed_us_max: cost_us.saturating_mul(u64::from(burst)) }
     }
 
     /// Takes one query from the allowance of `source`; false when it is used up.
-    pub(super) fn take(&self, source: IpAddr, now: Monotonic) -> bool {
+    pub(super) fn take(&self, source: Source, now: Monotonic) -> bool {
         let now_us = now.as_millis().saturating_mul(1_000);
-        let places = u64::try_from(self.whole_at.len()).unwrap_or(u64::MAX);
-        let place = self.key.hash_one(source).checked_rem(places).unwrap_or(0);
-        let place = usize::try_from(place).unwrap_or(0);
-        let Some(whole_at) = self.whole_at.get(place) else { return false };
+        let Some(whole_at) = self.whole_at.get(source.place(self.whole_at.len())) else { return false };
         let taken = whole_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |whole_at| {
             let next = whole_at.max(now_us).saturating_add(self.cost_us);
             (next.saturating_sub(now_us) <= self.owed_us_max).then_some(next)
@@ -77,14 +64,14 @@ impl Drop for Place {
 /// Open connections, in all and by client.
 #[derive(Default)]
 pub(super) struct Connections {
-    open: Mutex<HashMap<IpAddr, usize>>,
+    open: Mutex<HashMap<Source, usize>>,
     all: Arc<AtomicUsize>,
 }
 
 /// Room of one connection.
 pub(super) struct ConnectionPlace {
     connections: Arc<Connections>,
-    client: IpAddr,
+    client: Source,
     _place: Place,
 }
 
@@ -92,7 +79,7 @@ impl Connections {
     /// Takes room for a connection of `client`; none when there is none.
     pub(super) fn take(
         self: &Arc<Self>,
-        client: IpAddr,
+        client: Source,
         all_max: usize,
         client_max: usize,
     ) -> Option<ConnectionPlace> {
@@ -172,7 +159,16 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::RandomState;
+
     use super::*;
+    use crate::net::dns::source::Sources;
+
+    /// Two sources.
+    fn pair() -> [Source; 2] {
+        let sources = Sources::new(32, 56, RandomState::new());
+        ["10.7.0.1", "10.7.0.2"].map(|text| sources.of(text.parse().unwrap(), None))
+    }
 
     fn at(ms: u64) -> Monotonic {
         Monotonic::new(Duration::from_millis(ms))
@@ -180,8 +176,8 @@ mod tests {
 
     #[test]
     fn a_source_has_its_burst_then_its_rate() {
-        let allowances = Allowances::new(200, 300, 1 << 16, RandomState::new());
-        let one = source("10.7.0.1".parse().unwrap());
+        let allowances = Allowances::new(200, 300, 1 << 16);
+        let [one, _] = pair();
         let taken = (0..400).filter(|_| allowances.take(one, at(1_000))).count();
         assert_eq!(taken, 300);
         assert!(!allowances.take(one, at(1_004)));
@@ -194,17 +190,9 @@ mod tests {
     }
 
     #[test]
-    fn a_customer_of_ipv6_is_its_64_and_mapped_addresses_are_ipv4() {
-        let parse = |text: &str| source(text.parse().unwrap());
-        assert_eq!(parse("2001:db8::1"), parse("2001:db8::ffff:1"));
-        assert_ne!(parse("2001:db8::1"), parse("2001:db8:0:1::1"));
-        assert_eq!(parse("::ffff:10.0.0.1"), parse("10.0.0.1"));
-    }
-
-    #[test]
     fn connections_at_their_limits_and_one_over() {
         let connections = Arc::new(Connections::default());
-        let [a, b] = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse::<IpAddr>().unwrap());
+        let [a, b] = pair();
         let first = connections.take(a, 3, 2);
         let second = connections.take(a, 3, 2);
         assert!(first.is_some() && second.is_some() && connections.take(a, 3, 2).is_none());

@@ -19,10 +19,11 @@ use super::cache::Key;
 use super::count::{Event, Refused, Steered, Transport, Upstream};
 use super::datagram::Posted;
 use super::lane::{Lanes, REPLIES_PER_CALL_MAX};
-use super::limit::{Place, source};
+use super::limit::Place;
 use super::message::{self, Asked, BAD_VERS, FORM_ERR, NOT_IMP, REFUSED, SERV_FAIL};
 use super::pending::{Asker, Form, Pending, Table, Ticket};
 use super::random::Random;
+use super::source::Source;
 use super::unsent::Unsent;
 use crate::flow::session::SubscriberKey;
 use crate::flow::steer::{self, RelayReason, Steering};
@@ -123,7 +124,8 @@ impl Relay {
         let policy = self.shared.policy.load();
         let now = self.now();
         let subscriber = policy.subscribers.find(from.ip());
-        if let Some(refused) = self.unwelcome(query, from, subscriber, now) {
+        let source = self.plane.sources.of(from.ip(), subscriber);
+        if let Some(refused) = self.unwelcome(query, from, subscriber, source, now) {
             self.count(Event::Refused(refused));
             return Taken::Dropped;
         }
@@ -173,7 +175,7 @@ impl Relay {
             Steering::Service => Form::SteeredService,
             Steering::Relay(_) => Form::AsItIs,
         };
-        self.plane.look_for_tunnel(from.ip(), &question, now);
+        self.plane.look_for_tunnel(source, from.ip(), &question, now);
         let key = Key {
             name: question.name.clone(),
             kind: question.kind,
@@ -222,6 +224,7 @@ impl Relay {
         query: &[u8],
         from: SocketAddr,
         subscriber: Option<&Session>,
+        source: Source,
         now: Monotonic,
     ) -> Option<Refused> {
         let client = from.ip().to_canonical();
@@ -231,7 +234,7 @@ impl Relay {
         if !self.is_welcome(client, subscriber) {
             return Some(Refused::Client);
         }
-        if !self.plane.allowances.take(source(client), now) {
+        if !self.plane.allowances.take(source, now) {
             return Some(Refused::Rate);
         }
         if query.len() < dns::HEADER_BYTES {

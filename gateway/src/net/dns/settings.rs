@@ -22,6 +22,10 @@ pub struct Settings {
     pub takes_datagrams: bool,
     /// Time to live of steered answers.
     pub steer_ttl: Duration,
+    /// Bits of an IPv4 address that are one customer's, where no session says who it is.
+    pub source_prefix_v4: u8,
+    /// The same of an IPv6 address.
+    pub source_prefix_v6: u8,
     /// Queries of one source per second.
     pub queries_per_second_max: u32,
     /// Queries of one source at once.

@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::count::{Event, Refused, Transport};
 use super::lane::push_framed;
-use super::limit::{ConnectionPlace, source};
+use super::limit::ConnectionPlace;
 use super::pending::Asker;
 use super::relay::{Relay, Taken};
 
@@ -44,7 +44,8 @@ pub(super) async fn serve(relay: Rc<Relay>, listener: TcpListener, transport: Tr
 fn start(relay: &Rc<Relay>, stream: TcpStream, client: SocketAddr, transport: Transport) {
     // Before the limits: whoever may not ask takes no room from those who may.
     let policy = relay.shared.policy.load();
-    if !relay.is_welcome(client.ip().to_canonical(), policy.subscribers.find(client.ip())) {
+    let subscriber = policy.subscribers.find(client.ip());
+    if !relay.is_welcome(client.ip().to_canonical(), subscriber) {
         relay.count(Event::Refused(Refused::Client));
         return;
     }
@@ -58,7 +59,7 @@ fn start(relay: &Rc<Relay>, stream: TcpStream, client: SocketAddr, transport: Tr
     };
     let limits = relay.plane.settings.connections;
     let place = relay.plane.connections.take(
-        source(client.ip()),
+        relay.plane.sources.of(client.ip(), subscriber),
         limits.connections_max,
         limits.connections_per_client_max,
     );

@@ -138,8 +138,9 @@ fn learn(payload: &[u8], shared: &Shared, plane: &Plane) -> io::Result<()> {
     let policy = shared.policy.load();
     let subscriber = told.client.and_then(|client| Some((client, policy.subscribers.find(client)?)));
     // Whatever the answer is: it is the other end of a tunnel that writes it. Who is no subscriber may ask for many.
-    if let (Some((client, _)), Ok(question)) = (subscriber, dns::question(&told.response)) {
-        plane.look_for_tunnel(client, &question, shared.clock.monotonic());
+    if let (Some((client, session)), Ok(question)) = (subscriber, dns::question(&told.response)) {
+        let source = plane.sources.of(client, Some(session));
+        plane.look_for_tunnel(source, client, &question, shared.clock.monotonic());
     }
     match dns::answer(&told.response, &plane.answer_limits) {
         Outcome::Answer(facts) => {

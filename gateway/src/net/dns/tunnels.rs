@@ -6,10 +6,9 @@
 //! takes a lock, that of its four places.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
-use super::limit::source;
+use super::source::Source;
 use crate::flow::dns_tunnel::{Text, Window, bits_of, suspicious};
 use crate::flow::time::Monotonic;
 use crate::wire::dns::Question;
@@ -41,10 +40,10 @@ impl Tunnels {
     }
 
     /// Notes a question of `client`. True once in a window in which it looks like a tunnel.
-    pub(super) fn note(&self, client: IpAddr, question: &Question, now: Monotonic) -> bool {
+    pub(super) fn note(&self, client: Source, question: &Question, now: Monotonic) -> bool {
         let mut text: Text = [0; _];
         let Some(domain) = suspicious(&question.name, question.kind, &mut text) else { return false };
-        let pair = self.key.hash_one((source(client), domain));
+        let pair = self.key.hash_one((client, domain));
         let name = self.key.hash_one(&question.name);
         let sets = u64::try_from(self.sets.len()).unwrap_or(u64::MAX);
         let set = pair.checked_rem(sets).and_then(|set| usize::try_from(set).ok());
@@ -69,11 +68,15 @@ mod tests {
 
     use super::*;
     use crate::flow::dns_tunnel::WINDOW;
+    use crate::net::dns::source::Sources;
     use crate::wire::dns::{Name, TYPE_A};
 
-    fn client(number: u8) -> IpAddr {
-        IpAddr::from([10, 7, 0, number])
+    fn client(number: u8) -> Source {
+        let sources = SOURCES.get_or_init(|| Sources::new(32, 56, RandomState::new()));
+        sources.of([10, 7, 0, number].into(), None)
     }
+
+    static SOURCES: std::sync::OnceLock<Sources> = std::sync::OnceLock::new();
 
     /// A question for a name like those of a tunnel.
     fn question(number: u32, domain: &str) -> Question {
