@@ -2,8 +2,8 @@
 
 mod address;
 
-pub(crate) use address::read_own_addresses;
-pub use address::{CLIENTS_MAX, Clients, SERVERS_MAX, STEER_ADDRESSES_MAX, Server};
+pub use address::{CLIENTS_MAX, Clients, PRIVATE_CLIENTS, SERVERS_MAX, STEER_ADDRESSES_MAX, Server};
+pub(crate) use address::{read_clients, read_own_addresses};
 
 use crate::key::Key;
 use crate::quantity::show_duration;
@@ -295,7 +295,7 @@ impl Dns {
             tls,
             upstream,
             upstream_roots: roots.unwrap_or_else(|| UPSTREAM_ROOTS_DEFAULT.into()),
-            clients: address::read_clients(reader, &section),
+            clients: read_clients(reader, &section, &[Clients::Subscribers]),
             steer_addresses: address::read_steer_addresses(reader, &section),
             steer_ttl: section.duration(reader, "steer_ttl", STEER_TTL_DEFAULT, STEER_TTL_RANGE).value,
             load: read_load(reader, &section),

@@ -1,5 +1,6 @@
 //! `[[listener]]`: where flows come in and in which way.
 
+use crate::dns::{Clients, read_clients};
 use crate::key::Key;
 use crate::reader::{Fault, Reader, one_of};
 use crate::section::{Section, Stated};
@@ -14,6 +15,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::required("listener", "address"),
     Key::defaulted("listener", "protocols"),
     Key::optional("listener", "service_port"),
+    Key::defaulted("listener", "clients"),
     Key::defaulted("listener", "peers"),
     Key::defaulted("listener", "datagram_headers"),
     Key::defaulted("listener", "interception"),
@@ -25,6 +27,9 @@ pub const LISTENERS_MAX: usize = 64;
 pub const PEERS_MAX: usize = 64;
 /// Who may send the PROXY header when nothing is said: this machine.
 pub const PEERS_DEFAULT: [&str; 2] = ["127.0.0.0/8", "::1/128"];
+/// Who may use a steered listener when nothing is said: subscribers, and who cannot be from outside, for a session may be
+/// known later than its first flow.
+pub const CLIENTS_DEFAULT: [Clients; 2] = [Clients::Subscribers, Clients::Private];
 /// The modes, as written.
 const MODES: [(&str, Mode); 3] =
     [("steered", Mode::Steered), ("proxy_protocol", Mode::ProxyProtocol), ("transparent", Mode::Transparent)];
@@ -52,6 +57,8 @@ pub struct Listener {
     pub protocols: Vec<Protocol>,
     /// Steered only: the port the subscriber dialled and rules are judged by. `None`: 443 for TLS, 80 for HTTP.
     pub service_port: Option<u16>,
+    /// Steered only: who is served. Empty for other listeners.
+    pub clients: Vec<Clients>,
     /// PROXY protocol only: who may send the header. Empty for other listeners.
     pub peers: Vec<IpNet>,
     /// PROXY protocol only: in front of which datagrams a header must stand.
@@ -160,6 +167,7 @@ fn read_one(
     let protocols = protocols(reader, section);
     let found = section.read(reader, "service_port", |value| count_of(value, &(1..=u16::MAX)));
     let service_port = section.defaulted(found.map(Some), None);
+    let clients = clients(reader, section, mode.map(|(mode, _)| mode));
     let peers = section.read_each(reader, "peers", PEERS_FORM, prefix_of);
     judge_service_port(reader, section, mode.map(|(mode, _)| mode), &service_port);
     if let (Some((mode @ (Mode::Steered | Mode::Transparent), _)), Some((_, at))) =
@@ -197,6 +205,7 @@ fn read_one(
                 address: *address,
                 protocols,
                 service_port: service_port.value,
+                clients,
                 peers,
                 datagram_headers,
                 interception,
@@ -205,6 +214,20 @@ fn read_one(
         _ => None,
     };
     (listener, address)
+}
+
+/// Who is served: a question on steered listeners only. Others are led to by a balancer, or by the kernel.
+fn clients(reader: &mut Reader<'_>, section: &Section<'_>, mode: Option<Mode>) -> Vec<Clients> {
+    let clients = read_clients(reader, section, &CLIENTS_DEFAULT);
+    let Some(mode @ (Mode::ProxyProtocol | Mode::Transparent)) = mode else { return clients };
+    if let Some((_, at)) = section.value("clients") {
+        let found = format!("clients beside mode \"{}\"", mode.label());
+        let fault = Fault::new(found, "them on steered listeners only");
+        let remedy =
+            "remove this key: who may come in is a matter of the balancer (peers) or of edge.interfaces";
+        reader.wrong(section.key("clients"), at, fault.remedy(remedy));
+    }
+    Vec::new()
 }
 
 /// Where PROXY headers of datagrams must stand; a steered listener reads none.

@@ -8,7 +8,7 @@
     reason = "tests may panic"
 )]
 
-use config::{ByteBasis, Config, DatagramHeaders, Disposition, Interception, Protocol, SECTIONS, Services};
+use config::{ByteBasis, Config, DatagramHeaders, Disposition, Protocol, SECTIONS, Services};
 use std::path::Path;
 
 const MINIMAL: &str = include_str!("../../config/examples/minimal.toml");
@@ -162,29 +162,6 @@ fn datagrams_at_a_port_of_transparent_listeners_are_theirs() {
         let found = with(transparent, &other);
         assert!(found.is_empty(), "{found:#?}");
     }
-}
-
-#[test]
-fn a_transparent_listener_takes_what_the_kernel_tells_and_no_more() {
-    let listener =
-        |keys: &str| format!("[[listener]]\nmode = \"transparent\"\naddress = \"127.0.0.1:9\"\n{keys}\n");
-    let of = |keys: &str| good(&listener(keys)).listeners.remove(1).interception;
-    assert_eq!(of(""), Interception::Tproxy);
-    assert_eq!(of("interception = \"redirect\"\nprotocols = [\"tcp\"]"), Interception::Redirect);
-    for (keys, wanted) in [
-        ("service_port = 443", "found a service port beside mode \"transparent\""),
-        ("peers = [\"127.0.0.0/8\"]", "found peers beside mode \"transparent\""),
-        ("datagram_headers = \"each\"", "found datagram headers beside mode \"transparent\""),
-        ("interception = \"redirect\"", "found \"redirect\" on a listener that serves UDP"),
-        ("interception = \"nfqueue\"", "wanted one of \"tproxy\", \"redirect\""),
-    ] {
-        let found = problem_of(&listener(keys));
-        assert!(found.contains(wanted), "{keys}: {found}");
-    }
-    let found = problem_of(
-        "[[listener]]\nmode = \"proxy_protocol\"\naddress = \"127.0.0.1:9\"\ninterception = \"tproxy\"\n",
-    );
-    assert!(found.contains("found an interception beside mode \"proxy_protocol\""), "{found}");
 }
 
 #[test]
@@ -511,6 +488,7 @@ fn addresses_of_the_dns_plane_have_limits_and_relations() {
     };
     assert!(clients(256).is_empty());
     assert_eq!(clients(257).len(), 1);
+    assert!(dns("listen = [\"192.0.2.1:53\"]\nclients = [\"subscribers\", \"private\"]").is_empty());
     let steered = |count| {
         let addresses = array(count, &|n| format!("203.0.113.{n}"));
         dns(&format!("listen = [\"192.0.2.1:53\"]\nsteer_addresses = [{addresses}]"))

@@ -26,9 +26,21 @@ const SERVERS_FORM: &str =
     "an array of servers, such as [\"127.0.0.1:53\", \"tls://9.9.9.9:853#dns.example\"]";
 /// What one server over TLS looks like, for messages.
 const TLS_SERVER_FORM: &str = "\"tls://\" address \"#\" name, such as \"tls://9.9.9.9:853#dns.example\"";
+/// What "private" means: space that nobody has in the internet (RFC 1918, 6598, 1122, 3927, 4193, 4291).
+pub const PRIVATE_CLIENTS: [&str; 9] = [
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "fc00::/7",
+    "fe80::/10",
+    "::1/128",
+];
 /// What clients look like, for messages.
 const CLIENTS_FORM: &str =
-    "an array of \"subscribers\" and prefixes, such as [\"subscribers\", \"10.0.0.0/8\"]";
+    "an array of \"subscribers\", \"private\" and prefixes, such as [\"subscribers\", \"203.0.113.0/24\"]";
 /// What the gateway's own addresses look like, for messages.
 const OWN_ADDRESSES_FORM: &str =
     "an array of addresses without port, such as [\"203.0.113.10\", \"2001:db8::10\"]";
@@ -56,11 +68,13 @@ impl Server {
     }
 }
 
-/// Who may ask.
+/// Who may ask, or use a steered listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clients {
     /// Every address of the subscriber table.
     Subscribers,
+    /// Every address of [`PRIVATE_CLIENTS`].
+    Private,
     /// Every address of a prefix.
     Prefix(IpNet),
 }
@@ -103,11 +117,29 @@ pub(super) fn read_upstream<'t>(
     servers
 }
 
-/// Reads who may ask; an empty array is refused.
-pub(super) fn read_clients<'t>(reader: &mut Reader<'t>, section: &Section<'t>) -> Vec<Clients> {
+impl Clients {
+    /// The prefixes of these clients; of subscribers none, for the table has them.
+    pub fn prefixes(&self) -> Vec<IpNet> {
+        match self {
+            Clients::Subscribers => Vec::new(),
+            Clients::Private => PRIVATE_CLIENTS.iter().filter_map(|text| text.parse().ok()).collect(),
+            Clients::Prefix(prefix) => vec![*prefix],
+        }
+    }
+}
+
+/// Reads who may come in, `default` when nothing is said; an empty array is refused.
+pub(crate) fn read_clients(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    default: &[Clients],
+) -> Vec<Clients> {
     let clients = read_set(reader, section, "clients", CLIENTS_FORM, CLIENTS_MAX, |value| {
         if value.as_str() == Some("subscribers") {
             return Ok(Clients::Subscribers);
+        }
+        if value.as_str() == Some("private") {
+            return Ok(Clients::Private);
         }
         prefix_of(value).map(Clients::Prefix)
     });
@@ -115,9 +147,9 @@ pub(super) fn read_clients<'t>(reader: &mut Reader<'t>, section: &Section<'t>) -
         && value.as_array().is_some_and(|array| array.is_empty())
     {
         let fault = Fault::new("nobody", CLIENTS_FORM);
-        reader.wrong("dns.clients", at, fault.remedy("without clients every query would be dropped"));
+        reader.wrong(section.key("clients"), at, fault.remedy("without clients nobody would be served"));
     }
-    clients.unwrap_or_else(|| vec![Clients::Subscribers])
+    clients.unwrap_or_else(|| default.to_vec())
 }
 
 /// Reads what listed names are answered with.
@@ -145,9 +177,9 @@ pub(crate) fn read_own_addresses<'t>(
 }
 
 /// Reads an array whose elements are all different, at most `max` of them.
-fn read_set<'t, T: PartialEq>(
-    reader: &mut Reader<'t>,
-    section: &Section<'t>,
+fn read_set<T: PartialEq>(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
     name: &str,
     wanted: &str,
     max: usize,

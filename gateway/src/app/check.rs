@@ -9,12 +9,14 @@ use std::process::ExitCode;
 use allowlist::lint::Severity;
 use allowlist::{Document, DomainName};
 use config::Config;
-use config::dns::Server;
+use config::dns::{Clients, Server};
+use ipnet::IpNet;
 use serde::Serialize;
 
 use super::reload::{Fault, load, read_list, read_subscribers};
 use super::start::static_answer_problem;
 use super::{EXIT_CONFIG, EXIT_IO};
+use crate::flow::session::SubscriberTable;
 use crate::net::dns::tls;
 
 /// Shown below the options.
@@ -127,7 +129,10 @@ fn examine(path: &Path, config: &Config) -> Findings {
         Err(fault) => findings.problems.extend(fault.lines),
     }
     match read_subscribers(config.subscribers.as_ref()) {
-        Ok(table) => findings.subscriber_prefixes = table.len(),
+        Ok(table) => {
+            findings.subscriber_prefixes = table.len();
+            findings.notes.extend(unnamed_pools(config, &table));
+        }
         Err(fault) => findings.problems.extend(fault.lines),
     }
     for (index, answer) in config.trusted_answers.statics.iter().enumerate() {
@@ -152,6 +157,24 @@ fn examine(path: &Path, config: &Config) -> Findings {
     }
     findings.problems.extend(certificate_problems(path, config));
     findings
+}
+
+/// Steered listeners that serve some subscribers only while the table has them: whoever has a public address, and a session
+/// that is not known yet, or not any more while his resolver keeps our answer, would be reset.
+fn unnamed_pools(config: &Config, table: &SubscriberTable) -> Vec<String> {
+    let mut notes = Vec::new();
+    let steered = config.listeners.iter().enumerate().filter(|(_, one)| one.mode == config::Mode::Steered);
+    for (number, listener) in steered {
+        let named: Vec<_> = listener.clients.iter().flat_map(Clients::prefixes).collect();
+        let is_named = |prefix: &IpNet| named.iter().any(|net| net.contains(prefix));
+        let count = table.prefixes().filter(|prefix| !is_named(prefix)).count();
+        if count > 0 {
+            notes.push(format!(
+                "listener[{number}].clients: {count} prefixes of the subscriber table are within none that is named here: an address of theirs is served only while it is in the table. Name the pools they come from"
+            ));
+        }
+    }
+    notes
 }
 
 /// Services that limits or rating groups name and the list does not have: a slip of the pen would leave one without its limit.

@@ -41,6 +41,12 @@ impl SubscriberTable {
         }
     }
 
+    /// The prefixes, in no order.
+    pub fn prefixes(&self) -> impl Iterator<Item = IpNet> {
+        let v4 = self.v4.iter().map(|(prefix, _)| IpNet::V4(prefix));
+        v4.chain(self.v6.iter().map(|(prefix, _)| IpNet::V6(prefix)))
+    }
+
     /// How many prefixes the table holds.
     pub fn len(&self) -> usize {
         self.v4.len().saturating_add(self.v6.len())

@@ -12,8 +12,10 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
+use super::access::Access;
 use super::flow_record::SubscriberSide;
 use super::header_lengths::{Birth, HeaderLengths};
+use super::report::Refusal;
 use super::settings::{Interception, Listener, Mode};
 use super::socket;
 use super::worker::Worker;
@@ -83,10 +85,9 @@ impl Headers {
     }
 }
 
-/// How accepted connections are served, as cheap to copy as possible.
-#[derive(Clone)]
+/// How accepted connections are served.
 enum Service {
-    Steered { service_port: Option<u16> },
+    Steered { service_port: Option<u16>, access: Access },
     Proxied { peers: Rc<[IpNet]> },
     Transparent { interception: Interception, upstream_mark: u32 },
 }
@@ -97,7 +98,7 @@ enum Service {
 /// Only when the event loop cannot watch the socket.
 pub async fn run(worker: Rc<Worker>, bound: TcpListener, listener: Listener) -> io::Result<()> {
     let service = match listener.mode {
-        Mode::Steered { service_port } => Service::Steered { service_port },
+        Mode::Steered { service_port, access } => Service::Steered { service_port, access },
         Mode::ProxyProtocol { peers, .. } => Service::Proxied { peers: peers.into() },
         Mode::Transparent { interception, upstream_mark } => {
             Service::Transparent { interception, upstream_mark }
@@ -151,7 +152,7 @@ async fn accept_some(
         match socket::accept(socket.get_ref()) {
             Ok((stream, peer)) => {
                 let birth = headers.birth(worker, socket.get_ref());
-                start(worker, stream, Visitor { peer, birth }, service.clone(), permit);
+                start(worker, stream, Visitor { peer, birth }, service, permit);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 headers.note_empty();
@@ -179,9 +180,17 @@ fn start(
     worker: &Rc<Worker>,
     stream: std::net::TcpStream,
     visitor: Visitor,
-    service: Service,
+    service: &Service,
     permit: OwnedSemaphorePermit,
 ) {
+    if let Service::Steered { access, .. } = service
+        && !access.admits(visitor.peer.ip(), &worker.shared.policy.load().subscribers)
+    {
+        worker.count_refusal(Refusal::Client);
+        tracing::debug!(refusal = Refusal::Client.label(), "connection not carried");
+        let _ = socket::reset_on_close(&stream);
+        return;
+    }
     let Ok(client) = TcpStream::from_std(stream) else {
         worker.count_accept_error();
         return;
@@ -190,14 +199,14 @@ fn start(
     // A kind of task for each service: in one for all, every flow would keep room for the largest of them. The permit goes
     // along and comes back when the task ends, however it ends.
     match service {
-        Service::Steered { service_port } => {
-            tokio::task::spawn_local(steered::serve(worker, client, visitor, service_port, permit));
+        Service::Steered { service_port, .. } => {
+            tokio::task::spawn_local(steered::serve(worker, client, visitor, *service_port, permit));
         }
         Service::Proxied { peers } => {
-            tokio::task::spawn_local(proxied::serve(worker, client, visitor.peer, peers, permit));
+            tokio::task::spawn_local(proxied::serve(worker, client, visitor.peer, Rc::clone(peers), permit));
         }
         Service::Transparent { interception, upstream_mark } => {
-            let flow = transparent::serve(worker, client, visitor, interception, upstream_mark, permit);
+            let flow = transparent::serve(worker, client, visitor, *interception, *upstream_mark, permit);
             tokio::task::spawn_local(flow);
         }
     }

@@ -38,6 +38,7 @@ use self::held::Held;
 use self::port::Port;
 use self::table::{Ends, Key, Table};
 use self::undecided::Undecided;
+use super::access::Access;
 use super::flow_record::{Flow, Place, SubscriberSide, has_long_header};
 use super::report::{DropCause, ProtocolLabel, Refusal};
 use super::settings::{DatagramHeaders, Listener, Mode};
@@ -80,7 +81,7 @@ pub struct Relay {
 
 /// How the destination is learnt.
 enum Service {
-    Steered { service_port: Option<u16> },
+    Steered { service_port: Option<u16>, access: Access },
     Proxied { peers: Vec<IpNet>, datagrams: DatagramHeaders },
     Transparent { upstream_mark: u32 },
 }
@@ -131,7 +132,9 @@ impl Relay {
         undecided: Rc<Undecided>,
     ) -> io::Result<Rc<Self>> {
         let service = match &listener.mode {
-            Mode::Steered { service_port } => Service::Steered { service_port: *service_port },
+            Mode::Steered { service_port, access } => {
+                Service::Steered { service_port: *service_port, access: access.clone() }
+            }
             Mode::ProxyProtocol { peers, datagrams } => {
                 Service::Proxied { peers: peers.clone(), datagrams: *datagrams }
             }
@@ -291,7 +294,11 @@ impl Relay {
                 }
                 (key.peer.ip(), Place::Original(destination))
             }
-            (Service::Steered { service_port }, Ends::Steered { .. }) => {
+            (Service::Steered { service_port, access }, Ends::Steered { .. }) => {
+                if !access.admits(key.peer.ip(), &self.worker.shared.policy.load().subscribers) {
+                    self.worker.count_refusal(Refusal::Client);
+                    return;
+                }
                 (key.peer.ip(), Place::Steered { service_port: *service_port })
             }
             (Service::Proxied { .. } | Service::Transparent { .. }, Ends::Steered { .. }) => return,

@@ -6,6 +6,7 @@
 //! [`report::Report`]s out.
 
 pub mod accept;
+pub mod access;
 pub mod admin;
 pub mod allowances;
 pub mod answers;

@@ -48,6 +48,8 @@ pub struct FlowLabels {
 pub enum Refusal {
     /// Steered: the name was never on a list, or is unreadable.
     NotRouted,
+    /// Steered: the client is none of those that the listener serves (listener.clients).
+    Client,
     /// The destination is private, ours, or has no address.
     Destination,
     /// The upstream did not answer or refused.
@@ -65,6 +67,7 @@ impl Refusal {
     pub const fn label(self) -> &'static str {
         match self {
             Self::NotRouted => "not_routed",
+            Self::Client => "client",
             Self::Destination => "destination",
             Self::Connect => "connect",
             Self::ProxyHeader => "proxy_header",

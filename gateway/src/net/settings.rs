@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::access::Access;
 use crate::flow::address::{is_public, meanings};
 use crate::flow::binding::Nat64;
 use crate::flow::identify::IdentifyLimits;
@@ -18,6 +19,8 @@ pub enum Mode {
     Steered {
         /// The port rules are judged by and origins are dialled at; none: 443 for TLS, 80 for HTTP.
         service_port: Option<u16>,
+        /// Who is served.
+        access: Access,
     },
     /// A trusted balancer in front says source and destination in a PROXY header.
     ProxyProtocol {

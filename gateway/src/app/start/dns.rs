@@ -139,14 +139,10 @@ pub(super) fn descriptors(config: &Config, workers: usize) -> u64 {
 
 /// The plane's settings; what cannot be used is told in `faults`.
 fn settings(config: &Config, dns: &Dns, faults: &mut Vec<String>) -> Settings {
-    let prefixes = dns.clients.iter().filter_map(|clients| match clients {
-        Clients::Subscribers => None,
-        Clients::Prefix(prefix) => Some(*prefix),
-    });
     Settings {
         servers: servers(dns, faults),
         serves_subscribers: dns.clients.contains(&Clients::Subscribers),
-        clients: prefixes.collect(),
+        clients: dns.clients.iter().flat_map(Clients::prefixes).collect(),
         steer_addresses: dns.steer_addresses.clone(),
         takes_datagrams: takes_datagrams(config),
         steer_ttl: dns.steer_ttl,

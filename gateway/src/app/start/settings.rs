@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use billing_export::ByteBasis;
 use config::Config;
+use config::dns::Clients;
 
 use crate::app::export::Plan;
 use crate::flow::binding::{Nat64, Nat64Prefix};
 use crate::flow::identify::IdentifyLimits;
+use crate::net::access::Access;
 use crate::net::header_lengths::HeaderLengths;
 use crate::net::settings::{DatagramHeaders, DialRules, Interception, Limits, Listener, Mode};
 use crate::wire::quic::QuicLimits;
@@ -21,7 +23,13 @@ const FAULT_SWITCH: &str = "ZRGW_FAULT";
 /// The listeners as the workers take them.
 pub(super) fn listeners(config: &Config) -> Vec<Listener> {
     let mode = |listener: &config::Listener| match listener.mode {
-        config::Mode::Steered => Mode::Steered { service_port: listener.service_port },
+        config::Mode::Steered => Mode::Steered {
+            service_port: listener.service_port,
+            access: Access {
+                prefixes: listener.clients.iter().flat_map(Clients::prefixes).collect(),
+                subscribers: config.subscribers.is_some() && listener.clients.contains(&Clients::Subscribers),
+            },
+        },
         config::Mode::ProxyProtocol => Mode::ProxyProtocol {
             peers: listener.peers.clone(),
             datagrams: match listener.datagram_headers {
