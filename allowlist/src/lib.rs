@@ -31,7 +31,7 @@ pub use parse::{LIST_BYTES_MAX, LIST_ENTRIES_MAX, Limits};
 pub use problem::Problem;
 pub use rule::{Rule, Target, Transport};
 pub use succession::SuccessionError;
-pub use suffix::registrable_domain;
+pub use suffix::{registrable_domain, registry_domain};
 
 /// The memorandum of April 2020 as a list document: the nine named resources and the further platforms a rule can carry.
 pub const KZ_EDUCATION_2020: &str = include_str!("../lists/kz-education-2020.toml");

@@ -4,7 +4,8 @@ use crate::key::Key;
 use crate::problem::quoted;
 use crate::reader::{Fault, Reader, describe};
 use crate::section::{Found, Section};
-use ipnet::Ipv6Net;
+use crate::value::prefix_of;
+use ipnet::{IpNet, Ipv6Net};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -16,6 +17,10 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("trusted_answers", "pairs_max"),
     Key::defaulted("trusted_answers", "addresses_per_name_max"),
     Key::defaulted("trusted_answers", "names_per_address_max"),
+    Key::defaulted("trusted_answers", "shared_addresses"),
+    Key::defaulted("trusted_answers", "dedicated_addresses"),
+    Key::defaulted("trusted_answers", "shared_subscribers_min"),
+    Key::defaulted("trusted_answers", "shared_domains_min"),
     Key::defaulted("trusted_answers", "dns_only_pairs_max"),
     Key::defaulted("trusted_answers", "dns_only_pairs_per_subscriber_max"),
     Key::defaulted("trusted_answers", "nat64_prefixes"),
@@ -42,6 +47,16 @@ pub const ADDRESSES_PER_NAME_MAX_RANGE: RangeInclusive<usize> = 1..=65_536;
 pub const NAMES_PER_ADDRESS_MAX_DEFAULT: u32 = 256;
 /// Range of `names_per_address_max`.
 pub const NAMES_PER_ADDRESS_MAX_RANGE: RangeInclusive<u32> = 1..=65_536;
+/// Most prefixes that are stated as shared, or as dedicated; they are walked once for each address learnt.
+pub const STATED_PREFIXES_MAX: usize = 1_024;
+/// Subscribers to whom a domain must have been answered with an address before it is a witness that the address is shared.
+pub const SHARED_SUBSCRIBERS_MIN_DEFAULT: usize = 32;
+/// Range of `shared_subscribers_min`: one subscriber's questions never change another's bill.
+pub const SHARED_SUBSCRIBERS_MIN_RANGE: RangeInclusive<usize> = 2..=1_024;
+/// Domains that must be such witnesses.
+pub const SHARED_DOMAINS_MIN_DEFAULT: usize = 8;
+/// Range of `shared_domains_min`.
+pub const SHARED_DOMAINS_MIN_RANGE: RangeInclusive<usize> = 2..=64;
 /// Most pairs of all subscribers' own look-ups.
 pub const DNS_ONLY_PAIRS_MAX_DEFAULT: usize = 1_000_000;
 /// Pairs of one subscriber's own look-ups (notes on DNS, §4.3).
@@ -58,6 +73,8 @@ pub const SNAPSHOT_INTERVAL_RANGE: RangeInclusive<Duration> =
 /// What NAT64 prefixes look like, for messages.
 const NAT64_FORM: &str =
     "an array of IPv6 prefixes of 32, 40, 48, 56, 64 or 96 bits, such as [\"64:ff9b::/96\"]";
+/// What prefixes of addresses look like, for messages.
+const PREFIXES_FORM: &str = "an array of prefixes, such as [\"203.0.113.0/24\", \"2001:db8::/32\"]";
 /// Longest host name in its text form (RFC 1035 §2.3.4 less length octets).
 const NAME_CHARS_MAX: usize = 253;
 /// What a name looks like, for messages.
@@ -76,6 +93,14 @@ pub struct TrustedAnswers {
     pub addresses_per_name_max: usize,
     /// Listed names of one address; with more it counts as shared.
     pub names_per_address_max: u32,
+    /// Prefixes of addresses that serve other sites too.
+    pub shared_addresses: Vec<IpNet>,
+    /// Prefixes of addresses that serve listed sites alone, whatever subscribers are answered.
+    pub dedicated_addresses: Vec<IpNet>,
+    /// Subscribers to whom a domain must have been answered with an address before it is a witness that it is shared.
+    pub shared_subscribers_min: usize,
+    /// Domains that must be such witnesses.
+    pub shared_domains_min: usize,
     /// Most pairs of all subscribers' own look-ups.
     pub dns_only_pairs_max: usize,
     /// Pairs of one subscriber's own look-ups.
@@ -120,6 +145,12 @@ impl TrustedAnswers {
                 NAMES_PER_ADDRESS_MAX_RANGE,
             )
             .value;
+        let shared_addresses = prefixes(reader, &section, "shared_addresses", &[]);
+        let dedicated_addresses = prefixes(reader, &section, "dedicated_addresses", &shared_addresses);
+        let (default, range) = (SHARED_SUBSCRIBERS_MIN_DEFAULT, SHARED_SUBSCRIBERS_MIN_RANGE);
+        let shared_subscribers_min = section.count(reader, "shared_subscribers_min", default, range).value;
+        let (default, range) = (SHARED_DOMAINS_MIN_DEFAULT, SHARED_DOMAINS_MIN_RANGE);
+        let shared_domains_min = section.count(reader, "shared_domains_min", default, range).value;
         let dns_only_pairs_max =
             section.count(reader, "dns_only_pairs_max", DNS_ONLY_PAIRS_MAX_DEFAULT, PAIRS_MAX_RANGE).value;
         let dns_only_pairs_per_subscriber_max = section
@@ -143,6 +174,10 @@ impl TrustedAnswers {
             pairs_max,
             addresses_per_name_max,
             names_per_address_max,
+            shared_addresses,
+            dedicated_addresses,
+            shared_subscribers_min,
+            shared_domains_min,
             dns_only_pairs_max,
             dns_only_pairs_per_subscriber_max,
             nat64_prefixes,
@@ -150,6 +185,25 @@ impl TrustedAnswers {
             statics,
         }
     }
+}
+
+/// Reads prefixes of addresses, none of which stands in `others`.
+fn prefixes(reader: &mut Reader<'_>, section: &Section<'_>, name: &str, others: &[IpNet]) -> Vec<IpNet> {
+    let read = section.read_each(reader, name, PREFIXES_FORM, |value| {
+        let prefix = prefix_of(value)?;
+        if others.contains(&prefix) {
+            let found = format!("{prefix}, which stands in shared_addresses too");
+            return Err(Fault::new(found, "a prefix of addresses that no other site has"));
+        }
+        Ok(prefix)
+    });
+    let Some(entries) = read else { return Vec::new() };
+    if let Some((_, at)) = entries.get(STATED_PREFIXES_MAX) {
+        let fault =
+            Fault::new(format!("{} prefixes", entries.len()), format!("at most {STATED_PREFIXES_MAX}"));
+        reader.wrong(section.key(name), *at, fault);
+    }
+    entries.into_iter().map(|(prefix, _)| prefix).collect()
 }
 
 /// Reads the NAT64 prefixes; an empty array says that there is no NAT64.

@@ -18,7 +18,7 @@ const FULL: &str = include_str!("../../config/examples/full.toml");
 type Row = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
 
 /// One unit beyond each end, in the finest unit there is.
-const ROWS: [Row; 40] = [
+const ROWS: [Row; 44] = [
     ("node", "workers", &["\"auto\"", "1", "256", "0x10"], &["0", "257", "-1", "\"1\"", "1.0", "\"Auto\""]),
     ("list", "size_max", &["\"1 KiB\"", "\"1 GiB\""], &["\"1023 B\"", "\"1073741825 B\"", "4194304"]),
     ("list", "entries_max", &["1", "100000000"], &["0", "100000001", "\"1\""]),
@@ -55,6 +55,20 @@ const ROWS: [Row; 40] = [
     ("trusted_answers", "pairs_max", &["1", "100000000"], &["0", "100000001"]),
     ("trusted_answers", "addresses_per_name_max", &["1", "65536"], &["0", "65537"]),
     ("trusted_answers", "names_per_address_max", &["1", "65536"], &["0", "65537"]),
+    (
+        "trusted_answers",
+        "shared_addresses",
+        &["[]", "[\"203.0.113.0/24\", \"2001:db8::/32\", \"192.0.2.1\"]"],
+        &["[\"203.0.113.1/24\"]", "\"203.0.113.0/24\"", "[\"cdn\"]"],
+    ),
+    (
+        "trusted_answers",
+        "dedicated_addresses",
+        &["[]", "[\"203.0.113.0/24\", \"2001:db8::/32\"]"],
+        &["[\"203.0.113.1/24\"]", "[1]"],
+    ),
+    ("trusted_answers", "shared_subscribers_min", &["2", "1024"], &["1", "1025"]),
+    ("trusted_answers", "shared_domains_min", &["2", "64"], &["1", "65"]),
     ("trusted_answers", "dns_only_pairs_max", &["1", "100000000"], &["0", "100000001"]),
     ("trusted_answers", "dns_only_pairs_per_subscriber_max", &["1", "65536"], &["0", "65537"]),
     (

@@ -499,13 +499,13 @@ fn t7_t8_a_readable_name_or_an_unreadable_protocol_overrides_dns_evidence() {
 }
 
 #[test]
-fn n7_an_address_shared_with_an_unlisted_name_gives_no_dns_evidence() {
+fn n7_an_address_at_which_the_client_asked_for_an_unlisted_name_too_gives_no_dns_evidence() {
     for listed_first in [true, false] {
         let mut scene = Scene::new();
         if listed_first {
             scene.learns("media.example", &[SITE]);
         }
-        scene.asked("10.0.0.9", RESOLVER, &addresses("stranger.example", &[SITE]));
+        scene.learns("stranger.example", &[SITE]);
         if !listed_first {
             scene.learns("media.example", &[SITE]);
         }
@@ -513,6 +513,15 @@ fn n7_an_address_shared_with_an_unlisted_name_gives_no_dns_evidence() {
         scene.visits("media.example", SITE);
         assert_eq!(scene.verdicts(&[]), ["dns_shared", "name_and_address"], "{listed_first}");
     }
+}
+
+#[test]
+fn f1_what_another_client_asked_for_leaves_dns_evidence_as_it_is() {
+    let mut scene = Scene::new();
+    scene.learns("media.example", &[SITE]);
+    scene.asked("10.0.0.9", RESOLVER, &addresses("stranger.example", &[SITE]));
+    scene.talk(CLIENT, "203.0.113.1:443", &nameless());
+    assert_eq!(scene.verdicts(&[]), ["dns_only"]);
 }
 
 #[test]

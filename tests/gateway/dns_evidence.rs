@@ -67,16 +67,18 @@ fn t8_n13_t21_a_subscriber_s_own_look_up_names_his_nameless_flows_and_nobody_els
 }
 
 #[test]
-fn n7_t24_an_address_that_serves_an_unlisted_name_too_gives_no_right_without_a_name_and_is_reported_with_one()
-{
+fn n7_t24_who_asked_for_an_unlisted_name_there_too_has_no_right_without_a_name_and_is_reported_with_one() {
     let origin = Origin::echo();
     let resolver = Resolver::new(&[(MEDIA, origin.octets()), ("unlisted.example", origin.octets())]);
     let (gateway, address) = gateway(resolver.address, origin.port());
-    assert!(ask(subscriber(1), address, &query(1, MEDIA, A), PATIENCE).is_some());
-    assert!(ask(subscriber(2), address, &query(1, "unlisted.example", A), PATIENCE).is_some());
+    for (number, name) in [(1, MEDIA), (1, "unlisted.example"), (2, MEDIA)] {
+        assert!(ask(subscriber(number), address, &query(1, name, A), PATIENCE).is_some());
+    }
     let destination = SocketAddr::new(origin.address.ip(), 443);
     let to = gateway.listener(0);
     exchange(connect_proxied(1, to, destination), &Hello::bare().modern());
+    // What one subscriber asks for is nothing to another (F1).
+    let nameless = exchange(connect_proxied(2, to, destination), &Hello::bare().modern());
     assert_eq!(gateway.metric("zrgw_exempt_shared_address_bytes_total"), 0);
     // With its name it is free as before, and said to be where another site could hide.
     let length = exchange(connect_proxied(1, to, destination), &Hello::named(MEDIA));
@@ -84,6 +86,7 @@ fn n7_t24_an_address_that_serves_an_unlisted_name_too_gives_no_right_without_a_n
     let usage = gateway.stop_and_count();
     assert_eq!(usage.exempt("s1"), (length, length));
     assert_eq!(usage.reasons("s1"), ["dns_shared"]);
+    assert_eq!(usage.exempt("s2"), (nameless, nameless), "{:?}", usage.reasons("s2"));
 }
 
 /// A resolver that answers every question with one HTTPS record: a hint, and one ECH configuration.

@@ -18,9 +18,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use allowlist::DomainName;
+use billing_export::{Session, SubscriberType};
 use gateway::flow::address::is_public;
 use gateway::flow::binding::{
-    AnswerLimits, DnsOnlyStanding, Learning, Learnt, Nat64, Restored, SnapshotError, TrustedAnswers,
+    AddressFacts, AnswerLimits, DnsOnlyStanding, Learning, Learnt, Nat64, Restored, SnapshotError,
+    TrustedAnswers,
 };
 use gateway::flow::session::SubscriberKey;
 use gateway::flow::time::{Moment, Monotonic};
@@ -57,9 +59,30 @@ fn permits(address: IpAddr) -> bool {
         || documentation.iter().any(|range| address.to_string().starts_with(range))
 }
 
-/// Maps of an ordinary node, with a retention of 1,000 s.
+/// Maps of an ordinary node, with a retention of 1,000 s; two domains with two subscribers each make an address shared.
 fn maps() -> TrustedAnswers {
-    with(AnswerLimits { retention: Duration::from_secs(1_000), ..AnswerLimits::default() })
+    with(AnswerLimits {
+        retention: Duration::from_secs(1_000),
+        shared_subscribers_min: 2,
+        shared_domains_min: 2,
+        ..AnswerLimits::default()
+    })
+}
+
+/// A subscriber whom the operator knows.
+fn known(number: usize) -> SubscriberKey {
+    let id = format!("s{number}");
+    SubscriberKey::Session(Session::new(SubscriberType::Account, &id, "").unwrap())
+}
+
+/// So many subscribers ask for so many unlisted names at an address.
+fn witness(maps: &mut TrustedAnswers, address: &str, subscribers: usize, domains: usize, now: u64) {
+    for subscriber in 0..subscribers {
+        for domain in 0..domains {
+            let facts = addresses(&format!("www.stranger-{domain}.kz"), 300, &[address]);
+            maps.learn_answer(&facts, Some(&known(subscriber)), listed, permits, at(now));
+        }
+    }
 }
 
 fn with(limits: AnswerLimits) -> TrustedAnswers {
@@ -144,6 +167,53 @@ fn n7_an_address_of_an_unlisted_name_gives_no_dns_only_right_in_either_order() {
         assert!(!maps.vouches(&name("other.kz"), ip("203.0.113.1"), at(0)), "unlisted names are not stored");
         assert_eq!((maps.pairs(), maps.names().count()), (1, 1));
     }
+}
+
+#[test]
+fn f1_n7_what_others_ask_for_takes_nobodys_right_until_witnesses_are_many_and_independent() {
+    for (subscribers, domains, shared) in [(1, 64, false), (64, 1, false), (2, 1, false), (2, 2, true)] {
+        let mut maps = maps();
+        learn(&mut maps, &addresses("listed.kz", 300, &["203.0.113.1"]), 0);
+        witness(&mut maps, "203.0.113.1", subscribers, domains, 0);
+        assert_eq!(maps.is_shared(ip("203.0.113.1"), at(0)), shared, "{subscribers} {domains}");
+        let wanted = if shared { DnsOnlyStanding::Shared } else { DnsOnlyStanding::Fresh };
+        assert_eq!(standing(&maps, "203.0.113.1", 0), Some(wanted));
+        assert_eq!(maps.shared_addresses(at(0)), usize::from(shared));
+        assert!(!maps.is_shared(ip("203.0.113.1"), at(1_001)), "it ends with the retention");
+    }
+}
+
+#[test]
+fn f1_a_subscriber_s_own_questions_count_against_him_alone() {
+    let mut maps = maps();
+    learn(&mut maps, &addresses("listed.kz", 300, &["203.0.113.1"]), 0);
+    let facts = addresses("other.kz", 300, &["203.0.113.1"]);
+    maps.learn_answer(&facts, Some(&who(2)), listed, permits, at(0));
+    let shared_for =
+        |maps: &TrustedAnswers, number| maps.is_shared_for(&who(number), ip("203.0.113.1"), at(0));
+    assert!(shared_for(&maps, 2) && !shared_for(&maps, 1));
+    assert_eq!(standing(&maps, "203.0.113.1", 0), Some(DnsOnlyStanding::Fresh));
+    // Nobody's questions: a relay that does not know who asks, our own look-ups.
+    maps.learn_answer(&facts, None, listed, permits, at(0));
+    maps.learn_found(&name("other.kz"), &facts.found, None, listed, permits, at(0));
+    assert!(!shared_for(&maps, 1) && !maps.is_shared(ip("203.0.113.1"), at(0)));
+}
+
+#[test]
+fn f1_t24_what_the_operator_states_of_an_address_counts_whatever_is_asked() {
+    let mut maps = maps();
+    maps.state(AddressFacts {
+        shared: vec!["203.0.113.0/25".parse().unwrap()],
+        dedicated: vec!["203.0.113.128/25".parse().unwrap()],
+    });
+    learn(&mut maps, &addresses("listed.kz", 300, &["203.0.113.1", "203.0.113.129"]), 0);
+    assert_eq!(standing(&maps, "203.0.113.1", 0), Some(DnsOnlyStanding::Shared));
+    assert!(maps.is_shared(ip("203.0.113.1"), at(0)));
+    witness(&mut maps, "203.0.113.129", 64, 64, 0);
+    learn(&mut maps, &addresses("other.kz", 300, &["203.0.113.129"]), 0);
+    assert_eq!(standing(&maps, "203.0.113.129", 0), Some(DnsOnlyStanding::Fresh));
+    assert!(!maps.is_shared_for(&who(1), ip("203.0.113.129"), at(0)));
+    assert_eq!(maps.shared_addresses(at(0)), 1);
 }
 
 #[test]
@@ -250,7 +320,7 @@ fn learnt() -> TrustedAnswers {
     let mut maps = maps();
     learn(&mut maps, &addresses("listed.kz", 300, &["203.0.113.1", "203.0.113.2"]), 100);
     learn(&mut maps, &addresses("www.listed.kz", 300, &["2001:db8::1"]), 100);
-    learn(&mut maps, &addresses("other.kz", 300, &["203.0.113.2"]), 100);
+    witness(&mut maps, "203.0.113.2", 2, 2, 100);
     maps.pin(&name("pinned.kz"), ip("203.0.113.9"));
     maps
 }
@@ -266,7 +336,9 @@ fn n12_a_restart_keeps_what_still_counts_and_honours_expiry() {
         assert!(after.vouches(&name(host), ip(address), at(403)));
         assert!(!after.vouches(&name(host), ip(address), at(404)));
     }
-    assert!(after.is_shared(ip("203.0.113.2"), at(403)) && !after.is_shared(ip("203.0.113.1"), at(3)));
+    // Witnesses count as long as from the start of gathering, which was the node's.
+    assert!(after.is_shared(ip("203.0.113.2"), at(303)) && !after.is_shared(ip("203.0.113.2"), at(304)));
+    assert!(!after.is_shared(ip("203.0.113.1"), at(3)));
     assert!(!after.vouches(&name("pinned.kz"), ip("203.0.113.9"), at(3)), "the configuration says that");
     assert_eq!(after.dns_only_pairs(), 0, "who asked for what is not written down");
     let late = maps().restore(&bytes, listed, permits, moment(1_000_500, 3)).unwrap();
@@ -330,7 +402,7 @@ fn n12_other_bytes_are_refused_and_change_nothing() {
 #[test]
 fn no_name_outside_the_list_stands_in_a_snapshot() {
     let bytes = learnt().snapshot(moment(1_000_000, 100));
-    for absent in ["other.kz", "pinned.kz"] {
+    for absent in ["stranger", "pinned.kz"] {
         assert!(!bytes.windows(absent.len()).any(|window| window == absent.as_bytes()), "{absent}");
     }
     assert!(bytes.windows(9).any(|window| window == b"listed.kz"));

@@ -348,6 +348,10 @@ fn describe() {
         "When counts were last saved"
     );
     describe_gauge!("zrgw_trusted_answers", "Pairs of listed name and address that are vouched for");
+    describe_gauge!(
+        "zrgw_shared_addresses",
+        "Addresses of listed names that count as shared with other sites for everybody"
+    );
     describe_gauge!("zrgw_dns_only_pairs", "Pairs of subscribers' own look-ups, for rules with dns_only");
     describe_gauge!("zrgw_dns_only_subscribers", "Subscribers with such pairs");
     describe_counter!("zrgw_answers_private_total", "Answers not learnt: private or our own addresses");
@@ -455,6 +459,7 @@ impl Source for Status {
             counter!("zrgw_allowance_full_total").absolute(allowances.full);
             let answers = self.lookups.answers().figures();
             gauge!("zrgw_trusted_answers").set(reading(answers.pairs));
+            gauge!("zrgw_shared_addresses").set(reading(answers.shared_addresses));
             gauge!("zrgw_dns_only_pairs").set(reading(answers.dns_only_pairs));
             gauge!("zrgw_dns_only_subscribers").set(reading(answers.dns_only_subscribers));
             counter!("zrgw_answers_private_total").absolute(answers.private);

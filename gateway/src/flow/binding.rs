@@ -7,13 +7,15 @@
 //! - `verification`: name ↔ address for everybody, 24 hours after it was last seen. It answers "may this name be there?".
 //! - `dns_only`: address → name for one subscriber, minutes. It answers "what may a flow without a name be?".
 //!
-//! Both speak of IPv4 where an address is behind a NAT64 (`nat64`). Time and randomness are arguments.
+//! What is known beside them of an address that serves others too stands in `sharing`, for everybody, and `asked`, for one
+//! subscriber. Both speak of IPv4 where an address is behind a NAT64 (`nat64`). Time and randomness are arguments.
 
+mod asked;
 mod dns_only;
 mod nat64;
 mod news;
+mod sharing;
 mod snapshot;
-mod unlisted;
 mod verification;
 
 use std::collections::HashMap;
@@ -26,11 +28,13 @@ use allowlist::DomainName;
 pub use self::dns_only::{DnsOnly, DnsOnlyStanding};
 pub use self::nat64::{Nat64, Nat64Error, Nat64Prefix};
 pub use self::news::News;
+pub use self::sharing::AddressFacts;
 pub use self::snapshot::{Restored, SnapshotError};
 
+use self::asked::Asked;
 use self::dns_only::DnsOnlyMap;
 use self::news::Newcomers;
-use self::unlisted::Unlisted;
+use self::sharing::{Stated, Witnesses};
 use self::verification::{Ech, Verification};
 use super::session::SubscriberKey;
 use super::time::Monotonic;
@@ -52,6 +56,11 @@ pub struct AnswerLimits {
     pub addresses_per_name_max: usize,
     /// Listed names of one address; with more it counts as shared.
     pub names_per_address_max: u32,
+    /// Subscribers to whom a domain must have been answered with an address of a listed name before it is a witness that the
+    /// address is shared.
+    pub shared_subscribers_min: usize,
+    /// Domains that must be such witnesses before it counts as shared.
+    pub shared_domains_min: usize,
     /// Pairs of the DNS-only map in all. Worst case about 150 bytes each.
     pub dns_only_pairs_max: usize,
     /// Pairs of one subscriber; the one that expires first makes room.
@@ -66,6 +75,8 @@ impl Default for AnswerLimits {
             pairs_max: 1_000_000,
             addresses_per_name_max: 512,
             names_per_address_max: 256,
+            shared_subscribers_min: 32,
+            shared_domains_min: 8,
             dns_only_pairs_max: 1_000_000,
             dns_only_pairs_per_subscriber_max: 512,
         }
@@ -112,7 +123,8 @@ impl Learning {
 pub struct TrustedAnswers {
     verification: Verification,
     dns_only: DnsOnlyMap,
-    unlisted: Unlisted,
+    asked: Asked,
+    witnesses: Witnesses,
     /// Target of a service binding → the listed names it stands for, each with its last moment.
     targets: HashMap<DomainName, Vec<(DomainName, Monotonic)>>,
     nat64: Nat64,
@@ -133,7 +145,13 @@ impl TrustedAnswers {
                 limits.names_per_address_max,
             ),
             dns_only: DnsOnlyMap::new(limits.dns_only_pairs_per_subscriber_max, limits.dns_only_pairs_max),
-            unlisted: Unlisted::new(key.clone(), limits.retention),
+            asked: Asked::new(key.clone()),
+            witnesses: Witnesses::new(
+                key.clone(),
+                limits.retention,
+                limits.shared_subscribers_min,
+                limits.shared_domains_min,
+            ),
             targets: HashMap::new(),
             nat64,
             newcomers: Newcomers::default(),
@@ -144,6 +162,11 @@ impl TrustedAnswers {
     /// The operator's NAT64: destinations are mapped with it before rules are asked.
     pub const fn nat64(&self) -> &Nat64 {
         &self.nat64
+    }
+
+    /// Takes what the operator states of addresses; to be called before anything is learnt.
+    pub fn state(&mut self, facts: AddressFacts) {
+        self.verification.state(facts);
     }
 
     /// Puts in an answer of the configuration, which never expires and is never evicted.
@@ -190,8 +213,7 @@ impl TrustedAnswers {
         let names = self.credited(name, &listed, now);
         if names.is_empty() {
             for address in addresses.iter().chain(&hints) {
-                self.unlisted.see(*address, now);
-                self.verification.mark_unlisted(*address, expires);
+                self.see_unlisted(name, *address, subscriber, now);
                 self.verification.publish_at(*address, &ech);
             }
         }
@@ -217,16 +239,31 @@ impl TrustedAnswers {
     pub fn learn(&mut self, name: &DomainName, address: IpAddr, now: Monotonic) -> Learnt {
         let address = self.nat64.destination(address);
         let expires = now.plus(self.verification.retention);
-        let known = self.verification.has_address(address);
         let learnt = self.verification.learn(name, address, expires, now);
         match learnt {
             Learnt::New => self.newcomers.add(address),
             Learnt::Refreshed | Learnt::Full => {}
         }
-        if !known && self.unlisted.has(address, now) {
-            self.verification.mark_unlisted(address, expires);
-        }
         learnt
+    }
+
+    /// Notes that `name`, which is not listed, was answered with `address`.
+    fn see_unlisted(
+        &mut self,
+        name: &DomainName,
+        address: IpAddr,
+        subscriber: Option<&SubscriberKey>,
+        now: Monotonic,
+    ) {
+        let Some(subscriber) = subscriber else { return };
+        self.asked.see(subscriber, address, now);
+        if !self.verification.has_address(address) {
+            return;
+        }
+        let domain = allowlist::registry_domain(name.as_str().as_bytes());
+        if let Some(until) = domain.and_then(|domain| self.witnesses.note(address, domain, subscriber, now)) {
+            self.verification.mark_unlisted(address, until);
+        }
     }
 
     /// The addresses that may be learnt, as rules speak of them.
@@ -307,10 +344,20 @@ impl TrustedAnswers {
     pub fn dns_only(&self, subscriber: &SubscriberKey, address: IpAddr, start: Monotonic) -> Option<DnsOnly> {
         let address = self.nat64.destination(address);
         let found = self.dns_only.find(subscriber, address, start)?;
-        Some(if self.is_shared(address, start) { found.shared() } else { found })
+        Some(if self.is_shared_for(subscriber, address, start) { found.shared() } else { found })
     }
 
-    /// Whether `address` is known to serve names that are not listed, or more listed names than are told apart.
+    /// Whether `address` counts as shared for the flows of `subscriber`: for everybody, or since he asked himself for an
+    /// unlisted name that is there.
+    pub fn is_shared_for(&self, subscriber: &SubscriberKey, address: IpAddr, now: Monotonic) -> bool {
+        let address = self.nat64.destination(address);
+        let dedicated = || self.verification.stated(address) == Some(Stated::Dedicated);
+        self.verification.is_shared(address, now)
+            || (self.asked.has(subscriber, address, now) && !dedicated())
+    }
+
+    /// Whether `address` counts as shared for everybody: it is stated, many independent witnesses say so, or it has more
+    /// listed names than are told apart.
     pub fn is_shared(&self, address: IpAddr, now: Monotonic) -> bool {
         self.verification.is_shared(self.nat64.destination(address), now)
     }
@@ -344,6 +391,11 @@ impl TrustedAnswers {
     /// Subscribers with DNS-only evidence.
     pub fn dns_only_subscribers(&self) -> usize {
         self.dns_only.subscribers()
+    }
+
+    /// Addresses of listed names that count as shared for everybody at `now`.
+    pub fn shared_addresses(&self, now: Monotonic) -> usize {
+        self.verification.shared_addresses(now)
     }
 
     /// How many addresses `name` has.

@@ -15,7 +15,7 @@ use super::clock::Clock;
 use super::policy::PolicyCell;
 use super::settings::DialRules;
 use crate::flow::binding::{
-    AnswerLimits, DnsOnly, Learning, Nat64, News, Restored, SnapshotError, TrustedAnswers,
+    AddressFacts, AnswerLimits, DnsOnly, Learning, Nat64, News, Restored, SnapshotError, TrustedAnswers,
 };
 use crate::flow::session::SubscriberKey;
 use crate::wire::dns;
@@ -43,6 +43,8 @@ struct Counts {
 pub struct AnswerFigures {
     /// Pairs of listed name and address.
     pub pairs: u64,
+    /// Addresses of listed names that count as shared for everybody.
+    pub shared_addresses: u64,
     /// Pairs of the DNS-only map.
     pub dns_only_pairs: u64,
     /// Subscribers in it.
@@ -66,6 +68,11 @@ impl Answers {
     ) -> Arc<Self> {
         let trusted = RwLock::new(TrustedAnswers::new(limits, nat64.clone(), RandomState::new()));
         Arc::new(Self { trusted, nat64, policy, dial, clock, counts: Counts::default() })
+    }
+
+    /// Takes what the operator states of addresses; to be called before anything is learnt.
+    pub fn state(&self, facts: AddressFacts) {
+        self.write().state(facts);
     }
 
     /// Puts in a trusted answer of the configuration.
@@ -127,9 +134,9 @@ impl Answers {
         suspect
     }
 
-    /// Whether the address is known to serve names that are not listed, or more listed names than are told apart.
-    pub fn is_shared(&self, address: IpAddr) -> bool {
-        self.read().is_shared(address, self.clock.monotonic())
+    /// Whether the address counts as shared for the flows of `subscriber`.
+    pub fn is_shared_for(&self, subscriber: &SubscriberKey, address: IpAddr) -> bool {
+        self.read().is_shared_for(subscriber, address, self.clock.monotonic())
     }
 
     /// The address that rules speak of: IPv4 where the destination stands behind a NAT64.
@@ -186,6 +193,7 @@ impl Answers {
         let trusted = self.read();
         AnswerFigures {
             pairs: trusted.pairs() as u64,
+            shared_addresses: trusted.shared_addresses(self.clock.monotonic()) as u64,
             dns_only_pairs: trusted.dns_only_pairs() as u64,
             dns_only_subscribers: trusted.dns_only_subscribers() as u64,
             private: self.counts.private.load(Ordering::Relaxed),

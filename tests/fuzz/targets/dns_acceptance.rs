@@ -28,6 +28,8 @@ const LIMITS: AnswerLimits = AnswerLimits {
     pairs_max: 6,
     addresses_per_name_max: 3,
     names_per_address_max: 2,
+    shared_subscribers_min: 2,
+    shared_domains_min: 2,
     dns_only_pairs_max: 4,
     dns_only_pairs_per_subscriber_max: 2,
 };

@@ -7,7 +7,7 @@ use allowlist::DomainName;
 use config::Config;
 
 use super::StartError;
-use crate::flow::binding::AnswerLimits;
+use crate::flow::binding::{AddressFacts, AnswerLimits};
 use crate::net::answers::Answers;
 use crate::net::clock::Clock;
 use crate::net::lookup::{LookupSettings, Lookups};
@@ -40,10 +40,16 @@ pub(super) fn lookups(
         pairs_max: trusted.pairs_max,
         addresses_per_name_max: trusted.addresses_per_name_max,
         names_per_address_max: trusted.names_per_address_max,
+        shared_subscribers_min: trusted.shared_subscribers_min,
+        shared_domains_min: trusted.shared_domains_min,
         dns_only_pairs_max: trusted.dns_only_pairs_max,
         dns_only_pairs_per_subscriber_max: trusted.dns_only_pairs_per_subscriber_max,
     };
     let answers = Answers::new(limits, dial.nat64.clone(), Arc::clone(policy), Arc::clone(dial), clock);
+    answers.state(AddressFacts {
+        shared: trusted.shared_addresses.clone(),
+        dedicated: trusted.dedicated_addresses.clone(),
+    });
     let lookups = Lookups::new(
         settings,
         Arc::clone(&answers),

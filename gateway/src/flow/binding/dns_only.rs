@@ -19,7 +19,7 @@ const TTL_MIN: Duration = Duration::from_secs(60);
 /// From the end of the TTL to the start of a flow (DESIGN §7).
 const GRACE: Duration = Duration::from_secs(120);
 /// Longest time a pair holds (DESIGN §7).
-const HELD_MAX: Duration = Duration::from_secs(3_600);
+pub(super) const HELD_MAX: Duration = Duration::from_secs(3_600);
 /// How long an expired pair is remembered, so that the flow is told `dns_expired` and not `no_name`.
 const REMEMBERED: Duration = Duration::from_secs(3_600);
 /// A full map is searched for old pairs at most so often: the search looks at every pair.

@@ -1,7 +1,7 @@
 //! Listed name ↔ addresses, for everybody: where a name was answered with, and what else is known of those addresses.
 //!
 //! The set is additive: an address stays for the whole retention after it was last seen, so that rotating answers
-//! converge. Of addresses it is known how many listed names have them, until when they count as shared with unlisted names,
+//! converge. Of addresses it is known how many listed names have them, whether they count as shared with unlisted names,
 //! and which configurations of Encrypted Client Hello were published for them.
 
 use std::collections::HashMap;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use allowlist::DomainName;
 
 use super::Learnt;
+use super::sharing::{AddressFacts, Stated};
 use crate::flow::time::Monotonic;
 
 /// A full set is searched for expired pairs at most so often: the search looks at every pair.
@@ -29,6 +30,8 @@ pub(super) struct Verification {
     names_per_address_max: u32,
     names: HashMap<DomainName, Entry>,
     addresses: HashMap<IpAddr, Known>,
+    /// What the operator states of addresses.
+    facts: AddressFacts,
     pairs: usize,
     /// When expired pairs were last dropped.
     swept: Option<Monotonic>,
@@ -51,13 +54,30 @@ struct Seen {
 }
 
 /// What is known of an address.
-#[derive(Default)]
 struct Known {
     /// Listed names that have it.
     names: u32,
-    /// Last moment at which it counts as serving an unlisted name.
+    /// What the operator states of it.
+    stated: Option<Stated>,
+    /// Last moment at which it counts as serving unlisted names.
     unlisted_until: Option<Monotonic>,
     ech: Vec<Ech>,
+}
+
+impl Known {
+    /// One that no name has yet.
+    const fn new(stated: Option<Stated>) -> Self {
+        Self { names: 0, stated, unlisted_until: None, ech: Vec::new() }
+    }
+
+    /// Whether it serves unlisted names too, or more than `names_max` listed ones.
+    fn is_shared(&self, names_max: u32, now: Monotonic) -> bool {
+        match self.stated {
+            Some(Stated::Shared) => true,
+            Some(Stated::Dedicated) => false,
+            None => self.names > names_max || self.unlisted_until.is_some_and(|until| now <= until),
+        }
+    }
 }
 
 impl Seen {
@@ -82,9 +102,15 @@ impl Verification {
             names_per_address_max,
             names: HashMap::new(),
             addresses: HashMap::new(),
+            facts: AddressFacts::default(),
             pairs: 0,
             swept: None,
         }
+    }
+
+    /// Takes what the operator states of addresses; to be called before anything is learnt.
+    pub(super) fn state(&mut self, facts: AddressFacts) {
+        self.facts = facts;
     }
 
     /// Puts in an answer of the configuration, which never expires and is never evicted.
@@ -131,7 +157,8 @@ impl Verification {
 
     /// Adds a pair that is not there.
     fn add(&mut self, name: &DomainName, seen: Seen) {
-        let known = self.addresses.entry(seen.address).or_default();
+        let facts = &self.facts;
+        let known = self.addresses.entry(seen.address).or_insert_with(|| Known::new(facts.of(seen.address)));
         known.names = known.names.saturating_add(1);
         let entry = self.names.entry(name.clone()).or_default();
         entry.ech.iter().for_each(|ech| push_ech(&mut known.ech, *ech));
@@ -179,11 +206,20 @@ impl Verification {
         self.addresses.get(&address)?.unlisted_until.filter(|until| now <= *until)
     }
 
-    /// Whether the address serves an unlisted name, or more listed names than are told apart.
+    /// Whether the address serves unlisted names too, or more listed names than are told apart.
     pub(super) fn is_shared(&self, address: IpAddr, now: Monotonic) -> bool {
-        let crowded =
-            self.addresses.get(&address).is_some_and(|known| known.names > self.names_per_address_max);
-        crowded || self.unlisted_until(address, now).is_some()
+        let known = self.addresses.get(&address);
+        known.is_some_and(|known| known.is_shared(self.names_per_address_max, now))
+    }
+
+    /// Addresses that are shared.
+    pub(super) fn shared_addresses(&self, now: Monotonic) -> usize {
+        self.addresses.values().filter(|known| known.is_shared(self.names_per_address_max, now)).count()
+    }
+
+    /// What the operator states of an address of a listed name.
+    pub(super) fn stated(&self, address: IpAddr) -> Option<Stated> {
+        self.addresses.get(&address)?.stated
     }
 
     /// Remembers configurations that a listed name publishes, for it and for all addresses it has.

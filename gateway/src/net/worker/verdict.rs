@@ -150,11 +150,12 @@ impl Worker {
         let verdict =
             if waits { Verdict { outcome: Outcome::Charged(Reason::Undecided), ..verdict } } else { verdict };
         let at_shared_address = matches!(verdict.outcome, Outcome::Exempt { .. })
-            && flow
-                .destination()
-                .map(|destination| destination.ip())
-                .or(state.dialled)
-                .is_some_and(|address| self.shared.lookups.answers().is_shared(address));
+            && flow.destination().map(|destination| destination.ip()).or(state.dialled).is_some_and(
+                |address| {
+                    let subscriber = state.standing.key(flow.source);
+                    self.shared.lookups.answers().is_shared_for(&subscriber, address)
+                },
+            );
         let now = || self.shared.clock.now().wall;
         let (verdict, share) = policy.allow(&state.standing, verdict, at_shared_address, now);
         let account = if waits {
