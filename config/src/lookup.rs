@@ -11,11 +11,13 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("lookup", "try_timeout"),
     Key::defaulted("lookup", "tries"),
     Key::defaulted("lookup", "total_timeout"),
+    Key::defaulted("lookup", "stale_after"),
     Key::defaulted("lookup", "cnames_max"),
     Key::defaulted("lookup", "negative_ttl"),
     Key::defaulted("lookup", "per_second_max"),
     Key::defaulted("lookup", "in_flight_max"),
     Key::defaulted("lookup", "per_subscriber_minute_max"),
+    Key::defaulted("lookup", "names_max"),
     Key::defaulted("lookup", "scheduled_per_second_max"),
 ];
 
@@ -29,6 +31,10 @@ pub const TRIES_DEFAULT: u8 = 2;
 pub const TRIES_RANGE: RangeInclusive<u8> = 1..=10;
 /// Time for all tries (DESIGN §7).
 pub const TOTAL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(4);
+/// How long a steered flow waits for an answer when an address is known already: less than the 1.8 seconds of RFC 8767 §5.
+pub const STALE_AFTER_DEFAULT: Duration = Duration::from_secs(1);
+/// Range of `stale_after`.
+pub const STALE_AFTER_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60);
 /// CNAMEs followed (DESIGN §7).
 pub const CNAMES_MAX_DEFAULT: u8 = 11;
 /// Range of `cnames_max`.
@@ -49,6 +55,10 @@ pub const IN_FLIGHT_MAX_RANGE: RangeInclusive<usize> = 1..=100_000;
 pub const PER_SUBSCRIBER_MINUTE_MAX_DEFAULT: u32 = 20;
 /// Range of `per_subscriber_minute_max`.
 pub const PER_SUBSCRIBER_MINUTE_MAX_RANGE: RangeInclusive<u32> = 1..=1_000_000;
+/// Names whose answers are kept.
+pub const NAMES_MAX_DEFAULT: usize = 65_536;
+/// Range of `names_max`.
+pub const NAMES_MAX_RANGE: RangeInclusive<usize> = 1..=10_000_000;
 /// Scheduled look-ups started per second.
 pub const SCHEDULED_PER_SECOND_MAX_DEFAULT: usize = 20;
 /// Range of `scheduled_per_second_max`.
@@ -63,6 +73,8 @@ pub struct Lookup {
     pub tries: u8,
     /// Time for all tries together.
     pub total_timeout: Duration,
+    /// How long a steered flow waits for an answer when an address is known already.
+    pub stale_after: Duration,
     /// CNAMEs followed.
     pub cnames_max: u8,
     /// How long a failed look-up is remembered.
@@ -73,6 +85,8 @@ pub struct Lookup {
     pub in_flight_max: usize,
     /// Inquiries that flows of one subscriber start in a minute.
     pub per_subscriber_minute_max: u32,
+    /// Names whose answers are kept.
+    pub names_max: usize,
     /// Scheduled look-ups started per second; 0: none.
     pub scheduled_per_second_max: usize,
 }
@@ -90,6 +104,9 @@ impl Lookup {
             try_timeout: try_timeout.value,
             tries,
             total_timeout: total_timeout.value,
+            stale_after: section
+                .duration(reader, "stale_after", STALE_AFTER_DEFAULT, STALE_AFTER_RANGE)
+                .value,
             cnames_max: section.count(reader, "cnames_max", CNAMES_MAX_DEFAULT, CNAMES_MAX_RANGE).value,
             negative_ttl: section
                 .duration(reader, "negative_ttl", NEGATIVE_TTL_DEFAULT, NEGATIVE_TTL_RANGE)
@@ -108,6 +125,7 @@ impl Lookup {
                     PER_SUBSCRIBER_MINUTE_MAX_RANGE,
                 )
                 .value,
+            names_max: section.count(reader, "names_max", NAMES_MAX_DEFAULT, NAMES_MAX_RANGE).value,
             scheduled_per_second_max: section
                 .count(
                     reader,

@@ -18,7 +18,7 @@ const FULL: &str = include_str!("../../config/examples/full.toml");
 type Row = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
 
 /// One unit beyond each end, in the finest unit there is.
-const ROWS: [Row; 44] = [
+const ROWS: &[Row] = &[
     ("node", "workers", &["\"auto\"", "1", "256", "0x10"], &["0", "257", "-1", "\"1\"", "1.0", "\"Auto\""]),
     ("list", "size_max", &["\"1 KiB\"", "\"1 GiB\""], &["\"1023 B\"", "\"1073741825 B\"", "4194304"]),
     ("list", "entries_max", &["1", "100000000"], &["0", "100000001", "\"1\""]),
@@ -45,11 +45,13 @@ const ROWS: [Row; 44] = [
     ("lookup", "try_timeout", &["\"50 ms\"", "\"4 s\""], &["\"49 ms\"", "\"60001 ms\"", "\"4001 ms\""]),
     ("lookup", "tries", &["1", "10"], &["0", "11", "256"]),
     ("lookup", "total_timeout", &["\"2 s\"", "\"60 s\""], &["\"1999 ms\"", "\"60001 ms\""]),
+    ("lookup", "stale_after", &["\"0 s\"", "\"60 s\""], &["\"60001 ms\"", "1"]),
     ("lookup", "cnames_max", &["0", "64"], &["65", "-1"]),
     ("lookup", "negative_ttl", &["\"0 s\"", "\"1 h\""], &["\"3600001 ms\"", "0"]),
     ("lookup", "per_second_max", &["1", "1000000"], &["0", "1000001"]),
     ("lookup", "in_flight_max", &["1", "100000"], &["0", "100001"]),
     ("lookup", "per_subscriber_minute_max", &["1", "1000000"], &["0", "1000001"]),
+    ("lookup", "names_max", &["1", "10000000"], &["0", "10000001"]),
     ("lookup", "scheduled_per_second_max", &["0", "10000"], &["-1", "10001"]),
     ("trusted_answers", "retention", &["\"1 s\"", "\"30 d\""], &["\"999 ms\"", "\"2592000001 ms\""]),
     ("trusted_answers", "pairs_max", &["1", "100000000"], &["0", "100000001"]),
@@ -106,7 +108,7 @@ const ROWS: [Row; 44] = [
 ];
 
 /// Further rows, with the same meaning.
-const MORE_ROWS: [Row; 17] = [
+const MORE_ROWS: &[Row] = &[
     ("limits", "proxy_header_deadline", &["\"100 ms\"", "\"60 s\""], &["\"99 ms\"", "\"60001 ms\""]),
     ("limits", "finish_deadline", &["\"100 ms\"", "\"60 s\""], &["\"99 ms\"", "\"60001 ms\""]),
     ("limits", "quic_crypto_max", &["\"1 KiB\"", "\"64 KiB\""], &["\"1023 B\"", "\"65537 B\"", "1024"]),
@@ -132,7 +134,7 @@ const MORE_ROWS: [Row; 17] = [
 ];
 
 /// The rows of `[edge]`, and of what marks packets.
-const EDGE_ROWS: [Row; 15] = [
+const EDGE_ROWS: &[Row] = &[
     (
         "edge",
         "table",
@@ -161,7 +163,7 @@ const EDGE_ROWS: [Row; 15] = [
 ];
 
 /// The rows of `[dns]`.
-const DNS_ROWS: [Row; 31] = [
+const DNS_ROWS: &[Row] = &[
     ("dns", "steer_ttl", &["\"1 s\"", "\"1 h\""], &["\"999 ms\"", "\"3600001 ms\"", "60"]),
     ("dns", "source_prefix_v4", &["8", "32"], &["7", "33"]),
     ("dns", "source_prefix_v6", &["32", "128"], &["31", "129"]),
@@ -215,7 +217,7 @@ const DNS_ROWS: [Row; 31] = [
 ];
 
 /// The rows of `[allowance]`.
-const ALLOWANCE_ROWS: [Row; 6] = [
+const ALLOWANCE_ROWS: &[Row] = &[
     (
         "allowance",
         "zone",
@@ -269,7 +271,7 @@ fn with(section: &str, key: &str, value: &str) -> String {
 #[test]
 fn every_number_at_its_limits_and_one_beyond() {
     for (section, key, taken, refused) in
-        ROWS.iter().chain(&MORE_ROWS).chain(&DNS_ROWS).chain(&EDGE_ROWS).chain(&ALLOWANCE_ROWS)
+        ROWS.iter().chain(MORE_ROWS).chain(&DNS_ROWS).chain(&EDGE_ROWS).chain(&ALLOWANCE_ROWS)
     {
         for value in *taken {
             let parsed = Config::parse(&with(section, key, value), Path::new("/"));
@@ -293,10 +295,10 @@ fn every_number_at_its_limits_and_one_beyond() {
 fn every_key_that_carries_a_number_is_in_the_table() {
     let judged: Vec<(&str, &str)> = ROWS
         .iter()
-        .chain(&MORE_ROWS)
-        .chain(&DNS_ROWS)
-        .chain(&EDGE_ROWS)
-        .chain(&ALLOWANCE_ROWS)
+        .chain(MORE_ROWS)
+        .chain(DNS_ROWS)
+        .chain(EDGE_ROWS)
+        .chain(ALLOWANCE_ROWS)
         .map(|row| (row.0, row.1))
         .collect();
     // These have tests of their own in problems.rs.

@@ -98,11 +98,13 @@ fn shared() -> Arc<Shared> {
         try_timeout: second,
         tries: 1,
         total_timeout: second,
+        stale_after: second,
         cnames_max: 1,
         negative_ttl: second,
         per_second_max: 1,
         in_flight_max: 1,
         per_subscriber_minute_max: 1,
+        names_max: 1,
         scheduled_per_second_max: 0,
     };
     let runtime = tokio::runtime::Handle::current();

@@ -1,9 +1,10 @@
-//! Trusted answers over a restart: a copy in the state folder, written now and then and at the end, read at the start.
+//! Trusted answers, and the addresses at which names were last found, over a restart: copies in the state folder, written
+//! now and then and at the end, read at the start.
 //!
 //! One writing at a time, and a stopping node waits for the last one only so long: a disk that hangs costs the copy, never
 //! the seal.
 //!
-//! It holds listed names and their addresses, nothing of subscribers. A copy that cannot be read is told and left aside:
+//! They hold listed names and their addresses, nothing of subscribers. A copy that cannot be read is told and left aside:
 //! answers are learnt again, and until then an unknown address is looked up (DESIGN decision 1).
 
 use std::fs::{self, File, OpenOptions};
@@ -14,11 +15,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
-use crate::net::answers::Answers;
+use crate::net::lookup::Lookups;
 
-/// Name in the state folder.
-const FILE: &str = "answers.snapshot";
-/// Mode of the file: what a node learnt is its operator's.
+/// Names in the state folder.
+const ANSWERS: &str = "answers.snapshot";
+const KNOWN: &str = "known.snapshot";
+/// Mode of the files: what a node learnt is its operator's.
 const MODE: u32 = 0o640;
 /// Longest file that is read: 64 million pairs need less.
 const BYTES_MAX: u64 = 4 << 30;
@@ -26,28 +28,53 @@ const BYTES_MAX: u64 = 4 << 30;
 /// How long a stopping node waits for its last copy.
 const LAST_LIMIT: Duration = Duration::from_secs(5);
 
-/// Where the copy stands, and what is copied.
+/// Where the copies stand, and what is copied.
 #[derive(Clone)]
 pub struct Snapshot {
+    /// Of the trusted answers.
     path: PathBuf,
-    answers: Arc<Answers>,
-    /// Held while the copy is written: two at once would write into one file.
+    /// Of the addresses at which names were last found.
+    known: PathBuf,
+    lookups: Arc<Lookups>,
+    /// Held while a copy is written: two at once would write into one file.
     turn: Arc<Mutex<()>>,
     /// Another process writes the copy.
     held: Arc<AtomicBool>,
 }
 
 impl Snapshot {
-    /// The copy of `answers` in `state_dir`.
-    pub fn new(state_dir: &Path, answers: Arc<Answers>) -> Self {
-        Self { path: state_dir.join(FILE), answers, turn: Arc::default(), held: Arc::default() }
+    /// The copies of `lookups` and their trusted answers in `state_dir`.
+    pub fn new(state_dir: &Path, lookups: Arc<Lookups>) -> Self {
+        Self {
+            path: state_dir.join(ANSWERS),
+            known: state_dir.join(KNOWN),
+            lookups,
+            turn: Arc::default(),
+            held: Arc::default(),
+        }
     }
 
-    /// Takes the copy back, if there is one.
+    /// Takes the copies back, if there are any.
     pub fn restore(&self) {
-        match self.read() {
+        self.restore_answers();
+        let restored = match read(&self.known) {
+            Ok(None) => return,
+            Ok(Some(bytes)) => self.lookups.restore_known(&bytes).map_err(|error| error.to_string()),
+            Err(error) => Err(format!("cannot be read: {error}")),
+        };
+        match restored {
+            Ok(names) => tracing::info!(names, "names with the addresses of the run before"),
+            Err(fault) => {
+                tracing::warn!("{}: {fault}; it is left aside and written anew", self.known.display());
+            }
+        }
+    }
+
+    /// Takes the trusted answers back.
+    fn restore_answers(&self) {
+        match read(&self.path) {
             Ok(None) => {}
-            Ok(Some(bytes)) => match self.answers.restore(&bytes) {
+            Ok(Some(bytes)) => match self.lookups.answers().restore(&bytes) {
                 Ok(restored) => tracing::info!(?restored, "trusted answers of the run before"),
                 Err(error) => tracing::warn!(
                     "{}: {error}; it is left aside and written anew, answers are learnt again",
@@ -60,7 +87,7 @@ impl Snapshot {
         }
     }
 
-    /// Writes the copy again and again, until the event loop ends.
+    /// Writes the copies again and again, until the event loop ends.
     pub async fn keep(self, interval: Duration) {
         let mut tick = tokio::time::interval(interval);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -74,7 +101,7 @@ impl Snapshot {
         }
     }
 
-    /// Writes the copy for the last time, and waits for it at most five seconds.
+    /// Writes the copies for the last time, and waits for it at most five seconds.
     pub fn write_last(&self) {
         let (done, written) = mpsc::channel();
         let snapshot = self.clone();
@@ -90,46 +117,49 @@ impl Snapshot {
         }
     }
 
-    /// Leaves the copy to another process, or takes it up again.
+    /// Leaves the copies to another process, or takes it up again.
     pub fn hold(&self, held: bool) {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         self.held.store(held, Ordering::Relaxed);
     }
 
-    /// Writes the copy: whole, or the one before stays.
+    /// Writes the copies: each whole, or the one before stays.
     pub fn write(&self) {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         if self.held.load(Ordering::Relaxed) {
             return;
         }
-        if let Err(error) = self.try_write() {
-            tracing::warn!(
-                "{}: cannot be written: {error}; free space or mend the folder, else a restart begins without answers",
-                self.path.display()
-            );
+        let answers = write(&self.path, &self.lookups.answers().snapshot());
+        let known = write(&self.known, &self.lookups.copy_known());
+        for (path, written) in [(&self.path, answers), (&self.known, known)] {
+            if let Err(error) = written {
+                tracing::warn!(
+                    "{}: cannot be written: {error}; free space or mend the folder, else a restart begins without answers",
+                    path.display()
+                );
+            }
         }
     }
+}
 
-    /// The copy's bytes; none when there is no copy.
-    fn read(&self) -> io::Result<Option<Vec<u8>>> {
-        let file = match File::open(&self.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let mut bytes = Vec::new();
-        file.take(BYTES_MAX).read_to_end(&mut bytes)?;
-        Ok(Some(bytes))
-    }
+/// A copy's bytes; none when there is no copy.
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.take(BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
 
-    /// Beside it, to the disk, then in its place.
-    fn try_write(&self) -> io::Result<()> {
-        let part = self.path.with_extension("part");
-        let bytes = self.answers.snapshot();
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&part)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&part, &self.path)?;
-        self.path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-    }
+/// Beside it, to the disk, then in its place.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let part = path.with_extension("part");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&part)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&part, path)?;
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }

@@ -244,7 +244,7 @@ impl Node {
         let mut outcome = reload::refresh(config, &mut keeper, &policy, clock.now().wall);
         outcome.notes.extend(kept_faults);
         // Behind the list: what no list speaks of is not taken back.
-        let snapshot = Snapshot::new(&config.node.state_dir, Arc::clone(lookups.answers()));
+        let snapshot = Snapshot::new(&config.node.state_dir, Arc::clone(&lookups));
         snapshot.restore();
         control.spawn(snapshot.clone().keep(config.trusted_answers.snapshot_interval));
         control.spawn(Arc::clone(&lookups).follow_schedule());

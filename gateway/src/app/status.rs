@@ -427,7 +427,7 @@ impl Source for Status {
         let facts = self.facts();
         metrics::with_local_recorder(&self.recorder, || {
             gauge!("zrgw_ready").set(reading(u64::from(ready)));
-            for reason in AttentionReason::ALL {
+            for reason in AttentionReason::ALL.iter().copied() {
                 let stands = attention.iter().any(|item| item.reason == reason);
                 gauge!("zrgw_attention", "reason" => reason.label()).set(reading(u64::from(stands)));
             }
@@ -546,6 +546,11 @@ impl Source for Status {
         if facts.mismatches > 0 {
             let text = format!("{} files with bytes not conserved", facts.mismatches);
             add(AttentionReason::Conservation, text);
+        }
+        if self.lookups.is_failing() {
+            let text = "none of upstream.resolvers answers: names are dialled where they were last found, addresses that \
+                        nobody has vouched for are charged";
+            add(AttentionReason::Resolvers, text.to_owned());
         }
         items.extend(facts.export_attention.iter().cloned());
         items

@@ -398,6 +398,11 @@ impl TrustedAnswers {
         self.verification.shared_addresses(now)
     }
 
+    /// At most `max` addresses of `name`, the one that counts longest first, and such as no longer count the last.
+    pub fn known_addresses(&self, name: &DomainName, max: usize) -> Vec<IpAddr> {
+        self.verification.known_addresses(name, max)
+    }
+
     /// How many addresses `name` has.
     pub fn addresses(&self, name: &DomainName) -> usize {
         self.verification.addresses(name)

@@ -8,6 +8,7 @@ use std::hash::RandomState;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use allowlist::DomainName;
 
@@ -24,6 +25,7 @@ use crate::wire::dns;
 pub struct Answers {
     trusted: RwLock<TrustedAnswers>,
     nat64: Nat64,
+    retention: Duration,
     policy: Arc<PolicyCell>,
     dial: Arc<DialRules>,
     clock: Clock,
@@ -66,8 +68,9 @@ impl Answers {
         dial: Arc<DialRules>,
         clock: Clock,
     ) -> Arc<Self> {
+        let retention = limits.retention;
         let trusted = RwLock::new(TrustedAnswers::new(limits, nat64.clone(), RandomState::new()));
-        Arc::new(Self { trusted, nat64, policy, dial, clock, counts: Counts::default() })
+        Arc::new(Self { trusted, nat64, retention, policy, dial, clock, counts: Counts::default() })
     }
 
     /// Takes what the operator states of addresses; to be called before anything is learnt.
@@ -142,6 +145,16 @@ impl Answers {
     /// The address that rules speak of: IPv4 where the destination stands behind a NAT64.
     pub fn destination(&self, address: IpAddr) -> IpAddr {
         self.nat64.destination(address)
+    }
+
+    /// How long an address counts after it was last seen.
+    pub(super) const fn retention(&self) -> Duration {
+        self.retention
+    }
+
+    /// At most `max` addresses of a name, the one that counts longest first, past their time the last.
+    pub(super) fn known_addresses(&self, name: &DomainName, max: usize) -> Vec<IpAddr> {
+        self.read().known_addresses(name, max)
     }
 
     /// How many addresses a name has.

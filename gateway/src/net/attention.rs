@@ -18,16 +18,19 @@ pub enum AttentionReason {
     Conservation,
     /// Counts of the ledger that are in no record and will not be.
     CountsSetAside,
+    /// The resolvers give no answers.
+    Resolvers,
 }
 
 impl AttentionReason {
     /// All of them, for metrics that show what is not there as 0.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: &[Self] = &[
         Self::ListNotTaken,
         Self::SubscribersNotTaken,
         Self::DnsCertificate,
         Self::Conservation,
         Self::CountsSetAside,
+        Self::Resolvers,
     ];
 
     /// The label's value.
@@ -38,6 +41,7 @@ impl AttentionReason {
             Self::DnsCertificate => "dns_certificate",
             Self::Conservation => "conservation",
             Self::CountsSetAside => "counts_set_aside",
+            Self::Resolvers => "resolvers",
         }
     }
 }

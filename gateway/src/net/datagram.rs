@@ -92,7 +92,14 @@ pub struct Entry {
     stage: Stage,
     held: Held,
     /// Where the flow that this one continues was carried to.
-    continues: Option<SocketAddr>,
+    continues: Option<Continuation>,
+}
+
+/// Where a flow was carried that goes on from another port, and what vouched for it.
+#[derive(Clone, Copy)]
+struct Continuation {
+    target: SocketAddr,
+    vouched: Vouched,
 }
 
 /// How far a flow is.
@@ -323,13 +330,13 @@ impl Relay {
 
     /// Gives a flow that begins in the middle of a connection the name of the one it continues, if that is known; returns
     /// where that one was carried to.
-    fn continued(&self, open: &OpenFlow, key: &Key, train: &Train<'_>) -> Option<SocketAddr> {
+    fn continued(&self, open: &OpenFlow, key: &Key, train: &Train<'_>) -> Option<Continuation> {
         let first = train.datagrams().next().filter(|first| !has_long_header(first))?;
         let shared = &self.worker.shared;
         let now = shared.clock.monotonic();
         let known = shared.connection_ids.find(open.subscriber(), self.destination(key), first, now)?;
         self.worker.inherit(open.flow(), known.identity);
-        Some(known.target)
+        Some(Continuation { target: known.target, vouched: known.vouched })
     }
 
     /// Where the subscriber's datagrams were going.

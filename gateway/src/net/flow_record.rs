@@ -330,7 +330,7 @@ impl Flow {
 }
 
 /// IANA service name `https`.
-const HTTPS_PORT: u16 = 443;
+pub(super) const HTTPS_PORT: u16 = 443;
 /// IANA service name `http`.
 const HTTP_PORT: u16 = 80;
 

@@ -6,8 +6,11 @@
 //! their answers run out (`schedule`).
 
 mod ask;
+mod cache;
+mod copy;
 mod schedule;
 mod verify;
+mod whereabouts;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -19,7 +22,10 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use self::ask::Resolvers;
+use self::cache::{Cache, Landed};
+pub use self::copy::CopyError;
 use self::verify::{Denied, Inquiry, Personal};
+pub use self::whereabouts::Whereabouts;
 use super::answers::Answers;
 use super::clock::Clock;
 use super::policy::PolicyCell;
@@ -31,14 +37,10 @@ use crate::flow::time::Monotonic;
 const TTL_MIN: Duration = Duration::from_secs(5);
 /// Longest time an answer is used before it is asked again (RFC 8767 §4 advises a cap of days).
 const TTL_MAX: Duration = Duration::from_secs(86_400);
-/// How long an answer is used while the resolver gives none (RFC 8767 §5).
-const STALE_MAX: Duration = Duration::from_secs(86_400);
 /// Shortest time between two questions about one name.
 const NAME_PAUSE: Duration = Duration::from_secs(1);
 /// Names in a row whose own servers fail before it is taken for a fault of the resolvers.
 const SERVER_FAILURES_MAX: u32 = 8;
-/// Names remembered at once; about 300 bytes each.
-const CACHE_NAMES_MAX: usize = 65_536;
 
 /// Servers and limits of our own look-ups (DESIGN §7).
 #[derive(Clone, Debug)]
@@ -51,6 +53,8 @@ pub struct LookupSettings {
     pub tries: u8,
     /// For the whole look-up.
     pub total_timeout: Duration,
+    /// How long a steered flow waits for it when an address is known already.
+    pub stale_after: Duration,
     /// CNAME records of an answer; with more it is not believed.
     pub cnames_max: u8,
     /// How long a name without an answer, or a pair the answer did not vouch for, is left alone.
@@ -61,6 +65,8 @@ pub struct LookupSettings {
     pub in_flight_max: usize,
     /// Inquiries that flows of one subscriber start in a minute.
     pub per_subscriber_minute_max: u32,
+    /// Names whose answers are kept; about 400 bytes each.
+    pub names_max: usize,
     /// Scheduled look-ups started in one second, beside the others; none: 0.
     pub scheduled_per_second_max: usize,
 }
@@ -78,16 +84,31 @@ pub struct Lookups {
 }
 
 /// Look-ups under way and answers in use.
-#[derive(Default)]
 struct State {
     flights: HashMap<DomainName, watch::Receiver<Option<Answer>>>,
-    cache: HashMap<DomainName, Cached>,
+    cache: Cache,
     inquiries: HashMap<DomainName, Inquiry>,
     denied: Denied,
     personal: Personal,
     budget: Budget,
     counts: LookupCounts,
     alarm: Alarm,
+}
+
+impl State {
+    /// Nothing asked yet; room for the answers of so many names.
+    fn new(names_max: usize) -> Self {
+        Self {
+            flights: HashMap::new(),
+            cache: Cache::new(names_max),
+            inquiries: HashMap::new(),
+            denied: Denied::default(),
+            personal: Personal::default(),
+            budget: Budget::default(),
+            counts: LookupCounts::default(),
+            alarm: Alarm::default(),
+        }
+    }
 }
 
 /// Whether the resolvers are of no use.
@@ -161,18 +182,6 @@ pub enum LookupError {
 /// Addresses, or why there are none.
 type Answer = Result<Arc<[IpAddr]>, LookupError>;
 
-/// The last answer for a name.
-struct Cached {
-    answer: Answer,
-    asked: Monotonic,
-    fresh_until: Monotonic,
-    /// The last inquiry vouched for what was wanted, or further questions brought further addresses: an unknown address
-    /// may be one more of a rotating site.
-    worth_asking: bool,
-    /// The last answer with addresses, for when there are none.
-    stale: Option<(Arc<[IpAddr]>, Monotonic)>,
-}
-
 /// Look-ups started in the present second.
 #[derive(Default)]
 struct Budget {
@@ -231,7 +240,7 @@ impl Lookups {
         runtime: Handle,
     ) -> Result<Arc<Self>, String> {
         let resolvers = Resolvers::new(&settings)?;
-        let state = Mutex::default();
+        let state = Mutex::new(State::new(settings.names_max));
         Ok(Arc::new(Self { settings, answers, policy, dial, clock, runtime, resolvers, state }))
     }
 
@@ -248,40 +257,6 @@ impl Lookups {
     /// Whether the resolvers gave no answer when they were last asked, or for long nothing but failures: an alarm, for unknown addresses are charged.
     pub fn is_failing(&self) -> bool {
         self.state().alarm.is_raised
-    }
-
-    /// The addresses to dial for `name`, from the last answer while it is fresh, else asked for `subscriber`; from a stale
-    /// answer while the resolvers give none.
-    ///
-    /// # Errors
-    /// [`LookupError`].
-    pub async fn resolve(
-        self: &Arc<Self>,
-        name: &DomainName,
-        subscriber: impl FnOnce() -> SubscriberKey,
-    ) -> Answer {
-        let now = self.clock.monotonic();
-        let flight = {
-            let mut state = self.state();
-            if let Some(known) = state.cache.get(name)
-                && known.fresh_until > now
-            {
-                return known.or_stale(now);
-            }
-            self.ask(&mut state, &subscriber(), name, now)
-        };
-        match flight {
-            Ok(flight) => match landed(flight).await {
-                Ok(addresses) => Ok(addresses),
-                Err(error) => self.stale(name, now, error),
-            },
-            Err(error) => self.stale(name, now, error),
-        }
-    }
-
-    /// The last known addresses of `name`, or `error`.
-    fn stale(&self, name: &DomainName, now: Monotonic, error: LookupError) -> Answer {
-        self.state().cache.get(name).and_then(|known| known.stale_addresses(now)).ok_or(error)
     }
 
     /// Joins the look-up under way for `name`, or starts one.
@@ -353,6 +328,7 @@ impl Lookups {
 
     /// Keeps the answer for those who ask next.
     fn land(&self, name: &DomainName, answer: &Answer, ttl: Duration) {
+        let listed = self.policy.load().names_itself(name);
         let now = self.clock.monotonic();
         let mut state = self.state();
         state.flights.remove(name);
@@ -368,42 +344,19 @@ impl Lookups {
         };
         *count = count.saturating_add(1);
         state.alarm.note(answer.as_ref().err().copied());
-        if state.cache.len() >= CACHE_NAMES_MAX && !state.cache.contains_key(name) {
-            state.cache.retain(|_, known| known.fresh_until > now);
-            if state.cache.len() >= CACHE_NAMES_MAX {
-                return;
-            }
-        }
-        let known = state.cache.remove(name);
-        let worth_asking = known.as_ref().is_some_and(|known| known.worth_asking);
-        let stale = match answer {
-            Ok(addresses) => Some((Arc::clone(addresses), now)),
-            Err(_) => known.and_then(|known| known.stale),
-        };
-        let answer = answer.clone();
-        let cached = Cached { answer, asked: now, fresh_until: now.plus(ttl), worth_asking, stale };
-        state.cache.insert(name.clone(), cached);
+        let landed = Landed { answer, ttl, retention: self.answers.retention(), listed };
+        state.cache.land(name, &landed, now);
+    }
+
+    /// A flow of `subscriber` has reached `name`: it is kept longer than names that nobody reached.
+    pub fn note_use(&self, name: &DomainName, subscriber: &SubscriberKey) {
+        let now = self.clock.monotonic();
+        self.state().cache.note_use(name, subscriber, now);
     }
 
     /// The state; a panic elsewhere does not make it unusable, for every change to it is a single step.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Cached {
-    /// The answer, or the last one that had addresses.
-    fn or_stale(&self, now: Monotonic) -> Answer {
-        match &self.answer {
-            Ok(addresses) => Ok(Arc::clone(addresses)),
-            Err(error) => self.stale_addresses(now).ok_or(*error),
-        }
-    }
-
-    /// The last addresses, while they may be used.
-    fn stale_addresses(&self, now: Monotonic) -> Option<Arc<[IpAddr]>> {
-        let (addresses, learnt) = self.stale.as_ref()?;
-        (now.since(*learnt) <= STALE_MAX).then(|| Arc::clone(addresses))
     }
 }
 

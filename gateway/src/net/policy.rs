@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use allowlist::{DomainName, Matcher};
+use allowlist::{DomainName, HostMatch, Matcher, Target, Transport};
 use arc_swap::{ArcSwap, Guard};
 use billing_export::{Account, Entry, Reason, Session};
 use jiff::Timestamp;
 
 use super::allowances::{Allowances, NoCounter};
+use super::flow_record::HTTPS_PORT;
 use crate::flow::allowance::{AllowancePlan, Share};
 use crate::flow::rating::RatingPlan;
 use crate::flow::session::{SubscriberKey, SubscriberTable};
@@ -75,6 +76,17 @@ impl Policy {
     /// Whether steered mode carries `name`.
     pub fn routes(&self, name: &DomainName) -> bool {
         self.routes.iter().any(|list| list.covers(name))
+    }
+
+    /// Whether the list in use has a rule that stands under `name` itself: such names cannot be made up.
+    pub fn names_itself(&self, name: &DomainName) -> bool {
+        let Some(list) = &self.list else { return false };
+        match list.host(name, Transport::Tcp, HTTPS_PORT, None) {
+            HostMatch::Listed(rule) | HostMatch::Port(rule) | HostMatch::NotInForce(rule) => {
+                matches!(rule.target(), Target::Host { host, .. } if host == name)
+            }
+            HostMatch::NotListed | HostMatch::Denied(_) => false,
+        }
     }
 
     /// The next instant at which a date changes an answer: one of the list, or midnight where days are counted.

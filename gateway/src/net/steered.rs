@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::accept::Visitor;
 use super::dial::{DialError, dial};
 use super::flow_record::{Flow, Place};
+use super::lookup::Whereabouts;
 use super::relay;
 use super::report::{ProtocolLabel, Refusal};
 use super::socket;
@@ -60,8 +61,8 @@ async fn begin(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream) -> Opti
         return None;
     };
     match reach(worker, flow).await {
-        Ok((origin, address)) => {
-            worker.release(flow, Vouched::Steered, Some(address.ip()));
+        Ok(Reached { origin, address, vouched }) => {
+            worker.release(flow, vouched, Some(address));
             Some((first, origin))
         }
         Err(refusal) => {
@@ -94,8 +95,16 @@ async fn read_name(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream) -> 
     Ok(first)
 }
 
+/// An origin that was reached.
+struct Reached {
+    origin: TcpStream,
+    address: IpAddr,
+    /// Whether the name may be there, by the evidence that led to it.
+    vouched: Vouched,
+}
+
 /// Connects to the name's own addresses.
-async fn reach(worker: &Rc<Worker>, flow: &Rc<Flow>) -> Result<(TcpStream, SocketAddr), Refusal> {
+async fn reach(worker: &Rc<Worker>, flow: &Rc<Flow>) -> Result<Reached, Refusal> {
     let (name, port) = {
         let state = flow.state.borrow();
         let name = state.identity.as_ref().and_then(|identity| identity.name.clone());
@@ -104,10 +113,17 @@ async fn reach(worker: &Rc<Worker>, flow: &Rc<Flow>) -> Result<(TcpStream, Socke
     if !worker.shared.policy.load().routes(&name) {
         return Err(Refusal::NotRouted);
     }
-    let addresses = addresses(worker, flow, &name).await?;
-    let destinations = addresses.iter().map(|address| SocketAddr::new(*address, port));
-    match dial(worker, destinations).await {
-        Ok(reached) => Ok(reached),
+    let mut places = whereabouts(worker, flow, &name).await?;
+    let outcome = dial_known(worker, &mut places, port).await;
+    match outcome {
+        Ok((origin, target)) => {
+            let address = target.ip();
+            if places.is_noteworthy() {
+                let subscriber = flow.state.borrow().standing.key(flow.source);
+                worker.shared.lookups.note_use(&name, &subscriber);
+            }
+            Ok(Reached { origin, address, vouched: places.vouched(address) })
+        }
         Err(DialError::NotPermitted) => Err(Refusal::Destination),
         Err(DialError::Connect(error)) => {
             tracing::debug!(flow = flow.id, name = %name, %error, "origin not reached");
@@ -116,12 +132,53 @@ async fn reach(worker: &Rc<Worker>, flow: &Rc<Flow>) -> Result<(TcpStream, Socke
     }
 }
 
-/// The addresses our resolver gives for the name.
-async fn addresses(
+/// Connects to one of the places that are known; when none of them answers, or the look-up that was not waited for gives
+/// others meanwhile, to those.
+async fn dial_known(
+    worker: &Rc<Worker>,
+    places: &mut Whereabouts,
+    port: u16,
+) -> Result<(TcpStream, SocketAddr), DialError> {
+    let newer = {
+        let known = dial_all(worker, places.addresses(), port);
+        if !places.may_be_more() {
+            return known.await;
+        }
+        tokio::pin!(known);
+        tokio::select! {
+            biased;
+            outcome = &mut known => match outcome {
+                Ok(reached) => return Ok(reached),
+                Err(error) => places.later().await.ok_or(error)?,
+            },
+            Some(newer) = places.later() => {
+                if newer.addresses().first() == places.addresses().first() {
+                    // What is being tried is right.
+                    return known.await;
+                }
+                newer
+            }
+        }
+    };
+    *places = newer;
+    dial_all(worker, places.addresses(), port).await
+}
+
+/// Connects to the first of `addresses` that answers.
+async fn dial_all(
+    worker: &Rc<Worker>,
+    addresses: &[IpAddr],
+    port: u16,
+) -> Result<(TcpStream, SocketAddr), DialError> {
+    dial(worker, addresses.iter().map(|address| SocketAddr::new(*address, port))).await
+}
+
+/// Where the name may be.
+async fn whereabouts(
     worker: &Rc<Worker>,
     flow: &Rc<Flow>,
     name: &DomainName,
-) -> Result<std::sync::Arc<[IpAddr]>, Refusal> {
+) -> Result<Whereabouts, Refusal> {
     let subscriber = || flow.state.borrow().standing.key(flow.source);
     worker.shared.lookups.resolve(name, subscriber).await.map_err(|error| {
         tracing::debug!(name = %name, %error, "listed name not resolved");

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Time to live of every answer, in seconds.
+/// Time to live of every answer, in seconds, unless another is told.
 const TTL: u32 = 300;
 
 /// Picks a number below another.
@@ -26,6 +26,8 @@ struct Shared {
     silent_on_aaaa: AtomicBool,
     broken: AtomicBool,
     ended: AtomicBool,
+    /// Time to live of an answer, in seconds.
+    ttl: AtomicU32,
     /// Time before each answer.
     delay: Mutex<Duration>,
     /// Addresses of one answer, and how many answers were given so: each begins where the one before ended.
@@ -47,6 +49,7 @@ impl Resolver {
             silent_on_aaaa: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            ttl: AtomicU32::new(TTL),
             delay: Mutex::default(),
             rotation: Mutex::new((usize::MAX, 0)),
             picks: Mutex::default(),
@@ -98,6 +101,11 @@ impl Resolver {
     /// Answers everything with SERVFAIL, as for a name whose own servers do not answer.
     pub fn break_down(&self) {
         self.shared.broken.store(true, Ordering::Relaxed);
+    }
+
+    /// Answers hold for so many seconds from here on.
+    pub fn answer_for(&self, ttl: u32) {
+        self.shared.ttl.store(ttl, Ordering::Relaxed);
     }
 
     /// Waits so long before each answer.
@@ -178,7 +186,7 @@ fn answer(query: &[u8], shared: &Shared) -> Option<Vec<u8>> {
     reply.extend(question);
     for address in addresses {
         reply.extend([0xc0, 12, 0, 1, 0, 1]);
-        reply.extend(TTL.to_be_bytes());
+        reply.extend(shared.ttl.load(Ordering::Relaxed).to_be_bytes());
         reply.extend([0, 4]);
         reply.extend(address.octets());
     }

@@ -27,11 +27,13 @@ pub(super) fn lookups(
         try_timeout: config.lookup.try_timeout,
         tries: config.lookup.tries,
         total_timeout: config.lookup.total_timeout,
+        stale_after: config.lookup.stale_after,
         cnames_max: config.lookup.cnames_max,
         negative_ttl: config.lookup.negative_ttl,
         per_second_max: config.lookup.per_second_max,
         in_flight_max: config.lookup.in_flight_max,
         per_subscriber_minute_max: config.lookup.per_subscriber_minute_max,
+        names_max: config.lookup.names_max,
         scheduled_per_second_max: config.lookup.scheduled_per_second_max,
     };
     let trusted = &config.trusted_answers;

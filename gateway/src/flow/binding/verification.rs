@@ -184,6 +184,15 @@ impl Verification {
         seen.counts(now).then_some(seen.since)
     }
 
+    /// At most `max` addresses of `name`, the one that counts longest first.
+    pub(super) fn known_addresses(&self, name: &DomainName, max: usize) -> Vec<IpAddr> {
+        let Some(entry) = self.names.get(name) else { return Vec::new() };
+        let mut seen: Vec<&Seen> = entry.seen.iter().collect();
+        // Pinned ones count for ever.
+        seen.sort_by_key(|seen| std::cmp::Reverse((seen.expires.is_none(), seen.expires)));
+        seen.into_iter().map(|seen| seen.address).take(max).collect()
+    }
+
     /// How many addresses `name` has.
     pub(super) fn addresses(&self, name: &DomainName) -> usize {
         self.names.get(name).map_or(0, |entry| entry.seen.len())

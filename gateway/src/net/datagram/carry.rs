@@ -16,13 +16,13 @@ use super::batch::Train;
 use super::connection_ids::{Continued, Pulse};
 use super::port::{Length, Manner, Port, Sent};
 use super::table::{Ends, Key};
-use super::{Relay, Service, Stage};
+use super::{Continuation, Relay, Service, Stage};
 use crate::flow::decide::Vouched;
 use crate::flow::mark::Mark;
 use crate::flow::time::Monotonic;
 use crate::net::dial::is_about_ports;
 use crate::net::flow_record::{Flow, has_long_header};
-use crate::net::lookup::LookupError;
+use crate::net::lookup::{LookupError, Whereabouts};
 use crate::net::report::{DropCause, ProtocolLabel, Refusal};
 use crate::net::shared::SubscriberKey;
 use crate::net::socket;
@@ -118,7 +118,8 @@ impl Relay {
         match (&self.service, key.ends) {
             (_, Ends::Proxied { destination, .. } | Ends::Transparent { destination }) => {
                 match self.worker.shared.dial.target(destination) {
-                    Some(target) => self.carry(key, &[target], identified),
+                    // Judged by where it was going, whoever vouches for that.
+                    Some(target) => self.carry(key, &[target], identified, |_| Vouched::No),
                     None => self.refuse(key, Refusal::Destination),
                 }
             }
@@ -130,14 +131,15 @@ impl Relay {
     }
 
     /// Finds out where a steered flow goes.
-    fn reach(self: &Rc<Self>, key: &Key, flow: &Rc<Flow>, continues: Option<SocketAddr>) {
+    fn reach(self: &Rc<Self>, key: &Key, flow: &Rc<Flow>, continues: Option<Continuation>) {
         let name = flow.state.borrow().identity.as_ref().and_then(|identity| identity.name.clone());
         let Some(name) = name.filter(|name| self.worker.shared.policy.load().routes(name)) else {
             self.refuse(key, Refusal::NotRouted);
             return;
         };
         if let Some(target) = continues {
-            self.carry(key, &[target], true);
+            let Continuation { target, vouched } = target;
+            self.carry(key, &[target], true, |_| vouched);
             return;
         }
         if let Some(entry) = self.table.borrow_mut().get_mut(key) {
@@ -157,7 +159,7 @@ impl Relay {
         key: &Key,
         flow: &Rc<Flow>,
         name: &DomainName,
-        answer: Result<Arc<[IpAddr]>, LookupError>,
+        answer: Result<Whereabouts, LookupError>,
     ) {
         {
             let mut table = self.table.borrow_mut();
@@ -171,26 +173,35 @@ impl Relay {
             }
         }
         let port = flow.service_port(flow.state.borrow().protocol);
-        let targets: Vec<SocketAddr> = match answer {
-            Ok(addresses) => addresses
-                .iter()
-                .filter_map(|address| self.worker.shared.dial.target(SocketAddr::new(*address, port)))
-                .take(ADDRESSES_TRIED_MAX)
-                .collect(),
+        let places = match answer {
+            Ok(places) => places,
             Err(error) => {
                 tracing::debug!(name = %name, %error, "listed name not resolved");
-                Vec::new()
+                return self.refuse(key, Refusal::Destination);
             }
         };
+        let targets: Vec<SocketAddr> = places
+            .addresses()
+            .iter()
+            .filter_map(|address| self.worker.shared.dial.target(SocketAddr::new(*address, port)))
+            .take(ADDRESSES_TRIED_MAX)
+            .collect();
         if targets.is_empty() {
             self.refuse(key, Refusal::Destination);
         } else {
-            self.carry(key, &targets, true);
+            self.carry(key, &targets, true, |address| places.vouched(address));
         }
     }
 
-    /// Gives a waiting flow its upstream socket and sends what it held; it goes on waiting while there is no room.
-    fn carry(self: &Rc<Self>, key: &Key, targets: &[SocketAddr], identified: bool) {
+    /// Gives a waiting flow its upstream socket and sends what it held; it goes on waiting while there is no room. `vouched`
+    /// says of the target that takes it whether a steered flow's name may be there.
+    fn carry(
+        self: &Rc<Self>,
+        key: &Key,
+        targets: &[SocketAddr],
+        identified: bool,
+        vouched: impl FnOnce(IpAddr) -> Vouched,
+    ) {
         let shared = &self.worker.shared;
         if shared.clock.monotonic() < self.dial_again.get() {
             return;
@@ -238,7 +249,9 @@ impl Relay {
         }
         drop(table);
         match self.service {
-            Service::Steered { .. } => self.worker.release(&flow, Vouched::Steered, Some(target.ip())),
+            Service::Steered { .. } => {
+                self.worker.release(&flow, vouched(target.ip()), Some(target.ip()));
+            }
             Service::Proxied { .. } | Service::Transparent { .. } => {}
         }
         if refused {
@@ -323,7 +336,8 @@ impl Relay {
         ids.push(id);
         let now: Monotonic = self.worker.shared.clock.monotonic();
         up.pulse.store(now.as_millis(), Ordering::Relaxed);
-        let continued = Continued { identity, target: up.target, pulse: Arc::clone(&up.pulse) };
+        let vouched = flow.state.borrow().vouched;
+        let continued = Continued { identity, target: up.target, vouched, pulse: Arc::clone(&up.pulse) };
         self.worker.shared.connection_ids.learn(&up.subscriber, up.destination, id, continued, now);
     }
 }

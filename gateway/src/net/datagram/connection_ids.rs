@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::flow::decide::Vouched;
 use crate::flow::identify::Identity;
 use crate::flow::time::Monotonic;
 use crate::net::shared::SubscriberKey;
@@ -39,6 +40,8 @@ pub struct Continued {
     pub identity: Identity,
     /// The origin's address as dialled.
     pub target: SocketAddr,
+    /// What was known of the name's right to it.
+    pub vouched: Vouched,
     /// When it last moved.
     pub pulse: Pulse,
 }
@@ -182,6 +185,7 @@ mod tests {
         Continued {
             identity: Identity { name: Some(name), seen_in: None, gave_up: None, ech: None },
             target: destination(443),
+            vouched: Vouched::Steered,
             pulse: Pulse::default(),
         }
     }

@@ -349,9 +349,7 @@ impl Lookups {
                 state.denied.add((name.clone(), address), now, pause);
             }
         }
-        if let Some(known) = state.cache.get_mut(name) {
-            known.worth_asking = answered || more;
-        }
+        state.cache.set_worth_asking(name, answered || more);
     }
 }
 

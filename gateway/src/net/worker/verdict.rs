@@ -127,6 +127,9 @@ impl Worker {
         let flow = Rc::clone(flow);
         tokio::task::spawn_local(async move {
             let found = answer.await;
+            if found {
+                worker.shared.lookups.note_use(&name, &subscriber);
+            }
             {
                 let mut state = flow.state.borrow_mut();
                 state.vouched = if found { Vouched::Yes } else { Vouched::No };
