@@ -271,7 +271,7 @@ fn with(section: &str, key: &str, value: &str) -> String {
 #[test]
 fn every_number_at_its_limits_and_one_beyond() {
     for (section, key, taken, refused) in
-        ROWS.iter().chain(MORE_ROWS).chain(&DNS_ROWS).chain(&EDGE_ROWS).chain(&ALLOWANCE_ROWS)
+        ROWS.iter().chain(MORE_ROWS).chain(DNS_ROWS).chain(EDGE_ROWS).chain(ALLOWANCE_ROWS)
     {
         for value in *taken {
             let parsed = Config::parse(&with(section, key, value), Path::new("/"));
