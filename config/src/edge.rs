@@ -25,8 +25,8 @@ pub(crate) const KEYS: &[Key] = &[
 pub const TABLE_DEFAULT: &str = "zrgw";
 /// Longest name of an nft table that we write.
 pub const TABLE_CHARS_MAX: usize = 32;
-/// Most interfaces.
-pub const INTERFACES_MAX: usize = 64;
+/// Most interfaces and patterns; they become one set, which is looked up once for each packet.
+pub const INTERFACES_MAX: usize = 4_096;
 /// Longest name of an interface (IFNAMSIZ − 1).
 pub const INTERFACE_CHARS_MAX: usize = 15;
 /// Ports whose flows are taken: HTTP and HTTPS.
@@ -65,7 +65,7 @@ pub struct Edge {
     pub table: String,
     /// Which flows are taken.
     pub intercept: Intercept,
-    /// Interfaces on the subscribers' side; none: all.
+    /// Interfaces on the subscribers' side, and patterns for them that end in `*`; none: all.
     pub interfaces: Vec<String>,
     /// TCP ports whose flows are taken.
     pub tcp_ports: Vec<u16>,
@@ -98,13 +98,17 @@ impl Edge {
     /// Reads `[edge]`.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Edge {
         let section = reader.section("edge");
-        let found = section.read(reader, "table", |value| name_of(value, TABLE_CHARS_MAX, "a table's name"));
+        let found =
+            section.read(reader, "table", |value| name_of(value, TABLE_CHARS_MAX, "a table's name", ""));
         let table = section.defaulted(found, TABLE_DEFAULT.to_owned()).value;
         let intercept = section.word(reader, "intercept", &INTERCEPTS, Intercept::All).value;
         let interfaces = section
-            .read_each(reader, "interfaces", "an array of interface names, such as [\"eth1\"]", |value| {
-                name_of(value, INTERFACE_CHARS_MAX, "an interface's name")
-            })
+            .read_each(
+                reader,
+                "interfaces",
+                "an array of interface names, such as [\"eth1\", \"ppp*\"]",
+                |value| name_of(value, INTERFACE_CHARS_MAX, "an interface's name", "*"),
+            )
             .unwrap_or_default();
         if let Some((name, at)) = interfaces.get(INTERFACES_MAX) {
             let fault =
@@ -153,19 +157,22 @@ impl Edge {
     }
 }
 
-/// A name that stands in nft and ip commands as it is: letters, digits, `_`, `-`, `.` and not first a digit or `-`.
-fn name_of(value: &toml::de::DeValue<'_>, chars_max: usize, what: &str) -> Result<String, Fault> {
+/// A name that stands in nft and ip commands as it is: letters, digits, `_`, `-`, `.` and not first a digit or `-`. It may end
+/// in `tail`, which makes it a pattern.
+fn name_of(value: &toml::de::DeValue<'_>, chars_max: usize, what: &str, tail: &str) -> Result<String, Fault> {
     let sound = |text: &str| {
-        let begins = text.bytes().next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_');
+        let name = text.strip_suffix(tail).unwrap_or(text);
+        let begins = name.bytes().next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_');
         let inner =
-            text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
+            name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
         begins && inner && text.len() <= chars_max
     };
     match value.as_str() {
         Some(text) if sound(text) => Ok(text.to_owned()),
-        _ => Err(Fault::new(
-            describe(value),
-            format!("{what} (1 to {chars_max} of letters, digits, _, - and .)"),
-        )),
+        _ => {
+            let pattern = if tail.is_empty() { "" } else { "; * at its end stands for any rest" };
+            let wanted = format!("{what} (1 to {chars_max} of letters, digits, _, - and .{pattern})");
+            Err(Fault::new(describe(value), wanted))
+        }
     }
 }

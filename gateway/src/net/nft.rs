@@ -16,6 +16,16 @@ use std::time::Duration;
 use super::settings::Interception;
 use crate::flow::binding::Nat64;
 
+/// What the rules need.
+const REMEDY: &str = "these rules need root (CAP_NET_ADMIN) and a kernel with nft_tproxy and nft_socket";
+/// What routes of IPv6 need besides.
+const REMEDY_V6: &str = "is IPv6 switched off on this machine? Then leave out the transparent listener with an IPv6 address, else run this as root";
+/// What `ip` says of a rule that is there already.
+const THERE_ALREADY: &str = "File exists";
+
+/// The IP versions: as `ip` calls them, all their addresses, and whether it is version 4.
+const FAMILIES: [(&str, &str, bool); 2] = [("-4", "0.0.0.0/0", true), ("-6", "::/0", false)];
+
 /// A packet that opens a TCP connection.
 const OPENS: &str = "tcp flags & (fin | syn | rst | ack) == syn";
 /// One that may answer for an opened one.
@@ -87,14 +97,14 @@ pub enum NftError {
         source: io::Error,
     },
     /// A program said no.
-    #[error(
-        "{command}: {said}; these rules need root (CAP_NET_ADMIN) and a kernel with nft_tproxy and nft_socket"
-    )]
+    #[error("{command}: {said}; {remedy}")]
     Refused {
         /// What was run.
         command: String,
         /// What it said.
         said: String,
+        /// What it needs.
+        remedy: &'static str,
     },
 }
 
@@ -180,6 +190,15 @@ impl Plan {
             let _ = writeln!(text, "\t\t{protocol} dport {{ {ports} }} socket transparent 1 notrack");
         }
         let _ = writeln!(text, "\t\tsocket transparent 1 meta mark set {mark} accept\n\t}}");
+        let _ = write!(
+            text,
+            "\t# Answers to what was translated on its way out (masquerade): until connection tracking has seen them, they are\n\
+             \t# addressed to this machine.\n\
+             \tchain translated {{\n\t\ttype filter hook prerouting priority mangle; policy accept;\n\
+             \t\tct status & snat == snat ct direction reply meta l4proto {{ tcp, udp }} jump translated_held\n\t}}\n\
+             \tchain translated_held {{\n\t\tsocket wildcard 1 return\n\
+             \t\tsocket transparent 1 meta mark set {mark}\n\t}}\n"
+        );
         text.push_str("\tchain answers {\n\t\ttype filter hook output priority raw; policy accept;\n");
         for (protocol, ports) in self.ports() {
             let _ = writeln!(text, "\t\t{protocol} sport {{ {ports} }} fib saddr type != local notrack");
@@ -289,20 +308,23 @@ impl Plan {
 
     /// Whether packets are led to our sockets by routing.
     fn routes(&self) -> bool {
-        self.taps.iter().any(|tap| tap.interception == Interception::Tproxy)
+        FAMILIES.iter().any(|(_, _, is_v4)| self.routes_family(*is_v4))
+    }
+
+    /// Whether packets of this IP version are: nothing is asked of one that no listener serves.
+    fn routes_family(&self, is_v4: bool) -> bool {
+        self.taps.iter().any(|tap| tap.interception == Interception::Tproxy && tap.address.is_ipv4() == is_v4)
     }
 
     /// The commands of `ip` that lead marked packets to our sockets.
     pub fn routing(&self) -> Vec<String> {
-        if !self.routes() {
-            return Vec::new();
-        }
         let (mark, table, priority) = (self.divert_mark, self.route_table, self.rule_priority);
-        [("-4", "0.0.0.0/0"), ("-6", "::/0")]
+        FAMILIES
             .iter()
-            .flat_map(|(version, all)| {
+            .filter(|(_, _, is_v4)| self.routes_family(*is_v4))
+            .flat_map(|(version, all, _)| {
                 [
-                    format!("ip {version} route replace local {all} dev lo table {table}"),
+                    format!("ip {version} route add local {all} dev lo table {table}"),
                     format!("ip {version} rule add fwmark {mark} lookup {table} priority {priority}"),
                 ]
             })
@@ -312,9 +334,9 @@ impl Plan {
     /// The commands that take them back; each fails where there is nothing to take back.
     pub fn unrouting(&self) -> Vec<String> {
         let (mark, table, priority) = (self.divert_mark, self.route_table, self.rule_priority);
-        [("-4", "0.0.0.0/0"), ("-6", "::/0")]
+        FAMILIES
             .iter()
-            .flat_map(|(version, all)| {
+            .flat_map(|(version, all, _)| {
                 [
                     format!("ip {version} rule del fwmark {mark} lookup {table} priority {priority}"),
                     format!("ip {version} route del local {all} dev lo table {table}"),
@@ -326,16 +348,26 @@ impl Plan {
     /// Puts table and routing in force; what was there of an earlier time is replaced.
     ///
     /// # Errors
-    /// What `nft` or `ip` says; nothing is left half done but routing that leads nowhere.
+    /// What `nft` or `ip` says; then everything is as it was.
     pub fn apply(&self) -> Result<(), NftError> {
         let ruleset = self.ruleset();
         // First as a whole and without effect, so that a kernel that cannot leaves everything as it was.
         nft(&["--check", "-f", "-"], &ruleset)?;
-        self.unroute();
-        for command in self.routing() {
-            ip(&command)?;
-        }
-        nft(&["-f", "-"], &ruleset)
+        let mut added = Vec::new();
+        let routed = self.routing().into_iter().try_for_each(|command| match ip(&command) {
+            Ok(()) => {
+                added.push(command);
+                Ok(())
+            }
+            Err(NftError::Refused { said, .. }) if said.contains(THERE_ALREADY) => Ok(()),
+            Err(error) => Err(error),
+        });
+        routed.and_then(|()| nft(&["-f", "-"], &ruleset)).inspect_err(|_| {
+            for command in added.iter().rev() {
+                // There is nothing to tell beside the fault itself.
+                let _ = ip(&command.replacen(" add ", " del ", 1));
+            }
+        })
     }
 
     /// Takes table and routing back; what is not there is no fault.
@@ -434,7 +466,9 @@ fn judge(command: String, output: &Output) -> Result<(), NftError> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(NftError::Refused { command, said: said.lines().take(4).collect::<Vec<_>>().join(" / ") })
+    let said = said.lines().take(4).collect::<Vec<_>>().join(" / ");
+    let remedy = if command.starts_with("ip -6 ") { REMEDY_V6 } else { REMEDY };
+    Err(NftError::Refused { command, said, remedy })
 }
 
 #[cfg(test)]
