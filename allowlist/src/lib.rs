@@ -30,7 +30,7 @@ pub use name::{DomainName, NameError};
 pub use parse::{LIST_BYTES_MAX, LIST_ENTRIES_MAX, Limits};
 pub use problem::Problem;
 pub use rule::{Rule, Target, Transport};
-pub use succession::SuccessionError;
+pub use succession::{Chain, Edition, SuccessionError, sha256};
 pub use suffix::{registrable_domain, registry_domain};
 
 /// The memorandum of April 2020 as a list document: the nine named resources and the further platforms a rule can carry.

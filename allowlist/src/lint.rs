@@ -72,7 +72,7 @@ pub enum Code {
     Shadowed,
     /// One host or prefix in two services.
     TwoServices,
-    /// A rule that a deny takes away as a whole.
+    /// A rule that a deny takes away as a whole: it exempts nothing.
     DeniedRule,
     /// A deny that takes nothing away.
     IdleDeny,
@@ -103,7 +103,50 @@ pub enum Code {
 }
 
 impl Code {
-    /// The word used in reports.
+    /// All kinds, in the order of this type.
+    pub const ALL: [Code; 26] = [
+        Code::Unreadable,
+        Code::NotCanonical,
+        Code::EmptyList,
+        Code::EmptyService,
+        Code::Unexplained,
+        Code::Guess,
+        Code::Chain,
+        Code::DnsOnly,
+        Code::Duplicate,
+        Code::OverlappingDates,
+        Code::Shadowed,
+        Code::TwoServices,
+        Code::DeniedRule,
+        Code::IdleDeny,
+        Code::NotInForce,
+        Code::NeverInForce,
+        Code::OutsideWindow,
+        Code::Retroactive,
+        Code::PublicSuffix,
+        Code::UnknownSuffix,
+        Code::SharedHost,
+        Code::CoverName,
+        Code::MixedScript,
+        Code::LookAlike,
+        Code::WidePrefix,
+        Code::SpecialPrefix,
+    ];
+
+    /// The kind with this word; an underscore counts as a hyphen.
+    #[must_use]
+    pub fn from_label(label: &str) -> Option<Code> {
+        let label = label.replace('_', "-");
+        Code::ALL.into_iter().find(|code| code.label() == label)
+    }
+
+    /// Whether an operator may take a list with this finding all the same: an error of a list that can be read.
+    #[must_use]
+    pub fn is_acceptable(self) -> bool {
+        self.severity() == Severity::Error && self != Code::Unreadable
+    }
+
+    /// The word used in reports and in a node's `list.accept_errors`.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -136,14 +179,13 @@ impl Code {
         }
     }
 
-    /// How much findings of this kind weigh.
+    /// How much findings of this kind weigh. An error is what would exempt strangers, or a list that is none; what merely
+    /// exempts too little is a warning, for a node that refused it would go on by the edition before, which exempts more.
     #[must_use]
     pub const fn severity(self) -> Severity {
         match self {
             Code::Unreadable
             | Code::EmptyList
-            | Code::DeniedRule
-            | Code::NeverInForce
             | Code::PublicSuffix
             | Code::SharedHost
             | Code::CoverName
@@ -158,8 +200,10 @@ impl Code {
             | Code::OverlappingDates
             | Code::Shadowed
             | Code::TwoServices
+            | Code::DeniedRule
             | Code::IdleDeny
             | Code::NotInForce
+            | Code::NeverInForce
             | Code::Retroactive
             | Code::UnknownSuffix
             | Code::SpecialPrefix => Severity::Warning,
@@ -205,7 +249,7 @@ pub fn text(text: &str, limits: &Limits, at: Option<Timestamp>) -> Vec<Finding> 
     match Document::parse_within(text, limits) {
         Ok(parsed) => {
             let mut findings = document(&parsed, at);
-            form::check_canonical(text, &parsed, &mut findings);
+            findings.extend(form::check_canonical(text, &parsed));
             in_order(findings)
         }
         Err(problems) => problems
@@ -223,32 +267,121 @@ pub fn text(text: &str, limits: &Limits, at: Option<Timestamp>) -> Vec<Finding> 
 /// Lints a document against itself and against what is known of shared and public names; sorted by place.
 #[must_use]
 pub fn document(document: &Document, at: Option<Timestamp>) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let mut findings = Findings::all();
     form::check(document, &mut findings);
     date::check(document, at, &mut findings);
     overlap::check(document, &mut findings);
+    check_reach(document, &mut findings);
+    in_order(findings.kept)
+}
+
+/// What makes a node refuse a list: the errors among what [`document()`] finds, without those whose code is in `accepted`.
+#[derive(Clone, Debug, Default)]
+pub struct Errors {
+    /// Errors that refuse the list, the first in the order of the checks; sorted by place.
+    pub refusing: Vec<Finding>,
+    /// How many more there are.
+    pub refusing_left_out: usize,
+    /// Errors that were accepted, likewise.
+    pub accepted: Vec<Finding>,
+    /// How many more there are.
+    pub accepted_left_out: usize,
+}
+
+/// The errors of a document, at most `shown_max` of each sort with their words. Cost is linear in the entries, and memory
+/// does not grow with the number of findings: this is done at every start and reload, with lists of up to a million.
+#[must_use]
+pub fn errors(document: &Document, accepted: &[Code], shown_max: usize) -> Errors {
+    let mut findings = Findings::errors_only(accepted, shown_max);
+    form::check_empty(document, &mut findings);
+    check_reach(document, &mut findings);
+    Errors {
+        refusing: in_order(findings.kept),
+        refusing_left_out: findings.kept_left_out,
+        accepted: in_order(findings.accepted),
+        accepted_left_out: findings.accepted_left_out,
+    }
+}
+
+/// Checks whom the rules reach, and who could be taken for whom.
+fn check_reach(document: &Document, findings: &mut Findings<'_>) {
     for (_, entry) in rules(document) {
         match entry.target() {
-            EntryTarget::Host { host, scope, .. } => check_host(host, *scope, entry.place(), &mut findings),
-            EntryTarget::Prefix(address_prefix) => {
-                prefix::check(*address_prefix, entry.place(), &mut findings);
-            }
+            EntryTarget::Host { host, scope, .. } => check_host(host, *scope, entry.place(), findings),
+            EntryTarget::Prefix(address_prefix) => prefix::check(*address_prefix, entry.place(), findings),
         }
     }
     for deny in document.denies() {
-        script::check_mixed(deny.host(), deny.place(), &mut findings);
+        script::check_mixed(deny.host(), deny.place(), findings);
     }
-    script::check_look_alikes(document, &mut findings);
-    in_order(findings)
+    script::check_look_alikes(document, findings);
 }
 
 /// Checks of one host rule that need no other rule.
-fn check_host(host: &DomainName, scope: Scope, place: Place, findings: &mut Vec<Finding>) {
+fn check_host(host: &DomainName, scope: Scope, place: Place, findings: &mut Findings<'_>) {
     // One finding on what the rule reaches is enough: the first is the plainest.
     let _ = suffix::check(host, scope, place, findings)
         || known::check_cover(host, scope, place, findings)
         || known::check_shared(host, scope, place, findings);
     script::check_mixed(host, place, findings);
+}
+
+/// Gathers findings: all of them, or errors only and at most so many.
+struct Findings<'c> {
+    /// What was found and is not accepted.
+    kept: Vec<Finding>,
+    /// Errors of accepted codes.
+    accepted: Vec<Finding>,
+    /// What is wanted of them.
+    wanted: Wanted<'c>,
+    /// Errors that were not kept for want of room.
+    kept_left_out: usize,
+    /// Accepted errors that were not kept for want of room.
+    accepted_left_out: usize,
+}
+
+/// Which findings are gathered.
+#[derive(Clone, Copy)]
+enum Wanted<'c> {
+    /// All.
+    All,
+    /// Errors, those of accepted codes apart; at most so many of each sort.
+    Errors { accepted: &'c [Code], shown_max: usize },
+}
+
+impl<'c> Findings<'c> {
+    /// Gathers all.
+    fn all() -> Findings<'c> {
+        Findings::of(Wanted::All)
+    }
+
+    /// Gathers errors only.
+    fn errors_only(accepted: &'c [Code], shown_max: usize) -> Findings<'c> {
+        Findings::of(Wanted::Errors { accepted, shown_max })
+    }
+
+    /// Nothing found yet.
+    fn of(wanted: Wanted<'c>) -> Findings<'c> {
+        Findings { kept: Vec::new(), accepted: Vec::new(), wanted, kept_left_out: 0, accepted_left_out: 0 }
+    }
+
+    /// Adds one finding; its words, reason and remedy, are made only when it is kept.
+    fn add<R: Into<String>>(&mut self, place: Place, code: Code, words: impl FnOnce() -> (String, R)) {
+        let (kept, left_out, max) = match self.wanted {
+            Wanted::All => (&mut self.kept, &mut self.kept_left_out, usize::MAX),
+            Wanted::Errors { .. } if code.severity() != Severity::Error => return,
+            Wanted::Errors { accepted, shown_max } if accepted.contains(&code) => {
+                (&mut self.accepted, &mut self.accepted_left_out, shown_max)
+            }
+            Wanted::Errors { shown_max, .. } => (&mut self.kept, &mut self.kept_left_out, shown_max),
+        };
+        if kept.len() < max {
+            let (reason, remedy) = words();
+            kept.push(Finding { place, code, reason, remedy: remedy.into() });
+        } else {
+            *left_out = left_out.saturating_add(1);
+        }
+    }
 }
 
 /// All rules with their services, in the order written.

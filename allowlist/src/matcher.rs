@@ -22,6 +22,7 @@ use crate::rule::{DENY_SERVICE, Ports, Rule, Scope, Target, Transport, Window};
 pub struct Matcher {
     list_id: Arc<str>,
     serial: u64,
+    issued: Timestamp,
     effective_from: Timestamp,
     expires: Timestamp,
     /// Service ids in the order written.
@@ -65,6 +66,7 @@ impl Matcher {
         let mut matcher = Matcher {
             list_id: document.list_id().into(),
             serial: document.serial(),
+            issued: document.issued().instant(),
             effective_from: document.effective_from().instant(),
             expires: document.expires().instant(),
             services: document.services().iter().map(|service| service.id().into()).collect(),
@@ -113,6 +115,12 @@ impl Matcher {
     #[must_use]
     pub fn serial(&self) -> u64 {
         self.serial
+    }
+
+    /// When the edition was made.
+    #[must_use]
+    pub fn issued(&self) -> Timestamp {
+        self.issued
     }
 
     /// First instant in force.

@@ -1,7 +1,8 @@
 //! `[list]`: the allowlist document and its limits.
 
 use crate::key::Key;
-use crate::reader::{Fault, Reader};
+use crate::reader::{Fault, Reader, describe};
+use crate::section::Section;
 use crate::value::word_of;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("list", "signatures"),
     Key::defaulted("list", "size_max"),
     Key::defaulted("list", "entries_max"),
+    Key::defaulted("list", "accept_errors"),
 ];
 
 /// Largest list document, in bytes (DESIGN §7: 4 MiB, raised for larger lists).
@@ -22,6 +24,12 @@ pub const SIZE_MAX_RANGE: RangeInclusive<usize> = 1 << 10..=1 << 30;
 pub const ENTRIES_MAX_DEFAULT: usize = 1_000_000;
 /// Range of `entries_max`.
 pub const ENTRIES_MAX_RANGE: RangeInclusive<usize> = 1..=100_000_000;
+/// Most codes of `accept_errors`; the linter has fewer.
+pub const ACCEPT_ERRORS_MAX: usize = 64;
+/// Longest code, in bytes.
+const CODE_BYTES_MAX: usize = 40;
+/// What `accept_errors` looks like, for messages.
+const CODES_FORM: &str = "an array of codes that `allowlist lint` prints, such as [\"shared-host\"]";
 /// The values of `signatures` this version can honour.
 const SIGNATURES: [(&str, Signatures); 1] = [("none", Signatures::None)];
 
@@ -36,6 +44,8 @@ pub struct List {
     pub size_max: usize,
     /// Most entries (host and prefix rules, denials).
     pub entries_max: usize,
+    /// Codes of the linter's errors that do not refuse a list, each once; whether the linter has them is for the caller to say.
+    pub accept_errors: Vec<String>,
 }
 
 /// Which signatures are wanted before a list is taken.
@@ -61,6 +71,34 @@ impl List {
         let signatures = section.defaulted(found, Signatures::None).value;
         let size_max = section.size(reader, "size_max", SIZE_MAX_DEFAULT, SIZE_MAX_RANGE).value;
         let entries_max = section.count(reader, "entries_max", ENTRIES_MAX_DEFAULT, ENTRIES_MAX_RANGE).value;
-        Some(List { file: file?.0, signatures, size_max, entries_max })
+        let accept_errors = read_codes(reader, &section);
+        Some(List { file: file?.0, signatures, size_max, entries_max, accept_errors })
     }
+}
+
+/// Reads `accept_errors`; without it, none.
+fn read_codes(reader: &mut Reader<'_>, section: &Section<'_>) -> Vec<String> {
+    let is_code = |text: &str| {
+        (1..=CODE_BYTES_MAX).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'-' | b'_'))
+    };
+    let read = section.read_each(reader, "accept_errors", CODES_FORM, |value| match value.as_str() {
+        Some(text) if is_code(text) => Ok(text.to_owned()),
+        _ => Err(Fault::new(describe(value), "a code that `allowlist lint` prints, such as \"shared-host\"")),
+    });
+    let mut codes: Vec<String> = Vec::new();
+    for (index, (code, at)) in read.unwrap_or_default().into_iter().enumerate() {
+        let key = format!("{}[{index}]", section.key("accept_errors"));
+        if codes.len() == ACCEPT_ERRORS_MAX {
+            let fault = Fault::new("one more code", format!("at most {ACCEPT_ERRORS_MAX}"));
+            reader.wrong(key, at, fault);
+            break;
+        }
+        if codes.contains(&code) {
+            reader.wrong(key, at, Fault::new(format!("\"{code}\" again"), "each code once"));
+        } else {
+            codes.push(code);
+        }
+    }
+    codes
 }

@@ -258,3 +258,39 @@ proptest! {
         prop_assert_eq!(again.to_canonical(), canonical);
     }
 }
+
+#[test]
+fn f6_an_edition_that_states_another_predecessor_does_not_follow() {
+    use allowlist::{Chain, Edition};
+    let edition = |serial: u64, previous: Option<&str>| {
+        let previous = previous.map(|hash| format!("previous_sha256 = \"{hash}\"\n")).unwrap_or_default();
+        let text = format!(
+            "format = 1\nlist_id = \"l\"\nserial = {serial}\nissued = 2020-01-01T00:00:00Z\n\
+             effective_from = 2020-01-01T00:00:00Z\nexpires = 2021-01-01T00:00:00Z\n{previous}"
+        );
+        Document::parse(&text).unwrap()
+    };
+    let hash = |digit: char| digit.to_string().repeat(64);
+    let (own, older, other) = (hash('a'), hash('b'), hash('c'));
+    let newest = Edition { list_id: "l".to_owned(), serial: 4, sha256: own.clone() };
+    let judge = |serial, previous: Option<&String>, in_force: Option<&String>| {
+        newest
+            .may_be_followed_by(&edition(serial, previous.map(String::as_str)), in_force.map(String::as_str))
+    };
+    assert_eq!(judge(5, Some(&own), None), Ok(Chain::Proven));
+    assert_eq!(judge(5, Some(&older), Some(&older)), Ok(Chain::Proven), "in the place of one still to come");
+    assert_eq!(
+        judge(5, Some(&other), Some(&older)),
+        Err(SuccessionError::PreviousHash { found: other.clone(), wanted: own.clone(), serial: 4 })
+    );
+    assert!(judge(5, Some(&older), None).is_err());
+    assert_eq!(judge(5, None, None), Ok(Chain::NotStated));
+    assert_eq!(judge(6, Some(&other), None), Ok(Chain::NotKnown));
+    assert_eq!(judge(6, Some(&own), None), Ok(Chain::Proven));
+    assert_eq!(judge(4, Some(&other), None), Ok(Chain::SameSerial));
+    assert_eq!(judge(3, Some(&other), None), Err(SuccessionError::Older { found: 3, wanted: 4 }));
+    let last = Edition { serial: u64::MAX, ..newest.clone() };
+    assert_eq!(last.may_be_followed_by(&edition(7, None), None).is_err(), true);
+    // FIPS 180-2, appendix B.1.
+    assert_eq!(allowlist::sha256(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}

@@ -22,6 +22,12 @@ const ROWS: &[Row] = &[
     ("node", "workers", &["\"auto\"", "1", "256", "0x10"], &["0", "257", "-1", "\"1\"", "1.0", "\"Auto\""]),
     ("list", "size_max", &["\"1 KiB\"", "\"1 GiB\""], &["\"1023 B\"", "\"1073741825 B\"", "4194304"]),
     ("list", "entries_max", &["1", "100000000"], &["0", "100000001", "\"1\""]),
+    (
+        "list",
+        "accept_errors",
+        &["[]", "[\"shared-host\"]", "[\"wide_prefix\", \"shared-host\"]"],
+        &["\"shared-host\"", "[1]", "[\"\"]", "[\"Shared host\"]", "[\"shared-host\", \"shared-host\"]"],
+    ),
     ("subscribers", "size_max", &["\"1 KiB\"", "\"4 GiB\""], &["\"1023 B\"", "\"4294967297 B\""]),
     ("subscribers", "entries_max", &["1", "100000000"], &["0", "100000001"]),
     (
@@ -373,4 +379,25 @@ fn paths_at_their_limit() {
     assert_eq!(of(4096).unwrap_err().len(), 1);
     assert_eq!(Config::parse(&with("list", "file", "\"\""), Path::new("/")).unwrap_err().len(), 1);
     assert_eq!(Config::parse(&with("list", "file", "\"a\\u0000b\""), Path::new("/")).unwrap_err().len(), 1);
+}
+
+#[test]
+fn f6_codes_of_errors_to_accept_are_limited_in_number_and_length() {
+    let codes = |count: u8| -> String {
+        let codes: Vec<String> = (0..count)
+            .map(|number| {
+                let letter = |number: u8| char::from(b'a' + number);
+                format!("\"{}{}\"", letter(number / 26), letter(number % 26))
+            })
+            .collect();
+        with("list", "accept_errors", &format!("[{}]", codes.join(", ")))
+    };
+    assert_eq!(Config::parse(&codes(64), Path::new("/")).unwrap().list.accept_errors.len(), 64);
+    let problems = Config::parse(&codes(65), Path::new("/")).unwrap_err();
+    assert_eq!((problems.len(), problems[0].key.as_str()), (1, "list.accept_errors[64]"));
+    for (length, problems) in [(40, 0), (41, 1)] {
+        let text = with("list", "accept_errors", &format!("[\"{}\"]", "x".repeat(length)));
+        let found = Config::parse(&text, Path::new("/")).err().map_or(0, |found| found.len());
+        assert_eq!(found, problems, "{length}");
+    }
 }

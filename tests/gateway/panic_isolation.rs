@@ -69,6 +69,7 @@ fn shared() -> Arc<Shared> {
     let policy = Arc::new(PolicyCell::new(Policy {
         generation: 0,
         list: None,
+        pending: Vec::new(),
         routes: Vec::new(),
         subscribers: Arc::default(),
         rating: Arc::new(RatingPlan::new(group, Vec::new())),

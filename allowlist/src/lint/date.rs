@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 
-use super::{Code, Finding, rules};
+use super::{Code, Findings, rules};
 use crate::document::{Document, EntryTarget};
 
 /// Checks all dates.
-pub(super) fn check(document: &Document, at: Option<Timestamp>, findings: &mut Vec<Finding>) {
+pub(super) fn check(document: &Document, at: Option<Timestamp>, findings: &mut Findings<'_>) {
     let (issued, from, expires) = (document.issued(), document.effective_from(), document.expires());
     let mut add = |place, code, reason, remedy: &str| {
-        findings.push(Finding { place, code, reason, remedy: remedy.to_owned() });
+        findings.add(place, code, || (reason, remedy));
     };
     if issued.instant() > from.instant() {
         let reason = format!("issued {issued}, after it takes effect at {from}");
@@ -26,11 +26,14 @@ pub(super) fn check(document: &Document, at: Option<Timestamp>, findings: &mut V
         }
     }
     for (_, rule) in rules(document) {
+        let (rule_from, rule_to) = (rule.from(), rule.to());
+        if rule_from.is_none() && rule_to.is_none() {
+            continue;
+        }
         let shown = match rule.target() {
             EntryTarget::Host { host, .. } => super::both_forms(host),
             EntryTarget::Prefix(prefix) => prefix.to_string(),
         };
-        let (rule_from, rule_to) = (rule.from(), rule.to());
         if let Some(rule_to) = rule_to.filter(|to| to.instant() <= from.instant()) {
             let reason =
                 format!("the rule for {shown} ends at {rule_to}, before the list takes effect at {from}");

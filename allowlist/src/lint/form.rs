@@ -1,18 +1,25 @@
 //! Whether the document says all it should: names, reasons, the chain, the canonical form.
 
-use super::{Code, Finding, both_forms};
+use super::{Code, Finding, Findings, both_forms};
 use crate::document::{Document, EntryTarget, Place, RuleEntry};
 use crate::rule::Evidence;
 
-/// Checks completeness.
-pub(super) fn check(document: &Document, findings: &mut Vec<Finding>) {
-    let mut add = |place: Place, code: Code, reason: String, remedy: &str| {
-        findings.push(Finding { place, code, reason, remedy: remedy.to_owned() });
-    };
+/// Checks that the list exempts anything at all.
+pub(super) fn check_empty(document: &Document, findings: &mut Findings<'_>) {
     if document.services().is_empty() {
-        let reason = "the list has no service: it exempts nothing".to_owned();
-        add(document.place, Code::EmptyList, reason, "add a [[service]] with rules");
+        findings.add(document.place, Code::EmptyList, || {
+            let reason = "the list has no service: it exempts nothing".to_owned();
+            (reason, "add a [[service]] with rules")
+        });
     }
+}
+
+/// Checks completeness.
+pub(super) fn check(document: &Document, findings: &mut Findings<'_>) {
+    check_empty(document, findings);
+    let mut add = |place: Place, code: Code, reason: String, remedy: &str| {
+        findings.add(place, code, || (reason, remedy));
+    };
     if document.serial() > 1 && document.previous_sha256().is_none() {
         let reason = format!("serial {} without `previous_sha256`", document.serial());
         add(document.place, Code::Chain, reason, "state the SHA-256 of the edition before");
@@ -60,28 +67,28 @@ pub(super) fn check(document: &Document, findings: &mut Vec<Finding>) {
 
 /// Checks that a rule explains itself.
 fn check_rule(rule: &RuleEntry, add: &mut impl FnMut(Place, Code, String, &str)) {
-    let shown = match rule.target() {
+    let shown = || match rule.target() {
         EntryTarget::Host { host, .. } => both_forms(host),
         EntryTarget::Prefix(prefix) => prefix.to_string(),
     };
     if is_blank(rule.reason()) {
-        let reason = format!("the rule for {shown} has no `reason`");
+        let reason = format!("the rule for {} has no `reason`", shown());
         add(rule.place(), Code::Unexplained, reason, "state why it is there");
     }
     match rule.evidence() {
         None => {
-            let reason = format!("the rule for {shown} has no `evidence`");
+            let reason = format!("the rule for {} has no `evidence`", shown());
             add(rule.place(), Code::Unexplained, reason, "state \"seen\" or \"guess\"");
         }
         Some(Evidence::Guess) => {
-            let reason = format!("the rule for {shown} is a guess");
+            let reason = format!("the rule for {} is a guess", shown());
             add(rule.place(), Code::Guess, reason, "confirm it with the platform before billing on it");
         }
         Some(Evidence::Seen) => {}
     }
     match rule.target() {
         EntryTarget::Host { dns_only: true, .. } => {
-            let reason = format!("the rule for {shown} lets DNS evidence alone exempt a flow");
+            let reason = format!("the rule for {} lets DNS evidence alone exempt a flow", shown());
             let remedy = "be sure that its addresses serve nothing else, or set dns_only = false";
             add(rule.place(), Code::DnsOnly, reason, remedy);
         }
@@ -90,22 +97,22 @@ fn check_rule(rule: &RuleEntry, add: &mut impl FnMut(Place, Code, String, &str))
 }
 
 /// Finds the first line in which a text departs from canonical form.
-pub(super) fn check_canonical(text: &str, document: &Document, findings: &mut Vec<Finding>) {
+pub(super) fn check_canonical(text: &str, document: &Document) -> Option<Finding> {
     let canonical = document.to_canonical();
     if text == canonical {
-        return;
+        return None;
     }
     let same = text.lines().zip(canonical.lines()).take_while(|(found, wanted)| found == wanted).count();
     // A text that only lacks its last line end departs in its last line.
     let line = same.saturating_add(1).min(text.lines().count().max(1));
     let line = u32::try_from(line).unwrap_or(u32::MAX);
-    findings.push(Finding {
+    Some(Finding {
         place: Place { line, column: 1 },
         code: Code::NotCanonical,
         reason: "the text departs from canonical form from here on, and only that form can be signed"
             .to_owned(),
         remedy: "write it with `allowlist show LIST --canonical`".to_owned(),
-    });
+    })
 }
 
 /// Whether a text is absent or blank.

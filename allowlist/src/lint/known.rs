@@ -3,7 +3,10 @@
 //! The tables are short on purpose: they hold what schools and ministries do ask for. A name that is missing here is
 //! still judged by the gateway's other checks.
 
-use super::{Code, Finding, both_forms};
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use super::{Code, Findings, both_forms};
 use crate::document::Place;
 use crate::name::DomainName;
 use crate::rule::Scope;
@@ -112,6 +115,12 @@ const SHARED_DOMAINS: &[&str] = &[
     "wordpress.com",
 ];
 
+/// Every name above one of the tables, and those of the tables themselves: a rule for any other host reaches none of them.
+static ABOVE_KNOWN: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
+    let known = ECH_COVER_NAMES.iter().chain(SHARED_HOSTS).chain(SHARED_DOMAINS);
+    known.flat_map(|name| super::overlap::ancestors(name)).collect()
+});
+
 /// Whether a name is one that hides others (ECH): it counts as no name.
 #[must_use]
 pub fn is_ech_cover_name(name: &DomainName) -> bool {
@@ -123,22 +132,21 @@ pub(super) fn check_cover(
     host: &DomainName,
     scope: Scope,
     place: Place,
-    findings: &mut Vec<Finding>,
+    findings: &mut Findings<'_>,
 ) -> bool {
-    let reached = ECH_COVER_NAMES.iter().find(|cover| reaches(host, scope, cover));
-    if let Some(cover) = reached {
-        findings.push(Finding {
-            place,
-            code: Code::CoverName,
-            reason: format!(
-                "the {} rule for {} reaches {cover}, a name under which clients hide any other (ECH)",
-                scope.label(),
-                both_forms(host)
-            ),
-            remedy: "list the site's own name; the gateway counts cover names as no name".to_owned(),
-        });
+    if !ABOVE_KNOWN.contains(host.as_str()) {
+        return false;
     }
-    reached.is_some()
+    let Some(cover) = ECH_COVER_NAMES.iter().find(|cover| reaches(host, scope, cover)) else { return false };
+    findings.add(place, Code::CoverName, || {
+        let reason = format!(
+            "the {} rule for {} reaches {cover}, a name under which clients hide any other (ECH)",
+            scope.label(),
+            both_forms(host)
+        );
+        (reason, "list the site's own name; the gateway counts cover names as no name")
+    });
+    true
 }
 
 /// Reports a rule that reaches content of strangers; true when it does.
@@ -146,20 +154,21 @@ pub(super) fn check_shared(
     host: &DomainName,
     scope: Scope,
     place: Place,
-    findings: &mut Vec<Finding>,
+    findings: &mut Findings<'_>,
 ) -> bool {
+    if !ABOVE_KNOWN.contains(host.as_str()) {
+        return false;
+    }
     let shared_host = SHARED_HOSTS.iter().find(|shared| reaches(host, scope, shared));
     let shared_domain = SHARED_DOMAINS.iter().find(|shared| reaches_below(host, scope, shared));
     let Some(shared) = shared_host.or(shared_domain) else { return false };
-    findings.push(Finding {
-        place,
-        code: Code::SharedHost,
-        reason: format!(
+    findings.add(place, Code::SharedHost, || {
+        let reason = format!(
             "the {} rule for {} reaches {shared}, which serves content of many strangers",
             scope.label(),
             both_forms(host)
-        ),
-        remedy: "list a host of the platform's own, or state the platform under [[not_separable]]".to_owned(),
+        );
+        (reason, "list a host of the platform's own, or state the platform under [[not_separable]]")
     });
     true
 }

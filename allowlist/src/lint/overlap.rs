@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{Code, Finding, both_forms, rules};
+use super::{Code, Findings, both_forms, rules};
 use crate::document::{Deny, Document, EntryTarget, RuleEntry, Service};
-use crate::name::DomainName;
 use crate::rule::{Ports, Scope, Window};
 
 /// Earlier rules of one host that a rule is compared with: keeps the cost linear when a host stands in very many rules.
@@ -14,14 +13,14 @@ const COMPARED_MAX: usize = 32;
 type Listed<'d> = (&'d Service, &'d RuleEntry);
 
 /// Checks rules against rules, and rules against denies.
-pub(super) fn check(document: &Document, findings: &mut Vec<Finding>) {
+pub(super) fn check(document: &Document, findings: &mut Findings<'_>) {
     check_repeats(document, findings);
     check_shadowed(document, findings);
     check_denies(document, findings);
 }
 
 /// Repeats: the same target again, in the same service or in another.
-fn check_repeats(document: &Document, findings: &mut Vec<Finding>) {
+fn check_repeats(document: &Document, findings: &mut Findings<'_>) {
     let mut by_target: HashMap<String, Vec<Listed<'_>>> = HashMap::new();
     for (service, rule) in rules(document) {
         let (key, shown) = match rule.target() {
@@ -47,7 +46,7 @@ fn check_repeats(document: &Document, findings: &mut Vec<Finding>) {
                 let reason = format!("the dates of {shown} overlap those at line {line}");
                 (Code::OverlappingDates, reason, "let one rule end where the next begins")
             };
-            findings.push(Finding { place: rule.place(), code, reason, remedy: remedy.to_owned() });
+            findings.add(rule.place(), code, || (reason, remedy));
         }
         if earlier.len() < COMPARED_MAX {
             earlier.push((service, rule));
@@ -56,7 +55,7 @@ fn check_repeats(document: &Document, findings: &mut Vec<Finding>) {
 }
 
 /// Rules that a broader one of the same service makes superfluous.
-fn check_shadowed(document: &Document, findings: &mut Vec<Finding>) {
+fn check_shadowed(document: &Document, findings: &mut Findings<'_>) {
     for service in document.services() {
         let mut subtrees: HashMap<&str, Vec<&RuleEntry>> = HashMap::new();
         for rule in service.rules() {
@@ -69,7 +68,7 @@ fn check_shadowed(document: &Document, findings: &mut Vec<Finding>) {
         }
         for rule in service.rules() {
             let EntryTarget::Host { host, scope, .. } = rule.target() else { continue };
-            let broader = ancestors(host)
+            let broader = ancestors(host.as_str())
                 .filter(|ancestor| *ancestor != host.as_str() || *scope != Scope::Subtree)
                 .filter_map(|ancestor| subtrees.get(ancestor))
                 .flatten()
@@ -82,22 +81,21 @@ fn check_shadowed(document: &Document, findings: &mut Vec<Finding>) {
                     broad.place().line,
                     both_forms(host)
                 );
-                let remedy = "remove this rule, unless it says more than the other".to_owned();
-                findings.push(Finding { place: rule.place(), code: Code::Shadowed, reason, remedy });
+                let remedy = "remove this rule, unless it says more than the other";
+                findings.add(rule.place(), Code::Shadowed, || (reason, remedy));
             }
         }
     }
 }
 
 /// Denies that swallow a whole rule, and denies that take nothing away.
-fn check_denies(document: &Document, findings: &mut Vec<Finding>) {
+fn check_denies(document: &Document, findings: &mut Findings<'_>) {
     let mut denies: HashMap<&str, &Deny> = HashMap::new();
     for deny in document.denies() {
         if let Some(first) = denies.get(deny.host().as_str()) {
             let line = first.place().line;
             let reason = format!("the deny of {} stands at line {line} already", both_forms(deny.host()));
-            let remedy = "remove one of the two".to_owned();
-            findings.push(Finding { place: deny.place(), code: Code::Duplicate, reason, remedy });
+            findings.add(deny.place(), Code::Duplicate, || (reason, "remove one of the two"));
             // The broader of the two decides.
             if deny.scope() == Scope::Exact {
                 continue;
@@ -114,12 +112,13 @@ fn check_denies(document: &Document, findings: &mut Vec<Finding>) {
         if !scopes.contains(scope) {
             scopes.push(*scope);
         }
-        above_rules.extend(ancestors(host).map(|ancestor| (ancestor, ())));
-        let swallowing =
-            ancestors(host).filter_map(|ancestor| denies.get(ancestor)).find(|deny| match deny.scope() {
+        above_rules.extend(ancestors(host.as_str()).map(|ancestor| (ancestor, ())));
+        let swallowing = ancestors(host.as_str()).filter_map(|ancestor| denies.get(ancestor)).find(|deny| {
+            match deny.scope() {
                 Scope::Subtree => true,
                 Scope::Exact | Scope::OneLabel => deny.host() == host && *scope == Scope::Exact,
-            });
+            }
+        });
         if let Some(deny) = swallowing {
             let reason = format!(
                 "the deny of {} at line {} takes away all of the {} rule for {}",
@@ -128,27 +127,26 @@ fn check_denies(document: &Document, findings: &mut Vec<Finding>) {
                 scope.label(),
                 both_forms(host)
             );
-            let remedy = "remove the rule, or narrow the deny".to_owned();
-            findings.push(Finding { place: rule.place(), code: Code::DeniedRule, reason, remedy });
+            findings.add(rule.place(), Code::DeniedRule, || (reason, "remove the rule, or narrow the deny"));
         }
     }
     for deny in document.denies() {
-        let touched_from_above = ancestors(deny.host()).enumerate().any(|(labels, ancestor)| {
+        let touched_from_above = ancestors(deny.host().as_str()).enumerate().any(|(labels, ancestor)| {
             let scopes = rule_scopes.get(ancestor);
             scopes.is_some_and(|scopes| scopes.iter().any(|scope| scope.reaches(labels)))
         });
         let touches_below = deny.scope() == Scope::Subtree && above_rules.contains_key(deny.host().as_str());
         if !touched_from_above && !touches_below {
             let reason = format!("no rule reaches {}: the deny takes nothing away", both_forms(deny.host()));
-            let remedy = "remove it, or look for a slip of the pen".to_owned();
-            findings.push(Finding { place: deny.place(), code: Code::IdleDeny, reason, remedy });
+            findings
+                .add(deny.place(), Code::IdleDeny, || (reason, "remove it, or look for a slip of the pen"));
         }
     }
 }
 
 /// The name and each name above it, from the name up.
-fn ancestors(host: &DomainName) -> impl Iterator<Item = &str> {
-    std::iter::successors(Some(host.as_str()), |name| name.split_once('.').map(|(_, above)| above))
+pub(super) fn ancestors(host: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(host), |name| name.split_once('.').map(|(_, above)| above))
 }
 
 /// The (protocol, ports) pairs of a rule as plain ranges.

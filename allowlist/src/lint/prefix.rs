@@ -1,8 +1,10 @@
 //! Address prefixes: too wide for one platform, or not of the public Internet.
 
+use std::sync::LazyLock;
+
 use ipnet::IpNet;
 
-use super::{Code, Finding};
+use super::{Code, Findings};
 use crate::document::Place;
 
 /// Shortest IPv4 prefix one platform may state.
@@ -28,25 +30,36 @@ const SPECIAL: &[&str] = &[
     "ff00::/8",
 ];
 
+/// IPv6 prefixes that hold all IPv4 addresses, which stand behind them: 6to4 (RFC 3056 §2) and NAT64 (RFC 6052 §2.1).
+const MAPPING: &[&str] = &["2002::/16", "64:ff9b::/96"];
+
+/// Reads a table.
+fn table(texts: &[&str]) -> Vec<IpNet> {
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
 /// Checks one prefix.
-pub(super) fn check(prefix: IpNet, place: Place, findings: &mut Vec<Finding>) {
-    let mut add = |code, reason, remedy: String| findings.push(Finding { place, code, reason, remedy });
-    let (kind, length_min) = match prefix {
-        IpNet::V4(_) => ("IPv4", V4_LENGTH_MIN),
-        IpNet::V6(_) => ("IPv6", V6_LENGTH_MIN),
+pub(super) fn check(prefix: IpNet, place: Place, findings: &mut Findings<'_>) {
+    static SPECIAL_PREFIXES: LazyLock<Vec<IpNet>> = LazyLock::new(|| table(SPECIAL));
+    static MAPPING_PREFIXES: LazyLock<Vec<IpNet>> = LazyLock::new(|| table(MAPPING));
+    let mapping = MAPPING_PREFIXES.iter().find(|mapping| mapping.contains(&prefix));
+    let (kind, length_min) = match (prefix, mapping) {
+        (IpNet::V4(_), _) => ("IPv4", V4_LENGTH_MIN),
+        (IpNet::V6(_), None) => ("IPv6", V6_LENGTH_MIN),
+        (IpNet::V6(_), Some(mapping)) => ("IPv6", mapping.prefix_len().saturating_add(V4_LENGTH_MIN)),
     };
     if prefix.prefix_len() < length_min {
-        let reason =
-            format!("the {kind} prefix {prefix} is wider than /{length_min}: it has more than one platform");
-        add(Code::WidePrefix, reason, "list the platform's own prefixes".to_owned());
+        findings.add(place, Code::WidePrefix, || {
+            let reason = format!(
+                "the {kind} prefix {prefix} is wider than /{length_min}: it has more than one platform"
+            );
+            (reason, "list the platform's own prefixes")
+        });
     }
-    let special = SPECIAL.iter().filter_map(|text| text.parse::<IpNet>().ok());
-    if let Some(special) = special.into_iter().find(|special| special.contains(&prefix)) {
-        let reason = format!("{prefix} lies in {special}, which is not part of the public Internet");
-        add(
-            Code::SpecialPrefix,
-            reason,
-            "remove the rule: such addresses are another host in each network".to_owned(),
-        );
+    if let Some(special) = SPECIAL_PREFIXES.iter().find(|special| special.contains(&prefix)) {
+        findings.add(place, Code::SpecialPrefix, || {
+            let reason = format!("{prefix} lies in {special}, which is not part of the public Internet");
+            (reason, "remove the rule: such addresses are another host in each network")
+        });
     }
 }

@@ -3,8 +3,9 @@
 //! The tables hold Latin, Cyrillic and Greek, the scripts that are taken for one another on Kazakh keyboards.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
-use super::{Code, Finding, both_forms, rules};
+use super::{Code, Findings, both_forms, rules};
 use crate::document::{Document, EntryTarget, Place};
 use crate::name::DomainName;
 
@@ -49,68 +50,99 @@ const LOOK_ALIKES: &[(char, char)] = &[
 ];
 
 /// Reports labels that mix scripts, and whole labels that only look Latin.
-pub(super) fn check_mixed(host: &DomainName, place: Place, findings: &mut Vec<Finding>) {
-    let unicode = host.to_unicode();
-    if unicode.is_ascii() {
+pub(super) fn check_mixed(host: &DomainName, place: Place, findings: &mut Findings<'_>) {
+    if !has_unicode_form(host) {
         return;
     }
-    for label in unicode.split('.') {
+    let unicode = host.to_unicode();
+    for label in unicode.split('.').filter(|label| !label.is_ascii()) {
         let mut scripts: Vec<Script> = Vec::new();
         for script in label.chars().filter_map(script_of) {
             if !scripts.contains(&script) {
                 scripts.push(script);
             }
         }
-        let shown = both_forms(host);
         if scripts.len() > 1 {
-            findings.push(Finding {
-                place,
-                code: Code::MixedScript,
-                reason: format!("the label \"{label}\" of {shown} mixes letters of several alphabets"),
-                remedy:
-                    "type the name anew in one alphabet; browsers and people cannot tell such names apart"
-                        .to_owned(),
+            findings.add(place, Code::MixedScript, || {
+                let shown = both_forms(host);
+                (
+                    format!("the label \"{label}\" of {shown} mixes letters of several alphabets"),
+                    "type the name anew in one alphabet; browsers and people cannot tell such names apart",
+                )
             });
-        } else if !label.is_ascii() && skeleton(label).is_ascii() {
-            findings.push(Finding {
-                place,
-                code: Code::LookAlike,
-                reason: format!(
-                    "the label \"{label}\" of {shown} reads like the Latin \"{}\"",
-                    skeleton(label)
-                ),
-                remedy: "check the registered name; type it in the alphabet it is registered in".to_owned(),
+        } else if let latin = skeleton(label).collect::<String>()
+            && latin.is_ascii()
+        {
+            findings.add(place, Code::LookAlike, || {
+                let shown = both_forms(host);
+                (
+                    format!("the label \"{label}\" of {shown} reads like the Latin \"{latin}\""),
+                    "check the registered name; type it in the alphabet it is registered in",
+                )
             });
         }
     }
 }
 
-/// Reports hosts of rules that differ from an earlier one but look the same.
-pub(super) fn check_look_alikes(document: &Document, findings: &mut Vec<Finding>) {
-    let mut first_by_skeleton: HashMap<String, (&DomainName, u32)> = HashMap::new();
-    for (_, rule) in rules(document) {
-        let EntryTarget::Host { host, .. } = rule.target() else { continue };
-        let place = rule.place();
-        let key = skeleton(&host.to_unicode());
-        let (first, line) = *first_by_skeleton.entry(key).or_insert((host, place.line));
-        if first != host {
-            findings.push(Finding {
-                place,
-                code: Code::LookAlike,
-                reason: format!("{} looks like {} of line {line}", both_forms(host), both_forms(first)),
-                remedy: "keep the one that is the platform's".to_owned(),
-            });
+/// Reports hosts of rules that differ from an earlier one but look the same. Each with the first that looks so, as written.
+pub(super) fn check_look_alikes(document: &Document, findings: &mut Findings<'_>) {
+    let hosts: Vec<(&DomainName, Place)> = rules(document)
+        .filter_map(|(_, rule)| match rule.target() {
+            EntryTarget::Host { host, .. } => Some((host, rule.place())),
+            EntryTarget::Prefix(_) => None,
+        })
+        .collect();
+    // Sixteen bytes a host: those with one hash stand side by side and are compared in full.
+    let keys = RandomState::new();
+    let mut looks: Vec<(u64, usize)> = hosts
+        .iter()
+        .enumerate()
+        .map(|(number, (host, _))| {
+            let mut hasher = keys.build_hasher();
+            with_look(host, |character| hasher.write_u32(u32::from(character)));
+            (hasher.finish(), number)
+        })
+        .collect();
+    looks.sort_unstable();
+    for alike in looks.chunk_by(|(one, _), (other, _)| one == other).filter(|alike| alike.len() > 1) {
+        // One text in nearly all groups; of several, each is compared with the first that looks like it.
+        let mut first_by_look: HashMap<String, (&DomainName, Place)> = HashMap::new();
+        for (host, place) in alike.iter().filter_map(|(_, number)| hosts.get(*number).copied()) {
+            let mut look = String::new();
+            with_look(host, |character| look.push(character));
+            let (first, first_place) = *first_by_look.entry(look).or_insert((host, place));
+            if first != host {
+                findings.add(place, Code::LookAlike, || {
+                    let line = first_place.line;
+                    (
+                        format!("{} looks like {} of line {line}", both_forms(host), both_forms(first)),
+                        "keep the one that is the platform's",
+                    )
+                });
+            }
         }
+    }
+}
+
+/// Whether the name has labels in another script than Latin; of the others the readable form is the name itself.
+fn has_unicode_form(host: &DomainName) -> bool {
+    host.as_str().contains("xn--")
+}
+
+/// Hands each character of what a name looks like to `take`.
+fn with_look(host: &DomainName, take: impl FnMut(char)) {
+    if has_unicode_form(host) {
+        skeleton(&host.to_unicode()).for_each(take);
+    } else {
+        skeleton(host.as_str()).for_each(take);
     }
 }
 
 /// The text with every look-alike replaced by what it is taken for.
-fn skeleton(text: &str) -> String {
-    text.chars()
-        .map(|character| {
-            LOOK_ALIKES.iter().find(|(shown, _)| *shown == character).map_or(character, |(_, read)| *read)
-        })
-        .collect()
+fn skeleton(text: &str) -> impl Iterator<Item = char> {
+    text.chars().map(|character| {
+        LOOK_ALIKES.iter().find(|(shown, _)| *shown == character).map_or(character, |(_, read)| *read)
+    })
 }
 
 /// The script of a letter (Unicode block ranges).

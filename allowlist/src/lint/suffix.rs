@@ -2,22 +2,20 @@
 
 use psl::Type;
 
-use super::{Code, Finding, both_forms};
+use super::{Code, Findings, both_forms};
 use crate::document::Place;
 use crate::name::DomainName;
 use crate::rule::Scope;
 use crate::suffix::SUPPLEMENT;
 
 /// Reports a rule at a public suffix, whatever its scope; true when it does. An unknown top-level domain is reported too.
-pub(super) fn check(host: &DomainName, scope: Scope, place: Place, findings: &mut Vec<Finding>) -> bool {
-    let mut add = |code, reason, remedy: &str| {
-        findings.push(Finding { place, code, reason, remedy: remedy.to_owned() });
-    };
-    let shown = both_forms(host);
+pub(super) fn check(host: &DomainName, scope: Scope, place: Place, findings: &mut Findings<'_>) -> bool {
+    const REMEDY: &str = "list the platform's own host";
     let name = host.as_str();
     if !name.contains('.') {
-        let reason = format!("{shown} is a top-level domain, not a site");
-        add(Code::PublicSuffix, reason, "list the platform's own host");
+        findings.add(place, Code::PublicSuffix, || {
+            (format!("{} is a top-level domain, not a site", both_forms(host)), REMEDY)
+        });
         return true;
     }
     let Some(suffix) = psl::suffix(name.as_bytes()) else { return false };
@@ -26,27 +24,28 @@ pub(super) fn check(host: &DomainName, scope: Scope, place: Place, findings: &mu
         Some(Type::Icann) => "a registry's zone",
         None if SUPPLEMENT.contains(&name) => "a registry's zone",
         None => {
-            let reason = format!("the top-level domain of {shown} is unknown");
-            add(
-                Code::UnknownSuffix,
-                reason,
-                "look for a slip of the pen; private names have no place in a list",
-            );
+            findings.add(place, Code::UnknownSuffix, || {
+                let reason = format!("the top-level domain of {} is unknown", both_forms(host));
+                (reason, "look for a slip of the pen; private names have no place in a list")
+            });
             return false;
         }
     };
     let is_suffix = suffix.as_bytes() == name.as_bytes() || SUPPLEMENT.contains(&name);
     if is_suffix {
-        let reason = match scope {
-            Scope::Exact => format!("{shown} is a public suffix ({section}), not a site"),
-            Scope::Subtree | Scope::OneLabel => {
-                format!(
-                    "the {} rule for {shown} exempts whoever registers below it: it is a public suffix ({section})",
-                    scope.label()
-                )
-            }
-        };
-        add(Code::PublicSuffix, reason, "list the platform's own host");
+        findings.add(place, Code::PublicSuffix, || {
+            let shown = both_forms(host);
+            let reason = match scope {
+                Scope::Exact => format!("{shown} is a public suffix ({section}), not a site"),
+                Scope::Subtree | Scope::OneLabel => {
+                    format!(
+                        "the {} rule for {shown} exempts whoever registers below it: it is a public suffix ({section})",
+                        scope.label()
+                    )
+                }
+            };
+            (reason, REMEDY)
+        });
     }
     is_suffix
 }

@@ -13,11 +13,16 @@ use config::dns::{Clients, Server};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::reload::{Fault, load, read_list, read_subscribers};
+use super::input::Fault;
+use super::lists::{Gate, ListKeeper, Offered};
+use super::reload::{gate, load, read_subscribers};
 use super::start::static_answer_problem;
 use super::{EXIT_CONFIG, EXIT_IO};
 use crate::flow::session::SubscriberTable;
 use crate::net::dns::tls;
+
+/// Warnings of the linter that are shown; how many more there are is told.
+const WARNINGS_SHOWN_MAX: usize = 100;
 
 /// Shown below the options.
 const EXAMPLES: &str = "\
@@ -77,8 +82,8 @@ pub fn run(args: &Args) -> ExitCode {
 
 /// What `explain` takes of a configuration.
 pub struct ListSource {
-    /// The list file.
-    pub file: PathBuf,
+    /// The list, as a node of this configuration would take it.
+    pub list: Offered,
     /// Trusted answers that the configuration states.
     pub answers: Vec<(DomainName, IpAddr)>,
 }
@@ -86,48 +91,31 @@ pub struct ListSource {
 /// The list and the stated trusted answers of a configuration.
 ///
 /// # Errors
-/// What is wrong with the configuration.
+/// What is wrong with the configuration, or why a node would not take the list.
 pub fn list_source(path: &Path) -> Result<ListSource, Fault> {
     let config = load(path)?;
+    let (list, faults) = offered(&config, &gate(&config.list));
+    let mut list = list?;
+    list.notes.extend(faults.into_iter().flat_map(|fault| fault.lines));
     let stated = config.trusted_answers.statics.iter().filter_map(|answer| {
         // A name that is none is what `check` reports; here it vouches for nothing.
         let name = DomainName::from_list_entry(&answer.name).ok()?;
         Some(answer.addresses.iter().map(move |address| (name.clone(), address.to_canonical())))
     });
-    Ok(ListSource { answers: stated.flatten().collect(), file: config.list.file.clone() })
+    Ok(ListSource { answers: stated.flatten().collect(), list })
+}
+
+/// The list as a node would take it at its start, after those it has accepted before; and what of those cannot be used.
+fn offered(config: &Config, gate: &Gate) -> (Result<Offered, Fault>, Vec<Fault>) {
+    let now = jiff::Timestamp::now();
+    let (keeper, faults) = ListKeeper::open(&config.node.state_dir, gate, now);
+    (keeper.examine(&config.list.file, gate, now), faults)
 }
 
 /// Everything that can be said without starting.
 fn examine(path: &Path, config: &Config) -> Findings {
     let mut findings = Findings { notes: config.notes.clone(), ..Findings::default() };
-    match read_list(&config.list.file, &config.list) {
-        Ok((document, _)) => {
-            findings.list_id = Some(document.list_id().to_owned());
-            findings.list_serial = Some(document.serial());
-            findings.rules = document.entry_count();
-            let place = config.list.file.display();
-            for found in allowlist::lint::document(&document, None) {
-                match found.severity() {
-                    Severity::Error => findings.problems.push(format!("{place}:{found}")),
-                    Severity::Warning => findings.notes.push(format!("{place}:{found}")),
-                    Severity::Note => {}
-                }
-            }
-            findings.notes.extend(unknown_services(config, &document));
-            let now = jiff::Timestamp::now();
-            if document.expires().instant() <= now {
-                findings.notes.push(format!(
-                    "list: expired at {}: nothing is exempt until it is renewed",
-                    document.expires().instant()
-                ));
-            } else if document.effective_from().instant() > now {
-                findings
-                    .notes
-                    .push(format!("list: in force from {} on", document.effective_from().instant()));
-            }
-        }
-        Err(fault) => findings.problems.extend(fault.lines),
-    }
+    examine_list(config, &mut findings);
     match read_subscribers(config.subscribers.as_ref()) {
         Ok(table) => {
             findings.subscriber_prefixes = table.len();
@@ -175,6 +163,40 @@ fn unnamed_pools(config: &Config, table: &SubscriberTable) -> Vec<String> {
         }
     }
     notes
+}
+
+/// What a node would say of the list: what refuses it, and what is worth a word.
+fn examine_list(config: &Config, findings: &mut Findings) {
+    let (list, faults) = offered(config, &gate(&config.list));
+    findings.notes.extend(faults.into_iter().flat_map(|fault| fault.lines));
+    let Offered { document, notes, .. } = match list {
+        Ok(list) => list,
+        Err(fault) => return findings.problems.extend(fault.lines),
+    };
+    findings.list_id = Some(document.list_id().to_owned());
+    findings.list_serial = Some(document.serial());
+    findings.rules = document.entry_count();
+    findings.notes.extend(notes);
+    let place = config.list.file.display();
+    let warnings: Vec<_> = allowlist::lint::document(&document, None)
+        .into_iter()
+        .filter(|found| found.severity() == Severity::Warning)
+        .collect();
+    findings.notes.extend(warnings.iter().take(WARNINGS_SHOWN_MAX).map(|found| format!("{place}:{found}")));
+    if let Some(more) = warnings.len().checked_sub(WARNINGS_SHOWN_MAX).filter(|more| *more > 0) {
+        findings.notes.push(format!("{place}: {more} more warnings; `allowlist lint {place}` shows all"));
+    }
+    findings.notes.extend(unknown_services(config, &document));
+    let (from, expires) = (document.effective_from().instant(), document.expires().instant());
+    let now = jiff::Timestamp::now();
+    if expires <= now {
+        findings.notes.push(format!("list: expired at {expires}: nothing is exempt until it is renewed"));
+    } else if from > now {
+        findings.notes.push(format!(
+            "list: in force from {from} on: until then serial {} is pending, and a running node goes on by the list it has",
+            document.serial()
+        ));
+    }
 }
 
 /// Services that limits or rating groups name and the list does not have: a slip of the pen would leave one without its limit.

@@ -25,11 +25,10 @@ pub use self::capture::{Order, Outcome, read_capture};
 pub use self::report::{Format, Judge, Printer};
 
 use self::capture::CHUNK_BYTES;
+use super::input::Fault;
+use super::lists::read_by_itself;
+use super::{EXIT_CONFIG, EXIT_IO};
 
-/// Exit code for input and output errors (`EX_IOERR`).
-const EXIT_IO: u8 = 74;
-/// Exit code for faults of the list (`EX_CONFIG`).
-const EXIT_CONFIG: u8 = 78;
 /// Captures that are shorter in all need no progress bar.
 const PROGRESS_BYTES_MIN: u64 = 32 * 1024 * 1024;
 /// The path that means standard input.
@@ -114,27 +113,22 @@ pub fn run(args: Args) -> ExitCode {
     }
 }
 
-/// The list to judge by, or the exit code after its problems have been told.
+/// The list to judge by, or the exit code after its problems have been told; errors of one that can be read are told.
 fn load_list(path: Option<&Path>) -> Result<Matcher, ExitCode> {
-    let (name, text) = match path {
-        None => ("kz-education-2020.toml".to_owned(), KZ_EDUCATION_2020.to_owned()),
-        Some(path) => match std::fs::read_to_string(path) {
-            Ok(text) => (path.display().to_string(), text),
-            Err(error) => {
-                eprintln!("{}: cannot be read: {error}; give the path of a list document", path.display());
-                return Err(ExitCode::from(EXIT_IO));
-            }
-        },
+    let read = match path {
+        Some(path) => read_by_itself(path).map(|list| {
+            list.notes.iter().for_each(|note| eprintln!("warning: {note}"));
+            list.document
+        }),
+        None => Document::parse(KZ_EDUCATION_2020).map_err(|problems| {
+            let lines = problems.iter().map(|problem| format!("kz-education-2020.toml:{problem}")).collect();
+            Fault { lines, unreadable: false }
+        }),
     };
-    match Document::parse(&text) {
-        Ok(document) => Ok(Matcher::new(&document)),
-        Err(problems) => {
-            for problem in &problems {
-                eprintln!("{name}:{problem}");
-            }
-            Err(ExitCode::from(EXIT_CONFIG))
-        }
-    }
+    read.map(|document| Matcher::new(&document)).map_err(|fault| {
+        fault.lines.iter().for_each(|line| eprintln!("{line}"));
+        ExitCode::from(if fault.unreadable { EXIT_IO } else { EXIT_CONFIG })
+    })
 }
 
 /// A bar over the bytes of all captures; hidden when they are few or nobody watches.

@@ -1,14 +1,15 @@
 //! `gateway explain`: would it be free, and why; by the same decision as the daemon's.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use allowlist::{Document, DomainName, Matcher, Transport};
+use allowlist::{DomainName, Matcher, Transport};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::check::{Format, ListSource, list_source};
+use super::lists::read_by_itself;
 use super::{EXIT_CONFIG, EXIT_IO, EXIT_USAGE};
 use crate::flow::binding::Nat64;
 use crate::flow::decide::{Case, Vouched, decide};
@@ -17,8 +18,6 @@ use crate::flow::verdict::{Outcome, Verdict};
 
 /// Exit code: the answer is no.
 const EXIT_CHARGED: u8 = 1;
-/// Largest list that is read here; the daemon's own limit is `list.size_max`.
-const LIST_BYTES_MAX: u64 = 256 << 20;
 
 /// Shown below the options.
 const EXAMPLES: &str = "\
@@ -179,35 +178,18 @@ fn in_words(answer: &Answer<'_>, verdict: &Verdict, list: &Matcher, address: Opt
     }
 }
 
-/// The list and the trusted answers beside it, or the exit code after what is wrong has been told.
+/// The list and the trusted answers beside it, or the exit code after what is wrong has been told. The list of a
+/// configuration must be one that a node takes; of one that is given by itself, errors are told and the answer is given.
 fn load(source: &Source) -> Result<(Matcher, Vec<(DomainName, IpAddr)>), u8> {
-    let ListSource { file, answers } = match (&source.list, &source.config) {
-        (Some(path), _) => ListSource { file: path.clone(), answers: Vec::new() },
-        (None, Some(config)) => list_source(config).map_err(|fault| {
-            fault.lines.iter().for_each(|line| eprintln!("{line}"));
-            if fault.unreadable { EXIT_IO } else { EXIT_CONFIG }
-        })?,
+    let loaded = match (&source.list, &source.config) {
+        (Some(path), _) => read_by_itself(path).map(|list| ListSource { list, answers: Vec::new() }),
+        (None, Some(config)) => list_source(config),
         (None, None) => return Err(EXIT_USAGE),
     };
-    Ok((read(&file)?, answers))
-}
-
-/// Reads and compiles a list.
-fn read(path: &Path) -> Result<Matcher, u8> {
-    let too_large = std::fs::metadata(path).is_ok_and(|found| found.len() > LIST_BYTES_MAX);
-    if too_large {
-        eprintln!("{}: found more than {LIST_BYTES_MAX} bytes, wanted a list document", path.display());
-        return Err(EXIT_CONFIG);
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        eprintln!("{}: cannot be read: {error}; give the path of a list document", path.display());
-        EXIT_IO
+    let ListSource { list, answers } = loaded.map_err(|fault| {
+        fault.lines.iter().for_each(|line| eprintln!("{line}"));
+        if fault.unreadable { EXIT_IO } else { EXIT_CONFIG }
     })?;
-    match Document::parse(&text) {
-        Ok(document) => Ok(Matcher::new(&document)),
-        Err(problems) => {
-            problems.iter().for_each(|problem| eprintln!("{}:{problem}", path.display()));
-            Err(EXIT_CONFIG)
-        }
-    }
+    list.notes.iter().for_each(|note| eprintln!("warning: {note}"));
+    Ok((Matcher::new(&list.document), answers))
 }

@@ -10,6 +10,8 @@ pub mod demo;
 pub mod explain;
 pub mod export;
 mod folder;
+pub mod input;
+pub mod lists;
 pub mod log;
 pub mod nft;
 pub mod reload;

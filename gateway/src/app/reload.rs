@@ -1,86 +1,23 @@
-//! List and subscribers: read, judged, kept; the last good ones stay when new ones are bad.
-//!
-//! Every list ever accepted is kept in the state directory: the newest is what a node starts with when the file is
-//! broken, and steered mode goes on carrying the names of all of them (DESIGN decision 4).
+//! What the configuration names, read at start and at each reload: list, subscribers, rating groups, allowances. The last good
+//! ones stay when new ones are bad.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use allowlist::{Document, Matcher};
+use allowlist::lint::Code;
 use billing_export::{Session, SubscriberType};
 use config::Config;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::input::{Fault, read_text};
+use super::lists::{Gate, ListKeeper};
 use super::start::edge;
 use crate::flow::allowance::{AllowancePlan, Limits};
 use crate::flow::mark::Mark;
 use crate::flow::rating::{RatingGroup, RatingPlan};
 use crate::flow::session::SubscriberTable;
 use crate::net::policy::PolicyCell;
-
-/// Permissions of the folders of a node's state, which holds subscribers: the owner writes, the group reads.
-const STATE_MODE: u32 = 0o750;
-/// Lists kept for steered routing; the oldest makes room. Names of older lists are no longer carried.
-const KEPT_LISTS_MAX: usize = 16;
-
-/// What is wrong with an input: one line for each problem, each with its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// `file:line:column: …`, or `file: …` where there is no place in it.
-    pub lines: Vec<String>,
-    /// Whether the file could not be read at all.
-    pub unreadable: bool,
-}
-
-impl Fault {
-    /// A fault of the file as a whole.
-    fn whole(path: &Path, message: &str) -> Self {
-        Self { lines: vec![format!("{}: {message}", path.display())], unreadable: false }
-    }
-
-    /// The first line and how many more there are, for one log line or a readiness reason.
-    pub fn summary(&self) -> String {
-        let first = self.lines.first().cloned().unwrap_or_default();
-        match self.lines.len() {
-            0 | 1 => first,
-            count => format!("{first} (and {} more problems)", count.saturating_sub(1)),
-        }
-    }
-}
-
-/// Reads a text of at most `bytes_max` bytes.
-///
-/// # Errors
-/// The path with what the system says, or with its size.
-pub fn read_text(path: &Path, bytes_max: usize, key: &str) -> Result<String, Fault> {
-    let read = || -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
-        File::open(path)?.take(limit).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = read().map_err(|error| {
-        let message =
-            format!("cannot be read: {error}; check the path and the permissions of the gateway's user");
-        Fault { unreadable: true, ..Fault::whole(path, &message) }
-    })?;
-    if bytes.len() > bytes_max {
-        return Err(Fault::whole(
-            path,
-            &format!("found more than {bytes_max} bytes, wanted at most that; raise {key}"),
-        ));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        Fault::whole(
-            path,
-            &format!("found bytes that are not UTF-8 at offset {}", error.utf8_error().valid_up_to()),
-        )
-    })
-}
 
 /// Reads a configuration file.
 ///
@@ -96,14 +33,26 @@ pub fn load(path: &Path) -> Result<Config, Fault> {
         lines: problems.iter().map(|problem| format!("{}:{problem}", path.display())).collect(),
         unreadable: false,
     })?;
-    // The parser opens nothing; whether there is such a time zone is for the system's database to say.
-    allowance(&config).map_err(|problem| {
-        let place =
-            config.place("allowance.zone").map_or_else(|| "1:1".to_owned(), |place| place.to_string());
-        let line = format!("{}:{place}: allowance.zone: {problem}", path.display());
-        Fault { lines: vec![line], unreadable: false }
-    })?;
-    Ok(config)
+    // The parser opens nothing and knows no list; whether there is such a time zone is for the system's database to say.
+    let mut lines = Vec::new();
+    let mut add = |key: &str, problem: String| {
+        let place = config.place(key).map_or_else(|| "1:1".to_owned(), |place| place.to_string());
+        lines.push(format!("{}:{place}: {key}: {problem}", path.display()));
+    };
+    unknown_codes(&config.list).into_iter().for_each(|problem| add("list.accept_errors", problem));
+    if let Err(problem) = allowance(&config) {
+        add("allowance.zone", problem);
+    }
+    if lines.is_empty() { Ok(config) } else { Err(Fault { lines, unreadable: false }) }
+}
+
+/// Codes of `list.accept_errors` that are none of an error the linter could report.
+fn unknown_codes(list: &config::List) -> Vec<String> {
+    let known = || Code::ALL.into_iter().filter(|code| code.is_acceptable());
+    let is_known = |text: &str| Code::from_label(text).is_some_and(Code::is_acceptable);
+    let labels: Vec<&str> = known().map(Code::label).collect();
+    let unknown = list.accept_errors.iter().filter(|text| !is_known(text));
+    unknown.map(|text| format!("found \"{text}\"; wanted one of {}", labels.join(", "))).collect()
 }
 
 /// The allowances of the configuration.
@@ -127,19 +76,12 @@ pub fn allowance(config: &Config) -> Result<AllowancePlan, String> {
     Ok(plan.with_counters_max(stated.counters_max))
 }
 
-/// Reads and judges a list document.
-///
-/// # Errors
-/// Every problem with its place.
-pub fn read_list(path: &Path, list: &config::List) -> Result<(Document, String), Fault> {
-    let text = read_text(path, list.size_max, "list.size_max")?;
-    let limits = allowlist::Limits { bytes_max: list.size_max, entries_max: list.entries_max };
-    match Document::parse_within(&text, &limits) {
-        Ok(document) => Ok((document, text)),
-        Err(problems) => {
-            let lines = problems.iter().map(|problem| format!("{}:{problem}", path.display())).collect();
-            Err(Fault { lines, unreadable: false })
-        }
+/// What a list must pass by the configuration.
+pub fn gate(list: &config::List) -> Gate {
+    Gate {
+        limits: allowlist::Limits { bytes_max: list.size_max, entries_max: list.entries_max },
+        // `load` has refused what is no code.
+        accepted: list.accept_errors.iter().filter_map(|code| Code::from_label(code)).collect(),
     }
 }
 
@@ -209,133 +151,6 @@ pub fn rating(config: &Config) -> RatingPlan {
     RatingPlan::new(otherwise, by_service)
 }
 
-/// The lists this node has accepted.
-pub struct ListKeeper {
-    /// Where their copies are kept.
-    folder: PathBuf,
-    /// The newest.
-    newest: Option<Document>,
-    /// The highest serial ever kept, also of a copy that cannot be read any more.
-    serial_min: u64,
-    /// All of them compiled, newest last.
-    matchers: Vec<Arc<Matcher>>,
-}
-
-impl ListKeeper {
-    /// Reads the copies in `state_dir`; what cannot be read is told and left out.
-    pub fn open(state_dir: &Path, list: &config::List) -> (Self, Vec<Fault>) {
-        let folder = state_dir.join("lists");
-        let mut faults = Vec::new();
-        let mut documents = Vec::new();
-        let (copies, fault) = kept_copies(&folder);
-        faults.extend(fault);
-        let serial_min = copies.iter().filter_map(|path| path.file_stem()?.to_str()?.parse().ok()).max();
-        for path in copies {
-            match read_list(&path, list) {
-                Ok((document, _)) => documents.push(document),
-                Err(fault) => faults.push(fault),
-            }
-        }
-        let matchers = documents.iter().map(|document| Arc::new(Matcher::new(document))).collect();
-        (Self { folder, newest: documents.pop(), serial_min: serial_min.unwrap_or(0), matchers }, faults)
-    }
-
-    /// Takes the list in `path` as the one in force, if nothing speaks against it, and keeps a copy.
-    /// Ok(Some) when the copy could not be kept: the list is in force all the same.
-    ///
-    /// # Errors
-    /// Every problem of the list; then the one in force stays.
-    pub fn accept(&mut self, path: &Path, list: &config::List) -> Result<Option<Fault>, Fault> {
-        let (document, text) = read_list(path, list)?;
-        if document.serial() < self.serial_min {
-            let message = format!(
-                "found serial {}, wanted at least {}: this edition is older than one already accepted",
-                document.serial(),
-                self.serial_min
-            );
-            return Err(Fault::whole(path, &message));
-        }
-        if let Some(newest) = &self.newest {
-            document.may_follow(newest).map_err(|error| {
-                let remedy = format!(
-                    "to start over with another list, stop the gateway and remove {}",
-                    self.folder.display()
-                );
-                Fault::whole(path, &format!("{error}; {remedy}"))
-            })?;
-            if *newest == document {
-                return Ok(None);
-            }
-        }
-        self.matchers.push(Arc::new(Matcher::new(&document)));
-        if self.matchers.len() > KEPT_LISTS_MAX {
-            self.matchers.remove(0);
-        }
-        let kept = self.keep(document.serial(), &text);
-        self.serial_min = document.serial();
-        self.newest = Some(document);
-        Ok(kept.err().map(|error| {
-            let message = format!("the accepted list cannot be kept here: {error}; after a restart with a broken list file there is no last good one");
-            Fault::whole(&self.folder, &message)
-        }))
-    }
-
-    /// The list to judge by at `now`: the newest whose time has begun, so that a list can be published ahead of its date;
-    /// the newest of all when none has begun.
-    pub fn in_force(&self, now: Timestamp) -> Option<Arc<Matcher>> {
-        let begun = self.matchers.iter().rev().find(|list| list.effective_from() <= now);
-        begun.or_else(|| self.matchers.last()).cloned()
-    }
-
-    /// When the newest list was issued.
-    pub fn issued(&self) -> Option<Timestamp> {
-        self.newest.as_ref().map(|document| document.issued().instant())
-    }
-
-    /// All lists whose names steered mode carries.
-    pub fn routes(&self) -> Vec<Arc<Matcher>> {
-        self.matchers.clone()
-    }
-
-    /// Writes the copy whole or not at all, and removes copies over the limit.
-    fn keep(&self, serial: u64, text: &str) -> io::Result<()> {
-        // Closed to others, and so is the state directory above it where this comes before the ledger.
-        fs::DirBuilder::new().recursive(true).mode(STATE_MODE).create(&self.folder)?;
-        let part = self.folder.join("accepted.part");
-        let mut file = File::create(&part)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&part, self.folder.join(format!("{serial:020}.toml")))?;
-        File::open(&self.folder)?.sync_all()?;
-        let (copies, _) = kept_copies(&self.folder);
-        let surplus = copies.len().saturating_sub(KEPT_LISTS_MAX);
-        for path in copies.into_iter().take(surplus) {
-            fs::remove_file(path)?;
-        }
-        Ok(())
-    }
-}
-
-/// The copies in the order of their serials, and what keeps them from being read.
-fn kept_copies(folder: &Path) -> (Vec<PathBuf>, Option<Fault>) {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return (Vec::new(), None),
-        Err(error) => {
-            let message = format!(
-                "cannot be read: {error}; an older list could be taken for a new one: give the gateway's user read permission"
-            );
-            return (Vec::new(), Some(Fault::whole(folder, &message)));
-        }
-    };
-    let mut paths: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
-        .collect();
-    paths.sort();
-    (paths, None)
-}
-
 /// What a reload came to.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Outcome {
@@ -343,6 +158,8 @@ pub struct Outcome {
     pub list: Option<Fault>,
     /// What is wrong with the subscriber table; the last good one stays.
     pub subscribers: Option<Fault>,
+    /// What of the list's chain could not be proven, while that edition is the newest.
+    pub unproven: Option<String>,
     /// What else is worth a word.
     pub notes: Vec<Fault>,
 }
@@ -350,10 +167,11 @@ pub struct Outcome {
 /// Reads list and subscribers anew and publishes what is good, as one policy.
 pub fn refresh(config: &Config, keeper: &mut ListKeeper, policy: &PolicyCell, now: Timestamp) -> Outcome {
     let mut outcome = Outcome::default();
-    match keeper.accept(&config.list.file, &config.list) {
-        Ok(note) => outcome.notes.extend(note),
+    match keeper.accept(&config.list.file, &gate(&config.list), now) {
+        Ok(notes) => outcome.notes.extend(notes),
         Err(fault) => outcome.list = Some(fault),
     }
+    outcome.unproven = keeper.unproven().map(ToOwned::to_owned);
     let subscribers = match read_subscribers(config.subscribers.as_ref()) {
         Ok(table) => Some(Arc::new(table)),
         Err(fault) => {
@@ -369,8 +187,7 @@ pub fn refresh(config: &Config, keeper: &mut ListKeeper, policy: &PolicyCell, no
         });
     });
     policy.update(|next| {
-        next.list = keeper.in_force(now);
-        next.routes = keeper.routes();
+        keeper.publish(next);
         next.rating = rating;
         if let Ok(allowance) = allowance {
             next.allowance = Arc::new(allowance);

@@ -22,7 +22,8 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use super::export::{Export, Order};
-use super::reload::{self, ListKeeper, Outcome, load};
+use super::lists::ListKeeper;
+use super::reload::{self, Outcome, load};
 use super::snapshot::Snapshot;
 use super::status::Status;
 use super::takeover;
@@ -238,7 +239,8 @@ impl Node {
         let asked_at = dns.as_ref().map_or(&[][..], |dns| dns.addresses());
         let own: Vec<SocketAddr> = listeners.iter().chain(asked_at).copied().chain([admin]).collect();
         let dial = Arc::new(dial_rules(config, own).map_err(system("list this machine's addresses"))?);
-        let (mut keeper, kept_faults) = ListKeeper::open(&config.node.state_dir, &config.list);
+        let (mut keeper, kept_faults) =
+            ListKeeper::open(&config.node.state_dir, &reload::gate(&config.list), clock.now().wall);
         let policy = Arc::new(PolicyCell::new(first_policy(config)));
         let lookups = lookups(config, &policy, &dial, clock, control.handle())?;
         let mut outcome = reload::refresh(config, &mut keeper, &policy, clock.now().wall);
@@ -411,6 +413,13 @@ impl Node {
             },
             None => tracing::error!("no list: everything is charged as no_list"),
         }
+        for pending in &policy.pending {
+            tracing::warn!(
+                serial = pending.serial(),
+                from = %pending.effective_from(),
+                "a list is accepted and pending: it comes into force at its date; a higher serial that takes effect no later withdraws it"
+            );
+        }
         tracing::info!(prefixes = policy.subscribers.len(), "subscribers");
         let list_stays =
             if policy.list.is_some() { "the last good one stays" } else { "there is none to stay" };
@@ -426,8 +435,7 @@ impl Node {
         for line in outcome.notes.iter().flat_map(|note| &note.lines) {
             tracing::warn!("{line}");
         }
-        let issued = self.keeper.lock().unwrap_or_else(std::sync::PoisonError::into_inner).issued();
-        self.status.set_reload(outcome, issued);
+        self.status.set_reload(outcome);
     }
 }
 
@@ -436,11 +444,11 @@ async fn follow_dates(keeper: Arc<Mutex<ListKeeper>>, policy: Arc<PolicyCell>) {
     let mut tick = tokio::time::interval(DATES_POLL);
     loop {
         tick.tick().await;
-        let due = keeper.lock().unwrap_or_else(std::sync::PoisonError::into_inner).in_force(Timestamp::now());
-        let serial = due.as_ref().map(|list| list.serial());
-        if serial != policy.load().list.as_ref().map(|list| list.serial()) {
+        let mut keeper = keeper.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if keeper.advance(Timestamp::now()) {
+            policy.update(|next| keeper.publish(next));
+            let serial = policy.load().list.as_ref().map(|list| list.serial());
             tracing::info!(serial, "another list comes into force");
-            policy.update(|next| next.list = due);
         }
     }
 }
@@ -450,6 +458,7 @@ fn first_policy(config: &Config) -> Policy {
     Policy {
         generation: 0,
         list: None,
+        pending: Vec::new(),
         routes: Vec::new(),
         subscribers: Arc::default(),
         rating: Arc::new(reload::rating(config)),

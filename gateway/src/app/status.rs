@@ -4,6 +4,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use allowlist::{Matcher, Validity};
 use billing_export::{Class, Usage};
 use jiff::Timestamp;
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
@@ -17,7 +18,7 @@ use crate::net::dns::Plane;
 use crate::net::edge::{Aside, Edge};
 use crate::net::lookup::{LookupCounts, Lookups};
 use crate::net::overload::Overload;
-use crate::net::policy::{Exemption, PolicyCell};
+use crate::net::policy::{Exemption, Policy, PolicyCell};
 use crate::net::report::Report;
 
 /// Seconds without saved counts after which the node says it is not ready.
@@ -46,8 +47,6 @@ pub struct Status {
 struct Facts {
     /// What the last reading of list and subscribers came to.
     reload: Outcome,
-    /// When the list in force was issued.
-    issued: Option<Timestamp>,
     /// Why counts cannot be saved or published; none when they can.
     export_fault: Option<String>,
     /// When a tick was last saved.
@@ -146,10 +145,8 @@ impl Status {
     }
 
     /// Tells what the last reading of list and subscribers came to.
-    pub fn set_reload(&self, reload: Outcome, issued: Option<Timestamp>) {
-        let mut facts = self.facts();
-        facts.reload = reload;
-        facts.issued = issued;
+    pub fn set_reload(&self, reload: Outcome) {
+        self.facts().reload = reload;
     }
 
     /// Tells that nothing more is accepted.
@@ -338,6 +335,10 @@ fn describe() {
     describe_gauge!("zrgw_dns_servers_down", "Resolvers that do not answer");
     describe_gauge!("zrgw_build_info", "Version of the gateway");
     describe_gauge!("zrgw_list_serial", "Serial of the list in force; 0 without one");
+    describe_gauge!(
+        "zrgw_list_pending_serial",
+        "Serial of the accepted list that comes into force next; 0 without one"
+    );
     describe_gauge!("zrgw_list_age_seconds", Unit::Seconds, "Time since the list in force was issued");
     describe_gauge!("zrgw_sessions", "Address prefixes with a subscriber");
     describe_gauge!("zrgw_flows_open", "Flows open at the last tick");
@@ -410,6 +411,12 @@ fn dns_metrics(plane: &Plane) {
     gauge!("zrgw_dns_servers_down").set(reading(down as u64));
 }
 
+/// The accepted list that comes into force next, if one is still to come.
+fn pending(policy: &Policy) -> Option<&Matcher> {
+    let ahead = |list: &&Arc<Matcher>| list.validity(Timestamp::now()) == Validity::NotYetInForce;
+    policy.list.iter().chain(&policy.pending).find(ahead).map(|list| &**list)
+}
+
 /// A count as the exporter's gauges take it; they are read by people and alarms, never billed.
 #[expect(
     clippy::cast_precision_loss,
@@ -433,8 +440,10 @@ impl Source for Status {
             }
             let serial = policy.list.as_ref().map_or(0, |list| list.serial());
             gauge!("zrgw_list_serial").set(reading(serial));
-            if let Some(issued) = facts.issued {
-                let age = now.duration_since(issued).as_secs().max(0);
+            let pending = pending(&policy).map_or(0, |list| list.serial());
+            gauge!("zrgw_list_pending_serial").set(reading(pending));
+            if let Some(list) = &policy.list {
+                let age = now.duration_since(list.issued()).as_secs().max(0);
                 gauge!("zrgw_list_age_seconds").set(reading(age.unsigned_abs()));
             }
             gauge!("zrgw_sessions").set(reading(policy.subscribers.len() as u64));
@@ -488,7 +497,7 @@ impl Source for Status {
             (None, None) => reasons.push("no list was ever accepted: everything is charged".to_owned()),
             (None, Some(fault)) => reasons.push(format!("no list: {}", fault.summary())),
             (Some(list), _) => {
-                if list.validity(Timestamp::now()) == allowlist::Validity::Expired {
+                if list.validity(Timestamp::now()) == Validity::Expired {
                     reasons.push(format!("the list expired at {}", list.expires()));
                 }
             }
@@ -536,6 +545,9 @@ impl Source for Status {
             let text = format!("list not renewed, serial {} stays: {}", list.serial(), fault.summary());
             add(AttentionReason::ListNotTaken, text);
         }
+        if let Some(unproven) = &facts.reload.unproven {
+            add(AttentionReason::ListChain, unproven.clone());
+        }
         if let Some(fault) = &facts.reload.subscribers {
             let text = format!("subscribers not renewed: {}", fault.summary());
             add(AttentionReason::SubscribersNotTaken, text);
@@ -573,6 +585,12 @@ impl Source for Status {
                 "serial": list.serial(),
                 "effective_from": list.effective_from().to_string(),
                 "expires": list.expires().to_string(),
+                "pending": pending(&policy).map(|pending| json!({
+                    "id": &**pending.list_id(),
+                    "serial": pending.serial(),
+                    "effective_from": pending.effective_from().to_string(),
+                    "expires": pending.expires().to_string(),
+                })),
             })),
             "subscriber_prefixes": policy.subscribers.len(),
             "flows_open": open,

@@ -10,6 +10,8 @@ use serde::Serialize;
 pub enum AttentionReason {
     /// A new list was not taken; the one before stays in force.
     ListNotTaken,
+    /// The newest list's previous_sha256 is of an edition this node never had.
+    ListChain,
     /// A new subscriber table was not taken; the one before stays.
     SubscribersNotTaken,
     /// The certificate of DNS over TLS cannot be used.
@@ -26,6 +28,7 @@ impl AttentionReason {
     /// All of them, for metrics that show what is not there as 0.
     pub const ALL: &[Self] = &[
         Self::ListNotTaken,
+        Self::ListChain,
         Self::SubscribersNotTaken,
         Self::DnsCertificate,
         Self::Conservation,
@@ -37,6 +40,7 @@ impl AttentionReason {
     pub const fn label(self) -> &'static str {
         match self {
             Self::ListNotTaken => "list_not_taken",
+            Self::ListChain => "previous_hash",
             Self::SubscribersNotTaken => "subscribers_not_taken",
             Self::DnsCertificate => "dns_certificate",
             Self::Conservation => "conservation",

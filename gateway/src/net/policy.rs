@@ -31,7 +31,9 @@ pub struct Policy {
     pub generation: u64,
     /// The list in use, if one was ever accepted.
     pub list: Option<Arc<Matcher>>,
-    /// The lists whose names steered mode carries: every list ever accepted, expired or not (DESIGN decision 4).
+    /// Accepted lists whose time is still to come, the next first.
+    pub pending: Vec<Arc<Matcher>>,
+    /// Lists accepted before it, whose names steered mode carries all the same (DESIGN decision 4).
     pub routes: Vec<Arc<Matcher>>,
     /// Address → subscriber.
     pub subscribers: Arc<SubscriberTable>,
@@ -73,9 +75,10 @@ impl PolicyCell {
 }
 
 impl Policy {
-    /// Whether steered mode carries `name`.
+    /// Whether steered mode carries `name`: some list ever accepted speaks of it, expired or not.
     pub fn routes(&self, name: &DomainName) -> bool {
-        self.routes.iter().any(|list| list.covers(name))
+        let lists = self.list.iter().chain(&self.pending).chain(&self.routes);
+        lists.into_iter().any(|list| list.covers(name))
     }
 
     /// Whether the list in use has a rule that stands under `name` itself: such names cannot be made up.
