@@ -16,6 +16,9 @@ pub(crate) fn hex(id: &StartId) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// In the place of a start's id: rows of the ledger were changed by another hand, and its numbers cannot go on.
+pub(crate) const CHANGED: &str = "changed";
+
 /// What the database says about its writer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mark {
@@ -124,6 +127,9 @@ pub(crate) fn course(mark: Option<&Mark>, witness: &Witness, names: Names) -> Op
 fn doubt(mark: &Mark, witness: &Witness, names: Names) -> Option<&'static str> {
     if names.file_seq > mark.file_seq || names.epoch > mark.epoch {
         return Some("the pickup directory holds files the ledger does not know");
+    }
+    if mark.start_id.as_deref() == Some(CHANGED) {
+        return Some("rows of the ledger were changed by another hand");
     }
     let interrupted = mark.pending.as_ref().is_some_and(|(_, then)| *then == witness.summary());
     match witness {

@@ -110,6 +110,17 @@ pub enum ExportError {
         /// What to do.
         remedy: &'static str,
     },
+    /// A row of the ledger is not as this process wrote it.
+    #[error(
+        "{path}: found {what} that another hand has changed while the gateway ran, wanted it as it was written. The \
+         ledger is opened anew: what was changed is set aside and never published"
+    )]
+    Changed {
+        /// The database.
+        path: PathBuf,
+        /// Which row.
+        what: &'static str,
+    },
     /// The name of a usage file is taken by another content.
     #[error(
         "{path}: found a file with sha256 {found}, wanted {wanted} or none, as {part} has. It was not written by this \
@@ -149,6 +160,7 @@ impl ExportError {
             | ExportError::Store { .. }
             | ExportError::Locked { .. }
             | ExportError::Damaged { .. }
+            | ExportError::Changed { .. }
             | ExportError::NameTaken { .. } => false,
         }
     }

@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::account::{Account, Entry, Tick};
 use crate::audit::Figures;
+use crate::check::{Check, Sum};
 use crate::class::{Class, Reason};
 use crate::error::LedgerError;
 use crate::period::{Period, to_millis};
@@ -40,6 +41,8 @@ pub(crate) struct Counter {
     pub(crate) flags: Flags,
     /// A cap was reached since then.
     pub(crate) capped: bool,
+    /// The check of its row as it was last written; none before.
+    pub(crate) check: Option<Check>,
 }
 
 /// The time and the figures between two seals.
@@ -55,10 +58,14 @@ pub(crate) struct Segment {
     pub(crate) stepped: bool,
     /// The segment was open at an unclean stop.
     pub(crate) recovered: bool,
+    /// Rows of it were not as they were written.
+    pub(crate) damaged: bool,
     /// Seen and pending.
     pub(crate) figures: Figures,
     /// Sum of all counters.
     pub(crate) usage: Volume,
+    /// Sum of the checks of their rows.
+    pub(crate) sum: Sum,
 }
 
 impl Segment {
@@ -71,8 +78,10 @@ impl Segment {
             high_water: None,
             stepped: false,
             recovered: false,
+            damaged: false,
             figures: Figures::default(),
             usage: Volume::ZERO,
+            sum: Sum::default(),
         }
     }
 
@@ -88,7 +97,8 @@ impl Segment {
 
     /// Whether nothing was seen, nothing counted and nothing became pending or ceased to be.
     pub(crate) fn is_idle(self) -> bool {
-        self.usage.is_zero()
+        !self.damaged
+            && self.usage.is_zero()
             && self.figures.seen.is_zero()
             && self.figures.pending_before == self.figures.pending_after
     }
@@ -265,6 +275,7 @@ impl Ledger {
             volume: Volume::ZERO,
             flags: Flags::NONE,
             capped: false,
+            check: None,
         })
     }
 

@@ -22,6 +22,7 @@ pub mod totals;
 pub mod verify;
 
 mod account;
+mod check;
 mod class;
 mod epoch;
 mod error;
@@ -40,7 +41,7 @@ mod witness;
 pub use account::{Account, Entry, ListVersion, Spent, Tick, Usage};
 pub use class::{Class, Reason};
 pub use error::{ExportError, LedgerError, UnknownLabel};
-pub use exporter::{Exporter, Opened};
+pub use exporter::{Exporter, Found, Opened};
 /// The time type of all interfaces.
 pub use jiff::Timestamp;
 pub use period::{PERIOD_DEFAULT, Period, PeriodError, format_instant, parse_instant};

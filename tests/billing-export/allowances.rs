@@ -151,7 +151,16 @@ fn a_ledger_from_before_allowances_is_completed_with_all_it_holds() {
     let path = node.settings.state_dir.join(STORE_NAME);
     let ledger = rusqlite::Connection::open(&path).unwrap();
     ledger
-        .execute_batch("DROP TABLE spent; ALTER TABLE counter DROP COLUMN capped; PRAGMA user_version = 1;")
+        .execute_batch(
+            "DROP TABLE spent; DROP TABLE set_aside;
+             ALTER TABLE counter DROP COLUMN capped; ALTER TABLE counter DROP COLUMN row_check;
+             ALTER TABLE total DROP COLUMN row_check;
+             ALTER TABLE segment DROP COLUMN damaged; ALTER TABLE segment DROP COLUMN counters_sum;
+             ALTER TABLE segment DROP COLUMN row_check;
+             ALTER TABLE node DROP COLUMN totals_sum; ALTER TABLE node DROP COLUMN spent_sum;
+             ALTER TABLE node DROP COLUMN boot_id; ALTER TABLE node DROP COLUMN row_check;
+             PRAGMA user_version = 1;",
+        )
         .unwrap();
     drop(ledger);
     // Read as it is.

@@ -273,6 +273,42 @@ fn f65_a_witness_deleted_after_a_kill_costs_no_committed_byte() {
     assert!(log.contains("the witness is gone") && log.contains("what was committed is kept"), "{log}");
 }
 
+/// Rows changed between a kill and a start: told in log, readiness page and records, never published.
+#[test]
+fn f64_a_counter_changed_in_the_ledger_is_told_and_never_published() {
+    let lab = Lab::new(&Shape { period: "900 s", ..Shape::default() });
+    let daemon = lab.start(None);
+    let load = Load::start(&lab, seed());
+    some_traffic(&load, 40);
+    wait_for("a saved tick", || (sum_where(&lab.ledger().sums, |_| true).down > 100_000).then_some(()));
+    daemon.kill();
+    load.end();
+    let ledger = rusqlite::Connection::open(lab.state.join("ledger.db")).unwrap();
+    let changed = ledger.execute("UPDATE counter SET list_serial = 777777 WHERE id = 1", []).unwrap();
+    assert_eq!(changed, 1);
+    drop(ledger);
+    let daemon = lab.start(None);
+    lab.wait_ready();
+    let told = lab.get("/readyz").unwrap().1;
+    assert!(told.contains("ledger_changed: "), "{told}");
+    let metrics = lab.get("/metrics").unwrap().1;
+    assert!(metrics.contains("zrgw_attention{reason=\"ledger_changed\"} 1"), "{metrics}");
+    daemon.stop(&lab);
+    let log = lab.log();
+    assert!(
+        log.lines().any(|line| line.contains("ERROR") && line.contains("not as they were written")),
+        "{log}"
+    );
+    let files = lab.pickup();
+    assert!(files.values().all(|content| !String::from_utf8_lossy(content).contains("777777")));
+    let unbalanced = |content: &Vec<u8>| String::from_utf8_lossy(content).contains("\"conserved\":false");
+    assert_eq!(
+        files.values().filter(|content| unbalanced(content)).count(),
+        1,
+        "told, and not made to add up"
+    );
+}
+
 /// A second gateway on the same folders carries traffic, charges all of it, says why, and takes over when the first ends.
 #[test]
 fn b8_a_second_gateway_on_the_same_folders_waits_for_the_ledger() {

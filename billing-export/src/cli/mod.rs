@@ -107,6 +107,7 @@ impl From<ExportError> for Failure {
         let code = match &error {
             ExportError::Io { .. } | ExportError::Store { .. } | ExportError::Locked { .. } => EXIT_IO,
             ExportError::Damaged { .. }
+            | ExportError::Changed { .. }
             | ExportError::NameTaken { .. }
             | ExportError::NoSuchFile { .. }
             | ExportError::Ledger(_) => EXIT_NO,

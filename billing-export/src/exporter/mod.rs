@@ -30,7 +30,7 @@ use crate::steps::Steps;
 use crate::store::{STORE_NAME, SealOrder, Sealer, Standing, Store};
 use crate::unit::Cause;
 
-pub use open::Opened;
+pub use open::{Found, Opened};
 
 /// Ledger, store and file sink of one node. One process at a time holds the directories.
 pub struct Exporter {
@@ -68,6 +68,9 @@ impl Live {
         let store = Store::open(&settings.state_dir.join(STORE_NAME))?;
         let node = store.node()?;
         let ours = node.as_ref().is_some_and(|node| node.mark.start_id.as_deref() == Some(start_id));
+        if !store.examine()?.is_clean() {
+            return Err(ExportError::Changed { path: store.path().to_owned(), what: "a row" });
+        }
         let Some(node) = node.filter(|_| ours) else {
             return Err(ExportError::Damaged {
                 path: store.path().to_owned(),
@@ -81,7 +84,7 @@ impl Live {
 
     /// Reads counters and segment.
     fn of(store: Store, tick_sequence: u64, settings: &Settings) -> Result<Live, ExportError> {
-        let (segment, counters) = store.open_counters(settings.period)?;
+        let (segment, counters) = store.open_counters()?;
         let ledger = Ledger::new(counters, segment, tick_sequence, settings.accounts_max);
         Ok(Live { store, ledger })
     }

@@ -12,7 +12,7 @@ use crate::record::Window;
 use crate::settings::Settings;
 use crate::sink::file::{Lock, create_directory};
 use crate::steps::Steps;
-use crate::store::{NewState, NodeRow, STORE_NAME, SealOrder, Sealer, Standing, Store};
+use crate::store::{NewState, NodeRow, Repaired, STORE_NAME, SealOrder, Sealer, Standing, Store};
 use crate::unit::{Cause, Volume};
 use crate::witness;
 
@@ -32,6 +32,23 @@ pub struct Opened {
     /// Bytes of counters that were open in a ledger whose later files are known: they may have been exported before it was
     /// put back, so they are in no record.
     pub set_aside: Volume,
+    /// What was not as it was written; none where all was.
+    pub found: Option<Found>,
+}
+
+/// Rows of a ledger that were not as they were written. They are set aside in it (table `set_aside`) and in no record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// Open counters.
+    pub counters: u64,
+    /// Their bytes, as they were found.
+    pub bytes: Volume,
+    /// Running totals; with these a new epoch begins.
+    pub totals: u64,
+    /// What was spent of allowances: these count as used up until their day or month is over.
+    pub spent: u64,
+    /// The rows that keep numbers and times, or rows that came or went.
+    pub other: bool,
 }
 
 /// Opens the state of a node.
@@ -49,12 +66,21 @@ pub(super) fn open(
         Lock::take(settings.state_dir.join("lock"))?,
         Lock::take(settings.staging_dir.join(format!("{}.lock", settings.node_id)))?,
     ];
-    let store = Store::open(&settings.state_dir.join(STORE_NAME))?;
+    let mut store = Store::open(&settings.state_dir.join(STORE_NAME))?;
+    let findings = store.examine()?;
+    let found = match findings.is_clean() {
+        true => None,
+        false => Some(store.repair(&findings, settings.period, now)?),
+    };
     let node = store.node()?;
     check_owner(&store, node.as_ref(), &settings)?;
     let witness = witness::read(&settings.staging_dir, &settings.node_id)?;
     let (mut store, mut opened) =
         begin(store, node.as_ref(), &witness, &settings, now, start_id, steps.as_mut())?;
+    opened.found = found.map(|found| {
+        let Repaired { counters, bytes, totals, spent, other } = found;
+        Found { counters, bytes, totals, spent, other }
+    });
     let witnessed = complete(&mut store, &witness, &settings, start_id)?;
     let mut live = Live::of(store, 0, &settings)?;
     recover(&mut live, node.as_ref(), &mut opened, &settings, now, steps.as_mut())?;
@@ -128,6 +154,7 @@ fn begin(
         orphaned: Volume::ZERO,
         sealed: 0,
         set_aside: Volume::ZERO,
+        found: None,
     };
     let (file_seq, open) = match course {
         Course::Same => {
@@ -148,7 +175,7 @@ fn begin(
         let segment = live.ledger.segment();
         known = Some(segment);
         match open {
-            Open::SetAside => opened.set_aside = segment.usage,
+            Open::SetAside => {}
             Open::Seal => {
                 seal_open(&mut live, segment, now, &mut opened, settings, steps)?;
                 file_seq = file_seq.max(live.store.highest_file()?);
@@ -164,9 +191,11 @@ fn begin(
     };
     let gap = opened.new_epoch.map(|_| window);
     opened.sealed = opened.sealed.saturating_add(u64::from(gap.is_some()));
-    let state = NewState { epoch: opened.epoch, file_seq, gap, segment };
+    let why = opened.new_epoch.unwrap_or_default();
+    let state = NewState { epoch: opened.epoch, file_seq, gap, segment, now, why };
     let sealer = Sealer { node_id: &settings.node_id, file_records_max: settings.file_records_max };
-    store.begin_epoch(&sealer, settings.byte_basis, &state, start_id, &witness.summary())?;
+    opened.set_aside =
+        store.begin_epoch(&sealer, settings.byte_basis, &state, start_id, &witness.summary())?;
     Ok((store, opened))
 }
 

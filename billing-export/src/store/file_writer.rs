@@ -3,10 +3,13 @@
 use rusqlite::{OptionalExtension as _, Transaction, named_params, params};
 use sha2::{Digest as _, Sha256};
 
+use super::as_written;
+use super::node_row::Sums;
 use super::row::{instant_text, integer, unreadable};
 use super::seal::Sealer;
 use crate::account::{Account, Entry};
 use crate::audit::Split;
+use crate::check::{identity, of_total};
 use crate::codec::csv;
 use crate::manifest::{FORMAT, Hash, Manifest};
 use crate::name::{FileName, STREAM_USAGE};
@@ -40,6 +43,8 @@ pub(super) struct FileWriter<'t, 'c> {
     rest: u64,
     /// The file in progress.
     file: Option<OpenFile>,
+    /// Sums of the checks of what the seal changes.
+    sums: &'t mut Sums,
 }
 
 /// A file in progress: its content is hashed, not kept.
@@ -84,9 +89,10 @@ impl<'t, 'c> FileWriter<'t, 'c> {
         transaction: &'t Transaction<'c>,
         sealer: &Sealer<'t>,
         numbers: Numbers,
+        sums: &'t mut Sums,
     ) -> FileWriter<'t, 'c> {
         let split = Split::new(Default::default());
-        FileWriter { transaction, sealer: sealer.clone(), numbers, split, rest: 0, file: None }
+        FileWriter { transaction, sealer: sealer.clone(), numbers, split, rest: 0, file: None, sums }
     }
 
     /// Announces the number of rows and the figures they belong to.
@@ -181,12 +187,33 @@ impl<'t, 'c> FileWriter<'t, 'c> {
         Ok(())
     }
 
-    /// Keeps a running total for the next segment.
-    pub(super) fn set_total(&self, total_id: i64, total: Volume) -> rusqlite::Result<()> {
-        self.transaction
-            .prepare_cached("UPDATE total SET up_bytes = ?2, down_bytes = ?3 WHERE id = ?1")?
-            .execute(params![total_id, integer(total.up)?, integer(total.down)?])?;
-        Ok(())
+    /// Keeps a running total for the next segment; one that is not what it was ends the transaction.
+    pub(super) fn set_total(
+        &mut self,
+        total_id: i64,
+        account: &Account,
+        before: Volume,
+        total: Volume,
+    ) -> rusqlite::Result<()> {
+        let (old, new) = (of_total(identity(account), before), of_total(identity(account), total));
+        let changed = self
+            .transaction
+            .prepare_cached(
+                "UPDATE total SET up_bytes = ?2, down_bytes = ?3, row_check = ?4 WHERE id = ?1 AND row_check = ?5
+                 AND up_bytes = ?6 AND down_bytes = ?7",
+            )?
+            .execute(params![
+                total_id,
+                integer(total.up)?,
+                integer(total.down)?,
+                new.bytes(),
+                old.bytes(),
+                integer(before.up)?,
+                integer(before.down)?
+            ])?;
+        self.sums.totals.remove(old);
+        self.sums.totals.add(new);
+        as_written(changed)
     }
 }
 

@@ -3,8 +3,11 @@
 //! Every change is one transaction. After any error the connection is dropped and what is on disk is read again: a
 //! failed fsync is never repeated as if it had succeeded.
 
+mod examine;
 mod file_writer;
+mod node_row;
 mod read;
+mod repair;
 mod row;
 mod schema;
 mod seal;
@@ -17,8 +20,10 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
 use crate::error::ExportError;
 use crate::sink::file::create_file;
+use node_row::Sums;
 
 pub(crate) use read::{FileRow, Standing};
+pub(crate) use repair::Repaired;
 pub(crate) use seal::{NewState, SealOrder, Sealer};
 pub(crate) use write::{NodeRow, Phase};
 
@@ -56,7 +61,7 @@ impl Store {
             store.create()?;
         }
         store.check()?;
-        store.complete()?;
+        store.migrate()?;
         Ok(store)
     }
 
@@ -98,20 +103,30 @@ impl Store {
         }
         self.transaction("creating the ledger", |transaction| {
             transaction.execute_batch(schema::SCHEMA)?;
+            transaction.execute_batch(schema::ALLOWANCES)?;
+            transaction.execute_batch(schema::CHECKS)?;
             transaction.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", schema::SCHEMA_VERSION)
         })
     }
 
-    /// Adds what came later, all or nothing; records and files stay as they are.
-    fn complete(&mut self) -> Result<(), ExportError> {
-        let tables: i64 = self.ask("reading the ledger's tables", |connection| {
-            connection.query_row(schema::HAS_ALLOWANCES, [], |row| row.get(0))
-        })?;
-        if tables > 0 {
+    /// Brings a ledger of the version before to the present one, all or nothing; records and files stay as they are. What it
+    /// holds is taken as it is, this once: nothing says what it was.
+    fn migrate(&mut self) -> Result<(), ExportError> {
+        if self.version()? == schema::SCHEMA_VERSION {
             return Ok(());
         }
-        self.transaction("completing the ledger", |transaction| transaction.execute_batch(schema::ALLOWANCES))
+        let allowances: i64 = self.ask("reading the ledger's tables", |connection| {
+            connection.query_row(schema::HAS_ALLOWANCES, [], |row| row.get(0))
+        })?;
+        self.transaction("bringing the ledger to the present version", |transaction| {
+            if allowances == 0 {
+                transaction.execute_batch(schema::ALLOWANCES)?;
+            }
+            transaction.execute_batch(schema::CHECKS)?;
+            repair::check_everything(transaction)?;
+            transaction.pragma_update(None, "user_version", schema::SCHEMA_VERSION)
+        })
     }
 
     /// Refuses files that are not ours, newer than we are, or damaged.
@@ -123,7 +138,7 @@ impl Store {
             return Err(self.damaged(format!("application_id {application}"), "a ledger of this program"));
         }
         let version = self.version()?;
-        if version != schema::SCHEMA_VERSION {
+        if ![schema::SCHEMA_VERSION_UNCHECKED, schema::SCHEMA_VERSION].contains(&version) {
             return Err(ExportError::Damaged {
                 path: self.path.clone(),
                 found: format!("a ledger of version {version}"),
@@ -189,4 +204,36 @@ impl Store {
         work(&transaction).map_err(failed)?;
         transaction.commit().map_err(failed)
     }
+
+    /// A transaction that changes what stands under checks. Before it the rows of `node` and `segment` are held against
+    /// theirs, after it they get new ones; `work` keeps the sums.
+    fn checked(
+        &mut self,
+        action: &'static str,
+        work: impl FnOnce(&rusqlite::Transaction<'_>, &mut Sums) -> rusqlite::Result<()>,
+    ) -> Result<(), ExportError> {
+        let path = &self.path;
+        let failed = |source| ExportError::store(path, action, source);
+        let changed = |what| ExportError::Changed { path: path.clone(), what };
+        let transaction = self
+            .connection
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+            .map_err(failed)?;
+        let mut sums = match node_row::verified(&transaction).map_err(failed)? {
+            Ok(sums) => sums,
+            Err(what) => return Err(changed(what)),
+        };
+        match work(&transaction, &mut sums) {
+            Ok(()) => {}
+            Err(rusqlite::Error::StatementChangedRows(_)) => return Err(changed("a row")),
+            Err(error) => return Err(failed(error)),
+        }
+        node_row::write(&transaction, sums).map_err(failed)?;
+        transaction.commit().map_err(failed)
+    }
+}
+
+/// Refuses to go on where a row was not found as it was written: [`Store::checked`] makes it [`ExportError::Changed`].
+fn as_written(rows: usize) -> rusqlite::Result<()> {
+    if rows == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(rows)) }
 }

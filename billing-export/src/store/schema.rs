@@ -3,12 +3,13 @@
 /// Marks the file as ours: "ZRGW" in ASCII (`PRAGMA application_id`).
 pub(super) const APPLICATION_ID: i64 = 0x5a52_4757;
 /// Version of the tables (`PRAGMA user_version`).
-pub(super) const SCHEMA_VERSION: i64 = 1;
+pub(super) const SCHEMA_VERSION: i64 = 2;
+/// The version before checks: brought to the present one when it is opened for writing, read as it is otherwise.
+pub(super) const SCHEMA_VERSION_UNCHECKED: i64 = 1;
 
 /// Says whether [`ALLOWANCES`] is there.
 pub(super) const HAS_ALLOWANCES: &str = "SELECT count(*) FROM sqlite_schema WHERE name = 'spent'";
-/// Allowances, which came later. They only add, with a default, so the version stays: the program of before, to which an
-/// upgrade may fall back, opens the ledger still.
+/// Allowances, which came later than the rest of version 1.
 pub(super) const ALLOWANCES: &str = "
 ALTER TABLE counter ADD COLUMN capped INTEGER NOT NULL DEFAULT 0 CHECK (capped IN (0, 1));  -- a cap was reached
 
@@ -20,6 +21,30 @@ CREATE TABLE spent (                   -- what subscribers have had exempt under
     bytes           INTEGER NOT NULL CHECK (bytes >= 0),   -- both directions
     PRIMARY KEY (subscriber_id, subscriber_type, allowance, span)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// What version 2 adds: checks of every row that is not sealed (`check.rs` says of what), and a place for rows that do not
+/// agree with theirs. A program of version 1 would write rows without them, so it refuses this ledger.
+pub(super) const CHECKS: &str = "
+ALTER TABLE counter ADD COLUMN row_check BLOB NOT NULL DEFAULT x'';
+ALTER TABLE total   ADD COLUMN row_check BLOB NOT NULL DEFAULT x'';
+ALTER TABLE spent   ADD COLUMN row_check BLOB NOT NULL DEFAULT x'';
+ALTER TABLE segment ADD COLUMN damaged      INTEGER NOT NULL DEFAULT 0 CHECK (damaged IN (0, 1));  -- rows were set aside
+ALTER TABLE segment ADD COLUMN counters_sum BLOB NOT NULL DEFAULT x'';  -- of the checks of all counters
+ALTER TABLE segment ADD COLUMN row_check    BLOB NOT NULL DEFAULT x'';
+ALTER TABLE node    ADD COLUMN totals_sum   BLOB NOT NULL DEFAULT x'';  -- of the checks of all totals
+ALTER TABLE node    ADD COLUMN spent_sum    BLOB NOT NULL DEFAULT x'';  -- of the checks of all that was spent
+ALTER TABLE node    ADD COLUMN boot_id      TEXT;                       -- of the machine at the last start
+ALTER TABLE node    ADD COLUMN row_check    BLOB NOT NULL DEFAULT x'';  -- with that of the segment: new at every tick
+
+CREATE TABLE set_aside (               -- rows that are in no record and will not be: for whoever looks into it
+    id      INTEGER PRIMARY KEY,
+    at_utc  TEXT    NOT NULL,              -- when it was found
+    epoch   INTEGER NOT NULL,              -- of the node then
+    source  TEXT    NOT NULL,              -- the table it stood in
+    why     TEXT    NOT NULL,
+    content TEXT    NOT NULL               -- the row as it was found: JSON by column
+) STRICT;
 ";
 
 /// Version 1.

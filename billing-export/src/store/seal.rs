@@ -3,11 +3,14 @@
 use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 
-use super::Store;
+use super::examine::{COUNTERS, counter_check};
 use super::file_writer::{FileWriter, Numbers};
+use super::repair::set_counters_aside;
 use super::row::integer;
 use super::write::write_segment;
+use super::{Store, as_written, node_row};
 use crate::audit::Split;
+use crate::check::Sum;
 use crate::error::ExportError;
 use crate::ledger::{Ledger, Segment};
 use crate::record::{Body, Window};
@@ -47,6 +50,10 @@ pub(crate) struct NewState {
     pub(crate) gap: Option<Window>,
     /// The first segment.
     pub(crate) segment: Segment,
+    /// The present.
+    pub(crate) now: Timestamp,
+    /// Why counters that are open are set aside.
+    pub(crate) why: &'static str,
 }
 
 impl Store {
@@ -61,9 +68,13 @@ impl Store {
         let path = self.path.clone();
         let mut injected = Ok(());
         let mut sealed = 0;
-        let outcome = self.transaction("sealing records", |transaction| {
+        let outcome = self.checked("sealing records", |transaction, sums| {
+            // What the rows say is what is sealed, or nothing is.
+            if rows_sum(transaction)? != Some(ledger.segment().sum) {
+                return as_written(0);
+            }
             let numbers = read_numbers(transaction)?;
-            let mut writer = FileWriter::new(transaction, sealer, numbers);
+            let mut writer = FileWriter::new(transaction, sealer, numbers, sums);
             sealed = write_seal(&mut writer, ledger, order, &mut |step| {
                 injected = steps.at(step);
                 // Any SQLite error ends the transaction; the injected one is reported in its place.
@@ -83,7 +94,7 @@ impl Store {
     }
 
     /// Writes the row of `node` for a first start or a new epoch: running totals begin at 0, what was open or pending
-    /// is dropped (it may have been exported by the state that was lost), a start is pending.
+    /// is set aside (it may have been exported by the state that was lost), a start is pending. Returns the bytes set aside.
     pub(crate) fn begin_epoch(
         &mut self,
         sealer: &Sealer<'_>,
@@ -91,8 +102,14 @@ impl Store {
         state: &NewState,
         start_id: &str,
         witness: &str,
-    ) -> Result<(), ExportError> {
-        self.transaction("beginning an epoch", |transaction| {
+    ) -> Result<Volume, ExportError> {
+        let mut set_aside = Volume::ZERO;
+        self.checked("beginning an epoch", |transaction, sums| {
+            if transaction.query_row("SELECT count(*) FROM node", [], |row| row.get::<_, i64>(0))? == 0 {
+                sums.spent = node_row::sum_of(transaction, "spent")?;
+            }
+            set_aside = set_counters_aside(transaction, state.now, state.why)?;
+            sums.totals = Sum::default();
             transaction.execute_batch(
                 "DELETE FROM counter; DELETE FROM total; UPDATE file SET phase = 'sealed' WHERE phase <> 'published'",
             )?;
@@ -112,15 +129,31 @@ impl Store {
             )?;
             write_segment(transaction, &state.segment)?;
             if let Some(window) = state.gap {
-                let mut writer = FileWriter::new(transaction, sealer, read_numbers(transaction)?);
+                let mut writer = FileWriter::new(transaction, sealer, read_numbers(transaction)?, sums);
                 writer.begin(Split::new(Default::default()), 1);
                 writer.write(window, Some(Cause::Recovered), Flags::NONE, Body::Gap)?;
                 let numbers = writer.numbers;
                 write_numbers(transaction, numbers)?;
             }
             Ok(())
-        })
+        })?;
+        Ok(set_aside)
     }
+}
+
+/// The sum of the checks of all open counters; none where a row does not agree with its own.
+fn rows_sum(transaction: &Transaction<'_>) -> rusqlite::Result<Option<Sum>> {
+    let mut statement = transaction.prepare_cached(COUNTERS)?;
+    let mut rows = statement.query([])?;
+    let mut sum = Sum::default();
+    while let Some(row) = rows.next()? {
+        let check = node_row::stored(row, "row_check")?;
+        match check.filter(|check| counter_check(row).is_ok_and(|found| found == *check)) {
+            Some(check) => sum.add(check),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(sum))
 }
 
 /// The numbers as the store has them.
@@ -154,7 +187,7 @@ fn write_seal(
     let segment = ledger.segment();
     let window = segment.window(order.end);
     let rows = ledger.in_order();
-    let mismatch = !segment.figures.conserved(segment.usage);
+    let mismatch = segment.damaged || !segment.figures.conserved(segment.usage);
     let mut own = Flags::NONE;
     if segment.stepped {
         own = own.with(Flag::ClockStep);
@@ -182,7 +215,7 @@ fn write_seal(
             cause => cause,
         };
         writer.write(window, Some(cause), counter.flags, body)?;
-        writer.set_total(total_id, total)?;
+        writer.set_total(total_id, account, before, total)?;
         if at.saturating_add(1) == half {
             step(Step::MidSeal)?;
         }

@@ -2,32 +2,58 @@
 
 use std::ops::Range;
 
-use rusqlite::{Transaction, params};
+use rusqlite::{OptionalExtension as _, Transaction, params};
 
-use super::Store;
+use super::node_row::{Sums, stored};
 use super::row::{count, integer, unreadable, word};
+use super::{Store, as_written};
 use crate::account::Spent;
+use crate::check::{of_spent, spent_key};
 use crate::error::ExportError;
 use crate::subscriber::Session;
 
-/// Writes what was spent; a sum never falls.
-pub(super) fn write_spent(transaction: &Transaction<'_>, spent: &[Spent]) -> rusqlite::Result<()> {
-    let mut write = transaction.prepare_cached(
-        "INSERT INTO spent (subscriber_type, subscriber_id, allowance, span, bytes) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT DO UPDATE SET bytes = max(bytes, excluded.bytes)",
+/// Writes what was spent; a sum never falls. A row that is not as it was written ends the transaction.
+pub(super) fn write_spent(
+    transaction: &Transaction<'_>,
+    spent: &[Spent],
+    sums: &mut Sums,
+) -> rusqlite::Result<()> {
+    const KEY: &str = "subscriber_type = ?1 AND subscriber_id = ?2 AND allowance = ?3 AND span = ?4";
+    let mut read = transaction.prepare_cached(&format!("SELECT bytes, row_check FROM spent WHERE {KEY}"))?;
+    let mut update =
+        transaction.prepare_cached(&format!("UPDATE spent SET bytes = ?5, row_check = ?6 WHERE {KEY}"))?;
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO spent (subscriber_type, subscriber_id, allowance, span, bytes, row_check)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     // In the order of the table: neighbours share a page.
     let mut spent: Vec<&Spent> = spent.iter().collect();
     spent.sort_unstable_by_key(|spent| (spent.subscriber.subscriber_id(), &*spent.allowance, &*spent.span));
     for spent in spent {
         let subscriber = &spent.subscriber;
-        write.execute(params![
-            subscriber.subscriber_type().label(),
-            subscriber.subscriber_id(),
-            spent.allowance,
-            spent.span,
-            integer(spent.bytes)?
-        ])?;
+        let (kind, id) = (subscriber.subscriber_type().label(), subscriber.subscriber_id());
+        let key = spent_key(spent);
+        let before = read
+            .query_row(params![kind, id, spent.allowance, spent.span], |row| {
+                let bytes = count(row, "bytes")?;
+                let check = of_spent(key, bytes);
+                Ok((stored(row, "row_check")? == Some(check)).then_some((bytes, check)))
+            })
+            .optional()?;
+        let check = of_spent(key, spent.bytes);
+        let values = params![kind, id, spent.allowance, spent.span, integer(spent.bytes)?, check.bytes()];
+        match before {
+            None => {
+                insert.execute(values)?;
+            }
+            Some(None) => as_written(0)?,
+            Some(Some((bytes, _))) if bytes >= spent.bytes => continue,
+            Some(Some((_, before))) => {
+                update.execute(values)?;
+                sums.spent.remove(before);
+            }
+        }
+        sums.spent.add(check);
     }
     Ok(())
 }
@@ -66,8 +92,16 @@ impl Store {
 
     /// Forgets what was spent in spans of these ranges.
     pub(crate) fn forget_spent(&mut self, over: &[Range<String>]) -> Result<(), ExportError> {
-        self.transaction("forgetting spans that are over", |transaction| {
+        self.checked("forgetting spans that are over", |transaction, sums| {
             for Range { start, end } in over {
+                let mut read = transaction
+                    .prepare_cached("SELECT row_check FROM spent WHERE span >= ?1 AND span < ?2")?;
+                let mut rows = read.query(params![start, end])?;
+                while let Some(row) = rows.next()? {
+                    if let Some(check) = stored(row, "row_check")? {
+                        sums.spent.remove(check);
+                    }
+                }
                 transaction
                     .execute("DELETE FROM spent WHERE span >= ?1 AND span < ?2", params![start, end])?;
             }

@@ -5,15 +5,16 @@ use std::str::FromStr;
 
 use rusqlite::{OptionalExtension as _, Transaction, named_params, params};
 
-use super::Store;
-use super::row::{account, count, instant, instant_or_none, instant_text, integer, volume, word};
+use super::examine::COUNTERS;
+use super::node_row::{self, Sums, stored};
+use super::row::{account, count, instant_text, integer, volume, word};
 use super::spent::write_spent;
+use super::{Store, as_written};
 use crate::account::{Account, Entry, Spent};
-use crate::audit::Figures;
+use crate::check::{Check, CounterFields, Sum, identity, of_segment, of_total};
 use crate::epoch::Mark;
 use crate::error::{ExportError, UnknownLabel};
 use crate::ledger::{Counter, Opening, Segment, Staged};
-use crate::period::Period;
 use crate::steps::{Step, Steps};
 use crate::unit::{ByteBasis, Volume};
 
@@ -115,7 +116,7 @@ impl Store {
 
     /// First half of a start: the id is pending, ticks count from 1, the run is not ended cleanly.
     pub(crate) fn begin_start(&mut self, start_id: &str, witness: &str) -> Result<(), ExportError> {
-        self.transaction("writing the start", |transaction| {
+        self.checked("writing the start", |transaction, _| {
             transaction.execute(
                 "UPDATE node SET pending_start_id = ?1, pending_witness = ?2, running = 1, tick_sequence = 0",
                 params![start_id, witness],
@@ -126,7 +127,7 @@ impl Store {
 
     /// Second half of a start: the witness has the id too.
     pub(crate) fn complete_start(&mut self, start_id: &str) -> Result<(), ExportError> {
-        self.transaction("completing the start", |transaction| {
+        self.checked("completing the start", |transaction, _| {
             transaction.execute(
                 "UPDATE node SET start_id = ?1, pending_start_id = NULL, pending_witness = NULL",
                 params![start_id],
@@ -137,7 +138,7 @@ impl Store {
 
     /// The byte basis of what is counted from here on.
     pub(crate) fn set_byte_basis(&mut self, byte_basis: ByteBasis) -> Result<(), ExportError> {
-        self.transaction("writing the byte basis", |transaction| {
+        self.checked("writing the byte basis", |transaction, _| {
             transaction.execute("UPDATE node SET byte_basis = ?1", params![byte_basis.label()])?;
             Ok(())
         })
@@ -145,41 +146,19 @@ impl Store {
 
     /// A clean stop.
     pub(crate) fn set_stopped(&mut self) -> Result<(), ExportError> {
-        self.transaction("writing the clean stop", |transaction| {
+        self.checked("writing the clean stop", |transaction, _| {
             transaction.execute("UPDATE node SET running = 0", [])?;
             Ok(())
         })
     }
 
     /// The open segment and counters.
-    pub(crate) fn open_counters(
-        &self,
-        period: Period,
-    ) -> Result<(Segment, HashMap<Account, Counter>), ExportError> {
+    pub(crate) fn open_counters(&self) -> Result<(Segment, HashMap<Account, Counter>), ExportError> {
         let segment = self.ask("reading the open segment", |connection| {
-            connection.query_row("SELECT * FROM segment", [], |row| {
-                let start = instant(row, "start_utc")?;
-                Ok(Segment {
-                    end: instant(row, "end_utc")?,
-                    high_water: instant_or_none(row, "high_water_utc")?,
-                    stepped: row.get("stepped")?,
-                    recovered: row.get("recovered")?,
-                    figures: Figures {
-                        seen: volume(row, "seen_up", "seen_down")?,
-                        pending_before: volume(row, "pending_before_up", "pending_before_down")?,
-                        pending_after: volume(row, "pending_after_up", "pending_after_down")?,
-                    },
-                    usage: volume(row, "usage_up", "usage_down")?,
-                    ..Segment::beginning(start, period)
-                })
-            })
+            connection.query_row("SELECT * FROM segment", [], node_row::segment)
         })?;
         let counters = self.ask("reading the open counters", |connection| {
-            let mut statement = connection.prepare(
-                "SELECT counter.*, total.up_bytes AS total_up, total.down_bytes AS total_down, subscriber_type,
-                        subscriber_id, session_id, class, service_id, reason
-                 FROM counter JOIN total ON total.id = total_id",
-            )?;
+            let mut statement = connection.prepare(COUNTERS)?;
             let rows = statement.query_map([], |row| {
                 let counter = Counter {
                     id: Some(row.get("id")?),
@@ -188,32 +167,20 @@ impl Store {
                     volume: volume(row, "up_bytes", "down_bytes")?,
                     flags: word(row, "flags")?,
                     capped: row.get("capped")?,
+                    check: stored(row, "row_check")?,
                 };
                 Ok((account(row)?, counter))
             })?;
             rows.collect()
         })?;
-        self.compare(segment, &counters)?;
         Ok((segment, counters))
-    }
-
-    /// Refuses counters that do not sum up to what the segment says.
-    fn compare(&self, segment: Segment, counters: &HashMap<Account, Counter>) -> Result<(), ExportError> {
-        let sum = counters.values().try_fold(Volume::ZERO, |sum, counter| sum.checked_add(counter.volume));
-        if sum == Some(segment.usage) {
-            return Ok(());
-        }
-        Err(self.damaged(
-            format!("open counters with a sum of {sum:?}"),
-            &format!("the sum written with the last tick, {:?}", segment.usage),
-        ))
     }
 
     /// The running total of an account.
     pub(crate) fn opening(&self, account: &Account) -> Result<Opening, ExportError> {
-        self.ask("reading a running total", |connection| {
+        let opening = self.ask("reading a running total", |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT id, up_bytes, down_bytes FROM total WHERE subscriber_id = ?1 AND session_id = ?2
+                "SELECT id, up_bytes, down_bytes, row_check FROM total WHERE subscriber_id = ?1 AND session_id = ?2
                  AND subscriber_type = ?3 AND class = ?4 AND service_id = ?5 AND reason = ?6",
             )?;
             let session = &account.session;
@@ -229,12 +196,14 @@ impl Store {
                     ],
                     |row| {
                         let total = volume(row, "up_bytes", "down_bytes")?;
-                        Ok(Opening { total_id: Some(row.get("id")?), total })
+                        let agrees = stored(row, "row_check")? == Some(of_total(identity(account), total));
+                        Ok(agrees.then_some(Opening { total_id: Some(row.get("id")?), total }))
                     },
                 )
                 .optional()?;
-            Ok(found.unwrap_or_default())
-        })
+            Ok(found.unwrap_or_else(|| Some(Opening::default())))
+        })?;
+        opening.ok_or_else(|| ExportError::Changed { path: self.path.clone(), what: "a running total" })
     }
 
     /// Writes what a tick changes, durably; the counters learn their rows.
@@ -246,9 +215,9 @@ impl Store {
     ) -> Result<(), ExportError> {
         let path = self.path.clone();
         let mut injected = Ok(());
-        let outcome = self.transaction("writing a checkpoint", |transaction| {
-            write_counters(transaction, &mut staged.changes)?;
-            write_spent(transaction, spent)?;
+        let outcome = self.checked("writing a checkpoint", |transaction, sums| {
+            write_counters(transaction, &mut staged.changes, &mut staged.segment.sum, sums)?;
+            write_spent(transaction, spent, sums)?;
             write_segment(transaction, &staged.segment)?;
             transaction
                 .prepare_cached("UPDATE node SET tick_sequence = ?1")?
@@ -266,7 +235,7 @@ impl Store {
 
     /// Writes a segment in which nothing was counted.
     pub(crate) fn write_idle_segment(&mut self, segment: &Segment) -> Result<(), ExportError> {
-        self.transaction("writing the open segment", |transaction| write_segment(transaction, segment))
+        self.checked("writing the open segment", |transaction, _| write_segment(transaction, segment))
     }
 
     /// Notes how far the publication of a file is.
@@ -280,10 +249,16 @@ impl Store {
     }
 }
 
-/// Writes counters and gives new ones their rows.
-fn write_counters(transaction: &Transaction<'_>, changes: &mut [(Account, Counter)]) -> rusqlite::Result<()> {
+/// Writes counters and gives new ones their rows. A row that is not as it was written last ends the transaction.
+fn write_counters(
+    transaction: &Transaction<'_>,
+    changes: &mut [(Account, Counter)],
+    sum: &mut Sum,
+    sums: &mut Sums,
+) -> rusqlite::Result<()> {
     let mut update = transaction.prepare_cached(
-        "UPDATE counter SET up_bytes = ?2, down_bytes = ?3, flags = ?4, capped = ?5 WHERE id = ?1",
+        "UPDATE counter SET up_bytes = ?2, down_bytes = ?3, flags = ?4, capped = ?5, row_check = ?6
+         WHERE id = ?1 AND row_check = ?7",
     )?;
     let mut flags = String::new();
     for (account, counter) in changes {
@@ -292,14 +267,54 @@ fn write_counters(transaction: &Transaction<'_>, changes: &mut [(Account, Counte
             flags = counter.flags.to_string();
         }
         let (up, down) = (integer(counter.volume.up)?, integer(counter.volume.down)?);
-        match counter.id {
-            Some(id) => {
-                update.execute(params![id, up, down, flags, counter.capped])?;
+        let check =
+            CounterFields::of(account, counter.volume, &flags, counter.capped).check(identity(account));
+        match (counter.id, counter.check) {
+            (Some(id), Some(before)) => {
+                let values = params![id, up, down, flags, counter.capped, check.bytes(), before.bytes()];
+                as_written(update.execute(values)?)?;
+                sum.remove(before);
             }
-            None => insert_counter(transaction, account, counter, &flags)?,
+            (Some(_), None) | (None, _) => {
+                insert_counter(transaction, account, counter, &flags, check, sums)?
+            }
         }
+        sum.add(check);
+        counter.check = Some(check);
     }
     Ok(())
+}
+
+/// The row of an account's running total, which begins at 0 here.
+fn insert_total(transaction: &Transaction<'_>, account: &Account, sums: &mut Sums) -> rusqlite::Result<i64> {
+    let check = of_total(identity(account), Volume::ZERO);
+    let session = &account.session;
+    let (subscriber, session_id) = (session.subscriber_id(), session.session_id());
+    let (kind, class) = (session.subscriber_type().label(), account.entry.class().label());
+    let service = account.entry.service().map_or("", |service| service);
+    let reason = account.entry.reason().map_or("", |reason| reason.label());
+    let inserted = transaction
+        .prepare_cached(
+            "INSERT INTO total (subscriber_id, session_id, subscriber_type, class, service_id, reason, up_bytes,
+                down_bytes, row_check)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7) ON CONFLICT DO NOTHING RETURNING id",
+        )?
+        .query_row(
+            params![subscriber, session_id, kind, class, service, reason, check.bytes()],
+            |row| row.get(0),
+        )
+        .optional()?;
+    if let Some(id) = inserted {
+        sums.totals.add(check);
+        return Ok(id);
+    }
+    // Another list version of the same tick wrote it a moment ago.
+    transaction
+        .prepare_cached(
+            "SELECT id FROM total WHERE subscriber_id = ?1 AND session_id = ?2 AND subscriber_type = ?3
+             AND class = ?4 AND service_id = ?5 AND reason = ?6",
+        )?
+        .query_row(params![subscriber, session_id, kind, class, service, reason], |row| row.get(0))
 }
 
 /// Writes a counter for the first time, and its running total if it has none.
@@ -308,29 +323,12 @@ fn insert_counter(
     account: &Account,
     counter: &mut Counter,
     flags: &str,
+    check: Check,
+    sums: &mut Sums,
 ) -> rusqlite::Result<()> {
-    let session = &account.session;
     let total_id = match counter.total_id {
         Some(total_id) => total_id,
-        // Another list version of the same tick may have written it a moment ago.
-        None => transaction
-            .prepare_cached(
-                "INSERT INTO total (subscriber_id, session_id, subscriber_type, class, service_id, reason, up_bytes,
-                    down_bytes)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0)
-                 ON CONFLICT DO UPDATE SET up_bytes = up_bytes RETURNING id",
-            )?
-            .query_row(
-                params![
-                    session.subscriber_id(),
-                    session.session_id(),
-                    session.subscriber_type().label(),
-                    account.entry.class().label(),
-                    account.entry.service().map_or("", |service| service),
-                    account.entry.reason().map_or("", |reason| reason.label()),
-                ],
-                |row| row.get(0),
-            )?,
+        None => insert_total(transaction, account, sums)?,
     };
     let (rating_group, disposition) = match &account.entry {
         Entry::Exempt { rating_group, disposition, .. } => (Some(*rating_group), Some(disposition.label())),
@@ -340,8 +338,8 @@ fn insert_counter(
     transaction
         .prepare_cached(
             "INSERT INTO counter (total_id, list_id, list_serial, rating_group, disposition, up_bytes, down_bytes,
-                flags, capped)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                flags, capped, row_check)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?
         .execute(params![
             total_id,
@@ -353,6 +351,7 @@ fn insert_counter(
             integer(counter.volume.down)?,
             flags,
             counter.capped,
+            check.bytes(),
         ])?;
     counter.total_id = Some(total_id);
     counter.id = Some(transaction.last_insert_rowid());
@@ -364,10 +363,11 @@ pub(super) fn write_segment(transaction: &Transaction<'_>, segment: &Segment) ->
     let figures = &segment.figures;
     transaction
         .prepare_cached(
-            "REPLACE INTO segment (only, start_utc, end_utc, high_water_utc, stepped, recovered, seen_up, seen_down,
-                pending_before_up, pending_before_down, pending_after_up, pending_after_down, usage_up, usage_down)
-             VALUES (1, :start, :end, :high_water, :stepped, :recovered, :seen_up, :seen_down, :before_up,
-                :before_down, :after_up, :after_down, :usage_up, :usage_down)",
+            "REPLACE INTO segment (only, start_utc, end_utc, high_water_utc, stepped, recovered, damaged, seen_up,
+                seen_down, pending_before_up, pending_before_down, pending_after_up, pending_after_down, usage_up,
+                usage_down, counters_sum, row_check)
+             VALUES (1, :start, :end, :high_water, :stepped, :recovered, :damaged, :seen_up, :seen_down, :before_up,
+                :before_down, :after_up, :after_down, :usage_up, :usage_down, :sum, :check)",
         )?
         .execute(named_params! {
             ":start": instant_text(segment.start),
@@ -375,6 +375,7 @@ pub(super) fn write_segment(transaction: &Transaction<'_>, segment: &Segment) ->
             ":high_water": segment.high_water.map(instant_text),
             ":stepped": segment.stepped,
             ":recovered": segment.recovered,
+            ":damaged": segment.damaged,
             ":seen_up": integer(figures.seen.up)?,
             ":seen_down": integer(figures.seen.down)?,
             ":before_up": integer(figures.pending_before.up)?,
@@ -383,6 +384,8 @@ pub(super) fn write_segment(transaction: &Transaction<'_>, segment: &Segment) ->
             ":after_down": integer(figures.pending_after.down)?,
             ":usage_up": integer(segment.usage.up)?,
             ":usage_down": integer(segment.usage.down)?,
+            ":sum": segment.sum.bytes(),
+            ":check": of_segment(segment).bytes(),
         })?;
     Ok(())
 }

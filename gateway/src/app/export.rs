@@ -122,6 +122,8 @@ pub struct Export {
     withheld: Volume,
     /// A tick that is pulled and not saved.
     unsaved: Option<Tick>,
+    /// Whether it was offered, and nobody knows whether it was taken.
+    doubtful: bool,
     /// Number of the last tick.
     sequence: u64,
     /// When counting of the next tick began.
@@ -171,6 +173,7 @@ impl Export {
             merged: Vec::new(),
             withheld: Volume::ZERO,
             unsaved: None,
+            doubtful: false,
             sequence: 0,
             from: Timestamp::now(),
             pending: Vec::new(),
@@ -324,6 +327,18 @@ impl Export {
         if self.exporter.is_none() {
             self.try_open()?;
         }
+        let saved = self.save_tick();
+        match &saved {
+            Ok(()) | Err(ExportError::Ledger(_)) => {}
+            Err(ExportError::Changed { .. }) => self.open_anew(),
+            // From here on it may be in the ledger already.
+            Err(_) => self.doubtful = self.unsaved.is_some(),
+        }
+        saved
+    }
+
+    /// Saves the pulled tick in the open ledger.
+    fn save_tick(&mut self) -> Result<(), ExportError> {
         let (Some(exporter), Some(tick)) = (&mut self.exporter, &mut self.unsaved) else { return Ok(()) };
         match exporter.checkpoint(tick) {
             Err(ExportError::Ledger(LedgerError::AccountsMax { .. })) => {
@@ -336,6 +351,7 @@ impl Export {
             outcome => outcome?,
         }
         self.unsaved = None;
+        self.doubtful = false;
         for answer in self.merged.drain(..) {
             let _ = answer.send(Fate::Saved);
         }
@@ -343,8 +359,34 @@ impl Export {
         Ok(())
     }
 
+    /// Another hand has changed the ledger: it is closed as it stands, and the next opening sets aside what was changed. A
+    /// tick that may be in it already is not offered again: a record never claims more than was carried.
+    fn open_anew(&mut self) {
+        self.exporter = None;
+        if std::mem::take(&mut self.doubtful)
+            && let Some(tick) = self.unsaved.take()
+        {
+            self.merged.clear();
+            let Volume { up, down } = tick.seen;
+            tracing::error!(
+                up,
+                down,
+                "the ledger was changed while a tick was saved: its bytes may be in no record"
+            );
+        }
+    }
+
     /// Seals what has ended, or everything for a `cause`, and publishes.
     fn deliver(&mut self, cause: Option<Cause>) -> Result<(), ExportError> {
+        let delivered = self.seal_and_publish(cause);
+        if matches!(delivered, Err(ExportError::Changed { .. })) {
+            self.open_anew();
+        }
+        delivered
+    }
+
+    /// Seals and publishes in the open ledger.
+    fn seal_and_publish(&mut self, cause: Option<Cause>) -> Result<(), ExportError> {
         let Some(exporter) = &mut self.exporter else { return Ok(()) };
         let now = Timestamp::now();
         exporter.seal_due(now)?;

@@ -38,8 +38,8 @@ use billing_export::ByteBasis;
 
 use self::words::Terms;
 
-/// What is spoken here; raised when a message changes.
-const VERSION: u32 = 1;
+/// What is spoken here; raised when a message changes, or the ledger: who lets go of it must be able to take it back.
+const VERSION: u32 = 2;
 /// The terms of this node's processes.
 pub fn terms(node_id: &str, byte_basis: ByteBasis) -> Terms {
     Terms { version: VERSION, node_id: node_id.to_owned(), byte_basis: byte_basis.label().to_owned() }

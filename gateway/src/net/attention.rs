@@ -22,6 +22,8 @@ pub enum AttentionReason {
     CountsSetAside,
     /// The resolvers give no answers.
     Resolvers,
+    /// Rows of the ledger were not as they were written.
+    LedgerChanged,
 }
 
 impl AttentionReason {
@@ -34,6 +36,7 @@ impl AttentionReason {
         Self::Conservation,
         Self::CountsSetAside,
         Self::Resolvers,
+        Self::LedgerChanged,
     ];
 
     /// The label's value.
@@ -46,6 +49,7 @@ impl AttentionReason {
             Self::Conservation => "conservation",
             Self::CountsSetAside => "counts_set_aside",
             Self::Resolvers => "resolvers",
+            Self::LedgerChanged => "ledger_changed",
         }
     }
 }

@@ -1,15 +1,26 @@
 //! How the opening of a ledger went, in the log and as attention. What is told is what was done.
 
-use billing_export::{Opened, Volume};
+use billing_export::{Found, Opened, Volume};
 
 use crate::net::attention::{Attention, AttentionReason};
 
 /// Logs how the ledger was found.
 pub(super) fn tell(opened: &Opened) {
-    let Opened { epoch, new_epoch, unclean, orphaned, sealed, set_aside } = opened;
+    let Opened { epoch, new_epoch, unclean, orphaned, sealed, set_aside, found } = opened;
     tracing::info!(epoch, "ledger open");
     if let Some(why) = new_epoch {
         tracing::warn!(epoch, why, sealed, "a new epoch begins, with a gap record");
+    }
+    if let Some(Found { counters, bytes: Volume { up, down }, totals, spent, other }) = found {
+        tracing::error!(
+            counters,
+            up,
+            down,
+            totals,
+            spent,
+            numbers_or_rows_gone = other,
+            "rows of the ledger are not as they were written: they are set aside (table set_aside) and in no record"
+        );
     }
     let Volume { up: pending_up, down: pending_down } = orphaned;
     if *set_aside != Volume::ZERO {
@@ -39,6 +50,14 @@ pub(super) fn attention(opened: &Opened) -> Vec<Attention> {
             opened.epoch
         );
         items.push(Attention::new(AttentionReason::CountsSetAside, text));
+    }
+    if let Some(Found { counters, bytes: Volume { up, down }, totals, spent, other }) = opened.found {
+        let other = if other { "; numbers, times or whole rows were changed too" } else { "" };
+        let text = format!(
+            "rows of the ledger are not as they were written: {counters} open counters ({up} bytes up, {down} down), \
+             {totals} running totals and {spent} sums of allowances are set aside (table set_aside of ledger.db){other}"
+        );
+        items.push(Attention::new(AttentionReason::LedgerChanged, text));
     }
     items
 }
