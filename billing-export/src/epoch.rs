@@ -7,6 +7,10 @@
 //!
 //! A copy taken and restored within one run of the process carries the same id as the witness; it shows because the
 //! witness, and the names in the pickup directory, know later files.
+//!
+//! A copy of the whole disk brings the witness with it. Within one boot of the machine a second witness, in memory, is not
+//! among what is copied. Over a boot nothing on the disk can tell an ordinary start of the machine from one after its disk
+//! was put back: with another boot id a new epoch begins, and no record can have the name of another.
 
 /// The random id of one start.
 pub(crate) type StartId = [u8; 16];
@@ -30,6 +34,8 @@ pub(crate) struct Mark {
     pub(crate) epoch: u32,
     /// Highest sealed file; 0 for none.
     pub(crate) file_seq: u64,
+    /// Boot id of the machine at the last start; none where it was not known.
+    pub(crate) boot_id: Option<String>,
 }
 
 /// The witness file.
@@ -58,6 +64,40 @@ impl Witness {
             Witness::Unreadable => "unreadable".into(),
             Witness::Says { start_id, .. } => start_id.clone(),
         }
+    }
+
+    /// The epoch and the highest file that it knows.
+    fn known(&self) -> (u32, u64) {
+        match self {
+            Witness::Absent | Witness::Unreadable => (0, 0),
+            Witness::Says { epoch, file_seq, .. } => (*epoch, *file_seq),
+        }
+    }
+}
+
+/// What vouches for a ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Witnesses {
+    /// The one on the disk, outside the state.
+    pub(crate) disk: Witness,
+    /// The one in the machine's memory: written in this boot, or absent. It may always be absent.
+    pub(crate) memory: Witness,
+}
+
+/// Stands between the summaries of both witnesses.
+const BETWEEN: char = '/';
+
+impl Witnesses {
+    /// A short text that tells these witnesses from earlier ones, kept beside a pending start.
+    pub(crate) fn summary(&self) -> String {
+        format!("{}{BETWEEN}{}", self.disk.summary(), self.memory.summary())
+    }
+
+    /// The highest epoch and file that they know.
+    pub(crate) fn highest(&self) -> (u32, u64) {
+        let (epoch, file_seq) = self.disk.known();
+        let (memory_epoch, memory_file) = self.memory.known();
+        (epoch.max(memory_epoch), file_seq.max(memory_file))
     }
 }
 
@@ -103,19 +143,23 @@ pub(crate) enum Open {
 /// Epochs are at most this, for the file name and mediation systems take 32 bits.
 const EPOCH_MAX: u32 = u32::MAX;
 
-/// Compares database, witness and names. `None` if no epoch is left.
-pub(crate) fn course(mark: Option<&Mark>, witness: &Witness, names: Names) -> Option<Course> {
-    let (witness_epoch, witness_file) = match witness {
-        Witness::Absent | Witness::Unreadable => (0, 0),
-        Witness::Says { epoch, file_seq, .. } => (*epoch, *file_seq),
-    };
+/// Compares database, witnesses, names and the machine's boot. `None` if no epoch is left.
+pub(crate) fn course(
+    mark: Option<&Mark>,
+    witnesses: &Witnesses,
+    names: Names,
+    boot_id: Option<&str>,
+) -> Option<Course> {
+    let nobody =
+        witnesses.highest() == (0, 0) && witnesses.disk == Witness::Absent && names == Names::default();
     let (mark_epoch, mark_file) = mark.map_or((0, 0), |mark| (mark.epoch, mark.file_seq));
     let why = match mark {
-        None if *witness == Witness::Absent && names == Names::default() => return Some(Course::First),
+        None if nobody => return Some(Course::First),
         None => Some("the ledger is gone, its witness or its files are there"),
-        Some(mark) => doubt(mark, witness, names),
+        Some(mark) => doubt(mark, witnesses, names).or_else(|| rebooted(mark, boot_id)),
     };
     let Some(why) = why else { return Some(Course::Same) };
+    let (witness_epoch, witness_file) = witnesses.highest();
     let highest = mark_epoch.max(witness_epoch).max(names.epoch);
     let epoch = highest.checked_add(1).filter(|_| highest < EPOCH_MAX)?;
     let file_seq = mark_file.max(witness_file).max(names.file_seq);
@@ -124,28 +168,51 @@ pub(crate) fn course(mark: Option<&Mark>, witness: &Witness, names: Names) -> Op
 }
 
 /// What speaks against the database being the one written last.
-fn doubt(mark: &Mark, witness: &Witness, names: Names) -> Option<&'static str> {
+fn doubt(mark: &Mark, witnesses: &Witnesses, names: Names) -> Option<&'static str> {
     if names.file_seq > mark.file_seq || names.epoch > mark.epoch {
         return Some("the pickup directory holds files the ledger does not know");
     }
     if mark.start_id.as_deref() == Some(CHANGED) {
         return Some("rows of the ledger were changed by another hand");
     }
-    let interrupted = mark.pending.as_ref().is_some_and(|(_, then)| *then == witness.summary());
-    match witness {
+    let then = mark.pending.as_ref().map(|(_, then)| then.split_once(BETWEEN).unwrap_or((then, "")));
+    let (disk_then, memory_then) = then.unzip();
+    match &witnesses.memory {
+        Witness::Says { epoch, file_seq, .. } if *file_seq > mark.file_seq || *epoch > mark.epoch => {
+            return Some("the witness in memory knows files the ledger does not know: both were put back");
+        }
+        Witness::Says { start_id, .. } if !is_of(mark, start_id, memory_then) => {
+            return Some("ledger and witness in memory were written by different starts: both were put back");
+        }
+        // Memory forgets by itself.
+        Witness::Says { .. } | Witness::Absent | Witness::Unreadable => {}
+    }
+    let interrupted = disk_then.is_some_and(|then| *then == witnesses.disk.summary());
+    match &witnesses.disk {
         Witness::Says { file_seq, epoch, .. } if *file_seq > mark.file_seq || *epoch > mark.epoch => {
             Some("the witness knows files the ledger does not know")
         }
-        Witness::Says { start_id, .. } => {
-            let completed = mark.start_id.as_ref() == Some(start_id);
-            let begun = mark.pending.as_ref().is_some_and(|(pending, _)| pending == start_id);
-            (!completed && !begun && !interrupted)
-                .then_some("ledger and witness were written by different starts")
-        }
+        Witness::Says { start_id, .. } => (!is_of(mark, start_id, disk_then))
+            .then_some("ledger and witness were written by different starts"),
         Witness::Absent | Witness::Unreadable if interrupted => None,
         Witness::Absent => Some("the witness is gone"),
         Witness::Unreadable => Some("the witness cannot be read"),
     }
+}
+
+/// Whether a witness's start is the last one of the ledger, one that was begun, or what was there when that was begun.
+fn is_of(mark: &Mark, start_id: &str, then: Option<&str>) -> bool {
+    mark.start_id.as_deref() == Some(start_id)
+        || mark.pending.as_ref().is_some_and(|(pending, _)| pending == start_id)
+        || then == Some(start_id)
+}
+
+/// Whether the machine was started since; a boot that is not known is none.
+fn rebooted(mark: &Mark, boot_id: Option<&str>) -> Option<&'static str> {
+    let other = mark.boot_id.as_deref().zip(boot_id).is_some_and(|(then, now)| then != now);
+    other.then_some(
+        "the machine was started anew, and nothing on its disk can say that the disk was not put back",
+    )
 }
 
 #[cfg(test)]
@@ -159,12 +226,82 @@ mod tests {
             pending: pending.map(|(id, then)| (id.into(), then.into())),
             epoch: 3,
             file_seq,
+            boot_id: Some("boot".into()),
         }
     }
 
     /// A witness.
     fn says(start_id: &str, file_seq: u64) -> Witness {
         Witness::Says { start_id: start_id.into(), epoch: 3, file_seq }
+    }
+
+    /// The course in the same boot, with this witness on the disk and none in memory.
+    fn course(mark: Option<&Mark>, witness: &Witness, names: Names) -> Option<Course> {
+        let witnesses = Witnesses { disk: witness.clone(), memory: Witness::Absent };
+        super::course(mark, &witnesses, names, Some("boot"))
+    }
+
+    #[test]
+    fn f63_what_is_put_back_together_is_told_by_the_witness_in_memory_or_by_another_boot() {
+        let state = mark("a", None, 5);
+        let with = |memory: Witness, boot: Option<&str>| {
+            let witnesses = Witnesses { disk: says("a", 5), memory };
+            super::course(Some(&state), &witnesses, Names::default(), boot)
+        };
+        let open = |course: Option<Course>| match course {
+            Some(Course::New { epoch: 4, open, .. }) => Some(open),
+            Some(Course::Same) => None,
+            other => panic!("{other:?}"),
+        };
+        for boot in [Some("boot"), None] {
+            assert_eq!(open(with(says("a", 5), boot)), None, "an ordinary start");
+            assert_eq!(open(with(Witness::Absent, boot)), None, "memory forgets");
+            assert_eq!(open(with(Witness::Unreadable, boot)), None);
+            assert_eq!(open(with(says("a", 6), boot)), Some(Open::SetAside), "a copy of the same run");
+            assert_eq!(
+                open(with(says("b", 5), boot)),
+                Some(Open::Seal),
+                "of an earlier run, nothing handed out since"
+            );
+            assert_eq!(open(with(says("b", 6), boot)), Some(Open::SetAside));
+        }
+        assert_eq!(open(with(Witness::Absent, Some("other"))), Some(Open::Seal), "another boot");
+        let unknown = Mark { boot_id: None, ..mark("a", None, 5) };
+        let witnesses = Witnesses { disk: says("a", 5), memory: Witness::Absent };
+        let course = |boot| super::course(Some(&unknown), &witnesses, Names::default(), boot);
+        assert_eq!(course(Some("other")), Some(Course::Same), "a ledger from before boots were noted");
+        // With everything on the disk gone, memory still knows.
+        let gone = Witnesses { disk: Witness::Absent, memory: says("a", 5) };
+        let found = super::course(None, &gone, Names::default(), Some("boot"));
+        assert!(matches!(found, Some(Course::New { epoch: 4, file_seq: 5, .. })), "{found:?}");
+    }
+
+    #[test]
+    fn f63_every_stage_of_an_interrupted_start_is_the_same_state_for_both_witnesses() {
+        let (old, new) = (says("a", 5), says("b", 5));
+        for (start_id, disk, memory) in [
+            ("a", &old, &old),
+            ("a", &old, &Witness::Absent),
+            ("a", &new, &old),
+            ("a", &new, &new),
+            ("b", &new, &new),
+            // A new epoch was begun over a witness on the disk that was gone, and cut short.
+            ("", &Witness::Absent, &old),
+            ("", &new, &old),
+        ] {
+            let then = Witnesses {
+                disk: if start_id.is_empty() { Witness::Absent } else { old.clone() },
+                memory: old.clone(),
+            };
+            let mark = Mark {
+                start_id: (!start_id.is_empty()).then(|| start_id.to_owned()),
+                pending: Some(("b".into(), then.summary())),
+                ..mark("a", None, 5)
+            };
+            let witnesses = Witnesses { disk: disk.clone(), memory: memory.clone() };
+            let found = super::course(Some(&mark), &witnesses, Names::default(), Some("boot"));
+            assert_eq!(found, Some(Course::Same), "{start_id} {witnesses:?}");
+        }
     }
 
     /// Shorthand.

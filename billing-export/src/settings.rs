@@ -22,6 +22,11 @@ pub struct Settings {
     /// Where files are written before they are complete, and where the witness stands. On the file system of
     /// `pickup_dir`, and not in `state_dir`: the witness must not travel with a copy of the state.
     pub staging_dir: PathBuf,
+    /// Where the second witness stands, in memory (`/run`): it is not among what a copy of the disk brings back. None where
+    /// there is no such place; then a copy of state and staging together is told within one boot by nobody but the receiver.
+    pub memory_dir: Option<PathBuf>,
+    /// The machine's boot; none where it is not known.
+    pub boot_id: Option<String>,
     /// Length of a billing period.
     pub period: Period,
     /// What the byte counts count.
@@ -47,6 +52,8 @@ impl Settings {
             state_dir,
             pickup_dir,
             staging_dir,
+            memory_dir: None,
+            boot_id: None,
             period: Period::default(),
             byte_basis,
             file_records_max: FILE_RECORDS_MAX_DEFAULT,

@@ -273,6 +273,44 @@ fn f65_a_witness_deleted_after_a_kill_costs_no_committed_byte() {
     assert!(log.contains("the witness is gone") && log.contains("what was committed is kept"), "{log}");
 }
 
+/// State and staging put back together while billing's files are taken away: the witness in memory knows better.
+#[test]
+fn f63_state_and_staging_put_back_together_begin_an_epoch() {
+    let lab = Lab::new(&Shape::default());
+    one_run(&lab, seed());
+    let copy = lab.folder().join("snapshot");
+    let folders = [("state", &lab.state), ("staging", &lab.staging)];
+    for (name, folder) in folders {
+        copy_folder(folder, &copy.join(name));
+    }
+    one_run(&lab, seed() ^ 1);
+    let mut known = lab.pickup();
+    for file in fs::read_dir(&lab.usage).unwrap() {
+        fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    for (name, folder) in folders {
+        fs::remove_dir_all(folder).unwrap();
+        copy_folder(&copy.join(name), folder);
+    }
+    one_run(&lab, seed() ^ 2);
+    let identities = |files: &std::collections::HashMap<String, Vec<u8>>| -> Vec<String> {
+        let data = files.iter().filter(|(name, _)| name.ends_with(".csv"));
+        let lines = data.flat_map(|(_, content)| {
+            String::from_utf8_lossy(content).lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+        });
+        lines.map(|line| line.splitn(4, ',').take(3).collect::<Vec<_>>().join(",")).collect()
+    };
+    let new = lab.pickup();
+    assert!(!new.is_empty() && new.keys().all(|name| name.contains("_00002_")), "{:?}", new.keys());
+    known.extend(new);
+    let all = identities(&known);
+    let unique: std::collections::BTreeSet<_> = all.iter().collect();
+    assert_eq!(unique.len(), all.len(), "no record has the name of another");
+    // An ordinary start is none of it.
+    one_run(&lab, seed() ^ 3);
+    assert!(!lab.pickup().keys().any(|name| name.contains("_00003_")));
+}
+
 /// Rows changed between a kill and a start: told in log, readiness page and records, never published.
 #[test]
 fn f64_a_counter_changed_in_the_ledger_is_told_and_never_published() {

@@ -29,6 +29,7 @@ use crate::sink::file::Lock;
 use crate::steps::Steps;
 use crate::store::{STORE_NAME, SealOrder, Sealer, Standing, Store};
 use crate::unit::Cause;
+use crate::witness::Memory;
 
 pub use open::{Found, Opened};
 
@@ -50,6 +51,8 @@ pub struct Exporter {
     behind: Option<Timestamp>,
     /// Highest file the witness knows.
     witnessed: u64,
+    /// The witness in memory.
+    memory: Memory,
     /// Held while the exporter lives.
     _locks: [Lock; 2],
 }
@@ -236,6 +239,7 @@ impl Exporter {
     /// incomplete is ever visible.
     pub fn publish(&mut self) -> Result<u64, ExportError> {
         let (mut witnessed, start_id, epoch) = (self.witnessed, self.start_id.clone(), self.opened.epoch);
+        let memory = std::mem::take(&mut self.memory);
         let published = self.with_live(|live, settings, steps| {
             publish::publish(
                 &mut live.store,
@@ -249,6 +253,7 @@ impl Exporter {
                             epoch,
                             file_seq,
                         )?;
+                        memory.write(&settings.node_id, &start_id, epoch, file_seq);
                         witnessed = file_seq;
                     }
                     Ok(())
@@ -257,6 +262,7 @@ impl Exporter {
             )
         });
         self.witnessed = witnessed;
+        self.memory = memory;
         published
     }
 

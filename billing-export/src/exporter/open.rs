@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Exporter, Live};
 use crate::account::Account;
-use crate::epoch::{Course, Open, Witness, course};
+use crate::epoch::{Course, Open, Witnesses, course};
 use crate::error::ExportError;
 use crate::ledger::{Opening, Segment};
 use crate::period::to_millis;
@@ -14,7 +14,7 @@ use crate::sink::file::{Lock, create_directory};
 use crate::steps::Steps;
 use crate::store::{NewState, NodeRow, Repaired, STORE_NAME, SealOrder, Sealer, Standing, Store};
 use crate::unit::{Cause, Volume};
-use crate::witness;
+use crate::witness::{self, Memory};
 
 /// How a start went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,14 +74,19 @@ pub(super) fn open(
     };
     let node = store.node()?;
     check_owner(&store, node.as_ref(), &settings)?;
-    let witness = witness::read(&settings.staging_dir, &settings.node_id)?;
+    let memory = Memory::of(&settings);
+    memory.prepare();
+    let witnesses = Witnesses {
+        disk: witness::read(&settings.staging_dir, &settings.node_id)?,
+        memory: memory.read(&settings.node_id, node.is_some()),
+    };
     let (mut store, mut opened) =
-        begin(store, node.as_ref(), &witness, &settings, now, start_id, steps.as_mut())?;
+        begin(store, node.as_ref(), &witnesses, &settings, now, start_id, steps.as_mut())?;
     opened.found = found.map(|found| {
         let Repaired { counters, bytes, totals, spent, other } = found;
         Found { counters, bytes, totals, spent, other }
     });
-    let witnessed = complete(&mut store, &witness, &settings, start_id)?;
+    let witnessed = complete(&mut store, &witnesses, &memory, &settings, start_id)?;
     let mut live = Live::of(store, 0, &settings)?;
     recover(&mut live, node.as_ref(), &mut opened, &settings, now, steps.as_mut())?;
     let standing: Standing = live.store.standing()?;
@@ -94,6 +99,7 @@ pub(super) fn open(
         standing,
         behind: None,
         witnessed,
+        memory,
         _locks: locks,
     })
 }
@@ -135,14 +141,15 @@ fn check_owner(store: &Store, node: Option<&NodeRow>, settings: &Settings) -> Re
 fn begin(
     mut store: Store,
     node: Option<&NodeRow>,
-    witness: &Witness,
+    witnesses: &Witnesses,
     settings: &Settings,
     now: Timestamp,
     start_id: &str,
     steps: &mut dyn Steps,
 ) -> Result<(Store, Opened), ExportError> {
     let names = witness::names(&settings.pickup_dir, &settings.node_id)?;
-    let Some(course) = course(node.map(|node| &node.mark), witness, names) else {
+    let boot_id = settings.boot_id.as_deref();
+    let Some(course) = course(node.map(|node| &node.mark), witnesses, names, boot_id) else {
         let message =
             format!("node {}: found epoch {} used, wanted a greater one", settings.node_id, u32::MAX);
         return Err(ExportError::Settings(message));
@@ -158,7 +165,7 @@ fn begin(
     };
     let (file_seq, open) = match course {
         Course::Same => {
-            store.begin_start(start_id, &witness.summary())?;
+            store.begin_start(start_id, &witnesses.summary(), boot_id)?;
             return Ok((store, opened));
         }
         Course::First => (0, Open::Seal),
@@ -192,10 +199,10 @@ fn begin(
     let gap = opened.new_epoch.map(|_| window);
     opened.sealed = opened.sealed.saturating_add(u64::from(gap.is_some()));
     let why = opened.new_epoch.unwrap_or_default();
-    let state = NewState { epoch: opened.epoch, file_seq, gap, segment, now, why };
+    let state = NewState { epoch: opened.epoch, file_seq, gap, segment, now, why, boot_id };
     let sealer = Sealer { node_id: &settings.node_id, file_records_max: settings.file_records_max };
     opened.set_aside =
-        store.begin_epoch(&sealer, settings.byte_basis, &state, start_id, &witness.summary())?;
+        store.begin_epoch(&sealer, settings.byte_basis, &state, start_id, &witnesses.summary())?;
     Ok((store, opened))
 }
 
@@ -236,18 +243,16 @@ fn flag_recovered(live: &mut Live, steps: &mut dyn Steps) -> Result<(), ExportEr
 /// witness knows.
 fn complete(
     store: &mut Store,
-    witness: &Witness,
+    witnesses: &Witnesses,
+    memory: &Memory,
     settings: &Settings,
     start_id: &str,
 ) -> Result<u64, ExportError> {
     let epoch = store.node()?.map_or(1, |node| node.mark.epoch);
-    let known = match witness {
-        Witness::Absent | Witness::Unreadable => 0,
-        Witness::Says { file_seq, .. } => *file_seq,
-    };
     // A witness that is written anew knows what the one before it knew.
-    let witnessed = known.max(store.highest_begun()?);
+    let witnessed = witnesses.highest().1.max(store.highest_begun()?);
     witness::write(&settings.staging_dir, &settings.node_id, start_id, epoch, witnessed)?;
+    memory.write(&settings.node_id, start_id, epoch, witnessed);
     store.complete_start(start_id)?;
     Ok(witnessed)
 }

@@ -41,7 +41,9 @@ pub(crate) struct SealOrder {
 
 /// What a new state begins with.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct NewState {
+pub(crate) struct NewState<'s> {
+    /// The machine's boot.
+    pub(crate) boot_id: Option<&'s str>,
     /// Epoch of its records.
     pub(crate) epoch: u32,
     /// Highest file number known.
@@ -99,7 +101,7 @@ impl Store {
         &mut self,
         sealer: &Sealer<'_>,
         byte_basis: ByteBasis,
-        state: &NewState,
+        state: &NewState<'_>,
         start_id: &str,
         witness: &str,
     ) -> Result<Volume, ExportError> {
@@ -116,15 +118,16 @@ impl Store {
             let file_seq = state.file_seq.checked_add(1).ok_or(rusqlite::Error::ExecuteReturnedResults)?;
             transaction.execute(
                 "REPLACE INTO node (only, node_id, epoch, next_record_seq, next_file_seq, byte_basis, start_id,
-                    pending_start_id, pending_witness, running, tick_sequence)
-                 VALUES (1, ?1, ?2, 1, ?3, ?4, NULL, ?5, ?6, 1, 0)",
+                    pending_start_id, pending_witness, boot_id, running, tick_sequence)
+                 VALUES (1, ?1, ?2, 1, ?3, ?4, NULL, ?5, ?6, ?7, 1, 0)",
                 params![
                     sealer.node_id.as_str(),
                     state.epoch,
                     integer(file_seq)?,
                     byte_basis.label(),
                     start_id,
-                    witness
+                    witness,
+                    state.boot_id
                 ],
             )?;
             write_segment(transaction, &state.segment)?;

@@ -87,6 +87,7 @@ impl Store {
                             pending: pending.map(|id| (id, witness.unwrap_or_default())),
                             epoch: row.get("epoch")?,
                             file_seq: file_seq.map_or(0, i64::unsigned_abs),
+                            boot_id: row.get("boot_id")?,
                         },
                         byte_basis: word(row, "byte_basis")?,
                         running: row.get("running")?,
@@ -115,11 +116,17 @@ impl Store {
     }
 
     /// First half of a start: the id is pending, ticks count from 1, the run is not ended cleanly.
-    pub(crate) fn begin_start(&mut self, start_id: &str, witness: &str) -> Result<(), ExportError> {
+    pub(crate) fn begin_start(
+        &mut self,
+        start_id: &str,
+        witness: &str,
+        boot_id: Option<&str>,
+    ) -> Result<(), ExportError> {
         self.checked("writing the start", |transaction, _| {
             transaction.execute(
-                "UPDATE node SET pending_start_id = ?1, pending_witness = ?2, running = 1, tick_sequence = 0",
-                params![start_id, witness],
+                "UPDATE node SET pending_start_id = ?1, pending_witness = ?2, boot_id = ?3, running = 1,
+                    tick_sequence = 0",
+                params![start_id, witness, boot_id],
             )?;
             Ok(())
         })

@@ -6,6 +6,7 @@
 
 mod allowances;
 mod handed;
+mod machine;
 mod opened;
 
 use std::path::PathBuf;
@@ -505,6 +506,8 @@ fn settings(plan: &Plan) -> Result<Settings, String> {
         (plan.state_dir.clone(), plan.pickup_dir.clone(), plan.staging_dir.clone());
     Ok(Settings {
         period,
+        memory_dir: machine::memory_dir(),
+        boot_id: machine::boot_id(),
         file_records_max: plan.file_records_max,
         accounts_max: plan.accounts_max,
         ..Settings::new(node_id, state, pickup, staging, plan.byte_basis)
