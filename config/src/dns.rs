@@ -33,6 +33,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("dns", "burst_max"),
     Key::defaulted("dns", "sources_max"),
     Key::defaulted("dns", "in_flight_max"),
+    Key::defaulted("dns", "in_flight_per_client_max"),
     Key::defaulted("dns", "tunnel_names_max"),
     Key::defaulted("dns", "tunnel_places_max"),
     Key::defaulted("dns", "failover_after"),
@@ -88,6 +89,10 @@ pub const SOURCES_MAX_RANGE: RangeInclusive<usize> = 1..=16_777_216;
 pub const IN_FLIGHT_MAX_DEFAULT: usize = 20_000;
 /// Range of `in_flight_max`.
 pub const IN_FLIGHT_MAX_RANGE: RangeInclusive<usize> = 1..=1_000_000;
+/// Queries under way of one source: about what its permitted rate comes to in `total_timeout`.
+pub const IN_FLIGHT_PER_CLIENT_MAX_DEFAULT: u32 = 1_000;
+/// Range of `in_flight_per_client_max`.
+pub const IN_FLIGHT_PER_CLIENT_MAX_RANGE: RangeInclusive<u32> = 1..=1_000_000;
 /// Distinct names of a kind that carries data, below one domain in five minutes, from which a source is suspected.
 pub const TUNNEL_NAMES_MAX_DEFAULT: u32 = 100;
 /// Range of `tunnel_names_max`: what an estimate of 512 bits can tell.
@@ -216,6 +221,8 @@ pub struct Load {
     pub sources_max: usize,
     /// Queries under way.
     pub in_flight_max: usize,
+    /// Queries under way of one source.
+    pub in_flight_per_client_max: u32,
     /// Distinct names below one domain from which a source is suspected of a tunnel.
     pub tunnel_names_max: u32,
     /// Pairs of a source and a domain watched for tunnels.
@@ -360,6 +367,14 @@ fn read_load<'t>(reader: &mut Reader<'t>, section: &Section<'t>) -> Load {
         sources_max: section.count(reader, "sources_max", SOURCES_MAX_DEFAULT, SOURCES_MAX_RANGE).value,
         in_flight_max: section
             .count(reader, "in_flight_max", IN_FLIGHT_MAX_DEFAULT, IN_FLIGHT_MAX_RANGE)
+            .value,
+        in_flight_per_client_max: section
+            .count(
+                reader,
+                "in_flight_per_client_max",
+                IN_FLIGHT_PER_CLIENT_MAX_DEFAULT,
+                IN_FLIGHT_PER_CLIENT_MAX_RANGE,
+            )
             .value,
         tunnel_names_max: section
             .count(reader, "tunnel_names_max", TUNNEL_NAMES_MAX_DEFAULT, TUNNEL_NAMES_MAX_RANGE)

@@ -18,11 +18,13 @@ mod cache;
 mod count;
 mod datagram;
 mod exchange;
+mod health;
 mod lane;
 mod limit;
 mod message;
 mod outbox;
 mod pending;
+mod probe;
 mod random;
 mod relay;
 pub mod settings;
@@ -39,7 +41,6 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use arc_swap::ArcSwapOption;
 use tokio::task::AbortHandle;
@@ -48,7 +49,8 @@ use tokio_rustls::rustls::ServerConfig;
 use self::cache::StaleAnswers;
 use self::count::{Counts, Event, Transport};
 use self::datagram::Listener;
-use self::limit::{Allowances, Connections, Health};
+use self::health::Health;
+use self::limit::{Allowances, Connections, UnderWay};
 use self::relay::Relay;
 use self::settings::Settings;
 use self::source::{Source, Sources};
@@ -72,7 +74,8 @@ pub struct Plane {
     sources: Sources,
     allowances: Allowances,
     connections: Arc<Connections>,
-    in_flight: Arc<AtomicUsize>,
+    /// Queries under way.
+    under_way: Arc<UnderWay>,
     /// Old answers, where they are given.
     stale: Option<StaleAnswers>,
     /// How the servers stand, in their order.
@@ -90,6 +93,11 @@ impl Plane {
     pub fn new(settings: Settings, own: Vec<SocketAddr>) -> Self {
         let allowances =
             Allowances::new(settings.queries_per_second_max, settings.burst_max, settings.sources_max);
+        let under_way = Arc::new(UnderWay::new(
+            settings.in_flight_max,
+            settings.in_flight_per_client_max,
+            settings.sources_max,
+        ));
         let sources = Sources::new(settings.source_prefix_v4, settings.source_prefix_v6, RandomState::new());
         let stale = settings
             .stale
@@ -103,7 +111,7 @@ impl Plane {
             sources,
             allowances,
             connections: Arc::default(),
-            in_flight: Arc::default(),
+            under_way,
             stale,
             health,
             counts: Counts::default(),
@@ -135,7 +143,7 @@ impl Plane {
 
     /// Servers that do not answer, and all of them.
     pub fn servers_down(&self) -> (usize, usize) {
-        (self.health.iter().filter(|health| health.was_down()).count(), self.health.len())
+        (self.health.iter().filter(|health| health.is_down()).count(), self.health.len())
     }
 
     /// Whether a query's source is one of our own listening sockets.

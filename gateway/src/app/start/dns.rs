@@ -154,6 +154,7 @@ fn settings(config: &Config, dns: &Dns, faults: &mut Vec<String>) -> Settings {
         tunnel_places_max: dns.load.tunnel_places_max,
         tunnel_names_max: dns.load.tunnel_names_max,
         in_flight_max: dns.load.in_flight_max,
+        in_flight_per_client_max: dns.load.in_flight_per_client_max,
         failover_after: dns.tries.failover_after,
         try_timeout: dns.tries.try_timeout,
         tries: dns.tries.tries,

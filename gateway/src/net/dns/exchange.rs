@@ -8,7 +8,7 @@ use super::cache::Key;
 use super::count::{Event, Steered, Upstream};
 use super::lane::{Lane, Tried, Written};
 use super::message::{SERV_FAIL, origin_services};
-use super::pending::{Form, Pending, Ticket};
+use super::pending::{Form, Pending, Ticket, bit_of};
 use super::relay::{Relay, restore};
 use crate::flow::steer::steered_service;
 use crate::flow::time::Monotonic;
@@ -42,10 +42,10 @@ impl Relay {
                     }
                     None
                 } else {
-                    let server = self.choose(pending, now);
+                    let server = self.choose(pending);
                     pending.server = server;
                     pending.tries = pending.tries.saturating_add(1);
-                    pending.tried |= 1_u16.checked_shl(u32::try_from(server).unwrap_or(0)).unwrap_or(0);
+                    pending.tried |= bit_of(server);
                     let another = servers > pending.tried.count_ones() as usize;
                     let pause = if another { settings.failover_after } else { settings.try_timeout };
                     pending.next_try = now.plus(pause);
@@ -60,13 +60,10 @@ impl Relay {
     }
 
     /// The server for the next try: the first that is not down and was not tried, then any that was not tried, then any.
-    fn choose(&self, pending: &Pending, now: Monotonic) -> usize {
+    fn choose(&self, pending: &Pending) -> usize {
         let count = self.plane.settings.servers.len();
-        let untried = |server: &usize| {
-            let bit = 1_u16.checked_shl(u32::try_from(*server).unwrap_or(0)).unwrap_or(0);
-            pending.tried & bit == 0
-        };
-        let up = |server: &usize| self.plane.health.get(*server).is_some_and(|health| !health.is_down(now));
+        let untried = |server: &usize| pending.tried & bit_of(*server) == 0;
+        let up = |server: &usize| self.plane.health.get(*server).is_some_and(|health| !health.is_down());
         let found = (0..count).find(|server| untried(server) && up(server));
         let found = found.or_else(|| (0..count).find(untried)).or_else(|| (0..count).find(up));
         found.unwrap_or(0)
@@ -116,12 +113,15 @@ impl Relay {
             // We wrote faster than the connection is made or carries: the server is not at fault.
             Some(Written::Full) => {
                 self.count(Event::Upstream(Upstream::Unsent));
+                if let Some(pending) = self.table.borrow_mut().get(ticket) {
+                    pending.heard |= bit_of(server);
+                }
                 return false;
             }
             Some(Written::Closed) | None => {
                 self.count(Event::Upstream(Upstream::Unreachable));
                 if let Some(health) = self.plane.health.get(server) {
-                    health.unreachable(now);
+                    health.unreachable();
                 }
                 return false;
             }
@@ -201,6 +201,7 @@ impl Relay {
             return;
         };
         pending.waiting = pending.waiting.saturating_sub(1);
+        pending.heard |= bit_of(lane.server);
         if restore(reply, &pending.query, &pending.question).is_none() {
             return;
         }
@@ -217,7 +218,21 @@ impl Relay {
         }
         drop(table);
         let Some(mut pending) = self.table.borrow_mut().remove(ticket) else { return };
+        self.note_silent(&pending, now);
         self.conclude(&mut pending, reply, &question, now);
+    }
+
+    /// Notes which servers did not answer what another did.
+    fn note_silent(&self, pending: &Pending, now: Monotonic) {
+        let silent = pending.tried & !pending.heard;
+        if silent == 0 {
+            return;
+        }
+        for (server, health) in self.plane.health.iter().enumerate() {
+            if silent & bit_of(server) != 0 {
+                health.answered_elsewhere(pending.source, now);
+            }
+        }
     }
 
     /// Finds what a reply answers: `None` when nothing that was sent this way; `Some((None, _))` when its query has had an
@@ -293,7 +308,7 @@ impl Relay {
                 // The try did not fail by the server's fault: it is made again, at the same server.
                 pending.over_stream = true;
                 pending.tries = pending.tries.saturating_sub(1);
-                pending.tried &= !1_u16.checked_shl(u32::try_from(lane.server).unwrap_or(0)).unwrap_or(0);
+                pending.tried &= !bit_of(lane.server);
             }
             self.try_next(ticket, now);
         }
@@ -304,7 +319,7 @@ impl Relay {
         let now = self.now();
         self.count(Event::Upstream(Upstream::Unreachable));
         if let Some(health) = self.plane.health.get(lane.server) {
-            health.unreachable(now);
+            health.unreachable();
         }
         for ticket in self.abandon(lane) {
             self.try_next(ticket, now);
@@ -323,7 +338,7 @@ impl Relay {
         let now = self.now();
         self.count(Event::Upstream(Upstream::Unreachable));
         if let Some(health) = self.plane.health.get(lane.server) {
-            health.timed_out(now);
+            health.timed_out();
         }
         for ticket in tickets {
             self.try_next(ticket, now);

@@ -342,7 +342,7 @@ fn receive_some(
 }
 
 /// Anything that carries bytes both ways.
-trait Carrier: AsyncRead + AsyncWrite + Unpin {}
+pub(super) trait Carrier: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Carrier for T {}
 
 /// Connects, writes queries, reads replies; ends on any error, when idle, and when the server is silent.
@@ -382,7 +382,7 @@ async fn converse(
 }
 
 /// A connection to the server, with TLS where it is asked so.
-async fn connect(server: &Server) -> io::Result<Box<dyn Carrier>> {
+pub(super) async fn connect(server: &Server) -> io::Result<Box<dyn Carrier>> {
     let stream = TcpStream::connect(server.address).await?;
     stream.set_nodelay(true)?;
     match &server.tls {

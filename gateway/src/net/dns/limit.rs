@@ -1,10 +1,9 @@
-//! Who may ask how much: an allowance for each source, and room for connections. Shared by all workers, without a lock on
+//! Who may ask how much: an allowance for each source, a share of the queries under way, and room for connections. Shared by all workers, without a lock on
 //! the way of a query. The time is an argument.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use super::source::Source;
 use crate::flow::time::Monotonic;
@@ -61,6 +60,78 @@ impl Drop for Place {
     }
 }
 
+/// Of the places that are free, a source may hold one in so many more than the least: whoever holds most is the first to
+/// get none, and the more take as much as they can get, the less each has; some room is always left (a dynamic threshold,
+/// Choudhury and Hahne 1998).
+const SHARE: usize = 16;
+/// Places that a source may hold while more than a part of all is free: a browser asks for A, AAAA and HTTPS of a name at once.
+const SHARE_MIN: u32 = 4;
+/// That part. The last places are for those who have none.
+const RESERVE: usize = 16;
+
+/// Queries under way, in all and by source. Two sources of one place are counted together.
+pub(super) struct UnderWay {
+    all: AtomicUsize,
+    all_max: usize,
+    source_max: u32,
+    held: Box<[AtomicU32]>,
+}
+
+/// Why a query has no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// Its source has as many under way as it may.
+    Source,
+    /// All together have.
+    All,
+}
+
+/// The place of one query under way, given back when the value is dropped.
+pub(super) struct UnderWayPlace {
+    under_way: Arc<UnderWay>,
+    source: Source,
+}
+
+impl UnderWay {
+    /// Room for `all_max` queries, `source_max` of one source, with `places` of these.
+    pub(super) fn new(all_max: usize, source_max: u32, places: usize) -> Self {
+        let held = (0..places.max(1)).map(|_| AtomicU32::new(0)).collect();
+        Self { all: AtomicUsize::new(0), all_max, source_max, held }
+    }
+
+    /// Takes a place for a query of `source`.
+    pub(super) fn take(self: &Arc<Self>, source: Source) -> Result<UnderWayPlace, Full> {
+        let free = self.all_max.saturating_sub(self.all.load(Ordering::Relaxed));
+        let share = u32::try_from(free.checked_div(SHARE).unwrap_or(0)).unwrap_or(u32::MAX);
+        let is_reserved = free < self.all_max.checked_div(RESERVE).unwrap_or(0);
+        let least = if is_reserved { 1 } else { SHARE_MIN };
+        let most = share.max(least).min(self.source_max);
+        let held = self.held_by(source).ok_or(Full::All)?;
+        let more = |count: u32| (count < most).then(|| count.saturating_add(1));
+        held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).map_err(|_| Full::Source)?;
+        let more = |count: usize| (count < self.all_max).then(|| count.saturating_add(1));
+        if self.all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
+            held.fetch_sub(1, Ordering::Relaxed);
+            return Err(Full::All);
+        }
+        Ok(UnderWayPlace { under_way: Arc::clone(self), source })
+    }
+
+    /// What a source holds.
+    fn held_by(&self, source: Source) -> Option<&AtomicU32> {
+        self.held.get(source.place(self.held.len()))
+    }
+}
+
+impl Drop for UnderWayPlace {
+    fn drop(&mut self) {
+        if let Some(held) = self.under_way.held_by(self.source) {
+            held.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.under_way.all.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Open connections, in all and by client.
 #[derive(Default)]
 pub(super) struct Connections {
@@ -106,60 +177,10 @@ impl Drop for ConnectionPlace {
     }
 }
 
-/// How a server stands, as all workers see it.
-#[derive(Default)]
-pub(super) struct Health {
-    /// Time-outs since the last answer.
-    timeouts: AtomicU64,
-    /// Until when it is passed over, in milliseconds; 0: it is not.
-    down_until: AtomicU64,
-}
-
-/// Time-outs after which a server is passed over.
-const TIMEOUTS_MAX: u64 = 3;
-/// How long it is passed over before it is tried again.
-const DOWN_PAUSE: Duration = Duration::from_secs(5);
-
-impl Health {
-    /// It answered.
-    pub(super) fn answered(&self) {
-        if self.timeouts.load(Ordering::Relaxed) != 0 || self.down_until.load(Ordering::Relaxed) != 0 {
-            self.timeouts.store(0, Ordering::Relaxed);
-            self.down_until.store(0, Ordering::Relaxed);
-        }
-    }
-
-    /// It did not answer in time.
-    pub(super) fn timed_out(&self, now: Monotonic) {
-        if self.timeouts.fetch_add(1, Ordering::Relaxed).saturating_add(1) >= TIMEOUTS_MAX {
-            self.unreachable(now);
-        }
-    }
-
-    /// It cannot be reached.
-    pub(super) fn unreachable(&self, now: Monotonic) {
-        self.down_until.store(now.plus(DOWN_PAUSE).as_millis().max(1), Ordering::Relaxed);
-    }
-
-    /// Whether it is passed over. When its pause is over one query tries it; others pass it over until that one is answered.
-    pub(super) fn is_down(&self, now: Monotonic) -> bool {
-        let until = self.down_until.load(Ordering::Relaxed);
-        if until == 0 || until > now.as_millis() {
-            return until != 0;
-        }
-        let next = now.plus(DOWN_PAUSE).as_millis();
-        self.down_until.compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed).is_err()
-    }
-
-    /// Whether it has not answered since it was last found down.
-    pub(super) fn was_down(&self) -> bool {
-        self.down_until.load(Ordering::Relaxed) != 0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::hash::RandomState;
+    use std::time::Duration;
 
     use super::*;
     use crate::net::dns::source::Sources;
@@ -205,17 +226,37 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_server_is_passed_over_and_tried_again_by_one_query() {
-        let health = Health::default();
-        health.timed_out(at(0));
-        health.timed_out(at(1));
-        assert!(!health.is_down(at(2)));
-        health.timed_out(at(2));
-        assert!(health.is_down(at(3)) && health.was_down());
-        assert!(health.is_down(at(5_001)));
-        assert!(!health.is_down(at(5_002)), "one tries it");
-        assert!(health.is_down(at(5_002)), "the others do not");
-        health.answered();
-        assert!(!health.is_down(at(5_003)) && !health.was_down());
+    fn f10_a_source_has_its_share_of_what_is_under_way_and_less_when_little_is_left() {
+        let under_way = Arc::new(UnderWay::new(1_000, 7, 1 << 16));
+        let [one, other] = pair();
+        let taken: Vec<_> = (0..7).map(|_| under_way.take(one).unwrap()).collect();
+        assert_eq!(under_way.take(one).err(), Some(Full::Source), "one over");
+        drop(taken);
+        assert!(under_way.take(one).is_ok(), "all are given back");
+        // Many sources that take what they get leave room for one more.
+        let under_way = Arc::new(UnderWay::new(1_000, 1_000, 1 << 16));
+        let sources = Sources::new(32, 56, RandomState::new());
+        let mut held = Vec::new();
+        for last in 1..=40 {
+            let greedy = sources.of([10, 9, 0, last].into(), None);
+            held.extend(std::iter::from_fn(|| under_way.take(greedy).ok()));
+        }
+        let left = 1_000 - held.len();
+        assert!((1_000 / RESERVE..200).contains(&left), "{left}");
+        let small: Vec<_> = (0..SHARE_MIN).map_while(|_| under_way.take(other).ok()).collect();
+        assert_eq!(small.len(), SHARE_MIN as usize, "whoever holds little has his queries asked");
+    }
+
+    #[test]
+    fn f10_a_table_of_queries_under_way_at_its_limit_and_one_over() {
+        let under_way = Arc::new(UnderWay::new(3, 1_000, 1 << 16));
+        let [one, other] = pair();
+        let first = under_way.take(one).unwrap();
+        let others = [under_way.take(one).unwrap(), under_way.take(one).unwrap()];
+        assert_eq!(under_way.take(other).err(), Some(Full::All));
+        drop(first);
+        assert!(under_way.take(other).is_ok());
+        drop(others);
+        assert_eq!(under_way.all.load(Ordering::Relaxed), 0);
     }
 }

@@ -7,8 +7,9 @@ use tokio::sync::mpsc;
 
 use super::cache::Key;
 use super::datagram::{Listener, Posted};
-use super::limit::Place;
+use super::limit::UnderWayPlace;
 use super::message::Asked;
+use super::source::Source;
 use crate::flow::session::SubscriberKey;
 use crate::flow::time::Monotonic;
 use crate::wire::dns::Question;
@@ -76,6 +77,8 @@ pub(super) struct Pending {
     pub is_signed: bool,
     /// What its answer is kept by.
     pub key: Key,
+    /// Whom it counts for.
+    pub source: Source,
     /// Who asks, as trusted answers have it.
     pub subscriber: Option<SubscriberKey>,
     /// What its answer is made into.
@@ -90,6 +93,8 @@ pub(super) struct Pending {
     pub waiting: u8,
     /// Servers tried, a bit each.
     pub tried: u16,
+    /// Servers that said something to it, or could not be asked for no fault of theirs, a bit each.
+    pub heard: u16,
     /// The server tried last.
     pub server: usize,
     /// Whether only TCP is used from here on.
@@ -97,7 +102,7 @@ pub(super) struct Pending {
     /// A failure that a server answered, for when nothing better comes.
     pub failure: Option<Vec<u8>>,
     /// Its place among all under way.
-    pub _place: Place,
+    pub _place: UnderWayPlace,
 }
 
 impl Pending {
@@ -105,6 +110,11 @@ impl Pending {
     pub(super) fn asked(&self, udp_bytes_max: usize) -> Asked<'_> {
         Asked { query: &self.query, question: &self.question, edns: self.edns, udp_bytes_max }
     }
+}
+
+/// The bit of a server.
+pub(super) fn bit_of(server: usize) -> u16 {
+    u32::try_from(server).ok().and_then(|server| 1_u16.checked_shl(server)).unwrap_or(0)
 }
 
 /// Number and generation of a query under way.

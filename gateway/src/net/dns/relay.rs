@@ -19,7 +19,7 @@ use super::cache::Key;
 use super::count::{Event, Refused, Steered, Transport, Upstream};
 use super::datagram::Posted;
 use super::lane::{Lanes, REPLIES_PER_CALL_MAX};
-use super::limit::Place;
+use super::limit::Full;
 use super::message::{self, Asked, BAD_VERS, FORM_ERR, NOT_IMP, REFUSED, SERV_FAIL};
 use super::pending::{Asker, Form, Pending, Table, Ticket};
 use super::random::Random;
@@ -108,6 +108,7 @@ impl Relay {
                 self.expire();
             }
             let now = self.now();
+            self.probe(now);
             self.lanes.borrow_mut().iter_mut().for_each(|lanes| lanes.sweep(now));
         }
     }
@@ -183,12 +184,15 @@ impl Relay {
             dnssec_ok: edns.is_some_and(|edns| edns.dnssec_ok),
             checking_disabled: layout::checking_disabled(query),
         };
-        let Some(place) = Place::take(&self.plane.in_flight, self.plane.settings.in_flight_max) else {
-            self.count(Event::Refused(Refused::InFlight));
-            let answer = self.stale(&asked, &key, form, now).or_else(|| asked.empty(SERV_FAIL));
-            let fit = |answer| self.fit(&asked, Cow::Owned(answer), transport == Transport::Udp);
-            self.give(&asker, answer.map(fit));
-            return Taken::Answered;
+        let place = match self.plane.under_way.take(source) {
+            Ok(place) => place,
+            Err(Full::Source | Full::All) => {
+                self.count(Event::Refused(Refused::InFlight));
+                let answer = self.stale(&asked, &key, form, now).or_else(|| asked.empty(SERV_FAIL));
+                let fit = |answer| self.fit(&asked, Cow::Owned(answer), transport == Transport::Udp);
+                self.give(&asker, answer.map(fit));
+                return Taken::Answered;
+            }
         };
         let subscriber = subscriber.cloned().map(SubscriberKey::Session);
         drop(policy);
@@ -201,6 +205,7 @@ impl Relay {
             edns,
             is_signed,
             key,
+            source,
             subscriber,
             form,
             asked: now,
@@ -208,6 +213,7 @@ impl Relay {
             tries: 0,
             waiting: 0,
             tried: 0,
+            heard: 0,
             server: 0,
             over_stream: transport != Transport::Udp,
             failure: None,
@@ -379,7 +385,7 @@ impl Relay {
             .collect();
         for (ticket, age, next) in tickets {
             if age >= settings.total_timeout {
-                self.timed_out(ticket, now);
+                self.timed_out(ticket);
                 self.fail(ticket, now);
                 continue;
             }
@@ -387,19 +393,19 @@ impl Relay {
                 self.give_stale(ticket, now);
             }
             if next {
-                self.timed_out(ticket, now);
+                self.timed_out(ticket);
                 self.try_next(ticket, now);
             }
         }
     }
 
     /// Counts that the server asked last has not answered in time.
-    fn timed_out(&self, ticket: Ticket, now: Monotonic) {
+    fn timed_out(&self, ticket: Ticket) {
         let mut table = self.table.borrow_mut();
         if let Some(pending) = table.get(ticket).filter(|pending| pending.waiting > 0) {
             self.count(Event::Upstream(Upstream::Timeout));
             if let Some(health) = self.plane.health.get(pending.server) {
-                health.timed_out(now);
+                health.timed_out();
             }
         }
     }

@@ -34,6 +34,8 @@ pub struct Settings {
     pub sources_max: usize,
     /// Queries under way.
     pub in_flight_max: usize,
+    /// Those of one source.
+    pub in_flight_per_client_max: u32,
     /// Time after which another server is asked besides.
     pub failover_after: Duration,
     /// Time for one try.

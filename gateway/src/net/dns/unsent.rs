@@ -10,7 +10,7 @@ use super::count::{Event, Upstream};
 use super::datagram::Listener;
 use super::lane::Lane;
 use super::outbox::Outbox;
-use super::pending::Ticket;
+use super::pending::{Ticket, bit_of};
 use super::relay::Relay;
 
 /// Errors that say nothing about the server: there was no room here, or the query is longer than a datagram may be.
@@ -125,6 +125,7 @@ impl Relay {
             lane.tries.borrow_mut().remove(&id);
             if let Some(pending) = self.table.borrow_mut().get(ticket) {
                 pending.waiting = pending.waiting.saturating_sub(1);
+                pending.heard |= bit_of(lane.server);
             }
             if error == Errno::MSGSIZE {
                 self.try_next(ticket, now);
