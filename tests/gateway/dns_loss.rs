@@ -106,6 +106,76 @@ fn s_bad_replies_below_their_limit_change_nothing_and_at_it_the_port_is_given_up
     }
 }
 
+/// Asks so many names one after another; how many had the genuine answer.
+fn served(address: SocketAddr, names: u16) -> usize {
+    let genuine = |id: u16| {
+        let name = format!("n{id}.listed.example");
+        let answer = ask(subscriber(1), address, &query(id, &name, A), PATIENCE).expect("no answer");
+        rcode(&answer) == 0 && answer.ends_with(&RIGHT)
+    };
+    (0..names).filter(|id| genuine(*id)).count()
+}
+
+/// Where TCP to the server is closed, somebody who guesses has us change the port and nothing else.
+#[test]
+fn f11_bad_replies_cost_no_answer_where_tcp_to_the_server_is_closed() {
+    const NAMES: u16 = 100;
+    // Once; now and then; with each query, before its genuine answer.
+    for every in [usize::from(NAMES), 10, 1] {
+        let mut came = 0;
+        let upstream = server(move |query| {
+            let bad = if came % every == 0 { 20 } else { 0 };
+            came += 1;
+            let mut replies = forged(query, FORGED, bad);
+            replies.push((true, answered(query, RIGHT)));
+            replies
+        });
+        let (gateway, address) = gateway(&[upstream], |setup| setup);
+        assert_eq!(served(address, NAMES), usize::from(NAMES), "every {every}: {}", gateway.log());
+        assert!(gateway.metric("zrgw_dns_upstream_total{event=\"gave_up_port\"}") > 0);
+        assert_eq!(gateway.metric("zrgw_dns_servers_down"), 0, "the server is not at fault");
+        assert_eq!(gateway.metric("zrgw_trusted_answers"), u64::from(NAMES));
+        assert!(gateway.log().matches("replies that answer no query").count() <= 2, "{}", gateway.log());
+        gateway.stop();
+    }
+}
+
+/// The same where TCP is open and says nothing.
+#[test]
+fn f11_bad_replies_cost_no_answer_where_tcp_to_the_server_is_silent() {
+    let mut came = 0;
+    let upstream = Scripted::new(
+        move |query| {
+            came += 1;
+            let mut replies = forged(query, FORGED, if came == 1 { 20 } else { 0 });
+            replies.push((true, answered(query, RIGHT)));
+            replies
+        },
+        |_| loop {
+            std::thread::park();
+        },
+    );
+    let (gateway, address) = gateway(&[upstream.address], |setup| {
+        setup.set("dns", "failover_after = \"200 ms\"").set("dns", "try_timeout = \"300 ms\"")
+    });
+    assert_eq!(served(address, 20), 20, "{}", gateway.log());
+    gateway.stop();
+}
+
+/// A client over TCP has an answer though the server has none over TCP, and whoever asks over UDP goes on doing so.
+#[test]
+fn f11_a_client_over_tcp_is_answered_where_tcp_to_the_server_is_closed() {
+    let upstream = server(|query| vec![(true, answered(query, RIGHT))]);
+    let (gateway, address) = gateway(&[upstream], |setup| setup);
+    for _ in 0..5 {
+        let said = dig(subscriber(1), address, &[LISTED, "A", "+tcp"]);
+        assert!(said.contains("status: NOERROR") && said.contains("127.0.2.1"), "{said}");
+    }
+    assert_eq!(gateway.metric("zrgw_dns_servers_down"), 0, "it answers over UDP");
+    assert_eq!(served(address, 5), 5);
+    gateway.stop();
+}
+
 /// Asks [`QUERIES`] names at once; the addresses answered, by the number of the query.
 fn ask_all(address: SocketAddr) -> HashMap<u16, [u8; 4]> {
     receive_all(&send_all(address))

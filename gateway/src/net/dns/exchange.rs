@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::cache::Key;
 use super::count::{Event, Steered, Upstream};
-use super::lane::{Lane, Tried, Written};
+use super::lane::{GivenUp, Lane, Tried, Written};
 use super::message::{SERV_FAIL, origin_services};
 use super::pending::{Form, Pending, Ticket, bit_of};
 use super::relay::{Relay, restore};
@@ -16,6 +16,11 @@ use crate::wire::dns::{self, Outcome};
 
 /// Response code of a server that does not serve us.
 const SERVER_REFUSED: u8 = 5;
+
+/// Bad replies, in multiples of what is permitted, at which a port that was replaced is closed before its time.
+const BAD_WHILE_WAITING: u32 = 5;
+/// How often a query is asked again for a port that was given up, before that counts as a try.
+const ASKED_AGAIN_MAX: u8 = 4;
 
 /// How a query is sent next.
 struct Try {
@@ -71,7 +76,12 @@ impl Relay {
 
     /// Writes the query as it is sent, before its id: letters in random case over datagrams, and no larger answer wanted than we give.
     fn prepare(&self, pending: &Pending, server: usize, now: Monotonic) -> Option<Try> {
-        let over_stream = pending.over_stream || self.lanes.borrow().get(server)?.wants_stream(now);
+        let over_stream = {
+            let lanes = self.lanes.borrow();
+            let lanes = lanes.get(server)?;
+            let is_lost = !lanes.is_tls() && pending.streams_lost & bit_of(server) != 0;
+            !is_lost && lanes.uses_stream(pending.over_stream, now)
+        };
         let mut query = self.query.borrow_mut();
         query.clear();
         query.extend_from_slice(&pending.query);
@@ -120,14 +130,16 @@ impl Relay {
             }
             Some(Written::Closed) | None => {
                 self.count(Event::Upstream(Upstream::Unreachable));
+                // Whose fault it is our own question will show: descriptors may have run out.
                 if let Some(health) = self.plane.health.get(server) {
-                    health.unreachable();
+                    health.timed_out();
                 }
                 return false;
             }
         }
         if let Some(pending) = self.table.borrow_mut().get(ticket) {
             pending.waiting = pending.waiting.saturating_add(1);
+            pending.was_stream = over_stream;
         }
         true
     }
@@ -180,9 +192,12 @@ impl Relay {
         let Some((ticket, question)) = self.match_reply(lane, reply) else {
             self.count(Event::Upstream(Upstream::BadReply));
             lane.bad.set(lane.bad.get().saturating_add(1));
+            let most = self.plane.settings.bad_replies_max;
             // Exactly then: what is still read of a port that was given up must not give it up again.
-            if !lane.is_stream() && lane.bad.get() == self.plane.settings.bad_replies_max {
+            if !lane.is_stream() && lane.bad.get() == most {
                 self.give_up_port(lane, now);
+            } else if !lane.is_stream() && lane.bad.get() == most.saturating_mul(BAD_WHILE_WAITING) {
+                self.close_port(lane, now);
             }
             return;
         };
@@ -193,7 +208,7 @@ impl Relay {
         if let Some(health) = self.plane.health.get(lane.server) {
             health.answered();
         }
-        let is_failure = u16::from(question.rcode) == SERV_FAIL || question.rcode == SERVER_REFUSED;
+        let mut is_failure = u16::from(question.rcode) == SERV_FAIL || question.rcode == SERVER_REFUSED;
         let mut table = self.table.borrow_mut();
         let Some(pending) = table.get(ticket) else {
             drop(table);
@@ -202,6 +217,8 @@ impl Relay {
         };
         pending.waiting = pending.waiting.saturating_sub(1);
         pending.heard |= bit_of(lane.server);
+        // Asked in datagrams for want of TCP: a cut answer says nothing to a client over TCP.
+        is_failure |= question.truncated && !pending.is_datagram && !lane.is_stream();
         if restore(reply, &pending.query, &pending.question).is_none() {
             return;
         }
@@ -291,24 +308,57 @@ impl Relay {
         }
     }
 
-    /// Too many replies on a port answered nothing: somebody is guessing. What waits there is asked again over TCP.
+    /// Too many replies on a port answered nothing: somebody is guessing. What waits there is asked again over TCP; where that
+    /// is closed it goes on waiting, for the genuine answer may be on its way, and what comes after it takes another port.
     fn give_up_port(self: &Rc<Self>, lane: &Rc<Lane>, now: Monotonic) {
         self.count(Event::Upstream(Upstream::GaveUpPort));
-        tracing::warn!(
-            server = lane.server,
-            "replies that answer no query: this server is asked over TCP for a while"
-        );
-        if let Some(lanes) = self.lanes.borrow_mut().get_mut(lane.server) {
-            lanes.give_up(lane, now);
+        let given_up = {
+            let mut lanes = self.lanes.borrow_mut();
+            let linger = self.plane.settings.total_timeout;
+            lanes.get_mut(lane.server).map(|lanes| lanes.give_up(lane, now, linger))
+        };
+        let Some((given_up, is_told)) = given_up else { return };
+        let server = lane.server;
+        match given_up {
+            GivenUp::Closed => {
+                if is_told {
+                    tracing::warn!(
+                        server,
+                        "replies that answer no query: this server is asked over TCP for a while"
+                    );
+                }
+                self.ask_again(lane, true, now);
+            }
+            GivenUp::Replaced if is_told => {
+                tracing::warn!(
+                    server,
+                    "replies that answer no query, and TCP is closed: the port is changed"
+                );
+            }
+            GivenUp::Replaced => {}
         }
+    }
+
+    /// A port that was replaced goes on having bad replies: it is closed, so that guesses are bounded.
+    fn close_port(self: &Rc<Self>, lane: &Rc<Lane>, now: Monotonic) {
+        if let Some(lanes) = self.lanes.borrow_mut().get_mut(lane.server) {
+            lanes.close(lane);
+        }
+        self.ask_again(lane, false, now);
+    }
+
+    /// Asks the same server again what waits on a way that was given up, for that is not the server's fault; so often.
+    fn ask_again(self: &Rc<Self>, lane: &Rc<Lane>, over_stream: bool, now: Monotonic) {
         for ticket in self.abandon(lane) {
             {
                 let mut table = self.table.borrow_mut();
                 let Some(pending) = table.get(ticket) else { continue };
-                // The try did not fail by the server's fault: it is made again, at the same server.
-                pending.over_stream = true;
-                pending.tries = pending.tries.saturating_sub(1);
-                pending.tried &= !bit_of(lane.server);
+                pending.over_stream |= over_stream;
+                if pending.asked_again < ASKED_AGAIN_MAX {
+                    pending.asked_again = pending.asked_again.saturating_add(1);
+                    pending.tries = pending.tries.saturating_sub(1);
+                    pending.tried &= !bit_of(lane.server);
+                }
             }
             self.try_next(ticket, now);
         }
@@ -326,21 +376,32 @@ impl Relay {
         }
     }
 
-    /// A connection has ended: what still waits on it is asked elsewhere.
-    pub(super) fn lane_lost(self: &Rc<Self>, lane: &Rc<Lane>) {
-        if let Some(lanes) = self.lanes.borrow_mut().get_mut(lane.server) {
-            lanes.forget_stream(lane);
+    /// A connection has ended: what still waits on it is asked elsewhere; or there again in datagrams, when it never stood.
+    pub(super) fn lane_lost(self: &Rc<Self>, lane: &Rc<Lane>, was_open: bool) {
+        let now = self.now();
+        let is_tls = {
+            let mut lanes = self.lanes.borrow_mut();
+            let Some(lanes) = lanes.get_mut(lane.server) else { return };
+            lanes.forget_stream(lane, was_open, now);
+            lanes.is_tls()
+        };
+        if !was_open && !is_tls {
+            self.count(Event::Upstream(Upstream::Unreachable));
+            tracing::warn!(server = lane.server, "no TCP to this server: it is asked in datagrams alone");
+            return self.ask_again(lane, false, now);
         }
         let tickets = self.abandon(lane);
         if tickets.is_empty() {
             return;
         }
-        let now = self.now();
         self.count(Event::Upstream(Upstream::Unreachable));
         if let Some(health) = self.plane.health.get(lane.server) {
             health.timed_out();
         }
         for ticket in tickets {
+            if let Some(pending) = self.table.borrow_mut().get(ticket) {
+                pending.streams_lost |= bit_of(lane.server);
+            }
             self.try_next(ticket, now);
         }
     }

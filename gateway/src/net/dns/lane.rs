@@ -102,6 +102,8 @@ pub(super) struct Lane {
     pub tries: RefCell<HashMap<u16, Tried, BuildHasherDefault<IdHasher>>>,
     /// Replies that answer nothing.
     pub bad: Cell<u32>,
+    /// Whether its connection stands; of datagrams always.
+    is_open: Cell<bool>,
     opened: Monotonic,
     /// Its reading task.
     task: RefCell<Option<AbortHandle>>,
@@ -168,23 +170,56 @@ pub(super) struct Lanes {
     stream: Option<Rc<Lane>>,
     /// Ways given up, which may still bring replies, until then.
     ending: Vec<(Rc<Lane>, Monotonic)>,
-    /// Until when datagrams are not used.
+    /// Until when a connection is used for what came in datagrams.
     stream_until: Monotonic,
+    /// Until when no connection is tried: the last one was not made.
+    closed_until: Monotonic,
+    /// Until when nothing more is said of bad replies.
+    silent_until: Monotonic,
 }
 
 /// How long TCP is used after bad replies.
 const STREAM_PAUSE: Duration = Duration::from_secs(30);
+/// How long TCP is not tried after a connection could not be made.
+const CLOSED_PAUSE: Duration = Duration::from_secs(60);
+/// Time between two lines of the log about the same.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// What becomes of a port with too many bad replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GivenUp {
+    /// It is closed: what waits there is asked again, over TCP where that is not closed too.
+    Closed,
+    /// TCP is closed. Another port takes its place for what is asked from here on; what waits there goes on waiting.
+    Replaced,
+}
 
 impl Lanes {
     /// No way is open yet.
     pub(super) fn new(server: Server, number: usize, ports: usize) -> Self {
         let ports = (0..ports).map(|_| None).collect();
-        Self { server, number, ports, stream: None, ending: Vec::new(), stream_until: Monotonic::default() }
+        Self {
+            server,
+            number,
+            ports,
+            stream: None,
+            ending: Vec::new(),
+            stream_until: Monotonic::default(),
+            closed_until: Monotonic::default(),
+            silent_until: Monotonic::default(),
+        }
     }
 
-    /// Whether queries go over a connection, whatever their client's is.
-    pub(super) fn wants_stream(&self, now: Monotonic) -> bool {
-        self.server.tls.is_some() || now < self.stream_until
+    /// Whether the server is asked over connections alone.
+    pub(super) fn is_tls(&self) -> bool {
+        self.server.tls.is_some()
+    }
+
+    /// Whether a query goes over a connection, which is `wanted` for it. After bad replies all do, once one stands: until
+    /// then, and where none can be made, a fresh port is better than no answer.
+    pub(super) fn uses_stream(&self, wanted: bool, now: Monotonic) -> bool {
+        let is_open = || self.stream.as_ref().is_none_or(|lane| lane.is_open.get());
+        self.is_tls() || (now >= self.closed_until && (wanted || (now < self.stream_until && is_open())))
     }
 
     /// A way for datagrams, chosen by `random`.
@@ -234,29 +269,64 @@ impl Lanes {
         let (relay, server, own) = (Rc::clone(relay), self.server.clone(), Rc::clone(&lane));
         let task = tokio::task::spawn_local(async move {
             let _ = converse(&relay, &own, &server, queue, connect).await;
-            relay.lane_lost(&own);
+            relay.lane_lost(&own, own.is_open.get());
         });
         *lane.task.borrow_mut() = Some(task.abort_handle());
         self.stream = Some(Rc::clone(&lane));
         lane
     }
 
-    /// Gives up a way for datagrams at once, and datagrams for a while.
-    pub(super) fn give_up(&mut self, lane: &Rc<Lane>, now: Monotonic) {
-        self.stream_until = now.plus(STREAM_PAUSE);
+    /// Gives up a way for datagrams: at once, and datagrams for a while, where TCP is not known to be closed. What is given
+    /// up, and whether to say so.
+    pub(super) fn give_up(&mut self, lane: &Rc<Lane>, now: Monotonic, linger: Duration) -> (GivenUp, bool) {
         for slot in &mut self.ports {
             if slot.as_ref().is_some_and(|known| Rc::ptr_eq(known, lane)) {
                 *slot = None;
             }
         }
-        // Its task is the caller's: it ends when it next waits.
+        let is_told = now >= self.silent_until;
+        if is_told {
+            self.silent_until = now.plus(SILENCE);
+        }
+        if now < self.closed_until {
+            self.end_idle();
+            // As many as are reckoned with in the process's room for descriptors.
+            if self.ending.len() < self.ports.len() {
+                self.ending.push((Rc::clone(lane), now.plus(linger)));
+                return (GivenUp::Replaced, is_told);
+            }
+        } else {
+            self.stream_until = now.plus(STREAM_PAUSE);
+        }
+        lane.end();
+        (GivenUp::Closed, is_told)
+    }
+
+    /// Ends ways given up on which nothing is waited for.
+    fn end_idle(&mut self) {
+        self.ending.retain(|(lane, _)| {
+            let is_awaited = lane.tries.borrow().values().any(|tried| tried.is_waiting);
+            if !is_awaited {
+                lane.end();
+            }
+            is_awaited
+        });
+    }
+
+    /// Closes a way for datagrams that was replaced. The task that calls ends when it next waits.
+    pub(super) fn close(&mut self, lane: &Rc<Lane>) {
+        self.ending.retain(|(known, _)| !Rc::ptr_eq(known, lane));
         lane.end();
     }
 
-    /// Forgets a connection that has ended.
-    pub(super) fn forget_stream(&mut self, lane: &Rc<Lane>) {
+    /// Forgets a connection that has ended; when it never stood, none is tried for a while.
+    pub(super) fn forget_stream(&mut self, lane: &Rc<Lane>, was_open: bool, now: Monotonic) {
         if self.stream.as_ref().is_some_and(|known| Rc::ptr_eq(known, lane)) {
             self.stream = None;
+        }
+        if !was_open && !self.is_tls() {
+            self.closed_until = now.plus(CLOSED_PAUSE);
+            self.stream_until = Monotonic::default();
         }
     }
 
@@ -274,7 +344,12 @@ impl Lanes {
 
 /// A way on which nothing was sent yet.
 fn new_lane(server: usize, way: Way, opened: Monotonic) -> Rc<Lane> {
+    let is_open = match way {
+        Way::Datagrams(_) => true,
+        Way::Stream(_) => false,
+    };
     Rc::new(Lane {
+        is_open: Cell::new(is_open),
         server,
         way,
         tries: RefCell::default(),
@@ -354,6 +429,7 @@ async fn converse(
     limit: Duration,
 ) -> io::Result<()> {
     let carrier = timeout(limit, connect(server)).await??;
+    lane.is_open.set(true);
     let (mut from, mut to) = tokio::io::split(carrier);
     let write = async {
         let mut batch = Vec::new();

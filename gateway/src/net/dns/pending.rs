@@ -97,8 +97,14 @@ pub(super) struct Pending {
     pub heard: u16,
     /// The server tried last.
     pub server: usize,
-    /// Whether only TCP is used from here on.
+    /// Whether TCP is used where the server takes it: its client uses it, or somebody forges replies.
     pub over_stream: bool,
+    /// Whether the last try went over a connection.
+    pub was_stream: bool,
+    /// Servers that did not answer it over a connection, a bit each: they are asked in datagrams.
+    pub streams_lost: u16,
+    /// How often it was asked again because its port was given up.
+    pub asked_again: u8,
     /// A failure that a server answered, for when nothing better comes.
     pub failure: Option<Vec<u8>>,
     /// Its place among all under way.

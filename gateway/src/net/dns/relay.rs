@@ -21,7 +21,7 @@ use super::datagram::Posted;
 use super::lane::{Lanes, REPLIES_PER_CALL_MAX};
 use super::limit::Full;
 use super::message::{self, Asked, BAD_VERS, FORM_ERR, NOT_IMP, REFUSED, SERV_FAIL};
-use super::pending::{Asker, Form, Pending, Table, Ticket};
+use super::pending::{Asker, Form, Pending, Table, Ticket, bit_of};
 use super::random::Random;
 use super::source::Source;
 use super::unsent::Unsent;
@@ -216,6 +216,9 @@ impl Relay {
             heard: 0,
             server: 0,
             over_stream: transport != Transport::Udp,
+            was_stream: false,
+            streams_lost: 0,
+            asked_again: 0,
             failure: None,
             _place: place,
         };
@@ -404,6 +407,9 @@ impl Relay {
         let mut table = self.table.borrow_mut();
         if let Some(pending) = table.get(ticket).filter(|pending| pending.waiting > 0) {
             self.count(Event::Upstream(Upstream::Timeout));
+            if pending.was_stream {
+                pending.streams_lost |= bit_of(pending.server);
+            }
             if let Some(health) = self.plane.health.get(pending.server) {
                 health.timed_out();
             }
