@@ -1,15 +1,18 @@
 //! `[admin]`: where health, metrics and status are served.
 
 use crate::key::Key;
-use crate::reader::Reader;
-use crate::section::Stated;
+use crate::reader::{Fault, Reader, describe};
+use crate::section::{Stated, read_set};
 use crate::value::socket_of;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 /// The keys of `[admin]`.
-pub(crate) const KEYS: &[Key] =
-    &[Key::defaulted("admin", "address"), Key::defaulted("admin", "connections_max")];
+pub(crate) const KEYS: &[Key] = &[
+    Key::defaulted("admin", "address"),
+    Key::defaulted("admin", "connections_max"),
+    Key::defaulted("admin", "hosts"),
+];
 
 /// Address when none is stated: loopback only (CONTRACT).
 pub const ADDRESS_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
@@ -17,6 +20,12 @@ pub const ADDRESS_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOC
 pub const CONNECTIONS_MAX_DEFAULT: usize = 32;
 /// Range of `connections_max`; the descriptors come out of the reserve of 256 (DESIGN §7).
 pub const CONNECTIONS_MAX_RANGE: RangeInclusive<usize> = 1..=128;
+/// Most host names.
+pub const HOSTS_MAX: usize = 16;
+/// Longest host name (RFC 1035 §2.3.4 less length octets).
+const HOST_CHARS_MAX: usize = 253;
+/// What host names look like, for messages.
+const HOSTS_FORM: &str = "an array of host names without port, such as [\"gw1.example.net\"]";
 
 /// `[admin]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +34,8 @@ pub struct Admin {
     pub address: SocketAddr,
     /// Connections at once.
     pub connections_max: usize,
+    /// Host names it is asked by, beside addresses, `localhost` and the machine's own name.
+    pub hosts: Vec<String>,
 }
 
 impl Admin {
@@ -35,6 +46,12 @@ impl Admin {
         let address = section.defaulted(found, ADDRESS_DEFAULT);
         let connections_max =
             section.count(reader, "connections_max", CONNECTIONS_MAX_DEFAULT, CONNECTIONS_MAX_RANGE).value;
-        (Admin { address: address.value, connections_max }, address)
+        let hosts = read_set(reader, &section, "hosts", HOSTS_FORM, HOSTS_MAX, |value| {
+            let text = value.as_str().ok_or_else(|| Fault::new(describe(value), HOSTS_FORM))?;
+            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+            let is_name = (1..=HOST_CHARS_MAX).contains(&text.len()) && text.chars().all(fits);
+            if is_name { Ok(text.to_owned()) } else { Err(Fault::new(describe(value), HOSTS_FORM)) }
+        });
+        (Admin { address: address.value, connections_max, hosts: hosts.unwrap_or_default() }, address)
     }
 }

@@ -161,3 +161,28 @@ impl<'t> Section<'t> {
         }
     }
 }
+
+/// Reads an array whose elements are all different, at most `max` of them.
+pub(crate) fn read_set<T: PartialEq>(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    name: &str,
+    wanted: &str,
+    max: usize,
+    parse: impl FnMut(&DeValue<'_>) -> Result<T, Fault>,
+) -> Option<Vec<T>> {
+    let entries = section.read_each(reader, name, wanted, parse)?;
+    if let Some((_, at)) = entries.get(max) {
+        let fault = Fault::new(format!("{} entries", entries.len()), format!("at most {max}"));
+        reader.wrong(section.key(name), *at, fault);
+    }
+    let mut set: Vec<T> = Vec::with_capacity(entries.len().min(max));
+    for (entry, at) in entries.into_iter().take(max) {
+        if set.contains(&entry) {
+            reader.wrong(section.key(name), at, Fault::new("the same again", "each entry once"));
+        } else {
+            set.push(entry);
+        }
+    }
+    Some(set)
+}

@@ -111,6 +111,12 @@ const ROWS: &[Row] = &[
         &["\"1023 KiB\"", "\"16385 GiB\"", "\"none\"", "1048576"],
     ),
     ("admin", "connections_max", &["1", "128"], &["0", "129"]),
+    (
+        "admin",
+        "hosts",
+        &["[]", "[\"gw1\", \"gw1.example.net\"]"],
+        &["\"gw1\"", "[\"\"]", "[\"gw1:9464\"]", "[\"a\", \"a\"]", "[1]"],
+    ),
 ];
 
 /// Further rows, with the same meaning.

@@ -2,7 +2,7 @@
 
 use crate::problem::quoted;
 use crate::reader::{Fault, Reader, describe};
-use crate::section::Section;
+use crate::section::{Section, read_set};
 use crate::upstream::resolver_of;
 use crate::value::{SOCKET_FORM, prefix_of, socket_of};
 use ipnet::IpNet;
@@ -174,31 +174,6 @@ pub(crate) fn read_own_addresses<'t>(
         Ok(address)
     });
     addresses.unwrap_or_default()
-}
-
-/// Reads an array whose elements are all different, at most `max` of them.
-fn read_set<T: PartialEq>(
-    reader: &mut Reader<'_>,
-    section: &Section<'_>,
-    name: &str,
-    wanted: &str,
-    max: usize,
-    parse: impl FnMut(&DeValue<'_>) -> Result<T, Fault>,
-) -> Option<Vec<T>> {
-    let entries = section.read_each(reader, name, wanted, parse)?;
-    if let Some((_, at)) = entries.get(max) {
-        let fault = Fault::new(format!("{} entries", entries.len()), format!("at most {max}"));
-        reader.wrong(section.key(name), *at, fault);
-    }
-    let mut set: Vec<T> = Vec::with_capacity(entries.len().min(max));
-    for (entry, at) in entries.into_iter().take(max) {
-        if set.contains(&entry) {
-            reader.wrong(section.key(name), at, Fault::new("the same again", "each entry once"));
-        } else {
-            set.push(entry);
-        }
-    }
-    Some(set)
 }
 
 /// A server: an address with or without port, or one over TLS with its name.

@@ -307,6 +307,7 @@ impl Node {
         let admin_task = control.spawn(admin::serve(
             admin_listener,
             config.admin.connections_max,
+            config.admin.hosts.clone(),
             Arc::clone(&status) as _,
         ));
         let keeper = Arc::new(Mutex::new(keeper));
