@@ -25,6 +25,7 @@ use gateway::net::answers::Answers;
 use gateway::net::beats::Beats;
 use gateway::net::clock::Clock;
 use gateway::net::datagram::connection_ids::ConnectionIds;
+use gateway::net::egress::Egress;
 use gateway::net::flow_record::{Place, SubscriberSide};
 use gateway::net::lookup::{LookupSettings, Lookups};
 use gateway::net::overload::Overload;
@@ -117,6 +118,7 @@ fn shared() -> Arc<Shared> {
         lookups,
         byte_basis: ByteBasis::Payload,
         headers: None,
+        egress: Egress::new(clock),
         limits: limits(),
         dial,
         flow_permits: Arc::new(Semaphore::new(ROOM)),

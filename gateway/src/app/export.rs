@@ -25,11 +25,12 @@ use super::takeover::remainder::Remainder;
 use super::takeover::words::Delta;
 use crate::net::attention::Attention;
 use crate::net::clock::Clock;
+use crate::net::egress::Egress;
 use crate::net::lookup::Lookups;
 use crate::net::policy::{Exemption, PolicyCell};
 use crate::net::pool::WorkerHandle;
 use crate::net::report::{Report, UsageMap, saturating_sum};
-use crate::net::shared::Saved;
+use crate::net::shared::{Saved, Shared};
 use allowances::Followed;
 
 /// How long a worker may take to answer; one that does not is asked again at the next tick.
@@ -112,6 +113,7 @@ pub struct Export {
     workers: Vec<WorkerHandle>,
     policy: Arc<PolicyCell>,
     lookups: Arc<Lookups>,
+    egress: Arc<Egress>,
     status: Arc<Status>,
     exporter: Option<Exporter>,
     books: Books,
@@ -151,22 +153,16 @@ impl Export {
     ///
     /// # Errors
     /// What is wrong with the node's name or the period.
-    pub fn new(
-        plan: Plan,
-        policy: Arc<PolicyCell>,
-        lookups: Arc<Lookups>,
-        status: Arc<Status>,
-        saved: Arc<Saved>,
-        clock: Clock,
-    ) -> Result<Self, String> {
+    pub fn new(plan: Plan, shared: &Shared, status: Arc<Status>) -> Result<Self, String> {
         let settings = settings(&plan)?;
         let fault = plan.fault.as_deref().and_then(fault);
         Ok(Self {
             plan,
             settings,
             workers: Vec::new(),
-            policy,
-            lookups,
+            policy: Arc::clone(&shared.policy),
+            lookups: Arc::clone(&shared.lookups),
+            egress: Arc::clone(&shared.egress),
             status,
             exporter: None,
             books: Books::Own,
@@ -178,8 +174,8 @@ impl Export {
             sequence: 0,
             from: Timestamp::now(),
             pending: Vec::new(),
-            shared: saved,
-            clock,
+            shared: Arc::clone(&shared.saved),
+            clock: shared.clock,
             serial: None,
             followed: None,
             told: None,
@@ -277,8 +273,9 @@ impl Export {
         silent
     }
 
-    /// The reports of all workers, and how many did not answer.
+    /// The reports of all workers, and how many did not answer. What they sent before is settled by a look at the queues.
     fn ask_all(&mut self) -> (Vec<(usize, Report)>, usize) {
+        self.egress.look();
         for worker in &mut self.workers {
             worker.ask();
         }

@@ -37,6 +37,7 @@ use crate::net::clock::Clock;
 use crate::net::datagram::connection_ids::ConnectionIds;
 use crate::net::dns::Plane;
 use crate::net::edge::Edge;
+use crate::net::egress::Egress;
 use crate::net::inherited::InheritError;
 use crate::net::overload::Overload;
 use crate::net::policy::{Exemption, Policy, PolicyCell};
@@ -253,15 +254,17 @@ impl Node {
         let status =
             Status::new(&config.node.id, clock.now().wall, Arc::clone(&policy), Arc::clone(&lookups));
         let saved = Arc::new(Saved::new(config.export.unsaved_max));
+        let egress = Egress::new(clock);
         let flow_permits = Arc::new(Semaphore::new(flows_max));
         let overload = Overload::new(config.limits.memory_max.map(|bytes| bytes as u64), flows_max);
         control.spawn(Arc::clone(&overload).watch());
-        status.set_overload(Arc::clone(&overload));
+        status.set_overload(Arc::clone(&overload), Arc::clone(&egress));
         let shared = Arc::new(Shared {
             policy: Arc::clone(&policy),
             lookups: Arc::clone(&lookups),
             byte_basis: byte_basis(config),
             headers: headers(config),
+            egress: Arc::clone(&egress),
             limits: limits(config, workers),
             dial,
             flow_permits: Arc::clone(&flow_permits),
@@ -275,9 +278,8 @@ impl Node {
             clock,
         });
         // The ledger is open before the first connection is accepted: nothing is carried that could not be counted.
-        let mut export =
-            Export::new(plan(config), Arc::clone(&policy), lookups, Arc::clone(&status), saved, clock)
-                .map_err(|message| StartError::Config(format!("1:1: {message}")))?;
+        let mut export = Export::new(plan(config), &shared, Arc::clone(&status))
+            .map_err(|message| StartError::Config(format!("1:1: {message}")))?;
         match &predecessor {
             Some(predecessor) => hand_over::open_ledger(&mut export, predecessor)?,
             None => export.open(),

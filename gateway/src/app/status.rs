@@ -16,6 +16,7 @@ use crate::net::admin::Source;
 use crate::net::attention::{Attention, AttentionReason};
 use crate::net::dns::Plane;
 use crate::net::edge::{Aside, Edge};
+use crate::net::egress::Egress;
 use crate::net::lookup::{LookupCounts, Lookups};
 use crate::net::overload::Overload;
 use crate::net::policy::{Exemption, Policy, PolicyCell};
@@ -74,6 +75,8 @@ struct Facts {
     dns_tls_fault: Option<String>,
     /// Whether memory or room runs short.
     overload: Option<Arc<Overload>>,
+    /// The queues of interfaces.
+    egress: Option<Arc<Egress>>,
 }
 
 impl Facts {
@@ -171,9 +174,11 @@ impl Status {
         facts.dns_faults = faults;
     }
 
-    /// Tells of what says whether memory or room runs short.
-    pub fn set_overload(&self, overload: Arc<Overload>) {
-        self.facts().overload = Some(overload);
+    /// Tells of what says whether memory or room runs short, and of the queues of interfaces.
+    pub fn set_overload(&self, overload: Arc<Overload>, egress: Arc<Egress>) {
+        let mut facts = self.facts();
+        facts.overload = Some(overload);
+        facts.egress = Some(egress);
     }
 
     /// Counts one worker's report.
@@ -379,6 +384,7 @@ fn describe() {
         "0 enough memory; 1 timers shortened; 2 new flows not read, steered ones wait; 3 led past (limits.memory_max)"
     );
     describe_counter!("zrgw_flows_shed_total", "Idle flows ended because there was hardly room for new ones");
+    describe_counter!("zrgw_egress_dropped_packets_total", "Packets that our interfaces dropped, at most");
     describe_gauge!("zrgw_exemption_suspended", "1 while counts cannot be saved and nothing is exempt");
     describe_gauge!("zrgw_ready", "1 while traffic is carried and judged by a good list");
     describe_gauge!("zrgw_attention", "1 while something else is wrong for this reason; /readyz says what");
@@ -480,6 +486,9 @@ impl Source for Status {
             if let Some(plane) = &facts.dns {
                 dns_metrics(plane);
             }
+            if let Some(egress) = &facts.egress {
+                counter!("zrgw_egress_dropped_packets_total").absolute(egress.dropped());
+            }
             if let Some(overload) = &facts.overload {
                 gauge!("zrgw_overload_level").set(f64::from(overload.level().number()));
                 counter!("zrgw_flows_shed_total").absolute(overload.shed_total());
@@ -565,6 +574,7 @@ impl Source for Status {
             add(AttentionReason::Resolvers, text.to_owned());
         }
         items.extend(facts.export_attention.iter().cloned());
+        items.extend(facts.egress.as_ref().and_then(|egress| egress.attention()));
         items
     }
 

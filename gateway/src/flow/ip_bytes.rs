@@ -49,6 +49,11 @@ pub struct StreamCounters {
     pub told_segment_size: bool,
     /// Whether FIN may be among `bytes_received`.
     pub finished: bool,
+    /// Sequence numbers acknowledged: payload, and one for FIN.
+    pub bytes_acknowledged: u64,
+    /// Segments with sequence numbers that the subscriber said it has, each once; the one that accepted the connection is
+    /// among them.
+    pub segments_delivered: u64,
 }
 
 /// What is known of the options in the segments that a subscriber sent.
@@ -96,11 +101,10 @@ pub struct StreamOptions {
 }
 
 impl StreamCounters {
-    /// IP bytes so far, with a subscriber at `address`.
+    /// IP bytes received and sent so far, with a subscriber at `address`.
     pub fn volume(&self, address: IpAddr) -> Volume {
         let options = self.options;
         let plain = ip_header(address).saturating_add(TCP_HEADER);
-        let each = plain.saturating_add(if options.timestamps { TIMESTAMPS } else { 0 });
         let received = self.segments_in.saturating_sub(1);
         let up = self
             .bytes_received
@@ -109,10 +113,25 @@ impl StreamCounters {
             .saturating_add(self.inbound.bytes(received))
             .saturating_add(plain)
             .saturating_add(options.opening_bytes(self.told_segment_size));
-        let opening = plain.saturating_add(options.opening_bytes(true));
-        let down =
-            self.bytes_sent.saturating_add(self.segments_out.saturating_mul(each)).saturating_add(opening);
-        Volume { up, down }
+        Volume { up, down: self.down(address, self.bytes_sent, self.segments_out) }
+    }
+
+    /// IP bytes that the subscriber said it has: no packet counts that it need not have seen.
+    pub fn acknowledged(&self, address: IpAddr) -> u64 {
+        // FIN may be one of them.
+        self.down(
+            address,
+            self.bytes_acknowledged.saturating_sub(1),
+            self.segments_delivered.saturating_sub(1),
+        )
+    }
+
+    /// IP bytes of so much payload to `address` in so many segments, and of the one that accepted the connection.
+    fn down(&self, address: IpAddr, payload: u64, segments: u64) -> u64 {
+        let plain = ip_header(address).saturating_add(TCP_HEADER);
+        let each = plain.saturating_add(if self.options.timestamps { TIMESTAMPS } else { 0 });
+        let opening = plain.saturating_add(self.options.opening_bytes(true));
+        payload.saturating_add(segments.saturating_mul(each)).saturating_add(opening)
     }
 }
 
@@ -162,6 +181,9 @@ mod tests {
         inbound: InboundOptions::USUAL,
         told_segment_size: true,
         finished: true,
+        bytes_acknowledged: 3_001,
+        // The one that accepted, three of data, FIN.
+        segments_delivered: 5,
     };
 
     #[test]
@@ -172,6 +194,13 @@ mod tests {
         assert_eq!(volume, Volume { up: 100 + 80 + 6 * 72, down: 3_000 + 80 + 6 * 72 });
         let mapped = VISIT.volume("::ffff:192.0.2.1".parse().unwrap());
         assert_eq!(mapped, VISIT.volume("192.0.2.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn f61_what_was_acknowledged_has_no_pure_acknowledgements_and_no_repeats_in_it() {
+        assert_eq!(VISIT.acknowledged("192.0.2.1".parse().unwrap()), 3_000 + 60 + 4 * 52);
+        let repeated = StreamCounters { bytes_sent: 9_000, segments_out: 20, ..VISIT };
+        assert_eq!(repeated.acknowledged("2001:db8::1".parse().unwrap()), 3_000 + 80 + 4 * 72);
     }
 
     #[test]

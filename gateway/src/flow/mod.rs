@@ -20,6 +20,7 @@ pub mod identify;
 pub mod ip_bytes;
 pub mod mark;
 pub mod rating;
+pub mod sent;
 pub mod session;
 pub mod steer;
 pub mod tally;

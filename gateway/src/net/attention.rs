@@ -24,6 +24,10 @@ pub enum AttentionReason {
     Resolvers,
     /// Rows of the ledger were not as they were written.
     LedgerChanged,
+    /// Interfaces of this machine drop packets that the gateway sends.
+    EgressDrops,
+    /// Nobody can say whether they do.
+    EgressUnknown,
 }
 
 impl AttentionReason {
@@ -37,6 +41,8 @@ impl AttentionReason {
         Self::CountsSetAside,
         Self::Resolvers,
         Self::LedgerChanged,
+        Self::EgressDrops,
+        Self::EgressUnknown,
     ];
 
     /// The label's value.
@@ -50,6 +56,8 @@ impl AttentionReason {
             Self::CountsSetAside => "counts_set_aside",
             Self::Resolvers => "resolvers",
             Self::LedgerChanged => "ledger_changed",
+            Self::EgressDrops => "egress_drops",
+            Self::EgressUnknown => "egress_unknown",
         }
     }
 }

@@ -13,8 +13,8 @@ use allowlist::Transport;
 use billing_export::{Account, Flags, Reason, Volume};
 use tokio::net::TcpStream;
 
-use super::meter::Reading;
 pub use super::meter::SubscriberSide;
+use super::meter::{Reading, Remainder};
 use super::policy::Standing;
 use super::report::ProtocolLabel;
 use crate::flow::allowance::Share;
@@ -22,6 +22,7 @@ use crate::flow::binding::DnsOnly;
 use crate::flow::decide::Vouched;
 use crate::flow::identify::{Identifier, Identity, Progress, QuicIdentifier, SeenIn};
 use crate::flow::mark::Mark;
+use crate::flow::sent::Queues;
 use crate::flow::tally::Tally;
 use crate::flow::time::Monotonic;
 
@@ -111,6 +112,8 @@ pub struct State {
     pub tally: Tally,
     /// The subscriber's socket and its meter; none when closed.
     pub subscriber: Option<SubscriberSide>,
+    /// What it sent last, when its sockets are closed and the queues of interfaces have not let it go yet.
+    pub remainder: Option<Box<Remainder>>,
     /// Where the bytes are counted.
     pub ruling: Ruling,
     /// It is exempt at an address that is known to serve other sites too: no gateway can tell them apart (trap T24).
@@ -171,11 +174,26 @@ pub fn has_long_header(datagram: &[u8]) -> bool {
 }
 
 impl State {
-    /// Reads the subscriber's meter into the tally; none when the sockets are closed.
-    pub fn read_meter(&mut self) -> Option<Reading> {
-        let reading = self.subscriber.as_mut()?.read();
+    /// Reads the subscriber's meter into the tally; none when the sockets are closed and all they sent is settled.
+    pub fn read_meter(&mut self, queues: Queues) -> Option<Reading> {
+        let reading = match (&mut self.subscriber, &mut self.remainder) {
+            (Some(subscriber), _) => subscriber.read(queues),
+            (None, Some(remainder)) => {
+                let reading = remainder.read(queues);
+                if !remainder.is_waiting() {
+                    self.remainder = None;
+                }
+                reading
+            }
+            (None, None) => return None,
+        };
         self.tally.raise(reading.carried);
         Some(reading)
+    }
+
+    /// The sockets close: what they sent last is settled when the queues have let it go.
+    pub fn close(&mut self, queues: Queues) {
+        self.remainder = self.subscriber.take().and_then(|side| side.end(queues)).map(Box::new);
     }
 
     /// Shows bytes (of a stream, or one datagram) to the reader of names; true when there is something new to judge.
@@ -311,6 +329,7 @@ impl Flow {
     pub fn is_settled(&self) -> bool {
         let state = self.state.borrow();
         state.subscriber.is_none()
+            && state.remainder.is_none()
             && matches!(state.ruling, Ruling::Latched { .. })
             && state.pending() == Volume::ZERO
     }

@@ -1,10 +1,13 @@
 //! The subscriber's side of a flow: running totals of what passed there, in the node's byte basis.
 //!
-//! Payload of TCP: up is what was read from the socket, down what the subscriber acknowledged. IP bytes of TCP: both are the
-//! kernel's own counters (DESIGN decision 13). Datagrams: each as it is read or taken for sending.
+//! Payload of TCP: up is what was read from the socket, down what the subscriber acknowledged. IP bytes of TCP: the kernel's
+//! own counters (DESIGN decision 13). Datagrams: each as it is read or taken for sending. What is sent counts when it is
+//! acknowledged, or when the queues of interfaces have let it go ([`crate::flow::sent`]).
 //!
 //! What passes at a call of ours is seen there, and the call's answer says how much; what only the kernel knows of is seen at
 //! the next reading. Either way the sum of what was seen is what conservation is checked against, beside the tallies.
+
+mod stream;
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -14,9 +17,10 @@ use allowlist::Transport;
 use billing_export::{ByteBasis, Volume};
 use tokio::net::TcpStream;
 
+use self::stream::StreamMeter;
 use super::header_lengths::{Birth, HeaderLengths};
-use super::socket::{self, StreamState};
-use crate::flow::ip_bytes::{InboundOptions, StreamCounters, datagram_header, segment_header};
+use crate::flow::ip_bytes::datagram_header;
+use crate::flow::sent::{Queues, Sent};
 
 /// The subscriber's side of a flow.
 pub enum SubscriberSide {
@@ -59,12 +63,6 @@ impl Totals {
         self.told.up = self.told.up.saturating_add(bytes);
     }
 
-    /// Adds bytes that went to the subscriber and that are told at once.
-    fn see_down(&mut self, bytes: u64) {
-        self.carried.down = self.carried.down.saturating_add(bytes);
-        self.told.down = self.told.down.saturating_add(bytes);
-    }
-
     /// What was not told before.
     fn tell(&mut self) -> Volume {
         // Never negative: `told` is a former value of `carried`, which only rises.
@@ -75,116 +73,48 @@ impl Totals {
         self.told = self.carried;
         new
     }
+
+    /// What is known by now, and that it is told.
+    fn reading(&mut self, contradicts: bool) -> Reading {
+        let unseen = self.tell();
+        Reading { carried: self.carried, unseen, contradicts }
+    }
 }
 
 /// Datagrams both ways.
 pub struct DatagramMeter {
     totals: Totals,
+    /// What went to the subscriber.
+    sent: Sent,
     /// Bytes of the headers that count with each.
     header: u64,
 }
 
-/// The subscriber's TCP socket, and what passed through it.
-pub struct StreamMeter {
-    /// The socket.
-    socket: Rc<TcpStream>,
+/// What a flow that has ended sent last: it counts when the queues have let it go.
+#[derive(Debug)]
+pub struct Remainder {
     totals: Totals,
-    /// Payload the socket took for sending.
-    written: u64,
-    /// Payload read from the socket.
-    read: u64,
-    /// Whether FIN was sent, which the kernel counts as one unacknowledged byte.
-    finished: bool,
-    /// Whether something sent waits for its acknowledgement, at the last reading.
-    waiting: bool,
-    /// Whether FIN has passed both ways and everything is acknowledged: no reading says more than the last one.
-    over: bool,
-    /// Payload the socket has taken that is not among the totals yet, at the last reading.
-    uncounted: u64,
-    /// Whether the last reading said that less passed than we moved.
-    contradicts: bool,
-    /// Whose packets it sends.
-    leg: Leg,
-    /// What is counted.
-    basis: StreamBasis,
+    sent: Sent,
 }
 
-/// Who is at the other end of a stream on the subscriber's side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Leg {
-    /// The subscriber.
-    Subscriber,
-    /// A balancer in front of us, whose own packets go to the subscriber.
-    Balancer,
-}
+impl Remainder {
+    /// Reads what is known of it.
+    pub fn read(&mut self, queues: Queues) -> Reading {
+        self.sent.settle(queues);
+        self.totals.raise(Volume { up: 0, down: self.sent.left() });
+        self.totals.reading(false)
+    }
 
-/// What is counted of a stream.
-enum StreamBasis {
-    /// Payload.
-    Payload,
-    /// IP bytes.
-    Ip {
-        /// The subscriber's address, which tells the length of the headers.
-        address: IpAddr,
-        /// Segments in and out; the kernel's counters have 32 bits.
-        segments: Segments,
-        /// Who sees the headers of what the subscriber sends.
-        headers: Option<Observed>,
-    },
-}
-
-/// What is known of a connection's headers, and where.
-struct Observed {
-    lengths: Arc<HeaderLengths>,
-    /// Where it stood when the connection was accepted.
-    birth: Birth,
-    /// The subscriber's port.
-    port: u16,
-}
-
-/// Counters of segments beyond 32 bits.
-#[derive(Clone, Copy, Debug, Default)]
-struct Segments {
-    sent: Wide,
-    received: Wide,
-}
-
-/// A counter of 64 bits made of one of 32 that wraps.
-#[derive(Clone, Copy, Debug, Default)]
-struct Wide {
-    total: u64,
-    last: u32,
-}
-
-impl Wide {
-    /// The total after the narrow counter reads `next`; it must be read at least once while it goes round.
-    fn follow(&mut self, next: u32) -> u64 {
-        self.total = self.total.saturating_add(u64::from(next.wrapping_sub(self.last)));
-        self.last = next;
-        self.total
+    /// Whether a later reading may say more.
+    pub const fn is_waiting(&self) -> bool {
+        self.sent.is_waiting()
     }
 }
 
 impl SubscriberSide {
     /// The side of a TCP flow that has not begun, of a subscriber at `address`.
     pub fn stream(socket: Rc<TcpStream>, address: IpAddr, basis: ByteBasis) -> Self {
-        let basis = match basis {
-            ByteBasis::Payload => StreamBasis::Payload,
-            ByteBasis::Ip => StreamBasis::Ip { address, segments: Segments::default(), headers: None },
-        };
-        Self::Stream(StreamMeter {
-            socket,
-            totals: Totals::default(),
-            written: 0,
-            read: 0,
-            finished: false,
-            waiting: false,
-            over: false,
-            uncounted: 0,
-            contradicts: false,
-            leg: Leg::Subscriber,
-            basis,
-        })
+        Self::Stream(StreamMeter::new(socket, address, basis))
     }
 
     /// The same of a connection of `peer` whose headers were seen from its `birth` on; none: they were not.
@@ -195,14 +125,9 @@ impl SubscriberSide {
         peer: SocketAddr,
         birth: Option<Birth>,
     ) -> Self {
-        let seen = lengths.zip(birth).map(|(lengths, birth)| Observed {
-            lengths: Arc::clone(lengths),
-            birth,
-            port: peer.port(),
-        });
-        match &mut self {
-            Self::Stream(StreamMeter { basis: StreamBasis::Ip { headers, .. }, .. }) => *headers = seen,
-            Self::Stream(StreamMeter { basis: StreamBasis::Payload, .. }) | Self::Datagrams(_) => {}
+        match (&mut self, lengths, birth) {
+            (Self::Stream(meter), Some(lengths), Some(birth)) => meter.observe(lengths, peer, birth),
+            (Self::Stream(_) | Self::Datagrams(_), _, _) => {}
         }
         self
     }
@@ -211,7 +136,7 @@ impl SubscriberSide {
     #[must_use]
     pub fn behind_balancer(self) -> Self {
         match self {
-            Self::Stream(meter) => Self::Stream(StreamMeter { leg: Leg::Balancer, ..meter }),
+            Self::Stream(meter) => Self::Stream(meter.behind_balancer()),
             Self::Datagrams(_) => self,
         }
     }
@@ -220,8 +145,8 @@ impl SubscriberSide {
     /// behind a balancer.
     pub fn own_socket(&self) -> Option<Rc<TcpStream>> {
         match self {
-            Self::Stream(StreamMeter { leg: Leg::Subscriber, socket, .. }) => Some(Rc::clone(socket)),
-            Self::Stream(StreamMeter { leg: Leg::Balancer, .. }) | Self::Datagrams(_) => None,
+            Self::Stream(meter) => meter.own_socket(),
+            Self::Datagrams(_) => None,
         }
     }
 
@@ -231,7 +156,15 @@ impl SubscriberSide {
             ByteBasis::Payload => 0,
             ByteBasis::Ip => datagram_header(address),
         };
-        Self::Datagrams(DatagramMeter { totals: Totals::default(), header })
+        Self::Datagrams(DatagramMeter { totals: Totals::default(), sent: Sent::default(), header })
+    }
+
+    /// The flow begins, with the queues like this: what they dropped before was not its own.
+    pub const fn begin(&mut self, queues: Queues) {
+        match self {
+            Self::Stream(meter) => meter.begin(queues),
+            Self::Datagrams(meter) => meter.sent = Sent::new(queues),
+        }
     }
 
     /// TCP or UDP.
@@ -245,16 +178,7 @@ impl SubscriberSide {
     /// Adds payload of a stream that was read; the bytes seen with it.
     pub fn add_read(&mut self, bytes: u64) -> u64 {
         match self {
-            Self::Stream(meter) => {
-                meter.read = meter.read.saturating_add(bytes);
-                match meter.basis {
-                    StreamBasis::Payload => {
-                        meter.totals.see_up(bytes);
-                        bytes
-                    }
-                    StreamBasis::Ip { .. } => 0,
-                }
-            }
+            Self::Stream(meter) => meter.add_read(bytes),
             Self::Datagrams(_) => 0,
         }
     }
@@ -262,10 +186,7 @@ impl SubscriberSide {
     /// Adds payload of a stream that the socket took; it is seen when the subscriber acknowledges it, or the kernel sends it.
     pub fn add_written(&mut self, bytes: u64) {
         match self {
-            Self::Stream(meter) => {
-                meter.written = meter.written.saturating_add(bytes);
-                meter.waiting = true;
-            }
+            Self::Stream(meter) => meter.add_written(bytes),
             Self::Datagrams(_) => {}
         }
     }
@@ -282,14 +203,15 @@ impl SubscriberSide {
         }
     }
 
-    /// Adds datagrams that the listener's socket took for the subscriber, by their number and the sum of their payloads; the
-    /// bytes seen with them.
-    pub fn add_sent_datagrams(&mut self, datagrams: u64, payload: u64) -> u64 {
+    /// Adds datagrams that the listener's socket took for the subscriber, by their number, the sum of their payloads and that of
+    /// the largest packet they went in; what they come to. They are seen when the queues have let them go.
+    pub fn add_sent_datagrams(&mut self, datagrams: u64, payload: u64, largest: u64) -> u64 {
         match self {
             Self::Stream(_) => 0,
             Self::Datagrams(meter) => {
                 let bytes = meter.header.saturating_mul(datagrams).saturating_add(payload);
-                meter.totals.see_down(bytes);
+                let packet = if largest == payload { bytes } else { meter.header.saturating_add(largest) };
+                meter.sent.add(bytes, packet);
                 bytes
             }
         }
@@ -298,131 +220,69 @@ impl SubscriberSide {
     /// Notes that FIN follows what was written.
     pub const fn set_finished(&mut self) {
         match self {
-            Self::Stream(meter) => meter.finished = true,
+            Self::Stream(meter) => meter.set_finished(),
             Self::Datagrams(_) => {}
         }
     }
 
     /// Reads the meter. A reading that fails leaves the totals where they were: it under-counts.
-    pub fn read(&mut self) -> Reading {
-        let (totals, contradicts) = match self {
-            Self::Stream(meter) => {
-                meter.refresh();
-                (&mut meter.totals, meter.contradicts)
+    pub fn read(&mut self, queues: Queues) -> Reading {
+        match self {
+            Self::Stream(meter) => meter.read(queues),
+            Self::Datagrams(meter) => {
+                meter.sent.look(queues);
+                meter.totals.raise(Volume { up: 0, down: meter.sent.left() });
+                meter.totals.reading(false)
             }
-            Self::Datagrams(meter) => (&mut meter.totals, false),
+        }
+    }
+
+    /// The flow has ended and was read for the last time: what of it is not known yet.
+    pub fn end(self, queues: Queues) -> Option<Remainder> {
+        let (totals, mut sent) = match self {
+            Self::Stream(meter) => meter.into_sent()?,
+            Self::Datagrams(meter) => (meter.totals, meter.sent),
         };
-        let unseen = totals.tell();
-        Reading { carried: totals.carried, unseen, contradicts }
+        sent.end(queues);
+        sent.is_waiting().then_some(Remainder { totals, sent })
     }
 
     /// Whether the subscriber has acknowledged everything, FIN included; also when the system does not say.
-    pub fn is_delivered(&mut self) -> bool {
+    pub fn is_delivered(&mut self, queues: Queues) -> bool {
         match self {
-            Self::Stream(meter) => meter.is_delivered(),
+            Self::Stream(meter) => meter.is_delivered(queues),
             Self::Datagrams(_) => true,
         }
     }
 
-    /// Payload on its way to the subscriber that is not among the totals yet, at the last reading.
+    /// Bytes on their way to the subscriber that are not among the totals yet, at the last reading.
     pub const fn uncounted(&self) -> u64 {
         match self {
-            Self::Stream(meter) => meter.uncounted,
-            Self::Datagrams(_) => 0,
+            Self::Stream(meter) => meter.uncounted(),
+            Self::Datagrams(meter) => meter.sent.unproven(),
         }
     }
 
     /// What payload that one call moved comes to in the byte basis, at a guess: one segment and its acknowledgement.
     pub fn guess(&self, payload: u64) -> u64 {
         match self {
-            Self::Stream(StreamMeter { basis: StreamBasis::Ip { address, .. }, .. }) => {
-                payload.saturating_add(segment_header(*address).saturating_mul(2))
-            }
-            Self::Stream(StreamMeter { basis: StreamBasis::Payload, .. }) | Self::Datagrams(_) => payload,
+            Self::Stream(meter) => meter.guess(payload),
+            Self::Datagrams(_) => payload,
         }
     }
 
-    /// Whether something sent waits for its acknowledgement, so that the totals rise without a call of ours.
+    /// Whether the totals rise without a call of ours: something sent waits for its acknowledgement, or for a look at the queues.
     pub const fn is_waiting(&self) -> bool {
         match self {
-            Self::Stream(meter) => meter.waiting,
-            Self::Datagrams(_) => false,
+            Self::Stream(meter) => meter.is_waiting(),
+            Self::Datagrams(meter) => meter.sent.is_waiting(),
         }
-    }
-}
-
-impl StreamMeter {
-    /// Raises the totals to what the kernel says; false when it does not say.
-    fn refresh(&mut self) -> bool {
-        match self.basis {
-            StreamBasis::Payload => self.refresh_payload(),
-            StreamBasis::Ip { .. } if self.over => true,
-            StreamBasis::Ip { address, .. } => match socket::stream_state(&*self.socket) {
-                Ok(state) => {
-                    self.refresh_ip(address, &state);
-                    true
-                }
-                Err(_) => false,
-            },
-        }
-    }
-
-    /// Whether everything is acknowledged, FIN included.
-    fn is_delivered(&mut self) -> bool {
-        match self.basis {
-            StreamBasis::Payload => socket::unacknowledged(&*self.socket).is_ok_and(|waiting| waiting == 0),
-            StreamBasis::Ip { .. } => !self.refresh() || !self.waiting,
-        }
-    }
-
-    /// Payload: what the subscriber acknowledged.
-    fn refresh_payload(&mut self) -> bool {
-        let Ok(queued) = socket::unacknowledged(&*self.socket) else { return false };
-        // With everything acknowledged and FIN out the queue reads 1, with FIN acknowledged 0; before that FIN is one of the bytes.
-        let queued = if self.finished { queued.saturating_sub(1) } else { queued };
-        let delivered = self.written.saturating_sub(queued);
-        self.totals.raise(Volume { up: 0, down: delivered });
-        self.waiting = delivered < self.written;
-        self.uncounted = self.written.saturating_sub(delivered);
-        true
-    }
-
-    /// IP bytes: the kernel's counters.
-    fn refresh_ip(&mut self, address: IpAddr, state: &StreamState) {
-        let StreamBasis::Ip { segments, headers, .. } = &mut self.basis else { return };
-        let inbound = headers.as_ref().map_or(InboundOptions::Unknown, |seen| {
-            seen.lengths.of(&*self.socket, SocketAddr::new(address, seen.port), state, seen.birth)
-        });
-        let counters = StreamCounters {
-            bytes_sent: state.bytes_sent,
-            bytes_received: state.bytes_received,
-            segments_out: segments.sent.follow(state.segments_out),
-            segments_in: segments.received.follow(state.segments_in),
-            options: state.options,
-            inbound,
-            told_segment_size: state.told_segment_size(),
-            finished: state.may_have_received_fin,
-        };
-        self.totals.raise(counters.volume(address));
-        self.waiting = state.unacknowledged > 0 || state.unsent > 0;
-        self.uncounted = u64::from(state.unsent);
-        self.over = self.finished && state.may_have_received_fin && !self.waiting;
-        let queued = state.bytes_sent.saturating_add(u64::from(state.unsent));
-        self.contradicts = self.read > state.bytes_received || self.written > queued;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn t29_a_counter_of_32_bits_that_goes_round_is_followed() {
-        let mut wide = Wide::default();
-        assert_eq!(wide.follow(u32::MAX), 4_294_967_295);
-        assert_eq!(wide.follow(4), 4_294_967_300);
-        assert_eq!(wide.follow(4), 4_294_967_300);
-    }
 
     #[test]
     fn b26_what_is_told_adds_up_and_never_falls() {
@@ -441,13 +301,37 @@ mod tests {
         let count = |address: &str, basis| {
             let mut side = SubscriberSide::datagrams(address.parse().unwrap(), basis);
             let up = side.add_received_datagram(1_200) + side.add_received_datagram(0);
-            let down = side.add_sent_datagrams(3, 3_600);
-            let carried = Volume { up, down };
-            assert_eq!(side.read(), Reading { carried, unseen: Volume::ZERO, contradicts: false });
+            let down = side.add_sent_datagrams(3, 3_600, 3_600);
+            let queues = |looks| Queues { looks, emptied: looks, dropped: 0 };
+            let seen = Volume { up, down: 0 };
+            assert_eq!(
+                side.read(queues(1)),
+                Reading { carried: seen, unseen: Volume::ZERO, contradicts: false }
+            );
+            assert_eq!((side.uncounted(), side.is_waiting()), (down, true));
+            let (carried, unseen) = (Volume { up, down }, Volume { up: 0, down });
+            assert_eq!(side.read(queues(2)), Reading { carried, unseen, contradicts: false });
+            assert!(!side.is_waiting() && side.end(queues(2)).is_none());
             carried
         };
         assert_eq!(count("192.0.2.1", ByteBasis::Payload), Volume { up: 1_200, down: 3_600 });
         assert_eq!(count("192.0.2.1", ByteBasis::Ip), Volume { up: 1_200 + 56, down: 3_600 + 84 });
         assert_eq!(count("2001:db8::1", ByteBasis::Ip), Volume { up: 1_200 + 96, down: 3_600 + 144 });
+    }
+
+    #[test]
+    fn f61_what_an_ended_flow_sent_last_counts_when_it_has_left() {
+        let queues = |looks, dropped| Queues { looks, emptied: looks, dropped };
+        for (dropped, down) in [(0, 3_000), (1, 1_500), (2, 0)] {
+            let mut side = SubscriberSide::datagrams("192.0.2.1".parse().unwrap(), ByteBasis::Payload);
+            side.begin(queues(4, 7));
+            side.add_sent_datagrams(2, 1_500, 1_000);
+            side.add_sent_datagrams(1, 1_500, 1_500);
+            assert_eq!(side.read(queues(4, 7)).carried, Volume::ZERO);
+            let mut rest = side.end(queues(4, 7)).unwrap();
+            assert_eq!((rest.read(queues(4, 7)).unseen, rest.is_waiting()), (Volume::ZERO, true));
+            assert_eq!(rest.read(queues(5, 7 + dropped)).unseen, Volume { up: 0, down });
+            assert!(!rest.is_waiting());
+        }
     }
 }

@@ -19,6 +19,7 @@ pub mod datagram;
 pub mod dial;
 pub mod dns;
 pub mod edge;
+pub mod egress;
 pub mod flow_record;
 pub mod header_lengths;
 pub mod inherited;

@@ -412,7 +412,7 @@ fn start_worker(
                     }
                     Command::Stop => {
                         worker.settle();
-                        let _ = outbox.send(worker.report());
+                        let _ = outbox.send(worker.last_report());
                         return;
                     }
                 }

@@ -107,7 +107,7 @@ fn shutdown_subscriber(flow: &Rc<Flow>, client: &TcpStream) -> io::Result<()> {
 /// Waits until the subscriber has acknowledged everything with FIN, at most `finish_deadline`, so that the last reading
 /// of the meter is exact (DESIGN decision 13).
 pub async fn finish(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream) {
-    if !Worker::is_delivered(flow) {
+    if !worker.is_delivered(flow) {
         // In a box of its own: most flows do not come here, and an idle one keeps no room for it.
         Box::pin(await_delivery(worker, flow, client)).await;
     }
@@ -127,7 +127,7 @@ async fn await_delivery(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream
             return;
         }
         sleep(pause).await;
-        if Worker::is_delivered(flow) {
+        if worker.is_delivered(flow) {
             return;
         }
         pause = pause.saturating_mul(2).min(FINISH_POLL_MAX);

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use super::beats::Beats;
 use super::clock::Clock;
 use super::datagram::connection_ids::ConnectionIds;
+use super::egress::Egress;
 use super::header_lengths::HeaderLengths;
 use super::lookup::Lookups;
 use super::overload::Overload;
@@ -31,6 +32,8 @@ pub struct Shared {
     pub byte_basis: ByteBasis,
     /// Who sees the headers of what subscribers send, where that counts and the system lets us.
     pub headers: Option<Arc<HeaderLengths>>,
+    /// The queues of this machine's interfaces.
+    pub egress: Arc<Egress>,
     /// Limits of the data path.
     pub limits: Limits,
     /// Where the gateway may connect to.

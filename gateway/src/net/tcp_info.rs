@@ -24,6 +24,13 @@ pub struct StreamState {
     pub segment_size: u32,
     /// Payload sent again.
     pub bytes_repeated: u64,
+    /// Sequence numbers acknowledged: payload, and one for FIN.
+    pub bytes_acknowledged: u64,
+    /// Segments that the peer has said it has, modulo 2³², those it said twice twice; the one that accepted the connection is
+    /// among them.
+    pub segments_delivered: u32,
+    /// Segments it said it had twice, modulo 2³².
+    pub segments_delivered_twice: u32,
     /// Whether FIN may have been received: it has, or the connection is over.
     pub may_have_received_fin: bool,
 }
@@ -47,6 +54,8 @@ const OPTIONS: usize = 5;
 const SND_MSS: usize = 16;
 /// Offset of `tcpi_unacked`.
 const UNACKED: usize = 24;
+/// Offset of `tcpi_bytes_acked`.
+const BYTES_ACKED: usize = 120;
 /// Offset of `tcpi_bytes_received`.
 const BYTES_RECEIVED: usize = 128;
 /// Offset of `tcpi_segs_out`.
@@ -55,10 +64,14 @@ const SEGS_OUT: usize = 136;
 const SEGS_IN: usize = 140;
 /// Offset of `tcpi_notsent_bytes`.
 const NOTSENT_BYTES: usize = 144;
+/// Offset of `tcpi_delivered`.
+const DELIVERED: usize = 192;
 /// Offset of `tcpi_bytes_sent`.
 const BYTES_SENT: usize = 200;
 /// Offset of `tcpi_bytes_retrans`.
 const BYTES_RETRANS: usize = 208;
+/// Offset of `tcpi_dsack_dups`.
+const DSACK_DUPS: usize = 216;
 /// What a peer takes that did not tell (RFC 9293 §3.7.1).
 const SEGMENT_SIZE_UNTOLD: u32 = 536;
 /// `TCPI_OPT_TIMESTAMPS`.
@@ -82,6 +95,9 @@ pub(super) fn read(bytes: &[u8]) -> Option<StreamState> {
         unsent: word(bytes, NOTSENT_BYTES)?,
         segment_size: word(bytes, SND_MSS)?,
         bytes_repeated: long(bytes, BYTES_RETRANS)?,
+        bytes_acknowledged: long(bytes, BYTES_ACKED)?,
+        segments_delivered: word(bytes, DELIVERED)?,
+        segments_delivered_twice: word(bytes, DSACK_DUPS)?,
         options: StreamOptions {
             timestamps: options & TIMESTAMPS != 0,
             selective: options & SACK != 0,

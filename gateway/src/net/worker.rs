@@ -127,9 +127,10 @@ impl Worker {
         self: &Rc<Self>,
         source: IpAddr,
         place: Place,
-        subscriber: SubscriberSide,
+        mut subscriber: SubscriberSide,
     ) -> Option<OpenFlow> {
         let source = source.to_canonical();
+        subscriber.begin(self.shared.egress.queues());
         let policy = self.shared.policy.load();
         let standing = Standing::at_start(policy.subscribers.find(source));
         let key = standing.key(source);
@@ -180,6 +181,7 @@ impl Worker {
                 last_call: false,
                 tally: Tally::default(),
                 subscriber: Some(subscriber),
+                remainder: None,
                 ruling: Ruling::Pending,
                 at_shared_address: false,
                 allowed: None,
@@ -288,7 +290,7 @@ impl Worker {
             if rounds.is_multiple_of(10) {
                 self.cut_idle(self.shared.overload.shorten(self.shared.limits.idle_timeout));
                 self.shed();
-                self.dirty.borrow_mut().retain(|flow| !flow.is_settled());
+                self.settle_ended();
                 self.shared.suspend_if_unsaved();
             }
             if rounds.is_multiple_of(ROUNDS_PER_SWEEP) {
@@ -336,7 +338,7 @@ impl Worker {
         {
             let mut state = flow.state.borrow_mut();
             self.count_carried(&mut state);
-            state.subscriber = None;
+            state.close(self.shared.egress.queues());
             state.held = false;
         }
         self.mark_dirty(flow);

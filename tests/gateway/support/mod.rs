@@ -16,6 +16,7 @@ pub mod held;
 pub mod hellos;
 pub mod http3;
 pub mod link;
+pub mod metered;
 pub mod origin;
 pub mod plane;
 pub mod quic;

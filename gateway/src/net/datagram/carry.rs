@@ -274,7 +274,7 @@ impl Relay {
                 Length::Whole
             }
         };
-        Manner { mark, length }
+        Manner { mark, length, apart: self.worker.shared.egress.is_dropping() }
     }
 
     /// Whose address an upstream socket has, and its mark: transparent flows keep the subscriber's.
@@ -308,7 +308,7 @@ impl Relay {
             if sent.unmarked {
                 self.worker.mark_refused(&io::ErrorKind::PermissionDenied.into());
             }
-            self.worker.sent_datagrams(flow, sent.datagrams, sent.bytes);
+            self.worker.sent_datagrams(flow, &sent);
             if let Some(cause) = sent.cause {
                 self.worker.count_dropped(cause, sent.lost);
             }

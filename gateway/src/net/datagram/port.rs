@@ -31,6 +31,8 @@ pub struct Manner {
     pub mark: Mark,
     /// What becomes of those that are longer than the way.
     pub length: Length,
+    /// One by one, so that a queue that drops a packet drops one of them.
+    pub apart: bool,
 }
 
 /// What becomes of a datagram that is longer than the way takes in one piece.
@@ -44,7 +46,7 @@ pub enum Length {
 
 impl Manner {
     /// No mark, and never cut.
-    pub const PLAIN: Self = Self { mark: Mark::NONE, length: Length::Whole };
+    pub const PLAIN: Self = Self { mark: Mark::NONE, length: Length::Whole, apart: false };
 }
 
 /// What became of a train.
@@ -54,6 +56,8 @@ pub struct Sent {
     pub datagrams: u64,
     /// Sum of their payloads.
     pub bytes: u64,
+    /// Payload of the largest packet they were given to the system in, all its datagrams together.
+    pub largest: u64,
     /// Datagrams it did not take.
     pub lost: u64,
     /// They went without the mark of this machine.
@@ -114,7 +118,7 @@ impl Port {
 
     /// Sends a train, together where that goes.
     fn send_marked(&self, to: SocketAddr, from: Option<IpAddr>, manner: Manner, train: &Train<'_>) -> Sent {
-        let together = train.count() > 1 && self.state.max_gso_segments() > 1;
+        let together = train.count() > 1 && !manner.apart && self.state.max_gso_segments() > 1;
         let mut sent = Sent::default();
         if together {
             let segment = Some(train.stride);
@@ -122,6 +126,7 @@ impl Port {
                 Ok(()) => {
                     sent.datagrams = train.count();
                     sent.bytes = train.bytes.len() as u64;
+                    sent.largest = sent.bytes;
                     return sent;
                 }
                 // The way does not take them together (EIO, EINVAL: no offload; EMSGSIZE: its MTU is smaller).
@@ -137,6 +142,7 @@ impl Port {
                 Ok(()) => {
                     sent.datagrams = sent.datagrams.saturating_add(1);
                     sent.bytes = sent.bytes.saturating_add(datagram.len() as u64);
+                    sent.largest = sent.largest.max(datagram.len() as u64);
                 }
                 Err(error) => sent.fail(&error, 1),
             }

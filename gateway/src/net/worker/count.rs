@@ -1,13 +1,18 @@
 //! What moved: bytes seen at the subscribers' sockets, their accounts, and the report of both.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use billing_export::{Account, Entry, Flag, Flags, Reason, Session, Volume};
 
 use super::Worker;
 use super::verdict::{flags, unanswered_account};
+use crate::net::datagram::port::Sent;
 use crate::net::flow_record::{Allowed, Flow, Ruling, State, SubscriberSide};
 use crate::net::report::{Report, saturating_sum};
+
+/// How long what an ended flow sent last waits to be settled: far longer than looks are apart.
+const REMAINDER_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// What becomes of bytes that have no verdict when a report is made.
 #[derive(Clone, Copy)]
@@ -109,19 +114,15 @@ impl Worker {
         self.spend(flow, seen);
     }
 
-    /// Counts datagrams that the listener's socket took for the subscriber, by their number and the sum of their payloads.
-    pub fn sent_datagrams(self: &Rc<Self>, flow: &Rc<Flow>, datagrams: u64, payload: u64) {
+    /// Counts datagrams that the listener's socket took for the subscriber; they are reported once they have left.
+    pub fn sent_datagrams(self: &Rc<Self>, flow: &Rc<Flow>, sent: &Sent) {
         flow.last_activity.set(self.shared.clock.monotonic());
-        let seen = match &mut flow.state.borrow_mut().subscriber {
-            Some(subscriber) => subscriber.add_sent_datagrams(datagrams, payload),
+        let moved = match &mut flow.state.borrow_mut().subscriber {
+            Some(subscriber) => subscriber.add_sent_datagrams(sent.datagrams, sent.bytes, sent.largest),
             None => 0,
         };
-        {
-            let mut counts = self.counts.borrow_mut();
-            counts.seen.down = counts.seen.down.saturating_add(seen);
-        }
         self.mark_dirty(flow);
-        self.spend(flow, seen);
+        self.spend(flow, moved);
     }
 
     /// Counts bytes that the subscriber's socket took for sending; they are reported once they have passed.
@@ -139,8 +140,9 @@ impl Worker {
     }
 
     /// Whether the subscriber has acknowledged everything.
-    pub fn is_delivered(flow: &Rc<Flow>) -> bool {
-        flow.state.borrow_mut().subscriber.as_mut().is_none_or(SubscriberSide::is_delivered)
+    pub fn is_delivered(&self, flow: &Rc<Flow>) -> bool {
+        let queues = self.shared.egress.queues();
+        flow.state.borrow_mut().subscriber.as_mut().is_none_or(|side| side.is_delivered(queues))
     }
 
     /// Puts the flow on the list that the next tick reads.
@@ -154,7 +156,7 @@ impl Worker {
     /// Reads the flow's meter and counts what is not reported under its present account, and what is over a limit as charged;
     /// pending bytes stay with the flow.
     pub(super) fn count_carried(&self, state: &mut State) {
-        if let Some(reading) = state.read_meter() {
+        if let Some(reading) = state.read_meter(self.shared.egress.queues()) {
             let mut counts = self.counts.borrow_mut();
             counts.seen = saturating_sum(counts.seen, reading.unseen);
             if reading.contradicts {
@@ -210,6 +212,32 @@ impl Worker {
         }
     }
 
+    /// Settles what ended flows sent last, also while nobody asks for reports, and forgets those that are settled. What no
+    /// look at the queues has settled for long is given up.
+    pub(super) fn settle_ended(&self) {
+        let now = self.shared.clock.monotonic();
+        self.dirty.borrow_mut().retain(|flow| {
+            {
+                let mut state = flow.state.borrow_mut();
+                if state.remainder.is_some() {
+                    self.count_carried(&mut state);
+                    if now.since(flow.last_activity.get()) > REMAINDER_TIME_MAX {
+                        state.remainder = None;
+                    }
+                }
+            }
+            !flow.is_settled()
+        });
+    }
+
+    /// The last report: what is sent by now is looked after once more. It may wait for the system; nobody else does.
+    pub fn last_report(self: &Rc<Self>) -> Report {
+        let dirty = self.dirty.borrow().clone();
+        dirty.iter().for_each(|flow| self.count_carried(&mut flow.state.borrow_mut()));
+        self.shared.egress.look();
+        self.report()
+    }
+
     /// Everything counted since the last report.
     pub fn report(self: &Rc<Self>) -> Report {
         self.report_with(Pending::Stays)
@@ -247,7 +275,7 @@ impl Worker {
                 (false, _) => {}
             }
             let waiting = state.subscriber.as_ref().is_some_and(SubscriberSide::is_waiting);
-            state.dirty = undecided || waiting;
+            state.dirty = undecided || waiting || state.remainder.is_some();
             if state.allowed.as_ref().is_some_and(|allowed| !allowed.share.has_room()) {
                 spent.push(Rc::clone(&flow));
             }

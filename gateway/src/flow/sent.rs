@@ -1,0 +1,196 @@
+//! What of the bytes sent to a subscriber has left the machine (DESIGN decision 27).
+//!
+//! A system call that took bytes, and the kernel's count of segments sent, say that packets were given to an interface's
+//! queue: a queue that is full or holds them too long drops them. What a subscriber acknowledged has left. Of the rest it is
+//! known only in hindsight: when the queue has run empty of what stood in it, and its drops were not more than before. So what
+//! is sent counts one look at the queues later, less what they may have dropped meanwhile; whose packets those were nobody
+//! says, and each flow bears all of them.
+
+/// The queues of the machine's interfaces at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queues {
+    /// Looks at them so far.
+    pub looks: u64,
+    /// What was given to them before this look has left them.
+    pub emptied: u64,
+    /// Packets they have dropped, as far as they were seen; never lower than the true number at look `emptied`.
+    pub dropped: u64,
+}
+
+/// Bytes sent that are not proven yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Waiting {
+    /// All that was sent.
+    total: u64,
+    /// Looks before that.
+    looks: u64,
+    /// Packets dropped before that.
+    dropped: u64,
+    /// The largest packet among what is not settled.
+    packet: u64,
+}
+
+/// Running totals of what one flow sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Given to the queues, in the byte basis.
+    total: u64,
+    /// Known to have left.
+    left: u64,
+    /// Of what has been looked at: all, what of it may have been dropped, and packets dropped before its end.
+    settled: u64,
+    lost: u64,
+    dropped: u64,
+    /// The largest packet since something waits.
+    packet: u64,
+    /// What the next look is to settle.
+    waiting: Option<Waiting>,
+}
+
+impl Sent {
+    /// Nothing sent, with the queues like this.
+    pub const fn new(queues: Queues) -> Self {
+        Self { total: 0, left: 0, settled: 0, lost: 0, dropped: queues.dropped, packet: 0, waiting: None }
+    }
+
+    /// Adds bytes sent, in packets of at most `packet`.
+    pub fn add(&mut self, bytes: u64, packet: u64) {
+        self.total = self.total.saturating_add(bytes);
+        self.packet = self.packet.max(packet);
+    }
+
+    /// Raises what was sent to `total`, in packets of at most `packet`, and what is proven to have left to `proven`; lower ones
+    /// change nothing.
+    pub fn raise(&mut self, total: u64, packet: u64, proven: u64) {
+        self.total = self.total.max(total);
+        self.packet = self.packet.max(packet);
+        self.left = self.left.max(proven.min(self.total));
+    }
+
+    /// Settles what the queues have emptied of; then what is sent by now waits.
+    pub fn look(&mut self, queues: Queues) {
+        self.settle(queues);
+        if self.waiting.is_none() && self.is_open() {
+            self.wait(queues);
+        }
+    }
+
+    /// The last of it: nothing more is sent.
+    pub fn end(&mut self, queues: Queues) {
+        self.settle(queues);
+        self.packet = self.packet.max(self.waiting.map_or(0, |waiting| waiting.packet));
+        self.waiting = None;
+        if self.is_open() {
+            self.wait(queues);
+        }
+    }
+
+    /// Settles what waits, if the queues have emptied of it.
+    pub fn settle(&mut self, queues: Queues) {
+        let Some(waiting) = self.waiting.filter(|waiting| queues.emptied > waiting.looks) else { return };
+        self.waiting = None;
+        let sent = waiting.total.saturating_sub(self.settled);
+        let dropped = queues.dropped.saturating_sub(self.dropped);
+        self.lost = self.lost.saturating_add(sent.min(dropped.saturating_mul(waiting.packet)));
+        self.settled = waiting.total;
+        self.dropped = waiting.dropped;
+        self.left = self.left.max(self.settled.saturating_sub(self.lost));
+    }
+
+    /// Bytes known to have left.
+    pub const fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// Bytes sent that are not known to have.
+    pub const fn unproven(&self) -> u64 {
+        self.total.saturating_sub(self.left)
+    }
+
+    /// Whether a look may still say something.
+    pub const fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Whether something was sent that no look has settled and nobody acknowledged.
+    const fn is_open(&self) -> bool {
+        self.settled < self.total && self.left < self.total
+    }
+
+    /// What is sent by now waits for a look.
+    fn wait(&mut self, queues: Queues) {
+        let packet = std::mem::take(&mut self.packet);
+        let Queues { looks, dropped, .. } = queues;
+        self.waiting = Some(Waiting { total: self.total, looks, dropped, packet });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACKET: u64 = 1_500;
+
+    /// Queues that run empty at each look.
+    fn queues(looks: u64, dropped: u64) -> Queues {
+        Queues { looks, emptied: looks, dropped }
+    }
+
+    #[test]
+    fn f61_what_was_sent_has_left_when_the_queues_emptied_without_a_drop() {
+        let mut sent = Sent::new(queues(3, 10));
+        sent.add(5_000, PACKET);
+        sent.look(queues(3, 10));
+        assert_eq!((sent.left(), sent.is_waiting()), (0, true));
+        // A look that found packets in the queue says nothing.
+        sent.look(Queues { looks: 4, emptied: 3, dropped: 10 });
+        sent.add(700, PACKET);
+        assert_eq!(sent.left(), 0);
+        sent.look(queues(5, 10));
+        assert_eq!((sent.left(), sent.unproven(), sent.is_waiting()), (5_000, 700, true));
+        sent.look(queues(6, 10));
+        assert_eq!((sent.left(), sent.is_waiting()), (5_700, false));
+    }
+
+    #[test]
+    fn f61_what_the_queues_dropped_meanwhile_is_nobodys() {
+        let mut sent = Sent::new(queues(0, 0));
+        sent.add(10_000, PACKET);
+        sent.look(queues(0, 0));
+        sent.look(queues(1, 2));
+        assert_eq!(sent.left(), 7_000);
+        sent.add(10_000, PACKET);
+        // Two more before it is looked at again. The first two may have been seen late: they count here as well.
+        sent.look(queues(1, 2));
+        sent.look(queues(2, 4));
+        assert_eq!(sent.left(), 11_000);
+        sent.add(1_000, PACKET);
+        sent.look(queues(2, 4));
+        sent.look(queues(3, 400));
+        assert_eq!(sent.left(), 11_000, "never more than was sent since");
+        assert_eq!((sent.unproven(), sent.is_waiting()), (10_000, false));
+        // What was acknowledged has left all the same.
+        sent.raise(21_000, PACKET, 20_500);
+        assert_eq!(sent.left(), 20_500);
+        sent.raise(21_000, PACKET, 30_000);
+        assert_eq!(sent.left(), 21_000);
+    }
+
+    #[test]
+    fn f61_a_drop_seen_before_the_bytes_were_sent_is_not_theirs_and_one_behind_them_may_be() {
+        let mut sent = Sent::new(queues(5, 100));
+        sent.add(1_000, PACKET);
+        sent.end(queues(5, 100));
+        sent.settle(queues(5, 100));
+        assert!(sent.is_waiting(), "no look since");
+        sent.settle(queues(6, 101));
+        assert_eq!((sent.left(), sent.unproven(), sent.is_waiting()), (0, 1_000, false));
+        sent.settle(queues(7, 101));
+        assert_eq!(sent.left(), 0);
+        let mut huge = Sent::new(queues(0, 0));
+        huge.raise(u64::MAX, u64::MAX, 0);
+        huge.look(queues(0, 0));
+        huge.look(queues(1, u64::MAX));
+        assert_eq!((huge.left(), huge.unproven()), (0, u64::MAX));
+    }
+}

@@ -1,0 +1,304 @@
+//! A TCP socket's meter.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use billing_export::{ByteBasis, Volume};
+use tokio::net::TcpStream;
+
+use super::{Reading, Totals};
+use crate::flow::ip_bytes::{InboundOptions, StreamCounters, segment_header};
+use crate::flow::sent::{Queues, Sent};
+use crate::net::header_lengths::{Birth, HeaderLengths};
+use crate::net::socket::{self, StreamState};
+
+/// IP bytes of a packet at most that the kernel gives to a queue: 64 KiB of payload, and the headers of its segments (`GSO_LEGACY_MAX_SIZE`).
+const PACKET_BYTES_MAX: u64 = 128 << 10;
+
+/// The subscriber's TCP socket, and what passed through it.
+pub struct StreamMeter {
+    /// The socket.
+    socket: Rc<TcpStream>,
+    totals: Totals,
+    /// IP bytes that went to the subscriber.
+    sent: Sent,
+    /// Payload the socket took for sending.
+    written: u64,
+    /// Payload read from the socket.
+    read: u64,
+    /// Whether FIN was sent, which the kernel counts as one unacknowledged byte.
+    finished: bool,
+    /// Whether something sent waits for its acknowledgement, at the last reading.
+    waiting: bool,
+    /// Whether FIN has passed both ways and everything is acknowledged: no reading says more than the last one.
+    over: bool,
+    /// Payload the socket has taken and not sent, at the last reading.
+    unsent: u64,
+    /// Bytes on their way that are not among the totals yet, at the last reading.
+    uncounted: u64,
+    /// Whether the last reading said that less passed than we moved.
+    contradicts: bool,
+    /// Whose packets it sends.
+    leg: Leg,
+    /// What is counted.
+    basis: StreamBasis,
+}
+
+/// Who is at the other end of a stream on the subscriber's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leg {
+    /// The subscriber.
+    Subscriber,
+    /// A balancer in front of us, whose own packets go to the subscriber.
+    Balancer,
+}
+
+/// What is counted of a stream.
+enum StreamBasis {
+    /// Payload.
+    Payload,
+    /// IP bytes.
+    Ip {
+        /// The subscriber's address, which tells the length of the headers.
+        address: IpAddr,
+        /// Segments in and out; the kernel's counters have 32 bits.
+        segments: Segments,
+        /// Who sees the headers of what the subscriber sends.
+        headers: Option<Observed>,
+    },
+}
+
+/// What is known of a connection's headers, and where.
+struct Observed {
+    lengths: Arc<HeaderLengths>,
+    /// Where it stood when the connection was accepted.
+    birth: Birth,
+    /// The subscriber's port.
+    port: u16,
+}
+
+/// Counters of segments beyond 32 bits.
+#[derive(Clone, Copy, Debug, Default)]
+struct Segments {
+    sent: Wide,
+    received: Wide,
+    delivered: Wide,
+    delivered_twice: Wide,
+}
+
+/// A counter of 64 bits made of one of 32 that wraps.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wide {
+    total: u64,
+    last: u32,
+}
+
+impl Wide {
+    /// The total after the narrow counter reads `next`; it must be read at least once while it goes round.
+    fn follow(&mut self, next: u32) -> u64 {
+        self.total = self.total.saturating_add(u64::from(next.wrapping_sub(self.last)));
+        self.last = next;
+        self.total
+    }
+}
+
+impl StreamMeter {
+    /// Of a socket that carried nothing yet.
+    pub(super) fn new(socket: Rc<TcpStream>, address: IpAddr, basis: ByteBasis) -> Self {
+        let basis = match basis {
+            ByteBasis::Payload => StreamBasis::Payload,
+            ByteBasis::Ip => StreamBasis::Ip { address, segments: Segments::default(), headers: None },
+        };
+        Self {
+            socket,
+            totals: Totals::default(),
+            sent: Sent::default(),
+            written: 0,
+            read: 0,
+            finished: false,
+            waiting: false,
+            over: false,
+            unsent: 0,
+            uncounted: 0,
+            contradicts: false,
+            leg: Leg::Subscriber,
+            basis,
+        }
+    }
+
+    /// The headers of `peer` were seen from its `birth` on.
+    pub(super) fn observe(&mut self, lengths: &Arc<HeaderLengths>, peer: SocketAddr, birth: Birth) {
+        match &mut self.basis {
+            StreamBasis::Ip { headers, .. } => {
+                *headers = Some(Observed { lengths: Arc::clone(lengths), birth, port: peer.port() });
+            }
+            StreamBasis::Payload => {}
+        }
+    }
+
+    /// The same behind a balancer.
+    pub(super) fn behind_balancer(self) -> Self {
+        Self { leg: Leg::Balancer, ..self }
+    }
+
+    /// The socket, if it is the subscriber's own.
+    pub(super) fn own_socket(&self) -> Option<Rc<TcpStream>> {
+        match self.leg {
+            Leg::Subscriber => Some(Rc::clone(&self.socket)),
+            Leg::Balancer => None,
+        }
+    }
+
+    /// The flow begins, with the queues like this.
+    pub(super) const fn begin(&mut self, queues: Queues) {
+        self.sent = Sent::new(queues);
+    }
+
+    /// Adds payload that was read; the bytes seen with it.
+    pub(super) fn add_read(&mut self, bytes: u64) -> u64 {
+        self.read = self.read.saturating_add(bytes);
+        match self.basis {
+            StreamBasis::Payload => {
+                self.totals.see_up(bytes);
+                bytes
+            }
+            StreamBasis::Ip { .. } => 0,
+        }
+    }
+
+    /// Adds payload that the socket took.
+    pub(super) fn add_written(&mut self, bytes: u64) {
+        self.written = self.written.saturating_add(bytes);
+        self.waiting = true;
+    }
+
+    /// Notes that FIN follows what was written.
+    pub(super) const fn set_finished(&mut self) {
+        self.finished = true;
+    }
+
+    /// Reads it.
+    pub(super) fn read(&mut self, queues: Queues) -> Reading {
+        self.refresh(queues);
+        self.totals.reading(self.contradicts)
+    }
+
+    /// The totals and what was sent, of a flow that has ended; none where what was sent is what was acknowledged.
+    pub(super) fn into_sent(self) -> Option<(Totals, Sent)> {
+        match self.basis {
+            StreamBasis::Payload => None,
+            StreamBasis::Ip { .. } => Some((self.totals, self.sent)),
+        }
+    }
+
+    /// Bytes on their way that are not among the totals yet, at the last reading.
+    pub(super) const fn uncounted(&self) -> u64 {
+        self.uncounted
+    }
+
+    /// What payload comes to, at a guess.
+    pub(super) fn guess(&self, payload: u64) -> u64 {
+        match &self.basis {
+            StreamBasis::Ip { address, .. } => {
+                payload.saturating_add(segment_header(*address).saturating_mul(2))
+            }
+            StreamBasis::Payload => payload,
+        }
+    }
+
+    /// Whether the totals rise without a call of ours.
+    pub(super) const fn is_waiting(&self) -> bool {
+        self.waiting || self.sent.is_waiting()
+    }
+
+    /// Raises the totals to what the kernel says; false when it does not say.
+    fn refresh(&mut self, queues: Queues) -> bool {
+        match self.basis {
+            StreamBasis::Payload => self.refresh_payload(),
+            StreamBasis::Ip { .. } if self.over => {
+                self.settle(queues);
+                true
+            }
+            StreamBasis::Ip { address, .. } => {
+                let state = socket::stream_state(&*self.socket);
+                if let Ok(state) = &state {
+                    self.refresh_ip(address, state);
+                }
+                self.settle(queues);
+                state.is_ok()
+            }
+        }
+    }
+
+    /// Takes among the totals what has left, and has what was sent since wait for the next look.
+    fn settle(&mut self, queues: Queues) {
+        self.sent.look(queues);
+        self.totals.raise(Volume { up: 0, down: self.sent.left() });
+        self.uncounted = self.unsent.saturating_add(self.sent.unproven());
+    }
+
+    /// Whether everything is acknowledged, FIN included.
+    pub(super) fn is_delivered(&mut self, queues: Queues) -> bool {
+        match self.basis {
+            StreamBasis::Payload => socket::unacknowledged(&*self.socket).is_ok_and(|waiting| waiting == 0),
+            StreamBasis::Ip { .. } => !self.refresh(queues) || !self.waiting,
+        }
+    }
+
+    /// Payload: what the subscriber acknowledged.
+    fn refresh_payload(&mut self) -> bool {
+        let Ok(queued) = socket::unacknowledged(&*self.socket) else { return false };
+        // With everything acknowledged and FIN out the queue reads 1, with FIN acknowledged 0; before that FIN is one of the bytes.
+        let queued = if self.finished { queued.saturating_sub(1) } else { queued };
+        let delivered = self.written.saturating_sub(queued);
+        self.totals.raise(Volume { up: 0, down: delivered });
+        self.waiting = delivered < self.written;
+        self.uncounted = self.written.saturating_sub(delivered);
+        true
+    }
+
+    /// IP bytes: the kernel's counters.
+    fn refresh_ip(&mut self, address: IpAddr, state: &StreamState) {
+        let StreamBasis::Ip { segments, headers, .. } = &mut self.basis else { return };
+        let inbound = headers.as_ref().map_or(InboundOptions::Unknown, |seen| {
+            seen.lengths.of(&*self.socket, SocketAddr::new(address, seen.port), state, seen.birth)
+        });
+        let counters = StreamCounters {
+            bytes_sent: state.bytes_sent,
+            bytes_received: state.bytes_received,
+            segments_out: segments.sent.follow(state.segments_out),
+            segments_in: segments.received.follow(state.segments_in),
+            options: state.options,
+            inbound,
+            told_segment_size: state.told_segment_size(),
+            finished: state.may_have_received_fin,
+            bytes_acknowledged: state.bytes_acknowledged,
+            segments_delivered: segments
+                .delivered
+                .follow(state.segments_delivered)
+                .saturating_sub(segments.delivered_twice.follow(state.segments_delivered_twice)),
+        };
+        let volume = counters.volume(address);
+        self.totals.raise(Volume { down: 0, ..volume });
+        self.sent.raise(volume.down, PACKET_BYTES_MAX, counters.acknowledged(address));
+        self.waiting = state.unacknowledged > 0 || state.unsent > 0;
+        self.unsent = u64::from(state.unsent);
+        self.over = self.finished && state.may_have_received_fin && !self.waiting;
+        let queued = state.bytes_sent.saturating_add(u64::from(state.unsent));
+        self.contradicts = self.read > state.bytes_received || self.written > queued;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t29_a_counter_of_32_bits_that_goes_round_is_followed() {
+        let mut wide = Wide::default();
+        assert_eq!(wide.follow(u32::MAX), 4_294_967_295);
+        assert_eq!(wide.follow(4), 4_294_967_300);
+        assert_eq!(wide.follow(4), 4_294_967_300);
+    }
+}
