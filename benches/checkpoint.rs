@@ -63,6 +63,7 @@ fn tick(sequence: u64, from: i64) -> Tick {
         usage,
         capped: Vec::new(),
         spent: Vec::new(),
+        stepped: false,
     }
 }
 

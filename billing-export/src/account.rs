@@ -124,6 +124,9 @@ pub struct Tick {
     pub capped: Vec<Account>,
     /// What was spent of allowances, where it changed.
     pub spent: Vec<Spent>,
+    /// The clock was set within the tick: its times are those of two clocks. A tick that is merely long is none: a disk that
+    /// was full makes it so.
+    pub stepped: bool,
 }
 
 /// What one subscriber has had exempt under one allowance in one span of time, in bytes of both directions.

@@ -23,6 +23,10 @@ pub(crate) fn hex(id: &StartId) -> String {
 /// In the place of a start's id: rows of the ledger were changed by another hand, and its numbers cannot go on.
 pub(crate) const CHANGED: &str = "changed";
 
+/// Why an epoch begins where the ledger is dated into a future that was none.
+pub(crate) const CLOCK_WAS_WRONG: &str =
+    "the ledger's times are more than a day ahead of the clock: it was wrong";
+
 /// What the database says about its writer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mark {

@@ -9,7 +9,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::account::{Account, Entry, Tick};
 use crate::audit::Figures;
@@ -168,11 +168,10 @@ impl Ledger {
     pub(crate) fn stage<E: From<LedgerError>>(
         &self,
         tick: &Tick,
-        period: Period,
         opening: &mut dyn FnMut(&Account) -> Result<Opening, E>,
     ) -> Result<Staged, E> {
         let mut segment = self.segment;
-        let stepped = observe_clock(&mut segment, tick, period);
+        let stepped = observe_clock(&mut segment, tick);
         segment.figures.seen = sum("bytes seen in the period", segment.figures.seen, tick.seen)?;
         segment.figures.pending_after = sum("bytes pending", Volume::ZERO, tick.pending_after)?;
         let flags = if stepped { Flags::from(Flag::ClockStep) } else { Flags::NONE };
@@ -302,20 +301,15 @@ impl Ledger {
     }
 }
 
-/// A tick shorter than this is never taken for a clock set forward, however short the period: a busy disk makes ticks late.
-const FORWARD_MIN: SignedDuration = SignedDuration::from_mins(1);
-
-/// Notes the tick's times in the segment; true if the clock was set around this tick.
-///
-/// Backwards shows as a time before the latest one seen; forwards as a tick longer than a whole period.
-fn observe_clock(segment: &mut Segment, tick: &Tick, period: Period) -> bool {
+/// Notes the tick's times in the segment; true if the clock was set around this tick: whoever reads it says so, or its time
+/// is before the latest one seen.
+fn observe_clock(segment: &mut Segment, tick: &Tick) -> bool {
     let (from, at) = (to_millis(tick.from), to_millis(tick.at));
     let back = at < from || segment.high_water.is_some_and(|latest| from < latest);
-    let forward = SignedDuration::try_from(period.length())
-        .is_ok_and(|length| at.duration_since(from) > length.max(FORWARD_MIN));
     segment.high_water = Some(segment.high_water.unwrap_or(at).max(at).max(from));
-    segment.stepped |= back || forward;
-    back || forward
+    let stepped = back || tick.stepped;
+    segment.stepped |= stepped;
+    stepped
 }
 
 /// Both directions added, at most [`COUNT_MAX`].
@@ -347,6 +341,8 @@ fn check_texts(account: &Account) -> Result<(), LedgerError> {
 #[cfg(test)]
 #[expect(clippy::arithmetic_side_effects, reason = "the numbers of tests are small")]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
     use crate::account::Usage;
 
@@ -375,13 +371,13 @@ mod tests {
                 .collect(),
             capped: Vec::new(),
             spent: Vec::new(),
+            stepped: false,
         }
     }
 
     /// Stages with empty totals, and applies.
     fn add(ledger: &mut Ledger, tick: &Tick) -> Result<(), LedgerError> {
-        let staged =
-            ledger.stage(tick, Period::default(), &mut |_| Ok::<_, LedgerError>(Opening::default()))?;
+        let staged = ledger.stage(tick, &mut |_| Ok::<_, LedgerError>(Opening::default()))?;
         ledger.apply(staged);
         Ok(())
     }
@@ -429,21 +425,22 @@ mod tests {
     }
 
     #[test]
-    fn b9_steps_both_ways_are_seen_and_a_smeared_second_is_not() {
+    fn b9_f66_steps_both_ways_are_seen_and_a_smeared_second_or_a_long_tick_is_not() {
         let period = Period::default();
         let noon: Timestamp = "2026-04-06T12:00:00Z".parse().unwrap();
         let at = |millis: i64| noon + SignedDuration::from_millis(millis);
         let mut segment = Segment::beginning(noon, period);
-        let mut show = |from, to| {
-            let tick = Tick { from: at(from), at: at(to), ..tick(1, &[]) };
-            observe_clock(&mut segment, &tick, period)
+        let mut show = |from, to, stepped| {
+            let tick = Tick { from: at(from), at: at(to), stepped, ..tick(1, &[]) };
+            observe_clock(&mut segment, &tick)
         };
-        assert!(!show(0, 1_000));
-        assert!(!show(1_000, 1_999), "a smeared second is a little shorter");
-        assert!(show(1_999, -3_600_000), "set back within the tick");
-        assert!(show(-3_600_000, -3_599_000), "and behind until it catches up");
-        assert!(!show(1_999, 3_000));
-        assert!(show(3_000, 86_400_000), "set forward within the tick");
+        assert!(!show(0, 1_000, false));
+        assert!(!show(1_000, 1_999, false), "a smeared second is a little shorter");
+        assert!(show(1_999, -3_600_000, false), "set back within the tick");
+        assert!(show(-3_600_000, -3_599_000, false), "and behind until it catches up");
+        assert!(!show(1_999, 3_000, false));
+        assert!(!show(3_000, 86_400_000, false), "f66: a day without a tick is no step");
+        assert!(show(86_400_000, 172_800_000, true), "set forward within the tick, as its reader says");
     }
 
     #[test]

@@ -16,6 +16,15 @@ pub const PERIOD_DEFAULT: Duration = Duration::from_secs(900);
 /// Length of a written instant; a year outside 0000 to 9999 (RFC 3339 §1) would be longer.
 const INSTANT_LEN: usize = "2026-04-06T00:00:00.000Z".len();
 
+/// How far a clock may stand behind what is written and windows wait for it: bills are by the day. Beyond it the records were
+/// dated by a clock that was wrong, and an epoch begins at the present.
+const BEHIND_MAX: SignedDuration = SignedDuration::from_hours(24);
+
+/// Whether `now` is so far before `written` that the clock which wrote it was wrong.
+pub(crate) fn is_far_behind(now: Timestamp, written: Timestamp) -> bool {
+    written.duration_since(now) > BEHIND_MAX
+}
+
 /// Length of a billing period: at least a second, a whole number of seconds, and a whole number of periods a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period {

@@ -105,6 +105,7 @@ fn b9_a_clock_set_forward_by_a_day_gives_one_heartbeat_and_not_ninety_six() {
     let mut exporter = node.open(at(0));
     let mut one = tick(1, at(0), &[(exempt("1", "a"), volume(7, 7))]);
     one.at += SignedDuration::from_hours(24);
+    one.stepped = true;
     exporter.checkpoint(&one).unwrap();
     assert_eq!(exporter.seal_due(one.at).unwrap(), 2);
     exporter.publish().unwrap();
@@ -209,4 +210,123 @@ fn a_seal_in_the_middle_cuts_the_window_and_an_empty_one_says_nothing() {
     let causes: Vec<_> = node.rows().iter().map(|row| row["cause"].clone()).collect();
     assert_eq!(causes, ["list_change", "shutdown", "period"]);
     check_order(&node, 1);
+}
+
+#[test]
+fn f66_a_disk_that_was_full_for_longer_than_a_period_flags_nothing() {
+    let mut node = Node::new();
+    let mut exporter = node.open(at(0));
+    // What was counted while nothing could be saved comes in one long tick.
+    let mut long = tick(1, at(MINUTE), &[(exempt("1", "a"), volume(7, 7))]);
+    long.at = at(48 * MINUTE);
+    exporter.checkpoint(&long).unwrap();
+    assert_eq!(exporter.seal_due(long.at).unwrap(), 2);
+    exporter.checkpoint(&tick(2, at(48 * MINUTE), &[(exempt("1", "a"), volume(1, 1))])).unwrap();
+    exporter.seal_due(at(60 * MINUTE)).unwrap();
+    exporter.publish().unwrap();
+    assert_eq!(
+        windows(&node),
+        [
+            window("usage", "06T12:00:00", "06T12:15:00", ""),
+            window("heartbeat", "06T12:15:00", "06T12:45:00", ""),
+            window("usage", "06T12:45:00", "06T13:00:00", ""),
+        ]
+    );
+    check_order(&node, 8);
+}
+
+/// A clock that was 400 days ahead wrote a tick, a seal and a file, and is right again.
+fn was_ahead(node: &mut Node) -> Exporter {
+    let ahead = SignedDuration::from_hours(400 * 24);
+    let mut exporter = node.open(at(0));
+    let mut wrong = tick(1, at(MINUTE), &[(exempt("1", "a"), volume(5, 5))]);
+    wrong.at += ahead;
+    wrong.stepped = true;
+    wrong.pending_after = volume(2, 2);
+    wrong.seen = volume(7, 7);
+    exporter.checkpoint(&wrong).unwrap();
+    exporter.seal_due(wrong.at).unwrap();
+    exporter.publish().unwrap();
+    exporter
+}
+
+/// Epoch, kind, start and end of the rows from the first one of the second epoch on.
+fn second_epoch(node: &Node) -> Vec<String> {
+    let columns = ["kind", "start_utc", "end_utc", "up_bytes", "up_bytes_total"];
+    let line = |row: &Row| columns.map(|column| row[column].as_str()).join(" ");
+    node.rows().iter().filter(|row| row["epoch"] == "2").map(line).collect()
+}
+
+#[test]
+fn f13_a_clock_that_was_years_ahead_is_not_borrowed_from_when_it_is_right_again() {
+    let mut node = Node::new();
+    let mut exporter = was_ahead(&mut node);
+    // Right again, in the same run: the bytes without a verdict get theirs.
+    let mut right = tick(2, at(2 * MINUTE), &[(exempt("1", "a"), volume(3, 3))]);
+    (right.stepped, right.seen) = (true, volume(1, 1));
+    exporter.checkpoint(&right).unwrap();
+    exporter.seal_due(right.at).unwrap();
+    assert_eq!((exporter.epoch(), exporter.opened().new_epoch.is_some()), (2, true));
+    exporter.checkpoint(&tick(3, at(3 * MINUTE), &[(exempt("1", "a"), volume(10, 10))])).unwrap();
+    exporter.seal_due(at(15 * MINUTE)).unwrap();
+    exporter.publish().unwrap();
+    let wanted = [
+        "gap 2020-04-06T12:02:01.000Z 2020-04-06T12:02:01.000Z  ",
+        "usage 2020-04-06T12:02:01.000Z 2020-04-06T12:15:00.000Z 10 10",
+    ];
+    assert_eq!(second_epoch(&node), wanted);
+    assert_eq!(node.verify().up_bytes, 18);
+    exporter.close().unwrap();
+    let exporter = node.open(at(16 * MINUTE));
+    assert_eq!((exporter.epoch(), exporter.opened().new_epoch), (2, None), "once");
+}
+
+#[test]
+fn f13_nor_after_a_restart_in_the_middle_of_it() {
+    let mut node = Node::new();
+    drop(was_ahead(&mut node));
+    let mut exporter = node.open(at(2 * MINUTE));
+    assert_eq!((exporter.epoch(), exporter.opened().new_epoch.is_some()), (2, true));
+    exporter.checkpoint(&tick(1, at(3 * MINUTE), &[(exempt("1", "a"), volume(10, 10))])).unwrap();
+    exporter.seal_due(at(15 * MINUTE)).unwrap();
+    exporter.publish().unwrap();
+    let wanted = [
+        "gap 2020-04-06T12:02:00.000Z 2020-04-06T12:02:00.000Z  ",
+        "usage 2020-04-06T12:02:00.000Z 2020-04-06T12:15:00.000Z 10 10",
+    ];
+    assert_eq!(second_epoch(&node), wanted);
+    assert_eq!(node.verify().up_bytes, 5 + 2 + 10, "what was pending at the kill is nobody's");
+}
+
+#[test]
+fn f13_a_clock_that_starts_years_behind_and_is_put_right_is_followed_at_once() {
+    let mut node = Node::new();
+    let years = SignedDuration::from_hours(20 * 365 * 24);
+    let mut exporter = node.open(at(0) - years);
+    exporter.checkpoint(&tick(1, at(0) - years, &[(exempt("1", "a"), volume(1, 1))])).unwrap();
+    let mut put_right = tick(2, at(MINUTE) - years, &[(exempt("1", "a"), volume(2, 2))]);
+    (put_right.at, put_right.stepped) = (at(MINUTE), true);
+    exporter.checkpoint(&put_right).unwrap();
+    exporter.seal_due(put_right.at).unwrap();
+    exporter.checkpoint(&tick(3, at(2 * MINUTE), &[(exempt("1", "a"), volume(4, 4))])).unwrap();
+    exporter.seal_due(at(15 * MINUTE)).unwrap();
+    exporter.publish().unwrap();
+    assert_eq!(exporter.epoch(), 1);
+    let last = windows(&node).pop().unwrap();
+    assert_eq!(last, window("usage", "06T12:00:00", "06T12:15:00", ""));
+    check_order(&node, 7);
+}
+
+#[test]
+fn f13_a_day_is_waited_for_and_a_millisecond_more_begins_an_epoch() {
+    for (millis, epoch) in [(24 * 60 * MINUTE, 1), (24 * 60 * MINUTE + 1, 2)] {
+        let mut node = Node::new();
+        let mut exporter = node.open(at(0));
+        exporter.seal_due(at(-millis)).unwrap();
+        assert_eq!(exporter.epoch(), epoch, "{millis}");
+        drop(exporter);
+        let mut node = Node::new();
+        node.open(at(0)).close().unwrap();
+        assert_eq!(node.open(at(-millis)).epoch(), epoch, "{millis}, over a start");
+    }
 }

@@ -5,8 +5,10 @@
 //!
 //! **Clock.** Set back: the open period stays open and its records are flagged `clock_step`; while the clock stands
 //! before the open period, a seal follows each period of that clock all the same, with windows of no length, so that
-//! billing does not wait until the clock has caught up. Set forward over whole periods: the open period is sealed, and
-//! one flagged heartbeat row speaks for those that never were. No window ends before it starts, none overlaps another.
+//! billing does not wait until the clock has caught up. Set back by more than a day: the clock before was wrong, an epoch
+//! begins at the present with a gap record. Set forward over whole periods, or not ticked for as long: the open period is
+//! sealed, and one heartbeat row speaks for those that never were. In an epoch no window ends before it starts, none
+//! overlaps another.
 //!
 //! **Errors.** After an error the state on disk is read again before the next call, because it is unknown whether the
 //! failed operation took place; a tick that is offered again is applied at most once. Only a refused tick
@@ -20,15 +22,17 @@ use std::ops::Range;
 use jiff::Timestamp;
 
 use crate::account::{Account, Spent, Tick};
-use crate::epoch::{StartId, hex};
+use crate::audit::Figures;
+use crate::epoch::{CLOCK_WAS_WRONG, StartId, hex};
 use crate::error::ExportError;
 use crate::ledger::{Ledger, Opening, Segment};
-use crate::period::to_millis;
+use crate::period::{is_far_behind, to_millis};
+use crate::record::Window;
 use crate::settings::Settings;
 use crate::sink::file::Lock;
 use crate::steps::Steps;
 use crate::store::{STORE_NAME, SealOrder, Sealer, Standing, Store};
-use crate::unit::Cause;
+use crate::unit::{Cause, Volume};
 use crate::witness::Memory;
 
 pub use open::{Found, Opened};
@@ -93,10 +97,10 @@ impl Live {
     }
 
     /// Adds a tick, durably.
-    fn add(&mut self, tick: &Tick, settings: &Settings, steps: &mut dyn Steps) -> Result<(), ExportError> {
+    fn add(&mut self, tick: &Tick, steps: &mut dyn Steps) -> Result<(), ExportError> {
         let Live { store, ledger } = self;
         let mut opening = |account: &Account| -> Result<Opening, ExportError> { store.opening(account) };
-        let mut staged = ledger.stage(tick, settings.period, &mut opening)?;
+        let mut staged = ledger.stage(tick, &mut opening)?;
         store.write_tick(&mut staged, &tick.spent, steps)?;
         ledger.apply(staged);
         Ok(())
@@ -184,7 +188,7 @@ impl Exporter {
                 return Ok(());
             }
             live.seal_ended(tick.from, settings, steps)?;
-            live.add(tick, settings, steps)
+            live.add(tick, steps)
         })
     }
 
@@ -193,6 +197,7 @@ impl Exporter {
     /// # Errors
     /// The store's. What was sealed before the error stays sealed.
     pub fn seal_due(&mut self, now: Timestamp) -> Result<u64, ExportError> {
+        let begun = self.begin_anew_if_far_behind(now)?;
         let mut behind = self.behind;
         let sealed = self.with_live(|live, settings, steps| {
             let segment = live.ledger.segment();
@@ -210,6 +215,37 @@ impl Exporter {
             Ok(sealed)
         })?;
         self.behind = behind;
+        Ok(sealed.saturating_add(begun))
+    }
+
+    /// Where the clock is more than a day before what is written, that was written by a wrong one: what is open is sealed, and
+    /// an epoch begins at the present. Returns the records sealed.
+    fn begin_anew_if_far_behind(&mut self, now: Timestamp) -> Result<u64, ExportError> {
+        let epoch = self.opened.epoch.checked_add(1).unwrap_or(self.opened.epoch);
+        let mut begun = false;
+        let sealed = self.with_live(|live, settings, steps| {
+            let segment = live.ledger.segment();
+            if !is_far_behind(to_millis(now), segment.start) || epoch == u32::MAX {
+                return Ok(0);
+            }
+            let mut sealed = 0;
+            if !segment.is_idle() {
+                sealed = live.seal_part(segment, now, Cause::Period, settings, steps)?;
+            }
+            let pending = live.ledger.segment().figures.pending_after;
+            let figures = Figures { seen: Volume::ZERO, pending_before: pending, pending_after: pending };
+            let next = Segment { figures, ..Segment::beginning(now, settings.period) };
+            let sealer = Sealer { node_id: &settings.node_id, file_records_max: settings.file_records_max };
+            live.store.next_epoch(&sealer, epoch, Window::clamped(now, now), &next)?;
+            live.ledger.begin(next);
+            begun = true;
+            Ok(sealed.saturating_add(1))
+        })?;
+        if begun {
+            self.opened.epoch = epoch;
+            self.opened.new_epoch = Some(CLOCK_WAS_WRONG);
+            self.behind = None;
+        }
         Ok(sealed)
     }
 
@@ -220,8 +256,9 @@ impl Exporter {
     /// # Errors
     /// As [`Exporter::seal_due`].
     pub fn seal_now(&mut self, now: Timestamp, cause: Cause) -> Result<u64, ExportError> {
+        let begun = self.begin_anew_if_far_behind(now)?;
         self.with_live(|live, settings, steps| {
-            let ended = live.seal_ended(now, settings, steps)?;
+            let ended = live.seal_ended(now, settings, steps)?.saturating_add(begun);
             let segment = live.ledger.segment();
             let silent =
                 segment.is_idle() && (cause != Cause::Shutdown || segment.window(now).end() == segment.start);

@@ -4,10 +4,10 @@ use jiff::Timestamp;
 
 use super::{Exporter, Live};
 use crate::account::Account;
-use crate::epoch::{Course, Open, Witnesses, course};
+use crate::epoch::{CLOCK_WAS_WRONG, Course, Mark, Open, Witnesses, course};
 use crate::error::ExportError;
 use crate::ledger::{Opening, Segment};
-use crate::period::to_millis;
+use crate::period::{is_far_behind, to_millis};
 use crate::record::Window;
 use crate::settings::Settings;
 use crate::sink::file::{Lock, create_directory};
@@ -150,9 +150,7 @@ fn begin(
     let names = witness::names(&settings.pickup_dir, &settings.node_id)?;
     let boot_id = settings.boot_id.as_deref();
     let Some(course) = course(node.map(|node| &node.mark), witnesses, names, boot_id) else {
-        let message =
-            format!("node {}: found epoch {} used, wanted a greater one", settings.node_id, u32::MAX);
-        return Err(ExportError::Settings(message));
+        return Err(no_epoch_left(settings));
     };
     let mut opened = Opened {
         epoch: node.map_or(1, |node| node.mark.epoch),
@@ -162,6 +160,19 @@ fn begin(
         sealed: 0,
         set_aside: Volume::ZERO,
         found: None,
+    };
+    let written = match node {
+        Some(_) => Some(store.open_counters()?.0),
+        None => None,
+    };
+    let written = written.map(|segment| segment.high_water.unwrap_or(segment.start).max(segment.start));
+    let is_far_behind = written.is_some_and(|written| is_far_behind(to_millis(now), written));
+    let course = match (course, node) {
+        (Course::Same, Some(NodeRow { mark: Mark { epoch, file_seq, .. }, .. })) if is_far_behind => {
+            let epoch = epoch.checked_add(1).ok_or_else(|| no_epoch_left(settings))?;
+            Course::New { epoch, file_seq: *file_seq, why: CLOCK_WAS_WRONG, open: Open::Seal }
+        }
+        (course, _) => course,
     };
     let (file_seq, open) = match course {
         Course::Same => {
@@ -190,6 +201,8 @@ fn begin(
         }
         store = live.store;
     }
+    // But not where they were those of a wrong clock.
+    let known = known.filter(|_| !is_far_behind);
     let since = known.map_or(now, |segment| segment.high_water.unwrap_or(segment.start));
     let window = Window::clamped(since, now);
     let segment = Segment {
@@ -204,6 +217,12 @@ fn begin(
     opened.set_aside =
         store.begin_epoch(&sealer, settings.byte_basis, &state, start_id, &witnesses.summary())?;
     Ok((store, opened))
+}
+
+/// The error where no number is left for an epoch.
+fn no_epoch_left(settings: &Settings) -> ExportError {
+    let message = format!("node {}: found epoch {} used, wanted a greater one", settings.node_id, u32::MAX);
+    ExportError::Settings(message)
 }
 
 /// Seals what is open in an epoch that ends with this start: what was committed comes into a record of the epoch it was

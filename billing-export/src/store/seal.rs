@@ -5,6 +5,7 @@ use rusqlite::{Transaction, params};
 
 use super::examine::{COUNTERS, counter_check};
 use super::file_writer::{FileWriter, Numbers};
+use super::node_row::Sums;
 use super::repair::set_counters_aside;
 use super::row::integer;
 use super::write::write_segment;
@@ -95,6 +96,24 @@ impl Store {
         Ok(sealed)
     }
 
+    /// Begins the next epoch of a running node, whose clock was set back by more than windows can wait: nothing is open, and
+    /// what is pending stays so.
+    pub(crate) fn next_epoch(
+        &mut self,
+        sealer: &Sealer<'_>,
+        epoch: u32,
+        gap: Window,
+        segment: &Segment,
+    ) -> Result<(), ExportError> {
+        self.checked("beginning an epoch", |transaction, sums| {
+            transaction.execute_batch("DELETE FROM counter; DELETE FROM total")?;
+            sums.totals = Sum::default();
+            transaction.execute("UPDATE node SET epoch = ?1, next_record_seq = 1", params![epoch])?;
+            write_segment(transaction, segment)?;
+            write_gap(transaction, sealer, gap, Flags::from(Flag::ClockStep), sums)
+        })
+    }
+
     /// Writes the row of `node` for a first start or a new epoch: running totals begin at 0, what was open or pending
     /// is set aside (it may have been exported by the state that was lost), a start is pending. Returns the bytes set aside.
     pub(crate) fn begin_epoch(
@@ -132,16 +151,27 @@ impl Store {
             )?;
             write_segment(transaction, &state.segment)?;
             if let Some(window) = state.gap {
-                let mut writer = FileWriter::new(transaction, sealer, read_numbers(transaction)?, sums);
-                writer.begin(Split::new(Default::default()), 1);
-                writer.write(window, Some(Cause::Recovered), Flags::NONE, Body::Gap)?;
-                let numbers = writer.numbers;
-                write_numbers(transaction, numbers)?;
+                write_gap(transaction, sealer, window, Flags::NONE, sums)?;
             }
             Ok(())
         })?;
         Ok(set_aside)
     }
+}
+
+/// Writes the gap record that begins an epoch, in a file of its own.
+fn write_gap(
+    transaction: &Transaction<'_>,
+    sealer: &Sealer<'_>,
+    window: Window,
+    flags: Flags,
+    sums: &mut Sums,
+) -> rusqlite::Result<()> {
+    let mut writer = FileWriter::new(transaction, sealer, read_numbers(transaction)?, sums);
+    writer.begin(Split::new(Default::default()), 1);
+    writer.write(window, Some(Cause::Recovered), flags, Body::Gap)?;
+    let numbers = writer.numbers;
+    write_numbers(transaction, numbers)
 }
 
 /// The sum of the checks of all open counters; none where a row does not agree with its own.
@@ -232,7 +262,7 @@ fn write_seal(
     }
     if let Some(until) = order.skipped_until {
         let skipped = Window::clamped(window.end(), until);
-        writer.write(skipped, Some(order.cause), own.with(Flag::ClockStep), Body::Heartbeat)?;
+        writer.write(skipped, Some(order.cause), own, Body::Heartbeat)?;
     }
     Ok(all)
 }

@@ -5,18 +5,20 @@
 //! `export.unsaved_max` exemption is suspended, so that no byte is exempt for long without a record of it.
 
 mod allowances;
+mod clock;
+mod fault;
 mod handed;
 mod machine;
 mod opened;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use billing_export::{
-    ByteBasis, Cause, ExportError, Exporter, LedgerError, NoFault, NodeId, Period, Settings, Step, Steps,
-    Tick, Usage, Volume,
+    ByteBasis, Cause, ExportError, Exporter, LedgerError, NoFault, NodeId, Period, Settings, Steps, Tick,
+    Usage, Volume,
 };
 use jiff::Timestamp;
 
@@ -24,7 +26,7 @@ use super::status::{ExportState, Status};
 use super::takeover::remainder::Remainder;
 use super::takeover::words::Delta;
 use crate::net::attention::Attention;
-use crate::net::clock::Clock;
+use crate::net::clock::{Clock, wall};
 use crate::net::egress::Egress;
 use crate::net::lookup::Lookups;
 use crate::net::policy::{Exemption, PolicyCell};
@@ -32,6 +34,8 @@ use crate::net::pool::WorkerHandle;
 use crate::net::report::{Report, UsageMap, saturating_sum};
 use crate::net::shared::{Saved, Shared};
 use allowances::Followed;
+use clock::Watched;
+use fault::{SharedFault, fault};
 
 /// How long a worker may take to answer; one that does not is asked again at the next tick.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
@@ -136,6 +140,8 @@ pub struct Export {
     /// When a tick was last saved, for the workers to watch.
     shared: Arc<Saved>,
     clock: Clock,
+    /// The system's clock, as far as it is believed.
+    watched: Watched,
     /// Serial of the list in force at the last tick.
     serial: Option<u64>,
     /// The limits and the day whose spending is known.
@@ -172,10 +178,11 @@ impl Export {
             unsaved: None,
             doubtful: false,
             sequence: 0,
-            from: Timestamp::now(),
+            from: wall(),
             pending: Vec::new(),
             shared: Arc::clone(&shared.saved),
             clock: shared.clock,
+            watched: Watched::new(),
             serial: None,
             followed: None,
             told: None,
@@ -209,7 +216,7 @@ impl Export {
     pub fn run(mut self, orders: &Receiver<Order>) {
         let mut rounds = 0_u64;
         loop {
-            match orders.recv_timeout(until_next(self.plan.checkpoint, Timestamp::now())) {
+            match orders.recv_timeout(until_next(self.plan.checkpoint, wall())) {
                 Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(order) => self.obey(order),
                 Err(RecvTimeoutError::Timeout) => {
@@ -246,6 +253,7 @@ impl Export {
 
     /// One tick: pull, save, seal, publish.
     fn own_round(&mut self) {
+        self.watch_clock();
         let silent = if self.unsaved.is_none() { self.pull() } else { 0 };
         // Sealing frees counters, so it is tried also when a tick is refused for want of them.
         let saved = self.save().and_then(|()| self.follow_allowances());
@@ -311,13 +319,15 @@ impl Export {
             }
         }
         self.merge_taken(&mut usage, &mut seen, &mut capped);
-        let at = Timestamp::now();
+        let at = wall();
         let from = std::mem::replace(&mut self.from, at);
         self.sequence = self.sequence.saturating_add(1);
         let pending_after =
             self.pending.iter().fold(Volume::ZERO, |sum, pending| saturating_sum(sum, *pending));
         let spent = self.policy.load().allowances.take_changes();
-        Tick { sequence: self.sequence, from, at, seen, pending_after, usage: usage.take(), capped, spent }
+        let (sequence, usage) = (self.sequence, usage.take());
+        let stepped = self.watched.take_stepped();
+        Tick { sequence, from, at, seen, pending_after, usage, capped, spent, stepped }
     }
 
     /// Saves the pulled tick.
@@ -342,7 +352,7 @@ impl Export {
             Err(ExportError::Ledger(LedgerError::AccountsMax { .. })) => {
                 // A full ledger is emptied by sealing early; a tick that is too large by itself is folded.
                 tracing::warn!("export.accounts_max is reached: the period is sealed early");
-                exporter.seal_now(Timestamp::now(), Cause::Volume)?;
+                exporter.seal_now(wall(), Cause::Volume)?;
                 tick.usage = folded(std::mem::take(&mut tick.usage), self.plan.accounts_max);
                 exporter.checkpoint(tick)?;
             }
@@ -386,8 +396,12 @@ impl Export {
     /// Seals and publishes in the open ledger.
     fn seal_and_publish(&mut self, cause: Option<Cause>) -> Result<(), ExportError> {
         let Some(exporter) = &mut self.exporter else { return Ok(()) };
-        let now = Timestamp::now();
+        let now = wall();
+        let epoch = exporter.epoch();
         exporter.seal_due(now)?;
+        if let (true, Some(why)) = (exporter.epoch() != epoch, exporter.opened().new_epoch) {
+            tracing::warn!(epoch = exporter.epoch(), why, "a new epoch begins, with a gap record");
+        }
         if let Some(cause) = cause {
             exporter.seal_now(now, cause)?;
         }
@@ -406,7 +420,7 @@ impl Export {
             Some(fault) => Box::new(fault.clone()),
             None => Box::new(NoFault),
         };
-        let mut exporter = Exporter::open(self.settings.clone(), Timestamp::now(), start_id, steps)?;
+        let mut exporter = Exporter::open(self.settings.clone(), wall(), start_id, steps)?;
         self.restore_allowances(&mut exporter)?;
         opened::tell(exporter.opened());
         self.attention = opened::attention(exporter.opened());
@@ -476,12 +490,12 @@ impl Export {
             jiff::SignedDuration::try_from(self.shared.age(self.clock.monotonic())).unwrap_or_default();
         self.status.set_export(ExportState {
             fault: self.told.clone(),
-            last_saved: self.exporter.as_ref().and_then(|_| Timestamp::now().checked_sub(saved_ago).ok()),
+            last_saved: self.exporter.as_ref().and_then(|_| wall().checked_sub(saved_ago).ok()),
             epoch: self.exporter.as_ref().map(Exporter::epoch),
             backlog_records: self.exporter.as_ref().map_or(0, Exporter::backlog_records),
             mismatches: self.exporter.as_ref().map_or(0, Exporter::conservation_mismatches),
             silent_workers,
-            attention: self.attention.clone(),
+            attention: self.attention.iter().cloned().chain(self.watched.attention(self.clock)).collect(),
         });
     }
 }
@@ -522,61 +536,6 @@ fn until_next(tick: Duration, now: Timestamp) -> Duration {
 /// Fills `bytes` from the system's random source; should that fail, they differ by time at least.
 fn random(bytes: &mut [u8; 16]) {
     if rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty()) != Ok(bytes.len()) {
-        *bytes = Timestamp::now().as_nanosecond().to_le_bytes();
+        *bytes = wall().as_nanosecond().to_le_bytes();
     }
-}
-
-/// The test switch `step[:count][:error]`: at the `count`th time a step of the export cycle is reached (the first, unless
-/// said otherwise) the process kills itself with SIGKILL, or with `:error` the step fails with EIO once.
-struct Fault {
-    step: Step,
-    left: u32,
-    kill: bool,
-}
-
-impl Steps for Fault {
-    fn at(&mut self, step: Step) -> std::io::Result<()> {
-        if step != self.step || self.left == 0 {
-            return Ok(());
-        }
-        self.left = self.left.saturating_sub(1);
-        if self.left > 0 {
-            return Ok(());
-        }
-        if self.kill {
-            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-        }
-        Err(std::io::Error::from_raw_os_error(libc::EIO))
-    }
-}
-
-/// The test switch as every opening of the ledger has it.
-#[derive(Clone)]
-struct SharedFault(Arc<Mutex<Fault>>);
-
-impl Steps for SharedFault {
-    fn at(&mut self, step: Step) -> std::io::Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).at(step)
-    }
-}
-
-/// Reads the test switch; one that cannot be read injects nothing and is told.
-fn fault(switch: &str) -> Option<SharedFault> {
-    let mut parts = switch.split(':');
-    let step = parts.next().unwrap_or_default().parse::<Step>();
-    let mut fault = match step {
-        Ok(step) => Fault { step, left: 1, kill: true },
-        Err(error) => {
-            tracing::error!(%error, "ZRGW_FAULT is ignored");
-            return None;
-        }
-    };
-    for part in parts {
-        match part.parse::<u32>() {
-            Ok(count) => fault.left = count,
-            Err(_) => fault.kill = part != "error",
-        }
-    }
-    tracing::warn!(switch, "ZRGW_FAULT is set: the export cycle will be interrupted there, for a test");
-    Some(SharedFault(Arc::new(Mutex::new(fault))))
 }

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use allowlist::Validity;
 use config::{Config, Workers};
-use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
@@ -33,7 +32,7 @@ use super::{EXIT_CONFIG, EXIT_IO, log, shutdown};
 use crate::flow::allowance::AllowancePlan;
 use crate::net::admin;
 use crate::net::beats::Beats;
-use crate::net::clock::Clock;
+use crate::net::clock::{Clock, wall};
 use crate::net::datagram::connection_ids::ConnectionIds;
 use crate::net::dns::Plane;
 use crate::net::edge::Edge;
@@ -348,7 +347,7 @@ impl Node {
         dns::follow(self.plane.as_deref(), config, &self.status);
         let outcome = {
             let mut keeper = self.keeper.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            reload::refresh(config, &mut keeper, &self.policy, Timestamp::now())
+            reload::refresh(config, &mut keeper, &self.policy, wall())
         };
         self.tell(outcome.clone());
         outcome
@@ -403,7 +402,7 @@ impl Node {
     fn tell(&self, outcome: Outcome) {
         let policy = self.policy.load();
         match &policy.list {
-            Some(list) => match list.validity(Timestamp::now()) {
+            Some(list) => match list.validity(wall()) {
                 Validity::InForce => {
                     tracing::info!(id = %list.list_id(), serial = list.serial(), "list in force")
                 }
@@ -448,7 +447,7 @@ async fn follow_dates(keeper: Arc<Mutex<ListKeeper>>, policy: Arc<PolicyCell>) {
     loop {
         tick.tick().await;
         let mut keeper = keeper.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if keeper.advance(Timestamp::now()) {
+        if keeper.advance(wall()) {
             policy.update(|next| keeper.publish(next));
             let serial = policy.load().list.as_ref().map(|list| list.serial());
             tracing::info!(serial, "another list comes into force");

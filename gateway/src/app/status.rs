@@ -12,8 +12,10 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 use serde_json::json;
 
 use super::reload::Outcome;
+use crate::flow::belief::Step;
 use crate::net::admin::Source;
 use crate::net::attention::{Attention, AttentionReason};
+use crate::net::clock::wall;
 use crate::net::dns::Plane;
 use crate::net::edge::{Aside, Edge};
 use crate::net::egress::Egress;
@@ -142,6 +144,9 @@ impl Status {
                 counter!("zrgw_stream_payload_bytes_total", "direction" => direction).absolute(0);
             }
             counter!("zrgw_flow_panics_total").absolute(0);
+            for outcome in Step::LABELS {
+                counter!("zrgw_clock_steps_total", "outcome" => outcome).absolute(0);
+            }
             counter!("zrgw_undecided_evicted_total").absolute(0);
         });
         Arc::new(status)
@@ -244,6 +249,13 @@ impl Status {
         });
     }
 
+    /// Counts what was seen of the system's clock.
+    pub fn count_clock_step(&self, step: Step) {
+        metrics::with_local_recorder(&self.recorder, || {
+            counter!("zrgw_clock_steps_total", "outcome" => step.label()).increment(1);
+        });
+    }
+
     /// Adds what the look-ups came to.
     pub fn count_lookups(&self, counts: LookupCounts) {
         metrics::with_local_recorder(&self.recorder, || {
@@ -285,6 +297,10 @@ fn describe() {
     describe_counter!(
         "zrgw_undecided_evicted_total",
         "UDP flows without a name given up for newer ones (limits.undecided_flows_max)"
+    );
+    describe_counter!(
+        "zrgw_clock_steps_total",
+        "Times the system's clock was set: doubted at once, then withdrawn or taken"
     );
     describe_counter!("zrgw_lookups_total", "Look-ups of listed names by outcome");
     describe_counter!("zrgw_conservation_mismatch_total", "Usage files whose bytes do not add up: an alarm");
@@ -419,7 +435,7 @@ fn dns_metrics(plane: &Plane) {
 
 /// The accepted list that comes into force next, if one is still to come.
 fn pending(policy: &Policy) -> Option<&Matcher> {
-    let ahead = |list: &&Arc<Matcher>| list.validity(Timestamp::now()) == Validity::NotYetInForce;
+    let ahead = |list: &&Arc<Matcher>| list.validity(wall()) == Validity::NotYetInForce;
     policy.list.iter().chain(&policy.pending).find(ahead).map(|list| &**list)
 }
 
@@ -434,7 +450,7 @@ fn reading(count: u64) -> f64 {
 
 impl Source for Status {
     fn metrics(&self) -> String {
-        let now = Timestamp::now();
+        let now = wall();
         let (ready, attention) = (self.not_ready().is_empty(), self.attention());
         let policy = self.policy.load();
         let facts = self.facts();
@@ -506,7 +522,7 @@ impl Source for Status {
             (None, None) => reasons.push("no list was ever accepted: everything is charged".to_owned()),
             (None, Some(fault)) => reasons.push(format!("no list: {}", fault.summary())),
             (Some(list), _) => {
-                if list.validity(Timestamp::now()) == Validity::Expired {
+                if list.validity(wall()) == Validity::Expired {
                     reasons.push(format!("the list expired at {}", list.expires()));
                 }
             }
@@ -514,7 +530,7 @@ impl Source for Status {
         if let Some(fault) = &facts.export_fault {
             reasons.push(format!("export: {fault}"));
         }
-        let age = facts.last_saved.map(|saved| Timestamp::now().duration_since(saved).as_secs());
+        let age = facts.last_saved.map(|saved| wall().duration_since(saved).as_secs());
         if let Some(age) = age.filter(|age| *age > UNSAVED_SECONDS_TOLD) {
             reasons.push(format!("counts were last saved {age} seconds ago"));
         }

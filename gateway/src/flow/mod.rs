@@ -13,6 +13,7 @@
 
 pub mod address;
 pub mod allowance;
+pub mod belief;
 pub mod binding;
 pub mod decide;
 pub mod dns_tunnel;

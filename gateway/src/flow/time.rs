@@ -27,6 +27,11 @@ impl Monotonic {
         u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// Whole nanoseconds since the process started; 584 years fit.
+    pub fn as_nanos(self) -> u64 {
+        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// The point `span` later, at most the end of the clock.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {

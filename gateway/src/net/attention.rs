@@ -28,6 +28,8 @@ pub enum AttentionReason {
     EgressDrops,
     /// Nobody can say whether they do.
     EgressUnknown,
+    /// The system's clock was set.
+    ClockStep,
 }
 
 impl AttentionReason {
@@ -43,6 +45,7 @@ impl AttentionReason {
         Self::LedgerChanged,
         Self::EgressDrops,
         Self::EgressUnknown,
+        Self::ClockStep,
     ];
 
     /// The label's value.
@@ -58,6 +61,7 @@ impl AttentionReason {
             Self::LedgerChanged => "ledger_changed",
             Self::EgressDrops => "egress_drops",
             Self::EgressUnknown => "egress_unknown",
+            Self::ClockStep => "clock_step",
         }
     }
 }

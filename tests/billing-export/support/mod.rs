@@ -153,6 +153,7 @@ pub fn tick(sequence: u64, from: Timestamp, usage: &[(Account, Volume)]) -> Tick
             .collect(),
         capped: Vec::new(),
         spent: Vec::new(),
+        stepped: false,
     }
 }
 

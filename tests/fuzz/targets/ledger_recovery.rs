@@ -68,6 +68,8 @@ struct World {
     starts: u8,
     /// The clock, in milliseconds from an evening.
     clock: i64,
+    /// The latest it has shown.
+    latest: i64,
     sequence: u64,
     serial: u64,
     pending: Volume,
@@ -75,6 +77,9 @@ struct World {
     /// What each subscriber has had exempt in all.
     spent: BTreeMap<String, u64>,
 }
+
+/// How far the clock goes back, in milliseconds.
+const BEHIND_MAX: i64 = 20 * 3_600_000;
 
 /// The one span that allowances have here.
 const SPAN: &str = "month 2020-04-01";
@@ -123,6 +128,7 @@ impl World {
             fail: FailOnce::default(),
             starts: 0,
             clock: 0,
+            latest: 0,
             sequence: 0,
             serial: 1,
             pending: Volume::ZERO,
@@ -209,10 +215,12 @@ impl World {
             pending_after,
             capped: usage.iter().map(|usage| usage.account.clone()).take(1).collect(),
             spent: self.spend(&usage),
+            stepped: false,
             usage,
         };
         self.insist(|exporter| exporter.checkpoint(&tick));
         self.clock += i64::try_from(length).unwrap() * 1_000;
+        self.latest = self.latest.max(self.clock);
         self.pending = pending_after;
         for usage in &tick.usage {
             if !usage.volume.is_zero() {
@@ -255,6 +263,9 @@ impl World {
             9 => {
                 let minutes = i64::from(next()) * 60_000;
                 self.clock += if next().is_multiple_of(2) { minutes } else { -minutes };
+                // Further back an epoch would begin, which the model does not know.
+                self.latest = self.latest.max(self.clock);
+                self.clock = self.clock.max(self.latest - BEHIND_MAX);
             }
             10 => {
                 let step = Step::ALL[usize::from(next()) % Step::ALL.len()];

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::Export;
 use crate::flow::allowance::{AllowancePlan, Calendar, Length};
 use crate::net::allowances::NoCounter;
+use crate::net::clock::wall;
 use crate::net::policy::Policy;
 
 /// The limits and the calendar at the last look.
@@ -19,7 +20,7 @@ impl Export {
     pub(super) fn restore_allowances(&mut self, exporter: &mut Exporter) -> Result<(), ExportError> {
         self.followed = None;
         let policy = self.policy.load();
-        self.followed = restore(&policy, exporter, Timestamp::now())?;
+        self.followed = restore(&policy, exporter, wall())?;
         Ok(())
     }
 
@@ -27,7 +28,7 @@ impl Export {
     /// clock was set by days, the ledger is asked anew.
     pub(super) fn follow_allowances(&mut self) -> Result<(), ExportError> {
         let policy = self.policy.load();
-        let now = Timestamp::now();
+        let now = wall();
         let plan = &policy.allowance;
         let calendar = if plan.is_unlimited() { None } else { policy.allowances.calendar(plan, now) };
         let (Some(calendar), Some(exporter)) = (calendar, &mut self.exporter) else {

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use billing_export::{Account, Tick, Volume};
-use jiff::Timestamp;
 
 use super::allowances::settle;
 use super::{Books, Export, Fate, Order, TakenDelta};
 use crate::app::takeover::remainder::{Progress, Remainder};
 use crate::app::takeover::words::Delta;
+use crate::net::clock::wall;
 use crate::net::report::{UsageMap, saturating_sum};
 
 /// How long a worker may take to settle what has no verdict.
@@ -93,7 +93,7 @@ impl Export {
     pub(super) fn merge_taken(&mut self, usage: &mut UsageMap, seen: &mut Volume, capped: &mut Vec<Account>) {
         for taken in std::mem::take(&mut self.taken) {
             *seen = saturating_sum(*seen, taken.seen);
-            let settled = settle(&self.policy.load(), taken.usage, Timestamp::now(), capped);
+            let settled = settle(&self.policy.load(), taken.usage, wall(), capped);
             self.status.count_usage(&settled);
             for item in settled {
                 usage.add(&item.account, item.flags, item.volume, usize::MAX);
@@ -104,6 +104,7 @@ impl Export {
 
     /// One tick of a draining process: what was counted goes to whoever holds the ledger.
     pub(super) fn handed_round(&mut self, mut remainder: Box<Remainder>) -> Box<Remainder> {
+        self.watch_clock();
         let mut silent = 0;
         if remainder.advance(ANSWER_WAIT) == Progress::Done {
             let reports;
@@ -167,7 +168,7 @@ impl Export {
         }
         self.withheld = Volume::ZERO;
         self.sequence = self.sequence.saturating_add(1);
-        let at = Timestamp::now();
+        let at = wall();
         let pending_after = seen_without_account(seen, &usage);
         self.unsaved = Some(Tick {
             sequence: self.sequence,
@@ -177,6 +178,7 @@ impl Export {
             pending_after,
             usage: usage.take(),
             capped: Vec::new(),
+            stepped: self.watched.take_stepped(),
             // The changes went with the ticks that were handed on.
             spent: self.policy.load().allowances.everything(),
         });

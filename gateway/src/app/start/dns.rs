@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use super::StartError;
 use crate::app::status::Status;
+use crate::net::clock::wall;
 use crate::net::dns::settings::{ConnectionLimits, Server, Settings, StaleLimits};
 use crate::net::dns::{Part, Plane, Sockets, tap, tls};
 use crate::net::inherited::{Inherited, Offered};
@@ -46,14 +47,14 @@ pub(super) fn bind(
         .map_err(|(address, source)| super::listen_error("dns.listen", address, source))?;
     let wanted = dns.listen.iter().chain(tls_listen).copied().collect();
     let plane = Arc::new(Plane::new(settings, sockets.addresses.clone()));
-    let tls_fault = renew(&plane, config, Timestamp::now());
+    let tls_fault = renew(&plane, config, wall());
     Ok(Some(Bound { plane, faults, tls_fault, wanted, sockets, dnstap: dns.dnstap_socket.clone() }))
 }
 
 /// What a reload renews of the plane: the certificate for clients. What is wrong with it is told.
 pub(super) fn follow(plane: Option<&Plane>, config: &Config, status: &Status) {
     let Some(plane) = plane else { return };
-    let fault = renew(plane, config, Timestamp::now());
+    let fault = renew(plane, config, wall());
     if let Some(fault) = &fault {
         tracing::error!("{fault}");
     }
