@@ -31,6 +31,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("dns", "source_prefix_v6"),
     Key::defaulted("dns", "queries_per_second_max"),
     Key::defaulted("dns", "burst_max"),
+    Key::defaulted("dns", "truncated_per_second_max"),
     Key::defaulted("dns", "sources_max"),
     Key::defaulted("dns", "in_flight_max"),
     Key::defaulted("dns", "in_flight_per_client_max"),
@@ -81,7 +82,12 @@ pub const QUERIES_PER_SECOND_MAX_RANGE: RangeInclusive<u32> = 1..=1_000_000;
 pub const BURST_MAX_DEFAULT: u32 = 300;
 /// Range of `burst_max`.
 pub const BURST_MAX_RANGE: RangeInclusive<u32> = 1..=1_000_000;
-/// Sources told apart; 8 bytes each. Above it two sources share one allowance.
+/// Queries over the limit of one source that are told to come over TCP, per second: five times its limit. What is said is
+/// never longer than what was asked.
+pub const TRUNCATED_PER_SECOND_MAX_DEFAULT: u32 = 1_000;
+/// Range of `truncated_per_second_max`; 0 is silence.
+pub const TRUNCATED_PER_SECOND_MAX_RANGE: RangeInclusive<u32> = 0..=1_000_000;
+/// Sources told apart; 20 bytes each. Above it two sources share one allowance.
 pub const SOURCES_MAX_DEFAULT: usize = 262_144;
 /// Range of `sources_max`.
 pub const SOURCES_MAX_RANGE: RangeInclusive<usize> = 1..=16_777_216;
@@ -217,6 +223,8 @@ pub struct Load {
     pub queries_per_second_max: u32,
     /// Queries of one source at once.
     pub burst_max: u32,
+    /// Queries of one source over its limit that are told to come over TCP, per second.
+    pub truncated_per_second_max: u32,
     /// Sources told apart.
     pub sources_max: usize,
     /// Queries under way.
@@ -364,6 +372,14 @@ fn read_load<'t>(reader: &mut Reader<'t>, section: &Section<'t>) -> Load {
             .value,
         queries_per_second_max: per_second.value,
         burst_max: section.count(reader, "burst_max", BURST_MAX_DEFAULT, BURST_MAX_RANGE).value,
+        truncated_per_second_max: section
+            .count(
+                reader,
+                "truncated_per_second_max",
+                TRUNCATED_PER_SECOND_MAX_DEFAULT,
+                TRUNCATED_PER_SECOND_MAX_RANGE,
+            )
+            .value,
         sources_max: section.count(reader, "sources_max", SOURCES_MAX_DEFAULT, SOURCES_MAX_RANGE).value,
         in_flight_max: section
             .count(reader, "in_flight_max", IN_FLIGHT_MAX_DEFAULT, IN_FLIGHT_MAX_RANGE)

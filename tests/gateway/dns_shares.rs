@@ -13,8 +13,9 @@
 
 mod support;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -24,9 +25,9 @@ use support::client::*;
 use support::dns::Resolver;
 use support::link::{Link, run};
 use support::plane::*;
-use support::scripted::{answered, name_of, server};
-use support::unbound::LISTED;
-use support::{Gateway, PATIENCE, Setup, eventually};
+use support::scripted::{answered, framed, name_of, server};
+use support::unbound::{LISTED, Unbound};
+use support::{Gateway, PATIENCE, Setup, eventually, has};
 
 /// How long nothing has to come.
 const SILENCE: Duration = Duration::from_millis(500);
@@ -276,5 +277,127 @@ fn f10_a_server_whose_questions_are_answered_elsewhere_is_passed_over() {
         gateway.log()
     );
     gateway.await_readiness(|code, _| code == 200);
+    gateway.stop();
+}
+
+#[test]
+fn f10_f17_a_subscriber_has_his_own_share_of_the_queries_under_way() {
+    let (gateway, address) =
+        gateway(&[picky(FIRST)], |setup| without_retries(setup).set("dns", "in_flight_per_client_max = 7"));
+    let hostile = socket(subscriber(1));
+    ask_nobody(&hostile, address, 7);
+    gateway.await_metric("zrgw_dns_upstream_total{event=\"sent\"}", 7);
+    assert_eq!(refused(&gateway, "in_flight"), 0, "at the limit");
+    let over = ask(subscriber(1), address, &query(8, &format!("n8.{NOBODY}"), A), PATIENCE).unwrap();
+    assert!(is_cut(&over), "one over is told to come over TCP: {over:?}");
+    assert_eq!(refused(&gateway, "in_flight"), 1);
+    let answer = dig(subscriber(1), address, &[LISTED, "A", "+tcp"]);
+    assert!(answer.contains("status: NOERROR"), "over TCP he has a share of his own: {answer}");
+    gateway.stop();
+}
+
+#[test]
+fn f17_f42_over_its_limit_a_source_is_told_to_come_over_tcp_and_is_served_there() {
+    if !has("unbound") {
+        return;
+    }
+    let unbound = Unbound::start("");
+    let (gateway, address) = gateway(&[unbound.address], narrow);
+    let sockets: Vec<_> = (0..60).map(|_| socket(subscriber(1))).collect();
+    let answers = ask_at_once(&sockets, address);
+    assert!((5..=5 + answers.seconds).contains(&answers.whole), "{answers:?}");
+    assert_eq!(answers.whole + answers.cut.len(), 60, "nobody is left in silence");
+    for cut in &answers.cut {
+        let asked = query(u16::from_be_bytes([cut[0], cut[1]]), LISTED, A);
+        assert!(cut.len() <= asked.len(), "{} bytes for {}", cut.len(), asked.len());
+        let section = 12..12 + LISTED.len() + 6;
+        assert_eq!((rcode(cut), &cut[section.clone()]), (0, &asked[section]));
+        assert_eq!(cut[4..12], [0, 1, 0, 0, 0, 0, 0, 1], "the question, no record, OPT");
+    }
+    assert_eq!(gateway.metric("zrgw_dns_truncated_total"), answers.cut.len() as u64);
+    assert_eq!(refused(&gateway, "rate"), answers.cut.len() as u64);
+    // dig comes over TCP by itself, where the allowance is another.
+    for _ in 0..4 {
+        let said = dig(subscriber(1), address, &[LISTED, "A"]);
+        assert!(said.contains("status: NOERROR") && said.contains("127.0.2.1"), "{said}");
+    }
+    assert_eq!(gateway.log().matches("ask more than").count(), 1, "{}", gateway.log());
+    assert!(!gateway.log().contains(&subscriber(1).to_string()), "{}", gateway.log());
+    gateway.stop();
+}
+
+/// On loopback everybody may write in everybody's name. The victim has an answer to each question, by TCP at the latest.
+#[test]
+fn f17_forged_queries_in_a_victims_name_leave_him_all_his_answers() {
+    if !has("unbound") {
+        return;
+    }
+    let unbound = Unbound::start("");
+    let (gateway, address) = gateway(&[unbound.address], |setup| {
+        setup.set("dns", "queries_per_second_max = 20").set("dns", "burst_max = 30")
+    });
+    let done = AtomicBool::new(false);
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let forger = socket(subscriber(1));
+            for id in 0..u16::MAX {
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                // What nobody answers takes places besides.
+                let _ = forger.send_to(&query(id, &format!("n{id}.{NOBODY}"), A), address);
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        assert!(eventually(|| refused(&gateway, "rate") > 50));
+        let answers = (0..8).map(|_| dig(subscriber(1), address, &["www.zone.example", "A"])).collect();
+        done.store(true, Ordering::Relaxed);
+        answers
+    });
+    for answer in answers {
+        assert!(answer.contains("status: NOERROR") && answer.contains("127.0.2.1"), "{answer}");
+    }
+    gateway.stop();
+}
+
+/// We are nobody's reflector: what is said to a source over its limit is bounded too, and 0 means silence.
+#[test]
+fn f17_what_is_said_to_a_source_over_its_limit_is_limited_too() {
+    let resolver = Resolver::new(&[(LISTED, FIRST)]);
+    for most in [0, 7] {
+        let (gateway, address) = gateway(&[resolver.address], |setup| {
+            narrow(setup).set("dns", &format!("truncated_per_second_max = {most}"))
+        });
+        let sockets: Vec<_> = (0..100).map(|_| socket(subscriber(1))).collect();
+        let answers = ask_at_once(&sockets, address);
+        let cut = answers.cut.len();
+        assert!((most..=most + most * answers.seconds).contains(&cut), "{cut} of {most}");
+        gateway.stop();
+    }
+}
+
+/// A client over TCP whose queries come faster than his allowance waits for his turn: none is lost.
+#[test]
+fn f42_over_tcp_queries_beyond_the_allowance_wait_and_none_is_lost() {
+    const QUERIES: u16 = 30;
+    let resolver = knows_every_name();
+    let (gateway, address) = gateway(&[resolver.address], |setup| {
+        setup.set("dns", "queries_per_second_max = 20").set("dns", "burst_max = 5")
+    });
+    let mut client = connect_from(subscriber(1), address);
+    let all: Vec<u8> = (0..QUERIES).flat_map(|id| framed(&query(id, LISTED, A))).collect();
+    let begun = Instant::now();
+    client.write_all(&all).unwrap();
+    let mut ids = std::collections::BTreeSet::new();
+    for _ in 0..QUERIES {
+        let mut length = [0; 2];
+        client.read_exact(&mut length).expect("an answer to each");
+        let answer = read_exactly(&mut client, usize::from(u16::from_be_bytes(length)));
+        assert_eq!((rcode(&answer), is_cut(&answer)), (0, false));
+        ids.insert(u16::from_be_bytes([answer[0], answer[1]]));
+    }
+    assert_eq!(ids.len(), usize::from(QUERIES));
+    // 25 beyond the first five, 20 a second.
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
     gateway.stop();
 }

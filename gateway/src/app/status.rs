@@ -352,6 +352,10 @@ fn describe() {
         "zrgw_dns_tunnel_suspected_total",
         "Times that a client's DNS questions below one domain looked like a tunnel"
     );
+    describe_counter!(
+        "zrgw_dns_truncated_total",
+        "DNS queries of sources over their limit that were told to come over TCP"
+    );
     describe_gauge!("zrgw_dns_stale_answers", "Old DNS answers held");
     describe_gauge!("zrgw_dns_servers_down", "Resolvers that do not answer");
     describe_gauge!("zrgw_build_info", "Version of the gateway");

@@ -14,6 +14,7 @@
 //! Each worker has its own sockets, table and ways to the servers; allowances, old answers, counts and the health of the
 //! servers are shared. RFC 1035, 5452 (forged answers), 6891, 7766, 7858, 8482, 8767, 9460.
 
+mod admit;
 mod cache;
 mod count;
 mod datagram;
@@ -22,6 +23,7 @@ mod health;
 mod lane;
 mod limit;
 mod message;
+mod notice;
 mod outbox;
 mod pending;
 mod probe;
@@ -43,6 +45,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use billing_export::SubscriberType;
 use tokio::task::AbortHandle;
 use tokio_rustls::rustls::ServerConfig;
 
@@ -51,6 +54,7 @@ use self::count::{Counts, Event, Transport};
 use self::datagram::Listener;
 use self::health::Health;
 use self::limit::{Allowances, Connections, UnderWay};
+use self::notice::Notice;
 use self::relay::Relay;
 use self::settings::Settings;
 use self::source::{Source, Sources};
@@ -73,6 +77,10 @@ pub struct Plane {
     /// Tells apart whom limits are counted for.
     sources: Sources,
     allowances: Allowances,
+    /// How often a source over its limit is told so; none: never.
+    truncations: Option<Allowances>,
+    /// Tells of sources over their limits, for each kind of subscriber.
+    over_limit: [Notice; SubscriberType::ALL.len()],
     connections: Arc<Connections>,
     /// Queries under way.
     under_way: Arc<UnderWay>,
@@ -93,6 +101,8 @@ impl Plane {
     pub fn new(settings: Settings, own: Vec<SocketAddr>) -> Self {
         let allowances =
             Allowances::new(settings.queries_per_second_max, settings.burst_max, settings.sources_max);
+        let most = settings.truncated_per_second_max;
+        let truncations = (most > 0).then(|| Allowances::new(most, most, settings.sources_max));
         let under_way = Arc::new(UnderWay::new(
             settings.in_flight_max,
             settings.in_flight_per_client_max,
@@ -110,6 +120,8 @@ impl Plane {
             own,
             sources,
             allowances,
+            truncations,
+            over_limit: Default::default(),
             connections: Arc::default(),
             under_way,
             stale,

@@ -151,6 +151,7 @@ fn settings(config: &Config, dns: &Dns, faults: &mut Vec<String>) -> Settings {
         source_prefix_v6: dns.load.source_prefix_v6,
         queries_per_second_max: dns.load.queries_per_second_max,
         burst_max: dns.load.burst_max,
+        truncated_per_second_max: dns.load.truncated_per_second_max,
         sources_max: dns.load.sources_max,
         tunnel_places_max: dns.load.tunnel_places_max,
         tunnel_names_max: dns.load.tunnel_names_max,

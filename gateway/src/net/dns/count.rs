@@ -30,6 +30,8 @@ pub(super) enum Event {
     Lost,
     /// A client's questions below one domain look like a tunnel.
     TunnelSuspected,
+    /// A source over its limit was told to come over TCP.
+    Truncated,
 }
 
 /// How a query came.
@@ -63,7 +65,7 @@ pub(super) enum Refused {
     Source,
     /// It is an answer; dropped.
     Response,
-    /// Its sender asks too much; dropped.
+    /// Its sender asks too much; told to come over TCP, as long as that is not too much too.
     Rate,
     /// It breaks its format.
     Malformed,
@@ -114,7 +116,7 @@ pub(super) enum Dnstap {
 }
 
 /// The metrics, each with its label and values; the counters stand in this order.
-const METRICS: [(&str, &str, &[&str]); 10] = [
+const METRICS: [(&str, &str, &[&str]); 11] = [
     ("zrgw_dns_queries_total", "transport", &["udp", "tcp", "tls"]),
     (
         "zrgw_dns_answers_total",
@@ -148,6 +150,7 @@ const METRICS: [(&str, &str, &[&str]); 10] = [
     ("zrgw_dns_dnstap_total", "outcome", &["answer", "ignored", "malformed", "connection"]),
     ("zrgw_dns_lost_total", "", &[""]),
     ("zrgw_dns_tunnel_suspected_total", "", &[""]),
+    ("zrgw_dns_truncated_total", "", &[""]),
 ];
 /// Most values of one label.
 const VALUES_MAX: usize = 10;
@@ -250,6 +253,7 @@ fn place(event: Event) -> (usize, usize) {
         ),
         Event::Lost => (8, 0),
         Event::TunnelSuspected => (9, 0),
+        Event::Truncated => (10, 0),
     }
 }
 
@@ -272,6 +276,7 @@ mod tests {
             (Event::Dnstap(Dnstap::Connection), "zrgw_dns_dnstap_total", "connection"),
             (Event::Lost, "zrgw_dns_lost_total", ""),
             (Event::TunnelSuspected, "zrgw_dns_tunnel_suspected_total", ""),
+            (Event::Truncated, "zrgw_dns_truncated_total", ""),
         ];
         for (event, _, _) in events {
             counts.count(event);
@@ -281,7 +286,7 @@ mod tests {
             let found = counts.all().find(|(name, _, label, _)| (*name, *label) == (metric, value));
             assert_eq!(found.map(|(_, _, _, count)| count), Some(1), "{metric} {value}");
         }
-        assert_eq!(counts.all().map(|(_, _, _, count)| count).sum::<u64>(), 11);
+        assert_eq!(counts.all().map(|(_, _, _, count)| count).sum::<u64>(), 12);
         assert!(METRICS.iter().all(|(_, _, values)| values.len() <= VALUES_MAX));
         assert_eq!(METRICS[1].2[..RCODES.len()], RCODES);
     }

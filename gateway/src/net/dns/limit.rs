@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::source::Source;
 use crate::flow::time::Monotonic;
@@ -30,15 +31,17 @@ impl Allowances {
         Self { whole_at, cost_us, owed_us_max: cost_us.saturating_mul(u64::from(burst)) }
     }
 
-    /// Takes one query from the allowance of `source`; false when it is used up.
-    pub(super) fn take(&self, source: Source, now: Monotonic) -> bool {
+    /// Takes one query from the allowance of `source`; when it is used up, how long until there is one.
+    pub(super) fn take(&self, source: Source, now: Monotonic) -> Result<(), Duration> {
         let now_us = now.as_millis().saturating_mul(1_000);
-        let Some(whole_at) = self.whole_at.get(source.place(self.whole_at.len())) else { return false };
+        let Some(whole_at) = self.whole_at.get(source.place(self.whole_at.len())) else { return Ok(()) };
         let taken = whole_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |whole_at| {
             let next = whole_at.max(now_us).saturating_add(self.cost_us);
             (next.saturating_sub(now_us) <= self.owed_us_max).then_some(next)
         });
-        taken.is_ok()
+        let over = |whole_at: u64| whole_at.saturating_add(self.cost_us).saturating_sub(now_us);
+        let wait = |whole_at| Duration::from_micros(over(whole_at).saturating_sub(self.owed_us_max));
+        taken.map(|_| ()).map_err(wait)
     }
 }
 
@@ -180,7 +183,6 @@ impl Drop for ConnectionPlace {
 #[cfg(test)]
 mod tests {
     use std::hash::RandomState;
-    use std::time::Duration;
 
     use super::*;
     use crate::net::dns::source::Sources;
@@ -199,14 +201,15 @@ mod tests {
     fn a_source_has_its_burst_then_its_rate() {
         let allowances = Allowances::new(200, 300, 1 << 16);
         let [one, _] = pair();
-        let taken = (0..400).filter(|_| allowances.take(one, at(1_000))).count();
+        let taken = (0..400).filter(|_| allowances.take(one, at(1_000)).is_ok()).count();
         assert_eq!(taken, 300);
-        assert!(!allowances.take(one, at(1_004)));
-        assert!(allowances.take(one, at(1_005)), "one query each 5 ms");
-        assert!(!allowances.take(one, at(1_005)));
-        let later = (0..400).filter(|_| allowances.take(one, at(2_005))).count();
+        assert_eq!(allowances.take(one, at(1_004)), Err(Duration::from_millis(1)));
+        assert!(allowances.take(one, at(1_005)).is_ok(), "one query each 5 ms");
+        assert_eq!(allowances.take(one, at(1_005)), Err(Duration::from_millis(5)));
+        assert!(allowances.take(one.proven(), at(1_005)).is_ok(), "what is proven is counted apart");
+        let later = (0..400).filter(|_| allowances.take(one, at(2_005)).is_ok()).count();
         assert_eq!(later, 200);
-        let rested = (0..400).filter(|_| allowances.take(one, at(60_000))).count();
+        let rested = (0..400).filter(|_| allowances.take(one, at(60_000)).is_ok()).count();
         assert_eq!(rested, 300, "never more than the burst");
     }
 

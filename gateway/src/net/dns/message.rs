@@ -30,6 +30,12 @@ pub(super) const BAD_VERS: u16 = 16;
 const ANY_TTL: u32 = 3_600;
 /// Bit of the first byte of flags: truncated.
 const TC: u8 = 0x02;
+/// Bit of the first byte of flags: an answer.
+const QR: u8 = 0x80;
+/// Bit of the second byte of flags: recursion is available.
+const RA: u8 = 0x80;
+/// Bit of the second byte of flags: answers need not be checked.
+const CD: u8 = 0x10;
 /// Bits of the first byte of flags that a reply repeats: operation, RD.
 const REPEATED: u8 = 0x79;
 /// The OPT record of a cut or an old answer: size to be filled in, DO to be set (RFC 6891 §6.1.2).
@@ -114,6 +120,17 @@ impl Asked<'_> {
         self.write(0, |answer| {
             answer.add_answer(Record::from_rdata(name, ANY_TTL, data));
         })
+    }
+
+    /// The question and that nothing fits beside it (RFC 1035 §4.1.1, TC): never longer than the query.
+    pub(super) fn truncated(&self) -> Option<Vec<u8>> {
+        let mut answer = self.query.get(..self.question.section.end)?.to_vec();
+        let [_, _, flags, more, _, _, counts @ ..] = answer.first_chunk_mut::<HEADER_BYTES>()?;
+        *flags = QR | *flags & REPEATED | TC;
+        *more = RA | *more & CD;
+        counts.fill(0);
+        self.add_opt(&mut answer);
+        Some(answer)
     }
 
     /// The name asked for, as the library has names.

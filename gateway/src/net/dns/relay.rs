@@ -23,7 +23,6 @@ use super::limit::Full;
 use super::message::{self, Asked, BAD_VERS, FORM_ERR, NOT_IMP, REFUSED, SERV_FAIL};
 use super::pending::{Asker, Form, Pending, Table, Ticket, bit_of};
 use super::random::Random;
-use super::source::Source;
 use super::unsent::Unsent;
 use crate::flow::session::SubscriberKey;
 use crate::flow::steer::{self, RelayReason, Steering};
@@ -38,10 +37,6 @@ pub(super) const BUFFER_BYTES: usize = 65_536;
 const TICK: Duration = Duration::from_millis(20);
 /// Types IXFR and AXFR (RFC 1995, RFC 5936): zones are not had here.
 const TRANSFERS: [u16; 2] = [251, 252];
-/// Ports that no client asks from.
-const ANSWERING_PORTS: [u16; 2] = [0, 53];
-/// Bit of the first byte of flags: an answer.
-const QR: u8 = 0x80;
 
 /// What became of a query at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,11 +120,19 @@ impl Relay {
         let policy = self.shared.policy.load();
         let now = self.now();
         let subscriber = policy.subscribers.find(from.ip());
-        let source = self.plane.sources.of(from.ip(), subscriber);
-        if let Some(refused) = self.unwelcome(query, from, subscriber, source, now) {
+        if let Some(refused) = self.unwelcome(query, from, subscriber) {
             self.count(Event::Refused(refused));
             return Taken::Dropped;
         }
+        let source = self.plane.sources.of(from.ip(), subscriber);
+        let claimant = match transport {
+            Transport::Udp if self.plane.allowances.take(source, now).is_err() => {
+                return self.over_limit(query, &asker, (source, subscriber), now);
+            }
+            Transport::Udp => source,
+            // The connection's task has taken its turn.
+            Transport::Tcp | Transport::Tls => source.proven(),
+        };
         let refuse = |refused, code| {
             self.count(Event::Refused(refused));
             self.give(&asker, message::header_reply(query, code).map(Cow::Owned));
@@ -184,10 +187,14 @@ impl Relay {
             dnssec_ok: edns.is_some_and(|edns| edns.dnssec_ok),
             checking_disabled: layout::checking_disabled(query),
         };
-        let place = match self.plane.under_way.take(source) {
+        let place = match self.plane.under_way.take(claimant) {
             Ok(place) => place,
-            Err(Full::Source | Full::All) => {
+            Err(full) => {
                 self.count(Event::Refused(Refused::InFlight));
+                let is_own = transport == Transport::Udp && full == Full::Source;
+                if is_own && self.send_to_tcp(&asked, &asker, source, now) {
+                    return Taken::Answered;
+                }
                 let answer = self.stale(&asked, &key, form, now).or_else(|| asked.empty(SERV_FAIL));
                 let fit = |answer| self.fit(&asked, Cow::Owned(answer), transport == Transport::Udp);
                 self.give(&asker, answer.map(fit));
@@ -225,38 +232,6 @@ impl Relay {
         let ticket = self.table.borrow_mut().insert(pending);
         self.try_next(ticket, now);
         Taken::Answered
-    }
-
-    /// Why a query is dropped without a word; `None` when it is not.
-    fn unwelcome(
-        &self,
-        query: &[u8],
-        from: SocketAddr,
-        subscriber: Option<&Session>,
-        source: Source,
-        now: Monotonic,
-    ) -> Option<Refused> {
-        let client = from.ip().to_canonical();
-        if ANSWERING_PORTS.contains(&from.port()) || self.plane.is_own(from) {
-            return Some(Refused::Source);
-        }
-        if !self.is_welcome(client, subscriber) {
-            return Some(Refused::Client);
-        }
-        if !self.plane.allowances.take(source, now) {
-            return Some(Refused::Rate);
-        }
-        if query.len() < dns::HEADER_BYTES {
-            return Some(Refused::Malformed);
-        }
-        query.get(2).is_some_and(|flags| flags & QR != 0).then_some(Refused::Response)
-    }
-
-    /// Whether a client, in canonical form, may ask here.
-    pub(super) fn is_welcome(&self, client: IpAddr, subscriber: Option<&Session>) -> bool {
-        let settings = &self.plane.settings;
-        (settings.serves_subscribers && subscriber.is_some())
-            || settings.clients.iter().any(|prefix| prefix.contains(&client))
     }
 
     /// Whether we answer ourselves.

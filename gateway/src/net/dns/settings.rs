@@ -30,6 +30,8 @@ pub struct Settings {
     pub queries_per_second_max: u32,
     /// Queries of one source at once.
     pub burst_max: u32,
+    /// Queries of one source over its limit that are told to come over TCP, per second.
+    pub truncated_per_second_max: u32,
     /// Sources told apart.
     pub sources_max: usize,
     /// Queries under way.

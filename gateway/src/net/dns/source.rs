@@ -11,11 +11,20 @@ use billing_export::Session;
 
 use crate::flow::session::network;
 
+/// Tells what is proven from what is claimed: any number that no hash of this size is likely to differ by (2⁶⁴ divided by
+/// the golden ratio).
+const PROVEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// Whoever limits are counted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Source(u64);
 
 impl Source {
+    /// The same where a connection has proven who it is: counted apart, so that nobody takes from it in another's name.
+    pub(super) const fn proven(self) -> Self {
+        Self(self.0 ^ PROVEN)
+    }
+
     /// The number of this source among `count` places.
     pub(super) fn place(self, count: usize) -> usize {
         let count = u64::try_from(count).unwrap_or(u64::MAX);

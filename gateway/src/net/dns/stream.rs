@@ -20,6 +20,8 @@ use super::relay::{Relay, Taken};
 
 /// Answers of one connection that wait to be written.
 const ANSWERS_MAX: usize = 128;
+/// Shortest wait for a turn: then several may have come.
+const TURN_PAUSE_MIN: Duration = Duration::from_millis(20);
 /// Pause after an error of accept(2).
 const BACK_OFF: Duration = Duration::from_millis(200);
 /// Bytes that are read and thrown away behind a connection's last query.
@@ -120,6 +122,10 @@ async fn converse(
             let rest = timeout_at(deadline, read_rest(reader, first, &mut query)).await;
             if !matches!(rest, Ok(Ok(()))) {
                 return End::Client;
+            }
+            // Read on only when it is its turn: the client is slowed down, and loses nothing.
+            while let Err(pause) = relay.take_turn(client) {
+                sleep(pause.max(TURN_PAUSE_MIN)).await;
             }
             match relay.ask(&query, client, transport, Asker::Connection(answers.clone())) {
                 Taken::Answered => {}
