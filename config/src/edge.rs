@@ -11,6 +11,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("edge", "table"),
     Key::defaulted("edge", "intercept"),
     Key::defaulted("edge", "interfaces"),
+    Key::defaulted("edge", "source_validation"),
     Key::defaulted("edge", "tcp_ports"),
     Key::defaulted("edge", "udp_ports"),
     Key::defaulted("edge", "divert_mark"),
@@ -67,6 +68,9 @@ pub struct Edge {
     pub intercept: Intercept,
     /// Interfaces on the subscribers' side, and patterns for them that end in `*`; none: all.
     pub interfaces: Vec<String>,
+    /// Only flows whose source is routed back through the interface they come by are taken. Where interfaces are named it
+    /// is so unless stated otherwise: without them nobody knows which side is the subscribers'.
+    pub source_validation: bool,
     /// TCP ports whose flows are taken.
     pub tcp_ports: Vec<u16>,
     /// UDP ports whose flows are taken.
@@ -115,6 +119,12 @@ impl Edge {
                 Fault::new(format!("more interfaces from {name} on"), format!("at most {INTERFACES_MAX}"));
             reader.wrong("edge.interfaces", *at, fault);
         }
+        let validation = section.boolean(reader, "source_validation", !interfaces.is_empty());
+        if validation.value && interfaces.is_empty() {
+            let fault = Fault::new("true without edge.interfaces", "the interfaces on the subscribers' side");
+            let remedy = "name them in edge.interfaces, or remove this key";
+            reader.wrong("edge.source_validation", validation.at, fault.remedy(remedy));
+        }
         let mut ports = |name: &str| {
             let read = section.read_each(reader, name, "an array of ports, such as [80, 443]", |value| {
                 count_of(value, &(1..=u16::MAX))
@@ -138,6 +148,7 @@ impl Edge {
         Edge {
             table,
             intercept,
+            source_validation: validation.value,
             interfaces: interfaces.into_iter().map(|(name, _)| name).collect(),
             tcp_ports,
             udp_ports,

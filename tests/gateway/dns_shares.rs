@@ -401,3 +401,28 @@ fn f42_over_tcp_queries_beyond_the_allowance_wait_and_none_is_lost() {
     assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
     gateway.stop();
 }
+
+/// Only the access network can tell who sends in whose name: `check` says so where nothing else does.
+#[test]
+fn f17_check_says_when_nobody_validates_sources() {
+    const NOTE: &str = "validate sources";
+    let said = |setup: Setup| {
+        setup.write_configuration();
+        let output = setup.command(&["check", "--config", "gateway.toml"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        said
+    };
+    let transparent = || {
+        Setup::new()
+            .listener("mode = \"transparent\"\naddress = \"0.0.0.0:9443\"\nprotocols = [\"tcp\", \"udp\"]\n")
+    };
+    assert!(said(transparent()).contains(NOTE), "nobody knows the subscribers' side");
+    let named = || transparent().set("edge", "interfaces = [\"eth1\"]");
+    assert!(!said(named()).contains(NOTE));
+    assert!(said(named().set("edge", "source_validation = false")).contains(NOTE));
+    let with_plane =
+        |listen: &str| Setup::new().proxied().set("dns", listen).set("dns", "upstream = [\"127.0.0.1:53\"]");
+    assert!(said(with_plane("listen = [\"192.0.2.53:53\"]")).contains(NOTE));
+    assert!(!said(with_plane("listen = [\"127.0.0.1:0\"]")).contains(NOTE));
+}

@@ -268,6 +268,7 @@ fn s_the_kernels_sets_hold_the_limit_renew_at_it_and_refuse_one_over() {
         candidates_max: usize::try_from(MOST).unwrap(),
         nat64: Nat64::default(),
         interfaces: Vec::new(),
+        source_validation: false,
         tcp_ports: vec![443],
         udp_ports: Vec::new(),
         divert_mark: 1,

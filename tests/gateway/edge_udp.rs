@@ -20,6 +20,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use support::datagrams::Access;
 use support::edge::{Edge, LISTED, foreign, origin, subscriber, telling_datagrams};
+use support::link::run;
 use support::quic_pages::{QuicClient, QuicOrigin, Validation};
 use support::{Ended, PATIENCE, eventually, has};
 
@@ -90,6 +91,51 @@ fn t26_t36_datagrams_keep_both_ends_and_are_exported_to_the_byte() {
     let usage = edge.stop_and_count();
     assert!(usage.conserved);
     assert_eq!(usage.charged("s1", "not_recognised"), counted, "every byte, none exempt");
+}
+
+/// A victim is routed by another interface than what is sent in his name comes by: that passes by, and is not on his bill.
+#[test]
+fn f17_datagrams_in_anothers_name_pass_by_and_are_not_on_his_bill() {
+    const VICTIM: &str = "10.78.0.9";
+    for validates in [true, false] {
+        let edge = Edge::with("tproxy", |setup| {
+            run("ip link add other type veth peer name beyond");
+            run("ip address add 10.78.0.1/24 dev other");
+            for end in ["other", "beyond"] {
+                run(&format!("ip link set {end} up"));
+            }
+            for interface in ["all", "wire"] {
+                run(&format!("sysctl -qw net.ipv4.conf.{interface}.rp_filter=0"));
+            }
+            setup.write(
+                "subscribers.csv",
+                format!(
+                    "prefix,subscriber_type,subscriber_id\n{}/32,account,s1\n{VICTIM}/32,account,victim\n",
+                    subscriber(0)
+                ),
+            );
+            let setup = setup.set("edge", "interfaces = [\"wire\", \"other\"]");
+            // Where interfaces are named it is so unless stated otherwise.
+            let setup = if validates { setup } else { setup.set("edge", "source_validation = false") };
+            setup.set("limits", "identify_deadline = \"1 s\"").set("limits", "udp_idle_timeout = \"3 s\"")
+        });
+        let Some(edge) = edge else { return };
+        let server = edge.link.in_internet(|| UdpSocket::bind(origin(0, 443)).unwrap());
+        server.set_read_timeout(Some(PATIENCE)).unwrap();
+        edge.link.subscriber_runs(&format!("ip address add {VICTIM}/32 dev lo"));
+        let forger = edge.link.at_subscriber(|| UdpSocket::bind((VICTIM, 0)).unwrap());
+        let honest = socket(&edge, 0, 0);
+        let mut buffer = [0; 2_000];
+        for sender in [&forger, &honest] {
+            sender.send_to(&[b'x'; 1_000], origin(0, 443)).unwrap();
+            let (_, from) = server.recv_from(&mut buffer).expect("it is carried, or passes by");
+            assert_eq!(from, sender.local_addr().unwrap());
+        }
+        assert!(eventually(|| edge.metric("zrgw_flows_open") == 0));
+        let usage = edge.stop_and_count();
+        assert_eq!(usage.reasons("victim").is_empty(), validates, "{:?}", usage.reasons("victim"));
+        assert!(!usage.reasons("s1").is_empty(), "who sends in his own name is counted");
+    }
 }
 
 #[test]

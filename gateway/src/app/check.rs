@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 use allowlist::lint::Severity;
 use allowlist::{Document, DomainName};
-use config::Config;
 use config::dns::{Clients, Server};
+use config::{Config, Mode, Protocol};
 use ipnet::IpNet;
 use serde::Serialize;
 
@@ -144,6 +144,7 @@ fn examine(path: &Path, config: &Config) -> Findings {
         }
     }
     findings.problems.extend(certificate_problems(path, config));
+    findings.notes.extend(source_note(config));
     findings
 }
 
@@ -197,6 +198,25 @@ fn examine_list(config: &Config, findings: &mut Findings) {
             document.serial()
         ));
     }
+}
+
+/// That, as far as this file says, nobody holds the sources of datagrams against where they come from.
+fn source_note(config: &Config) -> Option<String> {
+    let takes_datagrams = config
+        .listeners
+        .iter()
+        .any(|listener| listener.mode == Mode::Transparent && listener.serves(Protocol::Udp));
+    if takes_datagrams && !config.edge.source_validation {
+        let note = "edge.source_validation is off: a subscriber may send datagrams in another's name. Name \
+                    edge.interfaces, or see that the routers before this machine validate sources (RFC 2827)";
+        return Some(note.to_owned());
+    }
+    let listens = config.dns.iter().flat_map(|dns| &dns.listen).any(|listen| !listen.ip().is_loopback());
+    listens.then(|| {
+        "dns.listen: a datagram does not prove who sent it. See that the routers before this machine validate sources \
+         (RFC 2827), else a subscriber may ask in another's name"
+            .to_owned()
+    })
 }
 
 /// Services that limits or rating groups name and the list does not have: a slip of the pen would leave one without its limit.

@@ -48,6 +48,8 @@ pub struct Plan {
     pub nat64: Nat64,
     /// Interfaces on the subscribers' side; none: all.
     pub interfaces: Vec<String>,
+    /// Only flows whose source is routed back through the interface they come by are taken.
+    pub source_validation: bool,
     /// TCP ports whose flows are taken.
     pub tcp_ports: Vec<u16>,
     /// UDP ports whose flows are taken.
@@ -173,6 +175,7 @@ impl Plan {
         self.interfaces("iifname", text);
         self.foreign_marks("subscriber", text);
         self.passed_by(text);
+        self.unrouted(text);
         text.push_str("\t\tjump take\n\t}\n");
     }
 
@@ -245,6 +248,15 @@ impl Plan {
         }
     }
 
+    /// Sources that are not routed back by where they come from (RFC 2827, RFC 3704 §2.2): somebody else's address would be
+    /// charged. Such a flow passes by as if there were no gateway, so that nothing is cut off where routes differ by
+    /// direction. Looked at once a flow: what is held has gone its way before.
+    fn unrouted(&self, text: &mut String) {
+        if self.source_validation {
+            text.push_str("\t\tfib saddr . iif oif missing counter return\n");
+        }
+    }
+
     /// To the listeners of `tproxy`, while the gateway answers. Without a listener the statement falls through. Of TCP only
     /// what opens a connection is taken: one that began while it passed by goes on past us, for the listener would reset it.
     fn take(&self, text: &mut String) {
@@ -292,6 +304,7 @@ impl Plan {
         let _ = writeln!(text, "\t\tmeta mark {} return", self.upstream_mark);
         self.interfaces("iifname", text);
         self.passed_by(text);
+        self.unrouted(text);
         for tap in taps {
             let family = if tap.address.is_ipv4() { "ipv4" } else { "ipv6" };
             if tap.tcp && !self.tcp_ports.is_empty() {
@@ -488,6 +501,7 @@ mod tests {
             candidates_max: 1_000,
             nat64: Nat64::default(),
             interfaces: vec!["eth1".to_owned()],
+            source_validation: true,
             tcp_ports: vec![80, 443],
             udp_ports: vec![443],
             divert_mark: 1,
@@ -534,6 +548,20 @@ mod tests {
         ));
         assert!(text.contains("size 1000"), "{text}");
         assert!(!text.contains("10.0.0.0/8"));
+    }
+
+    #[test]
+    fn f17_sources_are_held_against_their_interface_before_anything_is_taken() {
+        let validates = "fib saddr . iif oif missing counter return";
+        let text = plan().ruleset();
+        // Once for each way of taking, behind what holds open flows and in front of what takes new ones.
+        assert_eq!(text.matches(validates).count(), 2, "{text}");
+        for (before, behind) in [("jump held", "jump take"), ("chain redirected", "redirect to :9445")] {
+            let (_, rest) = text.split_once(before).unwrap();
+            let (between, _) = rest.split_once(behind).unwrap();
+            assert!(between.contains(validates), "{text}");
+        }
+        assert!(!Plan { source_validation: false, ..plan() }.ruleset().contains("fib saddr . iif"));
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub fn plan(config: &Config) -> Plan {
         candidates_max: edge.candidates_max,
         nat64: nat64(config),
         interfaces: edge.interfaces.clone(),
+        source_validation: edge.source_validation,
         tcp_ports: edge.tcp_ports.clone(),
         udp_ports: edge.udp_ports.clone(),
         divert_mark: edge.divert_mark,
