@@ -17,6 +17,8 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("lookup", "per_second_max"),
     Key::defaulted("lookup", "in_flight_max"),
     Key::defaulted("lookup", "per_subscriber_minute_max"),
+    Key::defaulted("lookup", "waiting_max"),
+    Key::defaulted("lookup", "waiting_per_subscriber_max"),
     Key::defaulted("lookup", "names_max"),
     Key::defaulted("lookup", "scheduled_per_second_max"),
 ];
@@ -55,6 +57,14 @@ pub const IN_FLIGHT_MAX_RANGE: RangeInclusive<usize> = 1..=100_000;
 pub const PER_SUBSCRIBER_MINUTE_MAX_DEFAULT: u32 = 20;
 /// Range of `per_subscriber_minute_max`.
 pub const PER_SUBSCRIBER_MINUTE_MAX_RANGE: RangeInclusive<u32> = 1..=1_000_000;
+/// Look-ups of each kind that wait for their turn.
+pub const WAITING_MAX_DEFAULT: usize = 1_000;
+/// Range of `waiting_max`.
+pub const WAITING_MAX_RANGE: RangeInclusive<usize> = 1..=100_000;
+/// Of these, one subscriber's.
+pub const WAITING_PER_SUBSCRIBER_MAX_DEFAULT: usize = 16;
+/// Range of `waiting_per_subscriber_max`.
+pub const WAITING_PER_SUBSCRIBER_MAX_RANGE: RangeInclusive<usize> = 1..=10_000;
 /// Names whose answers are kept.
 pub const NAMES_MAX_DEFAULT: usize = 65_536;
 /// Range of `names_max`.
@@ -85,6 +95,10 @@ pub struct Lookup {
     pub in_flight_max: usize,
     /// Inquiries that flows of one subscriber start in a minute.
     pub per_subscriber_minute_max: u32,
+    /// Look-ups of each kind that wait for their turn.
+    pub waiting_max: usize,
+    /// Of these, one subscriber's.
+    pub waiting_per_subscriber_max: usize,
     /// Names whose answers are kept.
     pub names_max: usize,
     /// Scheduled look-ups started per second; 0: none.
@@ -123,6 +137,15 @@ impl Lookup {
                     "per_subscriber_minute_max",
                     PER_SUBSCRIBER_MINUTE_MAX_DEFAULT,
                     PER_SUBSCRIBER_MINUTE_MAX_RANGE,
+                )
+                .value,
+            waiting_max: section.count(reader, "waiting_max", WAITING_MAX_DEFAULT, WAITING_MAX_RANGE).value,
+            waiting_per_subscriber_max: section
+                .count(
+                    reader,
+                    "waiting_per_subscriber_max",
+                    WAITING_PER_SUBSCRIBER_MAX_DEFAULT,
+                    WAITING_PER_SUBSCRIBER_MAX_RANGE,
                 )
                 .value,
             names_max: section.count(reader, "names_max", NAMES_MAX_DEFAULT, NAMES_MAX_RANGE).value,

@@ -57,6 +57,8 @@ const ROWS: &[Row] = &[
     ("lookup", "per_second_max", &["1", "1000000"], &["0", "1000001"]),
     ("lookup", "in_flight_max", &["1", "100000"], &["0", "100001"]),
     ("lookup", "per_subscriber_minute_max", &["1", "1000000"], &["0", "1000001"]),
+    ("lookup", "waiting_max", &["1", "100000"], &["0", "100001"]),
+    ("lookup", "waiting_per_subscriber_max", &["1", "10000"], &["0", "10001"]),
     ("lookup", "names_max", &["1", "10000000"], &["0", "10000001"]),
     ("lookup", "scheduled_per_second_max", &["0", "10000"], &["-1", "10001"]),
     ("trusted_answers", "retention", &["\"1 s\"", "\"30 d\""], &["\"999 ms\"", "\"2592000001 ms\""]),

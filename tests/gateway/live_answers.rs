@@ -16,10 +16,12 @@ mod support;
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 
 use support::client::*;
+use support::datagrams::{Access, Header};
 use support::dns::Resolver;
 use support::hellos::{Hello, Random};
 use support::origin::Origin;
 use support::plane;
+use support::quic::Initial;
 use support::world::World;
 use support::{LIST, Setup, eventually};
 
@@ -185,22 +187,48 @@ fn v5_a_subscriber_who_makes_names_up_cuts_nobody_else_off() {
     });
     let sent = visit("www.listed.example");
     let refused = || {
-        for number in 0..20 {
+        // All at once: some wait for their turn, some find no room to wait.
+        let made_up = |number| {
             let mut client = world.steered(1);
             std::io::Write::write_all(&mut client, &visit(&format!("made-up-{number}.listed.example")))
                 .unwrap();
-            finish(client);
-        }
-        // At once, while the second's budget would be used up.
+            client
+        };
+        let made_up: Vec<_> = (0..20).map(made_up).collect();
         let mut client = world.steered(2);
         std::io::Write::write_all(&mut client, &sent).unwrap();
         assert_eq!(read_exactly(&mut client, sent.len()), sent);
         assert_eq!(finish(client), b"");
+        made_up.into_iter().for_each(|client| drop(finish(client)));
         world.gateway.metric("zrgw_lookups_total{outcome=\"refused\"}") > 0
     };
     assert!(eventually(refused), "{}", world.gateway.log());
     let usage = world.gateway.stop_and_count();
     assert!(usage.exempt("s2").0 >= sent.len() as u64);
+}
+
+/// Datagrams whose source anybody can forge bring made-up names in a subscriber's name.
+#[test]
+fn f4_forged_datagrams_use_up_nobody_s_look_ups() {
+    let world = World::with(Origin::echo(), |setup| {
+        setup
+            .set("export", "byte_basis = \"payload\"")
+            .set("lookup", "scheduled_per_second_max = 0")
+            .set("lookup", "per_subscriber_minute_max = 1")
+            .set("limits", "drain = \"0 s\"")
+    });
+    let destination = SocketAddr::from(([127, 0, 2, 77], 443));
+    let forged = Access::proxied(proxied_subscriber(1), destination, world.gateway.listener(1), Header::Each);
+    let initial = Initial::of(&Hello::named("made-up.listed.example").message()).seal();
+    let asked = || {
+        forged.inject(&initial);
+        world.resolver.asked("made-up.listed.example") > 0
+    };
+    assert!(eventually(asked), "{}", world.gateway.log());
+    let length = exchange(&world, 1, LISTED);
+    let usage = world.gateway.stop_and_count();
+    let exempt = usage.exempt("s1");
+    assert_eq!(exempt, (length, length), "{:?}", usage.reasons("s1"));
 }
 
 /// A proxy of the subscriber's own that passes everything on to the real site, a probe of ours too.

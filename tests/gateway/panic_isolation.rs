@@ -106,6 +106,8 @@ fn shared() -> Arc<Shared> {
         per_second_max: 1,
         in_flight_max: 1,
         per_subscriber_minute_max: 1,
+        waiting_max: 1,
+        waiting_per_subscriber_max: 1,
         names_max: 1,
         scheduled_per_second_max: 0,
     };

@@ -13,6 +13,8 @@ use allowlist::Transport;
 use billing_export::{Account, Flags, Reason, Volume};
 use tokio::net::TcpStream;
 
+use super::lookup::Asker;
+use super::meter::Reading;
 pub use super::meter::SubscriberSide;
 use super::meter::{Reading, Remainder};
 use super::policy::Standing;
@@ -311,6 +313,11 @@ impl State {
 }
 
 impl Flow {
+    /// Who a look-up for the flow counts for.
+    pub fn asker(&self) -> Asker {
+        Asker::new(self.state.borrow().standing.key(self.source), self.transport)
+    }
+
     /// The port that rules are judged by.
     pub fn service_port(&self, protocol: ProtocolLabel) -> u16 {
         match self.place {

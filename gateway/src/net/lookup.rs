@@ -1,14 +1,16 @@
 //! Our own look-ups of listed names, which feed the trusted answers (DESIGN decisions 1, 4, 11).
 //!
-//! One look-up at a time for each name, however many flows ask (trap V5); a budget over all names; answers in private
-//! space are dropped unless a laboratory permits them. Steered mode dials what it finds here; `proxy_protocol` flows with
+//! One look-up at a time for each name, however many flows ask (trap V5); a budget over all names, with shares and turns
+//! (`turns`); answers in private space are dropped unless a laboratory permits them. Steered mode dials what it finds here; `proxy_protocol` flows with
 //! a listed name at an unknown address ask here before they are exempt (`verify`); listed names are asked for again as
 //! their answers run out (`schedule`).
 
 mod ask;
 mod cache;
 mod copy;
+mod flight;
 mod schedule;
+mod turns;
 mod verify;
 mod whereabouts;
 
@@ -19,11 +21,12 @@ use std::time::Duration;
 
 use allowlist::DomainName;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 
 use self::ask::Resolvers;
 use self::cache::{Cache, Landed};
 pub use self::copy::CopyError;
+use self::flight::Flights;
+pub use self::turns::Asker;
 use self::verify::{Denied, Inquiry, Personal};
 pub use self::whereabouts::Whereabouts;
 use super::answers::Answers;
@@ -31,7 +34,6 @@ use super::clock::Clock;
 use super::policy::PolicyCell;
 use super::settings::DialRules;
 use crate::flow::session::SubscriberKey;
-use crate::flow::time::Monotonic;
 
 /// Shortest time an answer is used before it is asked again: TTL 0 does not mean a query per flow.
 const TTL_MIN: Duration = Duration::from_secs(5);
@@ -65,6 +67,10 @@ pub struct LookupSettings {
     pub in_flight_max: usize,
     /// Inquiries that flows of one subscriber start in a minute.
     pub per_subscriber_minute_max: u32,
+    /// Look-ups of each kind that wait for their turn.
+    pub waiting_max: usize,
+    /// Of these, one subscriber's.
+    pub waiting_per_subscriber_max: usize,
     /// Names whose answers are kept; about 400 bytes each.
     pub names_max: usize,
     /// Scheduled look-ups started in one second, beside the others; none: 0.
@@ -85,26 +91,24 @@ pub struct Lookups {
 
 /// Look-ups under way and answers in use.
 struct State {
-    flights: HashMap<DomainName, watch::Receiver<Option<Answer>>>,
+    flights: Flights,
     cache: Cache,
     inquiries: HashMap<DomainName, Inquiry>,
     denied: Denied,
     personal: Personal,
-    budget: Budget,
     counts: LookupCounts,
     alarm: Alarm,
 }
 
 impl State {
-    /// Nothing asked yet; room for the answers of so many names.
-    fn new(names_max: usize) -> Self {
+    /// Nothing asked yet.
+    fn new(settings: &LookupSettings) -> Self {
         Self {
-            flights: HashMap::new(),
-            cache: Cache::new(names_max),
+            flights: Flights::new(settings),
+            cache: Cache::new(settings.names_max),
             inquiries: HashMap::new(),
             denied: Denied::default(),
             personal: Personal::default(),
-            budget: Budget::default(),
             counts: LookupCounts::default(),
             alarm: Alarm::default(),
         }
@@ -149,7 +153,7 @@ pub struct LookupCounts {
     pub empty: u64,
     /// No answer in time, or a failure.
     pub failed: u64,
-    /// Not asked: over `lookup.per_second_max`, `lookup.in_flight_max` or `lookup.per_subscriber_minute_max`.
+    /// Not asked: over `lookup.waiting_max`, out of time while it waited, or over `lookup.per_subscriber_minute_max`.
     pub refused: u64,
     /// Scheduled look-ups that were answered.
     pub scheduled: u64,
@@ -164,7 +168,7 @@ pub enum LookupError {
     #[error("no resolver configured (upstream.resolvers)")]
     NoResolver,
     /// The budget is used up.
-    #[error("too many look-ups (lookup.per_second_max, lookup.in_flight_max)")]
+    #[error("too many look-ups (lookup.per_second_max, lookup.in_flight_max, lookup.waiting_max)")]
     Busy,
     /// The resolvers did not answer.
     #[error("no answer from the resolvers (upstream.resolvers)")]
@@ -182,50 +186,6 @@ pub enum LookupError {
 /// Addresses, or why there are none.
 type Answer = Result<Arc<[IpAddr]>, LookupError>;
 
-/// Look-ups started in the present second.
-#[derive(Default)]
-struct Budget {
-    second: Monotonic,
-    used: u32,
-    /// First questions of each subscriber; as many at most as are used.
-    by_subscriber: HashMap<SubscriberKey, u32>,
-}
-
-/// What a look-up is for.
-#[derive(Clone, Copy)]
-enum Purpose<'a> {
-    /// The one that an inquiry, or the dialling of a steered flow, begins with, for this subscriber, who has a quarter of
-    /// the budget: names below a listed one can be made up without end, and must not cut others off.
-    FirstQuestion(&'a SubscriberKey),
-    /// One more of the same inquiry, which leaves a quarter of the budget to first ones: a claim that no
-    /// answer bears out costs many questions, and must not use up those of other names.
-    FurtherQuestion,
-}
-
-impl Budget {
-    /// Takes one, if any is left of `per_second_max`.
-    fn take(&mut self, purpose: Purpose<'_>, now: Monotonic, per_second_max: u32) -> bool {
-        if now.since(self.second) >= Duration::from_secs(1) {
-            self.second = now;
-            self.used = 0;
-            self.by_subscriber.clear();
-        }
-        let left = match purpose {
-            Purpose::FirstQuestion(subscriber) => {
-                let used = self.by_subscriber.get(subscriber).copied().unwrap_or(0);
-                let left = self.used < per_second_max && used < per_second_max.div_ceil(4);
-                if left {
-                    self.by_subscriber.insert(subscriber.clone(), used.saturating_add(1));
-                }
-                left
-            }
-            Purpose::FurtherQuestion => self.used < per_second_max.saturating_sub(per_second_max / 4),
-        };
-        self.used = self.used.saturating_add(u32::from(left));
-        left
-    }
-}
-
 impl Lookups {
     /// Look-ups that run on `runtime` and feed `answers`.
     ///
@@ -240,7 +200,7 @@ impl Lookups {
         runtime: Handle,
     ) -> Result<Arc<Self>, String> {
         let resolvers = Resolvers::new(&settings)?;
-        let state = Mutex::new(State::new(settings.names_max));
+        let state = Mutex::new(State::new(&settings));
         Ok(Arc::new(Self { settings, answers, policy, dial, clock, runtime, resolvers, state }))
     }
 
@@ -259,42 +219,11 @@ impl Lookups {
         self.state().alarm.is_raised
     }
 
-    /// Joins the look-up under way for `name`, or starts one.
-    fn ask(
-        self: &Arc<Self>,
-        state: &mut State,
-        subscriber: &SubscriberKey,
-        name: &DomainName,
-        now: Monotonic,
-    ) -> Result<watch::Receiver<Option<Answer>>, LookupError> {
-        if let Some(flight) = state.flights.get(name).filter(|flight| is_under_way(flight)) {
-            return Ok(flight.clone());
-        }
-        let Some(resolvers) = self.resolvers.clone() else { return Err(LookupError::NoResolver) };
-        if state.flights.len() >= self.settings.in_flight_max
-            || !state.budget.take(Purpose::FirstQuestion(subscriber), now, self.settings.per_second_max)
-        {
-            state.counts.refused = state.counts.refused.saturating_add(1);
-            return Err(LookupError::Busy);
-        }
-        let (sender, receiver) = watch::channel(None);
-        state.flights.insert(name.clone(), receiver.clone());
-        let lookups = Arc::clone(self);
-        let name = name.clone();
-        self.runtime.spawn(async move {
-            let (answer, ttl) = lookups.query(&resolvers, &name).await;
-            lookups.land(&name, &answer, ttl);
-            // Nobody may be waiting any more; the answer is kept all the same.
-            let _ = sender.send(Some(answer));
-        });
-        Ok(receiver)
-    }
-
-    /// Takes a look-up from the budget of all names.
-    fn take_budget(&self, purpose: Purpose<'_>) -> bool {
+    /// Takes a further question of an inquiry from the budget of all names.
+    fn take_further(&self) -> bool {
         let now = self.clock.monotonic();
         let mut state = self.state();
-        let taken = state.budget.take(purpose, now, self.settings.per_second_max);
+        let taken = state.flights.take_further(now);
         if !taken {
             state.counts.refused = state.counts.refused.saturating_add(1);
         }
@@ -327,11 +256,10 @@ impl Lookups {
     }
 
     /// Keeps the answer for those who ask next.
-    fn land(&self, name: &DomainName, answer: &Answer, ttl: Duration) {
+    fn land(self: &Arc<Self>, name: &DomainName, answer: &Answer, ttl: Duration) {
         let listed = self.policy.load().names_itself(name);
         let now = self.clock.monotonic();
         let mut state = self.state();
-        state.flights.remove(name);
         let count = match answer {
             Ok(_) => &mut state.counts.answered,
             Err(LookupError::NoAddress) => &mut state.counts.empty,
@@ -346,6 +274,7 @@ impl Lookups {
         state.alarm.note(answer.as_ref().err().copied());
         let landed = Landed { answer, ttl, retention: self.answers.retention(), listed };
         state.cache.land(name, &landed, now);
+        self.end(&mut state, name);
     }
 
     /// A flow of `subscriber` has reached `name`: it is kept longer than names that nobody reached.
@@ -357,20 +286,5 @@ impl Lookups {
     /// The state; a panic elsewhere does not make it unusable, for every change to it is a single step.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whether somebody is at work behind a channel. One that panicked never takes its entry away, and would be waited for for
-/// ever.
-fn is_under_way<T>(receiver: &watch::Receiver<T>) -> bool {
-    receiver.has_changed().is_ok()
-}
-
-/// Waits for a look-up to end.
-async fn landed(mut flight: watch::Receiver<Option<Answer>>) -> Answer {
-    match flight.wait_for(Option::is_some).await {
-        Ok(answer) => answer.clone().unwrap_or(Err(LookupError::Failed)),
-        // The look-up's task ended without an answer: the runtime is stopping.
-        Err(_) => Err(LookupError::Failed),
     }
 }

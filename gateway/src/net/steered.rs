@@ -119,8 +119,7 @@ async fn reach(worker: &Rc<Worker>, flow: &Rc<Flow>) -> Result<Reached, Refusal>
         Ok((origin, target)) => {
             let address = target.ip();
             if places.is_noteworthy() {
-                let subscriber = flow.state.borrow().standing.key(flow.source);
-                worker.shared.lookups.note_use(&name, &subscriber);
+                worker.shared.lookups.note_use(&name, &flow.asker().subscriber);
             }
             Ok(Reached { origin, address, vouched: places.vouched(address) })
         }
@@ -179,8 +178,7 @@ async fn whereabouts(
     flow: &Rc<Flow>,
     name: &DomainName,
 ) -> Result<Whereabouts, Refusal> {
-    let subscriber = || flow.state.borrow().standing.key(flow.source);
-    worker.shared.lookups.resolve(name, subscriber).await.map_err(|error| {
+    worker.shared.lookups.resolve(name, || flow.asker()).await.map_err(|error| {
         tracing::debug!(name = %name, %error, "listed name not resolved");
         Refusal::Destination
     })

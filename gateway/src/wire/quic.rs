@@ -330,6 +330,22 @@ pub fn server_connection_id(datagram: &[u8]) -> Option<ConnectionId> {
     }
 }
 
+/// Whether a datagram is addressed to this connection id, which the server chose: whoever sends it has received what the
+/// server sent (RFC 8999 §5.1 and §5.2, RFC 9000 §8.1).
+pub fn is_addressed_to(datagram: &[u8], id: &ConnectionId) -> bool {
+    if header::is_short(datagram) {
+        return short_header_starts_with(datagram, id);
+    }
+    let [.., length] = match datagram.first_chunk::<6>() {
+        Some(front) => *front,
+        None => return false,
+    };
+    let id = id.as_bytes();
+    usize::from(length) == id.len()
+        && !id.is_empty()
+        && datagram.get(6..).is_some_and(|behind| behind.starts_with(id))
+}
+
 /// Whether a datagram has a short header (RFC 9000 §17.3.1) that is addressed to this connection id.
 pub fn short_header_starts_with(datagram: &[u8], id: &ConnectionId) -> bool {
     let id = id.as_bytes();

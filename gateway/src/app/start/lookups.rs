@@ -33,6 +33,8 @@ pub(super) fn lookups(
         per_second_max: config.lookup.per_second_max,
         in_flight_max: config.lookup.in_flight_max,
         per_subscriber_minute_max: config.lookup.per_subscriber_minute_max,
+        waiting_max: config.lookup.waiting_max,
+        waiting_per_subscriber_max: config.lookup.waiting_per_subscriber_max,
         names_max: config.lookup.names_max,
         scheduled_per_second_max: config.lookup.scheduled_per_second_max,
     };

@@ -1,6 +1,6 @@
 //! A flow's way to its origin: name resolved, upstream socket connected, datagrams passed both ways.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -27,7 +27,7 @@ use crate::net::report::{DropCause, ProtocolLabel, Refusal};
 use crate::net::shared::SubscriberKey;
 use crate::net::socket;
 use crate::net::worker::Worker;
-use crate::wire::quic::{ConnectionId, server_connection_id};
+use crate::wire::quic::{ConnectionId, is_addressed_to, server_connection_id};
 
 /// Addresses of one name that are tried; the rest would only lengthen a failure.
 const ADDRESSES_TRIED_MAX: usize = 4;
@@ -67,6 +67,8 @@ struct Upstream {
     pulse: Pulse,
     /// The server's ids learnt on it.
     ids: RefCell<Vec<ConnectionId>>,
+    /// The subscriber has shown that he receives what the server sends: his address is not forged.
+    proven: Cell<bool>,
 }
 
 impl Carried {
@@ -92,9 +94,25 @@ impl Carried {
                 // The name does not hold: nothing may be continued under it.
                 worker.shared.connection_ids.forget(&up.subscriber, up.destination, &up.pulse);
                 up.ids.borrow_mut().clear();
+            } else if !up.proven.get() {
+                self.note_proof(worker, flow, train);
             }
         }
         sent
+    }
+
+    /// Notes that the flow has come to something, once the subscriber uses an id that the server chose.
+    fn note_proof(&self, worker: &Rc<Worker>, flow: &Rc<Flow>, train: &Train<'_>) {
+        let ids = self.up.ids.borrow();
+        let answers = |datagram| ids.iter().any(|id| is_addressed_to(datagram, id));
+        if !train.datagrams().any(answers) {
+            return;
+        }
+        self.up.proven.set(true);
+        let state = flow.state.borrow();
+        if let Some(name) = state.identity.as_ref().and_then(|identity| identity.name.as_ref()) {
+            worker.shared.lookups.note_use(name, &self.up.subscriber);
+        }
     }
 
     /// Gives back the room among flows without a name; whether it had been taken.
@@ -147,8 +165,7 @@ impl Relay {
         }
         let (relay, key, flow) = (Rc::clone(self), *key, Rc::clone(flow));
         tokio::task::spawn_local(async move {
-            let subscriber = || flow.state.borrow().standing.key(flow.source);
-            let answer = relay.worker.shared.lookups.resolve(&name, subscriber).await;
+            let answer = relay.worker.shared.lookups.resolve(&name, || flow.asker()).await;
             relay.reached(&key, &flow, &name, answer);
         });
     }
@@ -232,6 +249,7 @@ impl Relay {
             destination: self.destination(key),
             pulse: Arc::new(AtomicU64::new(flow.last_activity.get().as_millis())),
             ids: RefCell::default(),
+            proven: Cell::new(false),
         });
         let down = down(Rc::clone(self), *key, Rc::clone(&flow), Rc::clone(&up));
         let task = tokio::task::spawn_local(down).abort_handle();

@@ -19,7 +19,9 @@ use crate::flow::time::Monotonic;
 /// One in so many places is for names that nobody has used.
 const SHARE_OF_NEW: usize = 8;
 /// A name's place among equals is looked after at most so often.
-const USE_PAUSE: Duration = Duration::from_secs(60);
+const MOVE_PAUSE: Duration = Duration::from_secs(60);
+/// A flow that reaches a name is noted at most so often, unless it is the first.
+const NOTE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What came of a name, from what is dropped first to what is dropped last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +56,10 @@ pub(super) struct Cached {
     rank: Rank,
     /// Its key among those of its rank.
     place: u64,
-    used: Monotonic,
+    /// When a flow that reached it was last noted.
+    noted: Monotonic,
+    /// When it was given its place.
+    moved: Monotonic,
     /// Keyed hash of the first subscriber whose flow reached it.
     user: Option<u64>,
 }
@@ -150,8 +155,9 @@ impl Cache {
             Some(_) | None => known.rank.max(Rank::Used),
         };
         known.user = known.user.or(Some(user));
-        if rank != known.rank || now.since(known.used) >= USE_PAUSE {
-            known.used = now;
+        known.noted = now;
+        if rank != known.rank || now.since(known.moved) >= MOVE_PAUSE {
+            known.moved = now;
             self.move_to(name, rank);
         }
     }
@@ -209,7 +215,8 @@ impl Cached {
             last,
             rank,
             place: 0,
-            used: asked,
+            noted: asked,
+            moved: asked,
             user: None,
         }
     }
@@ -221,7 +228,13 @@ impl Cached {
 
     /// Whether a flow that reaches the name is to be noted.
     pub(super) fn is_noteworthy(&self, now: Monotonic) -> bool {
-        self.rank < Rank::Shared || now.since(self.used) >= USE_PAUSE
+        let pause = match self.rank {
+            Rank::Asked | Rank::Listed => Duration::ZERO,
+            // Another subscriber's may be the next.
+            Rank::Used => NOTE_PAUSE,
+            Rank::Shared => MOVE_PAUSE,
+        };
+        now.since(self.noted) >= pause
     }
 }
 

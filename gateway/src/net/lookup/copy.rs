@@ -42,6 +42,9 @@ pub enum CopyError {
     },
 }
 
+/// A name and the addresses at which it was last found.
+type Known = (DomainName, Arc<[IpAddr]>);
+
 /// The names and addresses as bytes.
 fn write<'a>(names: impl Iterator<Item = (&'a DomainName, &'a [IpAddr])>) -> Vec<u8> {
     let mut text = String::from(HEAD);
@@ -60,7 +63,7 @@ fn write<'a>(names: impl Iterator<Item = (&'a DomainName, &'a [IpAddr])>) -> Vec
 }
 
 /// What `write` wrote: all of it or nothing.
-fn read(bytes: &[u8]) -> Result<Vec<(DomainName, Arc<[IpAddr]>)>, CopyError> {
+fn read(bytes: &[u8]) -> Result<Vec<Known>, CopyError> {
     let text = std::str::from_utf8(bytes).map_err(|_| CopyError::Foreign)?;
     if text.lines().next() != Some(HEAD) {
         return Err(CopyError::Foreign);

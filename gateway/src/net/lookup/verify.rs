@@ -19,7 +19,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::ask::Resolvers;
-use super::{LookupError, Lookups, NAME_PAUSE, Purpose, State, is_under_way, landed};
+use super::flight::{is_under_way, landed};
+use super::{Asker, LookupError, Lookups, NAME_PAUSE, State};
 use crate::flow::session::SubscriberKey;
 use crate::flow::time::Monotonic;
 use crate::wire::dns::Found;
@@ -41,6 +42,8 @@ const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 const WANTED_MAX: usize = 256;
 /// Of these, addresses that one subscriber's flows bring: made-up ones must not leave others without an answer.
 const WANTED_PER_SUBSCRIBER_MAX: usize = 64;
+/// Of these, addresses that flows bring whose source may be forged.
+const WANTED_UNPROVEN_MAX: usize = 128;
 /// Targets of service bindings whose addresses are asked for.
 const TARGETS_ASKED_MAX: usize = 2;
 /// Pairs of name and address remembered as not vouched for; over it they are asked about again, within the budget.
@@ -57,25 +60,30 @@ pub(super) struct Inquiry {
     /// Addresses that flows wait for.
     wanted: HashSet<IpAddr>,
     /// How many of them each subscriber's flows brought.
-    brought: HashMap<SubscriberKey, usize>,
+    brought: HashMap<Asker, usize>,
+    /// How many of them flows brought whose source may be forged.
+    unproven: usize,
 }
 
 impl Inquiry {
     /// One in which nothing is wanted yet.
     fn new(rounds: watch::Receiver<usize>) -> Self {
-        Self { rounds, wanted: HashSet::new(), brought: HashMap::new() }
+        Self { rounds, wanted: HashSet::new(), brought: HashMap::new(), unproven: 0 }
     }
 
-    /// Whether `address` is asked about in this inquiry, for a flow of `subscriber`.
-    fn want(&mut self, subscriber: &SubscriberKey, address: IpAddr) -> bool {
+    /// Whether `address` is asked about in this inquiry, for a flow of `asker`.
+    fn want(&mut self, asker: &Asker, address: IpAddr) -> bool {
         if self.wanted.contains(&address) {
             return true;
         }
-        let brought = self.brought.get(subscriber).copied().unwrap_or(0);
-        let has_room = self.wanted.len() < WANTED_MAX && brought < WANTED_PER_SUBSCRIBER_MAX;
+        let brought = self.brought.get(asker).copied().unwrap_or(0);
+        let has_room = self.wanted.len() < WANTED_MAX
+            && brought < WANTED_PER_SUBSCRIBER_MAX
+            && (asker.proven || self.unproven < WANTED_UNPROVEN_MAX);
         if has_room {
             self.wanted.insert(address);
-            self.brought.insert(subscriber.clone(), brought.saturating_add(1));
+            self.brought.insert(asker.clone(), brought.saturating_add(1));
+            self.unproven = self.unproven.saturating_add(usize::from(!asker.proven));
         }
         has_room
     }
@@ -131,26 +139,33 @@ impl Denied {
     }
 }
 
-/// Inquiries that subscribers started in the present minute.
+/// Inquiries that subscribers started in the present minute: those of flows whose source is proven apart, so that nobody's
+/// are used up in his name.
 #[derive(Default)]
 pub(super) struct Personal {
     began: Monotonic,
-    used: HashMap<SubscriberKey, u32>,
+    proven: HashMap<SubscriberKey, u32>,
+    unproven: HashMap<SubscriberKey, u32>,
 }
 
 impl Personal {
+    /// The counts that one of these belongs to.
+    const fn used(&mut self, proven: bool) -> &mut HashMap<SubscriberKey, u32> {
+        if proven { &mut self.proven } else { &mut self.unproven }
+    }
+
     /// Takes one of the subscriber's, if any is left of `per_minute_max`.
-    fn take(&mut self, subscriber: &SubscriberKey, now: Monotonic, per_minute_max: u32) -> bool {
+    fn take(&mut self, asker: &Asker, now: Monotonic, per_minute_max: u32) -> bool {
         if now.since(self.began) >= PERSONAL_PERIOD {
-            self.began = now;
-            self.used.clear();
+            *self = Self { began: now, ..Self::default() };
         }
-        let room = self.used.len() < SUBSCRIBERS_MAX;
-        match self.used.get_mut(subscriber) {
+        let used = self.used(asker.proven);
+        let room = used.len() < SUBSCRIBERS_MAX;
+        match used.get_mut(&asker.subscriber) {
             Some(used) if *used < per_minute_max => *used = used.saturating_add(1),
             Some(_) => return false,
             None if room && per_minute_max > 0 => {
-                self.used.insert(subscriber.clone(), 1);
+                used.insert(asker.subscriber.clone(), 1);
             }
             None => return false,
         }
@@ -158,25 +173,25 @@ impl Personal {
     }
 
     /// Gives one back that came to nothing.
-    fn give_back(&mut self, subscriber: &SubscriberKey) {
-        if let Some(used) = self.used.get_mut(subscriber) {
+    fn give_back(&mut self, asker: &Asker) {
+        if let Some(used) = self.used(asker.proven).get_mut(&asker.subscriber) {
             *used = used.saturating_sub(1);
         }
     }
 }
 
 impl Lookups {
-    /// Asks for `subscriber` whether `name` may be at `address`. None: it is known that a look-up does not help just now,
-    /// or none may be started. Otherwise the answer in its time, at most twice `total_timeout` away.
+    /// Asks for `asker` whether `name` may be at `address`. None: it is known that a look-up does not help just now,
+    /// or none may be started. Otherwise the answer in its time, at most three times `total_timeout` away.
     pub fn verify(
         self: &Arc<Self>,
-        subscriber: &SubscriberKey,
+        asker: &Asker,
         name: &DomainName,
         address: IpAddr,
     ) -> Option<impl Future<Output = bool> + 'static> {
         let address = self.answers.destination(address);
         let now = self.clock.monotonic();
-        let mut rounds = self.join(&mut self.state(), subscriber, name, address, now)?;
+        let mut rounds = self.join(&mut self.state(), asker, name, address, now)?;
         let (lookups, name) = (Arc::clone(self), name.clone());
         Some(async move {
             loop {
@@ -194,7 +209,7 @@ impl Lookups {
     fn join(
         self: &Arc<Self>,
         state: &mut State,
-        subscriber: &SubscriberKey,
+        asker: &Asker,
         name: &DomainName,
         address: IpAddr,
         now: Monotonic,
@@ -204,7 +219,7 @@ impl Lookups {
         }
         let under_way = state.inquiries.get_mut(name).filter(|inquiry| is_under_way(&inquiry.rounds));
         if let Some(inquiry) = under_way {
-            return inquiry.want(subscriber, address).then(|| inquiry.rounds.clone());
+            return inquiry.want(asker, address).then(|| inquiry.rounds.clone());
         }
         // Flows to many addresses under one name must not use up the budget of all names; a name whose last inquiry
         // brought something is worth asking for again.
@@ -212,20 +227,20 @@ impl Lookups {
             .cache
             .get(name)
             .is_some_and(|known| now.since(known.asked) < NAME_PAUSE && !known.worth_asking);
-        if asked_just_now && !state.flights.contains_key(name) {
+        if asked_just_now && !state.flights.has(name) {
             return None;
         }
-        if !state.personal.take(subscriber, now, self.settings.per_subscriber_minute_max) {
+        if !state.personal.take(asker, now, self.settings.per_subscriber_minute_max) {
             state.counts.refused = state.counts.refused.saturating_add(1);
             return None;
         }
-        let Ok(flight) = self.ask(state, subscriber, name, now) else {
-            state.personal.give_back(subscriber);
+        let Ok(flight) = self.ask(state, asker, name, now) else {
+            state.personal.give_back(asker);
             return None;
         };
         let (sender, rounds) = watch::channel(0);
         let mut inquiry = Inquiry::new(rounds.clone());
-        inquiry.want(subscriber, address);
+        inquiry.want(asker, address);
         state.inquiries.insert(name.clone(), inquiry);
         let (lookups, name) = (Arc::clone(self), name.clone());
         self.runtime.spawn(async move {
@@ -298,7 +313,7 @@ impl Lookups {
         resolver: Asked,
         name: &DomainName,
     ) -> bool {
-        if !self.take_budget(Purpose::FurtherQuestion) {
+        if !self.take_further() {
             return false;
         }
         *left = left.saturating_sub(1);
@@ -318,7 +333,7 @@ impl Lookups {
         self.answers.learn_found(name, &found);
         let hosts = found.targets.iter().filter_map(|target| DomainName::from_wire(&target.host()?).ok());
         for target in hosts.take(TARGETS_ASKED_MAX) {
-            if !self.take_budget(Purpose::FurtherQuestion) {
+            if !self.take_further() {
                 return;
             }
             if let Ok(found) = resolvers.addresses(&resolvers.all, &target).await {
@@ -355,26 +370,14 @@ impl Lookups {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Budget;
     use super::*;
 
-    #[test]
-    fn v5_the_budget_has_room_for_first_questions_and_for_every_subscriber() {
-        let at = |seconds| Monotonic::new(Duration::from_secs(seconds));
-        let mut budget = Budget::default();
-        let mut take =
-            |purpose, second, times| (0..times).filter(|_| budget.take(purpose, at(second), 8)).count();
-        let who = [1, 2, 3, 4, 5].map(|last| SubscriberKey::stranger(IpAddr::from([10, 0, 0, last])));
-        let first = |number: usize| Purpose::FirstQuestion(&who[number]);
-        assert_eq!(take(Purpose::FurtherQuestion, 10, 9), 6);
-        assert_eq!([take(first(0), 10, 9), take(first(1), 10, 9)], [2, 0], "the second's are used up");
-        assert_eq!(
-            [0, 1, 2, 3, 4].map(|number| take(first(number), 11, 9)),
-            [2, 2, 2, 2, 0],
-            "a quarter each"
-        );
-        assert_eq!(take(Purpose::FurtherQuestion, 11, 9), 0);
-        assert_eq!(take(first(0), 12, 9), 2, "another second");
+    fn who(last: u8) -> Asker {
+        Asker { subscriber: SubscriberKey::stranger(IpAddr::from([10, 0, 0, last])), proven: true }
+    }
+
+    fn forged(last: u8) -> Asker {
+        Asker { proven: false, ..who(last) }
     }
 
     #[test]
@@ -395,7 +398,6 @@ mod tests {
     fn v5_an_inquiry_has_room_for_addresses_and_for_every_subscriber() {
         let (sender, rounds) = watch::channel(0);
         let mut inquiry = Inquiry::new(rounds);
-        let who = |last| SubscriberKey::stranger(IpAddr::from([10, 0, 0, last]));
         let mut wanted = |last, numbers: std::ops::Range<u32>| {
             numbers.filter(|number| inquiry.want(&who(last), IpAddr::from(number.to_be_bytes()))).count()
         };
@@ -407,6 +409,23 @@ mod tests {
         assert!(is_under_way(&inquiry.rounds));
         drop(sender);
         assert!(!is_under_way(&inquiry.rounds), "whoever was at work is gone");
+    }
+
+    #[test]
+    fn f4_flows_whose_source_may_be_forged_leave_half_of_an_inquiry_to_others() {
+        let (_sender, rounds) = watch::channel(0);
+        let mut inquiry = Inquiry::new(rounds);
+        let mut wanted = |who: &Asker, numbers: std::ops::Range<u32>| {
+            numbers.filter(|number| inquiry.want(who, IpAddr::from(number.to_be_bytes()))).count()
+        };
+        assert_eq!(
+            [1, 2, 3].map(|last| wanted(&forged(last), u32::from(last) * 100..u32::from(last) * 100 + 100)),
+            [64, 64, 0]
+        );
+        assert_eq!(
+            [1, 2, 3].map(|last| wanted(&who(last), u32::from(last) * 1_000..u32::from(last) * 1_000 + 100)),
+            [64, 64, 0]
+        );
     }
 
     #[test]
@@ -430,7 +449,6 @@ mod tests {
     #[test]
     fn v5_a_subscriber_may_start_so_many_inquiries_in_a_minute() {
         let at = |seconds| Monotonic::new(Duration::from_secs(seconds));
-        let who = |last| SubscriberKey::stranger(IpAddr::from([10, 0, 0, last]));
         let mut personal = Personal::default();
         for _ in 0..20 {
             assert!(personal.take(&who(1), at(10), 20));
@@ -439,5 +457,9 @@ mod tests {
         assert!(personal.take(&who(2), at(59), 20));
         assert!(personal.take(&who(1), at(60), 20));
         assert!(!personal.take(&who(3), at(60), 0));
+        assert!(
+            (0..20).all(|_| personal.take(&forged(2), at(60), 20)) && !personal.take(&forged(2), at(60), 20)
+        );
+        assert!(personal.take(&who(2), at(60), 20), "not used up in his name");
     }
 }

@@ -11,11 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use allowlist::DomainName;
-use tokio::sync::watch;
 
-use super::{Answer, LookupError, Lookups, landed};
+use super::flight::{Arrival, landed};
+use super::{Asker, LookupError, Lookups};
 use crate::flow::decide::Vouched;
-use crate::flow::session::SubscriberKey;
 use crate::flow::time::Monotonic;
 
 /// Addresses of one name that are told; a flow tries fewer.
@@ -27,7 +26,7 @@ pub struct Whereabouts {
     /// So many of them, from the first, are borne out by evidence that counts.
     counting: usize,
     /// The look-up that is still under way.
-    under_way: Option<watch::Receiver<Option<Answer>>>,
+    under_way: Option<Arrival>,
     /// A flow that reaches one of them is told to [`Lookups::note_use`].
     noteworthy: bool,
 }
@@ -67,14 +66,14 @@ impl Whereabouts {
 }
 
 impl Lookups {
-    /// Where `name` may be dialled, asked for `subscriber` where it is not known afresh.
+    /// Where `name` may be dialled, asked for `asker` where it is not known afresh.
     ///
     /// # Errors
     /// [`LookupError`] when the look-up gave no address and none is known.
     pub async fn resolve(
         self: &Arc<Self>,
         name: &DomainName,
-        subscriber: impl FnOnce() -> SubscriberKey,
+        asker: impl FnOnce() -> Asker,
     ) -> Result<Whereabouts, LookupError> {
         let now = self.clock.monotonic();
         let asked = {
@@ -87,7 +86,7 @@ impl Lookups {
                     }
                     Err(error) => Err(*error),
                 },
-                None => self.ask(&mut state, &subscriber(), name, now),
+                None => self.ask(&mut state, &asker(), name, now),
             }
         };
         let flight = match asked {

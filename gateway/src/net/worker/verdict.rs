@@ -112,8 +112,8 @@ impl Worker {
             self.latch(flow, policy, otherwise);
             return;
         };
-        let subscriber = flow.state.borrow().standing.key(flow.source);
-        let Some(answer) = self.shared.lookups.verify(&subscriber, &name, destination.ip()) else {
+        let asker = flow.asker();
+        let Some(answer) = self.shared.lookups.verify(&asker, &name, destination.ip()) else {
             flow.state.borrow_mut().vouched = Vouched::No;
             self.latch(flow, policy, otherwise);
             return;
@@ -128,7 +128,7 @@ impl Worker {
         tokio::task::spawn_local(async move {
             let found = answer.await;
             if found {
-                worker.shared.lookups.note_use(&name, &subscriber);
+                worker.shared.lookups.note_use(&name, &asker.subscriber);
             }
             {
                 let mut state = flow.state.borrow_mut();
