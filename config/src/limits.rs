@@ -30,6 +30,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("limits", "drain_hard"),
     Key::defaulted("limits", "flows_max"),
     Key::defaulted("limits", "flows_per_subscriber_max"),
+    Key::defaulted("limits", "unanswered_per_subscriber_max"),
     Key::defaulted("limits", "accepts_per_wake_max"),
     Key::defaulted("limits", "relay_buffer"),
     Key::defaulted("limits", "splice_pipes_max"),
@@ -97,8 +98,11 @@ pub const DRAIN_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::fro
 pub const FLOWS_MAX_RANGE: RangeInclusive<usize> = 1..=10_000_000;
 /// Flows of one subscriber (DESIGN §7).
 pub const FLOWS_PER_SUBSCRIBER_MAX_DEFAULT: usize = 2_048;
-/// Range of `flows_per_subscriber_max`.
+/// Range of `flows_per_subscriber_max` and `unanswered_per_subscriber_max`.
 pub const FLOWS_PER_SUBSCRIBER_MAX_RANGE: RangeInclusive<usize> = 1..=1_000_000;
+/// UDP flows of one subscriber that nobody has answered: browsers open some dozens at once, and whoever forges his address
+/// takes these places and none of his others.
+pub const UNANSWERED_PER_SUBSCRIBER_MAX_DEFAULT: usize = 256;
 /// Connections taken per wake-up of a listener, so that carried flows get their turn.
 pub const ACCEPTS_PER_WAKE_MAX_DEFAULT: usize = 16;
 /// Range of `accepts_per_wake_max`.
@@ -155,8 +159,10 @@ pub struct Limits {
     pub drain_hard: Duration,
     /// Flows of the whole process.
     pub flows_max: FlowsMax,
-    /// Flows of one subscriber.
+    /// Flows of one subscriber: of TCP, and of UDP once they are answered.
     pub flows_per_subscriber_max: usize,
+    /// UDP flows of one subscriber that nobody has answered; above it his oldest gives way.
+    pub unanswered_per_subscriber_max: usize,
     /// Connections taken per wake-up of a listener.
     pub accepts_per_wake_max: usize,
     /// Buffer of a relayed direction while bytes are in flight, in bytes.
@@ -220,6 +226,7 @@ impl Limits {
         let drain_hard = s.duration(r, "drain_hard", DRAIN_HARD_DEFAULT, DRAIN_RANGE);
         at_least(r, ("limits.drain_hard", &drain_hard), ("limits.drain", &drain), show_duration);
         let per_subscriber = FLOWS_PER_SUBSCRIBER_MAX_DEFAULT;
+        let unanswered = UNANSWERED_PER_SUBSCRIBER_MAX_DEFAULT;
         Limits {
             hello_handshake_max: handshake.value,
             hello_wire_max: wire.value,
@@ -256,6 +263,9 @@ impl Limits {
                 .map_or(FlowsMax::Auto, FlowsMax::Count),
             flows_per_subscriber_max: s
                 .count(r, "flows_per_subscriber_max", per_subscriber, FLOWS_PER_SUBSCRIBER_MAX_RANGE)
+                .value,
+            unanswered_per_subscriber_max: s
+                .count(r, "unanswered_per_subscriber_max", unanswered, FLOWS_PER_SUBSCRIBER_MAX_RANGE)
                 .value,
             accepts_per_wake_max: s
                 .count(r, "accepts_per_wake_max", ACCEPTS_PER_WAKE_MAX_DEFAULT, ACCEPTS_PER_WAKE_MAX_RANGE)

@@ -20,7 +20,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 use support::datagrams::Access;
 use support::edge::{Edge, LISTED, foreign, origin, subscriber, telling_datagrams};
+use support::hellos::Hello;
 use support::link::run;
+use support::quic::Initial;
 use support::quic_pages::{QuicClient, QuicOrigin, Validation};
 use support::{Ended, PATIENCE, eventually, has};
 
@@ -387,4 +389,40 @@ fn proxy_loop_datagrams_to_the_gateway_itself_go_nowhere() {
     // Those that came together are refused together.
     assert!(eventually(|| edge.metric("zrgw_refused_total{reason=\"destination\"}") >= 2));
     assert_eq!(edge.metric("zrgw_flows_open"), 0);
+}
+
+/// Flows that nobody answers had every place: honest ones were led past, without a record.
+#[test]
+fn f5_flows_nobody_answers_never_have_others_led_past() {
+    const PLACES: u64 = 40;
+    let Some(edge) = Edge::with("tproxy", |setup| {
+        let setup = setup.set("limits", &format!("flows_max = {PLACES}")).set("node", "workers = 1");
+        setup.set("limits", "unanswered_timeout = \"60 s\"")
+    }) else {
+        return;
+    };
+    let _silent = edge.link.in_internet(|| UdpSocket::bind(foreign(0, 443)).unwrap());
+    edge.link.in_internet(|| telling_datagrams(origin(0, 443)));
+    let hello = Initial::of(&Hello::named("elsewhere.example").message()).seal();
+    let sources: Vec<_> = (0..3 * PLACES).map(|_| socket(&edge, 0, 0)).collect();
+    for source in &sources {
+        source.send_to(&hello, foreign(0, 443)).unwrap();
+    }
+    edge.await_metric("zrgw_unanswered_given_up_total", 3 * PLACES - PLACES / 2);
+    edge.await_metric("zrgw_flows_open", PLACES / 2);
+    // What is answered takes their places, up to the last: no more than its own would have it led past.
+    let mut answered = Vec::new();
+    while answered.len() < 30 {
+        let own = socket(&edge, 0, 0);
+        ask(&own, origin(0, 443), b"here");
+        answered.push(own);
+        assert_eq!(edge.metric("zrgw_edge{state=\"taken\"}"), 1, "after {}", answered.len());
+    }
+    let passed = |way: &str| {
+        edge.metric(&format!(
+            "zrgw_flows_total{{protocol=\"udp\",class=\"{way}\",reason=\"not_recognised\"}}"
+        ))
+    };
+    assert!(eventually(|| passed("charged") == 30), "each with its record");
+    edge.stop_and_count();
 }

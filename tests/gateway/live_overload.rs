@@ -176,3 +176,57 @@ fn s_slowloris_on_every_place_gives_way_to_normal_users() {
     }
     assert_eq!(usage.exempt("s1"), (0, 0));
 }
+
+/// Hoarders let a byte drip on each of their connections, and open new ones as they lose some; a sixth subscriber's idle
+/// flow was ended for room, theirs never were.
+#[test]
+fn f5_hoarders_who_drip_cost_a_sixth_subscriber_neither_his_idle_flow_nor_a_new_one() {
+    const PLACES: usize = 60;
+    /// Longer than a flow must be idle for its place to be taken.
+    const IDLE: Duration = Duration::from_secs(7);
+    let world = World::with(Origin::echo(), |setup| {
+        setup.set("limits", &format!("flows_max = {PLACES}")).set("limits", "drain = \"0 s\"")
+    });
+    let visit = visit();
+    let mut honest = world.proxied(6);
+    exchange(&mut honest, &visit);
+    let begun = Instant::now();
+    let mut hoards: Vec<Vec<TcpStream>> = (1..=5).map(|_| Vec::new()).collect();
+    let (mut news, mut visits) = (Vec::new(), 0);
+    let mut dripped = 0_usize;
+    while begun.elapsed() < IDLE {
+        for (number, hoard) in (1..=5).zip(&mut hoards) {
+            // Whoever was ended comes again.
+            hoard.retain_mut(|client| client.write_all(&[7]).is_ok());
+            dripped += hoard.len();
+            while hoard.len() < PLACES / 5 {
+                let mut client = world.proxied(number);
+                client.write_all(&visit).unwrap();
+                hoard.push(client);
+            }
+        }
+        // And the sixth opens one now and then, of which he keeps two.
+        let mut client = world.proxied(6);
+        exchange(&mut client, &visit);
+        visits += 1;
+        if news.len() < 2 {
+            news.push(client);
+        } else {
+            assert_eq!(finish(client), b"");
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    assert!(dripped > 0);
+    assert!(world.gateway.metric("zrgw_flows_shed_total") >= 10, "{}", world.gateway.log());
+    for client in news.iter_mut().chain([&mut honest]) {
+        exchange(client, &[5; 10]);
+    }
+    let sixth = visit.len() as u64 * (visits + 1) + 10 * (news.len() as u64 + 1);
+    for client in news {
+        assert_eq!(finish(client), b"");
+    }
+    assert_eq!(finish(honest), b"");
+    drop(hoards);
+    let usage = world.gateway.stop_and_count();
+    assert_eq!(usage.exempt("s6"), (sixth, sixth));
+}

@@ -52,6 +52,8 @@ fn limits() -> Limits {
         quic_idle_timeout: long,
         udp_idle_timeout: long,
         unanswered_timeout: Duration::from_secs(60),
+        unanswered_per_subscriber_max: 10,
+        unanswered_per_worker_max: 10,
         undecided_per_worker_max: 10,
         held_datagrams_max: 10,
         proxy_header_deadline: long,

@@ -264,7 +264,7 @@ impl Node {
             byte_basis: byte_basis(config),
             headers: headers(config),
             egress: Arc::clone(&egress),
-            limits: limits(config, workers),
+            limits: limits(config, workers, flows_max),
             dial,
             flow_permits: Arc::clone(&flow_permits),
             overload,

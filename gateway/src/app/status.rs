@@ -403,7 +403,14 @@ fn describe() {
         "zrgw_overload_level",
         "0 enough memory; 1 timers shortened; 2 new flows not read, steered ones wait; 3 led past (limits.memory_max)"
     );
-    describe_counter!("zrgw_flows_shed_total", "Idle flows ended because there was hardly room for new ones");
+    describe_counter!(
+        "zrgw_flows_shed_total",
+        "Flows ended because there was hardly room for new ones: of whoever holds most, and of UDP that nobody answers"
+    );
+    describe_counter!(
+        "zrgw_unanswered_given_up_total",
+        "UDP flows that nobody had answered and that gave way to newer ones (limits.unanswered_per_subscriber_max, limits.flows_max)"
+    );
     describe_counter!("zrgw_egress_dropped_packets_total", "Packets that our interfaces dropped, at most");
     describe_gauge!("zrgw_exemption_suspended", "1 while counts cannot be saved and nothing is exempt");
     describe_gauge!("zrgw_ready", "1 while traffic is carried and judged by a good list");
@@ -512,6 +519,7 @@ impl Source for Status {
             if let Some(overload) = &facts.overload {
                 gauge!("zrgw_overload_level").set(f64::from(overload.level().number()));
                 counter!("zrgw_flows_shed_total").absolute(overload.shed_total());
+                counter!("zrgw_unanswered_given_up_total").absolute(overload.given_up_total());
             }
         });
         drop(facts);

@@ -21,6 +21,7 @@ pub mod identify;
 pub mod ip_bytes;
 pub mod mark;
 pub mod rating;
+pub mod room;
 pub mod sent;
 pub mod session;
 pub mod steer;

@@ -18,6 +18,7 @@ mod headers;
 pub mod held;
 pub mod port;
 pub mod table;
+pub mod unanswered;
 pub mod undecided;
 
 use std::cell::{Cell, RefCell};
@@ -39,9 +40,9 @@ use self::port::Port;
 use self::table::{Ends, Key, Table};
 use self::undecided::Undecided;
 use super::access::Access;
-use super::flow_record::{Flow, Place, SubscriberSide, has_long_header};
+use super::flow_record::{Flow, Place, State, SubscriberSide, has_long_header};
 use super::report::{DropCause, ProtocolLabel, Refusal};
-use super::settings::{DatagramHeaders, Listener, Mode};
+use super::settings::{DatagramHeaders, Limits, Listener, Mode};
 use super::worker::{OpenFlow, Worker};
 use crate::flow::decide::Vouched;
 use crate::flow::time::Monotonic;
@@ -182,13 +183,7 @@ impl Relay {
                     self.end_overdue();
                     if rounds.is_multiple_of(ROUNDS_PER_IDLE) {
                         self.sweep_own();
-                        self.end_idle(|limits, protocol| match protocol {
-                            ProtocolLabel::Quic => limits.quic_idle_timeout,
-                            ProtocolLabel::Udp
-                            | ProtocolLabel::Tls
-                            | ProtocolLabel::Http
-                            | ProtocolLabel::Tcp => limits.udp_idle_timeout,
-                        });
+                        self.end_idle(|limits, state| self.worker.shared.overload.shorten(idle_limit(limits, state)));
                     }
                 }
                 ready = readable(port.as_deref()) => {
@@ -315,6 +310,7 @@ impl Relay {
         let continues = self.continued(&open, &key, train);
         self.worker.received_datagrams(open.flow(), train.datagrams());
         let number = open.flow().id;
+        self.worker.unanswered.begin(open.subscriber(), number, self, key);
         let mut entry = Entry { open, stage: Stage::Waiting, held: Held::default(), continues };
         self.hold(&mut entry, train);
         self.table.borrow_mut().insert(key, number, entry);
@@ -394,14 +390,15 @@ impl Relay {
         }
     }
 
-    /// Ends a flow.
-    fn remove(&self, key: &Key) {
+    /// Ends a flow; false when there is none.
+    fn remove(&self, key: &Key) -> bool {
         let mut table = self.table.borrow_mut();
-        let Some(entry) = table.remove(key) else { return };
+        let Some(entry) = table.remove(key) else { return false };
         self.settle(&mut table, entry.flow().id);
         drop(table);
         // Takes the last counts; no borrow of the table may be held.
         drop(entry);
+        true
     }
 
     /// The flow's time for a name is over: steered it is refused, else it is carried and charged.
@@ -461,8 +458,8 @@ impl Relay {
         }
     }
 
-    /// Ends flows that were idle for as long as `limit` says of their protocol.
-    fn end_idle(&self, limit: impl Fn(&super::settings::Limits, ProtocolLabel) -> Duration) {
+    /// Ends flows that were idle for as long as `limit` says.
+    fn end_idle(&self, limit: impl Fn(&Limits, &State) -> Duration) {
         let now = self.worker.shared.clock.monotonic();
         let limits = &self.worker.shared.limits;
         let idle: Vec<Key> = self
@@ -471,7 +468,7 @@ impl Relay {
             .iter()
             .filter(|(_, entry)| {
                 let flow = entry.flow();
-                now.since(flow.last_activity.get()) >= limit(limits, flow.state.borrow().protocol)
+                now.since(flow.last_activity.get()) >= limit(limits, &flow.state.borrow())
             })
             .map(|(key, _)| *key)
             .collect();
@@ -491,6 +488,21 @@ impl Relay {
         };
         self.worker.count_refusal(refusal);
         self.worker.release(&flow, Vouched::No, None);
+    }
+}
+
+/// How long a flow may be idle: seconds while nobody has answered it, though not before its time for a name is over.
+fn idle_limit(limits: &Limits, state: &State) -> Duration {
+    let answered = match state.protocol {
+        ProtocolLabel::Quic => limits.quic_idle_timeout,
+        ProtocolLabel::Udp | ProtocolLabel::Tls | ProtocolLabel::Http | ProtocolLabel::Tcp => {
+            limits.udp_idle_timeout
+        }
+    };
+    match (state.unanswered, &state.identity) {
+        (false, _) => answered,
+        (true, Some(_)) => answered.min(limits.unanswered_timeout),
+        (true, None) => answered.min(limits.unanswered_timeout.max(limits.identify_deadline)),
     }
 }
 

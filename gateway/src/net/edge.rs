@@ -159,7 +159,8 @@ impl Edge {
             return Aside::Full;
         }
         let share = if before == Aside::Full { ROOM_AGAIN_SHARE } else { ROOM_MIN_SHARE };
-        if self.shared.flow_permits.available_permits() < self.flows_max / share {
+        let free = self.shared.flow_permits.available_permits();
+        if self.shared.overload.room(free) < self.flows_max / share {
             return Aside::Full;
         }
         Aside::Taken

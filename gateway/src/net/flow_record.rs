@@ -14,7 +14,6 @@ use billing_export::{Account, Flags, Reason, Volume};
 use tokio::net::TcpStream;
 
 use super::lookup::Asker;
-use super::meter::Reading;
 pub use super::meter::SubscriberSide;
 use super::meter::{Reading, Remainder};
 use super::policy::Standing;
@@ -24,6 +23,7 @@ use crate::flow::binding::DnsOnly;
 use crate::flow::decide::Vouched;
 use crate::flow::identify::{Identifier, Identity, Progress, QuicIdentifier, SeenIn};
 use crate::flow::mark::Mark;
+use crate::flow::room::Recent;
 use crate::flow::sent::Queues;
 use crate::flow::tally::Tally;
 use crate::flow::time::Monotonic;
@@ -56,6 +56,10 @@ pub struct Flow {
     pub opened: Monotonic,
     /// When a byte last moved.
     pub last_activity: Cell<Monotonic>,
+    /// How many moved lately.
+    pub recent: Cell<Recent>,
+    /// Whether it has one of the process's places: UDP flows wait for theirs.
+    pub has_place: Cell<bool>,
     /// Asks the flow's task to end it.
     pub cut: Cut,
     /// Everything that changes with the bytes.
@@ -66,6 +70,7 @@ pub struct Flow {
 #[derive(Default)]
 pub struct Cut {
     is_asked: Cell<bool>,
+    is_for_room: Cell<bool>,
     waits: Cell<Option<Waker>>,
 }
 
@@ -76,6 +81,22 @@ impl Cut {
         if let Some(task) = self.waits.take() {
             task.wake();
         }
+    }
+
+    /// The same, without a wait for what is on its way: others need what the flow holds.
+    pub fn ask_for_room(&self) {
+        self.is_for_room.set(true);
+        self.ask();
+    }
+
+    /// Whether the flow is to end.
+    pub fn is_asked(&self) -> bool {
+        self.is_asked.get()
+    }
+
+    /// Whether it is to end because others need what it holds.
+    pub fn is_for_room(&self) -> bool {
+        self.is_for_room.get()
     }
 
     /// Ready once it was asked; else the task is woken when it is.
@@ -316,6 +337,12 @@ impl Flow {
     /// Who a look-up for the flow counts for.
     pub fn asker(&self) -> Asker {
         Asker::new(self.state.borrow().standing.key(self.source), self.transport)
+    }
+
+    /// Notes that `bytes` moved.
+    pub fn note_moved(&self, bytes: u64, now: Monotonic) {
+        self.last_activity.set(now);
+        self.recent.set(self.recent.get().plus(bytes, now));
     }
 
     /// The port that rules are judged by.

@@ -4,12 +4,12 @@
 //! shortened; at 92 % new flows are carried without being read and charged as `overload`, and steered ones, which cannot
 //! be carried without a name, wait in the backlog; at 95 % whoever can lead flows past this process does so. A level is
 //! left when the share has fallen well below where it began, so that it does not flutter. At 90 % of the room for flows
-//! the oldest idle ones are ended.
+//! some are ended (see `flow::room`).
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
@@ -30,8 +30,8 @@ const SHORTENED: u32 = 4;
 const SHED_TENTHS: usize = 9;
 /// Hundredths of the room that are to be open after that.
 const SHED_TO_HUNDREDTHS: usize = 88;
-/// A flow that moved a byte within this time is never ended for room.
-pub const SHED_IDLE_MIN: Duration = Duration::from_secs(5);
+/// UDP flows that nobody has answered take none of the last one in so many places.
+const RESERVE_SHARE: usize = 10;
 
 /// How short memory is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,13 +91,24 @@ pub struct Overload {
     flows_max: usize,
     /// Flows ended for room.
     shed: AtomicU64,
+    /// Places of UDP flows that nobody has answered: they come free when others want them.
+    reclaimable: AtomicUsize,
+    /// Such flows that gave way to newer ones.
+    given_up: AtomicU64,
 }
 
 impl Overload {
     /// There is enough of everything. Without `memory_max` the limit of the control group counts.
     pub fn new(memory_max: Option<u64>, flows_max: usize) -> Arc<Self> {
         let memory_max = memory_max.or_else(group_limit);
-        Arc::new(Self { level: AtomicU8::new(0), memory_max, flows_max, shed: AtomicU64::new(0) })
+        Arc::new(Self {
+            level: AtomicU8::new(0),
+            memory_max,
+            flows_max,
+            shed: AtomicU64::new(0),
+            reclaimable: AtomicUsize::new(0),
+            given_up: AtomicU64::new(0),
+        })
     }
 
     /// The level.
@@ -134,14 +145,47 @@ impl Overload {
         self.shed.fetch_add(flows, Ordering::Relaxed);
     }
 
-    /// How many of its `own` flows a worker is to end, when all have so many `open`.
-    pub fn to_shed(&self, open: usize, own: usize) -> usize {
+    /// A UDP flow that nobody has answered has taken a place.
+    pub fn take_reclaimable(&self) {
+        self.reclaimable.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It has given it back, or was answered.
+    pub fn give_back_reclaimable(&self) {
+        self.reclaimable.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts a UDP flow that nobody had answered and that gave way to a newer one.
+    pub fn count_given_up(&self) {
+        self.given_up.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// UDP flows that nobody had answered and that gave way to newer ones.
+    pub fn given_up_total(&self) -> u64 {
+        self.given_up.load(Ordering::Relaxed)
+    }
+
+    /// Room for flows that are answered, when so many places are `free`: whatever nobody answers gives way to them.
+    pub fn room(&self, free: usize) -> usize {
+        free.saturating_add(self.reclaimable.load(Ordering::Relaxed))
+    }
+
+    /// Whether the places that are `free` are for flows that are answered.
+    pub fn is_reserved(&self, free: usize) -> bool {
+        free <= self.flows_max / RESERVE_SHARE
+    }
+
+    /// How many flows all workers are to end between them, when so many are `open`.
+    pub fn surplus(&self, open: usize) -> usize {
         if open.saturating_mul(10) < self.flows_max.saturating_mul(SHED_TENTHS) {
             return 0;
         }
-        let wanted = self.flows_max.saturating_mul(SHED_TO_HUNDREDTHS) / 100;
-        let surplus = open.saturating_sub(wanted);
-        surplus.saturating_mul(own).div_ceil(open.max(1)).min(own)
+        open.saturating_sub(self.flows_max.saturating_mul(SHED_TO_HUNDREDTHS) / 100)
+    }
+
+    /// How many of its `own` flows a worker is to end, when all have so many `open`.
+    pub fn to_shed(&self, open: usize, own: usize) -> usize {
+        self.surplus(open).saturating_mul(own).div_ceil(open.max(1)).min(own)
     }
 
     /// Looks at memory until the event loop ends.
@@ -209,6 +253,17 @@ mod tests {
         assert_eq!(overload.to_shed(1_000, 500), 60);
         assert_eq!(overload.to_shed(1_000, 0), 0);
         assert_eq!(Overload::new(Some(1), 1).to_shed(1, 1), 1);
+    }
+
+    #[test]
+    fn f5_what_nobody_answers_is_room_for_others_and_leaves_the_last_tenth() {
+        let overload = Overload::new(Some(1), 1_000);
+        assert_eq!(overload.room(40), 40);
+        (0..500).for_each(|_| overload.take_reclaimable());
+        overload.give_back_reclaimable();
+        assert_eq!(overload.room(40), 539);
+        assert!(overload.is_reserved(100) && !overload.is_reserved(101));
+        assert!(Overload::new(Some(1), 9).is_reserved(0) && !Overload::new(Some(1), 9).is_reserved(1));
     }
 
     #[test]

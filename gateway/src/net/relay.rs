@@ -53,6 +53,7 @@ pub async fn carry(
             drop(origin);
             match failed {
                 Failed::Subscriber => {}
+                Failed::Neither if flow.cut.is_for_room() => {}
                 // What was sent last may be on its way: acknowledged, it is counted.
                 Failed::Origin | Failed::Neither => finish(worker, flow, client).await,
             }

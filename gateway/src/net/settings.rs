@@ -98,6 +98,10 @@ pub struct Limits {
     pub finish_deadline: Duration,
     /// Open flows of one subscriber, or of one address without subscriber.
     pub flows_per_subscriber_max: usize,
+    /// UDP flows of one subscriber that nobody has answered.
+    pub unanswered_per_subscriber_max: usize,
+    /// UDP flows of one worker that nobody has answered and that hold an upstream socket.
+    pub unanswered_per_worker_max: usize,
     /// Accepts before other work gets its turn.
     pub accepts_per_wake_max: usize,
     /// Bytes read at once; one buffer per worker, shared by its flows.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use allowlist::Transport;
 use billing_export::ByteBasis;
 use tokio::sync::Semaphore;
 
@@ -48,7 +49,7 @@ pub struct Shared {
     /// Servers' connection ids, by which a rebound flow is known.
     pub connection_ids: ConnectionIds,
     /// Open flows by subscriber address or session.
-    pub open_by_subscriber: Mutex<HashMap<SubscriberKey, usize>>,
+    pub open_by_subscriber: Mutex<HashMap<SubscriberKey, Places>>,
     /// When each worker's event loop last ran.
     pub beats: Beats,
     /// Accounts a worker holds between two reports.
@@ -57,6 +58,26 @@ pub struct Shared {
     pub saved: Arc<Saved>,
     /// The process's clocks.
     pub clock: Clock,
+}
+
+/// One subscriber's open flows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// Of TCP, and of UDP once they are answered.
+    answered: usize,
+    /// Of UDP that nobody has answered: anybody may have begun them in his name.
+    unanswered: usize,
+}
+
+/// Whether a flow may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entrance {
+    /// It has its place.
+    Taken,
+    /// The subscriber has too many flows.
+    Full,
+    /// The subscriber has too many UDP flows that nobody has answered.
+    Crowded,
 }
 
 /// When counts were last saved. Written by the export task and watched by the workers, so that a disk that hangs for
@@ -107,30 +128,55 @@ impl Shared {
         self.overload.flows_max().saturating_sub(self.flow_permits.available_permits())
     }
 
-    /// Takes one of the subscriber's places; false when all are taken.
-    pub(super) fn enter(&self, key: &SubscriberKey) -> bool {
+    /// Takes one of the subscriber's places, if there is one.
+    pub(super) fn enter(&self, key: &SubscriberKey, transport: Transport) -> Entrance {
         let mut open = self.open();
-        let count = open.entry(key.clone()).or_insert(0);
-        if *count >= self.limits.flows_per_subscriber_max {
-            return false;
+        let places = open.entry(key.clone()).or_default();
+        if places.answered >= self.limits.flows_per_subscriber_max {
+            return Entrance::Full;
         }
-        *count = count.saturating_add(1);
-        true
+        match transport {
+            Transport::Tcp => places.answered = places.answered.saturating_add(1),
+            Transport::Udp if places.unanswered >= self.limits.unanswered_per_subscriber_max => {
+                return Entrance::Crowded;
+            }
+            Transport::Udp => places.unanswered = places.unanswered.saturating_add(1),
+        }
+        Entrance::Taken
+    }
+
+    /// A UDP flow was answered. It stays whatever else the subscriber has: what is over keeps the next ones out.
+    pub(super) fn answered(&self, key: &SubscriberKey) {
+        if let Some(places) = self.open().get_mut(key) {
+            places.unanswered = places.unanswered.saturating_sub(1);
+            places.answered = places.answered.saturating_add(1);
+        }
     }
 
     /// Gives the place back.
-    pub(super) fn leave(&self, key: &SubscriberKey) {
+    pub(super) fn leave(&self, key: &SubscriberKey, unanswered: bool) {
         let mut open = self.open();
-        if let Some(count) = open.get_mut(key) {
+        if let Some(places) = open.get_mut(key) {
+            let count = if unanswered { &mut places.unanswered } else { &mut places.answered };
             *count = count.saturating_sub(1);
-            if *count == 0 {
+            if *places == Places::default() {
                 open.remove(key);
             }
         }
     }
 
+    /// Answered flows of every subscriber that has any, and whose they are by their place in the list.
+    pub(super) fn holdings(&self) -> (Vec<usize>, HashMap<SubscriberKey, usize>) {
+        let open = self.open();
+        let held = open.iter().filter(|(_, places)| places.answered > 0);
+        let (counts, keys): (Vec<_>, Vec<_>) =
+            held.map(|(key, places)| (places.answered, key.clone())).unzip();
+        drop(open);
+        (counts, keys.into_iter().zip(0..).collect())
+    }
+
     /// The counts; a panic elsewhere does not make them unusable, for every change is a single step.
-    fn open(&self) -> MutexGuard<'_, HashMap<SubscriberKey, usize>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<SubscriberKey, Places>> {
         self.open_by_subscriber.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

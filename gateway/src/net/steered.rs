@@ -3,6 +3,7 @@
 //! Forging is impossible by construction: whatever name is claimed, the bytes go to that name's own addresses. Names
 //! never listed, or unreadable, are refused with an answer that says so, else this would be an open proxy.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -77,9 +78,14 @@ async fn read_name(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream) -> 
     let deadline = Instant::now() + worker.shared.overload.shorten(worker.shared.limits.identify_deadline);
     let mut first = Vec::new();
     while flow.state.borrow().identity.is_none() {
-        if timeout_at(deadline, client.readable()).await.is_err() {
-            worker.deadline(flow);
-            return Ok(first);
+        tokio::select! {
+            biased;
+            // Others need its place.
+            () = poll_fn(|context| flow.cut.poll_asked(context)) => return Err(io::ErrorKind::Interrupted.into()),
+            readable = timeout_at(deadline, client.readable()) => if readable.is_err() {
+                worker.deadline(flow);
+                return Ok(first);
+            }
         }
         let mut buffer = worker.buffer.borrow_mut();
         match relay::read_ready(client, &mut buffer)? {

@@ -20,15 +20,17 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::beats;
+use super::datagram::unanswered::Unanswered;
 use super::flow_record::{Cut, Flow, Names, Place, Ruling, State, SubscriberSide};
 use super::policy::Standing;
 use super::report::{DropCause, FlowLabels, ProtocolLabel, Refusal, UsageMap};
-use super::shared::{Shared, SubscriberKey};
+use super::shared::{Entrance, Shared, SubscriberKey};
 use super::splice::PipePool;
 use crate::flow::decide::Vouched;
 use crate::flow::identify::{Identifier, Identity, QuicIdentifier};
 use crate::flow::mark::Mark;
 use crate::flow::tally::Tally;
+use crate::flow::time::Monotonic;
 
 /// How often deadlines, idle flows and dates are looked at.
 const HOUSEKEEPING: Duration = beats::INTERVAL;
@@ -52,6 +54,8 @@ pub struct Worker {
     flows: RefCell<HashMap<u64, Rc<Flow>>>,
     /// Flows that moved bytes since the last tick, or wait for a verdict or an acknowledgement.
     dirty: RefCell<Vec<Rc<Flow>>>,
+    /// UDP flows that nobody has answered.
+    pub unanswered: Unanswered,
     /// Flows without a verdict in the order of their deadlines.
     undecided: RefCell<VecDeque<Weak<Flow>>>,
     /// Bytes by account since the last report.
@@ -68,6 +72,8 @@ pub struct Worker {
     observes_headers: Cell<(bool, u64)>,
     /// Generation of the policy that open flows were judged by.
     judged_by: Cell<u64>,
+    /// When it was last told that flows are ended for room.
+    shed_told: Cell<Option<Monotonic>>,
     /// The next instant at which a date changes an answer.
     next_change: Cell<Option<Timestamp>>,
 }
@@ -102,6 +108,7 @@ impl Worker {
         drop(policy);
         let buffer = vec![0; shared.limits.relay_buffer].into_boxed_slice();
         let pipes_max = shared.limits.pipes_per_worker_max;
+        let unanswered = Unanswered::new(shared.limits.unanswered_per_worker_max);
         Rc::new(Self {
             shared,
             index,
@@ -110,6 +117,7 @@ impl Worker {
             draining: Notify::new(),
             flows: RefCell::default(),
             dirty: RefCell::default(),
+            unanswered,
             undecided: RefCell::default(),
             usage: RefCell::default(),
             counts: RefCell::default(),
@@ -118,6 +126,7 @@ impl Worker {
             udp_open: Cell::new(0),
             observes_headers: Cell::new((true, 0)),
             judged_by: Cell::new(generation),
+            shed_told: Cell::default(),
             next_change: Cell::new(next_change),
         })
     }
@@ -134,7 +143,8 @@ impl Worker {
         let policy = self.shared.policy.load();
         let standing = Standing::at_start(policy.subscribers.find(source));
         let key = standing.key(source);
-        if !self.shared.enter(&key) {
+        let transport = subscriber.transport();
+        if !self.enter(&key, transport) {
             self.count_refusal(Refusal::FlowsPerSubscriber);
             return None;
         }
@@ -144,7 +154,6 @@ impl Worker {
             Place::Steered { .. } => (Vouched::No, true),
             Place::Original(_) => (Vouched::NotYet, false),
         };
-        let transport = subscriber.transport();
         // Steered flows wait for their name: they do not begin while names are not read.
         let unread = !held && self.shared.overload.is_unread();
         let dns_only = match place {
@@ -168,6 +177,8 @@ impl Worker {
             dns_only,
             opened,
             last_activity: Cell::new(opened),
+            recent: Cell::default(),
+            has_place: Cell::new(transport == Transport::Tcp),
             cut: Cut::default(),
             state: RefCell::new(State {
                 names: (!unread).then_some(names),
@@ -201,6 +212,29 @@ impl Worker {
             self.judge(&flow);
         }
         Some(OpenFlow { worker: Rc::clone(self), flow, key })
+    }
+
+    /// Takes one of the subscriber's places. Where UDP that nobody answers has all that it may, his oldest such flow gives
+    /// way: whoever forges his address must not keep him out.
+    fn enter(&self, key: &SubscriberKey, transport: Transport) -> bool {
+        match self.shared.enter(key, transport) {
+            Entrance::Taken => true,
+            Entrance::Full => false,
+            Entrance::Crowded => {
+                if !self.unanswered.give_up_of(key) {
+                    return false;
+                }
+                self.shared.overload.count_given_up();
+                self.shared.enter(key, transport) == Entrance::Taken
+            }
+        }
+    }
+
+    /// A UDP flow was answered, or has ended.
+    fn settle_unanswered(&self, flow: &Flow, subscriber: &SubscriberKey) {
+        if self.unanswered.settle(subscriber, flow.id) {
+            self.shared.overload.give_back_reclaimable();
+        }
     }
 
     /// Counts a connection that is not carried.
@@ -286,10 +320,10 @@ impl Worker {
             }
             self.expire_undecided();
             self.follow_policy();
+            self.shed();
             rounds = rounds.wrapping_add(1);
             if rounds.is_multiple_of(10) {
                 self.cut_idle(self.shared.overload.shorten(self.shared.limits.idle_timeout));
-                self.shed();
                 self.settle_ended();
                 self.shared.suspend_if_unsaved();
             }
@@ -394,7 +428,11 @@ impl Drop for OpenFlow {
             let mut counts = self.worker.counts.borrow_mut();
             counts.panics = counts.panics.saturating_add(1);
         }
+        let unanswered = self.flow.state.borrow().unanswered;
         self.worker.close(&self.flow);
-        self.worker.shared.leave(&self.key);
+        if unanswered {
+            self.worker.settle_unanswered(&self.flow, &self.key);
+        }
+        self.worker.shared.leave(&self.key, unanswered);
     }
 }

@@ -70,8 +70,11 @@ pub(super) fn listeners(config: &Config) -> Vec<Listener> {
     all
 }
 
+/// UDP flows that nobody has answered take at most one in so many of the process's places.
+const UNANSWERED_SHARE: usize = 2;
+
 /// Limits of the data path.
-pub(super) fn limits(config: &Config, workers: usize) -> Limits {
+pub(super) fn limits(config: &Config, workers: usize, flows_max: usize) -> Limits {
     let limits = &config.limits;
     Limits {
         identify: IdentifyLimits {
@@ -97,6 +100,8 @@ pub(super) fn limits(config: &Config, workers: usize) -> Limits {
         connect_timeout: config.upstream.connect_timeout,
         finish_deadline: limits.finish_deadline,
         flows_per_subscriber_max: limits.flows_per_subscriber_max,
+        unanswered_per_subscriber_max: limits.unanswered_per_subscriber_max,
+        unanswered_per_worker_max: (flows_max / UNANSWERED_SHARE / workers.max(1)).max(1),
         accepts_per_wake_max: limits.accepts_per_wake_max,
         relay_buffer: limits.relay_buffer,
         pipes_per_worker_max: limits.splice_pipes_max,

@@ -1,6 +1,7 @@
 //! A flow's way to its origin: name resolved, upstream socket connected, datagrams passed both ways.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -223,13 +224,18 @@ impl Relay {
         if shared.clock.monotonic() < self.dial_again.get() {
             return;
         }
-        let Ok(room) = Arc::clone(&shared.flow_permits).try_acquire_owned() else { return };
         let undecided = if identified {
             None
         } else {
             let Ok(permit) = Arc::clone(&shared.undecided_permits).try_acquire_owned() else { return };
             Some(permit)
         };
+        let free = shared.flow_permits.available_permits();
+        let unanswered = &self.worker.unanswered;
+        if unanswered.is_full(shared.overload.is_reserved(free)) && unanswered.give_up_one() {
+            shared.overload.count_given_up();
+        }
+        let Ok(room) = Arc::clone(&shared.flow_permits).try_acquire_owned() else { return };
         let (port, target) = match connect_first(&self.worker, targets, self.source(key)) {
             Ok(connected) => connected,
             Err(error) if is_about_descriptors(&error) => {
@@ -242,6 +248,9 @@ impl Relay {
         let mut table = self.table.borrow_mut();
         let Some(entry) = table.get_mut(key) else { return };
         let flow = Rc::clone(entry.flow());
+        flow.has_place.set(true);
+        unanswered.carry(entry.open.subscriber(), flow.id, self, *key);
+        shared.overload.take_reclaimable();
         let up = Rc::new(Upstream {
             port,
             target,
@@ -321,7 +330,7 @@ impl Relay {
             for datagram in train.datagrams().filter(|datagram| has_long_header(datagram)) {
                 self.learn_id(flow, up, datagram);
             }
-            self.worker.answered(flow);
+            self.worker.answered(flow, &up.subscriber);
             let sent = self.send_down(key, self.manner(flow), &train);
             if sent.unmarked {
                 self.worker.mark_refused(&io::ErrorKind::PermissionDenied.into());
@@ -363,7 +372,13 @@ impl Relay {
 /// Passes on what the origin sends until the flow ends.
 async fn down(relay: Rc<Relay>, key: Key, flow: Rc<Flow>, up: Rc<Upstream>) {
     loop {
-        if up.port.readable().await.is_err() || !relay.pass_down(&key, &flow, &up) {
+        let ready = tokio::select! {
+            biased;
+            // Others need its place.
+            () = poll_fn(|context| flow.cut.poll_asked(context)) => false,
+            ready = up.port.readable() => ready.is_ok(),
+        };
+        if !ready || !relay.pass_down(&key, &flow, &up) {
             relay.remove(&key);
             return;
         }

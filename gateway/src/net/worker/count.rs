@@ -72,7 +72,7 @@ impl Worker {
     /// Counts bytes read from the subscriber's TCP socket.
     fn count_read(&self, flow: &Rc<Flow>, bytes: usize) {
         let bytes = bytes as u64;
-        flow.last_activity.set(self.shared.clock.monotonic());
+        flow.note_moved(bytes, self.shared.clock.monotonic());
         let seen = match &mut flow.state.borrow_mut().subscriber {
             Some(subscriber) => subscriber.add_read(bytes),
             None => 0,
@@ -95,7 +95,7 @@ impl Worker {
         flow: &Rc<Flow>,
         datagrams: impl Iterator<Item = &'d [u8]>,
     ) {
-        flow.last_activity.set(self.shared.clock.monotonic());
+        let now = self.shared.clock.monotonic();
         let mut seen = 0_u64;
         for datagram in datagrams {
             let judge = flow.state.borrow_mut().observe(datagram);
@@ -106,6 +106,7 @@ impl Worker {
                 seen = seen.saturating_add(subscriber.add_received_datagram(datagram.len()));
             }
         }
+        flow.note_moved(seen, now);
         {
             let mut counts = self.counts.borrow_mut();
             counts.seen.up = counts.seen.up.saturating_add(seen);
@@ -116,7 +117,7 @@ impl Worker {
 
     /// Counts datagrams that the listener's socket took for the subscriber; they are reported once they have left.
     pub fn sent_datagrams(self: &Rc<Self>, flow: &Rc<Flow>, sent: &Sent) {
-        flow.last_activity.set(self.shared.clock.monotonic());
+        flow.note_moved(sent.bytes, self.shared.clock.monotonic());
         let moved = match &mut flow.state.borrow_mut().subscriber {
             Some(subscriber) => subscriber.add_sent_datagrams(sent.datagrams, sent.bytes, sent.largest),
             None => 0,
@@ -127,7 +128,7 @@ impl Worker {
 
     /// Counts bytes that the subscriber's socket took for sending; they are reported once they have passed.
     pub fn written(self: &Rc<Self>, flow: &Rc<Flow>, bytes: usize) {
-        flow.last_activity.set(self.shared.clock.monotonic());
+        flow.note_moved(bytes as u64, self.shared.clock.monotonic());
         if let Some(subscriber) = &mut flow.state.borrow_mut().subscriber {
             subscriber.add_written(bytes as u64);
         }
@@ -259,9 +260,11 @@ impl Worker {
         for flow in dirty {
             let mut state = flow.state.borrow_mut();
             self.count_carried(&mut state);
-            let undecided = !matches!(state.ruling, Ruling::Latched { .. });
+            let mut undecided = !matches!(state.ruling, Ruling::Latched { .. });
             match (undecided, rule) {
                 (true, Pending::Stays) if state.unanswered && now.since(flow.opened) >= unanswered => {
+                    // Nothing is pending of it until more comes.
+                    undecided = false;
                     let account = unanswered_account(&policy, &state.standing);
                     let (flags, volume) = (flags(&flow, &account), state.tally.take());
                     self.usage.borrow_mut().add(&account, flags, volume, self.shared.accounts_max);

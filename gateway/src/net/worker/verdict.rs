@@ -15,6 +15,7 @@ use crate::flow::verdict::{Outcome, Verdict};
 use crate::net::flow_record::{Allowed, Flow, Names, Place, Ruling, State};
 use crate::net::policy::{Policy, Standing};
 use crate::net::report::{FlowLabels, ProtocolLabel};
+use crate::net::shared::SubscriberKey;
 
 impl Worker {
     /// The subscriber sends nothing more: a name that is not complete will not be.
@@ -40,9 +41,14 @@ impl Worker {
     }
 
     /// The server has answered on this flow: its verdict may latch.
-    pub fn answered(self: &Rc<Self>, flow: &Rc<Flow>) {
+    pub fn answered(self: &Rc<Self>, flow: &Rc<Flow>, subscriber: &SubscriberKey) {
         let first = std::mem::replace(&mut flow.state.borrow_mut().unanswered, false);
-        if first && flow.state.borrow().is_readable() {
+        if !first {
+            return;
+        }
+        self.shared.answered(subscriber);
+        self.settle_unanswered(flow, subscriber);
+        if flow.state.borrow().is_readable() {
             self.judge(flow);
         }
     }

@@ -1,0 +1,208 @@
+//! The UDP flows of one worker that nobody has answered: their own room, and each subscriber's share of it.
+//!
+//! A source address is free to forge, and so many flows of anybody's. Until its server answers, a flow stands among
+//! these: of the process's places they take at most half, each worker an even part of it, and never the last tenth; of one
+//! subscriber's, a share apart from his answered flows. Where it is full, the oldest of whoever has most gives way.
+
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
+use std::rc::{Rc, Weak};
+
+use super::Relay;
+use super::table::Key;
+use crate::net::shared::SubscriberKey;
+
+/// Where a flow is found.
+type Place = (Weak<Relay>, Key);
+
+/// The UDP flows of one worker that nobody has answered.
+pub struct Unanswered {
+    /// The most that may hold an upstream socket.
+    carried_max: usize,
+    /// All of them.
+    all: RefCell<Holders<SubscriberKey, Place>>,
+    /// Those that hold an upstream socket.
+    carried: RefCell<Holders<SubscriberKey, Place>>,
+}
+
+impl Unanswered {
+    /// None yet; `carried_max` at most may hold an upstream socket.
+    pub fn new(carried_max: usize) -> Self {
+        Self { carried_max, all: RefCell::default(), carried: RefCell::default() }
+    }
+
+    /// One more, by its number among the worker's flows.
+    pub(super) fn begin(&self, subscriber: &SubscriberKey, number: u64, relay: &Rc<Relay>, key: Key) {
+        self.all.borrow_mut().insert(subscriber, number, (Rc::downgrade(relay), key));
+    }
+
+    /// This one holds an upstream socket.
+    pub(super) fn carry(&self, subscriber: &SubscriberKey, number: u64, relay: &Rc<Relay>, key: Key) {
+        self.carried.borrow_mut().insert(subscriber, number, (Rc::downgrade(relay), key));
+    }
+
+    /// One was answered, or has ended; whether it held an upstream socket.
+    pub fn settle(&self, subscriber: &SubscriberKey, number: u64) -> bool {
+        self.all.borrow_mut().remove(subscriber, number);
+        self.carried.borrow_mut().remove(subscriber, number)
+    }
+
+    /// Whether all their places are taken, or those that are free are for answered flows.
+    pub(super) fn is_full(&self, others_short: bool) -> bool {
+        let carried = self.carried.borrow().len();
+        carried >= self.carried_max || (others_short && carried > 0)
+    }
+
+    /// Gives up the oldest flow of this subscriber for another of his; false when this worker has none of his.
+    pub fn give_up_of(&self, subscriber: &SubscriberKey) -> bool {
+        let place = self.all.borrow().oldest_of(subscriber).cloned();
+        give_up(place)
+    }
+
+    /// Gives up the oldest flow with an upstream socket of whoever has most of them.
+    pub(super) fn give_up_one(&self) -> bool {
+        let place = self.carried.borrow().oldest_of_largest().cloned();
+        give_up(place)
+    }
+}
+
+/// Ends the flow there; its last counts are taken, and it settles itself.
+fn give_up(place: Option<Place>) -> bool {
+    let Some((relay, key)) = place else { return false };
+    let Some(relay) = relay.upgrade() else { return false };
+    relay.remove(&key)
+}
+
+/// Numbered things by whom they belong to; names the oldest of one holder, and of the one that has most.
+struct Holders<H, P> {
+    things: HashMap<u64, P>,
+    by_holder: HashMap<H, BTreeSet<u64>>,
+    /// Holders by how many they have, and of equal ones by their oldest, which comes last.
+    by_count: BTreeMap<(usize, Reverse<u64>), H>,
+}
+
+impl<H, P> Default for Holders<H, P> {
+    fn default() -> Self {
+        Self { things: HashMap::new(), by_holder: HashMap::new(), by_count: BTreeMap::new() }
+    }
+}
+
+/// Where a holder with these stands among all.
+fn standing(own: &BTreeSet<u64>) -> Option<(usize, Reverse<u64>)> {
+    own.first().map(|oldest| (own.len(), Reverse(*oldest)))
+}
+
+impl<H: Clone + Eq + Hash, P> Holders<H, P> {
+    /// Puts in the thing of this number; numbers are never used twice.
+    fn insert(&mut self, holder: &H, number: u64, thing: P) {
+        let own = self.by_holder.entry(holder.clone()).or_default();
+        let before = standing(own);
+        own.insert(number);
+        let after = standing(own);
+        self.things.insert(number, thing);
+        self.move_holder(holder, before, after);
+    }
+
+    /// Takes it out; whether it was there.
+    fn remove(&mut self, holder: &H, number: u64) -> bool {
+        let Some(own) = self.by_holder.get_mut(holder) else { return false };
+        let before = standing(own);
+        if !own.remove(&number) {
+            return false;
+        }
+        let after = standing(own);
+        if after.is_none() {
+            self.by_holder.remove(holder);
+        }
+        self.things.remove(&number);
+        self.move_holder(holder, before, after);
+        if self.things.is_empty() {
+            // A flood that is over leaves no room behind.
+            self.things.shrink_to_fit();
+            self.by_holder.shrink_to_fit();
+        }
+        true
+    }
+
+    /// Puts a holder where he stands since something changed.
+    fn move_holder(
+        &mut self,
+        holder: &H,
+        before: Option<(usize, Reverse<u64>)>,
+        after: Option<(usize, Reverse<u64>)>,
+    ) {
+        if before == after {
+            return;
+        }
+        if let Some(before) = before {
+            self.by_count.remove(&before);
+        }
+        if let Some(after) = after {
+            self.by_count.insert(after, holder.clone());
+        }
+    }
+
+    /// How many there are.
+    fn len(&self) -> usize {
+        self.things.len()
+    }
+
+    /// The oldest thing of this holder.
+    fn oldest_of(&self, holder: &H) -> Option<&P> {
+        self.by_holder.get(holder)?.first().and_then(|number| self.things.get(number))
+    }
+
+    /// The oldest thing of the holder that has most; of equal ones, of whose is oldest.
+    fn oldest_of_largest(&self) -> Option<&P> {
+        let (_, holder) = self.by_count.last_key_value()?;
+        self.oldest_of(holder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn f5_the_oldest_of_whoever_has_most_is_named() {
+        let mut holders = Holders::default();
+        assert!(holders.oldest_of_largest().is_none());
+        for (number, holder) in ["a", "b", "b", "c", "c"].into_iter().enumerate() {
+            holders.insert(&holder, number as u64, number);
+        }
+        assert_eq!(holders.oldest_of_largest(), Some(&1), "of equal ones the oldest");
+        assert!(holders.remove(&"b", 1) && !holders.remove(&"b", 1) && !holders.remove(&"d", 2));
+        assert_eq!(holders.oldest_of_largest(), Some(&3));
+        assert_eq!((holders.oldest_of(&"b"), holders.oldest_of(&"d"), holders.len()), (Some(&2), None, 4));
+    }
+
+    proptest! {
+        #[test]
+        fn f5_holders_agree_with_a_plain_list(steps in prop::collection::vec((0_u8..5, 0_u64..40, any::<bool>()), 0..200)) {
+            let mut holders = Holders::default();
+            let mut plain: Vec<(u8, u64)> = Vec::new();
+            for (number, (holder, pick, insert)) in steps.into_iter().enumerate() {
+                let number = number as u64;
+                if insert {
+                    holders.insert(&holder, number, number);
+                    plain.push((holder, number));
+                } else {
+                    let known = plain.contains(&(holder, pick));
+                    prop_assert_eq!(holders.remove(&holder, pick), known);
+                    plain.retain(|one| *one != (holder, pick));
+                }
+                let of = |holder: u8| plain.iter().filter(move |one| one.0 == holder).map(|one| one.1);
+                let expected = (0..5_u8)
+                    .filter_map(|holder| Some((of(holder).count(), Reverse(of(holder).min()?))))
+                    .max()
+                    .map(|(_, Reverse(oldest))| oldest);
+                prop_assert_eq!(holders.oldest_of_largest().copied(), expected);
+                prop_assert_eq!(holders.len(), plain.len());
+            }
+        }
+    }
+}
