@@ -23,6 +23,7 @@ use billing_export::{
 use jiff::Timestamp;
 
 use super::status::{ExportState, Status};
+use super::takeover::incumbent::Incumbent;
 use super::takeover::remainder::Remainder;
 use super::takeover::words::Delta;
 use crate::net::attention::Attention;
@@ -78,8 +79,8 @@ pub enum Order {
     Release(Sender<Result<(), String>>),
     /// The ledger is ours again.
     Resume,
-    /// Another process holds the ledger: what is counted goes there.
-    HandOn(Box<Remainder>),
+    /// Another process holds the ledger: what is counted goes there, by way of this place.
+    HandOn(Arc<Incumbent>),
     /// Add what a draining process counted; the answer comes when it is on the disk.
     Take(Box<Delta>, Sender<Fate>),
 }
@@ -121,6 +122,8 @@ pub struct Export {
     status: Arc<Status>,
     exporter: Option<Exporter>,
     books: Books,
+    /// Where the processes of this node meet, once another one has taken over.
+    place: Option<Arc<Incumbent>>,
     /// Counts of draining processes for the next tick.
     taken: Vec<TakenDelta>,
     /// Whose counts are in the tick that is not saved.
@@ -172,6 +175,7 @@ impl Export {
             status,
             exporter: None,
             books: Books::Own,
+            place: None,
             taken: Vec::new(),
             merged: Vec::new(),
             withheld: Volume::ZERO,
@@ -242,11 +246,14 @@ impl Export {
     /// One tick, whoever holds the ledger.
     fn round(&mut self) {
         match std::mem::replace(&mut self.books, Books::Own) {
-            Books::Own => self.own_round(),
+            Books::Own => {
+                self.own_round();
+                self.yield_to_newcomer();
+            }
             Books::Released => self.books = Books::Released,
             Books::Handed(remainder) => {
                 self.books = Books::Released;
-                self.books = Books::Handed(self.handed_round(remainder));
+                self.handed_round(remainder);
             }
         }
     }

@@ -19,7 +19,8 @@
 //! the process that carries them. **Nothing is interrupted.** When the new process ends before it accepts, whatever the
 //! cause, the old one opens its ledger again and goes on. When the old one ends before the new one accepts, the new one opens
 //! the ledger as after any crash, and accepts: connections that waited in the sockets are served. Several old processes may
-//! drain into one new one; when that is taken over from in turn, they find the newest at the same path.
+//! drain into one new one; when that is taken over from in turn, they find the newest at the same path. When it is killed, one
+//! of them takes the ledger back and listens there, until the next process takes over, or an ordinary start has its place.
 //!
 //! Versions that speak otherwise, and configurations that count otherwise, refuse each other, and then an ordinary restart is
 //! the way.

@@ -40,7 +40,10 @@ impl Export {
                 self.books = Books::Own;
                 self.round();
             }
-            Order::HandOn(remainder) => self.books = Books::Handed(remainder),
+            Order::HandOn(place) => {
+                self.books = Books::Handed(place.remainder());
+                self.place = Some(place);
+            }
             Order::Take(delta, answer) => self.take(&delta, answer),
         }
     }
@@ -102,22 +105,91 @@ impl Export {
         }
     }
 
-    /// One tick of a draining process: what was counted goes to whoever holds the ledger.
-    pub(super) fn handed_round(&mut self, mut remainder: Box<Remainder>) -> Box<Remainder> {
+    /// One tick of a draining process: what was counted goes to whoever holds the ledger, or into the ledger when that process
+    /// has ended.
+    pub(super) fn handed_round(&mut self, mut remainder: Box<Remainder>) {
         self.watch_clock();
         let mut silent = 0;
-        if remainder.advance(ANSWER_WAIT) == Progress::Done {
+        let mut progress = remainder.advance(ANSWER_WAIT);
+        if progress == Progress::Done {
             let reports;
             (reports, silent) = self.ask_all();
             self.hand(&mut remainder, reports);
-            if remainder.advance(ANSWER_WAIT) == Progress::Done {
+            progress = remainder.advance(ANSWER_WAIT);
+            if progress == Progress::Done {
                 self.shared.set(self.clock.monotonic());
             }
+        }
+        self.books = Books::Handed(remainder);
+        if progress == Progress::Nobody {
+            self.take_ledger_back();
         }
         self.judge_exemption();
         self.tell_status(silent);
         self.status.count_lookups(self.lookups.take_counts());
-        remainder
+    }
+
+    /// The process that held the ledger has ended while this one drains: its lock is free, and what this one counts is saved
+    /// by itself until another process takes over. Where the lock is not free, somebody is about to.
+    fn take_ledger_back(&mut self) {
+        match self.try_open() {
+            Ok(()) => {}
+            Err(billing_export::ExportError::Locked { .. }) => return,
+            Err(error) => return self.tell(&error),
+        }
+        let Books::Handed(remainder) = std::mem::replace(&mut self.books, Books::Own) else { return };
+        tracing::warn!("the process that took over has ended: this one saves what its open flows carry");
+        self.claim(*remainder);
+        if let Err(error) = self.save() {
+            self.tell(&error);
+        }
+        if let Some(place) = &self.place {
+            place.take_place();
+        }
+    }
+
+    /// Lets go of a ledger that was taken back when another process has come, which waits for it.
+    pub(super) fn yield_to_newcomer(&mut self) {
+        let Some(place) = self.place.clone() else { return };
+        if !place.has_newcomer() {
+            return;
+        }
+        match self.release() {
+            Ok(()) => {
+                tracing::info!("another process has come: the ledger is its own");
+                place.give_place();
+                self.books = Books::Handed(place.remainder());
+            }
+            Err(why) => tracing::error!("the ledger cannot be handed over: {why}"),
+        }
+    }
+
+    /// Makes what was never handed on the next tick of the own ledger.
+    fn claim(&mut self, remainder: Remainder) {
+        let mut seen = self.withheld;
+        let mut usage = UsageMap::default();
+        for delta in remainder.into_unsent() {
+            seen = saturating_sum(seen, delta.seen());
+            for item in delta.usage().into_iter().flatten() {
+                usage.add(&item.account, item.flags, item.volume, usize::MAX);
+            }
+        }
+        self.withheld = Volume::ZERO;
+        self.sequence = self.sequence.saturating_add(1);
+        let at = wall();
+        let pending_after = seen_without_account(seen, &usage);
+        self.unsaved = Some(Tick {
+            sequence: self.sequence,
+            from: self.from,
+            at,
+            seen,
+            pending_after,
+            usage: usage.take(),
+            capped: Vec::new(),
+            stepped: self.watched.take_stepped(),
+            // The changes went with the ticks that were handed on.
+            spent: self.policy.load().allowances.everything(),
+        });
     }
 
     /// Makes a delta of these reports. Bytes without a verdict wait here until they have one, and so do their bytes seen.
@@ -155,33 +227,13 @@ impl Export {
                     asked = true;
                 }
                 (Progress::Waiting, _) => std::thread::sleep(LAST_PAUSE),
+                // What is not asked for yet is saved with the rest.
+                (Progress::Nobody, _) if self.try_open().is_ok() => break,
+                (Progress::Nobody, _) => std::thread::sleep(LAST_PAUSE),
             }
         }
         tracing::warn!("no process takes the last counts of the drained flows: they are saved by this one");
-        let mut seen = self.withheld;
-        let mut usage = UsageMap::default();
-        for delta in remainder.into_unsent() {
-            seen = saturating_sum(seen, delta.seen());
-            for item in delta.usage().into_iter().flatten() {
-                usage.add(&item.account, item.flags, item.volume, usize::MAX);
-            }
-        }
-        self.withheld = Volume::ZERO;
-        self.sequence = self.sequence.saturating_add(1);
-        let at = wall();
-        let pending_after = seen_without_account(seen, &usage);
-        self.unsaved = Some(Tick {
-            sequence: self.sequence,
-            from: self.from,
-            at,
-            seen,
-            pending_after,
-            usage: usage.take(),
-            capped: Vec::new(),
-            stepped: self.watched.take_stepped(),
-            // The changes went with the ticks that were handed on.
-            spent: self.policy.load().allowances.everything(),
-        });
+        self.claim(*remainder);
         false
     }
 }

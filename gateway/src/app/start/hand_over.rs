@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd as _;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,10 @@ impl Before {
             return Ok(Self { inherited, predecessor: None });
         }
         match Predecessor::find(&takeover::path_in(&config.node.state_dir), terms(config))? {
+            // A process that drains has no sockets to give, but ports that its flows came to.
+            Found::Running(predecessor, sockets) if sockets.is_empty() => {
+                Ok(Self { inherited: inherited.beside_draining(), predecessor: Some(predecessor) })
+            }
             Found::Running(predecessor, inherited) => Ok(Self { inherited, predecessor: Some(predecessor) }),
             Found::Traces => {
                 tracing::warn!("the gateway before this one ended without a word: an ordinary start");
@@ -140,5 +144,7 @@ pub(super) fn incumbent(
         workers: workers.clone(),
         successor: watch::Sender::new(None),
         busy: AtomicBool::new(false),
+        returned: AtomicBool::new(false),
+        bound: AtomicU64::new(0),
     })
 }

@@ -3,10 +3,10 @@
 use std::fs;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -51,13 +51,18 @@ pub struct Incumbent {
     pub successor: watch::Sender<Option<u32>>,
     /// A new process is at it.
     pub busy: AtomicBool,
+    /// This process drains and has taken the ledger back, because the one that took over has ended: the ledger is all that
+    /// it can give.
+    pub returned: AtomicBool,
+    /// Inode of the socket that was bound last; 0 before.
+    pub bound: AtomicU64,
 }
 
 /// Binds the socket; it takes the place of one that a process before left behind.
 ///
 /// # Errors
 /// What the system says; a path that is too long for a socket.
-fn bind(path: &Path) -> io::Result<UnixListener> {
+fn bind(path: &Path) -> io::Result<(UnixListener, u64)> {
     let part = path.with_extension("part");
     match fs::remove_file(&part) {
         Ok(()) => {}
@@ -67,14 +72,18 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     // Nobody finds it before its mode is right.
     let listener = UnixListener::bind(&part)?;
     fs::set_permissions(&part, fs::Permissions::from_mode(MODE))?;
+    let inode = fs::symlink_metadata(&part)?.ino();
     fs::rename(&part, path)?;
-    Ok(listener)
+    Ok((listener, inode))
 }
 
 impl Incumbent {
     /// Takes the socket's place and serves it; without it the node runs all the same.
     pub fn listen(self: &Arc<Self>) {
-        let served = bind(&self.path).and_then(|listener| Arc::clone(self).serve(listener));
+        let served = bind(&self.path).and_then(|(listener, inode)| {
+            self.bound.store(inode, Ordering::Release);
+            Arc::clone(self).serve(listener)
+        });
         if let Err(error) = served {
             tracing::warn!(%error, "{}: a restart without a gap is not possible", self.path.display());
         }
@@ -108,11 +117,39 @@ impl Incumbent {
             .map(|_| ())
     }
 
+    /// Whether another process listens where this one did.
+    pub fn has_newcomer(&self) -> bool {
+        !self.has_place() && UnixStream::connect(&self.path).is_ok()
+    }
+
+    /// Whether the socket is this process's.
+    fn has_place(&self) -> bool {
+        let bound = self.bound.load(Ordering::Acquire);
+        bound != 0 && fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == bound)
+    }
+
     /// Takes the socket away, unless another process has its place.
     pub fn leave(&self) {
-        if self.successor.borrow().is_none() {
+        if self.has_place() {
             let _ = fs::remove_file(&self.path);
         }
+    }
+
+    /// A draining process has the ledger again: others that drain find it here, and so does the next one that takes over.
+    pub fn take_place(self: &Arc<Self>) {
+        self.returned.store(true, Ordering::Release);
+        self.busy.store(false, Ordering::Release);
+        self.listen();
+    }
+
+    /// Where the counts of this process go while another one holds the ledger.
+    pub fn remainder(&self) -> Box<Remainder> {
+        Box::new(Remainder::new(self.path.clone(), self.terms.clone()))
+    }
+
+    /// The ledger goes to another process again.
+    pub fn give_place(&self) {
+        self.returned.store(false, Ordering::Release);
     }
 
     /// Offers nothing any more: this process stops by itself.
@@ -150,6 +187,9 @@ impl Incumbent {
             return refuse("another process is taking over");
         }
         let free = Free(&self.busy);
+        if self.returned.load(Ordering::Acquire) {
+            return self.hand_ledger(stream, process, free);
+        }
         if self.offers().is_empty() {
             return refuse("this process is ending");
         }
@@ -182,8 +222,7 @@ impl Incumbent {
                 // Whoever comes now belongs to the new process.
                 std::mem::forget(free);
                 self.withdraw();
-                let remainder = Remainder::new(self.path.clone(), self.terms.clone());
-                let _ = self.orders.send(Order::HandOn(Box::new(remainder)));
+                let _ = self.orders.send(Order::HandOn(Arc::clone(self)));
                 self.successor.send_replace(Some(process));
                 Ok(())
             }
@@ -193,6 +232,35 @@ impl Incumbent {
                 Ok(())
             }
         }
+    }
+
+    /// Gives the ledger, which this draining process had taken back, to a new process; there are no sockets to give.
+    fn hand_ledger(self: &Arc<Self>, stream: &UnixStream, process: u32, free: Free<'_>) -> io::Result<()> {
+        tracing::info!(process, "a new process takes the ledger over from this one, which drains");
+        frame::send(stream, &FromOld::NoMoreSockets, None)?;
+        match frame::receive::<FromNew>(stream, Some(PREPARE_LIMIT)) {
+            Ok((FromNew::Prepared, _)) => {}
+            Ok((FromNew::Accepting, _)) | Err(_) => return Ok(()),
+        }
+        if let Err(why) = self.release() {
+            let _ = self.orders.send(Order::Resume);
+            return frame::send(stream, &FromOld::Refused { why }, None);
+        }
+        let accepting = frame::send(stream, &FromOld::Released, None)
+            .and_then(|()| frame::receive::<FromNew>(stream, None));
+        match accepting {
+            Ok((FromNew::Accepting, _)) => {
+                std::mem::forget(free);
+                self.give_place();
+                let _ = self.orders.send(Order::HandOn(Arc::clone(self)));
+            }
+            Ok((FromNew::Prepared, _)) | Err(_) => {
+                let _ = self.orders.send(Order::Resume);
+                self.listen();
+                tracing::error!(process, "the new process ended before it accepted: this one goes on");
+            }
+        }
+        Ok(())
     }
 
     /// Has the export save what was counted and close the ledger.

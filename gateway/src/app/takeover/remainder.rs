@@ -32,6 +32,8 @@ pub enum Progress {
     Done,
     /// Some wait.
     Waiting,
+    /// Some wait, and nobody listens: the process that held the ledger has ended.
+    Nobody,
 }
 
 impl Remainder {
@@ -52,7 +54,9 @@ impl Remainder {
                 Ok(connection) => connection,
                 Err(error) => {
                     tracing::debug!(%error, "nobody takes the counts of the draining flows yet");
-                    return Progress::Waiting;
+                    let kinds = [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound];
+                    let nobody = kinds.contains(&error.kind()) && !self.is_sent;
+                    return if nobody { Progress::Nobody } else { Progress::Waiting };
                 }
             };
             if !self.is_sent {
