@@ -150,6 +150,18 @@ impl Lab {
         Daemon { child: self.command().arg("--take-over").spawn().unwrap(), ended: None }
     }
 
+    /// Starts the node with a library before all others, and waits until it serves.
+    pub(crate) fn start_preloaded(&self, library: &Path, environment: (&str, &Path)) -> Daemon {
+        let mut command = self.command();
+        command.env("LD_PRELOAD", library).env(environment.0, environment.1);
+        let mut daemon = Daemon { child: command.spawn().unwrap(), ended: None };
+        wait_for("the admin endpoint", || {
+            assert!(daemon.ended().is_none(), "the gateway ended at start:\n{}", self.log());
+            self.get("/healthz").ok()
+        });
+        daemon
+    }
+
     /// The command line of the node.
     fn command(&self) -> Command {
         let log = self.folder().join("gateway.log");
