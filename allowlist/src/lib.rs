@@ -25,7 +25,7 @@ mod suffix;
 pub use document::Document;
 /// The instants of this crate's interface.
 pub use jiff::Timestamp;
-pub use matcher::{HostMatch, Matcher, Validity};
+pub use matcher::{Coverage, HostMatch, Matcher, Validity};
 pub use name::{DomainName, NameError};
 pub use parse::{LIST_BYTES_MAX, LIST_ENTRIES_MAX, Limits};
 pub use problem::Problem;

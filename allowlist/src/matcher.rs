@@ -59,6 +59,23 @@ pub enum HostMatch<'m> {
     Listed(&'m Arc<Rule>),
 }
 
+/// By which of its entries a list speaks of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// By one whose host it is.
+    Own,
+    /// By one that reaches names below its host, which is the last so many bytes of the name.
+    Below {
+        /// Bytes of that host.
+        host_bytes: usize,
+    },
+    /// By a deny.
+    Denied {
+        /// Bytes of its host.
+        host_bytes: usize,
+    },
+}
+
 impl Matcher {
     /// Compiles a document. Cost and memory are linear in the number of entries.
     #[must_use]
@@ -232,6 +249,25 @@ impl Matcher {
         self.hosts.walk(name).any(|Step { node, labels_below, .. }| {
             node.denying(labels_below).is_some() || node.reaching(labels_below).next().is_some()
         })
+    }
+
+    /// By which entry the list speaks of the name, whatever its dates and ports: a deny, else the most specific rule.
+    #[must_use]
+    pub fn coverage(&self, name: &DomainName) -> Option<Coverage> {
+        let mut found = None;
+        for Step { node, suffix_bytes, labels_below } in self.hosts.walk(name) {
+            if found.is_some() && suffix_bytes < self.hosts.deny_bytes_min {
+                break;
+            }
+            if node.denying(labels_below).is_some() {
+                return Some(Coverage::Denied { host_bytes: suffix_bytes });
+            }
+            if found.is_none() && node.reaching(labels_below).next().is_some() {
+                let below = Coverage::Below { host_bytes: suffix_bytes };
+                found = Some(if labels_below == 0 { Coverage::Own } else { below });
+            }
+        }
+        found
     }
 
     /// The most specific deny that speaks of the name.

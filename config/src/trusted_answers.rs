@@ -15,6 +15,9 @@ use toml::de::DeValue;
 pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("trusted_answers", "retention"),
     Key::defaulted("trusted_answers", "pairs_max"),
+    Key::defaulted("trusted_answers", "pairs_per_rule_max"),
+    Key::defaulted("trusted_answers", "pairs_per_subscriber_max"),
+    Key::defaulted("trusted_answers", "wildcard_names_min"),
     Key::defaulted("trusted_answers", "addresses_per_name_max"),
     Key::defaulted("trusted_answers", "names_per_address_max"),
     Key::defaulted("trusted_answers", "shared_addresses"),
@@ -39,11 +42,19 @@ pub const RETENTION_RANGE: RangeInclusive<Duration> =
 pub const PAIRS_MAX_DEFAULT: usize = 1_000_000;
 /// Range of `pairs_max`.
 pub const PAIRS_MAX_RANGE: RangeInclusive<usize> = 1..=100_000_000;
+/// Rules, and subscribers, that together use up `pairs_max` when their shares are left out.
+pub const RULES_PER_PAIRS_MAX: usize = 4;
+/// The same of subscribers.
+pub const SUBSCRIBERS_PER_PAIRS_MAX: usize = 64;
+/// Names below one rule that were answered with an address before it is kept once for all of them.
+pub const WILDCARD_NAMES_MIN_DEFAULT: usize = 32;
+/// Range of `wildcard_names_min`.
+pub const WILDCARD_NAMES_MIN_RANGE: RangeInclusive<usize> = 2..=65_536;
 /// Most addresses of one name (DESIGN §7).
 pub const ADDRESSES_PER_NAME_MAX_DEFAULT: usize = 512;
 /// Range of `addresses_per_name_max`.
 pub const ADDRESSES_PER_NAME_MAX_RANGE: RangeInclusive<usize> = 1..=65_536;
-/// Listed names of one address; with more it counts as shared (notes on DNS, §4.3).
+/// Entries of the list that have one address; with more it counts as shared (notes on DNS, §4.3).
 pub const NAMES_PER_ADDRESS_MAX_DEFAULT: u32 = 256;
 /// Range of `names_per_address_max`.
 pub const NAMES_PER_ADDRESS_MAX_RANGE: RangeInclusive<u32> = 1..=65_536;
@@ -89,9 +100,15 @@ pub struct TrustedAnswers {
     pub retention: Duration,
     /// Most pairs.
     pub pairs_max: usize,
+    /// Most pairs of names below one rule.
+    pub pairs_per_rule_max: usize,
+    /// Most pairs of names below rules that one subscriber was the first to have looked up.
+    pub pairs_per_subscriber_max: usize,
+    /// Names below one rule that were answered with an address before it is kept once for all of them.
+    pub wildcard_names_min: usize,
     /// Most addresses of one name.
     pub addresses_per_name_max: usize,
-    /// Listed names of one address; with more it counts as shared.
+    /// Entries of the list that have one address; with more it counts as shared.
     pub names_per_address_max: u32,
     /// Prefixes of addresses that serve other sites too.
     pub shared_addresses: Vec<IpNet>,
@@ -129,6 +146,14 @@ impl TrustedAnswers {
         let section = reader.section("trusted_answers");
         let retention = section.duration(reader, "retention", RETENTION_DEFAULT, RETENTION_RANGE).value;
         let pairs_max = section.count(reader, "pairs_max", PAIRS_MAX_DEFAULT, PAIRS_MAX_RANGE).value;
+        let share = |of: usize| pairs_max.checked_div(of).unwrap_or(pairs_max).max(1);
+        let default = share(RULES_PER_PAIRS_MAX);
+        let pairs_per_rule_max = section.count(reader, "pairs_per_rule_max", default, PAIRS_MAX_RANGE).value;
+        let default = share(SUBSCRIBERS_PER_PAIRS_MAX);
+        let pairs_per_subscriber_max =
+            section.count(reader, "pairs_per_subscriber_max", default, PAIRS_MAX_RANGE).value;
+        let (default, range) = (WILDCARD_NAMES_MIN_DEFAULT, WILDCARD_NAMES_MIN_RANGE);
+        let wildcard_names_min = section.count(reader, "wildcard_names_min", default, range).value;
         let addresses_per_name_max = section
             .count(
                 reader,
@@ -137,14 +162,8 @@ impl TrustedAnswers {
                 ADDRESSES_PER_NAME_MAX_RANGE,
             )
             .value;
-        let names_per_address_max = section
-            .count(
-                reader,
-                "names_per_address_max",
-                NAMES_PER_ADDRESS_MAX_DEFAULT,
-                NAMES_PER_ADDRESS_MAX_RANGE,
-            )
-            .value;
+        let (default, range) = (NAMES_PER_ADDRESS_MAX_DEFAULT, NAMES_PER_ADDRESS_MAX_RANGE);
+        let names_per_address_max = section.count(reader, "names_per_address_max", default, range).value;
         let shared_addresses = prefixes(reader, &section, "shared_addresses", &[]);
         let dedicated_addresses = prefixes(reader, &section, "dedicated_addresses", &shared_addresses);
         let (default, range) = (SHARED_SUBSCRIBERS_MIN_DEFAULT, SHARED_SUBSCRIBERS_MIN_RANGE);
@@ -172,6 +191,9 @@ impl TrustedAnswers {
         TrustedAnswers {
             retention,
             pairs_max,
+            pairs_per_rule_max,
+            pairs_per_subscriber_max,
+            wildcard_names_min,
             addresses_per_name_max,
             names_per_address_max,
             shared_addresses,

@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use aho_corasick::{AhoCorasick, Anchored, Input, MatchKind, StartKind};
 use allowlist::document::EntryTarget;
 use allowlist::rule::Scope;
-use allowlist::{Document, DomainName, Matcher, Transport, Validity};
+use allowlist::{Coverage, Document, DomainName, Matcher, Transport, Validity};
 use jiff::Timestamp;
 use naive::{judge, said};
 use random::{HEAD, Random, list};
@@ -166,6 +166,15 @@ fn m1_hash_walk_equals_the_naive_judge_with_dates_and_ports() {
             );
             let covered = ["denied", "listed", "port", "not_in_force"].contains(&hash.0);
             assert_eq!(matcher.covers(&wanted), covered, "{wanted}");
+            let coverage = matcher.coverage(&wanted);
+            assert_eq!(coverage.is_some(), covered, "{wanted}");
+            assert_eq!(matches!(coverage, Some(Coverage::Denied { .. })), hash.0 == "denied", "{wanted}");
+            if let Some(Coverage::Below { host_bytes } | Coverage::Denied { host_bytes }) = coverage {
+                let (front, host) = wanted.as_str().split_at(wanted.as_str().len() - host_bytes);
+                assert!(front.is_empty() || front.ends_with('.'), "{wanted}");
+                assert_eq!(front.is_empty(), host == wanted.as_str());
+                assert!(!front.is_empty() || hash.0 == "denied", "{wanted}: an entry of its own");
+            }
             *counts.entry(hash.0).or_insert(0_u32) += 1;
         }
     }

@@ -63,6 +63,9 @@ const ROWS: &[Row] = &[
     ("lookup", "scheduled_per_second_max", &["0", "10000"], &["-1", "10001"]),
     ("trusted_answers", "retention", &["\"1 s\"", "\"30 d\""], &["\"999 ms\"", "\"2592000001 ms\""]),
     ("trusted_answers", "pairs_max", &["1", "100000000"], &["0", "100000001"]),
+    ("trusted_answers", "pairs_per_rule_max", &["1", "100000000"], &["0", "100000001"]),
+    ("trusted_answers", "pairs_per_subscriber_max", &["1", "100000000"], &["0", "100000001"]),
+    ("trusted_answers", "wildcard_names_min", &["2", "65536"], &["1", "65537"]),
     ("trusted_answers", "addresses_per_name_max", &["1", "65536"], &["0", "65537"]),
     ("trusted_answers", "names_per_address_max", &["1", "65536"], &["0", "65537"]),
     (

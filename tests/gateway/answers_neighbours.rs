@@ -1,4 +1,5 @@
-//! What one subscriber's questions do to another's bill: nothing. Unlisted names at a listed address (trap F1).
+//! What one subscriber's questions do to another's bill: nothing. Unlisted names at a listed address, made-up names below a
+//! listed one (traps F1, F2).
 
 #![allow(
     clippy::unwrap_used,
@@ -13,19 +14,22 @@
 mod support;
 
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
 use support::ask::*;
 use support::client::*;
 use support::dns::Resolver;
 use support::hellos::Hello;
 use support::origin::Origin;
-use support::plane::{exchange, start, with_plane};
+use support::plane::{self, exchange, start, visit, with_plane};
+use support::scripted::{Scripted, answered, name_of};
 use support::unbound::LISTED;
 use support::{Gateway, LIST, PATIENCE, Setup, zone};
 
 /// A site whose rule takes DNS evidence alone.
 const MEDIA: &str = "media.example";
+/// An exact entry of another service.
+const ELSEWHERE: &str = "other-listed.example";
 /// Bytes at shared addresses that each subscriber has exempt a day.
 const CAP: u64 = 64 << 10;
 /// Exchanges that take twice as much each way, and bytes of one.
@@ -101,4 +105,59 @@ fn f1_n7_t24_what_others_ask_for_makes_no_address_shared_and_what_he_asks_for_co
     // Who asked for both is told apart by nobody: no right without a name, and the cap with one.
     assert_eq!(usage.reasons("s9"), ["cap_reached", "dns_shared"]);
     assert!(sum(usage.exempt("s9")) <= CAP);
+}
+
+/// A server at which every name has 16 addresses of its own, but for one that has `site`.
+fn wildcard(site: [u8; 4]) -> Scripted {
+    let answer = move |query: &[u8]| {
+        let name = name_of(query);
+        if name == ELSEWHERE || name == LISTED {
+            return answered(query, site);
+        }
+        let seed = name
+            .bytes()
+            .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        let mut bytes = answered(query, [127, 3, 0, 0]);
+        bytes[7] = 16;
+        for number in 1..16_u32 {
+            let [_, b, c, d] = seed.wrapping_add(number).to_be_bytes();
+            bytes.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 0x2c, 0, 4, 127, b | 0x80, c, d]);
+        }
+        bytes
+    };
+    Scripted::new(move |query| vec![(true, answer(query))], answer)
+}
+
+#[test]
+fn f2_made_up_names_below_a_listed_one_leave_room_for_everybody_s_first_visits() {
+    const NAMES: usize = 400;
+    let origin = Origin::echo();
+    let upstream = wildcard(origin.octets());
+    let (gateway, address) = plane::gateway(&[upstream.address], |setup| {
+        setup.port_map(&[(443, origin.port())]).set("trusted_answers", "pairs_max = 4000")
+    });
+    std::thread::scope(|scope| {
+        for number in 3..=6_u8 {
+            scope.spawn(move || {
+                let from: Ipv4Addr = subscriber(number);
+                for name in 0..NAMES {
+                    let name = format!("n{number}-{name}.listed.example");
+                    assert!(ask(from, address, &query(1, &name, A), PATIENCE).is_some());
+                }
+            });
+        }
+    });
+    let (code, words) = gateway.ask("/readyz").unwrap();
+    assert!(code == 200 && words.contains("trusted_answers_full"), "{words}");
+    let destination = SocketAddr::new(origin.address.ip(), 443);
+    let mut lengths = Vec::new();
+    for (number, name) in [(1, ELSEWHERE), (2, LISTED)] {
+        assert!(ask(subscriber(number), address, &query(1, name, A), PATIENCE).is_some());
+        lengths.push(visit(&gateway, number, name, destination));
+    }
+    let usage = gateway.stop_and_count();
+    assert!(usage.conserved);
+    for (who, length) in ["s1", "s2"].into_iter().zip(lengths) {
+        assert_eq!(usage.exempt(who), (length, length), "{:?}", usage.reasons(who));
+    }
 }

@@ -392,11 +392,11 @@ fn n12_other_bytes_are_refused_and_change_nothing() {
     lying.extend(crc.sum().to_be_bytes());
     assert!(matches!(refuse(&lying), SnapshotError::Malformed(_)));
     let mut newer = bytes[..bytes.len() - 4].to_vec();
-    newer[9] = 2;
+    newer[9] = 3;
     let mut crc = flate2::Crc::new();
     crc.update(&newer);
     newer.extend(crc.sum().to_be_bytes());
-    assert_eq!(refuse(&newer), SnapshotError::Version(2));
+    assert_eq!(refuse(&newer), SnapshotError::Version(3));
 }
 
 #[test]

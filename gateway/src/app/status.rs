@@ -382,6 +382,7 @@ fn describe() {
     describe_gauge!("zrgw_dns_only_subscribers", "Subscribers with such pairs");
     describe_counter!("zrgw_answers_private_total", "Answers not learnt: private or our own addresses");
     describe_counter!("zrgw_answers_no_room_total", "Answers not learnt: the maps are full");
+    describe_counter!("zrgw_answers_displaced_total", "Names below rules displaced from the trusted answers");
     describe_counter!(
         "zrgw_ech_suspects_total",
         "Hellos whose outer name and ECH key do not belong together"
@@ -506,6 +507,7 @@ impl Source for Status {
             gauge!("zrgw_dns_only_subscribers").set(reading(answers.dns_only_subscribers));
             counter!("zrgw_answers_private_total").absolute(answers.private);
             counter!("zrgw_answers_no_room_total").absolute(answers.full);
+            counter!("zrgw_answers_displaced_total").absolute(answers.displaced);
             counter!("zrgw_ech_suspects_total").absolute(answers.ech_suspects);
             gauge!("zrgw_lookups_failing").set(if self.lookups.is_failing() { 1.0 } else { 0.0 });
             let suspended = policy.exemption == Exemption::Suspended;
@@ -601,6 +603,7 @@ impl Source for Status {
                         nobody has vouched for are charged";
             add(AttentionReason::Resolvers, text.to_owned());
         }
+        items.extend(self.lookups.answers().attention());
         items.extend(facts.export_attention.iter().cloned());
         items.extend(facts.egress.as_ref().and_then(|egress| egress.attention()));
         items

@@ -10,15 +10,18 @@
 //! What is known beside them of an address that serves others too stands in `sharing`, for everybody, and `asked`, for one
 //! subscriber. Both speak of IPv4 where an address is behind a NAT64 (`nat64`). Time and randomness are arguments.
 
+mod addresses;
 mod asked;
 mod dns_only;
+mod learner;
 mod nat64;
 mod news;
+mod shares;
 mod sharing;
 mod snapshot;
+mod targets;
 mod verification;
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -26,35 +29,43 @@ use std::time::Duration;
 use allowlist::DomainName;
 
 pub use self::dns_only::{DnsOnly, DnsOnlyStanding};
+pub use self::learner::{Asker, Listing};
 pub use self::nat64::{Nat64, Nat64Error, Nat64Prefix};
 pub use self::news::News;
 pub use self::sharing::AddressFacts;
 pub use self::snapshot::{Restored, SnapshotError};
 
+use self::addresses::Ech;
 use self::asked::Asked;
 use self::dns_only::DnsOnlyMap;
+use self::learner::Bringer;
 use self::news::Newcomers;
 use self::sharing::{Stated, Witnesses};
-use self::verification::{Ech, Verification};
+use self::targets::Targets;
+use self::verification::{Pressure, Verification};
 use super::session::SubscriberKey;
 use super::time::Monotonic;
 use crate::wire::dns;
 
-/// Names that service bindings lead to, remembered at once; about 100 bytes each.
-const TARGETS_MAX: usize = 65_536;
-/// Listed names that one such target stands for; more are left out, and verified by their own look-ups.
-const NAMES_PER_TARGET_MAX: usize = 16;
+/// For how long a share counts as used up after room was last made in it.
+const PRESSURE_TOLD: Duration = Duration::from_secs(600);
 
 /// Sizes and times of the maps (DESIGN §7).
 #[derive(Clone, Copy, Debug)]
 pub struct AnswerLimits {
     /// How long an address counts after it was last seen.
     pub retention: Duration,
-    /// Pairs of name and address in all. Worst case about 250 bytes each.
+    /// Pairs of name and address in all. Worst case about 350 bytes each.
     pub pairs_max: usize,
+    /// Of these, pairs of names below one rule.
+    pub pairs_per_rule_max: usize,
+    /// Pairs of names below rules that one subscriber was the first to have looked up.
+    pub pairs_per_subscriber_max: usize,
+    /// Names below one rule that were answered with an address before it is kept once, for all names below the rule.
+    pub wildcard_names_min: usize,
     /// Addresses of one name; the one seen longest ago makes room.
     pub addresses_per_name_max: usize,
-    /// Listed names of one address; with more it counts as shared.
+    /// Entries of the list that have one address; with more it counts as shared. All names below a rule are one.
     pub names_per_address_max: u32,
     /// Subscribers to whom a domain must have been answered with an address of a listed name before it is a witness that the
     /// address is shared.
@@ -73,6 +84,9 @@ impl Default for AnswerLimits {
         Self {
             retention: Duration::from_secs(86_400),
             pairs_max: 1_000_000,
+            pairs_per_rule_max: 250_000,
+            pairs_per_subscriber_max: 15_625,
+            wildcard_names_min: 32,
             addresses_per_name_max: 512,
             names_per_address_max: 256,
             shared_subscribers_min: 32,
@@ -90,8 +104,19 @@ pub enum Learnt {
     New,
     /// A known pair, seen again.
     Refreshed,
-    /// The map is full of pairs that still hold.
+    /// The map, or the share of the rule or subscriber, is full of pairs that stay.
     Full,
+}
+
+/// Where room has been lacking of late.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lack {
+    /// In all.
+    pub all: bool,
+    /// In the share of a rule.
+    pub rule: bool,
+    /// In the share of a subscriber.
+    pub subscriber: bool,
 }
 
 /// What an answer came to.
@@ -125,8 +150,7 @@ pub struct TrustedAnswers {
     dns_only: DnsOnlyMap,
     asked: Asked,
     witnesses: Witnesses,
-    /// Target of a service binding → the listed names it stands for, each with its last moment.
-    targets: HashMap<DomainName, Vec<(DomainName, Monotonic)>>,
+    targets: Targets,
     nat64: Nat64,
     /// New addresses for whoever follows them.
     newcomers: Newcomers,
@@ -138,12 +162,7 @@ impl TrustedAnswers {
     /// Empty maps. `key` is random and of this process alone.
     pub fn new(limits: AnswerLimits, nat64: Nat64, key: RandomState) -> Self {
         Self {
-            verification: Verification::new(
-                limits.retention,
-                limits.pairs_max,
-                limits.addresses_per_name_max,
-                limits.names_per_address_max,
-            ),
+            verification: Verification::new(limits),
             dns_only: DnsOnlyMap::new(limits.dns_only_pairs_per_subscriber_max, limits.dns_only_pairs_max),
             asked: Asked::new(key.clone()),
             witnesses: Witnesses::new(
@@ -152,7 +171,7 @@ impl TrustedAnswers {
                 limits.shared_subscribers_min,
                 limits.shared_domains_min,
             ),
-            targets: HashMap::new(),
+            targets: Targets::default(),
             nat64,
             newcomers: Newcomers::default(),
             key,
@@ -166,7 +185,7 @@ impl TrustedAnswers {
 
     /// Takes what the operator states of addresses; to be called before anything is learnt.
     pub fn state(&mut self, facts: AddressFacts) {
-        self.verification.state(facts);
+        self.verification.shares.addresses.state(facts);
     }
 
     /// Puts in an answer of the configuration, which never expires and is never evicted.
@@ -175,32 +194,34 @@ impl TrustedAnswers {
     }
 
     /// Learns an answer that a trusted resolver gave to a question that was asked: the caller has compared id, question
-    /// and addresses. `subscriber` is who asked, none for our own look-ups. `listed` says whether some list speaks of a
-    /// name, `permits` whether an address may be learnt.
-    pub fn learn_answer(
+    /// and addresses. `subscriber` is who asked, none where that is not known. `listed` says how lists speak of a name,
+    /// `permits` whether an address may be learnt.
+    pub fn learn_answer<L: Into<Listing>>(
         &mut self,
         facts: &dns::Facts,
         subscriber: Option<&SubscriberKey>,
-        listed: impl Fn(&DomainName) -> bool,
+        listed: impl Fn(&DomainName) -> L,
         permits: impl Fn(IpAddr) -> bool,
         now: Monotonic,
     ) -> Learning {
+        let asker = subscriber.map_or(Asker::Stranger, Asker::Subscriber);
         match facts.question.name.host().and_then(|host| DomainName::from_wire(&host).ok()) {
-            Some(name) => self.learn_found(&name, &facts.found, subscriber, listed, permits, now),
+            Some(name) => self.learn_found(&name, &facts.found, asker, listed, permits, now),
             None => Learning::default(),
         }
     }
 
     /// Learns what was found for `name`; see [`TrustedAnswers::learn_answer`].
-    pub fn learn_found(
+    pub fn learn_found<'a, L: Into<Listing>>(
         &mut self,
         name: &DomainName,
         found: &dns::Found,
-        subscriber: Option<&SubscriberKey>,
-        listed: impl Fn(&DomainName) -> bool,
+        asker: impl Into<Asker<'a>>,
+        listed: impl Fn(&DomainName) -> L,
         permits: impl Fn(IpAddr) -> bool,
         now: Monotonic,
     ) -> Learning {
+        let asker = asker.into();
         let mut learning = Learning::default();
         let addresses = self.usable(&found.addresses, &permits, &mut learning);
         let hints = self.usable(&found.hints, &permits, &mut learning);
@@ -209,37 +230,50 @@ impl TrustedAnswers {
             .iter()
             .map(|config| (config.config_id, self.key.hash_one(&*config.public_name)))
             .collect();
-        let expires = now.plus(self.verification.retention);
         let names = self.credited(name, &listed, now);
         if names.is_empty() {
             for address in addresses.iter().chain(&hints) {
-                self.see_unlisted(name, *address, subscriber, now);
-                self.verification.publish_at(*address, &ech);
+                self.see_unlisted(name, *address, asker.told(), now);
+                self.verification.shares.addresses.publish(*address, &ech);
             }
         }
+        let bringer = asker.bringer(&self.key);
         let ttl = Duration::from_secs(u64::from(found.ttl));
-        for name in &names {
+        for (name, listing) in &names {
             for address in addresses.iter().chain(&hints) {
-                learning.count(self.learn(name, *address, now));
+                learning.count(self.learn_as(name, (*listing, bringer), *address, now));
             }
-            if let Some(subscriber) = subscriber {
+            if let Some(subscriber) = asker.told() {
                 for address in &addresses {
                     self.dns_only.learn(subscriber, name, *address, ttl, now);
                 }
             }
             self.verification.publish(name, &ech);
-            for target in &found.targets {
-                self.lead(target, name, expires, now);
+            let until = now.plus(self.verification.retention());
+            let hosts = found.targets.iter().filter_map(|target| target.host());
+            for target in hosts.filter_map(|host| DomainName::from_wire(&host).ok()) {
+                self.targets.lead(target, (name, *listing), until, now);
             }
         }
         learning
     }
 
-    /// Learns that `name`, which is listed, has `address`.
+    /// Learns that `name`, which has an entry of its own, has `address`.
     pub fn learn(&mut self, name: &DomainName, address: IpAddr, now: Monotonic) -> Learnt {
         let address = self.nat64.destination(address);
-        let expires = now.plus(self.verification.retention);
-        let learnt = self.verification.learn(name, address, expires, now);
+        self.learn_as(name, (Listing::Own, Bringer::Gateway), address, now)
+    }
+
+    /// Learns that `name`, which is listed so, has `address`, as somebody had looked up.
+    fn learn_as(
+        &mut self,
+        name: &DomainName,
+        kept: (Listing, Bringer),
+        address: IpAddr,
+        now: Monotonic,
+    ) -> Learnt {
+        let expires = now.plus(self.verification.retention());
+        let learnt = self.verification.learn(name, kept, address, expires, now);
         match learnt {
             Learnt::New => self.newcomers.add(address),
             Learnt::Refreshed | Learnt::Full => {}
@@ -257,12 +291,12 @@ impl TrustedAnswers {
     ) {
         let Some(subscriber) = subscriber else { return };
         self.asked.see(subscriber, address, now);
-        if !self.verification.has_address(address) {
+        if !self.verification.shares.addresses.has(address) {
             return;
         }
         let domain = allowlist::registry_domain(name.as_str().as_bytes());
         if let Some(until) = domain.and_then(|domain| self.witnesses.note(address, domain, subscriber, now)) {
-            self.verification.mark_unlisted(address, until);
+            self.verification.shares.addresses.mark_unlisted(address, until);
         }
     }
 
@@ -280,43 +314,18 @@ impl TrustedAnswers {
         usable
     }
 
-    /// The listed names that an answer for `name` speaks of: itself, and those whose service bindings lead to it.
-    fn credited(
+    /// The listed names that an answer for `name` speaks of, and how they are listed: itself, and those whose service
+    /// bindings lead to it.
+    fn credited<L: Into<Listing>>(
         &self,
         name: &DomainName,
-        listed: impl Fn(&DomainName) -> bool,
+        listed: impl Fn(&DomainName) -> L,
         now: Monotonic,
-    ) -> Vec<DomainName> {
-        let own = std::iter::once(name).filter(|name| listed(name));
-        let led = self.targets.get(name).into_iter().flatten();
-        let led = led.filter(|(led, until)| now <= *until && led != name && listed(led));
-        own.chain(led.map(|(led, _)| led)).cloned().collect()
-    }
-
-    /// Remembers that a service binding leads from `name` to `target`: what `target` has, `name` has (RFC 9460 §3).
-    fn lead(&mut self, target: &dns::Name, name: &DomainName, until: Monotonic, now: Monotonic) {
-        let Some(target) = target.host().and_then(|host| DomainName::from_wire(&host).ok()) else { return };
-        if !self.targets.contains_key(&target) && self.targets.len() >= TARGETS_MAX {
-            self.forget_targets(now);
-            if self.targets.len() >= TARGETS_MAX {
-                return;
-            }
-        }
-        let names = self.targets.entry(target).or_default();
-        let room = names.len() < NAMES_PER_TARGET_MAX;
-        match names.iter_mut().find(|(known, _)| known == name) {
-            Some((_, known)) => *known = until.max(*known),
-            None if room => names.push((name.clone(), until)),
-            None => {}
-        }
-    }
-
-    /// Drops targets past their time.
-    fn forget_targets(&mut self, now: Monotonic) {
-        self.targets.retain(|_, names| {
-            names.retain(|(_, until)| now <= *until);
-            !names.is_empty()
-        });
+    ) -> Vec<(DomainName, Listing)> {
+        let led = self.targets.of(name, now).filter(|led| *led != name);
+        let all = std::iter::once(name).chain(led).map(|name| (name, listed(name).into()));
+        let listed = all.filter(|(_, listing)| *listing != Listing::Unlisted);
+        listed.map(|(name, listing)| (name.clone(), listing)).collect()
     }
 
     /// What was learnt since the last call. From the first call on, which says that everything may be new, new addresses are
@@ -351,22 +360,22 @@ impl TrustedAnswers {
     /// unlisted name that is there.
     pub fn is_shared_for(&self, subscriber: &SubscriberKey, address: IpAddr, now: Monotonic) -> bool {
         let address = self.nat64.destination(address);
-        let dedicated = || self.verification.stated(address) == Some(Stated::Dedicated);
-        self.verification.is_shared(address, now)
+        let dedicated = || self.verification.shares.addresses.stated(address) == Some(Stated::Dedicated);
+        self.verification.shares.addresses.is_shared(address, now)
             || (self.asked.has(subscriber, address, now) && !dedicated())
     }
 
     /// Whether `address` counts as shared for everybody: it is stated, many independent witnesses say so, or it has more
     /// listed names than are told apart.
     pub fn is_shared(&self, address: IpAddr, now: Monotonic) -> bool {
-        self.verification.is_shared(self.nat64.destination(address), now)
+        self.verification.shares.addresses.is_shared(self.nat64.destination(address), now)
     }
 
     /// Whether an outer hello looks like one that hides another name: its `config_id` was published for `address`, and it
     /// does not show that configuration's public name. Invented ids (GREASE) hit one time in 256: an indicator, no proof.
     pub fn is_ech_suspect(&self, outer: &DomainName, address: IpAddr, config_id: u8) -> bool {
         let shown = self.key.hash_one(outer.as_str().as_bytes());
-        let published = self.verification.ech(self.nat64.destination(address));
+        let published = self.verification.shares.addresses.ech(self.nat64.destination(address));
         let mut with_id = published.iter().filter(|(known, _)| *known == config_id).peekable();
         with_id.peek().is_some() && with_id.all(|(_, public_name)| *public_name != shown)
     }
@@ -375,12 +384,12 @@ impl TrustedAnswers {
     pub fn sweep(&mut self, now: Monotonic) {
         self.verification.sweep(now);
         self.dns_only.sweep(now);
-        self.forget_targets(now);
+        self.targets.sweep(now);
     }
 
     /// Pairs of name and address held.
     pub const fn pairs(&self) -> usize {
-        self.verification.pairs()
+        self.verification.shares.pairs
     }
 
     /// Pairs of the DNS-only map.
@@ -395,7 +404,7 @@ impl TrustedAnswers {
 
     /// Addresses of listed names that count as shared for everybody at `now`.
     pub fn shared_addresses(&self, now: Monotonic) -> usize {
-        self.verification.shared_addresses(now)
+        self.verification.shares.addresses.shared(now)
     }
 
     /// At most `max` addresses of `name`, the one that counts longest first, and such as no longer count the last.
@@ -408,8 +417,21 @@ impl TrustedAnswers {
         self.verification.addresses(name)
     }
 
-    /// The names that have an address, in no order.
-    pub fn names(&self) -> impl Iterator<Item = &DomainName> {
-        self.verification.names()
+    /// The names that have an address of their own, in no order.
+    pub fn names(&self) -> impl Iterator<Item = DomainName> {
+        self.verification.names().filter_map(|name| DomainName::from_wire(name.as_bytes()).ok())
+    }
+
+    /// Of these, the names with an entry of their own, and those that a flow bore to one of their addresses.
+    pub fn names_in_use(&self) -> impl Iterator<Item = DomainName> {
+        self.verification.names_in_use().filter_map(|name| DomainName::from_wire(name.as_bytes()).ok())
+    }
+
+    /// Where room has been lacking of late, and how many names were displaced since the start.
+    pub fn lack(&self, now: Monotonic) -> (Lack, u64) {
+        let Pressure { all, rule, subscriber, displaced } = self.verification.pressure;
+        let of_late = |last: Option<Monotonic>| last.is_some_and(|last| now.since(last) < PRESSURE_TOLD);
+        let lack = Lack { all: of_late(all), rule: of_late(rule), subscriber: of_late(subscriber) };
+        (lack, displaced)
     }
 }

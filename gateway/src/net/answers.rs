@@ -12,11 +12,13 @@ use std::time::Duration;
 
 use allowlist::DomainName;
 
+use super::attention::{Attention, AttentionReason};
 use super::clock::Clock;
 use super::policy::PolicyCell;
 use super::settings::DialRules;
 use crate::flow::binding::{
-    AddressFacts, AnswerLimits, DnsOnly, Learning, Nat64, News, Restored, SnapshotError, TrustedAnswers,
+    AddressFacts, AnswerLimits, Asker, DnsOnly, Lack, Learning, Nat64, News, Restored, SnapshotError,
+    TrustedAnswers,
 };
 use crate::flow::session::SubscriberKey;
 use crate::wire::dns;
@@ -55,6 +57,8 @@ pub struct AnswerFigures {
     pub private: u64,
     /// Pairs that found no room, since the start.
     pub full: u64,
+    /// Names displaced to make room, since the start.
+    pub displaced: u64,
     /// Flows whose outer hello looked like one that hides another name, since the start.
     pub ech_suspects: u64,
 }
@@ -90,20 +94,35 @@ impl Answers {
         self.note(self.write().learn_answer(
             facts,
             subscriber,
-            |name| policy.routes(name),
+            |name| policy.listing(name),
             |address| self.dial.permits_address(address),
             self.clock.monotonic(),
         ))
     }
 
-    /// Learns what our own look-up of `name` found.
+    /// Learns what our own look-up of `name` found, of our own accord.
     pub(super) fn learn_found(&self, name: &DomainName, found: &dns::Found) -> Learning {
+        self.learn_looked_up(name, found, Asker::Gateway)
+    }
+
+    /// Learns what our own look-up of `name` found, which a flow of `subscriber` needs.
+    pub(super) fn learn_for(
+        &self,
+        subscriber: &SubscriberKey,
+        name: &DomainName,
+        found: &dns::Found,
+    ) -> Learning {
+        self.learn_looked_up(name, found, Asker::Flow(subscriber))
+    }
+
+    /// Learns what a look-up found.
+    fn learn_looked_up(&self, name: &DomainName, found: &dns::Found, asker: Asker<'_>) -> Learning {
         let policy = self.policy.load();
         self.note(self.write().learn_found(
             name,
             found,
-            None,
-            |name| policy.routes(name),
+            asker,
+            |name| policy.listing(name),
             |address| self.dial.permits_address(address),
             self.clock.monotonic(),
         ))
@@ -114,7 +133,7 @@ impl Answers {
         self.counts.private.fetch_add(learning.private as u64, Ordering::Relaxed);
         let before = self.counts.full.fetch_add(learning.full as u64, Ordering::Relaxed);
         if before == 0 && learning.full > 0 {
-            tracing::warn!("trusted answers are full: raise trusted_answers.pairs_max");
+            tracing::warn!("trusted answers found no room: `/readyz` says in which share of trusted_answers");
         }
         learning
     }
@@ -162,9 +181,10 @@ impl Answers {
         self.read().addresses(name)
     }
 
-    /// At most `max` of the names that have an address.
+    /// At most `max` of the names that are worth asking for again: those with an entry of their own, and those that a flow
+    /// bore.
     pub(super) fn names(&self, max: usize) -> Vec<DomainName> {
-        self.read().names().take(max).cloned().collect()
+        self.read().names_in_use().take(max).collect()
     }
 
     /// Addresses that are new since the last call.
@@ -195,16 +215,34 @@ impl Answers {
         let policy = self.policy.load();
         self.write().restore(
             bytes,
-            |name| policy.routes(name),
+            |name| policy.listing(name),
             |address| self.dial.permits_address(address),
             self.clock.now(),
         )
     }
 
+    /// Where room has been lacking of late, and what to do.
+    pub fn attention(&self) -> Vec<Attention> {
+        let (Lack { all, rule, subscriber }, _) = self.read().lack(self.clock.monotonic());
+        let items = [
+            (all, "no room at all", "pairs_max"),
+            (rule, "a rule has used up its share", "pairs_per_rule_max"),
+            (subscriber, "a subscriber has used up a share", "pairs_per_subscriber_max"),
+        ];
+        let lacking = items.into_iter().filter(|(lacks, ..)| *lacks);
+        let told = lacking.map(|(_, what, key)| {
+            let text = format!("{what}: names are made up, or trusted_answers.{key} is too low");
+            Attention::new(AttentionReason::TrustedAnswersFull, text)
+        });
+        told.collect()
+    }
+
     /// Sizes and counts.
     pub fn figures(&self) -> AnswerFigures {
         let trusted = self.read();
+        let (_, displaced) = trusted.lack(self.clock.monotonic());
         AnswerFigures {
+            displaced,
             pairs: trusted.pairs() as u64,
             shared_addresses: trusted.shared_addresses(self.clock.monotonic()) as u64,
             dns_only_pairs: trusted.dns_only_pairs() as u64,

@@ -16,6 +16,8 @@ pub enum AttentionReason {
     SubscribersNotTaken,
     /// The certificate of DNS over TLS cannot be used.
     DnsCertificate,
+    /// Trusted answers, or the share of a rule or a subscriber in them, are full.
+    TrustedAnswersFull,
     /// Usage files whose bytes do not add up.
     Conservation,
     /// Counts of the ledger that are in no record and will not be.
@@ -39,6 +41,7 @@ impl AttentionReason {
         Self::ListChain,
         Self::SubscribersNotTaken,
         Self::DnsCertificate,
+        Self::TrustedAnswersFull,
         Self::Conservation,
         Self::CountsSetAside,
         Self::Resolvers,
@@ -55,6 +58,7 @@ impl AttentionReason {
             Self::ListChain => "previous_hash",
             Self::SubscribersNotTaken => "subscribers_not_taken",
             Self::DnsCertificate => "dns_certificate",
+            Self::TrustedAnswersFull => "trusted_answers_full",
             Self::Conservation => "conservation",
             Self::CountsSetAside => "counts_set_aside",
             Self::Resolvers => "resolvers",

@@ -231,12 +231,17 @@ impl Lookups {
     }
 
     /// One look-up with its time limit, learnt; the addresses that may be dialled, and how long.
-    async fn query(&self, resolvers: &Resolvers, name: &DomainName) -> (Answer, Duration) {
+    async fn query(
+        &self,
+        resolvers: &Resolvers,
+        subscriber: &SubscriberKey,
+        name: &DomainName,
+    ) -> (Answer, Duration) {
         let found = match resolvers.addresses(&resolvers.all, name).await {
             Ok(found) => found,
             Err(error) => return (Err(error), self.settings.negative_ttl),
         };
-        self.answers.learn_found(name, &found);
+        self.answers.learn_for(subscriber, name, &found);
         let ttl = Duration::from_secs(u64::from(found.ttl));
         let usable: Arc<[IpAddr]> =
             found.addresses.into_iter().filter(|address| self.dial.permits_address(*address)).collect();

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::allowances::{Allowances, NoCounter};
 use super::flow_record::HTTPS_PORT;
 use crate::flow::allowance::{AllowancePlan, Share};
+use crate::flow::binding::Listing;
 use crate::flow::rating::RatingPlan;
 use crate::flow::session::{SubscriberKey, SubscriberTable};
 use crate::flow::verdict::{Outcome, Verdict};
@@ -90,6 +91,12 @@ impl Policy {
             }
             HostMatch::NotListed | HostMatch::Denied(_) => false,
         }
+    }
+
+    /// How the lists speak of `name`: the list in use first, then those whose names steered mode carries.
+    pub fn listing(&self, name: &DomainName) -> Listing {
+        let lists = self.list.iter().chain(&self.routes);
+        lists.map(|list| list.coverage(name)).find(Option::is_some).flatten().into()
     }
 
     /// The next instant at which a date changes an answer: one of the list, or midnight where days are counted.

@@ -87,8 +87,14 @@ pub(super) struct Answers<'a> {
 impl<'a> Answers<'a> {
     /// Nothing seen yet.
     pub(super) fn new(judge: &'a Judge) -> Self {
-        // Within one file nothing is too old to vouch for a name (CONTRACT).
-        let limits = AnswerLimits { retention: Duration::MAX, ..AnswerLimits::default() };
+        // Within one file nothing is too old to vouch for a name (CONTRACT), and who asked takes no place from others.
+        let limits = AnswerLimits::default();
+        let limits = AnswerLimits {
+            retention: Duration::MAX,
+            pairs_per_rule_max: limits.pairs_max,
+            pairs_per_subscriber_max: limits.pairs_max,
+            ..limits
+        };
         Self {
             judge,
             trusted: TrustedAnswers::new(limits, Nat64::default(), RandomState::new()),
@@ -231,7 +237,7 @@ impl<'a> Answers<'a> {
                 self.trusted.learn_answer(
                     &facts,
                     Some(&subscriber(client.0)),
-                    |name| self.judge.list.covers(name),
+                    |name| self.judge.list.coverage(name),
                     |address| may_be_learnt(address, resolver, self.judge.allow_private),
                     self.clock.now(),
                 );

@@ -42,6 +42,9 @@ pub(super) fn lookups(
     let limits = AnswerLimits {
         retention: trusted.retention,
         pairs_max: trusted.pairs_max,
+        pairs_per_rule_max: trusted.pairs_per_rule_max,
+        pairs_per_subscriber_max: trusted.pairs_per_subscriber_max,
+        wildcard_names_min: trusted.wildcard_names_min,
         addresses_per_name_max: trusted.addresses_per_name_max,
         names_per_address_max: trusted.names_per_address_max,
         shared_subscribers_min: trusted.shared_subscribers_min,

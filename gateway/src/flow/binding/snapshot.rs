@@ -6,11 +6,13 @@
 //!
 //! ```text
 //!  "zrgw-ans"  version u16  names u32
-//!  for each name:    length u8, bytes, addresses u16
+//!  for each name:    flags u8 (1: a flow bore it; 2: all names below it are meant), length u8, bytes, addresses u16
 //!  for each address: family u8 (4, 6), octets, counts until (milliseconds since 1970, i64),
 //!                    shared until (the same; 0: not shared)
 //!  CRC-32 of all before it, u32                        all numbers big-endian
 //! ```
+//!
+//! Version 1 had no flags, and addresses that one question had made shared: its pairs are taken, its "shared until" is not.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -18,14 +20,20 @@ use std::time::Duration;
 use allowlist::DomainName;
 use flate2::Crc;
 
-use super::TrustedAnswers;
+use super::learner::{Bringer, Listing};
+use super::{Learnt, TrustedAnswers};
 use crate::flow::time::{Moment, Monotonic};
 use crate::wire::reader::{Malformed, Reader};
 
 /// The first bytes of every snapshot.
 const MAGIC: &[u8; 8] = b"zrgw-ans";
-/// The version that is written and read.
-const VERSION: u16 = 1;
+/// The version that is written, and read beside the one before it.
+const VERSION: u16 = 2;
+const VERSION_BEFORE: u16 = 1;
+/// A flow bore the name.
+const USED: u8 = 1;
+/// The name stands for all names below it.
+const ALL_BELOW: u8 = 2;
 /// Bytes of the checksum.
 const CRC_BYTES: usize = 4;
 
@@ -67,10 +75,10 @@ impl TrustedAnswers {
         let count_at = bytes.len();
         bytes.extend([0; 4]);
         let mut names = 0_u32;
-        for (name, seen) in self.verification.expiring() {
-            let seen = seen.filter(|(_, expires)| *expires > now.monotonic);
+        for kept in self.verification.kept() {
+            let seen = kept.seen.iter().filter(|(_, expires)| *expires > now.monotonic).take(u16::MAX.into());
             let (Ok(length), Ok(count)) =
-                (u8::try_from(name.as_str().len()), u16::try_from(seen.clone().count()))
+                (u8::try_from(kept.name.len()), u16::try_from(seen.clone().count()))
             else {
                 continue;
             };
@@ -78,8 +86,9 @@ impl TrustedAnswers {
                 continue;
             }
             names = names.saturating_add(1);
+            bytes.push(if kept.is_used { USED } else { 0 } | if kept.is_rule { ALL_BELOW } else { 0 });
             bytes.push(length);
-            bytes.extend(name.as_str().as_bytes());
+            bytes.extend(kept.name.as_bytes());
             bytes.extend(count.to_be_bytes());
             for (address, expires) in seen {
                 match address {
@@ -92,8 +101,8 @@ impl TrustedAnswers {
                         bytes.extend(address.octets());
                     }
                 }
-                bytes.extend(wall(expires));
-                let shared = self.verification.unlisted_until(address, now.monotonic);
+                bytes.extend(wall(*expires));
+                let shared = self.verification.shares.addresses.unlisted_until(*address, now.monotonic);
                 bytes.extend(shared.map_or([0; 8], wall));
             }
         }
@@ -110,47 +119,101 @@ impl TrustedAnswers {
     ///
     /// # Errors
     /// [`SnapshotError`]; then nothing was taken.
-    pub fn restore(
+    pub fn restore<L: Into<Listing>>(
         &mut self,
         bytes: &[u8],
-        listed: impl Fn(&DomainName) -> bool,
+        listed: impl Fn(&DomainName) -> L,
         permits: impl Fn(IpAddr) -> bool,
         now: Moment,
     ) -> Result<Restored, SnapshotError> {
-        let body = content(bytes)?;
+        let (version, body) = content(bytes)?;
         // Once to see that all of it can be read, once to take it: half a snapshot is never believed.
-        read(body, |_, _, _, _| {})?;
-        let retention = self.verification.retention;
+        read(version, body, |_| {})?;
+        let retention = self.verification.retention();
         let point = |wall: i64| {
             let left = wall.saturating_sub(now.wall.as_millisecond());
             let left = u64::try_from(left).ok().filter(|left| *left > 0)?;
             Some(now.monotonic.plus(Duration::from_millis(left).min(retention)))
         };
         let mut restored = Restored::default();
-        read(body, |name, address, expires, shared| {
-            let usable = name.is_some_and(&listed) && permits(address);
-            let learnt = match (name, point(expires)) {
-                (Some(name), Some(expires)) if usable => {
-                    self.verification.learn(name, address, expires, now.monotonic)
+        read(version, body, |pair| {
+            let place = pair.name.and_then(|name| place(name, pair.flags, &listed));
+            let learnt = match (pair.name, place, point(pair.expires)) {
+                (Some(name), Some(place), Some(expires)) if permits(pair.address) => {
+                    self.take_back(name, place, (pair.address, expires), now.monotonic)
                 }
-                _ => super::Learnt::Full,
+                _ => Learnt::Full,
             };
             match learnt {
-                super::Learnt::New | super::Learnt::Refreshed => {
+                Learnt::New | Learnt::Refreshed => {
                     restored.pairs = restored.pairs.saturating_add(1);
-                    if let Some(until) = point(shared) {
-                        self.verification.mark_unlisted(address, until);
+                    if let Some(until) = point(pair.shared) {
+                        self.verification.shares.addresses.mark_unlisted(pair.address, until);
+                    }
+                    if let Some(name) = pair.name.filter(|_| pair.flags & USED != 0) {
+                        self.verification.mark_used(name);
                     }
                 }
-                super::Learnt::Full => restored.dropped = restored.dropped.saturating_add(1),
+                Learnt::Full => restored.dropped = restored.dropped.saturating_add(1),
             }
         })?;
         Ok(restored)
     }
+
+    /// Takes a pair back.
+    fn take_back(
+        &mut self,
+        name: &DomainName,
+        place: Place,
+        (address, expires): (IpAddr, Monotonic),
+        now: Monotonic,
+    ) -> Learnt {
+        match place {
+            Place::Name(listing) => {
+                self.verification.learn(name, (listing, Bringer::Gateway), address, expires, now)
+            }
+            Place::AllBelow if self.verification.restore_common(name.as_str(), address, expires, now) => {
+                Learnt::New
+            }
+            Place::AllBelow => Learnt::Full,
+        }
+    }
 }
 
-/// What stands between version and checksum.
-fn content(bytes: &[u8]) -> Result<&[u8], SnapshotError> {
+/// What a pair of a snapshot is today.
+#[derive(Clone, Copy)]
+enum Place {
+    /// That of a name that is listed so.
+    Name(Listing),
+    /// That of all names below a rule's host.
+    AllBelow,
+}
+
+/// What a name of a snapshot is today; none when no list speaks of it so any more.
+fn place<L: Into<Listing>>(name: &DomainName, flags: u8, listed: impl Fn(&DomainName) -> L) -> Option<Place> {
+    if flags & ALL_BELOW == 0 {
+        let listing = listed(name).into();
+        return (listing != Listing::Unlisted).then_some(Place::Name(listing));
+    }
+    let host_bytes = name.as_str().len();
+    let below = DomainName::from_wire(format!("a.{name}").as_bytes()).ok()?;
+    (listed(&below).into() == Listing::Below { host_bytes }).then_some(Place::AllBelow)
+}
+
+/// A pair as a snapshot has it.
+struct Pair<'a> {
+    /// None when it is no host name.
+    name: Option<&'a DomainName>,
+    flags: u8,
+    address: IpAddr,
+    /// Counts until.
+    expires: i64,
+    /// Shared until.
+    shared: i64,
+}
+
+/// The version, and what stands between it and the checksum.
+fn content(bytes: &[u8]) -> Result<(u16, &[u8]), SnapshotError> {
     let mut reader = Reader::new(bytes);
     let magic = reader.array::<8>("magic").map_err(|_| SnapshotError::Foreign)?;
     if magic != *MAGIC {
@@ -163,17 +226,21 @@ fn content(bytes: &[u8]) -> Result<&[u8], SnapshotError> {
     }
     let mut reader = Reader::new(signed.get(MAGIC.len()..).unwrap_or_default());
     let version = reader.u16("version")?;
-    if version != VERSION {
+    if version != VERSION && version != VERSION_BEFORE {
         return Err(SnapshotError::Version(version));
     }
-    Ok(signed.get(MAGIC.len().saturating_add(2)..).unwrap_or_default())
+    Ok((version, signed.get(MAGIC.len().saturating_add(2)..).unwrap_or_default()))
 }
 
-/// Gives each pair to `take`: name (none when it is no host name), address, counts until, shared until.
-fn read(body: &[u8], mut take: impl FnMut(Option<&DomainName>, IpAddr, i64, i64)) -> Result<(), Malformed> {
+/// Gives each pair to `take`.
+fn read(version: u16, body: &[u8], mut take: impl FnMut(Pair<'_>)) -> Result<(), Malformed> {
     let mut reader = Reader::new(body);
     let names = u32::from_be_bytes(reader.array("name count")?);
     for _ in 0..names {
+        let flags = if version == VERSION_BEFORE { 0 } else { reader.u8("flags")? };
+        if flags & !(USED | ALL_BELOW) != 0 {
+            return Err(Malformed { field: "flags" });
+        }
         let name = DomainName::from_wire(reader.block8("name")?).ok();
         let addresses = reader.u16("address count")?;
         for _ in 0..addresses {
@@ -184,7 +251,8 @@ fn read(body: &[u8], mut take: impl FnMut(Option<&DomainName>, IpAddr, i64, i64)
             };
             let expires = i64::from_be_bytes(reader.array("counts until")?);
             let shared = i64::from_be_bytes(reader.array("shared until")?);
-            take(name.as_ref(), address, expires, shared);
+            let shared = if version == VERSION_BEFORE { 0 } else { shared };
+            take(Pair { name: name.as_ref(), flags, address, expires, shared });
         }
     }
     reader.end("end")

@@ -1,47 +1,79 @@
-//! Listed name ↔ addresses, for everybody: where a name was answered with, and what else is known of those addresses.
+//! Listed name ↔ addresses, for everybody: where a name was answered with.
 //!
 //! The set is additive: an address stays for the whole retention after it was last seen, so that rotating answers
-//! converge. Of addresses it is known how many listed names have them, whether they count as shared with unlisted names,
-//! and which configurations of Encrypted Client Hello were published for them.
+//! converge. It is bounded, and who makes up names does not crowd out others (trap F2):
+//!
+//! - A name with an entry of its own is never displaced; nobody can make up another.
+//! - Of names below a rule each rule and each subscriber holds a share. Whoever has used up his own displaces his own
+//!   oldest; a rule that has used up its share, and the fullest rule when all is full, the oldest of the rule. One that
+//!   was seen again since goes to the end, one that a flow bore stays, as long as its subscriber holds no more than
+//!   half his share.
+//! - An address with which many names below a rule were answered is kept once, for all of them (`shares`).
+//!
+//! What that leaves: with *n* shares of a subscriber in one of a rule, n subscribers who make up names below one rule displace
+//! names of others there that were asked for and never visited; those are looked up when they are. With twice as many, each
+//! of whom visits what he makes up, first visits to new names below that rule find no room. Other rules go on, until as
+//! many rules as there are shares in the whole are filled so.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use allowlist::DomainName;
 
-use super::Learnt;
-use super::sharing::{AddressFacts, Stated};
+use super::addresses::{Addresses, Ech, push_ech};
+use super::learner::{Bringer, Listing};
+use super::shares::{Below, Rule, Share, Shares};
+use super::{AnswerLimits, Learnt};
 use crate::flow::time::Monotonic;
 
 /// A full set is searched for expired pairs at most so often: the search looks at every pair.
 const SWEEP_PAUSE: Duration = Duration::from_secs(60);
-/// Encrypted Client Hello configurations remembered of one name or address; the first to be learnt makes room.
-const ECH_MAX: usize = 8;
+/// Names that are looked at to find one to displace; each that stays is looked at once in a round.
+const LOOKS_MAX: usize = 1_024;
+/// Names seen again among them: with so many the first of them goes all the same.
+const SEEN_AGAIN_MAX: usize = 32;
+/// Names displaced at once when all is full, and of how many pairs that is one: the fullest rule is found by looking at all.
+const DISPLACED_AT_ONCE_MAX: usize = 64;
+const PAIRS_FOR_EACH_DISPLACED: usize = 1_024;
+/// After a round in which all names stayed.
+const SEARCH_PAUSE: Duration = Duration::from_secs(1);
 
-/// A published configuration: its id, and the keyed hash of its public name.
-pub(super) type Ech = (u8, u64);
-
-/// Name → addresses, address → what is known of it.
+/// Name → addresses.
 pub(super) struct Verification {
-    pub(super) retention: Duration,
-    pairs_max: usize,
-    addresses_per_name_max: usize,
-    names_per_address_max: u32,
-    names: HashMap<DomainName, Entry>,
-    addresses: HashMap<IpAddr, Known>,
-    /// What the operator states of addresses.
-    facts: AddressFacts,
-    pairs: usize,
+    limits: AnswerLimits,
+    names: HashMap<Arc<str>, Entry>,
+    pub(super) shares: Shares,
+    pub(super) pressure: Pressure,
     /// When expired pairs were last dropped.
     swept: Option<Monotonic>,
+    /// When the fullest rule had nothing to displace.
+    stuck: Option<Monotonic>,
+}
+
+/// When room was last made, or could not be, and how often.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pressure {
+    /// The whole set was full.
+    pub(super) all: Option<Monotonic>,
+    /// The share of a rule.
+    pub(super) rule: Option<Monotonic>,
+    /// The share of a subscriber.
+    pub(super) subscriber: Option<Monotonic>,
+    /// Names displaced.
+    pub(super) displaced: u64,
 }
 
 /// What is known of a name.
-#[derive(Default)]
 struct Entry {
     seen: Vec<Seen>,
     ech: Vec<Ech>,
+    /// None: it has an entry of its own.
+    below: Option<Box<Below>>,
+    /// A flow bore it to one of its addresses.
+    is_used: AtomicBool,
 }
 
 /// One address of a name.
@@ -53,31 +85,25 @@ struct Seen {
     expires: Option<Monotonic>,
 }
 
-/// What is known of an address.
-struct Known {
-    /// Listed names that have it.
-    names: u32,
-    /// What the operator states of it.
-    stated: Option<Stated>,
-    /// Last moment at which it counts as serving unlisted names.
-    unlisted_until: Option<Monotonic>,
-    ech: Vec<Ech>,
+/// Whose oldest name makes room.
+#[derive(Clone, Copy)]
+enum Whose<'a> {
+    /// That of the rule with this host.
+    Rule(&'a str),
+    /// This subscriber's.
+    Subscriber(u64),
 }
 
-impl Known {
-    /// One that no name has yet.
-    const fn new(stated: Option<Stated>) -> Self {
-        Self { names: 0, stated, unlisted_until: None, ech: Vec::new() }
-    }
-
-    /// Whether it serves unlisted names too, or more than `names_max` listed ones.
-    fn is_shared(&self, names_max: u32, now: Monotonic) -> bool {
-        match self.stated {
-            Some(Stated::Shared) => true,
-            Some(Stated::Dedicated) => false,
-            None => self.names > names_max || self.unlisted_until.is_some_and(|until| now <= until),
-        }
-    }
+/// A name, or all names below a rule, as a snapshot has them.
+pub(super) struct Kept<'a> {
+    /// The name, or the rule's host.
+    pub(super) name: &'a str,
+    /// All names below it are meant.
+    pub(super) is_rule: bool,
+    /// A flow bore it.
+    pub(super) is_used: bool,
+    /// Addresses that expire, and when.
+    pub(super) seen: Vec<(IpAddr, Monotonic)>,
 }
 
 impl Seen {
@@ -87,236 +113,409 @@ impl Seen {
     }
 }
 
+/// The rule's host, of a name below it.
+fn host_of(name: &str, host_bytes: usize) -> &str {
+    name.get(name.len().saturating_sub(host_bytes)..).unwrap_or(name)
+}
+
 impl Verification {
     /// An empty set.
-    pub(super) fn new(
-        retention: Duration,
-        pairs_max: usize,
-        addresses_per_name_max: usize,
-        names_per_address_max: u32,
-    ) -> Self {
+    pub(super) fn new(limits: AnswerLimits) -> Self {
         Self {
-            retention,
-            pairs_max,
-            addresses_per_name_max,
-            names_per_address_max,
+            limits,
             names: HashMap::new(),
-            addresses: HashMap::new(),
-            facts: AddressFacts::default(),
-            pairs: 0,
+            shares: Shares::new(Addresses::new(limits.names_per_address_max)),
+            pressure: Pressure::default(),
             swept: None,
+            stuck: None,
         }
     }
 
-    /// Takes what the operator states of addresses; to be called before anything is learnt.
-    pub(super) fn state(&mut self, facts: AddressFacts) {
-        self.facts = facts;
+    /// How long an address counts.
+    pub(super) const fn retention(&self) -> Duration {
+        self.limits.retention
     }
 
-    /// Puts in an answer of the configuration, which never expires and is never evicted.
+    /// Puts in an answer of the configuration, which never expires and is never displaced.
     pub(super) fn pin(&mut self, name: &DomainName, address: IpAddr) {
-        let entry = self.names.entry(name.clone()).or_default();
-        if let Some(known) = entry.seen.iter_mut().find(|seen| seen.address == address) {
-            known.expires = None;
-        } else {
-            self.add(name, Seen { address, since: Monotonic::default(), expires: None });
+        self.own(name.as_str());
+        let seen = self.names.get_mut(name.as_str()).map(|entry| &mut entry.seen);
+        match seen.and_then(|seen| seen.iter_mut().find(|seen| seen.address == address)) {
+            Some(known) => known.expires = None,
+            None => self.add(
+                name.as_str(),
+                (Listing::Own, Bringer::Gateway),
+                Seen { address, since: Monotonic::default(), expires: None },
+            ),
         }
     }
 
-    /// Learns that `name` has `address` until `expires`.
+    /// Learns that `name`, which is listed so, has `address` until `expires`, as somebody had looked up.
     pub(super) fn learn(
         &mut self,
         name: &DomainName,
+        (listing, bringer): (Listing, Bringer),
         address: IpAddr,
         expires: Monotonic,
         now: Monotonic,
     ) -> Learnt {
-        let entry = self.names.get_mut(name);
-        let crowded = entry.as_ref().is_some_and(|entry| entry.seen.len() >= self.addresses_per_name_max);
-        if let Some(known) =
-            entry.and_then(|entry| entry.seen.iter_mut().find(|seen| seen.address == address))
-        {
-            known.expires = known.expires.map(|known| known.max(expires));
+        let name = name.as_str();
+        if listing == Listing::Own {
+            self.own(name);
+        }
+        let common = match listing {
+            Listing::Below { host_bytes } => Some(host_of(name, host_bytes)),
+            Listing::Unlisted | Listing::Own | Listing::Denied { .. } => None,
+        };
+        let mut is_known = common.is_some_and(|host| self.shares.refresh_common(host, address, expires));
+        if let Some(entry) = self.names.get_mut(name) {
+            if let Some(known) = entry.seen.iter_mut().find(|seen| seen.address == address) {
+                known.expires = known.expires.map(|known| known.max(expires));
+                is_known = true;
+            }
+            if let Some(below) = &mut entry.below {
+                below.is_seen_again |= is_known;
+            }
+        }
+        if is_known {
             return Learnt::Refreshed;
         }
-        if crowded {
-            if !self.drop_oldest(name) {
-                return Learnt::Full;
+        if !self.make_room(name, (listing, bringer), now) {
+            return Learnt::Full;
+        }
+        match common {
+            Some(host)
+                if self.shares.names_at(host, address).saturating_add(1)
+                    >= self.limits.wildcard_names_min =>
+            {
+                self.shares.keep_common(host, address, now, expires);
             }
-        } else if self.pairs >= self.pairs_max {
-            if self.swept.is_none_or(|swept| now.since(swept) >= SWEEP_PAUSE) {
-                self.sweep(now);
-            }
-            if self.pairs >= self.pairs_max {
-                return Learnt::Full;
+            Some(_) | None => {
+                self.add(name, (listing, bringer), Seen { address, since: now, expires: Some(expires) });
             }
         }
-        self.add(name, Seen { address, since: now, expires: Some(expires) });
         Learnt::New
     }
 
+    /// Keeps an address for all names below the rule with this host, as a snapshot has it; whether there was room.
+    pub(super) fn restore_common(
+        &mut self,
+        host: &str,
+        address: IpAddr,
+        expires: Monotonic,
+        now: Monotonic,
+    ) -> bool {
+        if self.shares.pairs >= self.limits.pairs_max {
+            return false;
+        }
+        self.shares.keep_common(host, address, now, expires);
+        true
+    }
+
+    /// A name that was seen below a rule has an entry of its own.
+    fn own(&mut self, name: &str) {
+        let Some(entry) = self.names.get_mut(name) else { return };
+        let Some(below) = entry.below.take() else { return };
+        for seen in &entry.seen {
+            self.shares.unpair(Some(&below), seen.address);
+            self.shares.pair(None, seen.address, &entry.ech);
+        }
+        self.shares.leave(&below);
+    }
+
     /// Adds a pair that is not there.
-    fn add(&mut self, name: &DomainName, seen: Seen) {
-        let facts = &self.facts;
-        let known = self.addresses.entry(seen.address).or_insert_with(|| Known::new(facts.of(seen.address)));
-        known.names = known.names.saturating_add(1);
-        let entry = self.names.entry(name.clone()).or_default();
-        entry.ech.iter().for_each(|ech| push_ech(&mut known.ech, *ech));
-        entry.seen.push(seen);
-        self.pairs = self.pairs.saturating_add(1);
+    fn add(&mut self, name: &str, (listing, bringer): (Listing, Bringer), seen: Seen) {
+        if !self.names.contains_key(name) {
+            let key: Arc<str> = name.into();
+            let below = match listing {
+                Listing::Unlisted | Listing::Own => None,
+                Listing::Below { host_bytes } => Some((host_bytes, false)),
+                Listing::Denied { host_bytes } => Some((host_bytes, true)),
+            };
+            let names = &self.names;
+            let is_live = |name: &str, ticket| is_live(names, name, ticket);
+            let below = below.map(|(host_bytes, is_denied)| {
+                let host = host_of(name, host_bytes);
+                Box::new(self.shares.enter(&key, host, (bringer, is_denied), is_live))
+            });
+            let is_used = AtomicBool::new(false);
+            self.names.insert(key, Entry { seen: Vec::new(), ech: Vec::new(), below, is_used });
+        }
+        if let Some(entry) = self.names.get_mut(name) {
+            self.shares.pair(entry.below.as_deref(), seen.address, &entry.ech);
+            entry.seen.push(seen);
+        }
+    }
+
+    /// Makes room for one more pair of `name`.
+    fn make_room(&mut self, name: &str, (listing, bringer): (Listing, Bringer), now: Monotonic) -> bool {
+        let entry = self.names.get(name);
+        if entry.is_some_and(|entry| entry.seen.len() >= self.limits.addresses_per_name_max) {
+            return self.drop_oldest(name);
+        }
+        // What is there already is on the account of whoever brought it first.
+        let (rule, bringer) = match (entry, listing) {
+            (Some(entry), _) => match &entry.below {
+                Some(below) => (Some(Arc::clone(&below.rule)), below.bringer),
+                None => (None, bringer),
+            },
+            (None, Listing::Below { host_bytes } | Listing::Denied { host_bytes }) => {
+                (Some(host_of(name, host_bytes).into()), bringer)
+            }
+            (None, Listing::Own | Listing::Unlisted) => (None, bringer),
+        };
+        if let Some(rule) = &rule
+            && !self.make_room_in_shares(name, rule, bringer, now)
+        {
+            return false;
+        }
+        if self.shares.pairs < self.limits.pairs_max {
+            return true;
+        }
+        if self.swept.is_none_or(|swept| now.since(swept) >= SWEEP_PAUSE) {
+            self.sweep(now);
+        }
+        self.shares.pairs < self.limits.pairs_max || self.displace_from_fullest(name, now)
+    }
+
+    /// The same in the shares of the rule and of the subscriber.
+    fn make_room_in_shares(&mut self, name: &str, rule: &str, bringer: Bringer, now: Monotonic) -> bool {
+        if let Bringer::Subscriber(hash) = bringer {
+            let of = |shares: &Shares| shares.subscribers.get(&hash).map_or(0, |share| share.pairs);
+            while of(&self.shares) >= self.limits.pairs_per_subscriber_max {
+                self.pressure.subscriber = Some(now);
+                if !self.displace(Whose::Subscriber(hash), name, now) {
+                    return false;
+                }
+            }
+        }
+        let of = |shares: &Shares| shares.rules.get(rule).map_or(0, |rule| rule.share.pairs);
+        while of(&self.shares) >= self.limits.pairs_per_rule_max {
+            self.pressure.rule = Some(now);
+            if !self.displace(Whose::Rule(rule), name, now) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Displaces names of the rule that has most pairs; whether there is room.
+    fn displace_from_fullest(&mut self, keep: &str, now: Monotonic) -> bool {
+        self.pressure.all = Some(now);
+        if self.stuck.is_some_and(|stuck| now.since(stuck) < SEARCH_PAUSE) {
+            return false;
+        }
+        let fullest = self.shares.rules.iter().max_by_key(|(_, rule)| rule.share.pairs);
+        let fullest = fullest.map(|(host, _)| Arc::clone(host));
+        let displaced = fullest.map_or(0, |host| {
+            let turns = self.limits.pairs_max.checked_div(PAIRS_FOR_EACH_DISPLACED).unwrap_or(0);
+            let turns = 0..turns.clamp(1, DISPLACED_AT_ONCE_MAX);
+            turns.take_while(|_| self.displace(Whose::Rule(&host), keep, now)).count()
+        });
+        self.stuck = (displaced == 0).then_some(now);
+        displaced > 0
+    }
+
+    /// Displaces the first name in an order that may go; false when none was found.
+    fn displace(&mut self, whose: Whose<'_>, keep: &str, now: Monotonic) -> bool {
+        let stuck = self.order(whose).and_then(|share| share.stuck);
+        if stuck.is_some_and(|stuck| now.since(stuck) < SEARCH_PAUSE) {
+            return false;
+        }
+        let mut seen_again = Vec::new();
+        let mut victim = None;
+        for _ in 0..LOOKS_MAX {
+            let Some(place) = self.order(whose).and_then(Share::pop) else { break };
+            let Some(below) = self.names.get_mut(&place.0).and_then(|entry| {
+                let is_used = entry.is_used.load(Ordering::Relaxed);
+                entry.below.as_mut().filter(|below| below.ticket == place.1).map(|below| (is_used, below))
+            }) else {
+                continue;
+            };
+            let (is_used, below) = below;
+            let stays = &*place.0 == keep || (is_used && is_protected(below, &self.shares, &self.limits));
+            if stays {
+                self.order(whose).into_iter().for_each(|share| share.put_aside(place.clone()));
+            } else if std::mem::take(&mut below.is_seen_again) && seen_again.len() < SEEN_AGAIN_MAX {
+                seen_again.push(place);
+            } else {
+                victim = Some(place.0);
+                break;
+            }
+        }
+        let victim = victim.or_else(|| seen_again.first().map(|(name, _)| Arc::clone(name)));
+        if let Some(share) = self.order(whose) {
+            seen_again.into_iter().for_each(|place| share.put_back(place));
+            if victim.is_none() && share.is_through() {
+                share.begin_again();
+                share.stuck = Some(now);
+            }
+        }
+        victim.is_some_and(|name| {
+            self.remove(&name);
+            true
+        })
+    }
+
+    /// An order of names.
+    fn order(&mut self, whose: Whose<'_>) -> Option<&mut Share> {
+        match whose {
+            Whose::Rule(host) => self.shares.rules.get_mut(host).map(|rule| &mut rule.share),
+            Whose::Subscriber(hash) => self.shares.subscribers.get_mut(&hash),
+        }
+    }
+
+    /// Displaces a name.
+    fn remove(&mut self, name: &str) {
+        let Some(entry) = self.names.remove(name) else { return };
+        self.pressure.displaced = self.pressure.displaced.saturating_add(1);
+        for seen in &entry.seen {
+            self.shares.unpair(entry.below.as_deref(), seen.address);
+        }
+        if let Some(below) = &entry.below {
+            self.shares.leave(below);
+        }
     }
 
     /// Drops the address of `name` that was seen longest ago; `false` when all are pinned.
-    fn drop_oldest(&mut self, name: &DomainName) -> bool {
+    fn drop_oldest(&mut self, name: &str) -> bool {
         let Some(entry) = self.names.get_mut(name) else { return false };
         let places = entry.seen.iter().enumerate();
         let oldest = places.filter_map(|(place, seen)| Some((seen.expires?, place))).min();
         let Some((_, place)) = oldest else { return false };
         let dropped = entry.seen.swap_remove(place);
-        self.pairs = self.pairs.saturating_sub(1);
-        release(&mut self.addresses, dropped.address);
+        self.shares.unpair(entry.below.as_deref(), dropped.address);
         true
     }
 
-    /// Since when `name` has had `address`; `None` when it does not at `now`.
+    /// Since when `name` has had `address`; `None` when it does not at `now`. Asked for a flow, which bears the name.
     pub(super) fn since(&self, name: &DomainName, address: IpAddr, now: Monotonic) -> Option<Monotonic> {
-        let seen = self.names.get(name)?.seen.iter().find(|seen| seen.address == address)?;
-        seen.counts(now).then_some(seen.since)
+        let entry = self.names.get(name.as_str());
+        let seen = entry.and_then(|entry| entry.seen.iter().find(|seen| seen.address == address));
+        if let (Some(entry), Some(seen)) = (entry, seen.filter(|seen| seen.counts(now))) {
+            if !entry.is_used.load(Ordering::Relaxed) {
+                entry.is_used.store(true, Ordering::Relaxed);
+            }
+            return Some(seen.since);
+        }
+        let (_, rule) = self.places(name.as_str());
+        let (since, expires) = rule?.common(address)?;
+        (now <= expires).then_some(since)
     }
 
-    /// At most `max` addresses of `name`, the one that counts longest first.
+    /// At most `max` addresses of `name`, the one that counts longest first, and last those of all names below its rule.
     pub(super) fn known_addresses(&self, name: &DomainName, max: usize) -> Vec<IpAddr> {
-        let Some(entry) = self.names.get(name) else { return Vec::new() };
-        let mut seen: Vec<&Seen> = entry.seen.iter().collect();
+        let (entry, rule) = self.places(name.as_str());
+        let mut seen: Vec<&Seen> = entry.into_iter().flat_map(|entry| &entry.seen).collect();
         // Pinned ones count for ever.
         seen.sort_by_key(|seen| std::cmp::Reverse((seen.expires.is_none(), seen.expires)));
-        seen.into_iter().map(|seen| seen.address).take(max).collect()
+        let common = rule.into_iter().flat_map(Rule::commons).map(|(address, _)| address);
+        seen.into_iter().map(|seen| seen.address).chain(common).take(max).collect()
     }
 
-    /// How many addresses `name` has.
+    /// What is known of `name`, and of the nearest rule for names below its host whose common addresses it may have.
+    fn places(&self, name: &str) -> (Option<&Entry>, Option<&Rule>) {
+        let entry = self.names.get(name);
+        let may_be_any = self.shares.commons > 0 && entry.is_none_or(|entry| entry.below.is_some());
+        (entry, if may_be_any { self.shares.above(name) } else { None })
+    }
+
+    /// How many addresses `name` has, those of all names below a rule included.
     pub(super) fn addresses(&self, name: &DomainName) -> usize {
-        self.names.get(name).map_or(0, |entry| entry.seen.len())
-    }
-
-    /// Whether some listed name has the address.
-    pub(super) fn has_address(&self, address: IpAddr) -> bool {
-        self.addresses.contains_key(&address)
-    }
-
-    /// Marks the address of a listed name as one that serves an unlisted name too, until `until`.
-    pub(super) fn mark_unlisted(&mut self, address: IpAddr, until: Monotonic) {
-        if let Some(known) = self.addresses.get_mut(&address) {
-            known.unlisted_until = known.unlisted_until.max(Some(until));
-        }
-    }
-
-    /// Until when the address counts as serving an unlisted name; `None` when that time is over or never was.
-    pub(super) fn unlisted_until(&self, address: IpAddr, now: Monotonic) -> Option<Monotonic> {
-        self.addresses.get(&address)?.unlisted_until.filter(|until| now <= *until)
-    }
-
-    /// Whether the address serves unlisted names too, or more listed names than are told apart.
-    pub(super) fn is_shared(&self, address: IpAddr, now: Monotonic) -> bool {
-        let known = self.addresses.get(&address);
-        known.is_some_and(|known| known.is_shared(self.names_per_address_max, now))
-    }
-
-    /// Addresses that are shared.
-    pub(super) fn shared_addresses(&self, now: Monotonic) -> usize {
-        self.addresses.values().filter(|known| known.is_shared(self.names_per_address_max, now)).count()
-    }
-
-    /// What the operator states of an address of a listed name.
-    pub(super) fn stated(&self, address: IpAddr) -> Option<Stated> {
-        self.addresses.get(&address)?.stated
+        let (entry, rule) = self.places(name.as_str());
+        let own = entry.map_or(0, |entry| entry.seen.len());
+        own.saturating_add(rule.map_or(0, Rule::commons_len))
     }
 
     /// Remembers configurations that a listed name publishes, for it and for all addresses it has.
     pub(super) fn publish(&mut self, name: &DomainName, configs: &[Ech]) {
-        let Some(entry) = self.names.get_mut(name) else { return };
-        for config in configs {
-            push_ech(&mut entry.ech, *config);
-            for seen in &entry.seen {
-                if let Some(known) = self.addresses.get_mut(&seen.address) {
-                    push_ech(&mut known.ech, *config);
-                }
-            }
+        let Some(entry) = self.names.get_mut(name.as_str()) else { return };
+        configs.iter().for_each(|config| push_ech(&mut entry.ech, *config));
+        for seen in &entry.seen {
+            self.shares.addresses.publish(seen.address, configs);
         }
-    }
-
-    /// Remembers configurations published for an address that a listed name has.
-    pub(super) fn publish_at(&mut self, address: IpAddr, configs: &[Ech]) {
-        if let Some(known) = self.addresses.get_mut(&address) {
-            configs.iter().for_each(|config| push_ech(&mut known.ech, *config));
-        }
-    }
-
-    /// Configurations published for an address.
-    pub(super) fn ech(&self, address: IpAddr) -> &[Ech] {
-        self.addresses.get(&address).map_or(&[], |known| &known.ech)
     }
 
     /// Drops every pair past its retention.
     pub(super) fn sweep(&mut self, now: Monotonic) {
-        let (addresses, mut pairs) = (&mut self.addresses, 0_usize);
+        let shares = &mut self.shares;
         self.names.retain(|_, entry| {
+            let below = entry.below.as_deref();
             entry.seen.retain(|seen| {
                 let counts = seen.counts(now);
                 if !counts {
-                    release(addresses, seen.address);
+                    shares.unpair(below, seen.address);
                 }
                 counts
             });
-            pairs = pairs.saturating_add(entry.seen.len());
+            if let (true, Some(below)) = (entry.seen.is_empty(), below) {
+                shares.leave(below);
+            }
             !entry.seen.is_empty()
         });
-        self.pairs = pairs;
+        shares.sweep(now);
         self.swept = Some(now);
     }
 
-    /// Names with the addresses that expire, and when.
-    pub(super) fn expiring(
-        &self,
-    ) -> impl Iterator<Item = (&DomainName, impl Iterator<Item = (IpAddr, Monotonic)> + Clone)> {
-        self.names.iter().map(|(name, entry)| {
-            (name, entry.seen.iter().filter_map(|seen| Some((seen.address, seen.expires?))))
-        })
+    /// Marks a name as one that a flow bore.
+    pub(super) fn mark_used(&mut self, name: &DomainName) {
+        if let Some(entry) = self.names.get(name.as_str()) {
+            entry.is_used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Everything that expires.
+    pub(super) fn kept(&self) -> impl Iterator<Item = Kept<'_>> {
+        let names = self.names.iter().map(|(name, entry)| Kept {
+            name,
+            is_rule: false,
+            is_used: entry.is_used.load(Ordering::Relaxed),
+            seen: entry.seen.iter().filter_map(|seen| Some((seen.address, seen.expires?))).collect(),
+        });
+        let rules = self.shares.rules.iter().filter(|(_, rule)| rule.commons_len() > 0);
+        names.chain(rules.map(|(host, rule)| Kept {
+            name: host,
+            is_rule: true,
+            is_used: false,
+            seen: rule.commons().collect(),
+        }))
     }
 
     /// Addresses that count at `now`, in no order; one of several names as often.
     pub(super) fn counting(&self, now: Monotonic) -> impl Iterator<Item = IpAddr> {
         let all = self.names.values().flat_map(|entry| &entry.seen);
-        all.filter(move |seen| seen.counts(now)).map(|seen| seen.address)
+        let common = self.shares.rules.values().flat_map(Rule::commons);
+        let common = common.filter(move |(_, expires)| now <= *expires).map(|(address, _)| address);
+        all.filter(move |seen| seen.counts(now)).map(|seen| seen.address).chain(common)
     }
 
     /// Names held, in no order.
-    pub(super) fn names(&self) -> impl Iterator<Item = &DomainName> {
-        self.names.keys()
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.keys().map(AsRef::as_ref)
     }
 
-    /// Pairs held.
-    pub(super) const fn pairs(&self) -> usize {
-        self.pairs
+    /// Names with an entry of their own, and names that a flow bore.
+    pub(super) fn names_in_use(&self) -> impl Iterator<Item = &str> {
+        let in_use = |entry: &Entry| entry.below.is_none() || entry.is_used.load(Ordering::Relaxed);
+        self.names.iter().filter(move |(_, entry)| in_use(entry)).map(|(name, _)| &**name)
     }
 }
 
-/// One name fewer has the address; with the last one everything known of it goes.
-fn release(addresses: &mut HashMap<IpAddr, Known>, address: IpAddr) {
-    if let Some(known) = addresses.get_mut(&address) {
-        known.names = known.names.saturating_sub(1);
-        if known.names == 0 {
-            addresses.remove(&address);
+/// Whether a name with this ticket is still there.
+fn is_live(names: &HashMap<Arc<str>, Entry>, name: &str, ticket: u64) -> bool {
+    let below = names.get(name).and_then(|entry| entry.below.as_ref());
+    below.is_some_and(|below| below.ticket == ticket)
+}
+
+/// Whether a name that a flow bore stays when room is made: not if whoever brought it holds so much that all of it may be
+/// made up.
+fn is_protected(below: &Below, shares: &Shares, limits: &AnswerLimits) -> bool {
+    match below.bringer {
+        Bringer::Gateway => true,
+        Bringer::Stranger => false,
+        Bringer::Subscriber(hash) => {
+            let held = shares.subscribers.get(&hash).map_or(0, |share| share.pairs);
+            held.saturating_mul(2) <= limits.pairs_per_subscriber_max
         }
     }
-}
-
-/// Remembers a configuration.
-fn push_ech(all: &mut Vec<Ech>, config: Ech) {
-    if all.contains(&config) {
-        return;
-    }
-    if all.len() >= ECH_MAX {
-        all.remove(0);
-    }
-    all.push(config);
 }

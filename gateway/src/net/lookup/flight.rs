@@ -245,11 +245,12 @@ impl Lookups {
 
     /// Asks the resolvers for `name`.
     fn start(self: &Arc<Self>, state: &mut State, name: &DomainName, place: Place) -> Arrival {
+        let subscriber = place.1.clone();
         let (sender, arrival) = state.flights.start(name, place);
         let Some(resolvers) = self.resolvers.clone() else { return arrival };
         let (lookups, name) = (Arc::clone(self), name.clone());
         self.runtime.spawn(async move {
-            let (answer, ttl) = lookups.query(&resolvers, &name).await;
+            let (answer, ttl) = lookups.query(&resolvers, &subscriber, &name).await;
             lookups.land(&name, &answer, ttl);
             // Nobody may be waiting any more; the answer is kept all the same.
             let _ = sender.send(Some(answer));
