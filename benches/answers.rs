@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use allowlist::DomainName;
 use criterion::{Criterion, criterion_group, criterion_main};
-use gateway::flow::binding::{AnswerLimits, Nat64, TrustedAnswers};
+use gateway::flow::binding::{AnswerLimits, Listing, Nat64, TrustedAnswers};
 use gateway::flow::session::SubscriberKey;
 use gateway::flow::time::Monotonic;
 use gateway::wire::dns::{Found, question};
@@ -89,6 +89,21 @@ fn answers(criterion: &mut Criterion) {
             black_box(trusted.learn(&name(number), address(fresh, 0), now))
         });
     });
+    // Below one rule, each name with 16 addresses of its own: whoever does so displaces his own oldest.
+    let mut made_up = 0_u32;
+    group.bench_function("learn_a_made_up_name_of_sixteen_over_the_share", |bencher| {
+        bencher.iter(|| {
+            made_up = made_up.wrapping_add(1);
+            let host = format!("m{made_up}.school-0.example");
+            let addresses =
+                (0..16).map(|which| address(2 * NAMES + made_up % 1_000_000 * 4, which)).collect();
+            let found = Found { addresses, ttl: 300, ..Found::default() };
+            let host = DomainName::from_wire(host.as_bytes()).unwrap();
+            let below = |_: &DomainName| Listing::Below { host_bytes: "school-0.example".len() };
+            trusted.learn_found(&host, &found, Some(&subscriber(1)), below, |_| true, now)
+        });
+    });
+    assert!(trusted.pairs() < 1_100_000, "a share of a subscriber and what was new");
     group.bench_function("learn_an_unlisted_answer", |bencher| {
         bencher.iter(|| {
             let number = next();

@@ -218,6 +218,51 @@ fn f2_a_rule_s_share_leaves_all_others_theirs() {
 }
 
 #[test]
+fn f2_a_name_that_another_asks_for_goes_over_to_him_from_whoever_holds_too_much() {
+    let mut maps = with(LIMITS);
+    // He asks for what others will ask for, before he makes names up.
+    for number in 0..4_u32 {
+        let host = format!("popular{number}.listed.kz");
+        learn(&mut maps, Asker::Subscriber(&who(9)), &host, &[number], 0);
+    }
+    make_up(&mut maps, 9, 2, "listed.kz", 0);
+    learn(&mut maps, Asker::Subscriber(&who(1)), "popular0.listed.kz", &[0], 1);
+    learn(&mut maps, Asker::Flow(&who(1)), "popular1.listed.kz", &[1], 1);
+    // Neither his own second session nor somebody who holds as much takes anything over.
+    learn(&mut maps, Asker::Subscriber(&session(9, 5)), "popular2.listed.kz", &[2], 1);
+    make_up(&mut maps, 8, 100, "other.kz", 1);
+    learn(&mut maps, Asker::Subscriber(&who(8)), "popular3.listed.kz", &[3], 1);
+    make_up(&mut maps, 9, 1_000, "listed.kz", 2);
+    let there = |number: u32| vouches(&maps, &format!("popular{number}.listed.kz"), number, 2);
+    assert_eq!([0, 1, 2, 3].map(there), [true, true, false, false]);
+}
+
+#[test]
+fn f2_whatever_is_displaced_what_a_subscriber_was_answered_counts_for_his_own_flows() {
+    let mut maps = with(LIMITS);
+    learn(&mut maps, Asker::Subscriber(&who(1)), "asked.listed.kz", &[1], 0);
+    for number in 10..40 {
+        make_up(&mut maps, number, 100, "listed.kz", 1);
+    }
+    let vouches_for = |maps: &TrustedAnswers, number, host: &str, address, now| {
+        maps.vouches_for(&who(number), &name(host), v4(address), at(now))
+    };
+    assert!(!vouches_for(&maps, 2, "asked.listed.kz", 1, 1), "it was displaced");
+    assert!(vouches_for(&maps, 1, "asked.listed.kz", 1, 1));
+    for (host, address) in [("asked.listed.kz", 2), ("other.listed.kz", 1)] {
+        assert!(!vouches_for(&maps, 1, host, address, 1), "{host}");
+    }
+    assert!(vouches_for(&maps, 1, "asked.listed.kz", 1, 1_000), "to the edge of the retention");
+    assert!(!vouches_for(&maps, 1, "asked.listed.kz", 1, 1_001));
+    // What was found for his flows is nothing that he was answered.
+    learn(&mut maps, Asker::Flow(&who(3)), "found.other.kz", &[5], 2);
+    for number in 40..80 {
+        make_up(&mut maps, number, 100, "other.kz", 3);
+    }
+    assert!(!vouches_for(&maps, 3, "found.other.kz", 5, 3));
+}
+
+#[test]
 fn f2_when_all_is_full_entries_displace_made_up_names_and_are_never_displaced() {
     let limits = AnswerLimits { pairs_max: 200, pairs_per_rule_max: 190, ..LIMITS };
     let mut maps = with(limits);

@@ -344,6 +344,19 @@ impl TrustedAnswers {
         self.vouched_since(name, address, now).is_some()
     }
 
+    /// The same for a flow of `subscriber`: what he was answered himself counts for him, whatever others displaced since.
+    pub fn vouches_for(
+        &self,
+        subscriber: &SubscriberKey,
+        name: &DomainName,
+        address: IpAddr,
+        now: Monotonic,
+    ) -> bool {
+        let (address, retention) = (self.nat64.destination(address), self.verification.retention());
+        self.verification.since(name, address, now).is_some()
+            || self.dns_only.has(subscriber, name, address, retention, now)
+    }
+
     /// Since when `address` has been a trusted answer for `name`; `None` when it is not.
     pub fn vouched_since(&self, name: &DomainName, address: IpAddr, now: Monotonic) -> Option<Monotonic> {
         self.verification.since(name, self.nat64.destination(address), now)

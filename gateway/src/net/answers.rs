@@ -143,6 +143,11 @@ impl Answers {
         self.read().vouches(name, address, self.clock.monotonic())
     }
 
+    /// The same for a flow of `subscriber`, for whom his own answers count too.
+    pub fn vouches_for(&self, subscriber: &SubscriberKey, name: &DomainName, address: IpAddr) -> bool {
+        self.read().vouches_for(subscriber, name, address, self.clock.monotonic())
+    }
+
     /// What the subscriber's own answers say of the destination of a flow that begins.
     pub fn dns_only(&self, subscriber: &SubscriberKey, address: IpAddr) -> Option<DnsOnly> {
         self.read().dns_only(subscriber, address, self.clock.monotonic())

@@ -71,6 +71,8 @@ pub(super) struct DnsOnlyMap {
 struct Pair {
     address: IpAddr,
     name: DomainName,
+    /// When it last was.
+    seen: Monotonic,
     /// The last moment at which a flow may begin.
     expires: Monotonic,
 }
@@ -97,14 +99,14 @@ impl DnsOnlyMap {
         if let Some(own) = own {
             let known = own.iter_mut().find(|pair| pair.address == address && pair.name == *name);
             if let Some(known) = known {
-                known.expires = known.expires.max(expires);
+                (known.seen, known.expires) = (now, known.expires.max(expires));
                 return Learnt::Refreshed;
             }
             if count >= self.pairs_per_subscriber_max {
                 let Some(oldest) = own.iter_mut().min_by_key(|pair| pair.expires) else {
                     return Learnt::Full;
                 };
-                *oldest = Pair { address, name: name.clone(), expires };
+                *oldest = Pair { address, name: name.clone(), seen: now, expires };
                 return Learnt::New;
             }
         }
@@ -117,9 +119,23 @@ impl DnsOnlyMap {
             }
         }
         let own = self.subscribers.entry(subscriber.clone()).or_default();
-        own.push(Pair { address, name: name.clone(), expires });
+        own.push(Pair { address, name: name.clone(), seen: now, expires });
         self.pairs = self.pairs.saturating_add(1);
         Learnt::New
+    }
+
+    /// Whether the subscriber was given `address` for `name` within `retention`, as far as it is remembered.
+    pub(super) fn has(
+        &self,
+        subscriber: &SubscriberKey,
+        name: &DomainName,
+        address: IpAddr,
+        retention: Duration,
+        now: Monotonic,
+    ) -> bool {
+        let own = self.subscribers.get(subscriber).into_iter().flatten();
+        let mut given = own.filter(|pair| pair.address == address && pair.name == *name);
+        given.any(|pair| now.since(pair.seen) <= retention && now.since(pair.expires) < REMEMBERED)
     }
 
     /// What the subscriber's answers say of `address`, for a flow that begins at `start`.

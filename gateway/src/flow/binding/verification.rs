@@ -11,9 +11,10 @@
 //! - An address with which many names below a rule were answered is kept once, for all of them (`shares`).
 //!
 //! What that leaves: with *n* shares of a subscriber in one of a rule, n subscribers who make up names below one rule displace
-//! names of others there that were asked for and never visited; those are looked up when they are. With twice as many, each
-//! of whom visits what he makes up, first visits to new names below that rule find no room. Other rules go on, until as
-//! many rules as there are shares in the whole are filled so.
+//! names of others there that were asked for and never visited. For whoever asked himself his own answer counts all the
+//! same ([`super::TrustedAnswers::vouches_for`]); for others the name is looked up when they visit it. With twice as many,
+//! each of whom visits what he makes up, such look-ups for new names below that rule find no room. Other rules go on, until
+//! as many rules as there are shares in the whole are filled so.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -167,6 +168,7 @@ impl Verification {
             Listing::Below { host_bytes } => Some(host_of(name, host_bytes)),
             Listing::Unlisted | Listing::Own | Listing::Denied { .. } => None,
         };
+        let mut is_heavy_s = false;
         let mut is_known = common.is_some_and(|host| self.shares.refresh_common(host, address, expires));
         if let Some(entry) = self.names.get_mut(name) {
             if let Some(known) = entry.seen.iter_mut().find(|seen| seen.address == address) {
@@ -175,7 +177,11 @@ impl Verification {
             }
             if let Some(below) = &mut entry.below {
                 below.is_seen_again |= is_known;
+                is_heavy_s = below.bringer != bringer && is_heavy(below.bringer, &self.shares, &self.limits);
             }
+        }
+        if is_heavy_s {
+            self.hand_over(name, bringer);
         }
         if is_known {
             return Learnt::Refreshed;
@@ -221,6 +227,28 @@ impl Verification {
             self.shares.pair(None, seen.address, &entry.ech);
         }
         self.shares.leave(&below);
+    }
+
+    /// Puts a name that came on the account of whoever holds too much on that of a subscriber who holds little, and asked for
+    /// it too: it does not go with the names that are made up.
+    fn hand_over(&mut self, name: &str, bringer: Bringer) {
+        match bringer {
+            Bringer::Subscriber(_) if !is_heavy(bringer, &self.shares, &self.limits) => {}
+            Bringer::Subscriber(_) | Bringer::Stranger | Bringer::Gateway => return,
+        }
+        let Some((key, mut entry)) = self.names.remove_entry(name) else { return };
+        if let Some(below) = entry.below.take() {
+            entry.seen.iter().for_each(|seen| self.shares.unpair(Some(&below), seen.address));
+            self.shares.leave(&below);
+            let names = &self.names;
+            let is_live = |name: &str, ticket| is_live(names, name, ticket);
+            let below = self.shares.enter(&key, &below.rule, (bringer, below.is_denied), is_live);
+            for seen in &entry.seen {
+                self.shares.pair(Some(&below), seen.address, &entry.ech);
+            }
+            entry.below = Some(Box::new(below));
+        }
+        self.names.insert(key, entry);
     }
 
     /// Adds a pair that is not there.
@@ -333,7 +361,8 @@ impl Verification {
                 continue;
             };
             let (is_used, below) = below;
-            let stays = &*place.0 == keep || (is_used && is_protected(below, &self.shares, &self.limits));
+            let stays =
+                &*place.0 == keep || (is_used && !is_heavy(below.bringer, &self.shares, &self.limits));
             if stays {
                 self.order(whose).into_iter().for_each(|share| share.put_aside(place.clone()));
             } else if std::mem::take(&mut below.is_seen_again) && seen_again.len() < SEEN_AGAIN_MAX {
@@ -507,15 +536,14 @@ fn is_live(names: &HashMap<Arc<str>, Entry>, name: &str, ticket: u64) -> bool {
     below.is_some_and(|below| below.ticket == ticket)
 }
 
-/// Whether a name that a flow bore stays when room is made: not if whoever brought it holds so much that all of it may be
-/// made up.
-fn is_protected(below: &Below, shares: &Shares, limits: &AnswerLimits) -> bool {
-    match below.bringer {
-        Bringer::Gateway => true,
-        Bringer::Stranger => false,
+/// Whether somebody holds so much that all of it may be made up: more than half of a share, or nobody knows who.
+fn is_heavy(bringer: Bringer, shares: &Shares, limits: &AnswerLimits) -> bool {
+    match bringer {
+        Bringer::Gateway => false,
+        Bringer::Stranger => true,
         Bringer::Subscriber(hash) => {
             let held = shares.subscribers.get(&hash).map_or(0, |share| share.pairs);
-            held.saturating_mul(2) <= limits.pairs_per_subscriber_max
+            held.saturating_mul(2) > limits.pairs_per_subscriber_max
         }
     }
 }

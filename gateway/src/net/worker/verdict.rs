@@ -103,7 +103,11 @@ impl Worker {
     fn vouched(&self, flow: &Flow, state: &State, identity: &Identity) -> Vouched {
         match (state.vouched, &identity.name, flow.destination()) {
             (Vouched::NotYet | Vouched::No, Some(name), Some(destination))
-                if self.shared.lookups.answers().vouches(name, destination.ip()) =>
+                if self.shared.lookups.answers().vouches_for(
+                    &state.standing.key(flow.source),
+                    name,
+                    destination.ip(),
+                ) =>
             {
                 Vouched::Yes
             }
