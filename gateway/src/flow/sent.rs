@@ -97,6 +97,21 @@ impl Sent {
         self.left = self.left.max(self.settled.saturating_sub(self.lost));
     }
 
+    /// All that was sent.
+    pub const fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// What may have been dropped of what is settled, and so is never known to have left.
+    pub const fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Bytes of which no look says more.
+    pub const fn settled(&self) -> u64 {
+        self.settled
+    }
+
     /// Bytes known to have left.
     pub const fn left(&self) -> u64 {
         self.left

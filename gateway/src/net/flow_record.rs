@@ -24,7 +24,7 @@ use crate::flow::decide::Vouched;
 use crate::flow::identify::{Identifier, Identity, Progress, QuicIdentifier, SeenIn};
 use crate::flow::mark::Mark;
 use crate::flow::room::Recent;
-use crate::flow::sent::Queues;
+use crate::flow::sent::{Queues, Sent};
 use crate::flow::tally::Tally;
 use crate::flow::time::Monotonic;
 
@@ -139,6 +139,8 @@ pub struct State {
     pub remainder: Option<Box<Remainder>>,
     /// Where the bytes are counted.
     pub ruling: Ruling,
+    /// Accounts before this one, for bytes that were sent under them and are not known to have left.
+    pub owed: Vec<Owed>,
     /// It is exempt at an address that is known to serve other sites too: no gateway can tell them apart (trap T24).
     pub at_shared_address: bool,
     /// While it is exempt and that is capped: how much is left.
@@ -178,6 +180,19 @@ pub struct Allowed {
     pub over_flags: Flags,
 }
 
+/// An account that bytes on their way belong to.
+#[derive(Debug)]
+pub struct Owed {
+    /// The counter.
+    pub account: Account,
+    /// Remarks on it.
+    pub flags: Flags,
+    /// What of it may still be exempt, where that is limited.
+    pub allowed: Option<Box<Allowed>>,
+    /// Bytes that had been sent when the next account began.
+    pub upto: u64,
+}
+
 /// The reader of names at work.
 pub enum Names {
     /// Of a TCP stream.
@@ -203,15 +218,21 @@ impl State {
             (Some(subscriber), _) => subscriber.read(queues),
             (None, Some(remainder)) => {
                 let reading = remainder.read(queues);
-                if !remainder.is_waiting() {
-                    self.remainder = None;
-                }
                 reading
             }
             (None, None) => return None,
         };
         self.tally.raise(reading.carried);
         Some(reading)
+    }
+
+    /// What was sent to the subscriber, where it counts before it is acknowledged.
+    pub fn sent(&self) -> Option<&Sent> {
+        match (&self.subscriber, &self.remainder) {
+            (Some(subscriber), _) => subscriber.sent(),
+            (None, Some(remainder)) => Some(remainder.sent()),
+            (None, None) => None,
+        }
     }
 
     /// The sockets close: what they sent last is settled when the queues have let it go.

@@ -109,6 +109,11 @@ impl Remainder {
     pub const fn is_waiting(&self) -> bool {
         self.sent.is_waiting()
     }
+
+    /// What was sent.
+    pub const fn sent(&self) -> &Sent {
+        &self.sent
+    }
 }
 
 impl SubscriberSide {
@@ -255,12 +260,23 @@ impl SubscriberSide {
         }
     }
 
-    /// Bytes on their way to the subscriber that are not among the totals yet, at the last reading.
-    pub const fn uncounted(&self) -> u64 {
+    /// What was sent, where it counts before it is acknowledged.
+    pub const fn sent(&self) -> Option<&Sent> {
         match self {
+            Self::Stream(meter) => meter.sent(),
+            Self::Datagrams(meter) => Some(&meter.sent),
+        }
+    }
+
+    /// Bytes on their way to the subscriber that are not among the totals yet, at the last reading, but for those that were
+    /// among the first `owed`.
+    pub fn uncounted(&self, owed: u64) -> u64 {
+        let before = self.sent().map_or(0, |sent| owed.min(sent.total()).saturating_sub(sent.left()));
+        let all = match self {
             Self::Stream(meter) => meter.uncounted(),
             Self::Datagrams(meter) => meter.sent.unproven(),
-        }
+        };
+        all.saturating_sub(before)
     }
 
     /// What payload that one call moved comes to in the byte basis, at a guess: one segment and its acknowledgement.
@@ -308,7 +324,7 @@ mod tests {
                 side.read(queues(1)),
                 Reading { carried: seen, unseen: Volume::ZERO, contradicts: false }
             );
-            assert_eq!((side.uncounted(), side.is_waiting()), (down, true));
+            assert_eq!((side.uncounted(0), side.uncounted(down), side.is_waiting()), (down, 0, true));
             let (carried, unseen) = (Volume { up, down }, Volume { up: 0, down });
             assert_eq!(side.read(queues(2)), Reading { carried, unseen, contradicts: false });
             assert!(!side.is_waiting() && side.end(queues(2)).is_none());

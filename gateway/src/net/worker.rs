@@ -4,6 +4,7 @@
 //! published policy, the trusted answers (asked once a flow) and the two flow limits.
 
 mod count;
+mod owed;
 mod shed;
 mod verdict;
 
@@ -194,6 +195,7 @@ impl Worker {
                 subscriber: Some(subscriber),
                 remainder: None,
                 ruling: Ruling::Pending,
+                owed: Vec::new(),
                 at_shared_address: false,
                 allowed: None,
                 mark: Mark::NONE,

@@ -192,6 +192,14 @@ impl StreamMeter {
         }
     }
 
+    /// What was sent, where it counts before it is acknowledged.
+    pub(super) const fn sent(&self) -> Option<&Sent> {
+        match self.basis {
+            StreamBasis::Payload => None,
+            StreamBasis::Ip { .. } => Some(&self.sent),
+        }
+    }
+
     /// Bytes on their way that are not among the totals yet, at the last reading.
     pub(super) const fn uncounted(&self) -> u64 {
         self.uncounted

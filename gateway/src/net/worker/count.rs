@@ -167,8 +167,10 @@ impl Worker {
         if let Ruling::Latched { account, flags } = &state.ruling {
             let (account, flags) = (account.clone(), *flags);
             let mut volume = state.tally.take();
+            volume.down = volume.down.saturating_sub(self.count_owed(state, volume.down));
+            let owed = state.owed.last().map_or(0, |owed| owed.upto);
             if let Some(allowed) = &mut state.allowed {
-                let uncounted = state.subscriber.as_ref().map_or(0, SubscriberSide::uncounted);
+                let uncounted = state.subscriber.as_ref().map_or(0, |side| side.uncounted(owed));
                 volume = self.count_allowed(allowed, &account, volume, uncounted);
             }
             if state.at_shared_address {
@@ -178,10 +180,13 @@ impl Worker {
             }
             self.usage.borrow_mut().add(&account, flags, volume, self.shared.accounts_max);
         }
+        if state.remainder.as_ref().is_some_and(|remainder| !remainder.is_waiting()) {
+            state.remainder = None;
+        }
     }
 
     /// Counts what of `volume` may be exempt, which is returned; the rest goes where bytes over the limit go.
-    fn count_allowed(
+    pub(super) fn count_allowed(
         &self,
         allowed: &mut Allowed,
         account: &Account,

@@ -67,26 +67,7 @@ impl Worker {
     /// Decides about a flow whose identity is known, or decides again after something changed.
     pub(super) fn judge(self: &Rc<Self>, flow: &Rc<Flow>) {
         let policy = self.shared.policy.load();
-        let (decision, vouched) = {
-            let state = flow.state.borrow();
-            if state.held || matches!(state.ruling, Ruling::LookingUp) {
-                return;
-            }
-            let Some(identity) = &state.identity else { return };
-            let vouched = self.vouched(flow, &state, identity);
-            let case = Case {
-                identity,
-                transport: flow.transport,
-                address: flow
-                    .destination()
-                    .map(|destination| self.shared.lookups.answers().destination(destination.ip())),
-                port: flow.service_port(state.protocol),
-                vouched,
-                dns_only: flow.dns_only.as_ref(),
-                at: Some(self.shared.clock.now().wall),
-            };
-            (decide(policy.list.as_deref(), &case), vouched)
-        };
+        let Some((decision, vouched)) = self.decision(flow, &flow.state.borrow(), &policy) else { return };
         // What was vouched for once stays so for this flow, however long it lasts.
         flow.state.borrow_mut().vouched = vouched;
         match decision {
@@ -97,6 +78,43 @@ impl Worker {
             }
             Decision::LookUp(otherwise) => self.look_up(flow, &policy, otherwise),
         }
+    }
+
+    /// What is decided by what is known; none while no verdict is taken.
+    pub(super) fn decision(
+        &self,
+        flow: &Flow,
+        state: &State,
+        policy: &Policy,
+    ) -> Option<(Decision, Vouched)> {
+        if state.held || matches!(state.ruling, Ruling::LookingUp) {
+            return None;
+        }
+        let identity = state.identity.as_ref()?;
+        let vouched = self.vouched(flow, state, identity);
+        let case = Case {
+            identity,
+            transport: flow.transport,
+            address: flow
+                .destination()
+                .map(|destination| self.shared.lookups.answers().destination(destination.ip())),
+            port: flow.service_port(state.protocol),
+            vouched,
+            dns_only: flow.dns_only.as_ref(),
+            at: Some(self.shared.clock.now().wall),
+        };
+        Some((decide(policy.list.as_deref(), &case), vouched))
+    }
+
+    /// Whether what this flow has exempt counts as at an address that other sites share.
+    pub(super) fn is_at_shared_address(&self, flow: &Flow, state: &State, verdict: &Verdict) -> bool {
+        matches!(verdict.outcome, Outcome::Exempt { .. })
+            && flow.destination().map(|destination| destination.ip()).or(state.dialled).is_some_and(
+                |address| {
+                    let subscriber = state.standing.key(flow.source);
+                    self.shared.lookups.answers().is_shared_for(&subscriber, address)
+                },
+            )
     }
 
     /// What is known about the flow's name and address together.
@@ -162,13 +180,7 @@ impl Worker {
         }
         let verdict =
             if waits { Verdict { outcome: Outcome::Charged(Reason::Undecided), ..verdict } } else { verdict };
-        let at_shared_address = matches!(verdict.outcome, Outcome::Exempt { .. })
-            && flow.destination().map(|destination| destination.ip()).or(state.dialled).is_some_and(
-                |address| {
-                    let subscriber = state.standing.key(flow.source);
-                    self.shared.lookups.answers().is_shared_for(&subscriber, address)
-                },
-            );
+        let at_shared_address = self.is_at_shared_address(flow, &state, &verdict);
         let now = || self.shared.clock.now().wall;
         let (verdict, share) = policy.allow(&state.standing, verdict, at_shared_address, now);
         let account = if waits {
@@ -178,13 +190,12 @@ impl Worker {
         };
         let flags = flags(flow, &account);
         // Also where the account stays: the group may have another mark.
-        let mark = match (&verdict.outcome, account.entry.class()) {
-            (Outcome::Exempt { service, .. }, Class::Exempt) => policy.rating.group(service).mark,
-            (Outcome::Exempt { .. } | Outcome::Charged(_), _) => Mark::NONE,
-        };
-        self.set_mark(&mut state, mark);
+        self.set_mark(&mut state, mark(policy, &verdict, &account));
         if !matches!(&state.ruling, Ruling::Pending | Ruling::LookingUp) {
             self.count_carried(&mut state);
+        }
+        if matches!(&state.ruling, Ruling::Latched { account: old, .. } if *old != account) {
+            Self::owe(&mut state);
         }
         state.at_shared_address = at_shared_address && account.entry.class() == Class::Exempt;
         state.allowed = share.map(|share| allowed(flow, &state, policy, &verdict, share));
@@ -218,8 +229,9 @@ impl Worker {
     pub(super) fn cap(&self, flow: &Flow) {
         let mut state = flow.state.borrow_mut();
         self.count_carried(&mut state);
-        let Some(allowed) = state.allowed.take() else { return };
-        let Allowed { over: account, over_flags: flags, .. } = *allowed;
+        let Some(allowed) = &state.allowed else { return };
+        let (account, flags) = (allowed.over.clone(), allowed.over_flags);
+        Self::owe(&mut state);
         if let Ruling::Latched { account, .. } =
             std::mem::replace(&mut state.ruling, Ruling::Latched { account, flags })
         {
@@ -318,6 +330,14 @@ pub(super) fn unanswered_account(policy: &Policy, standing: &Standing) -> Accoun
             let outcome = Outcome::Charged(Reason::Undecided);
             policy.account(standing, &Verdict { outcome, rule: None, list: None })
         }
+    }
+}
+
+/// What the packets of a flow with this verdict carry, by the account its bytes go to.
+fn mark(policy: &Policy, verdict: &Verdict, account: &Account) -> Mark {
+    match (&verdict.outcome, account.entry.class()) {
+        (Outcome::Exempt { service, .. }, Class::Exempt) => policy.rating.group(service).mark,
+        (Outcome::Exempt { .. } | Outcome::Charged(_), _) => Mark::NONE,
     }
 }
 
