@@ -23,6 +23,8 @@ pub struct RatingGroup {
 pub struct RatingPlan {
     by_service: HashMap<Arc<str>, RatingGroup>,
     otherwise: RatingGroup,
+    /// Whether any of them has a mark.
+    is_marking: bool,
 }
 
 impl RatingPlan {
@@ -31,7 +33,14 @@ impl RatingPlan {
         otherwise: RatingGroup,
         by_service: impl IntoIterator<Item = (Arc<str>, RatingGroup)>,
     ) -> Self {
-        Self { by_service: by_service.into_iter().collect(), otherwise }
+        let by_service: HashMap<_, _> = by_service.into_iter().collect();
+        let is_marking = by_service.values().chain([&otherwise]).any(|group| group.mark != Mark::NONE);
+        Self { by_service, otherwise, is_marking }
+    }
+
+    /// Whether any group has a mark.
+    pub const fn is_marking(&self) -> bool {
+        self.is_marking
     }
 
     /// The group of `service`.

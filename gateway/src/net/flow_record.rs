@@ -145,8 +145,10 @@ pub struct State {
     pub at_shared_address: bool,
     /// While it is exempt and that is capped: how much is left.
     pub allowed: Option<Box<Allowed>>,
-    /// What the flow's packets carry, by where its bytes are counted.
+    /// What the flow's packets carry, by where its bytes are counted, or will be as far as can be foreseen.
     pub mark: Mark,
+    /// Its share in an allowance while it is marked before its verdict.
+    pub foreseen: Option<Box<Share>>,
     /// TCP only: the origin's socket while bytes are carried, if its packets may carry the mark.
     pub origin: Weak<TcpStream>,
     /// Whether the flow waits in the worker's list of flows to read at the next tick.

@@ -4,6 +4,7 @@
 //! published policy, the trusted answers (asked once a flow) and the two flow limits.
 
 mod count;
+mod foresee;
 mod owed;
 mod shed;
 mod verdict;
@@ -199,6 +200,7 @@ impl Worker {
                 at_shared_address: false,
                 allowed: None,
                 mark: Mark::NONE,
+                foreseen: None,
                 origin: Weak::new(),
                 dirty: false,
             }),

@@ -34,10 +34,17 @@ impl Worker {
     /// Takes bytes of a TCP stream that the subscriber sent: counts them and shows them to the reader of names.
     pub fn received(self: &Rc<Self>, flow: &Rc<Flow>, bytes: &[u8]) {
         self.count_read(flow, bytes.len());
-        let judge = flow.state.borrow_mut().observe(bytes);
+        let (named, judge) = {
+            let mut state = flow.state.borrow_mut();
+            let before = state.identity.is_some();
+            let judge = state.observe(bytes);
+            (!before && state.identity.is_some(), judge)
+        };
         self.mark_dirty(flow);
         if judge {
             self.judge(flow);
+        } else if named {
+            self.foresee(flow);
         }
         self.spend(flow, bytes.len() as u64);
     }

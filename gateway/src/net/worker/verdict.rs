@@ -37,6 +37,8 @@ impl Worker {
         };
         if judge {
             self.judge(flow);
+        } else {
+            self.foresee(flow);
         }
     }
 
@@ -149,7 +151,9 @@ impl Worker {
         // A flow that was judged before (a list came into force) keeps its account until the answer is here.
         let first = matches!(flow.state.borrow().ruling, Ruling::Pending);
         if first {
-            flow.state.borrow_mut().ruling = Ruling::LookingUp;
+            let mut state = flow.state.borrow_mut();
+            state.ruling = Ruling::LookingUp;
+            self.set_mark(&mut state, Mark::NONE);
         }
         let worker = Rc::clone(self);
         let flow = Rc::clone(flow);
@@ -191,6 +195,7 @@ impl Worker {
         let flags = flags(flow, &account);
         // Also where the account stays: the group may have another mark.
         self.set_mark(&mut state, mark(policy, &verdict, &account));
+        state.foreseen = None;
         if !matches!(&state.ruling, Ruling::Pending | Ruling::LookingUp) {
             self.count_carried(&mut state);
         }
@@ -278,6 +283,8 @@ impl Worker {
             };
             if judged {
                 self.judge(&flow);
+            } else {
+                self.foresee(&flow);
             }
         }
     }
@@ -334,7 +341,7 @@ pub(super) fn unanswered_account(policy: &Policy, standing: &Standing) -> Accoun
 }
 
 /// What the packets of a flow with this verdict carry, by the account its bytes go to.
-fn mark(policy: &Policy, verdict: &Verdict, account: &Account) -> Mark {
+pub(super) fn mark(policy: &Policy, verdict: &Verdict, account: &Account) -> Mark {
     match (&verdict.outcome, account.entry.class()) {
         (Outcome::Exempt { service, .. }, Class::Exempt) => policy.rating.group(service).mark,
         (Outcome::Exempt { .. } | Outcome::Charged(_), _) => Mark::NONE,
