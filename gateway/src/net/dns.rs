@@ -69,6 +69,9 @@ use crate::wire::dns::{AnswerLimits, Facts, Question};
 /// Records of an answer that is read for learning; with more it is relayed and not learnt.
 const RECORDS_MAX: u16 = 512;
 
+/// Ports drawn for port 0, until one is free for connections and datagrams.
+const PORT_DRAWS_MAX: usize = 16;
+
 /// What all workers of the DNS plane share.
 pub struct Plane {
     settings: Settings,
@@ -216,14 +219,7 @@ impl Sockets {
         let mut addresses = Vec::new();
         for wanted in listen {
             let fail = |error| (*wanted, error);
-            let (bound, streams) = bind_streams(*wanted, workers, inherited).map_err(fail)?;
-            let mut datagrams = inherited.take_datagrams(*wanted);
-            if datagrams.is_empty() {
-                if wanted.port() != 0 && inherited.is_exclusive() {
-                    datagram::bind(bound, false).map_err(fail)?;
-                }
-                datagrams.push(datagram::bind(bound, true).map_err(fail)?);
-            }
+            let ((bound, streams), datagrams) = bind_both(*wanted, workers, inherited).map_err(fail)?;
             let share = |address| datagram::bind(address, true);
             let datagrams = complete_datagrams(datagrams, workers, share).map_err(fail)?;
             for ((sockets, streams), datagrams) in by_worker.iter_mut().zip(streams).zip(datagrams) {
@@ -271,12 +267,37 @@ impl Sockets {
     }
 }
 
-/// Binds `wanted` for connections once for each worker, or completes those that are open already.
-fn bind_streams(
+/// An address that is bound for connections, and its sockets of each worker.
+type Streams = (SocketAddr, Vec<Vec<TcpListener>>);
+
+/// Binds `wanted` for connections once for each worker, and once for datagrams, or takes those that are open already. A port
+/// that the system draws is free for connections; another is drawn when it is not for datagrams.
+fn bind_both(
     wanted: SocketAddr,
     workers: usize,
     inherited: &mut Inherited,
-) -> io::Result<(SocketAddr, Vec<Vec<TcpListener>>)> {
+) -> io::Result<(Streams, Vec<UdpSocket>)> {
+    let passed = inherited.take_datagrams(wanted);
+    let mut draws = if wanted.port() == 0 { PORT_DRAWS_MAX } else { 1 };
+    loop {
+        draws = draws.saturating_sub(1);
+        let (bound, streams) = bind_streams(wanted, workers, inherited)?;
+        if !passed.is_empty() {
+            return Ok(((bound, streams), passed));
+        }
+        if wanted.port() != 0 && inherited.is_exclusive() {
+            datagram::bind(bound, false)?;
+        }
+        match datagram::bind(bound, true) {
+            Ok(datagrams) => return Ok(((bound, streams), vec![datagrams])),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && draws > 0 => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Binds `wanted` for connections once for each worker, or completes those that are open already.
+fn bind_streams(wanted: SocketAddr, workers: usize, inherited: &mut Inherited) -> io::Result<Streams> {
     let mut passed = inherited.take_connections(wanted);
     if passed.is_empty() {
         if wanted.port() != 0 && inherited.is_exclusive() {

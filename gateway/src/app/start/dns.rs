@@ -128,8 +128,8 @@ impl Bound {
 /// Descriptors that the plane may need beside those of flows.
 pub(super) fn descriptors(config: &Config, workers: usize) -> u64 {
     let Some(dns) = &config.dns else { return 0 };
-    // A port in use and one that is ending, and a connection, of each worker towards each server.
-    let ways = usize::from(dns.tries.upstream_sockets).saturating_mul(2).saturating_add(1);
+    // A port in use and one that is ending, a connection, and a question of our own, of each worker towards each server.
+    let ways = usize::from(dns.tries.upstream_sockets).saturating_mul(2).saturating_add(2);
     let ways = ways.saturating_mul(dns.upstream.len()).saturating_mul(workers);
     let listening =
         dns.listen.len().saturating_mul(2).saturating_add(dns.tls.as_ref().map_or(0, |tls| tls.listen.len()));

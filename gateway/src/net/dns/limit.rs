@@ -63,14 +63,21 @@ impl Drop for Place {
     }
 }
 
-/// Of the places that are free, a source may hold one in so many more than the least: whoever holds most is the first to
-/// get none, and the more take as much as they can get, the less each has; some room is always left (a dynamic threshold,
-/// Choudhury and Hahne 1998).
+/// A source may hold as much as this part of what is free: whoever holds most is the first to get no more, and the more
+/// take what they can get, the less each has; some room is left (a dynamic threshold, Choudhury and Hahne 1998).
 const SHARE: usize = 16;
-/// Places that a source may hold while more than a part of all is free: a browser asks for A, AAAA and HTTPS of a name at once.
-const SHARE_MIN: u32 = 4;
-/// That part. The last places are for those who have none.
+/// Places that a source may hold all the same: a browser asks for A, AAAA and HTTPS of a name at once.
+const SHARE_MIN: usize = 4;
+/// The last part of all places, which is for sources that have none.
 const RESERVE: usize = 16;
+
+/// How many places a source may hold when `taken` of `all` are taken.
+fn share(taken: usize, all: usize) -> usize {
+    let free = all.saturating_sub(taken);
+    let is_reserved = free < all.checked_div(RESERVE).unwrap_or(0);
+    let least = if is_reserved { 1 } else { SHARE_MIN };
+    free.checked_div(SHARE).unwrap_or(0).max(least)
+}
 
 /// Queries under way, in all and by source. Two sources of one place are counted together.
 pub(super) struct UnderWay {
@@ -104,11 +111,8 @@ impl UnderWay {
 
     /// Takes a place for a query of `source`.
     pub(super) fn take(self: &Arc<Self>, source: Source) -> Result<UnderWayPlace, Full> {
-        let free = self.all_max.saturating_sub(self.all.load(Ordering::Relaxed));
-        let share = u32::try_from(free.checked_div(SHARE).unwrap_or(0)).unwrap_or(u32::MAX);
-        let is_reserved = free < self.all_max.checked_div(RESERVE).unwrap_or(0);
-        let least = if is_reserved { 1 } else { SHARE_MIN };
-        let most = share.max(least).min(self.source_max);
+        let share = share(self.all.load(Ordering::Relaxed), self.all_max);
+        let most = u32::try_from(share).unwrap_or(u32::MAX).min(self.source_max);
         let held = self.held_by(source).ok_or(Full::All)?;
         let more = |count: u32| (count < most).then(|| count.saturating_add(1));
         held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).map_err(|_| Full::Source)?;
@@ -157,6 +161,7 @@ impl Connections {
         all_max: usize,
         client_max: usize,
     ) -> Option<ConnectionPlace> {
+        let client_max = client_max.min(share(self.all.load(Ordering::Relaxed), all_max));
         let place = Place::take(&self.all, all_max)?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(client).or_insert(0);
@@ -229,6 +234,19 @@ mod tests {
     }
 
     #[test]
+    fn f9_few_who_hold_all_the_connections_they_may_leave_some_to_others() {
+        let connections = Arc::new(Connections::default());
+        let sources = Sources::new(32, 56, RandomState::new());
+        let mut held = Vec::new();
+        for last in 1..=70 {
+            let greedy = sources.of([10, 9, 0, last].into(), None);
+            held.extend(std::iter::from_fn(|| connections.take(greedy, 1_000, 16)));
+        }
+        assert!((1_000 / RESERVE..200).contains(&(1_000 - held.len())), "{}", held.len());
+        assert!(connections.take(pair()[0], 1_000, 16).is_some());
+    }
+
+    #[test]
     fn f10_a_source_has_its_share_of_what_is_under_way_and_less_when_little_is_left() {
         let under_way = Arc::new(UnderWay::new(1_000, 7, 1 << 16));
         let [one, other] = pair();
@@ -247,7 +265,7 @@ mod tests {
         let left = 1_000 - held.len();
         assert!((1_000 / RESERVE..200).contains(&left), "{left}");
         let small: Vec<_> = (0..SHARE_MIN).map_while(|_| under_way.take(other).ok()).collect();
-        assert_eq!(small.len(), SHARE_MIN as usize, "whoever holds little has his queries asked");
+        assert_eq!(small.len(), SHARE_MIN, "whoever holds little has his queries asked");
     }
 
     #[test]
