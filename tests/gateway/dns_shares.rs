@@ -242,6 +242,33 @@ fn f10_a_silent_server_is_found_down_and_up_again_by_our_own_questions() {
     gateway.stop();
 }
 
+/// A server whose firewall drops questions for the root answers for a listed name, and is up.
+#[test]
+fn f10_a_server_that_drops_questions_for_the_root_is_not_taken_for_down() {
+    let upstream = server(|query| {
+        let name = name_of(query);
+        if name.is_empty() || name.ends_with(NOBODY) {
+            Vec::new()
+        } else {
+            vec![(true, answered(query, FIRST))]
+        }
+    });
+    let (gateway, address) = gateway(&[upstream], |setup| {
+        setup
+            .set("dns", "failover_after = \"100 ms\"")
+            .set("dns", "try_timeout = \"100 ms\"")
+            .set("dns", "total_timeout = \"400 ms\"")
+    });
+    let hostile = socket(subscriber(1));
+    for round in 1..=10 {
+        ask_nobody(&hostile, address, 10);
+        let timeouts = || gateway.metric("zrgw_dns_upstream_total{event=\"timeout\"}");
+        assert!(eventually(|| timeouts() >= round * 20));
+        assert_eq!(gateway.metric("zrgw_dns_servers_down"), 0, "round {round}");
+    }
+    gateway.stop();
+}
+
 /// A server that answers us and nobody else is passed over: what it does not answer others do, for several subscribers.
 #[test]
 fn f10_a_server_whose_questions_are_answered_elsewhere_is_passed_over() {

@@ -13,7 +13,7 @@ use crate::flow::time::Monotonic;
 
 /// Questions without an answer since it last gave one, after which we ask one of our own.
 const UNANSWERED_MAX: u64 = 3;
-/// Questions of our own without an answer after which a server is down: one may be lost on the way.
+/// Questions of our own without an answer after which a server is down, one of each kind.
 const PROBES_MAX: u64 = 2;
 /// Sources whose questions others answered, after which a server is passed over.
 const ELSEWHERE_MAX: u32 = 3;
@@ -75,6 +75,11 @@ impl Health {
         if self.probes.fetch_add(1, Ordering::Relaxed).saturating_add(1) >= PROBES_MAX {
             self.is_down.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Whether the last question of our own had no answer, so that another kind is to be asked.
+    pub(super) fn wants_root(&self) -> bool {
+        !self.probes.load(Ordering::Relaxed).is_multiple_of(PROBES_MAX)
     }
 
     /// It cannot be reached.

@@ -1,11 +1,13 @@
-//! Our own question to a server in doubt: the name servers of the root, which every resolver knows without asking anybody.
-//! Whatever it says to that, it answers. No subscriber has a hand in it.
+//! Our own questions to a server in doubt: the address of a listed name, then the name servers of the root, which a resolver
+//! knows without asking anybody, and some firewalls drop. Whatever it says to one of them, it answers. No subscriber has a
+//! hand in it.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use allowlist::Target;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
@@ -16,12 +18,32 @@ use super::settings::Server;
 use crate::flow::time::Monotonic;
 use crate::wire::dns;
 
-/// A query for the name servers of the root (type NS, class IN), recursion desired; its id is put in.
-const QUERY: [u8; 17] = [0, 0, 0x01, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1];
+/// Flags and counts of a query: recursion desired, one question.
+const HEADER: [u8; 10] = [0x01, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+/// The question for the name servers of the root: type NS, class IN.
+const ROOT: [u8; 5] = [0, 0, 2, 0, 1];
+/// Type A, class IN.
+const ADDRESS: [u8; 4] = [0, 1, 0, 1];
+/// Listed names that are asked for, of each list.
+const LISTED_MAX: usize = 16;
 /// Longest answer looked at: of a longer one the beginning is enough.
 const ANSWER_BYTES_MAX: usize = 512;
 
 impl Relay {
+    /// A name of the list in force, one of a few by `draw`; none without a list.
+    fn listed(&self, draw: u64) -> Option<dns::Name> {
+        let policy = self.shared.policy.load();
+        let names =
+            policy.list.iter().flat_map(|list| list.host_rules()).filter_map(|rule| match rule.target() {
+                Target::Host { host, .. } => dns::Name::from_host(host.as_str().as_bytes()),
+                Target::Prefix(_) => None,
+            });
+        let names: Vec<dns::Name> = names.take(LISTED_MAX).collect();
+        // The low bits are the id.
+        let place = draw.wrapping_shr(16).checked_rem(u64::try_from(names.len()).ok()?)?;
+        names.into_iter().nth(usize::try_from(place).ok()?)
+    }
+
     /// Asks every server in doubt whose turn it is; what it says decides how it stands.
     pub(super) fn probe(self: &Rc<Self>, now: Monotonic) {
         let settings = &self.plane.settings;
@@ -29,10 +51,13 @@ impl Relay {
             if !health.wants_probe(now, settings.failover_after) {
                 continue;
             }
-            let Some(id) = self.random.borrow_mut().u16() else { return };
+            let Some(draw) = self.random.borrow_mut().u64() else { return };
+            // A listed site may be down: the next question is another.
+            let listed = if health.wants_root() { None } else { self.listed(draw) };
+            let query = query(draw, listed.as_ref());
             let (relay, server, limit) = (Rc::clone(self), server.clone(), settings.failover_after);
             tokio::task::spawn_local(async move {
-                let answered = answers(&server, id, limit).await;
+                let answered = answers(&server, &query, limit).await;
                 let Some(health) = relay.plane.health.get(number) else { return };
                 match answered {
                     Ok(()) => health.probe_answered(),
@@ -44,14 +69,25 @@ impl Relay {
     }
 }
 
-/// Whether a server answers within `limit`.
-async fn answers(server: &Server, id: u16, limit: Duration) -> io::Result<()> {
-    let mut query = QUERY;
-    if let Some(place) = query.get_mut(..2) {
-        place.copy_from_slice(&id.to_be_bytes());
+/// A query for a name's address, or for the name servers of the root; its id is taken from `draw`.
+fn query(draw: u64, listed: Option<&dns::Name>) -> Vec<u8> {
+    let [.., high, low] = draw.to_be_bytes();
+    let mut query = vec![high, low];
+    query.extend(HEADER);
+    match listed {
+        Some(name) => {
+            query.extend(name.wire());
+            query.extend(ADDRESS);
+        }
+        None => query.extend(ROOT),
     }
+    query
+}
+
+/// Whether a server answers within `limit`.
+async fn answers(server: &Server, query: &[u8], limit: Duration) -> io::Result<()> {
     let asked = async {
-        if server.tls.is_some() { over_tls(server, &query).await } else { in_datagrams(server, &query).await }
+        if server.tls.is_some() { over_tls(server, query).await } else { in_datagrams(server, query).await }
     };
     timeout(limit, asked).await?
 }
@@ -100,21 +136,28 @@ mod tests {
 
     #[test]
     fn f10_only_the_answer_to_our_question_says_that_a_server_answers() {
-        let mut answer = QUERY.to_vec();
-        answer[2] |= 0x80;
-        assert!(!is_answer(&QUERY, &QUERY), "a question is none");
-        assert!(is_answer(&answer, &QUERY));
-        answer.extend([0xc0, 12]);
-        assert!(is_answer(&answer, &QUERY), "with records");
-        assert!(is_answer(&answer[..12], &QUERY), "without a question");
-        for length in (0..12).chain(13..17) {
-            assert!(!is_answer(&answer[..length], &QUERY), "{length} bytes");
+        let listed = dns::Name::from_host(b"listed.example").unwrap();
+        for (name, kind, host) in [(None, 2, &b""[..]), (Some(&listed), dns::TYPE_A, b"listed.example")] {
+            let query = query(0x1234_5678, name);
+            let read = dns::question(&query).unwrap();
+            assert_eq!((read.id, read.kind, read.class, read.recursion_desired), (0x5678, kind, 1, true));
+            assert_eq!(read.name.host().unwrap_or_default(), host);
+            let mut answer = query.clone();
+            answer[2] |= 0x80;
+            assert!(!is_answer(&query, &query), "a question is none");
+            assert!(is_answer(&answer, &query));
+            let length = answer.len();
+            answer.extend([0xc0, 12]);
+            assert!(is_answer(&answer, &query), "with records");
+            assert!(is_answer(&answer[..12], &query), "without a question");
+            for cut in (0..12).chain(13..length) {
+                assert!(!is_answer(&answer[..cut], &query), "{cut} bytes");
+            }
+            for changed in [0, 1, length - 1] {
+                let mut other = answer.clone();
+                other[changed] ^= 1;
+                assert!(!is_answer(&other, &query), "byte {changed}");
+            }
         }
-        for changed in [0, 1, 14] {
-            let mut other = answer.clone();
-            other[changed] ^= 1;
-            assert!(!is_answer(&other, &QUERY), "byte {changed}");
-        }
-        assert!(dns::question(&QUERY).is_ok_and(|question| question.kind == 2 && question.recursion_desired));
     }
 }
