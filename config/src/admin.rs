@@ -34,7 +34,7 @@ pub struct Admin {
     pub address: SocketAddr,
     /// Connections at once.
     pub connections_max: usize,
-    /// Host names it is asked by, beside addresses, `localhost` and the machine's own name.
+    /// Host names it is asked by, beside addresses, names of one label and the machine's own name.
     pub hosts: Vec<String>,
 }
 

@@ -6,6 +6,7 @@ pub use address::{CLIENTS_MAX, Clients, PRIVATE_CLIENTS, SERVERS_MAX, STEER_ADDR
 pub(crate) use address::{read_clients, read_own_addresses};
 
 use crate::key::Key;
+use crate::local::LocalSocket;
 use crate::quantity::show_duration;
 use crate::reader::{Fault, Reader};
 use crate::relation::at_least;
@@ -56,6 +57,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("dns", "stale_max"),
     Key::defaulted("dns", "stale_entries_max"),
     Key::optional("dns", "dnstap_socket"),
+    Key::optional("dns", "dnstap_group"),
     Key::defaulted("dns", "dnstap_connections_max"),
 ];
 
@@ -196,7 +198,7 @@ pub struct Dns {
     /// Old answers; none when `serve_stale` is false.
     pub stale: Option<Stale>,
     /// Where resolvers send dnstap.
-    pub dnstap_socket: Option<PathBuf>,
+    pub dnstap_socket: Option<LocalSocket>,
     /// Resolvers that send dnstap at once.
     pub dnstap_connections_max: usize,
 }
@@ -293,7 +295,7 @@ impl Dns {
         }
         let listen = address::read_listen(reader, &section, "listen");
         let tls = read_tls(reader, &section);
-        let dnstap_socket = read_path(reader, &section, "dnstap_socket");
+        let dnstap_socket = LocalSocket::read(reader, &section, "dnstap_socket", "dnstap_group");
         let stated = ["listen", "tls_listen", "dnstap_socket"].map(|key| section.value(key).is_some());
         if !stated.contains(&true) {
             let fault = Fault::new("no address to listen on", "listen, tls_listen or dnstap_socket");

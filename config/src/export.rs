@@ -92,7 +92,7 @@ pub(crate) struct Placed {
 
 impl Export {
     /// Reads `[export]`; `None` when a required key is missing or wrong (noted).
-    pub(crate) fn read(reader: &mut Reader<'_>, listeners: &[Listener]) -> Option<Placed> {
+    pub(crate) fn read(reader: &mut Reader<'_>, listeners: &[Listener], has_sockets: bool) -> Option<Placed> {
         let section = reader.section("export");
         section.required_here(reader);
         let dir = section.required_path(reader, "dir");
@@ -104,7 +104,7 @@ impl Export {
             section.count(reader, "accounts_max", ACCOUNTS_MAX_DEFAULT, ACCOUNTS_MAX_RANGE).value;
         let file_records_max =
             section.count(reader, "file_records_max", FILE_RECORDS_MAX_DEFAULT, FILE_RECORDS_MAX_RANGE).value;
-        let byte_basis = byte_basis(reader, &section, listeners);
+        let byte_basis = byte_basis(reader, &section, listeners, has_sockets);
         judge_times(reader, &period, &checkpoint, &unsaved_max);
         let (dir, dir_at) = dir?;
         let (staging_dir, staging_at) = match staging {
@@ -132,12 +132,19 @@ impl Export {
 
 /// What is counted: IP bytes, unless a balancer stands between the subscribers and a listener. Its connections are not the
 /// subscribers' own, so their headers say nothing.
-fn byte_basis<'t>(reader: &mut Reader<'t>, section: &Section<'t>, listeners: &[Listener]) -> ByteBasis {
+fn byte_basis<'t>(
+    reader: &mut Reader<'t>,
+    section: &Section<'t>,
+    listeners: &[Listener],
+    has_sockets: bool,
+) -> ByteBasis {
     let proxied = listeners.iter().position(|listener| listener.mode == Mode::ProxyProtocol);
+    let proxied = proxied.map(|index| format!("listener[{index}], whose mode is \"proxy_protocol\""));
+    let proxied = proxied.or_else(|| has_sockets.then(|| "a listener with a socket".to_owned()));
     let default = if proxied.is_some() { ByteBasis::Payload } else { ByteBasis::Ip };
     let basis = section.word(reader, "byte_basis", &BASES, default);
-    if let (Some(index), ByteBasis::Ip, true) = (proxied, basis.value, basis.sound) {
-        let found = format!("\"ip\" beside listener[{index}], whose mode is \"proxy_protocol\"");
+    if let (Some(proxied), ByteBasis::Ip, true) = (proxied, basis.value, basis.sound) {
+        let found = format!("\"ip\" beside {proxied}");
         let remedy = "the leg behind the balancer is not the subscriber's: write \"payload\", or give that listener a node of its own";
         reader.wrong("export.byte_basis", basis.at, Fault::new(found, "\"payload\"").remedy(remedy));
     }

@@ -17,6 +17,7 @@ mod key;
 pub mod limits;
 pub mod list;
 pub mod listener;
+pub mod local;
 pub mod log;
 pub mod lookup;
 pub mod node;
@@ -41,6 +42,7 @@ pub use key::{Key, Need, SECTIONS, SectionKeys};
 pub use limits::{FlowsMax, Limits, Quic};
 pub use list::{List, Signatures};
 pub use listener::{DatagramHeaders, Interception, Listener, Mode, Protocol};
+pub use local::LocalSocket;
 pub use log::{Format, Level, Log};
 pub use lookup::Lookup;
 pub use node::{Node, Workers};
@@ -65,8 +67,10 @@ pub const TEXT_BYTES_MAX: usize = 1 << 20;
 pub struct Config {
     /// `[node]`.
     pub node: Node,
-    /// `[[listener]]`, at least one, in the order of the file.
+    /// `[[listener]]` with an address, in the order of the file; one of these or of `sockets` at least.
     pub listeners: Vec<Listener>,
+    /// `[[listener]]` with a socket, where balancers of this machine send a PROXY header.
+    pub sockets: Vec<LocalSocket>,
     /// `[list]`.
     pub list: List,
     /// `[subscribers]`; without it every flow is unattributed.
@@ -136,13 +140,34 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Listeners whose peers nobody has stated, one sentence each: the default lets any account of this machine speak for any
+    /// subscriber.
+    pub fn local_peers(&self) -> Vec<String> {
+        let stands = |number: usize, key: &str| self.place(&format!("listener[{number}].{key}")).is_some();
+        let count = self.listeners.len().saturating_add(self.sockets.len());
+        let at_addresses = (0..count).filter(|number| !stands(*number, "socket"));
+        at_addresses
+            .zip(&self.listeners)
+            .filter(|(number, listener)| {
+                listener.mode == Mode::ProxyProtocol && !stands(*number, "peers")
+            })
+            .map(|(number, _)| {
+                format!(
+                    "listener[{number}].peers: not stated, so that any account of this machine may speak for any subscriber (local_peers): state it, or let the balancer connect to a Unix socket (listener.socket)"
+                )
+            })
+            .collect()
+    }
+}
+
 /// Reads all sections; `None` when one of them could not be made (its problems are noted).
 fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let node = Node::read(reader);
-    let listeners = listener::read(reader);
+    let listener::Listeners { at_addresses: listeners, sockets } = listener::read(reader);
     let list = List::read(reader);
     let subscribers = Subscribers::read(reader);
-    let export = Export::read(reader, &listeners);
+    let export = Export::read(reader, &listeners, !sockets.is_empty());
     let edge = Edge::read(reader);
     let rating_groups = rating_group::read(reader, edge.divert_mark);
     let allowance = Allowance::read(reader);
@@ -165,6 +190,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     Some(Config {
         node,
         listeners,
+        sockets,
         list,
         subscribers,
         export,

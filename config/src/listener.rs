@@ -2,17 +2,21 @@
 
 use crate::dns::{Clients, read_clients};
 use crate::key::Key;
+use crate::local::LocalSocket;
 use crate::reader::{Fault, Reader, one_of};
 use crate::section::{Section, Stated};
 use crate::value::{SOCKET_FORM, count_of, prefix_of, socket_of};
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// The keys of `[[listener]]`.
 pub(crate) const KEYS: &[Key] = &[
     Key::required("listener", "mode"),
     Key::required("listener", "address"),
+    Key::optional("listener", "socket"),
+    Key::optional("listener", "group"),
     Key::defaulted("listener", "protocols"),
     Key::optional("listener", "service_port"),
     Key::defaulted("listener", "clients"),
@@ -123,8 +127,16 @@ impl Mode {
     }
 }
 
+/// What the `[[listener]]` sections come to.
+pub(crate) struct Listeners {
+    /// Those with an address.
+    pub(crate) at_addresses: Vec<Listener>,
+    /// Unix sockets of balancers on this machine, which send the PROXY header.
+    pub(crate) sockets: Vec<LocalSocket>,
+}
+
 /// Reads all `[[listener]]` sections; at least one is wanted.
-pub(crate) fn read(reader: &mut Reader<'_>) -> Vec<Listener> {
+pub(crate) fn read(reader: &mut Reader<'_>) -> Listeners {
     let sections = reader.sections("listener");
     if sections.is_empty() && !reader.has("listener") {
         let wanted = "at least one section [[listener]] with mode, address";
@@ -134,11 +146,20 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Vec<Listener> {
         let fault = Fault::new(format!("{} listeners", sections.len()), format!("at most {LISTENERS_MAX}"));
         reader.wrong("listener", over.at, fault);
     }
-    let mut listeners = Vec::with_capacity(sections.len());
+    let mut listeners = Listeners { at_addresses: Vec::with_capacity(sections.len()), sockets: Vec::new() };
     let mut taken: HashMap<SocketAddr, String> = HashMap::new();
+    let mut paths: HashMap<PathBuf, String> = HashMap::new();
     for section in &sections {
+        if section.value("socket").is_some() {
+            if let Some(socket) = read_socket(reader, section, &mut paths) {
+                listeners.sockets.push(socket);
+            }
+            continue;
+        }
+        // There is none: a group alone is a slip.
+        let _ = LocalSocket::read(reader, section, "socket", "group");
         let (listener, address) = read_one(reader, section);
-        listeners.extend(listener);
+        listeners.at_addresses.extend(listener);
         let Some((address, at)) = address else { continue };
         if address.port() == 0 {
             continue;
@@ -152,6 +173,50 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Vec<Listener> {
         }
     }
     listeners
+}
+
+/// Reads a listener at a Unix socket: a balancer on this machine speaks there, over streams, and who may connect is said by
+/// the socket's group.
+fn read_socket(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    taken: &mut HashMap<PathBuf, String>,
+) -> Option<LocalSocket> {
+    let found = section.read(reader, "mode", |value| crate::value::word_of(value, &MODES));
+    let modes = one_of(MODES.iter().map(|(word, _)| *word));
+    let mode = section.required(reader, "mode", found, &modes);
+    if let Some((mode @ (Mode::Steered | Mode::Transparent), at)) = mode {
+        let fault = Fault::new(format!("mode \"{}\" beside a socket", mode.label()), "\"proxy_protocol\"");
+        reader.wrong(section.key("mode"), at, fault.remedy("subscribers connect to addresses only"));
+    }
+    for (key, why) in [
+        ("address", "a socket is in its place"),
+        ("service_port", "the PROXY header carries the port"),
+        ("clients", "the balancer says who comes"),
+        ("peers", "who may connect is said by the group"),
+        ("datagram_headers", "no datagrams come here"),
+        ("interception", "the kernel hands nothing over here"),
+    ] {
+        if let Some((_, at)) = section.value(key) {
+            let fault = Fault::new(format!("{key} beside a socket"), "the one without the other");
+            reader.wrong(section.key(key), at, fault.remedy(format!("remove this key: {why}")));
+        }
+    }
+    if let Some((_, at)) = section.value("protocols")
+        && protocols(reader, section) != [Protocol::Tcp]
+    {
+        let fault = Fault::new("datagrams at a socket", "[\"tcp\"], or nothing");
+        reader.wrong(section.key("protocols"), at, fault);
+    }
+    let socket = LocalSocket::read(reader, section, "socket", "group")?;
+    if let Some(first) = taken.get(&socket.path) {
+        let at = section.value("socket").map_or(section.at, |(_, at)| at);
+        let fault = Fault::new(format!("{}, which {first} already has", socket.path.display()), "another");
+        reader.wrong(section.key("socket"), at, fault);
+    } else {
+        taken.insert(socket.path.clone(), section.key("socket"));
+    }
+    Some(socket)
 }
 
 /// Reads one listener; its address is given apart so that repeats are seen beside other mistakes.

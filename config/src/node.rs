@@ -6,8 +6,12 @@ use crate::reader::{Fault, Reader, describe};
 use std::path::PathBuf;
 
 /// The keys of `[node]`.
-pub(crate) const KEYS: &[Key] =
-    &[Key::required("node", "id"), Key::required("node", "state_dir"), Key::defaulted("node", "workers")];
+pub(crate) const KEYS: &[Key] = &[
+    Key::required("node", "id"),
+    Key::required("node", "state_dir"),
+    Key::defaulted("node", "workers"),
+    Key::defaulted("node", "core_dumps"),
+];
 
 /// Longest node id (CONTRACT, usage file names).
 pub const NODE_ID_CHARS_MAX: usize = 32;
@@ -25,6 +29,8 @@ pub struct Node {
     pub state_dir: PathBuf,
     /// How many workers carry traffic.
     pub workers: Workers,
+    /// Whether the process may leave its memory behind when it crashes, and be looked into by programs of its user.
+    pub core_dumps: bool,
 }
 
 /// How many workers carry traffic.
@@ -49,10 +55,12 @@ impl Node {
         let id = section.required(reader, "id", found, ID_FORM);
         let state_dir = section.required_path(reader, "state_dir");
         let workers = section.count_or_auto(reader, "workers", 1..=WORKERS_MAX);
+        let core_dumps = section.boolean(reader, "core_dumps", false).value;
         Some(Node {
             id: id?.0,
             state_dir: state_dir?.0,
             workers: workers.value.map_or(Workers::Auto, Workers::Count),
+            core_dumps,
         })
     }
 }

@@ -9,7 +9,7 @@
 )]
 
 use config::dns::{Clients, PRIVATE_CLIENTS};
-use config::{Config, Interception};
+use config::{ByteBasis, Config, Interception, LocalSocket};
 use std::path::Path;
 
 const MINIMAL: &str = include_str!("../../config/examples/minimal.toml");
@@ -85,4 +85,54 @@ fn f15_a_steered_listener_says_who_is_served_and_no_other_does() {
         let found = problem_of(&listener(mode, keys));
         assert!(found.contains(wanted), "{keys}: {found}");
     }
+}
+
+#[test]
+fn f16_a_listener_at_a_socket_takes_streams_of_a_balancer_and_no_more() {
+    let socket = |keys: &str| format!("[[listener]]\nmode = \"proxy_protocol\"\n{keys}\n");
+    let of = |keys: &str| good(&socket(keys)).sockets.remove(0);
+    assert_eq!(of("socket = \"p.sock\""), LocalSocket { path: "/base/p.sock".into(), group: None });
+    let grouped = of("socket = \"/run/p.sock\"\ngroup = \"haproxy\"\nprotocols = [\"tcp\"]");
+    assert_eq!(grouped, LocalSocket { path: "/run/p.sock".into(), group: Some("haproxy".to_owned()) });
+    assert_eq!(good(&socket("socket = \"p.sock\"")).listeners.len(), 1, "that of the example alone");
+    // No address is needed, and the byte basis is that behind a balancer.
+    let alone = MINIMAL.replace("address = \"127.0.0.1:8443\"", "socket = \"p.sock\"");
+    let alone = alone.lines().filter(|line| !line.starts_with("peers")).collect::<Vec<_>>().join("\n");
+    let config = Config::parse(&alone, Path::new("/base")).unwrap();
+    assert_eq!((config.listeners.len(), config.export.byte_basis), (0, ByteBasis::Payload));
+    let ip = alone.replace("[export]", "[export]\nbyte_basis = \"ip\"");
+    assert!(problems(&ip)[0].contains("found \"ip\" beside a listener with a socket"), "{ip}");
+    let path = |bytes: usize| format!("socket = \"/{}\"", "x".repeat(bytes - 1));
+    assert_eq!(of(&path(102)).path.as_os_str().len(), 102);
+    for (keys, wanted) in [
+        (path(103), "wanted at most 102 bytes"),
+        ("socket = \"\"".to_owned(), "found an empty path"),
+        ("socket = \"p\"\naddress = \"127.0.0.1:9\"".to_owned(), "found address beside a socket"),
+        ("socket = \"p\"\npeers = [\"127.0.0.0/8\"]".to_owned(), "found peers beside a socket"),
+        ("socket = \"p\"\nprotocols = [\"tcp\", \"udp\"]".to_owned(), "found datagrams at a socket"),
+        ("socket = \"p\"\ngroup = \"a b\"".to_owned(), "wanted the name or number of a group"),
+        ("address = \"127.0.0.1:9\"\ngroup = \"haproxy\"".to_owned(), "found a group and no socket"),
+    ] {
+        let found = problem_of(&socket(&keys));
+        assert!(found.contains(wanted), "{keys}: {found}");
+    }
+    let found = problem_of("[[listener]]\nmode = \"steered\"\nsocket = \"p\"\n");
+    assert!(found.contains("found mode \"steered\" beside a socket"), "{found}");
+    let twice = problem_of(&socket("socket = \"p\"").repeat(2));
+    assert!(twice.contains("/base/p, which listener[1].socket already has"), "{twice}");
+    let found = problem_of("[dns]\nlisten = [\"192.0.2.1:53\"]\ndnstap_group = \"unbound\"\n");
+    assert!(found.contains("found a group and no dnstap_socket"), "{found}");
+}
+
+#[test]
+fn f16_peers_that_nobody_has_stated_are_worth_a_note() {
+    let notes = |keys: &str| {
+        good(&format!(
+            "[[listener]]\nmode = \"proxy_protocol\"\nsocket = \"p\"\n\
+             [[listener]]\nmode = \"proxy_protocol\"\naddress = \"127.0.0.1:9\"\n{keys}\n"
+        ))
+        .local_peers()
+    };
+    assert_eq!(notes("peers = [\"127.0.0.0/8\"]"), [""; 0]);
+    assert!(matches!(notes("").as_slice(), [note] if note.starts_with("listener[2].peers: not stated")));
 }

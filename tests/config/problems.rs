@@ -22,6 +22,12 @@ fn problems(text: &str) -> Vec<String> {
     }
 }
 
+/// The minimal example with its listener in another mode, which has no peers.
+fn with_mode(mode: &str) -> String {
+    let text = MINIMAL.replace("\"proxy_protocol\"", &format!("\"{mode}\""));
+    text.lines().filter(|line| !line.starts_with("peers")).map(|line| format!("{line}\n")).collect()
+}
+
 /// The only problem of the minimal example with further lines at its end.
 fn problem_of(more: &str) -> String {
     let found = problems(&format!("{MINIMAL}\n{more}"));
@@ -85,7 +91,7 @@ level = "INFO"
         r#"1:1: colour: found the unknown section "colour"; wanted one of node, listener, list, subscribers, export, rating_group, allowance, upstream, lookup, trusted_answers, dns, edge, limits, admin, log"#,
         r#"2:1: node.state_dir: found nothing; wanted a path in quotes (relative to the configuration file's folder unless it starts with /); add `state_dir = …` to this section"#,
         r#"3:6: node.id: found "Edge 1"; wanted 1 to 32 of a-z, 0-9 and -"#,
-        r#"4:1: node.stat_dir: found the unknown key "stat_dir"; wanted in [node] one of id, state_dir, workers; did you mean `state_dir`?"#,
+        r#"4:1: node.stat_dir: found the unknown key "stat_dir"; wanted in [node] one of id, state_dir, workers, core_dumps; did you mean `state_dir`?"#,
         r#"5:11: node.workers: found 257; wanted "auto" or a whole number from 1 to 256"#,
         r#"8:8: listener[0].mode: found "transparant"; wanted one of "steered", "proxy_protocol", "transparent""#,
         r#"9:11: listener[0].address: found "127.0.0.1"; wanted an address with port in quotes, such as "127.0.0.1:443" or "[::1]:443"; add a port: "127.0.0.1:443""#,
@@ -167,7 +173,7 @@ fn datagrams_at_a_port_of_transparent_listeners_are_theirs() {
 #[test]
 fn ip_bytes_are_counted_unless_a_balancer_stands_between() {
     let swapped = |mode: &str, basis: &str| {
-        let text = MINIMAL.replace("\"proxy_protocol\"", &format!("\"{mode}\""));
+        let text = with_mode(mode);
         text.replace("[export]\n", &format!("[export]\n{basis}\n"))
     };
     let basis = |text: &str| Config::parse(text, Path::new("/")).map(|config| config.export.byte_basis);
@@ -391,7 +397,7 @@ fn resolvers_and_port_map() {
     assert!(of("resolvers = []").is_empty(), "none is needed without a steered listener");
     let found = of("port_map = { 443 = 0, 0 = 1, x = 1, 080 = 5, 65536 = 1, 1 = 65536, 80 = \"8080\" }");
     assert_eq!(found.len(), 7, "{found:#?}");
-    let steered = MINIMAL.replace("\"proxy_protocol\"", "\"steered\"");
+    let steered = with_mode("steered");
     assert!(problems(&steered).is_empty());
     let found = problems(&steered.replace("[\"127.0.0.1:53\"]", "[]"));
     assert!(found.len() == 1 && found[0].contains("upstream.resolvers: found no resolver"), "{found:#?}");
@@ -442,10 +448,7 @@ fn listeners_peers_resolvers_have_limits() {
     assert_eq!(listeners(65).len(), 1);
     let peers = |count: usize| {
         let list: Vec<String> = (0..count).map(|n| format!("\"10.0.{n}.0/24\"")).collect();
-        problems(
-            &MINIMAL
-                .replace("\"127.0.0.1:8443\"", &format!("\"127.0.0.1:8443\"\npeers = [{}]", list.join(","))),
-        )
+        problems(&MINIMAL.replace("peers = [\"127.0.0.1/32\"]", &format!("peers = [{}]", list.join(","))))
     };
     assert!(peers(64).is_empty());
     assert_eq!(peers(65).len(), 1);

@@ -20,6 +20,7 @@ type Row = (&'static str, &'static str, &'static [&'static str], &'static [&'sta
 /// One unit beyond each end, in the finest unit there is.
 const ROWS: &[Row] = &[
     ("node", "workers", &["\"auto\"", "1", "256", "0x10"], &["0", "257", "-1", "\"1\"", "1.0", "\"Auto\""]),
+    ("node", "core_dumps", &["true", "false"], &["\"false\"", "0"]),
     ("list", "size_max", &["\"1 KiB\"", "\"1 GiB\""], &["\"1023 B\"", "\"1073741825 B\"", "4194304"]),
     ("list", "entries_max", &["1", "100000000"], &["0", "100000001", "\"1\""]),
     (
@@ -330,7 +331,7 @@ fn every_key_that_carries_a_number_is_in_the_table() {
         .chain(ALLOWANCE_ROWS)
         .map(|row| (row.0, row.1))
         .collect();
-    // These have tests of their own in problems.rs.
+    // These have tests of their own in problems.rs and listeners.rs.
     let elsewhere = [
         "state_dir",
         "file",
@@ -346,6 +347,7 @@ fn every_key_that_carries_a_number_is_in_the_table() {
         "tls_key",
         "upstream_roots",
         "dnstap_socket",
+        "dnstap_group",
     ];
     for section in config::SECTIONS.iter().filter(|section| !section.repeated) {
         for key in section.keys.iter().filter(|key| !elsewhere.contains(&key.name)) {

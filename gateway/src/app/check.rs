@@ -115,6 +115,7 @@ fn offered(config: &Config, gate: &Gate) -> (Result<Offered, Fault>, Vec<Fault>)
 /// Everything that can be said without starting.
 fn examine(path: &Path, config: &Config) -> Findings {
     let mut findings = Findings { notes: config.notes.clone(), ..Findings::default() };
+    findings.notes.extend(config.local_peers());
     examine_list(config, &mut findings);
     match read_subscribers(config.subscribers.as_ref()) {
         Ok(table) => {

@@ -150,6 +150,7 @@ fn demonstrate(args: &Args) -> Result<bool, DemoError> {
     let node = Node::start(&config).map_err(|error| match error {
         StartError::Config(message) => DemoError::Config(vec![format!("gateway.toml:{message}")]),
         StartError::Listen { .. }
+        | StartError::Socket { .. }
         | StartError::TakeOver(_)
         | StartError::Inherited(_)
         | StartError::System { .. } => DemoError::Start(error),

@@ -4,6 +4,7 @@ mod dns;
 pub mod edge;
 mod hand_over;
 mod lookups;
+mod memory;
 mod room;
 mod settings;
 
@@ -38,6 +39,7 @@ use crate::net::dns::Plane;
 use crate::net::edge::Edge;
 use crate::net::egress::Egress;
 use crate::net::inherited::InheritError;
+use crate::net::local::Standing;
 use crate::net::overload::Overload;
 use crate::net::policy::{Exemption, Policy, PolicyCell};
 use crate::net::pool::{Remote, Sockets};
@@ -94,7 +96,10 @@ pub fn run(args: &Args) -> ExitCode {
         config::Format::Json => log::Shape::Json,
     };
     log::install(config.log.level.label(), shape);
-    for note in &config.notes {
+    if !config.node.core_dumps {
+        memory::keep_to_ourselves();
+    }
+    for note in config.notes.iter().chain(&config.local_peers()) {
         tracing::warn!("{}: {note}", args.config.display());
     }
     let started = control_thread().and_then(|control| {
@@ -144,6 +149,14 @@ pub enum StartError {
         /// What to do.
         remedy: &'static str,
     },
+    /// A Unix socket cannot be listened at.
+    #[error("listener.socket: cannot listen at {}: {source}; its folder must be there and ours, its path free, and its group one of ours", .path.display())]
+    Socket {
+        /// The path.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
     /// The running process keeps what it has.
     #[error(transparent)]
     TakeOver(#[from] TakeOverError),
@@ -174,6 +187,10 @@ pub struct Node {
     incumbent: Arc<Incumbent>,
     /// Serves the admin endpoint.
     admin_task: AbortHandle,
+    /// Takes dnstap.
+    tap: Option<AbortHandle>,
+    /// Unix sockets of balancers on this machine.
+    local: Vec<PathBuf>,
     /// What the workers share.
     shared: Arc<Shared>,
     policy: Arc<PolicyCell>,
@@ -225,8 +242,13 @@ impl Node {
             Workers::Count(count) => usize::from(count),
         };
         let flows_max = room::flows_max(config, workers)?;
-        let sockets = Sockets::bind(&listeners(config), workers, &mut inherited)
+        let mut sockets = Sockets::bind(&listeners(config), workers, &mut inherited)
             .map_err(|(address, source)| listen_error("listener.address", address, source))?;
+        for socket in &config.sockets {
+            let path = &socket.path;
+            let failed = |source| StartError::Socket { path: path.clone(), source };
+            sockets.bind_local(dns::place(socket), &mut inherited).map_err(failed)?;
+        }
         let listeners = sockets.addresses.clone();
         let dns = dns::bind(config, workers, &mut inherited)?;
         let admin_listener = admin::bind(config.admin.address, &mut inherited)
@@ -284,12 +306,16 @@ impl Node {
             None => export.open(),
         }
         let plane = dns.as_ref().map(|bound| Arc::clone(&bound.plane));
+        let mut tap = None;
         let parts = dns.map_or_else(Vec::new, |bound| {
             let plane = Arc::clone(&bound.plane);
             status.set_dns_tls(bound.tls_fault.clone());
-            let (parts, faults) = bound.start(&shared, control.handle());
-            status.set_dns(plane, faults);
-            parts
+            // The process that is taken over from serves the socket until this one accepts.
+            let standing = if predecessor.is_some() { Standing::Replaced } else { Standing::Respected };
+            let started = bound.start(&shared, control.handle(), standing);
+            status.set_dns(plane, started.faults);
+            tap = started.tap;
+            started.parts
         });
         let handles = sockets.start(&shared, parts).map_err(system("start the workers"))?;
         let rules = edge::plan(config);
@@ -321,6 +347,8 @@ impl Node {
         let node = Self {
             incumbent,
             admin_task: admin_task.abort_handle(),
+            tap,
+            local: config.sockets.iter().map(|socket| socket.path.clone()).collect(),
             listeners,
             admin,
             status,
@@ -338,6 +366,9 @@ impl Node {
             control,
         };
         node.tell(outcome);
+        for path in &node.local {
+            tracing::info!("a balancer of this machine may connect to {}", path.display());
+        }
         tracing::info!(workers, flows_max, listeners = ?node.listeners, admin = %node.admin, "gateway runs");
         Ok(node)
     }
@@ -388,6 +419,11 @@ impl Node {
         }
         let done = self.export.is_finished() && self.export.join().is_ok();
         self.snapshot.write_last();
+        if self.incumbent.successor.borrow().is_none() {
+            for path in &self.local {
+                let _ = std::fs::remove_file(path);
+            }
+        }
         self.incumbent.leave();
         self.control.shutdown_background();
         done

@@ -87,9 +87,19 @@ impl Headers {
 
 /// How accepted connections are served.
 enum Service {
-    Steered { service_port: Option<u16>, access: Access },
-    Proxied { peers: Rc<[IpNet]> },
-    Transparent { interception: Interception, upstream_mark: u32 },
+    Steered {
+        service_port: Option<u16>,
+        access: Access,
+    },
+    Proxied {
+        peers: Vec<IpNet>,
+    },
+    /// The same from a balancer on this machine, over a Unix socket.
+    Local,
+    Transparent {
+        interception: Interception,
+        upstream_mark: u32,
+    },
 }
 
 /// Accepts on `socket` until the worker drains. Without room for another flow connections wait in the kernel's backlog.
@@ -99,11 +109,24 @@ enum Service {
 pub async fn run(worker: Rc<Worker>, bound: TcpListener, listener: Listener) -> io::Result<()> {
     let service = match listener.mode {
         Mode::Steered { service_port, access } => Service::Steered { service_port, access },
-        Mode::ProxyProtocol { peers, .. } => Service::Proxied { peers: peers.into() },
+        Mode::ProxyProtocol { peers, .. } => Service::Proxied { peers },
         Mode::Transparent { interception, upstream_mark } => {
             Service::Transparent { interception, upstream_mark }
         }
     };
+    serve(worker, bound, service).await
+}
+
+/// The same on a Unix socket, where a balancer of this machine sends a PROXY header.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_local(worker: Rc<Worker>, bound: TcpListener) -> io::Result<()> {
+    serve(worker, bound, Service::Local).await
+}
+
+/// Accepts until the worker drains.
+async fn serve(worker: Rc<Worker>, bound: TcpListener, service: Service) -> io::Result<()> {
     let headers = Headers::default();
     if let (Some(lengths), Service::Steered { .. } | Service::Transparent { .. }) =
         (&worker.shared.headers, &service)
@@ -129,7 +152,7 @@ pub async fn run(worker: Rc<Worker>, bound: TcpListener, listener: Listener) -> 
 fn waits(worker: &Worker, service: &Service) -> bool {
     match service {
         Service::Steered { .. } => worker.shared.overload.is_unread(),
-        Service::Proxied { .. } | Service::Transparent { .. } => false,
+        Service::Proxied { .. } | Service::Local | Service::Transparent { .. } => false,
     }
 }
 
@@ -151,8 +174,9 @@ async fn accept_some(
         };
         match socket::accept(socket.get_ref()) {
             Ok((stream, peer)) => {
-                let birth = headers.birth(worker, socket.get_ref());
-                start(worker, stream, Visitor { peer, birth }, service, permit);
+                let visitor =
+                    peer.map(|peer| Visitor { peer, birth: headers.birth(worker, socket.get_ref()) });
+                start(worker, stream, visitor, service, permit);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 headers.note_empty();
@@ -179,15 +203,13 @@ async fn accept_some(
 fn start(
     worker: &Rc<Worker>,
     stream: std::net::TcpStream,
-    visitor: Visitor,
+    visitor: Option<Visitor>,
     service: &Service,
     permit: OwnedSemaphorePermit,
 ) {
-    if let Service::Steered { access, .. } = service
-        && !access.admits(visitor.peer.ip(), &worker.shared.policy.load().subscribers)
-    {
-        worker.count_refusal(Refusal::Client);
-        tracing::debug!(refusal = Refusal::Client.label(), "connection not carried");
+    if let Err(refusal) = admit(worker, service, visitor.map(|visitor| visitor.peer)) {
+        worker.count_refusal(refusal);
+        tracing::debug!(refusal = refusal.label(), "connection not carried: who sent it may not");
         let _ = socket::reset_on_close(&stream);
         return;
     }
@@ -198,16 +220,37 @@ fn start(
     let worker = Rc::clone(worker);
     // A kind of task for each service: in one for all, every flow would keep room for the largest of them. The permit goes
     // along and comes back when the task ends, however it ends.
-    match service {
-        Service::Steered { service_port, .. } => {
+    match (service, visitor) {
+        (Service::Steered { service_port, .. }, Some(visitor)) => {
             tokio::task::spawn_local(steered::serve(worker, client, visitor, *service_port, permit));
         }
-        Service::Proxied { peers } => {
-            tokio::task::spawn_local(proxied::serve(worker, client, visitor.peer, Rc::clone(peers), permit));
+        (Service::Proxied { .. } | Service::Local, _) => {
+            tokio::task::spawn_local(proxied::serve(worker, client, permit));
         }
-        Service::Transparent { interception, upstream_mark } => {
+        (Service::Transparent { interception, upstream_mark }, Some(visitor)) => {
             let flow = transparent::serve(worker, client, visitor, *interception, *upstream_mark, permit);
             tokio::task::spawn_local(flow);
+        }
+        // Not admitted.
+        (Service::Steered { .. } | Service::Transparent { .. }, None) => {}
+    }
+}
+
+/// Whether who sent a connection may; at a Unix socket its mode and group have said so.
+fn admit(worker: &Worker, service: &Service, peer: Option<SocketAddr>) -> Result<(), Refusal> {
+    match (service, peer) {
+        (Service::Local, _) | (Service::Transparent { .. }, Some(_)) => Ok(()),
+        (Service::Steered { access, .. }, Some(peer)) => {
+            let is_served = access.admits(peer.ip(), &worker.shared.policy.load().subscribers);
+            if is_served { Ok(()) } else { Err(Refusal::Client) }
+        }
+        (Service::Proxied { peers }, Some(peer)) => {
+            let from = peer.ip().to_canonical();
+            let is_peer = peers.iter().any(|allowed| allowed.contains(&from));
+            if is_peer { Ok(()) } else { Err(Refusal::ProxyHeader) }
+        }
+        (Service::Steered { .. } | Service::Proxied { .. } | Service::Transparent { .. }, None) => {
+            Err(Refusal::Client)
         }
     }
 }

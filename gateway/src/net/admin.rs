@@ -59,7 +59,7 @@ pub fn bind(address: SocketAddr, inherited: &mut Inherited) -> io::Result<std::n
 }
 
 /// Serves until the event loop ends; at most `connections_max` connections at once, of which the one that was served longest
-/// ago makes room. `names` are host names it is asked by, beside addresses, `localhost` and the machine's own name.
+/// ago makes room. `names` are host names it is asked by, beside addresses, names of one label and the machine's own name.
 ///
 /// # Errors
 /// When the listening socket is lost.

@@ -8,6 +8,8 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 
 use socket2::{SockRef, Type};
 
@@ -20,6 +22,8 @@ pub const SOCKETS_MAX: usize = 4_096;
 #[derive(Debug, Default)]
 pub struct Inherited {
     sockets: Vec<Passed>,
+    /// Unix sockets, each with the path it serves.
+    local: Vec<(PathBuf, UnixListener)>,
     /// Processes of ours that drain may still hold ports of ours.
     beside_draining: bool,
 }
@@ -94,6 +98,32 @@ impl Inherited {
         !self.beside_draining
     }
 
+    /// Adds a listening Unix socket, meant for `wanted`.
+    ///
+    /// # Errors
+    /// What keeps it from being a listener's.
+    pub fn add_local(
+        &mut self,
+        descriptor: OwnedFd,
+        wanted: PathBuf,
+        origin: String,
+    ) -> Result<(), InheritError> {
+        match look_at(descriptor) {
+            Ok(Found::Local(_, listener)) => {
+                self.local.push((wanted, listener));
+                Ok(())
+            }
+            Ok(Found::Passed(address, _)) => Err(format!("a socket at {address}")),
+            Err(found) => Err(found),
+        }
+        .map_err(|found| InheritError {
+            origin,
+            found,
+            wanted: "a listening Unix socket",
+            remedy: "an ordinary restart binds it anew",
+        })
+    }
+
     /// Adds a socket, meant for `wanted` unless the address it is bound to says so.
     ///
     /// # Errors
@@ -104,7 +134,7 @@ impl Inherited {
         wanted: Option<SocketAddr>,
         origin: String,
     ) -> Result<(), InheritError> {
-        if self.sockets.len() >= SOCKETS_MAX {
+        if self.sockets.len().saturating_add(self.local.len()) >= SOCKETS_MAX {
             return Err(InheritError {
                 origin,
                 found: format!("more than {SOCKETS_MAX} sockets"),
@@ -112,19 +142,30 @@ impl Inherited {
                 remedy: "pass fewer: one for each listener and worker is of use",
             });
         }
-        let (bound, socket) = look_at(descriptor).map_err(|found| InheritError {
+        let found = look_at(descriptor).map_err(|found| InheritError {
             origin: origin.clone(),
             found,
-            wanted: "a listening TCP socket or a bound UDP socket, of IPv4 or of IPv6 alone",
+            wanted: "a listening TCP or Unix socket or a bound UDP socket, of IPv4 or of IPv6 alone",
             remedy: "correct the .socket unit: ListenStream= or ListenDatagram= with an address and port, BindIPv6Only=ipv6-only",
         })?;
-        self.sockets.push(Passed { wanted: wanted.unwrap_or(bound), origin, socket });
+        match found {
+            Found::Passed(bound, socket) => {
+                self.sockets.push(Passed { wanted: wanted.unwrap_or(bound), origin, socket });
+            }
+            Found::Local(path, listener) => self.local.push((path, listener)),
+        }
         Ok(())
     }
 
     /// Whether there are none, or none left.
     pub fn is_empty(&self) -> bool {
-        self.sockets.is_empty()
+        self.sockets.is_empty() && self.local.is_empty()
+    }
+
+    /// The Unix socket at this path.
+    pub fn take_local(&mut self, wanted: &Path) -> Option<UnixListener> {
+        let index = self.local.iter().position(|(path, _)| path == wanted)?;
+        Some(self.local.swap_remove(index).1)
     }
 
     /// The TCP sockets for this address.
@@ -161,6 +202,12 @@ impl Inherited {
 
     /// Closes what nobody wanted, and says so.
     pub fn close_rest(self) {
+        for (path, _) in self.local {
+            tracing::warn!(
+                "{}: no listener of the configuration is at this socket: it is closed",
+                path.display()
+            );
+        }
         for passed in self.sockets {
             tracing::warn!(
                 address = %passed.wanted,
@@ -171,11 +218,27 @@ impl Inherited {
     }
 }
 
+/// What a descriptor turned out to be.
+enum Found {
+    /// A socket bound to this address.
+    Passed(SocketAddr, Listening),
+    /// A listening Unix socket, and the path it was made under.
+    Local(PathBuf, UnixListener),
+}
+
 /// What a descriptor is, with the options our listeners rely on; or what is wrong with it.
-fn look_at(descriptor: OwnedFd) -> Result<(SocketAddr, Listening), String> {
+fn look_at(descriptor: OwnedFd) -> Result<Found, String> {
     let socket = SockRef::from(&descriptor);
     let kind = socket.r#type().map_err(|error| format!("no socket ({error})"))?;
     let address = socket.local_addr().map_err(|error| error.to_string())?;
+    if let Some(path) = address.as_pathname() {
+        if kind != Type::STREAM || !socket.is_listener().map_err(|error| error.to_string())? {
+            return Err(format!("a Unix socket at {} that does not listen", path.display()));
+        }
+        let path = path.to_path_buf();
+        socket.set_nonblocking(true).map_err(|error| error.to_string())?;
+        return Ok(Found::Local(path, descriptor.into()));
+    }
     let address = address.as_socket().ok_or_else(|| "a socket of no IP address".to_owned())?;
     if address.port() == 0 {
         return Err("a socket that is bound to no port".to_owned());
@@ -189,11 +252,11 @@ fn look_at(descriptor: OwnedFd) -> Result<(SocketAddr, Listening), String> {
             return Err(format!("a TCP socket at {address} that does not listen"));
         }
         socket::prepare_listener(&socket);
-        return Ok((address, Listening::Connections(descriptor.into())));
+        return Ok(Found::Passed(address, Listening::Connections(descriptor.into())));
     }
     if kind == Type::DGRAM {
         socket::prepare_datagrams(&socket);
-        return Ok((address, Listening::Datagrams(descriptor.into())));
+        return Ok(Found::Passed(address, Listening::Datagrams(descriptor.into())));
     }
     Err(format!("a socket of type {kind:?} at {address}"))
 }
@@ -259,10 +322,19 @@ pub fn complete_datagrams(
     Ok(deal(passed, workers))
 }
 
-/// A socket of ours that another process may get, with the address of the configuration that it serves.
+/// What a listening socket serves, as the configuration has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// An address.
+    Address(SocketAddr),
+    /// A Unix socket.
+    Path(PathBuf),
+}
+
+/// A socket of ours that another process may get, with what it serves.
 pub struct Offered {
-    /// The address as the configuration has it.
-    pub wanted: SocketAddr,
+    /// What it serves.
+    pub wanted: Served,
     /// A second descriptor of the socket.
     pub socket: OwnedFd,
 }
@@ -276,7 +348,15 @@ impl Offered {
     pub fn new(wanted: SocketAddr, socket: BorrowedFd<'_>) -> io::Result<Self> {
         let bound = SockRef::from(&socket).local_addr()?.as_socket();
         let wanted = bound.filter(|_| wanted.port() == 0).unwrap_or(wanted);
-        Ok(Self { wanted, socket: socket.try_clone_to_owned()? })
+        Ok(Self { wanted: Served::Address(wanted), socket: socket.try_clone_to_owned()? })
+    }
+
+    /// A second descriptor of the Unix socket at `path`.
+    ///
+    /// # Errors
+    /// When descriptors ran out.
+    pub fn local(path: PathBuf, socket: BorrowedFd<'_>) -> io::Result<Self> {
+        Ok(Self { wanted: Served::Path(path), socket: socket.try_clone_to_owned()? })
     }
 }
 

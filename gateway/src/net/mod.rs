@@ -23,6 +23,7 @@ pub mod egress;
 pub mod flow_record;
 pub mod header_lengths;
 pub mod inherited;
+pub mod local;
 pub mod lookup;
 mod marking;
 pub mod meter;

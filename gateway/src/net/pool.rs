@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc as reports;
@@ -18,11 +20,12 @@ use super::datagram::Relay;
 use super::datagram::batch::Batch;
 use super::datagram::undecided::Undecided;
 use super::inherited::{Inherited, Offered, complete_connections, complete_datagrams};
+use super::local::{LocalPlace, Standing};
 use super::report::Report;
 use super::settings::{Interception, Listener, Mode};
 use super::shared::Shared;
 use super::worker::Worker;
-use super::{accept, dns, socket};
+use super::{accept, dns, local, socket};
 
 /// Commands that wait for a worker at once; more means that it hangs.
 const COMMANDS_MAX: usize = 16;
@@ -64,9 +67,17 @@ struct Bound {
     datagrams: Option<UdpSocket>,
 }
 
+/// The sockets of one worker.
+struct OfWorker {
+    bound: Vec<Bound>,
+    local: Vec<TcpListener>,
+}
+
 /// The listening sockets of all workers, bound before any thread starts so that a port in use is an error at once.
 pub struct Sockets {
     by_worker: Vec<Vec<Bound>>,
+    /// Unix sockets of balancers on this machine, which all workers share.
+    local: Vec<(PathBuf, UnixListener)>,
     /// The addresses bound, in the order of the listeners; a port 0 is what the system chose.
     pub addresses: Vec<SocketAddr>,
 }
@@ -97,7 +108,20 @@ impl Sockets {
             }
             addresses.push(address);
         }
-        Ok(Self { by_worker, addresses })
+        Ok(Self { by_worker, local: Vec::new(), addresses })
+    }
+
+    /// Binds a Unix socket for balancers on this machine, or takes it from `inherited`.
+    ///
+    /// # Errors
+    /// As [`LocalPlace::listen`].
+    pub fn bind_local(&mut self, place: LocalPlace, inherited: &mut Inherited) -> io::Result<()> {
+        let listener = match inherited.take_local(&place.path) {
+            Some(listener) => listener,
+            None => place.listen(Standing::Respected)?,
+        };
+        self.local.push((place.path, listener));
+        Ok(())
     }
 
     /// A second descriptor of each socket, for the process that takes over from this one.
@@ -114,6 +138,9 @@ impl Sockets {
                 offers.push(Offered::new(wanted, socket)?);
             }
         }
+        for (path, listener) in &self.local {
+            offers.push(Offered::local(path.clone(), listener.as_fd())?);
+        }
         Ok(offers)
     }
 
@@ -123,11 +150,13 @@ impl Sockets {
     /// The system's word when a thread or its event loop cannot be made.
     pub fn start(self, shared: &Arc<Shared>, dns: Vec<dns::Part>) -> io::Result<Vec<WorkerHandle>> {
         let mut dns = dns.into_iter();
-        self.by_worker
-            .into_iter()
-            .enumerate()
-            .map(|(index, sockets)| start_worker(index, Arc::clone(shared), sockets, dns.next()))
-            .collect()
+        let mut handles = Vec::new();
+        for (index, bound) in self.by_worker.into_iter().enumerate() {
+            let local = self.local.iter().map(|(_, listener)| local::share(listener));
+            let sockets = OfWorker { bound, local: local.collect::<io::Result<_>>()? };
+            handles.push(start_worker(index, Arc::clone(shared), sockets, dns.next())?);
+        }
+        Ok(handles)
     }
 }
 
@@ -364,7 +393,7 @@ impl WorkerHandle {
 fn start_worker(
     index: usize,
     shared: Arc<Shared>,
-    sockets: Vec<Bound>,
+    sockets: OfWorker,
     dns: Option<dns::Part>,
 ) -> io::Result<WorkerHandle> {
     let (commands, mut inbox) = mpsc::channel(COMMANDS_MAX);
@@ -424,11 +453,19 @@ fn start_worker(
 }
 
 /// Serves the listeners on the worker's event loop; gives back those that take datagrams.
-fn serve(worker: &Rc<Worker>, sockets: Vec<Bound>) -> Vec<Rc<Relay>> {
+fn serve(worker: &Rc<Worker>, sockets: OfWorker) -> Vec<Rc<Relay>> {
+    for socket in sockets.local {
+        let worker = Rc::clone(worker);
+        tokio::task::spawn_local(async move {
+            if let Err(error) = accept::run_local(worker, socket).await {
+                tracing::error!(%error, "listener at a socket lost; restart the gateway");
+            }
+        });
+    }
     let mut relays = Vec::new();
     let batch = Rc::new(RefCell::new(Batch::default()));
     let undecided = Undecided::new(worker.shared.limits.undecided_per_worker_max);
-    for Bound { listener, connections, datagrams } in sockets {
+    for Bound { listener, connections, datagrams } in sockets.bound {
         let address = listener.address;
         if let Some(socket) = datagrams {
             let (batch, undecided) = (Rc::clone(&batch), Rc::clone(&undecided));

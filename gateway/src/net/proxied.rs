@@ -7,7 +7,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use ipnet::IpNet;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
@@ -31,19 +30,8 @@ struct Ends {
     first: Vec<u8>,
 }
 
-/// Serves one accepted connection, which holds `_permit` until its end.
-pub async fn serve(
-    worker: Rc<Worker>,
-    client: TcpStream,
-    peer: SocketAddr,
-    peers: Rc<[IpNet]>,
-    _permit: OwnedSemaphorePermit,
-) {
-    let from = peer.ip().to_canonical();
-    if !peers.iter().any(|allowed| allowed.contains(&from)) {
-        refuse(&worker, &client, Refusal::ProxyHeader, "the peer is not in listener.peers");
-        return;
-    }
+/// Serves one accepted connection of a peer that may send a header; it holds `_permit` until its end.
+pub async fn serve(worker: Rc<Worker>, client: TcpStream, _permit: OwnedSemaphorePermit) {
     // In a box of its own: a task keeps room for the largest thing it ever waits for, and this is over soon.
     let header = Box::pin(timeout(worker.shared.limits.proxy_header_deadline, read_header(&client))).await;
     let ends = match header {
@@ -62,8 +50,8 @@ pub async fn serve(
     };
     let client = Rc::new(client);
     let place = Place::Original(ends.destination);
-    let side =
-        SubscriberSide::stream(Rc::clone(&client), peer.ip(), worker.shared.byte_basis).behind_balancer();
+    let side = SubscriberSide::stream(Rc::clone(&client), ends.source.ip(), worker.shared.byte_basis);
+    let side = side.behind_balancer();
     let Some(open) = worker.open_flow(ends.source.ip(), place, side) else {
         let _ = socket::reset_on_close(&*client);
         return;

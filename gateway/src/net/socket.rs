@@ -34,7 +34,7 @@ const SO_ATTACH_BPF: libc::c_int = 50;
 const INT_LENGTH: libc::socklen_t = 4;
 
 /// Connections the kernel holds while a worker is busy; above it the kernel drops SYNs, which clients repeat.
-const BACKLOG: i32 = 4_096;
+pub const BACKLOG: i32 = 4_096;
 
 /// Time after which a silent subscriber is probed.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -130,16 +130,15 @@ pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// The next connection that waits at `listener`, ready for an event loop (`accept4`).
+/// The next connection that waits at `listener`, ready for an event loop (`accept4`), and where it comes from; a program of
+/// this machine at a Unix socket has no address.
 ///
 /// # Errors
 /// What the system says; `WouldBlock` when none waits.
-pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, Option<SocketAddr>)> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let (socket, peer) = acceptfrom_with(listener, flags)?;
-    let unknown = || io::Error::new(io::ErrorKind::InvalidData, "a peer of no IP address");
-    let peer = peer.ok_or_else(unknown)?.try_into().map_err(|_| unknown())?;
-    Ok((socket.into(), peer))
+    Ok((socket.into(), peer.and_then(|peer| peer.try_into().ok())))
 }
 
 /// Reads from a stream that never blocks (`recv`); 0 at its end.

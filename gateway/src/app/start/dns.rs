@@ -4,12 +4,12 @@
 //! serves on (trap T41). The certificate for clients is read again at each reload.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use config::Config;
 use config::dns::{Clients, Dns};
+use config::{Config, LocalSocket};
 use jiff::Timestamp;
+use tokio::task::AbortHandle;
 
 use super::StartError;
 use crate::app::status::Status;
@@ -17,6 +17,7 @@ use crate::net::clock::wall;
 use crate::net::dns::settings::{ConnectionLimits, Server, Settings, StaleLimits};
 use crate::net::dns::{Part, Plane, Sockets, tap, tls};
 use crate::net::inherited::{Inherited, Offered};
+use crate::net::local::{LocalPlace, MODE_SHARED, Standing};
 use crate::net::shared::Shared;
 
 /// A plane whose sockets are bound.
@@ -30,7 +31,22 @@ pub(super) struct Bound {
     /// The addresses of the configuration, in the order of those bound.
     wanted: Vec<SocketAddr>,
     sockets: Sockets,
-    dnstap: Option<PathBuf>,
+    dnstap: Option<LocalPlace>,
+}
+
+/// A plane that serves.
+pub(super) struct Started {
+    /// The workers' parts.
+    pub(super) parts: Vec<Part>,
+    /// What cannot be used.
+    pub(super) faults: Vec<String>,
+    /// Ends the taking of dnstap.
+    pub(super) tap: Option<AbortHandle>,
+}
+
+/// A Unix socket of the configuration, for another program.
+pub(super) fn place(socket: &LocalSocket) -> LocalPlace {
+    LocalPlace { path: socket.path.clone(), mode: MODE_SHARED, group: socket.group.clone() }
 }
 
 /// Reads certificates and binds; `None` without `[dns]`.
@@ -48,7 +64,14 @@ pub(super) fn bind(
     let wanted = dns.listen.iter().chain(tls_listen).copied().collect();
     let plane = Arc::new(Plane::new(settings, sockets.addresses.clone()));
     let tls_fault = renew(&plane, config, wall());
-    Ok(Some(Bound { plane, faults, tls_fault, wanted, sockets, dnstap: dns.dnstap_socket.clone() }))
+    Ok(Some(Bound {
+        plane,
+        faults,
+        tls_fault,
+        wanted,
+        sockets,
+        dnstap: dns.dnstap_socket.as_ref().map(place),
+    }))
 }
 
 /// What a reload renews of the plane: the certificate for clients. What is wrong with it is told.
@@ -98,22 +121,27 @@ impl Bound {
         self.sockets.offers(&self.wanted)
     }
 
-    /// Starts to listen for dnstap; the workers' parts, and what cannot be used.
+    /// Starts to listen for dnstap, in the place of another process's socket or not.
     pub(super) fn start(
         mut self,
         shared: &Arc<Shared>,
         control: &tokio::runtime::Handle,
-    ) -> (Vec<Part>, Vec<String>) {
-        if let Some(path) = &self.dnstap {
+        standing: Standing,
+    ) -> Started {
+        let mut tap = None;
+        if let Some(place) = &self.dnstap {
             let bound = {
                 let _context = control.enter();
-                tap::bind(path)
+                tap::bind(place, standing)
             };
             match bound {
                 Ok(listener) => {
-                    control.spawn(tap::serve(listener, Arc::clone(shared), Arc::clone(&self.plane)));
+                    let serving = tap::serve(listener, Arc::clone(shared), Arc::clone(&self.plane));
+                    tap = Some(control.spawn(serving).abort_handle());
                 }
-                Err(error) => self.faults.push(format!("dnstap is not taken: {}: {error}", path.display())),
+                Err(error) => {
+                    self.faults.push(format!("dnstap is not taken: {}: {error}", place.path.display()));
+                }
             }
         }
         for fault in self.faults.iter().chain(&self.tls_fault) {
@@ -121,7 +149,7 @@ impl Bound {
         }
         tracing::info!(addresses = ?self.sockets.addresses, "DNS plane serves");
         let parts = self.sockets.into_parts(&self.plane);
-        (parts, self.faults)
+        Started { parts, faults: self.faults, tap }
     }
 }
 

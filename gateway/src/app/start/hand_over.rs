@@ -76,6 +76,10 @@ impl Node {
         self.status.set_draining();
         self.workers.hand_over();
         self.admin_task.abort();
+        // Resolvers connect again, to the process that has the socket.
+        if let Some(tap) = &self.tap {
+            tap.abort();
+        }
     }
 }
 

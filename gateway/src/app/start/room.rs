@@ -25,7 +25,9 @@ pub(super) fn flows_max(config: &Config, workers: usize) -> Result<usize, StartE
     let pipes = (config.limits.splice_pipes_max as u64).saturating_mul(workers as u64);
     // Few of these are within the reserve: a socket of each listener, worker and transport, and a second descriptor of it for
     // the process that takes over.
-    let listening = (config.listeners.len() as u64).saturating_mul(workers as u64).saturating_mul(4);
+    let listening = (config.listeners.len().saturating_add(config.sockets.len()) as u64)
+        .saturating_mul(workers as u64)
+        .saturating_mul(4);
     let reserved = RESERVED_DESCRIPTORS
         .max(RESERVED_DESCRIPTORS.saturating_div(2).saturating_add(listening))
         .saturating_add(pipes.saturating_mul(DESCRIPTORS_PER_PIPE))

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -17,7 +16,8 @@ use super::words::{Answer, Delta, FromNew, FromOld, Request, Terms};
 use super::{frame, peer_process};
 use crate::app::export::{Fate, Order};
 use crate::app::snapshot::Snapshot;
-use crate::net::inherited::Offered;
+use crate::net::inherited::{Offered, Served};
+use crate::net::local::{LocalPlace, MODE_OWN, Standing};
 use crate::net::pool::Remote;
 
 /// Connections at once: a new process, and processes that drain.
@@ -30,8 +30,6 @@ const PREPARE_LIMIT: Duration = Duration::from_secs(300);
 const RELEASE_LIMIT: Duration = Duration::from_secs(60);
 /// Pause after an error of accept(2).
 const BACK_OFF: Duration = Duration::from_secs(1);
-/// Mode of the socket: our user alone.
-const MODE: u32 = 0o600;
 
 /// What is handed over, and who is told.
 pub struct Incumbent {
@@ -63,17 +61,9 @@ pub struct Incumbent {
 /// # Errors
 /// What the system says; a path that is too long for a socket.
 fn bind(path: &Path) -> io::Result<(UnixListener, u64)> {
-    let part = path.with_extension("part");
-    match fs::remove_file(&part) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    // Nobody finds it before its mode is right.
-    let listener = UnixListener::bind(&part)?;
-    fs::set_permissions(&part, fs::Permissions::from_mode(MODE))?;
-    let inode = fs::symlink_metadata(&part)?.ino();
-    fs::rename(&part, path)?;
+    let place = LocalPlace { path: path.to_path_buf(), mode: MODE_OWN, group: None };
+    let (listener, inode) = place.listen_known(Standing::Replaced)?;
+    listener.set_nonblocking(false)?;
     Ok((listener, inode))
 }
 
@@ -196,7 +186,10 @@ impl Incumbent {
         tracing::info!(process, "a new process takes over");
         self.snapshot.write();
         for offer in self.offers().iter() {
-            let message = FromOld::Socket { wanted: offer.wanted };
+            let message = match offer.wanted.clone() {
+                Served::Address(wanted) => FromOld::Socket { wanted },
+                Served::Path(wanted) => FromOld::LocalSocket { wanted },
+            };
             frame::send(stream, &message, Some(offer.socket.as_fd()))?;
         }
         frame::send(stream, &FromOld::NoMoreSockets, None)?;

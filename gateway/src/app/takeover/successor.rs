@@ -72,9 +72,17 @@ impl Predecessor {
                 (FromOld::Socket { wanted }, Some(socket)) => inherited
                     .add(socket, Some(wanted), format!("socket of the running process for {wanted}"))
                     .map_err(|error| TakeOverError(error.to_string()))?,
+                (FromOld::LocalSocket { wanted }, Some(socket)) => {
+                    let origin = format!("socket of the running process at {}", wanted.display());
+                    inherited
+                        .add_local(socket, wanted, origin)
+                        .map_err(|error| TakeOverError(error.to_string()))?;
+                }
                 (FromOld::NoMoreSockets, _) => return Ok(Found::Running(predecessor, inherited)),
                 (FromOld::Refused { why }, _) => return Err(TakeOverError(why)),
-                (FromOld::Socket { .. }, None) | (FromOld::Released, _) => return Err(out_of_turn()),
+                (FromOld::Socket { .. } | FromOld::LocalSocket { .. }, None) | (FromOld::Released, _) => {
+                    return Err(out_of_turn());
+                }
             }
         }
     }
@@ -89,7 +97,9 @@ impl Predecessor {
         match answer {
             Ok((FromOld::Released, _)) => Ok(Freed::Released),
             Ok((FromOld::Refused { why }, _)) => Err(TakeOverError(why)),
-            Ok((FromOld::Socket { .. } | FromOld::NoMoreSockets, _)) => Err(out_of_turn()),
+            Ok((FromOld::Socket { .. } | FromOld::LocalSocket { .. } | FromOld::NoMoreSockets, _)) => {
+                Err(out_of_turn())
+            }
             Err(error) if is_end(&error) => Ok(Freed::Left),
             Err(error) => Err(TakeOverError::of("its answer", &error)),
         }

@@ -4,6 +4,7 @@
 //! does not read is refused, never guessed.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use billing_export::{Account, Class, Entry, ListVersion, Session, Usage, Volume};
@@ -55,6 +56,11 @@ pub enum FromOld {
     Socket {
         /// The address of the configuration that it serves.
         wanted: SocketAddr,
+    },
+    /// A listening Unix socket comes with this message.
+    LocalSocket {
+        /// The path of the configuration that it serves.
+        wanted: PathBuf,
     },
     /// Those were all.
     NoMoreSockets,

@@ -1,8 +1,9 @@
 //! Under which names the endpoint may be asked.
 //!
 //! A page of anybody's may have a browser on this machine resolve a name of the page's own to 127.0.0.1 and read what is
-//! served there (DNS rebinding). The browser says that name in `Host`; so only names that nobody else gives out are answered:
-//! addresses, `localhost`, the machine's own name, and those of `admin.hosts`. RFC 9110 §7.2, §15.5.20.
+//! served there (DNS rebinding). The browser says that name in `Host`; so only names that a stranger cannot have are answered:
+//! addresses, names of one label (`localhost`, a host of the operator's own network), the machine's own name, and those of
+//! `admin.hosts`. RFC 9110 §7.2, §15.5.20.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -27,7 +28,7 @@ impl Hosts {
         let Some(host) = host_of(authority) else { return false };
         is_address(host) || {
             let name = plain(host);
-            name == "localhost" || self.0.contains(&name)
+            is_one_label(&name) || self.0.contains(&name)
         }
     }
 
@@ -55,6 +56,11 @@ fn host_of(authority: &str) -> Option<&str> {
         authority.split_once(':').unwrap_or((authority, ""))
     };
     (!host.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())).then_some(host)
+}
+
+/// Whether a name is of one label, which nobody can register in the public DNS.
+fn is_one_label(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 /// Whether a host is an address, IPv6 in brackets.
@@ -91,6 +97,8 @@ mod tests {
             "localhost",
             "LOCALHOST:9464",
             "localhost.:9464",
+            "gw1",
+            "gw1:9464",
             "gw1.example.net",
             "GW1.example.net.:9464",
         ] {
@@ -104,14 +112,13 @@ mod tests {
             "localhost.evil.example",
             "127.0.0.1.evil.example:9464",
             "gw1.example.net.evil.example",
-            "gw1",
+            "gw1.example",
             "127.0.0.1:9464@evil.example",
             "evil.example@127.0.0.1",
             "[::1",
             "[::1]evil.example",
             "[evil]",
             "::1",
-            "2130706433",
             "127.1",
         ] {
             assert!(!hosts.knows(foreign), "{foreign}");

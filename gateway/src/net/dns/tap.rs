@@ -1,22 +1,21 @@
 //! dnstap: what the operator's own resolvers tell of their answers, over a Unix socket (Frame Streams, bidirectional).
 //!
-//! Their word is taken like that of our own upstream: whoever may write to the socket is trusted, so its folder's rights
-//! decide. A frame that breaks its format ends its connection and nothing else.
+//! Their word is taken like that of our own upstream: whoever may write to the socket is trusted, so its owner and its group
+//! alone may ([`crate::net::local`]). A frame that breaks its format ends its connection and nothing else.
 
 use std::io;
-use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::Plane;
 use super::count::{Dnstap, Event};
 use crate::flow::session::SubscriberKey;
+use crate::net::local::{LocalPlace, Standing};
 use crate::net::shared::Shared;
 use crate::wire::dns::{self, Outcome};
 use crate::wire::dnstap::{CONTROL_BYTES_MAX, Control, FRAME_BYTES_MAX, control, control_frame, observed};
@@ -26,27 +25,18 @@ const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after an error of accept(2).
 const BACK_OFF: Duration = Duration::from_secs(1);
 
-/// Binds the socket; one that a process of ours left behind is removed.
+/// Binds the socket.
 ///
 /// # Errors
-/// What the system says; a file that is no socket is left alone.
-pub fn bind(path: &Path) -> io::Result<UnixListener> {
-    if let Ok(found) = std::fs::symlink_metadata(path) {
-        if !found.file_type().is_socket() {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        // Only a socket that nobody serves is left behind.
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(io::ErrorKind::AddrInUse.into());
-        }
-        std::fs::remove_file(path)?;
-    }
-    UnixListener::bind(path)
+/// As [`LocalPlace::listen`].
+pub fn bind(place: &LocalPlace, standing: Standing) -> io::Result<UnixListener> {
+    UnixListener::from_std(place.listen(standing)?)
 }
 
-/// Takes connections until the process ends.
+/// Takes connections until the process ends, or another one has the socket's place: then theirs end too, and resolvers
+/// connect again.
 pub async fn serve(listener: UnixListener, shared: Arc<Shared>, plane: Arc<Plane>) {
-    let places = Arc::new(Semaphore::new(plane.settings.dnstap_connections_max));
+    let mut connections = JoinSet::new();
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -56,13 +46,13 @@ pub async fn serve(listener: UnixListener, shared: Arc<Shared>, plane: Arc<Plane
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+        while connections.try_join_next().is_some() {}
+        if connections.len() >= plane.settings.dnstap_connections_max {
             plane.counts.count(Event::Dnstap(Dnstap::Connection));
             continue;
-        };
+        }
         let (shared, plane) = (Arc::clone(&shared), Arc::clone(&plane));
-        tokio::spawn(async move {
-            let _place = place;
+        connections.spawn(async move {
             if let Err(error) = listen(stream, &shared, &plane).await {
                 if error.kind() == io::ErrorKind::InvalidData {
                     plane.counts.count(Event::Dnstap(Dnstap::Malformed));
