@@ -124,6 +124,28 @@ fn s_a_passed_descriptor_that_cannot_serve_ends_with_74_which_and_what_to_do() {
     }
 }
 
+/// Whoever sets the variables and passes nothing names descriptors that become ours: none is taken, none is closed.
+#[test]
+fn f27_variables_that_lie_take_no_descriptor_of_ours() {
+    for (three, wanted) in [
+        ("3<&-", "LISTEN_FDS: found Bad file descriptor"),
+        ("3</dev/null", "LISTEN_FDS: descriptor 3 (\"unknown\"): found Socket operation on non-socket"),
+    ] {
+        let setup = steered(SocketAddr::from(([127, 0, 0, 1], free_port())));
+        setup.write_configuration();
+        let script =
+            format!("exec {three}; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" run --config gateway.toml");
+        let output = Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_gateway")])
+            .current_dir(setup.path(""))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(74), "{said}");
+        assert!(said.contains(wanted), "{said}");
+    }
+}
+
 #[test]
 fn s_the_first_connection_starts_the_gateway_and_is_served() {
     if !has("systemd-socket-activate") {

@@ -38,7 +38,7 @@ use crate::net::datagram::connection_ids::ConnectionIds;
 use crate::net::dns::Plane;
 use crate::net::edge::Edge;
 use crate::net::egress::Egress;
-use crate::net::inherited::InheritError;
+use crate::net::inherited::{InheritError, Inherited};
 use crate::net::local::Standing;
 use crate::net::overload::Overload;
 use crate::net::policy::{Exemption, Policy, PolicyCell};
@@ -84,6 +84,8 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
+    // First of all: a descriptor that the service manager did not open after all would be one of ours a moment later.
+    let passed = Inherited::from_service_manager();
     let config = match load(&args.config) {
         Ok(config) => config,
         Err(fault) => {
@@ -107,7 +109,8 @@ pub fn run(args: &Args) -> ExitCode {
             let _context = control.enter();
             shutdown::Signals::new()
         };
-        Ok((Node::start_on(control, &config, Before::find(args, &config)?)?, signals))
+        let passed = passed.map_err(StartError::Inherited)?;
+        Ok((Node::start_on(control, &config, Before::find(args, &config, passed)?)?, signals))
     });
     match started {
         Ok((node, signals)) => {

@@ -62,7 +62,8 @@ pub struct InheritError {
 }
 
 impl Inherited {
-    /// Takes the sockets that the service manager passed (`LISTEN_FDS`, sd_listen_fds(3)); call it once, at the start.
+    /// Takes the sockets that the service manager passed (`LISTEN_FDS`, sd_listen_fds(3)); call it once, before this process
+    /// opens anything: where the variables lie, the numbers they name belong to nobody then, and are left alone.
     ///
     /// # Errors
     /// Variables that make no sense, and sockets that no listener can use.
@@ -80,7 +81,7 @@ impl Inherited {
             let descriptor = socket::adopt(number).map_err(|error| InheritError {
                 origin: origin.clone(),
                 found: error.to_string(),
-                wanted: "an open descriptor",
+                wanted: "an open socket",
                 remedy: "correct whatever sets LISTEN_FDS",
             })?;
             inherited.add(descriptor, None, origin)?;

@@ -114,19 +114,24 @@ pub fn prepare_datagrams(socket: &SockRef<'_>) {
     let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER);
 }
 
-/// Takes over a descriptor that this process was started with.
+/// Takes over a socket that this process was started with.
 ///
 /// # Errors
-/// When it is not open.
+/// When the number is not open, or no socket: then nothing was taken.
 pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: `F_GETFD` reads the flags of a descriptor by its number and touches no memory; a number that is not open is
-    // answered with `EBADF`.
-    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
-    if flags == -1 {
+    let mut kind: libc::c_int = 0;
+    let mut length = libc::socklen_t::try_from(size_of_val(&kind)).unwrap_or(0);
+    // SAFETY: `SO_TYPE` writes one `int` through the pointer, which points to a live local `c_int` of `length` bytes for the
+    // whole call; a number that is not open is answered with `EBADF`, one that is no socket with `ENOTSOCK`.
+    let outcome = unsafe {
+        libc::getsockopt(number, libc::SOL_SOCKET, libc::SO_TYPE, (&raw mut kind).cast(), &raw mut length)
+    };
+    if outcome == -1 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the number is open (just asked) and nobody else in this process owns it: the only caller takes each of the
-    // numbers from 3 on that the service manager opened for this process (`LISTEN_PID` is ours), once, at the start.
+    // numbers from 3 on that the service manager opened for this process (`LISTEN_PID` is ours), once, before the process has
+    // opened anything of its own.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 

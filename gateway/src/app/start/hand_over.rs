@@ -34,9 +34,8 @@ pub(super) struct Before {
 }
 
 impl Before {
-    /// Finds it.
-    pub(super) fn find(args: &Args, config: &Config) -> Result<Self, StartError> {
-        let inherited = Inherited::from_service_manager().map_err(StartError::Inherited)?;
+    /// Finds it, beside what the service manager has passed.
+    pub(super) fn find(args: &Args, config: &Config, inherited: Inherited) -> Result<Self, StartError> {
         if !args.take_over {
             return Ok(Self { inherited, predecessor: None });
         }
