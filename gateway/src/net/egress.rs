@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use self::kernel::{Found, Place, Reader};
 use super::attention::{Attention, AttentionReason};
@@ -17,7 +16,7 @@ use super::clock::Clock;
 use crate::flow::sent::Queues;
 
 /// How long after the last drop trains are sent apart, and the operator is told.
-const DROPPING_TIME: Duration = Duration::from_secs(60);
+const DROPPING_MS: u64 = 60_000;
 /// What counts for a queue that was taken away with packets in it: nobody says how many went with it.
 const TAKEN_AWAY: u64 = u32::MAX as u64;
 
@@ -80,7 +79,7 @@ impl Egress {
     /// Whether packets were dropped of late.
     pub fn is_dropping(&self) -> bool {
         let at = self.dropped_at.load(Ordering::Relaxed);
-        at != 0 && self.now_ms().saturating_sub(at) < DROPPING_TIME.as_millis() as u64
+        at != 0 && self.now_ms().saturating_sub(at) < DROPPING_MS
     }
 
     /// What the operator is to know of them.

@@ -218,10 +218,7 @@ impl State {
     pub fn read_meter(&mut self, queues: Queues) -> Option<Reading> {
         let reading = match (&mut self.subscriber, &mut self.remainder) {
             (Some(subscriber), _) => subscriber.read(queues),
-            (None, Some(remainder)) => {
-                let reading = remainder.read(queues);
-                reading
-            }
+            (None, Some(remainder)) => remainder.read(queues),
             (None, None) => return None,
         };
         self.tally.raise(reading.carried);
