@@ -17,20 +17,6 @@ use std::path::{Path, PathBuf};
 use billing_export::*;
 use support::*;
 
-/// Copies a directory's files.
-fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for file in files_ending(from, "") {
-        fs::copy(&file, to.join(file.file_name().unwrap())).unwrap();
-    }
-}
-
-/// Replaces a directory by a copy.
-fn restore(copy: &Path, to: &Path) {
-    fs::remove_dir_all(to).unwrap();
-    copy_dir(copy, to);
-}
-
 /// One period with these bytes for one subscriber, sealed and published.
 fn one_period(exporter: &mut Exporter, sequence: u64, minute: i64, bytes: u64) {
     let usage = [(exempt("77010000001", "bilimland"), volume(bytes, 2 * bytes))];

@@ -17,20 +17,6 @@ use std::path::{Path, PathBuf};
 use billing_export::*;
 use support::*;
 
-/// Copies a directory's files.
-fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for file in files_ending(from, "") {
-        fs::copy(&file, to.join(file.file_name().unwrap())).unwrap();
-    }
-}
-
-/// Puts a copy in the place of a directory.
-fn restore(copy: &Path, to: &Path) {
-    fs::remove_dir_all(to).unwrap();
-    copy_dir(copy, to);
-}
-
 /// The node's witness.
 fn witness(node: &Node) -> PathBuf {
     node.settings.staging_dir.join("zrgw-01.witness")
@@ -56,9 +42,12 @@ fn told(node: &Node) -> Vec<String> {
     node.rows().iter().map(line).collect()
 }
 
+/// Something done to a node's witness.
+type Harm = dyn Fn(&Node);
+
 #[test]
 fn f65_a_witness_that_is_gone_or_strange_costs_no_committed_byte() {
-    let harms: [(&str, &dyn Fn(&Node)); 4] = [
+    let harms: [(&str, &Harm); 4] = [
         ("gone", &|node| fs::remove_file(witness(node)).unwrap()),
         ("cut", &|node| fs::write(witness(node), &fs::read(witness(node)).unwrap()[..40]).unwrap()),
         ("garbage", &|node| fs::write(witness(node), [0xff; 9_000]).unwrap()),

@@ -102,6 +102,20 @@ pub fn files_ending(directory: &Path, ending: &str) -> Vec<PathBuf> {
     files
 }
 
+/// Copies a directory's files.
+pub fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for file in files_ending(from, "") {
+        fs::copy(&file, to.join(file.file_name().unwrap())).unwrap();
+    }
+}
+
+/// Puts a copy in the place of a directory.
+pub fn restore(copy: &Path, to: &Path) {
+    fs::remove_dir_all(to).unwrap();
+    copy_dir(copy, to);
+}
+
 /// Noon of the first school day, and milliseconds after.
 pub fn at(millis: i64) -> Timestamp {
     let noon: Timestamp = "2020-04-06T12:00:00Z".parse().unwrap();
