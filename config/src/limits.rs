@@ -35,6 +35,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("limits", "relay_buffer"),
     Key::defaulted("limits", "splice_pipes_max"),
     Key::defaulted("limits", "memory_max"),
+    Key::defaulted("limits", "socket_memory_per_subscriber_max"),
 ];
 
 /// Handshake bytes of a ClientHello (DESIGN §7).
@@ -116,6 +117,11 @@ pub const SPLICE_PIPES_MAX_DEFAULT: usize = 32;
 /// Range of `splice_pipes_max`.
 pub const SPLICE_PIPES_MAX_RANGE: RangeInclusive<usize> = 0..=1_024;
 
+/// Memory that the sockets of one subscriber's flows hold: some ten downloads at the kernel's largest buffers.
+pub const SOCKET_MEMORY_PER_SUBSCRIBER_MAX_DEFAULT: usize = 64 << 20;
+/// Range of `socket_memory_per_subscriber_max`: a single flow may hold more than the least.
+pub const SOCKET_MEMORY_PER_SUBSCRIBER_MAX_RANGE: RangeInclusive<usize> = 1 << 20..=1 << 40;
+
 /// Range of `memory_max` when it is a size: a node at rest takes more than the least.
 pub const MEMORY_MAX_RANGE: RangeInclusive<usize> = 1 << 20..=1 << 44;
 
@@ -169,8 +175,11 @@ pub struct Limits {
     pub relay_buffer: usize,
     /// Pipes of one worker for bytes that move inside the kernel; without a free one they are copied.
     pub splice_pipes_max: usize,
-    /// Memory of the process above which timers are shortened and names are not read; none: the control group's limit.
+    /// Memory of the process, its sockets' included, above which timers are shortened and names are not read; none: the
+    /// control group's limit.
     pub memory_max: Option<usize>,
+    /// Memory that the sockets of one subscriber's flows hold; above it those end whose receivers take nothing.
+    pub socket_memory_per_subscriber_max: usize,
 }
 
 /// The keys `quic_*`: how much of a QUIC client is read for its name.
@@ -226,6 +235,7 @@ impl Limits {
         let drain_hard = s.duration(r, "drain_hard", DRAIN_HARD_DEFAULT, DRAIN_RANGE);
         at_least(r, ("limits.drain_hard", &drain_hard), ("limits.drain", &drain), show_duration);
         let per_subscriber = FLOWS_PER_SUBSCRIBER_MAX_DEFAULT;
+        let queued = SOCKET_MEMORY_PER_SUBSCRIBER_MAX_DEFAULT;
         let unanswered = UNANSWERED_PER_SUBSCRIBER_MAX_DEFAULT;
         Limits {
             hello_handshake_max: handshake.value,
@@ -275,6 +285,9 @@ impl Limits {
                 .count(r, "splice_pipes_max", SPLICE_PIPES_MAX_DEFAULT, SPLICE_PIPES_MAX_RANGE)
                 .value,
             memory_max: s.size_or_auto(r, "memory_max", MEMORY_MAX_RANGE).value,
+            socket_memory_per_subscriber_max: s
+                .size(r, "socket_memory_per_subscriber_max", queued, SOCKET_MEMORY_PER_SUBSCRIBER_MAX_RANGE)
+                .value,
         }
     }
 }

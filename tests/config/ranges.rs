@@ -116,6 +116,12 @@ const ROWS: &[Row] = &[
         &["\"auto\"", "\"1 MiB\"", "\"16384 GiB\""],
         &["\"1023 KiB\"", "\"16385 GiB\"", "\"none\"", "1048576"],
     ),
+    (
+        "limits",
+        "socket_memory_per_subscriber_max",
+        &["\"1 MiB\"", "\"1024 GiB\""],
+        &["\"1023 KiB\"", "\"1025 GiB\"", "\"auto\"", "1048576"],
+    ),
     ("admin", "connections_max", &["1", "128"], &["0", "129"]),
     (
         "admin",
@@ -140,6 +146,7 @@ const MORE_ROWS: &[Row] = &[
     ("limits", "drain", &["\"0 s\"", "\"900 s\""], &["\"900001 ms\"", "\"86400001 ms\""]),
     ("limits", "drain_hard", &["\"600 s\"", "\"24 h\""], &["\"599999 ms\"", "\"86400001 ms\""]),
     ("limits", "flows_per_subscriber_max", &["1", "1000000"], &["0", "1000001"]),
+    ("limits", "unanswered_per_subscriber_max", &["1", "1000000"], &["0", "1000001"]),
     ("limits", "accepts_per_wake_max", &["1", "1024"], &["0", "1025"]),
     ("limits", "splice_pipes_max", &["0", "1024"], &["-1", "1025"]),
     ("log", "level", &["\"error\"", "\"trace\""], &["\"ERROR\"", "\"\"", "1"]),

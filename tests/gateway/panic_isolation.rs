@@ -53,6 +53,7 @@ fn limits() -> Limits {
         udp_idle_timeout: long,
         unanswered_timeout: Duration::from_secs(60),
         unanswered_per_subscriber_max: 10,
+        socket_memory_per_subscriber_max: 1 << 20,
         unanswered_per_worker_max: 10,
         undecided_per_worker_max: 10,
         held_datagrams_max: 10,

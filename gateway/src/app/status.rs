@@ -383,6 +383,8 @@ impl Source for Status {
             if let Some(overload) = &facts.overload {
                 gauge!("zrgw_overload_level").set(f64::from(overload.level().number()));
                 counter!("zrgw_flows_shed_total").absolute(overload.shed_total());
+                gauge!("zrgw_socket_memory_bytes").set(reading(overload.queued()));
+                counter!("zrgw_stalled_ended_total").absolute(overload.stalled_total());
                 counter!("zrgw_unanswered_given_up_total").absolute(overload.given_up_total());
             }
         });

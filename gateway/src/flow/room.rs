@@ -106,7 +106,7 @@ fn unanswered(candidates: &[Candidate]) -> Vec<usize> {
 
 /// Answered flows of whoever holds most, what is of least use first.
 fn answered(candidates: &[Candidate], room: &Room<'_>, surplus: usize) -> Vec<usize> {
-    let level = level(room.holdings, surplus);
+    let level = level(room.holdings.iter().map(|held| *held as u64), surplus as u64);
     let holders = room.holdings.iter().filter(|count| **count > 0).count();
     let even = room.places.checked_div(holders).unwrap_or(room.places).max(1);
     let mut ranked: Vec<_> = indexed(candidates, |one| one.answered).collect();
@@ -123,7 +123,7 @@ fn answered(candidates: &[Candidate], room: &Room<'_>, surplus: usize) -> Vec<us
         for ((index, one), number) in own.iter().zip(1_usize..) {
             // The places of the whole process, as if the other workers had theirs evenly between.
             let place = held.saturating_mul(number).div_ceil(here);
-            if place > level && may_go(one, held, even) {
+            if place as u64 > level && may_go(one, held, even) {
                 placed.push((Reverse(place), order(one), *index));
             }
         }
@@ -150,19 +150,18 @@ fn may_go(one: &Candidate, held: usize, even: usize) -> bool {
     settled && one.idle >= SETTLED_AGE_MIN && one.recent < USEFUL_BYTES_MIN
 }
 
-/// What everybody may keep when `surplus` places are taken one by one from whoever holds most.
-fn level(holdings: &[usize], surplus: usize) -> usize {
-    let taken = |level: usize| {
-        holdings.iter().fold(0_usize, |sum, held| sum.saturating_add(held.saturating_sub(level)))
-    };
-    // The greatest level at which enough are taken; none is enough when all together are not.
-    let (mut enough, mut too_few) = (0_usize, holdings.iter().copied().max().unwrap_or(0));
-    while too_few.saturating_sub(enough) > 1 {
-        let middle = enough.saturating_add(too_few) / 2;
+/// What everybody may keep when `surplus` is taken one by one from whoever holds most.
+pub(super) fn level(holdings: impl Iterator<Item = u64> + Clone, surplus: u64) -> u64 {
+    let taken =
+        |level: u64| holdings.clone().fold(0_u64, |sum, held| sum.saturating_add(held.saturating_sub(level)));
+    // The greatest level at which enough is taken; none is enough when all together is not.
+    let (mut enough, mut too_little) = (0_u64, holdings.clone().max().unwrap_or(0));
+    while too_little.saturating_sub(enough) > 1 {
+        let middle = enough.saturating_add(too_little.saturating_sub(enough) / 2);
         if taken(middle) >= surplus {
             enough = middle;
         } else {
-            too_few = middle;
+            too_little = middle;
         }
     }
     enough
@@ -327,9 +326,9 @@ mod tests {
         }
 
         #[test]
-        fn f5_the_level_takes_enough_and_no_more(held in prop::collection::vec(0_usize..50, 0..20), surplus in 0_usize..200) {
-            let taken = |level: usize| held.iter().map(|held| held.saturating_sub(level)).sum::<usize>();
-            let level = level(&held, surplus);
+        fn f5_the_level_takes_enough_and_no_more(held in prop::collection::vec(0_u64..50, 0..20), surplus in 0_u64..200) {
+            let taken = |level: u64| held.iter().map(|held| held.saturating_sub(level)).sum::<u64>();
+            let level = level(held.iter().copied(), surplus);
             prop_assert!(taken(level) >= surplus.min(taken(0)));
             prop_assert!(level == held.iter().copied().max().unwrap_or(0).saturating_sub(1) || taken(level + 1) < surplus || surplus > taken(0));
         }

@@ -149,7 +149,7 @@ pub struct State {
     pub mark: Mark,
     /// Its share in an allowance while it is marked before its verdict.
     pub foreseen: Option<Box<Share>>,
-    /// TCP only: the origin's socket while bytes are carried, if its packets may carry the mark.
+    /// TCP only: the origin's socket while bytes are carried.
     pub origin: Weak<TcpStream>,
     /// Whether the flow waits in the worker's list of flows to read at the next tick.
     pub dirty: bool,

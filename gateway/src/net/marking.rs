@@ -34,10 +34,10 @@ impl Worker {
     /// From here on bytes of the flow go to this socket.
     pub(super) fn mark_origin(&self, flow: &Flow, origin: &Rc<TcpStream>) {
         let mut state = flow.state.borrow_mut();
+        state.origin = Rc::downgrade(origin);
         if state.subscriber.as_ref().and_then(SubscriberSide::own_socket).is_none() {
             return;
         }
-        state.origin = Rc::downgrade(origin);
         self.apply(origin, Mark::NONE, state.mark.towards_origin());
     }
 

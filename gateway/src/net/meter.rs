@@ -146,6 +146,14 @@ impl SubscriberSide {
         }
     }
 
+    /// The flow's own socket on this side: none of datagrams.
+    pub fn socket(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Stream(meter) => Some(meter.socket()),
+            Self::Datagrams(_) => None,
+        }
+    }
+
     /// The socket whose packets reach the subscriber as they are: none of datagrams, which share their socket, and none
     /// behind a balancer.
     pub fn own_socket(&self) -> Option<Rc<TcpStream>> {

@@ -1,6 +1,7 @@
 //! When memory or room for flows runs short: shorter timers first, then no reading of names, then whole ways past us.
 //!
-//! Memory is the process's resident set against `limits.memory_max`, looked at four times a second. At 85 % timers are
+//! Memory is the process's resident set and what the sockets of its flows hold in the kernel, against `limits.memory_max`,
+//! looked at four times a second. At 85 % timers are
 //! shortened; at 92 % new flows are carried without being read and charged as `overload`, and steered ones, which cannot
 //! be carried without a name, wait in the backlog; at 95 % whoever can lead flows past this process does so. A level is
 //! left when the share has fallen well below where it began, so that it does not flutter. At 90 % of the room for flows
@@ -30,6 +31,9 @@ const SHORTENED: u32 = 4;
 const SHED_TENTHS: usize = 9;
 /// Hundredths of the room that are to be open after that.
 const SHED_TO_HUNDREDTHS: usize = 88;
+/// What the sockets of one subscriber's flows may hold is at most one in so many of all memory, and as much is left to the
+/// sockets of all whatever else runs short.
+const QUEUE_SHARE: u64 = 8;
 /// UDP flows that nobody has answered take none of the last one in so many places.
 const RESERVE_SHARE: usize = 10;
 
@@ -95,6 +99,12 @@ pub struct Overload {
     reclaimable: AtomicUsize,
     /// Such flows that gave way to newer ones.
     given_up: AtomicU64,
+    /// Memory that the sockets of all flows held at the last look, in bytes.
+    queued: AtomicU64,
+    /// What of it is to come free, for memory runs short.
+    queue_surplus: AtomicU64,
+    /// Flows ended because their receivers took nothing.
+    stalled: AtomicU64,
 }
 
 impl Overload {
@@ -108,6 +118,9 @@ impl Overload {
             shed: AtomicU64::new(0),
             reclaimable: AtomicUsize::new(0),
             given_up: AtomicU64::new(0),
+            queued: AtomicU64::new(0),
+            queue_surplus: AtomicU64::new(0),
+            stalled: AtomicU64::new(0),
         })
     }
 
@@ -165,6 +178,54 @@ impl Overload {
         self.given_up.load(Ordering::Relaxed)
     }
 
+    /// A worker's flows hold `after` in their sockets, where they held `before`.
+    pub fn change_queued(&self, before: u64, after: u64) {
+        self.queued.fetch_add(after, Ordering::Relaxed);
+        self.queued.fetch_sub(before, Ordering::Relaxed);
+    }
+
+    /// Memory that the sockets of all flows held at the last look, in bytes.
+    pub fn queued(&self) -> u64 {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    /// What the sockets of one subscriber's flows may hold, where the configuration says `most`.
+    pub fn queue_share(&self, most: u64) -> u64 {
+        self.memory_max.map_or(most, |all| most.min(all / QUEUE_SHARE))
+    }
+
+    /// What is to come free of what all sockets hold, in bytes.
+    pub fn queue_surplus(&self) -> u64 {
+        self.queue_surplus.load(Ordering::Relaxed)
+    }
+
+    /// Counts flows that were ended because their receivers took nothing.
+    pub fn count_stalled(&self, flows: u64) {
+        self.stalled.fetch_add(flows, Ordering::Relaxed);
+    }
+
+    /// Flows that were ended because their receivers took nothing.
+    pub fn stalled_total(&self) -> u64 {
+        self.stalled.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the process holds so much besides its sockets, of so much that it may; what it uses in all.
+    fn use_memory(&self, resident: u64, memory_max: u64) -> u64 {
+        let queued = self.queued();
+        let used = resident.saturating_add(queued);
+        let level = self.level().next(used.saturating_mul(1_000) / memory_max.max(1));
+        self.level.store(level.number(), Ordering::Relaxed);
+        let surplus = if level == Level::Normal {
+            0
+        } else {
+            // As far as the level below the first; but what sockets hold is not taken where something else is the cause.
+            let wanted = memory_max.saturating_mul(BRISK.saturating_sub(SLACK)) / 1_000;
+            used.saturating_sub(wanted).min(queued.saturating_sub(memory_max / QUEUE_SHARE))
+        };
+        self.queue_surplus.store(surplus, Ordering::Relaxed);
+        used
+    }
+
     /// Room for flows that are answered, when so many places are `free`: whatever nobody answers gives way to them.
     pub fn room(&self, free: usize) -> usize {
         free.saturating_add(self.reclaimable.load(Ordering::Relaxed))
@@ -196,9 +257,9 @@ impl Overload {
         loop {
             tick.tick().await;
             let Some(used) = resident() else { continue };
-            let thousandths = used.saturating_mul(1_000) / memory_max;
-            let (before, level) = (self.level(), self.level().next(thousandths));
-            self.level.store(level.number(), Ordering::Relaxed);
+            let before = self.level();
+            let used = self.use_memory(used, memory_max);
+            let level = self.level();
             if level > before {
                 tracing::warn!(?level, ?before, used, memory_max, "memory runs short (limits.memory_max)");
             } else if level < before {
@@ -275,6 +336,24 @@ mod tests {
         assert!(overload.shorten(time) < time && !overload.is_unread());
         overload.level.store(2, Ordering::Relaxed);
         assert!(overload.is_unread());
+    }
+
+    #[test]
+    fn f14_what_sockets_hold_is_memory_and_comes_free_as_far_as_it_is_the_cause() {
+        let overload = Overload::new(Some(1_000), 1);
+        assert_eq!(overload.use_memory(300, 1_000), 300);
+        overload.change_queued(0, 549);
+        assert_eq!((overload.use_memory(300, 1_000), overload.level()), (849, Level::Normal));
+        overload.change_queued(549, 550);
+        assert_eq!((overload.use_memory(300, 1_000), overload.level()), (850, Level::Brisk));
+        assert_eq!(overload.queue_surplus(), 50, "to the end of the level");
+        // Down to what is left to sockets in any case, and nothing where they hold no more.
+        overload.use_memory(2_000, 1_000);
+        assert_eq!(overload.queue_surplus(), 550 - 125);
+        overload.change_queued(550, 125);
+        overload.use_memory(2_000, 1_000);
+        assert_eq!((overload.queue_surplus(), overload.level()), (0, Level::Past));
+        assert_eq!((overload.queue_share(200), overload.queue_share(100)), (125, 100));
     }
 
     #[test]

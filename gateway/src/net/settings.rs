@@ -102,6 +102,8 @@ pub struct Limits {
     pub unanswered_per_subscriber_max: usize,
     /// UDP flows of one worker that nobody has answered and that hold an upstream socket.
     pub unanswered_per_worker_max: usize,
+    /// Memory that the sockets of one subscriber's flows may hold.
+    pub socket_memory_per_subscriber_max: u64,
     /// Accepts before other work gets its turn.
     pub accepts_per_wake_max: usize,
     /// Bytes read at once; one buffer per worker, shared by its flows.

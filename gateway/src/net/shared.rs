@@ -60,13 +60,15 @@ pub struct Shared {
     pub clock: Clock,
 }
 
-/// One subscriber's open flows.
+/// One subscriber's open flows, and what they hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Places {
     /// Of TCP, and of UDP once they are answered.
     answered: usize,
     /// Of UDP that nobody has answered: anybody may have begun them in his name.
     unanswered: usize,
+    /// Memory that the sockets of his flows held at the last look, in bytes.
+    queued: u64,
 }
 
 /// Whether a flow may begin.
@@ -167,12 +169,47 @@ impl Shared {
 
     /// Answered flows of every subscriber that has any, and whose they are by their place in the list.
     pub(super) fn holdings(&self) -> (Vec<usize>, HashMap<SubscriberKey, usize>) {
+        self.holders(|places| (places.answered > 0).then_some(places.answered))
+    }
+
+    /// Memory that the sockets of every subscriber's flows hold, where they hold any, and whose they are.
+    pub(super) fn queued(&self) -> (Vec<u64>, HashMap<SubscriberKey, usize>) {
+        self.holders(|places| (places.queued > 0).then_some(places.queued))
+    }
+
+    /// What `of` says of every subscriber of whom it says something, and whose it is by the place in the list.
+    fn holders<T>(&self, of: impl Fn(&Places) -> Option<T>) -> (Vec<T>, HashMap<SubscriberKey, usize>) {
         let open = self.open();
-        let held = open.iter().filter(|(_, places)| places.answered > 0);
-        let (counts, keys): (Vec<_>, Vec<_>) =
-            held.map(|(key, places)| (places.answered, key.clone())).unzip();
+        let held = open.iter().filter_map(|(key, places)| Some((of(places)?, key.clone())));
+        let (held, keys): (Vec<_>, Vec<_>) = held.unzip();
         drop(open);
-        (counts, keys.into_iter().zip(0..).collect())
+        (held, keys.into_iter().zip(0..).collect())
+    }
+
+    /// Tells what the sockets of one worker's flows hold for each subscriber, where it told `before` at its last look.
+    pub(super) fn tell_queued(
+        &self,
+        before: &HashMap<SubscriberKey, u64>,
+        after: &HashMap<SubscriberKey, u64>,
+    ) {
+        if before.is_empty() && after.is_empty() {
+            return;
+        }
+        let sum = |of: &HashMap<_, u64>| of.values().fold(0_u64, |sum, bytes| sum.saturating_add(*bytes));
+        self.overload.change_queued(sum(before), sum(after));
+        let mut open = self.open();
+        for (key, bytes) in after {
+            let places = open.entry(key.clone()).or_default();
+            places.queued = places.queued.saturating_add(*bytes);
+        }
+        for (key, bytes) in before {
+            if let Some(places) = open.get_mut(key) {
+                places.queued = places.queued.saturating_sub(*bytes);
+                if *places == Places::default() {
+                    open.remove(key);
+                }
+            }
+        }
     }
 
     /// The counts; a panic elsewhere does not make them unusable, for every change is a single step.

@@ -4,7 +4,7 @@
 
 #![expect(
     unsafe_code,
-    reason = "SIOCOUTQ, TCP_INFO, bpf(2), the event loop's registration and descriptors by number have no safe wrapper; each block has its proof"
+    reason = "SIOCOUTQ, TCP_INFO, SO_MEMINFO, bpf(2), the event loop's registration and descriptors by number have no safe wrapper; each block has its proof"
 )]
 
 mod datagrams;
@@ -361,6 +361,25 @@ pub fn unacknowledged(socket: &impl AsRawFd) -> io::Result<u64> {
         return Err(io::Error::last_os_error());
     }
     Ok(u64::try_from(bytes).unwrap_or(0))
+}
+
+/// Memory that the socket holds in the kernel, in bytes: what waits to be read or sent, and what is set aside for that
+/// (`SO_MEMINFO` of `linux/sock_diag.h`).
+///
+/// # Errors
+/// What the system says (before Linux 4.11 it knows no such option).
+pub fn memory(socket: &impl AsRawFd) -> io::Result<u64> {
+    let (mut values, mut length) = ([0_u32; 9], 36);
+    let (name, room) = (libc::SO_MEMINFO, values.as_mut_ptr().cast());
+    // SAFETY: `getsockopt` writes at most `length` bytes through `room`, and that is the size of the live local array, whose
+    // elements may have any value; the new length goes to a live local; the descriptor is open because `socket` is borrowed.
+    let outcome =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, name, room, &raw mut length) };
+    if outcome == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    let [received, _, _, _, aside, sent, _, backlog, _] = values.map(u64::from);
+    Ok([received, aside, sent, backlog].into_iter().fold(0, u64::saturating_add))
 }
 
 /// Reads what the kernel knows of a TCP connection (tcp(7), `TCP_INFO`).

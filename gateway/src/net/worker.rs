@@ -6,6 +6,7 @@
 mod count;
 mod foresee;
 mod owed;
+mod queues;
 mod shed;
 mod verdict;
 
@@ -21,6 +22,7 @@ use billing_export::{Account, Reason, Volume};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
+use self::queues::Queues;
 use super::beats;
 use super::datagram::unanswered::Unanswered;
 use super::flow_record::{Cut, Flow, Names, Place, Ruling, State, SubscriberSide};
@@ -60,6 +62,8 @@ pub struct Worker {
     pub unanswered: Unanswered,
     /// Flows without a verdict in the order of their deadlines.
     undecided: RefCell<VecDeque<Weak<Flow>>>,
+    /// What the sockets of flows hold.
+    queues: RefCell<Queues>,
     /// Bytes by account since the last report.
     usage: RefCell<UsageMap>,
     /// Counts since the last report.
@@ -121,6 +125,7 @@ impl Worker {
             dirty: RefCell::default(),
             unanswered,
             undecided: RefCell::default(),
+            queues: RefCell::default(),
             usage: RefCell::default(),
             counts: RefCell::default(),
             next_id: Cell::new(0),
@@ -329,6 +334,7 @@ impl Worker {
             if rounds.is_multiple_of(10) {
                 self.cut_idle(self.shared.overload.shorten(self.shared.limits.idle_timeout));
                 self.settle_ended();
+                self.look_at_queues();
                 self.shared.suspend_if_unsaved();
             }
             if rounds.is_multiple_of(ROUNDS_PER_SWEEP) {

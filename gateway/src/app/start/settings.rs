@@ -102,6 +102,7 @@ pub(super) fn limits(config: &Config, workers: usize, flows_max: usize) -> Limit
         flows_per_subscriber_max: limits.flows_per_subscriber_max,
         unanswered_per_subscriber_max: limits.unanswered_per_subscriber_max,
         unanswered_per_worker_max: (flows_max / UNANSWERED_SHARE / workers.max(1)).max(1),
+        socket_memory_per_subscriber_max: limits.socket_memory_per_subscriber_max as u64,
         accepts_per_wake_max: limits.accepts_per_wake_max,
         relay_buffer: limits.relay_buffer,
         pipes_per_worker_max: limits.splice_pipes_max,

@@ -132,6 +132,15 @@ pub(super) fn describe() {
         "zrgw_flows_shed_total",
         "Flows ended because there was hardly room for new ones: of whoever holds most, and of UDP that nobody answers"
     );
+    describe_gauge!(
+        "zrgw_socket_memory_bytes",
+        Unit::Bytes,
+        "Memory that sockets of TCP flows hold in the kernel; it counts into limits.memory_max"
+    );
+    describe_counter!(
+        "zrgw_stalled_ended_total",
+        "Flows ended because their receivers took nothing and held too much (limits.socket_memory_per_subscriber_max)"
+    );
     describe_counter!(
         "zrgw_unanswered_given_up_total",
         "UDP flows that nobody had answered and that gave way to newer ones (limits.unanswered_per_subscriber_max, limits.flows_max)"

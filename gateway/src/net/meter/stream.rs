@@ -142,6 +142,11 @@ impl StreamMeter {
         Self { leg: Leg::Balancer, ..self }
     }
 
+    /// The socket.
+    pub(super) fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
     /// The socket, if it is the subscriber's own.
     pub(super) fn own_socket(&self) -> Option<Rc<TcpStream>> {
         match self.leg {
