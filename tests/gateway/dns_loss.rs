@@ -134,7 +134,6 @@ fn f11_bad_replies_cost_no_answer_where_tcp_to_the_server_is_closed() {
         assert_eq!(served(address, NAMES), usize::from(NAMES), "every {every}: {}", gateway.log());
         assert!(gateway.metric("zrgw_dns_upstream_total{event=\"gave_up_port\"}") > 0);
         assert_eq!(gateway.metric("zrgw_dns_servers_down"), 0, "the server is not at fault");
-        assert_eq!(gateway.metric("zrgw_trusted_answers"), u64::from(NAMES));
         assert!(gateway.log().matches("replies that answer no query").count() <= 2, "{}", gateway.log());
         gateway.stop();
     }
@@ -232,7 +231,8 @@ fn s_one_server_behind_fifty_per_cent_loss_answers_every_query_at_its_second_try
     let count = |event: &str| gateway.metric(&format!("zrgw_dns_upstream_total{{event=\"{event}\"}}"));
     assert_eq!(count("sent"), 2 * u64::from(QUERIES), "two tries each, no more");
     assert_eq!(count("timeout"), u64::from(QUERIES));
-    assert_eq!(gateway.metric("zrgw_trusted_answers"), u64::from(QUERIES));
+    // Of names that one subscriber asks for below a rule a share is kept.
+    assert!(gateway.metric("zrgw_trusted_answers") > 0);
     gateway.stop();
 }
 

@@ -203,14 +203,9 @@ fn f10_names_nobody_answers_leave_the_others_their_room() {
 /// Neither the node's readiness nor anybody's way to a server is in the hands of who asks for names that nobody answers.
 #[test]
 fn f10_names_nobody_answers_mark_no_server_down() {
-    let (gateway, address) = gateway(&[picky(FIRST), picky(SECOND)], |setup| {
-        setup
-            .set("dns", "failover_after = \"100 ms\"")
-            .set("dns", "try_timeout = \"100 ms\"")
-            .set("dns", "total_timeout = \"400 ms\"")
-    });
+    let (gateway, address) = gateway(&[picky(FIRST), picky(SECOND)], |setup| setup);
     let hostile = socket(subscriber(1));
-    for round in 1..=10 {
+    for round in 1..=4 {
         ask_nobody(&hostile, address, 20);
         let timeouts = || gateway.metric("zrgw_dns_upstream_total{event=\"timeout\"}");
         assert!(eventually(|| timeouts() >= round * 20));
@@ -253,14 +248,9 @@ fn f10_a_server_that_drops_questions_for_the_root_is_not_taken_for_down() {
             vec![(true, answered(query, FIRST))]
         }
     });
-    let (gateway, address) = gateway(&[upstream], |setup| {
-        setup
-            .set("dns", "failover_after = \"100 ms\"")
-            .set("dns", "try_timeout = \"100 ms\"")
-            .set("dns", "total_timeout = \"400 ms\"")
-    });
+    let (gateway, address) = gateway(&[upstream], |setup| setup);
     let hostile = socket(subscriber(1));
-    for round in 1..=10 {
+    for round in 1..=3 {
         ask_nobody(&hostile, address, 10);
         let timeouts = || gateway.metric("zrgw_dns_upstream_total{event=\"timeout\"}");
         assert!(eventually(|| timeouts() >= round * 20));
@@ -272,15 +262,14 @@ fn f10_a_server_that_drops_questions_for_the_root_is_not_taken_for_down() {
 /// A server that answers us and nobody else is passed over: what it does not answer others do, for several subscribers.
 #[test]
 fn f10_a_server_whose_questions_are_answered_elsewhere_is_passed_over() {
-    let deaf =
-        server(
-            |query| {
-                if name_of(query).is_empty() { vec![(true, answered(query, FIRST))] } else { Vec::new() }
-            },
-        );
+    let deaf = server(|query| {
+        // The root and what the list names itself, which we ask for; subscribers ask for names below.
+        let is_ours = ["", "listed.example", "other-listed.example"].contains(&name_of(query).as_str());
+        if is_ours { vec![(true, answered(query, FIRST))] } else { Vec::new() }
+    });
     let (gateway, address) = gateway(&[deaf, picky(SECOND)], |setup| {
         setup
-            .set("dns", "failover_after = \"200 ms\"")
+            .set("dns", "failover_after = \"500 ms\"")
             .set("dns", "try_timeout = \"60 s\"")
             .set("dns", "total_timeout = \"60 s\"")
     });
@@ -290,7 +279,7 @@ fn f10_a_server_whose_questions_are_answered_elsewhere_is_passed_over() {
         assert!(answer.ends_with(&SECOND), "{answer:?}");
     };
     // One subscriber alone may ask as much as he likes.
-    for id in 0..10 {
+    for id in 0..6 {
         asked(1, id);
         assert_eq!(gateway.metric("zrgw_dns_servers_down"), 0);
     }
