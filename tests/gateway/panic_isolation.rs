@@ -9,7 +9,7 @@
     reason = "tests may panic"
 )]
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -85,7 +85,7 @@ fn shared() -> Arc<Shared> {
         port_map: BTreeMap::new(),
         allow_private: true,
         nat64: Nat64::default(),
-        own_addresses: HashSet::new(),
+        own_addresses: Arc::default(),
         own_sockets: Vec::new(),
         sources: Vec::new(),
     });
@@ -130,6 +130,7 @@ fn shared() -> Arc<Shared> {
         overload: Overload::new(Some(u64::MAX), ROOM),
         undecided_permits: Arc::new(Semaphore::new(1)),
         connection_ids: ConnectionIds::default(),
+        own_ends: Arc::default(),
         open_by_subscriber: Mutex::default(),
         accounts_max: 10,
         saved: Arc::new(Saved::new(Duration::from_secs(60))),

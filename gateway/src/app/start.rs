@@ -264,6 +264,7 @@ impl Node {
         let asked_at = dns.as_ref().map_or(&[][..], |dns| dns.addresses());
         let own: Vec<SocketAddr> = listeners.iter().chain(asked_at).copied().chain([admin]).collect();
         let dial = Arc::new(dial_rules(config, own).map_err(system("list this machine's addresses"))?);
+        control.spawn(Arc::clone(&dial.own_addresses).follow());
         let (mut keeper, kept_faults) =
             ListKeeper::open(&config.node.state_dir, &reload::gate(&config.list), clock.now().wall);
         let policy = Arc::new(PolicyCell::new(first_policy(config)));
@@ -295,6 +296,7 @@ impl Node {
             overload,
             undecided_permits: Arc::new(Semaphore::new((flows_max / UNDECIDED_SHARE).max(1))),
             connection_ids: ConnectionIds::default(),
+            own_ends: Arc::default(),
             open_by_subscriber: Mutex::default(),
             beats: Beats::new(workers),
             accounts_max: config.export.accounts_max,

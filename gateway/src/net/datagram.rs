@@ -305,6 +305,14 @@ impl Relay {
             }
             (Service::Proxied { .. } | Service::Transparent { .. }, Ends::Steered { .. }) => return,
         };
+        let from = match key.ends {
+            Ends::Proxied { source, .. } => source,
+            Ends::Steered { .. } | Ends::Transparent { .. } => key.peer,
+        };
+        if self.worker.shared.is_own_datagram(from) {
+            self.worker.count_refusal(Refusal::Loop);
+            return;
+        }
         let side = SubscriberSide::datagrams(source, self.worker.shared.byte_basis);
         let Some(open) = self.worker.open_flow(source, place, side) else { return };
         let continues = self.continued(&open, &key, train);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -12,6 +13,9 @@ use super::worker::Worker;
 
 /// Addresses of one name that are tried; the rest would only lengthen a failure.
 const ADDRESSES_TRIED_MAX: usize = 4;
+
+/// How long after it was connected a connection of ours may come back: what it carries first is on its way by then.
+const RETURN_MAX: Duration = Duration::from_secs(5);
 
 /// Why no origin was reached.
 #[derive(Debug)]
@@ -34,12 +38,13 @@ pub async fn dial(
     let mut outcome = DialError::NotPermitted;
     let permitted = destinations.into_iter().filter_map(|destination| rules.target(destination));
     for target in permitted.take(ADDRESSES_TRIED_MAX) {
-        let mut tried = timeout(worker.shared.limits.connect_timeout, connect(target, None)).await;
+        let mut tried = timeout(worker.shared.limits.connect_timeout, connect(worker, target, None)).await;
         if tried.as_ref().is_ok_and(|tried| tried.as_ref().is_err_and(is_about_ports)) {
             worker.count_ports_used_up();
             let of_family = |source: &&IpAddr| source.is_ipv4() == target.is_ipv4();
             for source in rules.sources.iter().filter(of_family) {
-                tried = timeout(worker.shared.limits.connect_timeout, connect(target, Some(*source))).await;
+                tried = timeout(worker.shared.limits.connect_timeout, connect(worker, target, Some(*source)))
+                    .await;
                 if !tried.as_ref().is_ok_and(|tried| tried.as_ref().is_err_and(is_about_ports)) {
                     break;
                 }
@@ -60,8 +65,23 @@ pub fn is_about_ports(error: &io::Error) -> bool {
 }
 
 /// Connects from a port that the system chooses, of `source` where it is given.
-async fn connect(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
-    establish(socket::stream_socket(target, source)?, target).await
+async fn connect(worker: &Worker, target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    establish_own(worker, socket::stream_socket(target, source)?, target).await
+}
+
+/// Connects `socket` from an address of ours, which is noted: the connection is known by it if it comes back.
+///
+/// # Errors
+/// As [`establish`].
+pub async fn establish_own(
+    worker: &Worker,
+    socket: std::net::TcpStream,
+    target: SocketAddr,
+) -> io::Result<TcpStream> {
+    let origin = begin(socket, target)?;
+    // At once: what comes back does not wait until we are told that it is connected.
+    note_own_end(worker, &origin, target);
+    await_connected(origin).await
 }
 
 /// Connects `socket`, which never blocks, and sets it up for the relay.
@@ -69,11 +89,30 @@ async fn connect(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpSt
 /// # Errors
 /// The system's word: nobody listens, no way to there, no port left.
 pub async fn establish(socket: std::net::TcpStream, target: SocketAddr) -> io::Result<TcpStream> {
+    await_connected(begin(socket, target)?).await
+}
+
+/// Notes where a connection of ours leaves from.
+fn note_own_end(worker: &Worker, socket: &TcpStream, target: SocketAddr) {
+    let shared = &worker.shared;
+    if let Ok(local) = socket.local_addr() {
+        let now = shared.clock.monotonic();
+        let until = now.plus(shared.limits.connect_timeout).plus(RETURN_MAX);
+        shared.own_ends.note_stream(local, target, now, until);
+    }
+}
+
+/// Begins to connect.
+fn begin(socket: std::net::TcpStream, target: SocketAddr) -> io::Result<TcpStream> {
     // A refinement: a connection without it carries the same bytes. An origin that vanished is noticed by the subscriber's
     // next byte or the flow's idle time; probes of our own would find it no sooner.
     let _ = socket::set_nodelay(&socket);
     socket::begin_connection(&socket, target)?;
-    let origin = TcpStream::from_std(socket)?;
+    TcpStream::from_std(socket)
+}
+
+/// Waits for the other side.
+async fn await_connected(origin: TcpStream) -> io::Result<TcpStream> {
     // The event says whether it failed: only then is the system asked why.
     let ready = origin.ready(Interest::WRITABLE | Interest::ERROR).await?;
     if ready.is_error() || ready.is_write_closed() {
@@ -93,12 +132,17 @@ mod tests {
         TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
     }
 
+    /// Connects as dialling does.
+    async fn direct(target: SocketAddr) -> io::Result<TcpStream> {
+        establish(socket::stream_socket(target, None)?, target).await
+    }
+
     #[tokio::test]
     async fn an_address_where_nobody_listens_is_told_from_one_where_somebody_does() {
-        let refused = connect(closed(), None).await.unwrap_err();
+        let refused = direct(closed()).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let origin = connect(listener.local_addr().unwrap(), None).await.unwrap();
+        let origin = direct(listener.local_addr().unwrap()).await.unwrap();
         assert!(origin.nodelay().unwrap());
         assert_eq!(origin.peer_addr().unwrap(), listener.local_addr().unwrap());
     }
@@ -108,7 +152,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let closer = std::thread::spawn(move || drop(listener.accept().unwrap()));
-        let origin = connect(address, None).await.unwrap();
+        let origin = direct(address).await.unwrap();
         closer.join().unwrap();
         origin.readable().await.unwrap();
         assert_eq!(origin.try_read(&mut [0]).unwrap(), 0);

@@ -29,6 +29,8 @@ mod marking;
 pub mod meter;
 pub mod nft;
 pub mod overload;
+pub mod own_addresses;
+pub mod own_ends;
 pub mod policy;
 pub mod pool;
 pub mod proxied;

@@ -48,6 +48,11 @@ pub async fn serve(worker: Rc<Worker>, client: TcpStream, _permit: OwnedSemaphor
             );
         }
     };
+    // Behind a balancer that brings what we send to its own address.
+    let target = worker.shared.dial.target(ends.destination);
+    if target.is_some_and(|target| worker.shared.is_own_stream(ends.source, || [target])) {
+        return refuse(&worker, &client, Refusal::Loop, "the source is a connection of our own");
+    }
     let client = Rc::new(client);
     let place = Place::Original(ends.destination);
     let side = SubscriberSide::stream(Rc::clone(&client), ends.source.ip(), worker.shared.byte_basis);

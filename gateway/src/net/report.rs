@@ -52,6 +52,8 @@ pub enum Refusal {
     Client,
     /// The destination is private, ours, or has no address.
     Destination,
+    /// It is our own, come back: the destination leads here.
+    Loop,
     /// The upstream did not answer or refused.
     Connect,
     /// The PROXY header is missing, malformed, late, or from a peer that may not send it.
@@ -69,6 +71,7 @@ impl Refusal {
             Self::NotRouted => "not_routed",
             Self::Client => "client",
             Self::Destination => "destination",
+            Self::Loop => "loop",
             Self::Connect => "connect",
             Self::ProxyHeader => "proxy_header",
             Self::FlowsPerSubscriber => "flows_per_subscriber",

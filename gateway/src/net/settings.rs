@@ -1,12 +1,14 @@
 //! What `app` tells the workers: plain values, no configuration file.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::access::Access;
+use super::own_addresses::OwnAddresses;
 use crate::flow::address::{is_public, meanings};
 use crate::flow::binding::Nat64;
 use crate::flow::identify::IdentifyLimits;
@@ -122,7 +124,7 @@ pub struct DialRules {
     /// The operator's NAT64: what is behind it is judged by the IPv4 address.
     pub nat64: Nat64,
     /// Addresses of this machine and of its management: never dialled unless private destinations are permitted.
-    pub own_addresses: HashSet<IpAddr>,
+    pub own_addresses: Arc<OwnAddresses>,
     /// Our own listeners and endpoints: never dialled, whatever is permitted.
     pub own_sockets: Vec<SocketAddr>,
     /// Further addresses of ours to dial from, when the ports towards a destination are used up.
@@ -136,8 +138,7 @@ impl DialRules {
         let mut owned = meanings(address, &self.nat64);
         !means.any(|meaning| meaning.is_unspecified() || meaning.is_multicast())
             && (self.allow_private
-                || (is_public(address, &self.nat64)
-                    && !owned.any(|meaning| self.own_addresses.contains(&meaning))))
+                || (is_public(address, &self.nat64) && !owned.any(|meaning| self.own_addresses.has(meaning))))
     }
 
     /// Where to connect for `destination`; none when it may not be dialled.
@@ -155,13 +156,8 @@ impl DialRules {
     fn is_own_socket(&self, address: IpAddr, port: u16) -> bool {
         self.own_sockets.iter().any(|own| {
             own.port() == port
-                && (own.ip() == address || (own.ip().is_unspecified() && self.is_local(address)))
+                && (own.ip() == address || (own.ip().is_unspecified() && self.own_addresses.has(address)))
         })
-    }
-
-    /// Whether `address` is one of this machine's.
-    fn is_local(&self, address: IpAddr) -> bool {
-        address.is_loopback() || self.own_addresses.contains(&address)
     }
 }
 
@@ -175,7 +171,7 @@ mod tests {
             port_map: BTreeMap::from([(443, 8_443)]),
             allow_private,
             nat64: Nat64::new(vec![Nat64Prefix::new("2a00:64::".parse().unwrap(), 96).unwrap()]),
-            own_addresses: HashSet::from(["9.9.9.1".parse().unwrap()]),
+            own_addresses: Arc::new(OwnAddresses::of(["9.9.9.1".parse().unwrap()])),
             sources: Vec::new(),
             own_sockets: vec!["0.0.0.0:8443".parse().unwrap(), "9.9.9.1:80".parse().unwrap()],
         }

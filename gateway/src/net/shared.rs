@@ -3,6 +3,7 @@
 //! Asked when a flow opens, is judged or closes; never for a byte.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use super::egress::Egress;
 use super::header_lengths::HeaderLengths;
 use super::lookup::Lookups;
 use super::overload::Overload;
+use super::own_ends::OwnEnds;
 use super::policy::{Exemption, PolicyCell};
 use super::settings::{DialRules, Limits};
 pub use crate::flow::session::SubscriberKey;
@@ -48,6 +50,8 @@ pub struct Shared {
     pub undecided_permits: Arc<Semaphore>,
     /// Servers' connection ids, by which a rebound flow is known.
     pub connection_ids: ConnectionIds,
+    /// Where our own flows leave from, by which they are known when they come back.
+    pub own_ends: Arc<OwnEnds>,
     /// Open flows by subscriber address or session.
     pub open_by_subscriber: Mutex<HashMap<SubscriberKey, Places>>,
     /// When each worker's event loop last ran.
@@ -128,6 +132,22 @@ impl Shared {
     /// Flows that hold room.
     pub(super) fn flows_in_use(&self) -> usize {
         self.overload.flows_max().saturating_sub(self.flow_permits.available_permits())
+    }
+
+    /// Whether a connection from `peer` is our own, come back; where it was going is asked only if it may be. The machine's
+    /// addresses are not asked: it may have had the one for a moment only.
+    pub(super) fn is_own_stream<D: IntoIterator<Item = SocketAddr>>(
+        &self,
+        peer: SocketAddr,
+        destinations: impl FnOnce() -> D,
+    ) -> bool {
+        let (peer, now) = (canonical(peer), self.clock.monotonic());
+        self.own_ends.has_stream(peer, || destinations().into_iter().map(canonical).collect(), now)
+    }
+
+    /// Whether datagrams from `peer` are our own, come back.
+    pub(super) fn is_own_datagram(&self, peer: SocketAddr) -> bool {
+        self.own_ends.has_datagrams(canonical(peer))
     }
 
     /// Takes one of the subscriber's places, if there is one.
@@ -216,4 +236,9 @@ impl Shared {
     fn open(&self) -> MutexGuard<'_, HashMap<SubscriberKey, Places>> {
         self.open_by_subscriber.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// IPv4 in its own spelling.
+fn canonical(end: SocketAddr) -> SocketAddr {
+    SocketAddr::new(end.ip().to_canonical(), end.port())
 }

@@ -314,6 +314,16 @@ pub fn watch(listener: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
     unsafe { AsyncFd::register(listener) }.map_err(io::Error::from)
 }
 
+/// Another descriptor that the event loop watches.
+///
+/// # Errors
+/// As [`watch`].
+pub fn watch_descriptor(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: `OwnedFd` is the descriptor, open and the same until it is dropped; it is given by value and `AsyncFd` keeps
+    // it while it is registered.
+    unsafe { AsyncFd::register(descriptor) }.map_err(io::Error::from)
+}
+
 /// No Nagle delay: the relay passes on what was written, when it was written.
 pub fn set_nodelay(socket: &impl AsFd) -> io::Result<()> {
     SockRef::from(socket).set_tcp_nodelay(true)

@@ -51,16 +51,25 @@ pub async fn serve(
     };
     let flow = open.flow();
     // In a box of its own: a task keeps room for the largest thing it ever waits for, and this is over soon.
-    let Some((first, origin)) = Box::pin(begin(&worker, flow, &client)).await else { return };
+    let Some((first, origin)) = Box::pin(begin(&worker, flow, &client, peer)).await else { return };
     relay::carry(&worker, flow, &client, origin, first).await;
 }
 
 /// Reads the name and connects to where it is: what was read, and the connection; none when the flow has ended.
-async fn begin(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream) -> Option<(Vec<u8>, TcpStream)> {
+async fn begin(
+    worker: &Rc<Worker>,
+    flow: &Rc<Flow>,
+    client: &TcpStream,
+    peer: SocketAddr,
+) -> Option<(Vec<u8>, TcpStream)> {
     let Ok(first) = read_name(worker, flow, client).await else {
         let _ = socket::reset_on_close(client);
         return None;
     };
+    if comes_back(worker, client, peer) {
+        refuse(worker, flow, client, Refusal::Loop).await;
+        return None;
+    }
     match reach(worker, flow).await {
         Ok(Reached { origin, address, vouched }) => {
             worker.release(flow, vouched, Some(address));
@@ -71,6 +80,14 @@ async fn begin(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream) -> Opti
             None
         }
     }
+}
+
+/// Whether the connection is one of our own: a listed name leads here. Asked behind the name, which comes when ours is
+/// connected.
+fn comes_back(worker: &Worker, client: &TcpStream, peer: SocketAddr) -> bool {
+    // Where it was going, rewritten on this machine or not.
+    let destinations = || [client.local_addr(), socket::original_destination(client)].into_iter().flatten();
+    worker.shared.is_own_stream(peer, destinations)
 }
 
 /// Reads until the name is known, or is known not to be readable; bounded by the caps of the reader and its deadline.

@@ -12,7 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::accept::Visitor;
-use super::dial::{establish, is_about_ports};
+use super::dial::{establish, establish_own, is_about_ports};
 use super::flow_record::Place;
 use super::relay;
 use super::report::Refusal;
@@ -37,6 +37,9 @@ pub async fn serve(
     let Some(target) = told.ok().and_then(|destination| worker.shared.dial.target(destination)) else {
         return refuse(&worker, &client, Refusal::Destination, "the destination is private or our own");
     };
+    if worker.shared.is_own_stream(visitor.peer, || [target]) {
+        return refuse(&worker, &client, Refusal::Loop, "the source is a connection of our own");
+    }
     let client = Rc::new(client);
     let peer = visitor.peer;
     let side = visitor.side(&worker, &client);
@@ -67,6 +70,7 @@ async fn connect(
     mark: u32,
 ) -> io::Result<TcpStream> {
     let first = match socket::upstream(target, source, mark) {
+        Ok(socket) if source.is_none() => establish_own(worker, socket, target).await,
         Ok(socket) => establish(socket, target).await,
         Err(error) => Err(error),
     };

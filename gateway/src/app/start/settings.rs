@@ -1,8 +1,7 @@
 //! The configuration as the floors below take it.
 
-use std::collections::HashSet;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use billing_export::ByteBasis;
@@ -14,6 +13,7 @@ use crate::flow::binding::{Nat64, Nat64Prefix};
 use crate::flow::identify::IdentifyLimits;
 use crate::net::access::Access;
 use crate::net::header_lengths::HeaderLengths;
+use crate::net::own_addresses::OwnAddresses;
 use crate::net::settings::{DatagramHeaders, DialRules, Interception, Limits, Listener, Mode};
 use crate::wire::quic::QuicLimits;
 
@@ -118,20 +118,11 @@ pub(super) fn nat64(config: &Config) -> Nat64 {
 
 /// Where the gateway may connect to.
 pub(super) fn dial_rules(config: &Config, own_sockets: Vec<SocketAddr>) -> io::Result<DialRules> {
-    let mut own_addresses: HashSet<IpAddr> = HashSet::new();
-    for interface in nix::ifaddrs::getifaddrs()? {
-        let Some(address) = interface.address else { continue };
-        if let Some(v4) = address.as_sockaddr_in() {
-            own_addresses.insert(IpAddr::V4(v4.ip()));
-        } else if let Some(v6) = address.as_sockaddr_in6() {
-            own_addresses.insert(IpAddr::V6(v6.ip()).to_canonical());
-        }
-    }
     Ok(DialRules {
         port_map: config.upstream.port_map.clone(),
         allow_private: config.upstream.allow_private,
         nat64: nat64(config),
-        own_addresses,
+        own_addresses: Arc::new(OwnAddresses::read()?),
         own_sockets,
         sources: config.upstream.source_addresses.clone(),
     })

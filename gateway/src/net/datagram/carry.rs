@@ -24,6 +24,7 @@ use crate::flow::time::Monotonic;
 use crate::net::dial::is_about_ports;
 use crate::net::flow_record::{Flow, has_long_header};
 use crate::net::lookup::{LookupError, Whereabouts};
+use crate::net::own_ends::DatagramEnd;
 use crate::net::report::{DropCause, ProtocolLabel, Refusal};
 use crate::net::shared::SubscriberKey;
 use crate::net::socket;
@@ -58,6 +59,8 @@ impl Drop for Carried {
 struct Upstream {
     /// Connected to the origin.
     port: Port,
+    /// Where it leaves from, by which it is known if it comes back; none where that is the subscriber's address.
+    _own_end: Option<DatagramEnd>,
     /// The origin's address.
     target: SocketAddr,
     /// Whose flow it is, for the ids of its server.
@@ -245,6 +248,8 @@ impl Relay {
             }
             Err(_) => return self.refuse(key, Refusal::Connect),
         };
+        let own = if self.source(key).is_none() { port.local_addr().ok() } else { None };
+        let own_end = own.map(|local| shared.own_ends.note_datagrams(local));
         let mut table = self.table.borrow_mut();
         let Some(entry) = table.get_mut(key) else { return };
         let flow = Rc::clone(entry.flow());
@@ -253,6 +258,7 @@ impl Relay {
         shared.overload.take_reclaimable();
         let up = Rc::new(Upstream {
             port,
+            _own_end: own_end,
             target,
             subscriber: entry.open.subscriber().clone(),
             destination: self.destination(key),

@@ -78,6 +78,14 @@ impl Port {
         Ok(Self { io: UdpSocket::from_std(socket)?, state })
     }
 
+    /// The address and port it is bound to.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.local_addr()
+    }
+
     /// Waits until something may be received: datagrams, or an ICMP error.
     ///
     /// # Errors
