@@ -13,7 +13,7 @@
 
 mod support;
 
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 
 use support::client::*;
 use support::datagrams::{Access, Header};
@@ -216,6 +216,14 @@ fn f4_forged_datagrams_use_up_nobody_s_look_ups() {
             .set("lookup", "scheduled_per_second_max = 0")
             .set("lookup", "per_subscriber_minute_max = 1")
             .set("limits", "drain = \"0 s\"")
+    });
+    // Whoever is there answers, else the flow costs no look-up (F17).
+    let server = UdpSocket::bind(SocketAddr::from(([127, 0, 2, 77], world.origin.port()))).unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 2_048];
+        while let Ok((_, from)) = server.recv_from(&mut buffer) {
+            let _ = server.send_to(b"an answer", from);
+        }
     });
     let destination = SocketAddr::from(([127, 0, 2, 77], 443));
     let forged = Access::proxied(proxied_subscriber(1), destination, world.gateway.listener(1), Header::Each);
