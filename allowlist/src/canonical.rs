@@ -63,10 +63,10 @@ fn write_rule(out: &mut String, rule: &RuleEntry) -> fmt::Result {
             writeln!(out, "ports = [{}]", ranges.join(", "))?;
         }
     }
-    if let Some(from) = rule.from {
+    if let Some(from) = rule.from() {
         writeln!(out, "from = {from}")?;
     }
-    if let Some(to) = rule.to {
+    if let Some(to) = rule.to() {
         writeln!(out, "to = {to}")?;
     }
     write_optional(out, "reason", rule.reason.as_deref())?;

@@ -1,6 +1,7 @@
 //! The list document: what its officers write, as values. Read by `parse`, written by `canonical`.
 
 use std::fmt;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -175,12 +176,18 @@ impl Service {
 pub struct RuleEntry {
     pub(crate) target: EntryTarget,
     pub(crate) ports: Ports,
+    pub(crate) dates: Option<Box<Dates>>,
+    pub(crate) reason: Option<Arc<str>>,
+    pub(crate) evidence: Option<Evidence>,
+    pub(crate) note: Option<Arc<str>>,
+    pub(crate) place: Place,
+}
+
+/// The dates of a rule that has any; apart, for few rules do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dates {
     pub(crate) from: Option<Moment>,
     pub(crate) to: Option<Moment>,
-    pub(crate) reason: Option<String>,
-    pub(crate) evidence: Option<Evidence>,
-    pub(crate) note: Option<String>,
-    pub(crate) place: Place,
 }
 
 /// What a rule speaks of, as written.
@@ -215,19 +222,19 @@ impl RuleEntry {
     /// First instant in force, if bounded.
     #[must_use]
     pub fn from(&self) -> Option<Moment> {
-        self.from
+        self.dates.as_ref().and_then(|dates| dates.from)
     }
 
     /// First instant no longer in force, if bounded.
     #[must_use]
     pub fn to(&self) -> Option<Moment> {
-        self.to
+        self.dates.as_ref().and_then(|dates| dates.to)
     }
 
     /// The rule's dates.
     #[must_use]
     pub fn window(&self) -> Window {
-        Window { from: self.from.map(Moment::instant), to: self.to.map(Moment::instant) }
+        Window { from: self.from().map(Moment::instant), to: self.to().map(Moment::instant) }
     }
 
     /// Why the rule is there.

@@ -19,17 +19,20 @@ pub mod rule;
 mod canonical;
 mod parse;
 mod problem;
+mod routes;
 mod succession;
 mod suffix;
+mod table;
 
 pub use document::Document;
 /// The instants of this crate's interface.
 pub use jiff::Timestamp;
-pub use matcher::{Coverage, HostMatch, Matcher, Validity};
+pub use matcher::{Coverage, HostMatch, Matcher, Rule, RuleLabel, Validity};
 pub use name::{DomainName, NameError};
 pub use parse::{LIST_BYTES_MAX, LIST_ENTRIES_MAX, Limits};
 pub use problem::Problem;
-pub use rule::{Rule, Target, Transport};
+pub use routes::{FORMER_LISTS_MAX, Routes};
+pub use rule::Transport;
 pub use succession::{Chain, Edition, SuccessionError, sha256};
 pub use suffix::{registrable_domain, registry_domain};
 

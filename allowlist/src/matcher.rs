@@ -4,7 +4,10 @@
 //! A look-up strips one label after another from the full name and probes the hash table with what is left, skipping
 //! lengths no entry has; the first hit is the most specific. It allocates nothing and takes no lock; a matcher
 //! never changes, a new list is a new matcher. Hashing is SipHash with random keys, so that nobody can choose names that
-//! collide.
+//! collide. A rule takes eight bytes beside its name: what many rules have in common (scope, ports, dates) is held once.
+
+mod build;
+mod view;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,9 +16,13 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use crate::document::{Document, EntryTarget};
+use crate::document::Document;
 use crate::name::DomainName;
-use crate::rule::{DENY_SERVICE, Ports, Rule, Scope, Target, Transport, Window};
+use crate::routes::Scopes;
+use crate::rule::{Ports, Scope, Transport, Window};
+use crate::table::{NameTable, Step, place};
+
+pub use view::{Rule, RuleLabel};
 
 /// A compiled list.
 #[derive(Debug)]
@@ -25,12 +32,60 @@ pub struct Matcher {
     issued: Timestamp,
     effective_from: Timestamp,
     expires: Timestamp,
-    /// Service ids in the order written.
+    /// Service ids in the order written; behind them the word under which denies are reported.
     services: Box<[Arc<str>]>,
     /// Every instant at which an answer may change, rising, without repeats.
     changes: Box<[Timestamp]>,
+    /// What rules say besides their targets, each once.
+    terms: Box<[Terms]>,
     hosts: HostTable,
     prefixes: PrefixTable,
+}
+
+/// What a rule says besides its target.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Terms {
+    /// Of a host rule or deny; exact in an address rule.
+    scope: Scope,
+    ports: Ports,
+    window: Window,
+    dns_only: bool,
+}
+
+/// A rule as it is held: its target is where it is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Held {
+    /// Number of its service.
+    service: u32,
+    /// Number of its terms.
+    terms: u32,
+}
+
+/// Rules and denies by host. One table for both: a name's suffixes are hashed once.
+#[derive(Debug, Default)]
+struct HostTable {
+    names: NameTable,
+    /// Where the rules of each host begin, and where those of the last one end.
+    firsts: Box<[u32]>,
+    /// Denies and rules, host by host: denies, then rules, most specific scope first and then as written.
+    rules: Box<[Held]>,
+    /// Number of the service of denies.
+    deny: u32,
+    /// Length of the shortest host of a deny.
+    deny_bytes_min: usize,
+}
+
+/// Address rules by prefix.
+#[derive(Debug, Default)]
+struct PrefixTable {
+    /// Where the rules of each prefix begin and end.
+    by_prefix: HashMap<IpNet, (u32, u32)>,
+    /// Rules, prefix by prefix, as written.
+    rules: Box<[Held]>,
+    /// Lengths of the IPv4 prefixes, the longest first; only these are probed.
+    lengths_v4: Box<[u8]>,
+    /// Lengths of the IPv6 prefixes, the longest first.
+    lengths_v6: Box<[u8]>,
 }
 
 /// Whether a list is in force.
@@ -50,13 +105,13 @@ pub enum HostMatch<'m> {
     /// No rule speaks of it.
     NotListed,
     /// A deny speaks of it: charged, whatever the rules say.
-    Denied(&'m Arc<Rule>),
+    Denied(Rule<'m>),
     /// The most specific rule is not in force, and no other fits.
-    NotInForce(&'m Arc<Rule>),
+    NotInForce(Rule<'m>),
     /// The most specific rule is for another protocol or port, and no other fits.
-    Port(&'m Arc<Rule>),
+    Port(Rule<'m>),
     /// The most specific rule that is in force and fits.
-    Listed(&'m Arc<Rule>),
+    Listed(Rule<'m>),
 }
 
 /// By which of its entries a list speaks of a name.
@@ -76,50 +131,18 @@ pub enum Coverage {
     },
 }
 
+impl Coverage {
+    /// By an entry whose host has so many bytes and stands so many labels above the name.
+    pub(crate) const fn by(host_bytes: usize, labels_below: usize) -> Coverage {
+        if labels_below == 0 { Coverage::Own } else { Coverage::Below { host_bytes } }
+    }
+}
+
 impl Matcher {
-    /// Compiles a document. Cost and memory are linear in the number of entries.
+    /// Compiles a document. Cost and memory are linear in the number of entries: about 60 MB for a million hosts.
     #[must_use]
     pub fn new(document: &Document) -> Matcher {
-        let mut matcher = Matcher {
-            list_id: document.list_id().into(),
-            serial: document.serial(),
-            issued: document.issued().instant(),
-            effective_from: document.effective_from().instant(),
-            expires: document.expires().instant(),
-            services: document.services().iter().map(|service| service.id().into()).collect(),
-            changes: Box::default(),
-            hosts: HostTable::default(),
-            prefixes: PrefixTable::default(),
-        };
-        let mut changes = vec![matcher.effective_from, matcher.expires];
-        for (service, id) in document.services().iter().zip(&matcher.services) {
-            for entry in service.rules() {
-                let window = entry.window();
-                changes.extend(window.from.into_iter().chain(window.to));
-                let (target, dns_only) = match entry.target() {
-                    EntryTarget::Host { host, scope, dns_only } => {
-                        (Target::Host { host: host.clone(), scope: *scope }, *dns_only)
-                    }
-                    EntryTarget::Prefix(prefix) => (Target::Prefix(*prefix), false),
-                };
-                let rule = Arc::new(Rule::new(id, target, entry.ports().clone(), window, dns_only));
-                match entry.target() {
-                    EntryTarget::Host { host, .. } => matcher.hosts.insert(host, rule),
-                    EntryTarget::Prefix(prefix) => matcher.prefixes.insert(*prefix, rule),
-                }
-            }
-        }
-        let deny: Arc<str> = DENY_SERVICE.into();
-        for entry in document.denies() {
-            let target = Target::Host { host: entry.host().clone(), scope: entry.scope() };
-            let rule = Arc::new(Rule::new(&deny, target, Ports::Web, Window::default(), false));
-            matcher.hosts.deny(entry.host(), rule);
-        }
-        changes.sort_unstable();
-        changes.dedup();
-        matcher.changes = changes.into();
-        matcher.hosts.finish();
-        matcher
+        build::matcher(document)
     }
 
     /// Name of the list.
@@ -155,17 +178,37 @@ impl Matcher {
     /// Service ids in the order written.
     #[must_use]
     pub fn services(&self) -> &[Arc<str>] {
-        &self.services
+        self.services.split_last().map_or(&[], |(_, services)| services)
     }
 
     /// Host rules, in no particular order.
-    pub fn host_rules(&self) -> impl Iterator<Item = &Arc<Rule>> {
-        self.hosts.rules()
+    pub fn host_rules(&self) -> impl Iterator<Item = Rule<'_>> {
+        self.hosts.names.names().flat_map(move |(name, _)| {
+            let rules = self.hosts.entries_of(name).iter().filter(|held| held.service != self.hosts.deny);
+            rules.filter_map(move |held| self.host_rule(*held, name))
+        })
     }
 
     /// Prefixes of address rules, whatever their dates, protocols and ports, in no particular order.
     pub fn prefixes(&self) -> impl Iterator<Item = IpNet> {
         self.prefixes.by_prefix.keys().copied()
+    }
+
+    /// Hosts of rules and denies, each with how far any of them reaches.
+    pub(crate) fn host_scopes(&self) -> impl Iterator<Item = (&str, Scopes)> {
+        self.hosts.names.names().map(|(name, host)| (host, self.scopes_of(name)))
+    }
+
+    /// How far the rules and denies of a host reach.
+    pub(crate) fn scopes_at(&self, host: &str) -> Scopes {
+        self.hosts.names.find(host).map(|name| self.scopes_of(name)).unwrap_or_default()
+    }
+
+    /// How far the rules and denies of a host reach.
+    fn scopes_of(&self, name: u32) -> Scopes {
+        let all = self.hosts.entries_of(name).iter();
+        all.filter_map(|held| self.terms.get(place(held.terms)))
+            .fold(Scopes::default(), |scopes, terms| scopes.with(terms.scope))
     }
 
     /// Whether the list is in force at that instant. The other methods do not ask.
@@ -200,31 +243,34 @@ impl Matcher {
         port: u16,
         at: Option<Timestamp>,
     ) -> HostMatch<'_> {
-        let fits = |rule: &Rule| rule.window().contains(at) && rule.ports().fit(transport, port);
+        let fits = |terms: &Terms| terms.window.contains(at) && terms.ports.fit(transport, port);
         let (mut listed, mut most_specific) = (None, None);
-        for Step { node, suffix_bytes, labels_below } in self.hosts.walk(name) {
+        for Step { name: host, bytes, labels_below } in self.hosts.names.walk(name) {
             // Nothing from here up can take away what is listed.
-            if listed.is_some() && suffix_bytes < self.hosts.deny_bytes_min {
+            if listed.is_some() && bytes < self.hosts.deny_bytes_min {
                 break;
             }
-            if let Some(deny) = node.denying(labels_below) {
+            if let Some(deny) = self.denying(host, labels_below) {
                 return HostMatch::Denied(deny);
             }
             if listed.is_none() {
-                for rule in node.reaching(labels_below) {
-                    most_specific = most_specific.or(Some(rule));
-                    if fits(rule) {
-                        listed = Some(rule);
+                for (held, terms) in self.reaching(host, labels_below) {
+                    most_specific = most_specific.or(Some((held, host, terms)));
+                    if fits(terms) {
+                        listed = Some((held, host));
                         break;
                     }
                 }
             }
         }
+        let rule = |held, host| self.host_rule(held, host);
         match (listed, most_specific) {
-            (Some(rule), _) => HostMatch::Listed(rule),
+            (Some((held, host)), _) => rule(held, host).map_or(HostMatch::NotListed, HostMatch::Listed),
             (None, None) => HostMatch::NotListed,
-            (None, Some(rule)) if !rule.window().contains(at) => HostMatch::NotInForce(rule),
-            (None, Some(rule)) => HostMatch::Port(rule),
+            (None, Some((held, host, terms))) if !terms.window.contains(at) => {
+                rule(held, host).map_or(HostMatch::NotListed, HostMatch::NotInForce)
+            }
+            (None, Some((held, host, _))) => rule(held, host).map_or(HostMatch::NotListed, HostMatch::Port),
         }
     }
 
@@ -238,16 +284,22 @@ impl Matcher {
         transport: Transport,
         port: u16,
         at: Option<Timestamp>,
-    ) -> Option<&Arc<Rule>> {
-        let fits = |rule: &&Arc<Rule>| rule.window().contains(at) && rule.ports().fit(transport, port);
-        self.prefixes.matching(address.to_canonical()).find(fits)
+    ) -> Option<Rule<'_>> {
+        self.prefixes.matching(address.to_canonical()).find_map(|(prefix, held)| {
+            let terms = self.terms.get(place(held.terms))?;
+            if !terms.window.contains(at) || !terms.ports.fit(transport, port) {
+                return None;
+            }
+            let service = self.services.get(place(held.service))?;
+            Some(Rule::of_prefix(service, terms, prefix))
+        })
     }
 
     /// Whether any rule or deny speaks of the name, whatever its dates and ports.
     #[must_use]
     pub fn covers(&self, name: &DomainName) -> bool {
-        self.hosts.walk(name).any(|Step { node, labels_below, .. }| {
-            node.denying(labels_below).is_some() || node.reaching(labels_below).next().is_some()
+        self.hosts.names.walk(name).any(|Step { name: host, labels_below, .. }| {
+            self.denying(host, labels_below).is_some() || self.reaching(host, labels_below).next().is_some()
         })
     }
 
@@ -255,16 +307,15 @@ impl Matcher {
     #[must_use]
     pub fn coverage(&self, name: &DomainName) -> Option<Coverage> {
         let mut found = None;
-        for Step { node, suffix_bytes, labels_below } in self.hosts.walk(name) {
-            if found.is_some() && suffix_bytes < self.hosts.deny_bytes_min {
+        for Step { name: host, bytes, labels_below } in self.hosts.names.walk(name) {
+            if found.is_some() && bytes < self.hosts.deny_bytes_min {
                 break;
             }
-            if node.denying(labels_below).is_some() {
-                return Some(Coverage::Denied { host_bytes: suffix_bytes });
+            if self.denying(host, labels_below).is_some() {
+                return Some(Coverage::Denied { host_bytes: bytes });
             }
-            if found.is_none() && node.reaching(labels_below).next().is_some() {
-                let below = Coverage::Below { host_bytes: suffix_bytes };
-                found = Some(if labels_below == 0 { Coverage::Own } else { below });
+            if found.is_none() && self.reaching(host, labels_below).next().is_some() {
+                found = Some(Coverage::by(bytes, labels_below));
             }
         }
         found
@@ -272,164 +323,64 @@ impl Matcher {
 
     /// The most specific deny that speaks of the name.
     #[must_use]
-    pub fn denied(&self, name: &DomainName) -> Option<&Arc<Rule>> {
-        self.hosts.walk(name).find_map(|Step { node, labels_below, .. }| node.denying(labels_below))
-    }
-}
-
-/// Rules and denies by host. One table for both: a name's suffixes are hashed once.
-#[derive(Debug)]
-struct HostTable {
-    /// What is said of each host.
-    by_host: HashMap<Box<str>, Node>,
-    /// Bit n: some host has n bytes. Other lengths are not probed; names have at most 253 bytes.
-    lengths: [u64; 4],
-    /// Length of the shortest host of a deny.
-    deny_bytes_min: usize,
-}
-
-/// What is said of one host.
-#[derive(Debug, Default)]
-struct Node {
-    /// Rules: most specific scope first, then as written.
-    rules: Vec<Arc<Rule>>,
-    /// The farther reaching deny.
-    deny: Option<Arc<Rule>>,
-}
-
-/// One host that stands above a name, or is it.
-struct Step<'m> {
-    /// What is said of the host.
-    node: &'m Node,
-    /// Bytes of the host.
-    suffix_bytes: usize,
-    /// Labels by which the name stands below it.
-    labels_below: usize,
-}
-
-impl Node {
-    /// Rules that reach a name this many labels below the host.
-    fn reaching(&self, labels_below: usize) -> impl Iterator<Item = &Arc<Rule>> {
-        self.rules.iter().filter(move |rule| scope_of(rule).reaches(labels_below))
+    pub fn denied(&self, name: &DomainName) -> Option<Rule<'_>> {
+        self.hosts
+            .names
+            .walk(name)
+            .find_map(|Step { name: host, labels_below, .. }| self.denying(host, labels_below))
     }
 
-    /// The deny, if it reaches a name this many labels below the host.
-    fn denying(&self, labels_below: usize) -> Option<&Arc<Rule>> {
-        self.deny.as_ref().filter(|deny| scope_of(deny).reaches(labels_below))
+    /// The rules of a host that reach a name this many labels below it.
+    fn reaching(&self, host: u32, labels_below: usize) -> impl Iterator<Item = (Held, &Terms)> {
+        let rules = self.hosts.entries_of(host).iter().filter(|held| held.service != self.hosts.deny);
+        rules
+            .filter_map(|held| Some((*held, self.terms.get(place(held.terms))?)))
+            .filter(move |(_, terms)| terms.scope.reaches(labels_below))
     }
-}
 
-impl Default for HostTable {
-    fn default() -> HostTable {
-        HostTable { by_host: HashMap::new(), lengths: [0; 4], deny_bytes_min: usize::MAX }
+    /// The deny of a host that reaches a name this many labels below it.
+    fn denying(&self, host: u32, labels_below: usize) -> Option<Rule<'_>> {
+        let mut denies =
+            self.hosts.entries_of(host).iter().take_while(|held| held.service == self.hosts.deny);
+        let reaches = |held: &&Held| {
+            self.terms.get(place(held.terms)).is_some_and(|terms| terms.scope.reaches(labels_below))
+        };
+        self.host_rule(*denies.find(reaches)?, host)
+    }
+
+    /// A rule or deny of a host.
+    fn host_rule(&self, held: Held, host: u32) -> Option<Rule<'_>> {
+        let (service, terms) = (self.services.get(place(held.service))?, self.terms.get(place(held.terms))?);
+        Some(Rule::of_host(service, terms, self.hosts.names.texts(host)?))
     }
 }
 
 impl HostTable {
-    /// Adds a rule under its host.
-    fn insert(&mut self, host: &DomainName, rule: Arc<Rule>) {
-        let rules = &mut self.node(host).rules;
-        // Almost every host has one rule: an exact capacity keeps a million entries small.
-        rules.reserve_exact(usize::from(rules.is_empty()));
-        rules.push(rule);
+    /// Denies and rules of a host.
+    fn entries_of(&self, name: u32) -> &[Held] {
+        let range = || {
+            let name = place(name);
+            let (from, to) = (self.firsts.get(name)?, self.firsts.get(name.checked_add(1)?)?);
+            self.rules.get(place(*from)..place(*to))
+        };
+        range().unwrap_or(&[])
     }
-
-    /// Adds a deny under its host.
-    fn deny(&mut self, host: &DomainName, deny: Arc<Rule>) {
-        self.deny_bytes_min = self.deny_bytes_min.min(host.as_str().len());
-        let known = &mut self.node(host).deny;
-        if known.as_ref().is_none_or(|known| scope_of(known) < scope_of(&deny)) {
-            *known = Some(deny);
-        }
-    }
-
-    /// What is said of a host, to be added to.
-    fn node(&mut self, host: &DomainName) -> &mut Node {
-        let (word, bit) = length_bit(host.as_str().len());
-        if let Some(lengths) = self.lengths.get_mut(word) {
-            *lengths |= bit;
-        }
-        self.by_host.entry(host.as_str().into()).or_default()
-    }
-
-    /// Puts each host's rules in order of specificity; to be called once, after the last insert.
-    fn finish(&mut self) {
-        for node in self.by_host.values_mut().filter(|node| node.rules.len() > 1) {
-            node.rules.sort_by_key(|rule| scope_of(rule));
-        }
-    }
-
-    /// Every listed host that is the name or stands above it, from the name up.
-    fn walk<'m>(&'m self, name: &DomainName) -> impl Iterator<Item = Step<'m>> {
-        let suffixes = std::iter::successors(Some((name.as_str(), 0_usize)), |(suffix, labels_below)| {
-            let (_, above) = suffix.split_once('.')?;
-            Some((above, labels_below.saturating_add(1)))
-        });
-        suffixes
-            .filter(|(suffix, _)| {
-                let (word, bit) = length_bit(suffix.len());
-                self.lengths.get(word).is_some_and(|lengths| lengths & bit != 0)
-            })
-            .filter_map(|(suffix, labels_below)| {
-                let node = self.by_host.get(suffix)?;
-                Some(Step { node, suffix_bytes: suffix.len(), labels_below })
-            })
-    }
-
-    /// All rules.
-    fn rules(&self) -> impl Iterator<Item = &Arc<Rule>> {
-        self.by_host.values().flat_map(|node| &node.rules)
-    }
-}
-
-/// Where a length has its bit.
-const fn length_bit(bytes: usize) -> (usize, u64) {
-    (bytes / 64, 1 << (bytes % 64))
-}
-
-/// The scope of a host rule; address rules never stand in a host table.
-fn scope_of(rule: &Rule) -> Scope {
-    match rule.target() {
-        Target::Host { scope, .. } => *scope,
-        Target::Prefix(_) => Scope::Exact,
-    }
-}
-
-/// Address rules by prefix.
-#[derive(Debug, Default)]
-struct PrefixTable {
-    /// Rules of each prefix, as written.
-    by_prefix: HashMap<IpNet, Vec<Arc<Rule>>>,
-    /// Lengths of the IPv4 prefixes, the longest first; only these are probed.
-    lengths_v4: Vec<u8>,
-    /// Lengths of the IPv6 prefixes, the longest first.
-    lengths_v6: Vec<u8>,
 }
 
 impl PrefixTable {
-    /// Adds a rule under its prefix, whose host bits are zero.
-    fn insert(&mut self, prefix: IpNet, rule: Arc<Rule>) {
-        let lengths = match prefix {
-            IpNet::V4(_) => &mut self.lengths_v4,
-            IpNet::V6(_) => &mut self.lengths_v6,
-        };
-        let length = prefix.prefix_len();
-        if let Err(place) = lengths.binary_search_by(|other| length.cmp(other)) {
-            lengths.insert(place, length);
-        }
-        self.by_prefix.entry(prefix).or_default().push(rule);
-    }
-
     /// Rules whose prefix has the address, the longest prefix first.
-    fn matching(&self, address: IpAddr) -> impl Iterator<Item = &Arc<Rule>> {
+    fn matching(&self, address: IpAddr) -> impl Iterator<Item = (IpNet, Held)> {
         let lengths = match address {
             IpAddr::V4(_) => &self.lengths_v4,
             IpAddr::V6(_) => &self.lengths_v6,
         };
         lengths
             .iter()
-            .filter_map(move |length| IpNet::new(address, *length).ok())
-            .filter_map(|prefix| self.by_prefix.get(&prefix.trunc()))
-            .flatten()
+            .filter_map(move |length| Some(IpNet::new(address, *length).ok()?.trunc()))
+            .filter_map(|prefix| {
+                let (from, to) = self.by_prefix.get(&prefix)?;
+                Some((prefix, self.rules.get(place(*from)..place(*to))?))
+            })
+            .flat_map(|(prefix, rules)| rules.iter().map(move |held| (prefix, *held)))
     }
 }

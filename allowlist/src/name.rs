@@ -116,7 +116,12 @@ impl DomainName {
         }
         // The plain checks first: they name the fault, which UTS 46 does not.
         if text.is_ascii() {
-            DomainName::from_wire(text.as_bytes())?;
+            let plain = DomainName::from_wire(text.as_bytes())?;
+            // UTS 46 has nothing to say of letters, digits and single hyphens: what it looks for in ASCII is `xn--` and other
+            // double hyphens (RFC 5891 §4.2.3.1), and underscores.
+            if !text.contains('_') && !text.contains("--") {
+                return Ok(plain);
+            }
         }
         let ascii = Uts46::new()
             .to_ascii(text.as_bytes(), AsciiDenyList::STD3, Hyphens::Check, DnsLength::Verify)

@@ -1,16 +1,12 @@
-//! The words of a rule, and the rule as the matcher holds it.
+//! The words of a rule.
 //!
 //! A rule speaks of a host (exact, subtree or one label below) or of an address prefix with protocol and ports, may be
 //! bounded in time, and belongs to a service; a deny rule takes names away again.
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
-use ipnet::IpNet;
 use jiff::Timestamp;
-
-use crate::name::DomainName;
 
 /// The service name under which deny rules are reported.
 pub const DENY_SERVICE: &str = "deny";
@@ -196,7 +192,7 @@ impl Ports {
 }
 
 /// When a rule is in force: from the first instant up to, not including, the second.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Window {
     /// First instant in force; none: since ever.
     pub from: Option<Timestamp>,
@@ -210,89 +206,5 @@ impl Window {
     pub fn contains(&self, at: Option<Timestamp>) -> bool {
         let Some(at) = at else { return true };
         self.from.is_none_or(|from| from <= at) && self.to.is_none_or(|to| at < to)
-    }
-}
-
-/// What a compiled rule speaks of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// Names.
-    Host {
-        /// The host the scope starts from.
-        host: DomainName,
-        /// How far it reaches.
-        scope: Scope,
-    },
-    /// Addresses.
-    Prefix(IpNet),
-}
-
-/// A rule as the matcher holds it.
-#[derive(Debug)]
-pub struct Rule {
-    /// Service id, or [`DENY_SERVICE`].
-    service: Arc<str>,
-    /// `service-id/host-or-prefix`, or `deny/host`.
-    label: Arc<str>,
-    /// Names or addresses.
-    target: Target,
-    /// Protocol and ports; not looked at for deny rules.
-    ports: Ports,
-    /// When it is in force.
-    window: Window,
-    /// Whether DNS evidence alone may exempt it.
-    dns_only: bool,
-}
-
-impl Rule {
-    /// Builds a rule; the label follows from service and target.
-    pub(crate) fn new(
-        service: &Arc<str>,
-        target: Target,
-        ports: Ports,
-        window: Window,
-        dns_only: bool,
-    ) -> Rule {
-        let label = match &target {
-            Target::Host { host, .. } => format!("{service}/{host}"),
-            Target::Prefix(prefix) => format!("{service}/{prefix}"),
-        };
-        Rule { service: Arc::clone(service), label: label.into(), target, ports, window, dns_only }
-    }
-
-    /// The service id, or `deny`.
-    #[must_use]
-    pub fn service(&self) -> &Arc<str> {
-        &self.service
-    }
-
-    /// `service-id/host-or-prefix`, or `deny/host`; hosts in ASCII.
-    #[must_use]
-    pub fn label(&self) -> &Arc<str> {
-        &self.label
-    }
-
-    /// Whether DNS evidence alone may exempt a flow under this rule (DESIGN decision 10).
-    #[must_use]
-    pub fn dns_only(&self) -> bool {
-        self.dns_only
-    }
-
-    /// What the rule speaks of.
-    #[must_use]
-    pub fn target(&self) -> &Target {
-        &self.target
-    }
-
-    /// When the rule is in force.
-    #[must_use]
-    pub fn window(&self) -> Window {
-        self.window
-    }
-
-    /// The protocol and ports the rule is for.
-    #[must_use]
-    pub fn ports(&self) -> &Ports {
-        &self.ports
     }
 }

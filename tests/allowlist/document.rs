@@ -290,7 +290,7 @@ fn f6_an_edition_that_states_another_predecessor_does_not_follow() {
     assert_eq!(judge(4, Some(&other), None), Ok(Chain::SameSerial));
     assert_eq!(judge(3, Some(&other), None), Err(SuccessionError::Older { found: 3, wanted: 4 }));
     let last = Edition { serial: u64::MAX, ..newest.clone() };
-    assert_eq!(last.may_be_followed_by(&edition(7, None), None).is_err(), true);
+    assert!(last.may_be_followed_by(&edition(7, None), None).is_err());
     // FIPS 180-2, appendix B.1.
     assert_eq!(allowlist::sha256(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }

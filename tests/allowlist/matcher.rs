@@ -367,7 +367,8 @@ fn rules_carry_service_label_and_dns_word() {
         "[[service]]\nid = \"qaz\"\n[[service.rule]]\nhost = \"білім.қаз\"\nscope = \"subtree\"\ndns_only = true\n",
     );
     let rule = matcher.host_rules().next().expect("one rule");
-    assert_eq!(&**rule.label(), "qaz/xn--90aud6hb.xn--80ao21a");
+    assert_eq!(rule.label().to_string(), "qaz/xn--90aud6hb.xn--80ao21a");
+    assert_eq!(rule.host(), Some("xn--90aud6hb.xn--80ao21a"));
     assert_eq!((&**rule.service(), rule.dns_only()), ("qaz", true));
     assert_eq!(on_https(&matcher, "www.xn--90aud6hb.xn--80ao21a").0, "listed");
     assert_eq!(matcher.services().len(), 1);

@@ -159,3 +159,29 @@ fn names_stand_within_their_ancestors() {
     assert!(!name("ab.kz").is_within(&name("b.kz")));
     assert!(!name("kz").is_within(&name("b.kz")));
 }
+
+#[test]
+fn f18_plain_list_entries_are_what_uts_46_makes_of_them() {
+    // What goes past UTS 46 must come out as it would have there: every string of these characters, up to five long.
+    let alphabet = ['a', 'Z', '0', '-', '.', '_'];
+    let mut texts: Vec<String> = vec![String::new()];
+    let mut longest = texts.clone();
+    for _ in 0..5 {
+        longest = longest.iter().flat_map(|text| alphabet.map(|more| format!("{text}{more}"))).collect();
+        texts.extend(longest.iter().cloned());
+    }
+    let mut names = 0;
+    for text in &texts {
+        let by_uts_46 = idna::uts46::Uts46::new().to_ascii(
+            text.strip_suffix('.').unwrap_or(text).as_bytes(),
+            idna::uts46::AsciiDenyList::STD3,
+            idna::uts46::Hyphens::Check,
+            idna::uts46::DnsLength::Verify,
+        );
+        if let Ok(name) = DomainName::from_list_entry(text) {
+            names += 1;
+            assert_eq!(by_uts_46.ok().as_deref(), Some(name.as_str()), "{text}");
+        }
+    }
+    assert!(names > 1_000, "{names}");
+}

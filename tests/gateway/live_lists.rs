@@ -276,3 +276,54 @@ fn f6_questions_about_a_list_tell_its_errors_and_those_about_a_node_refuse_it() 
     }
     assert!(!told.contains("found \"public-suffix\""), "{told}");
 }
+
+/// The tests' list with a host of its own and `hosts` more, the same in every edition.
+fn large(serial: u32, hosts: usize) -> String {
+    let rule = |host: String| {
+        format!(
+            "[[service.rule]]\nhost = \"{host}\"\nreason = \"test\"\nevidence = \"seen\"\ndns_only = false\n\n"
+        )
+    };
+    let rules: String = (0..hosts).map(|host| rule(format!("school-{host}.example"))).collect();
+    edition(serial, &format!("{}{rules}", rule(format!("of-{serial}.example"))))
+}
+
+#[test]
+fn f18_editions_that_came_and_went_take_no_room_but_their_names_are_carried() {
+    const HOSTS: usize = 40_000;
+    let world = World::with(Origin::echo(), |setup| setup.set("list", "size_max = \"64 MiB\""));
+    for serial in 4..=9 {
+        world.resolver.add(&format!("of-{serial}.example"), world.origin.octets());
+    }
+    let take = |serial: u32| {
+        publish(&world.gateway, &large(serial, HOSTS));
+        assert_eq!(world.gateway.metric("zrgw_list_serial"), u64::from(serial), "{}", world.gateway.log());
+    };
+    take(4);
+    take(5);
+    let two = world.gateway.resident_bytes();
+    (6..=9).for_each(take);
+    let six = world.gateway.resident_bytes();
+    // A matcher of so many hosts took 16 MB, one more with each edition.
+    assert!(six < two + 24_000_000, "{two} bytes with two editions, {six} with six");
+    // Their names are carried, charged: by the node that took them, and by one that reads the kept copies.
+    let mut charged = 0;
+    for serial in [4, 8] {
+        charged += visit(world.steered(1), &format!("of-{serial}.example"));
+    }
+    let mut exempt = visit(world.steered(1), "of-9.example");
+    let World { gateway, origin: _origin, resolver: _resolver } = world;
+    let gateway = gateway.stop().start();
+    gateway.await_metric("zrgw_list_serial", 9);
+    for serial in [4, 8] {
+        charged += visit(connect_from(subscriber(1), gateway.listener(0)), &format!("of-{serial}.example"));
+    }
+    exempt += visit(connect_from(subscriber(1), gateway.listener(0)), "of-9.example");
+    // What no list had is refused as before.
+    let mut client = connect_from(subscriber(2), gateway.listener(0));
+    std::io::Write::write_all(&mut client, &Hello::named("of-99.example").wire()).unwrap();
+    assert_eq!(read_to_end(&mut client).unwrap(), [21, 3, 3, 0, 2, 2, 112], "alert unrecognized_name");
+    let usage = gateway.stop_and_count();
+    assert_eq!(usage.charged("s1", "not_listed"), (charged, charged));
+    assert_eq!(usage.exempt("s1"), (exempt, exempt));
+}

@@ -74,7 +74,7 @@ fn shared() -> Arc<Shared> {
         generation: 0,
         list: None,
         pending: Vec::new(),
-        routes: Vec::new(),
+        routes: Arc::default(),
         subscribers: Arc::default(),
         rating: Arc::new(RatingPlan::new(group, Vec::new())),
         allowance: Arc::new(AllowancePlan::unlimited()),

@@ -8,7 +8,8 @@ use ipnet::{IpNet, Ipv6Net};
 use toml::de::DeTable;
 
 use super::field::{Reader, Table, report_type, string};
-use crate::document::{Deny, EntryTarget, Moment, NotSeparable, Place, RuleEntry, Service};
+use super::plain::Recent;
+use crate::document::{Dates, Deny, EntryTarget, Moment, NotSeparable, Place, RuleEntry, Service};
 use crate::name::{DomainName, NameError};
 use crate::problem::quoted;
 use crate::rule::{DENY_SERVICE, Evidence, PortRange, Ports, Scope, Transport};
@@ -45,28 +46,52 @@ pub(super) fn read_sha256(reader: &mut Reader<'_>, document: &Table<'_, '_>) -> 
     Some(text.to_owned())
 }
 
+/// Keeps the ids of services apart.
+#[derive(Default)]
+pub(super) struct ServiceIds {
+    first_places: HashMap<String, Place>,
+}
+
+impl ServiceIds {
+    /// Reports an id that stands before, at the offset of the later one.
+    fn note(&mut self, reader: &mut Reader<'_>, id: &str, offset: usize) {
+        if let Some(first) = self.first_places.get(id) {
+            let found = format!("service id \"{id}\" again; it stands at line {}", first.line);
+            reader.report(offset, found, "an id of its own for each service".to_owned());
+        } else {
+            self.first_places.insert(id.to_owned(), reader.place(offset));
+        }
+    }
+}
+
 /// Reads every `[[service]]`.
 pub(super) fn read_services(reader: &mut Reader<'_>, document: &Table<'_, '_>) -> Vec<Service> {
     let mut services = Vec::new();
-    let mut first_places: HashMap<String, Place> = HashMap::new();
+    let mut ids = ServiceIds::default();
+    let mut recent = Recent::default();
     for (table, offset) in document.tables(reader, "service", "[[service]]") {
-        let service = Table::open(reader, table, offset, "[[service]]", SERVICE_KEYS);
-        let Some(read) = read_service(reader, &service) else { continue };
-        let id_offset = service.value_offset("id");
-        let id_place = reader.place(id_offset);
-        if let Some(first) = first_places.get(&read.id) {
-            let found = format!("service id \"{}\" again; it stands at line {}", read.id, first.line);
-            reader.report(id_offset, found, "an id of its own for each service".to_owned());
-        } else {
-            first_places.insert(read.id.clone(), id_place);
+        let head = read_service(reader, &mut ids, table, offset);
+        let service = Table::of(table, offset, "[[service]]");
+        let mut rules = Vec::new();
+        for (table, offset) in service.tables(reader, "rule", "[[service.rule]]") {
+            if !reader.count_entry(offset) {
+                break;
+            }
+            rules.extend(read_rule(reader, table, offset, &mut recent));
         }
-        services.push(read);
+        services.extend(head.map(|head| Service { rules, ..head }));
     }
     services
 }
 
-/// Reads one service; none when its id is missing or wrong.
-fn read_service(reader: &mut Reader<'_>, service: &Table<'_, '_>) -> Option<Service> {
+/// Reads one service without its rules; none when its id is missing or wrong.
+pub(super) fn read_service(
+    reader: &mut Reader<'_>,
+    ids: &mut ServiceIds,
+    table: &DeTable<'_>,
+    offset: usize,
+) -> Option<Service> {
+    let service = &Table::open(reader, table, offset, "[[service]]", SERVICE_KEYS);
     let id = service.required_identifier(reader, "id", "`id`, the service's word on the bill");
     if id.as_deref() == Some(DENY_SERVICE) {
         let wanted = "another id: reports use \"deny\" for deny rules".to_owned();
@@ -76,30 +101,31 @@ fn read_service(reader: &mut Reader<'_>, service: &Table<'_, '_>) -> Option<Serv
     let owner = service.text(reader, "owner");
     let reference = service.text(reader, "reference");
     let note = service.text(reader, "note");
-    let mut rules = Vec::new();
-    for (table, offset) in service.tables(reader, "rule", "[[service.rule]]") {
-        if !reader.count_entry(offset) {
-            break;
-        }
-        rules.extend(read_rule(reader, table, offset));
-    }
     let place = reader.place(service.offset());
-    Some(Service { id: id?, name, owner, reference, note, rules, place })
+    let id = id?;
+    ids.note(reader, &id, service.value_offset("id"));
+    Some(Service { id, name, owner, reference, note, rules: Vec::new(), place })
 }
 
 /// Reads one rule.
-fn read_rule(reader: &mut Reader<'_>, table: &DeTable<'_>, offset: usize) -> Option<RuleEntry> {
+pub(super) fn read_rule(
+    reader: &mut Reader<'_>,
+    table: &DeTable<'_>,
+    offset: usize,
+    recent: &mut Recent,
+) -> Option<RuleEntry> {
     let rule = Table::open(reader, table, offset, "[[service.rule]]", RULE_KEYS);
     let target = read_target(reader, &rule);
     let ports = read_ports(reader, &rule);
     let from = rule.moment(reader, "from");
     let to = rule.moment(reader, "to");
     report_empty_window(reader, &rule, from, to);
-    let reason = rule.text(reader, "reason");
+    let reason = rule.text(reader, "reason").map(|reason| recent.share(0, &reason));
     let evidence = rule.word(reader, "evidence", &[("seen", Evidence::Seen), ("guess", Evidence::Guess)]);
-    let note = rule.text(reader, "note");
+    let note = rule.text(reader, "note").map(|note| recent.share(1, &note));
     let place = reader.place(offset);
-    Some(RuleEntry { target: target?, ports: ports?, from, to, reason, evidence, note, place })
+    let dates = (from.is_some() || to.is_some()).then(|| Box::new(Dates { from, to }));
+    Some(RuleEntry { target: target?, ports: ports?, dates, reason, evidence, note, place })
 }
 
 /// Reads what a rule speaks of.
@@ -278,26 +304,37 @@ pub(super) fn read_denies(reader: &mut Reader<'_>, document: &Table<'_, '_>) -> 
         if !reader.count_entry(offset) {
             break;
         }
-        let deny = Table::open(reader, table, offset, "[[deny]]", DENY_KEYS);
-        let host = read_host(reader, &deny);
-        let scopes = [("exact", Scope::Exact), ("subtree", Scope::Subtree)];
-        let scope = deny.word(reader, "scope", &scopes).unwrap_or(Scope::Subtree);
-        let reason = deny.text(reader, "reason");
-        let place = reader.place(offset);
-        denies.extend(host.map(|host| Deny { host, scope, reason, place }));
+        denies.extend(read_deny(reader, table, offset));
     }
     denies
 }
 
+/// Reads one deny.
+pub(super) fn read_deny(reader: &mut Reader<'_>, table: &DeTable<'_>, offset: usize) -> Option<Deny> {
+    let deny = Table::open(reader, table, offset, "[[deny]]", DENY_KEYS);
+    let host = read_host(reader, &deny);
+    let scopes = [("exact", Scope::Exact), ("subtree", Scope::Subtree)];
+    let scope = deny.word(reader, "scope", &scopes).unwrap_or(Scope::Subtree);
+    let reason = deny.text(reader, "reason");
+    let place = reader.place(offset);
+    host.map(|host| Deny { host, scope, reason, place })
+}
+
 /// Reads every `[[not_separable]]`.
 pub(super) fn read_not_separable(reader: &mut Reader<'_>, document: &Table<'_, '_>) -> Vec<NotSeparable> {
-    let mut entries = Vec::new();
-    for (table, offset) in document.tables(reader, "not_separable", "[[not_separable]]") {
-        let entry = Table::open(reader, table, offset, "[[not_separable]]", NOT_SEPARABLE_KEYS);
-        let name = entry.required_text(reader, "name", "`name`, what was asked for");
-        let reason = entry.text(reader, "reason");
-        let place = reader.place(offset);
-        entries.extend(name.map(|name| NotSeparable { name, reason, place }));
-    }
-    entries
+    let tables = document.tables(reader, "not_separable", "[[not_separable]]");
+    tables.into_iter().filter_map(|(table, offset)| read_not_separable_entry(reader, table, offset)).collect()
+}
+
+/// Reads one entry of what cannot be told apart.
+pub(super) fn read_not_separable_entry(
+    reader: &mut Reader<'_>,
+    table: &DeTable<'_>,
+    offset: usize,
+) -> Option<NotSeparable> {
+    let entry = Table::open(reader, table, offset, "[[not_separable]]", NOT_SEPARABLE_KEYS);
+    let name = entry.required_text(reader, "name", "`name`, what was asked for");
+    let reason = entry.text(reader, "reason");
+    let place = reader.place(offset);
+    name.map(|name| NotSeparable { name, reason, place })
 }

@@ -11,7 +11,7 @@ use crate::document::{Moment, Place};
 use crate::problem::{Problem, quoted};
 
 /// Longest free text, in characters.
-const TEXT_CHARACTERS_MAX: usize = 4_000;
+pub(super) const TEXT_CHARACTERS_MAX: usize = 4_000;
 
 /// Longest list or service id (CONTRACT, list document).
 const IDENTIFIER_BYTES_MAX: usize = 40;
@@ -23,6 +23,8 @@ pub(super) type Value<'i> = Spanned<DeValue<'i>>;
 pub(super) struct Reader<'t> {
     /// Offsets to places.
     places: PlaceIndex<'t>,
+    /// Where the part begins that is read; offsets count from there, and what stands before it, a header, wraps around.
+    base: usize,
     /// What was found so far.
     problems: Vec<Problem>,
     /// Lines with a syntax error: what the recovered tree holds there is a guess, so nothing more is said of them.
@@ -38,6 +40,7 @@ impl<'t> Reader<'t> {
     pub(super) fn new(places: PlaceIndex<'t>, entries_max: usize) -> Reader<'t> {
         Reader {
             places,
+            base: 0,
             problems: Vec::new(),
             broken_lines: BTreeSet::new(),
             entries_left: entries_max,
@@ -45,9 +48,15 @@ impl<'t> Reader<'t> {
         }
     }
 
+    /// Goes on to the part that begins at `base`; the offset of `header` as the part counts.
+    pub(super) fn go_to(&mut self, base: usize, header: usize) -> usize {
+        self.base = base;
+        header.wrapping_sub(base)
+    }
+
     /// Line and column of an offset.
     pub(super) fn place(&self, offset: usize) -> Place {
-        self.places.place(offset)
+        self.places.place(offset.wrapping_add(self.base))
     }
 
     /// Reports a problem at an offset.
@@ -123,6 +132,11 @@ impl<'v, 'i> Table<'v, 'i> {
                 reader.report(key.span().start, found, format!("one of {}", keys.join(", ")));
             }
         }
+        Table::of(table, offset, what)
+    }
+
+    /// A table whose keys were looked at.
+    pub(super) fn of(table: &'v DeTable<'i>, offset: usize, what: &'static str) -> Table<'v, 'i> {
         Table { table, offset, what }
     }
 

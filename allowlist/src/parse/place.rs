@@ -2,73 +2,82 @@
 
 use crate::document::Place;
 
-/// Bytes between two remembered character counts: bounds the work for one column, however long the line.
+/// Bytes between two remembered counts: bounds the work for one place, however long the line.
 const STRIDE_BYTES: usize = 256;
 
-/// Finds line and column of a byte offset.
+/// What is known of the text in front of a stride.
+#[derive(Clone, Copy, Default)]
+struct Before {
+    /// Lines that end there.
+    lines: u32,
+    /// Characters that start there.
+    characters: u32,
+    /// Of these, those in front of the line that the stride begins in.
+    characters_before_line: u32,
+}
+
+/// Finds line and column of a byte offset. Takes a twentieth of the text's memory.
 pub(super) struct PlaceIndex<'t> {
     /// The text.
     text: &'t str,
-    /// Byte offset of the start of each line.
-    line_starts: Vec<usize>,
-    /// Characters that start before each multiple of [`STRIDE_BYTES`].
-    characters_before: Vec<usize>,
+    /// What stands before each multiple of [`STRIDE_BYTES`], and before the end where that is one.
+    strides: Vec<Before>,
+}
+
+impl Before {
+    /// What is known behind more of the text.
+    fn behind(self, bytes: &[u8]) -> Before {
+        let Some(line) = bytes.iter().rposition(|byte| *byte == b'\n') else {
+            return Before { characters: self.characters.saturating_add(characters(bytes)), ..self };
+        };
+        let (ended, begun) = bytes.split_at(line.saturating_add(1));
+        let before_line = self.characters.saturating_add(characters(ended));
+        Before {
+            lines: self.lines.saturating_add(count(ended, |byte| byte == b'\n')),
+            characters: before_line.saturating_add(characters(begun)),
+            characters_before_line: before_line,
+        }
+    }
 }
 
 impl<'t> PlaceIndex<'t> {
     /// Reads the text once.
     pub(super) fn new(text: &'t str) -> PlaceIndex<'t> {
-        let mut line_starts = vec![0];
-        let mut characters_before = Vec::with_capacity(text.len() / STRIDE_BYTES + 1);
-        let mut characters: usize = 0;
-        for (offset, byte) in text.bytes().enumerate() {
-            if offset % STRIDE_BYTES == 0 {
-                characters_before.push(characters);
-            }
-            if starts_character(byte) {
-                characters = characters.saturating_add(1);
-            }
-            if byte == b'\n' {
-                line_starts.push(offset.saturating_add(1));
-            }
+        let mut strides = Vec::with_capacity(text.len() / STRIDE_BYTES + 2);
+        let mut before = Before::default();
+        strides.push(before);
+        for stride in text.as_bytes().chunks_exact(STRIDE_BYTES) {
+            before = before.behind(stride);
+            strides.push(before);
         }
-        PlaceIndex { text, line_starts, characters_before }
+        PlaceIndex { text, strides }
     }
 
     /// Line and column of a byte offset, both from 1; an offset past the end is the end.
     pub(super) fn place(&self, offset: usize) -> Place {
         let offset = offset.min(self.text.len());
-        let lines = self.line_starts.partition_point(|start| *start <= offset);
-        let line_start =
-            lines.checked_sub(1).and_then(|line| self.line_starts.get(line)).copied().unwrap_or(0);
-        let column = self
-            .characters_before(offset)
-            .saturating_sub(self.characters_before(line_start))
-            .saturating_add(1);
-        Place { line: narrow(lines), column: narrow(column) }
-    }
-
-    /// Characters that start before a byte offset.
-    fn characters_before(&self, offset: usize) -> usize {
         let stride = offset / STRIDE_BYTES;
-        let Some(known) = self.characters_before.get(stride) else {
-            // An offset at the end of a text whose length is a multiple of the stride.
-            return self.text.chars().count();
-        };
-        let from = stride.saturating_mul(STRIDE_BYTES);
-        let more = self.text.as_bytes().get(from..offset).unwrap_or(&[]);
-        known.saturating_add(more.iter().filter(|byte| starts_character(**byte)).count())
+        let before = self.strides.get(stride).copied().unwrap_or_default();
+        let more = self.text.as_bytes().get(stride.saturating_mul(STRIDE_BYTES)..offset).unwrap_or(&[]);
+        let Before { lines, characters, characters_before_line } = before.behind(more);
+        let column = characters.saturating_sub(characters_before_line).saturating_add(1);
+        Place { line: lines.saturating_add(1), column }
     }
+}
+
+/// Bytes of a kind in one stride, or in less.
+fn count(bytes: &[u8], is_it: impl Fn(u8) -> bool) -> u32 {
+    u32::try_from(bytes.iter().filter(|byte| is_it(**byte)).count()).unwrap_or(u32::MAX)
+}
+
+/// Characters that start in these bytes.
+fn characters(bytes: &[u8]) -> u32 {
+    count(bytes, starts_character)
 }
 
 /// Whether a byte is the first of a UTF-8 character (RFC 3629 §3).
 fn starts_character(byte: u8) -> bool {
     byte & 0b1100_0000 != 0b1000_0000
-}
-
-/// Lines and columns are shown as 32-bit numbers; texts are bounded far below.
-fn narrow(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -91,6 +100,16 @@ mod tests {
         ] {
             let place = index.place(offset);
             assert_eq!((place.line, place.column), (line, column), "offset {offset}");
+        }
+        for length in 0..800 {
+            let text: String = (0..length).map(|n| if n % 97 == 90 { '\n' } else { 'ж' }).collect();
+            let index = PlaceIndex::new(&text);
+            let (mut line, mut column) = (1, 1);
+            for (offset, character) in text.char_indices() {
+                let place = index.place(offset);
+                assert_eq!((place.line, place.column), (line, column), "offset {offset} of {length}");
+                (line, column) = if character == '\n' { (line + 1, 1) } else { (line, column + 1) };
+            }
         }
         let exact = "x".repeat(512);
         assert_eq!(PlaceIndex::new(&exact).place(512).column, 513);

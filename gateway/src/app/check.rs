@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::input::Fault;
-use super::lists::{Gate, ListKeeper, Offered};
+use super::lists::{Former, Gate, ListKeeper, Offered};
 use super::reload::{gate, load, read_subscribers};
 use super::start::static_answer_problem;
 use super::{EXIT_CONFIG, EXIT_IO};
@@ -108,7 +108,7 @@ pub fn list_source(path: &Path) -> Result<ListSource, Fault> {
 /// The list as a node would take it at its start, after those it has accepted before; and what of those cannot be used.
 fn offered(config: &Config, gate: &Gate) -> (Result<Offered, Fault>, Vec<Fault>) {
     let now = jiff::Timestamp::now();
-    let (keeper, faults) = ListKeeper::open(&config.node.state_dir, gate, now);
+    let (keeper, faults) = ListKeeper::open(&config.node.state_dir, Former::LetGo, gate, now);
     (keeper.examine(&config.list.file, gate, now), faults)
 }
 

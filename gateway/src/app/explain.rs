@@ -133,6 +133,7 @@ pub fn run(args: &Args) -> ExitCode {
         at: args.at,
     };
     let verdict = decide(Some(&list), &case).into_verdict();
+    let rule = verdict.rule.as_ref().map(ToString::to_string);
     let answer = Answer {
         file: None,
         protocol: transport.label(),
@@ -143,7 +144,7 @@ pub fn run(args: &Args) -> ExitCode {
         class: verdict.class_label(),
         basis: verdict.basis().map(crate::flow::verdict::Basis::label),
         reason: verdict.reason().map(billing_export::Reason::label),
-        rule: verdict.rule.as_deref(),
+        rule: rule.as_deref(),
         up_bytes: None,
         down_bytes: None,
     };
@@ -163,7 +164,7 @@ pub fn run(args: &Args) -> ExitCode {
 /// The answer for people.
 fn in_words(answer: &Answer<'_>, verdict: &Verdict, list: &Matcher, address: Option<IpAddr>) -> String {
     let list = format!("list {} serial {}", list.list_id(), list.serial());
-    let rule = verdict.rule.as_deref().map(|rule| format!(", rule {rule}")).unwrap_or_default();
+    let rule = verdict.rule.as_ref().map(|rule| format!(", rule {rule}")).unwrap_or_default();
     let name = answer.name.unwrap_or_default();
     match &verdict.outcome {
         Outcome::Exempt { basis, service } => {

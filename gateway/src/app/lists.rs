@@ -11,13 +11,13 @@ mod kept;
 use std::path::Path;
 use std::sync::Arc;
 
-use allowlist::{Chain, Document, Edition, Limits, Matcher};
+use allowlist::{Chain, Document, Edition, Limits, Matcher, Routes};
 use jiff::Timestamp;
 
 pub use self::gate::{Gate, Offered};
 
 use self::gate::Predecessor;
-use self::kept::{KEPT_LISTS_MAX, Kept};
+use self::kept::Kept;
 use super::input::Fault;
 use crate::net::policy::Policy;
 
@@ -32,6 +32,18 @@ struct Accepted {
     list: Arc<Matcher>,
 }
 
+/// What becomes of the names of lists that are no longer in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Former {
+    /// Nobody is led here by them.
+    LetGo,
+    /// Steered mode carries them: at most so many hosts.
+    Carried {
+        /// Most hosts; those of the oldest lists are let go.
+        hosts_max: usize,
+    },
+}
+
 /// The lists this node has accepted.
 pub struct ListKeeper {
     /// Where their copies are kept.
@@ -42,42 +54,84 @@ pub struct ListKeeper {
     serial_min: u64,
     /// The list judged by, then those still to come; serials rise.
     lists: Vec<Accepted>,
-    /// Lists before the one judged by.
-    before: Vec<Arc<Matcher>>,
+    /// What becomes of the names of lists before that.
+    former: Former,
+    /// Their names.
+    routes: Arc<Routes>,
+    /// What was said of the newest one, and by which gate: as long as neither changes, it is not read again.
+    said: Option<(Gate, Vec<String>)>,
     /// What of the newest one's chain could not be proven.
     unproven: Option<String>,
 }
 
 impl ListKeeper {
-    /// Reads the copies in `state_dir`; what cannot be read, or does not pass the gate, is told and left out.
-    pub fn open(state_dir: &Path, gate: &Gate, now: Timestamp) -> (Self, Vec<Fault>) {
+    /// Reads those of the copies in `state_dir` that are needed: the newest that has begun and those still to come, and where
+    /// their names are carried, all. What cannot be read, or does not pass the gate, is told and left out.
+    pub fn open(state_dir: &Path, former: Former, gate: &Gate, now: Timestamp) -> (Self, Vec<Fault>) {
         let kept = Kept::new(state_dir);
-        let (copies, fault) = kept.copies();
+        let (mut copies, fault) = kept.copies();
         let mut faults: Vec<Fault> = fault.into_iter().collect();
         let mut keeper = Self {
             kept,
             newest: None,
             serial_min: copies.last().map_or(0, |copy| copy.serial),
             lists: Vec::new(),
-            before: Vec::new(),
+            former,
+            routes: Arc::default(),
+            said: None,
             unproven: None,
         };
-        for copy in copies {
-            let offered = match gate.parse(&copy.path) {
-                Ok(offered) => offered,
-                Err(fault) => {
-                    faults.push(fault);
-                    continue;
+        let mut lists: Vec<Accepted> = Vec::new();
+        let mut withdrawn = Vec::new();
+        while let Some(copy) = copies.pop() {
+            match keeper.read_copy(&copy.path, gate) {
+                Ok(accepted) => {
+                    let from = accepted.list.effective_from();
+                    let has_begun = from <= now;
+                    // The one read before is newer: when it takes effect no later, this one never does.
+                    let newer = lists.last().map(|newer| newer.list.effective_from());
+                    if !has_begun && newer.is_some_and(|newer| newer <= from) {
+                        withdrawn.push(accepted.list);
+                    } else {
+                        lists.push(accepted);
+                    }
+                    if has_begun || lists.len() > PENDING_MAX {
+                        break;
+                    }
                 }
-            };
-            // The newest is what the next edition has to follow, whether or not it passes the gate of today.
-            keeper.newest = Some(offered.edition());
-            match gate.lint(&copy.path, &offered.document) {
-                Ok(_) => keeper.add(&offered, now),
                 Err(fault) => faults.push(fault),
             }
         }
+        if let Former::Carried { .. } = former {
+            let current = lists.last().map(|accepted: &Accepted| Arc::clone(&accepted.list));
+            for copy in copies {
+                match keeper.read_copy(&copy.path, gate) {
+                    Ok(accepted) => keeper.carry(&accepted.list, current.as_deref()),
+                    Err(fault) => faults.push(fault),
+                }
+            }
+            for list in withdrawn.iter().rev() {
+                keeper.carry(list, current.as_deref());
+            }
+        }
+        lists.into_iter().rev().for_each(|accepted| keeper.add(accepted, now));
         (keeper, faults)
+    }
+
+    /// Reads a copy; the first that is read is the newest, which the next edition has to follow, whether or not it passes the
+    /// gate of today.
+    fn read_copy(&mut self, path: &Path, gate: &Gate) -> Result<Accepted, Fault> {
+        let offered = gate.parse(path, gate.load(path)?)?;
+        let edition = offered.edition();
+        let is_newest = self.newest.is_none();
+        if is_newest {
+            self.newest = Some(edition.clone());
+        }
+        let notes = gate.lint(path, &offered.document)?;
+        if is_newest {
+            self.said = Some((gate.clone(), notes));
+        }
+        Ok(Accepted { edition, list: Arc::new(Matcher::new(&offered.document)) })
     }
 
     /// Reads the list in `path` and says whether it would be taken; nothing changes.
@@ -87,7 +141,8 @@ impl ListKeeper {
     pub fn examine(&self, path: &Path, gate: &Gate, now: Timestamp) -> Result<Offered, Fault> {
         let mut offered = gate.read(path)?;
         let chain = self.judge(&offered, path, gate, now)?;
-        offered.notes.extend(chain.and_then(|chain| chain_note(chain, &offered, path)));
+        let serial = offered.document.serial();
+        offered.notes.extend(chain.and_then(|chain| chain_note(chain, serial, path)));
         Ok(offered)
     }
 
@@ -97,13 +152,23 @@ impl ListKeeper {
     /// # Errors
     /// Every problem of the list; then the one in force stays.
     pub fn accept(&mut self, path: &Path, gate: &Gate, now: Timestamp) -> Result<Vec<Fault>, Fault> {
-        let offered = gate.read(path)?;
+        let loaded = gate.load(path)?;
+        // The same edition again, written the same way: it has passed.
+        if let (Some(held), Some((said_by, words))) = (self.lists.last(), &self.said)
+            && held.edition.sha256 == loaded.sha256
+            && self.newest.as_ref() == Some(&held.edition)
+            && said_by == gate
+        {
+            return Ok(note(words.clone()));
+        }
+        let offered = gate.judge(path, loaded)?;
         let chain = self.judge(&offered, path, gate, now)?;
-        let serial = offered.document.serial();
-        let is_held = self.lists.last().is_some_and(|last| last.edition.serial == serial);
-        let mut words = offered.notes.clone();
+        let edition = offered.edition();
+        let serial = edition.serial;
+        self.said = Some((gate.clone(), offered.notes.clone()));
+        let mut words = offered.notes;
         if chain != Some(Chain::SameSerial) {
-            words.extend(chain.and_then(|chain| chain_note(chain, &offered, path)));
+            words.extend(chain.and_then(|chain| chain_note(chain, serial, path)));
             self.unproven = match chain {
                 Some(Chain::NotKnown) => Some(format!(
                     "serial {serial} follows an edition that this node never had: compare its SHA-256 with the publisher's"
@@ -111,16 +176,20 @@ impl ListKeeper {
                 Some(Chain::SameSerial | Chain::Proven | Chain::NotStated) | None => None,
             };
         }
-        // The same edition again, and written the same way.
-        if is_held && self.newest.as_ref().is_some_and(|newest| newest.sha256 == offered.sha256) {
-            return Ok(note(words));
+        match self.lists.last_mut().filter(|held| held.edition.serial == serial) {
+            // Written in another way: that is what the next edition follows.
+            Some(held) => held.edition = edition.clone(),
+            None => {
+                let list = Arc::new(Matcher::new(&offered.document));
+                // The document is twice as large as what is made of it.
+                drop(offered.document);
+                self.add(Accepted { edition: edition.clone(), list }, now);
+            }
         }
-        if !is_held {
-            self.add(&offered, now);
-        }
+        let is_kept = self.newest.as_ref() == Some(&edition);
         self.serial_min = serial;
-        self.newest = Some(offered.edition());
-        if let Err(error) = self.kept.keep(serial, &offered.text) {
+        self.newest = Some(edition);
+        if !is_kept && let Err(error) = self.kept.keep(serial, &offered.text) {
             let folder = self.kept.folder().display();
             words.push(format!(
                 "{folder}: the accepted list cannot be kept here: {error}; after a restart with a broken list file there is no last good one"
@@ -148,7 +217,8 @@ impl ListKeeper {
                 pending_from: pending.map(|pending| pending.list.effective_from()),
             };
             let same = |document: &Document| {
-                let kept = gate.parse(&self.kept.path(serial));
+                let path = self.kept.path(serial);
+                let kept = gate.load(&path).and_then(|loaded| gate.parse(&path, loaded));
                 kept.is_ok_and(|kept| kept.document == *document)
             };
             let chain = predecessor.may_be_followed_by(offered, path, same).map_err(|mut fault| {
@@ -189,18 +259,17 @@ impl ListKeeper {
         Err(Fault::whole(path, &message))
     }
 
-    /// Compiles a list that is newer than all others.
-    fn add(&mut self, offered: &Offered, now: Timestamp) {
-        let list = Arc::new(Matcher::new(&offered.document));
+    /// Adds a list that is newer than all others.
+    fn add(&mut self, accepted: Accepted, now: Timestamp) {
         // An edition ahead that takes effect no earlier than this one never does: it is withdrawn.
-        let is_withdrawn = |accepted: &Accepted| {
-            let from = accepted.list.effective_from();
-            from > now && from >= list.effective_from()
+        let is_withdrawn = |other: &Accepted| {
+            let from = other.list.effective_from();
+            from > now && from >= accepted.list.effective_from()
         };
-        let stays =
-            self.lists.iter().rposition(|accepted| !is_withdrawn(accepted)).map_or(0, |last| last + 1);
-        self.before.extend(self.lists.drain(stays..).map(|accepted| accepted.list));
-        self.lists.push(Accepted { edition: offered.edition(), list });
+        let stays = self.lists.iter().rposition(|other| !is_withdrawn(other));
+        let withdrawn = self.lists.split_off(stays.map_or(0, |last| last.saturating_add(1)));
+        self.lists.push(accepted);
+        self.leave(withdrawn);
         self.advance(now);
     }
 
@@ -208,18 +277,39 @@ impl ListKeeper {
     /// was in force stays when the clock steps back.
     pub fn advance(&mut self, now: Timestamp) -> bool {
         let begun = self.lists.iter().rposition(|accepted| accepted.list.effective_from() <= now);
-        let left = begun.unwrap_or(0);
-        self.before.extend(self.lists.drain(..left).map(|accepted| accepted.list));
-        let surplus = self.before.len().saturating_add(self.lists.len()).saturating_sub(KEPT_LISTS_MAX);
-        self.before.drain(..surplus.min(self.before.len()));
-        left > 0
+        let Some(left) = begun.filter(|left| *left > 0) else { return false };
+        let former = self.lists.drain(..left).collect();
+        self.leave(former);
+        true
+    }
+
+    /// Lists that are no longer, or never will be, in force: their names may be carried on.
+    fn leave(&mut self, former: Vec<Accepted>) {
+        for accepted in former {
+            let current = self.lists.first().map(|first| Arc::clone(&first.list));
+            self.carry(&accepted.list, current.as_deref());
+        }
+    }
+
+    /// Goes on carrying the names of a former list, where that is wanted.
+    fn carry(&mut self, former: &Matcher, current: Option<&Matcher>) {
+        let Former::Carried { hosts_max } = self.former else { return };
+        let (routes, left_out) = self.routes.after(former, current, hosts_max);
+        if left_out > 0 {
+            tracing::warn!(
+                left_out,
+                hosts_max,
+                "hosts of the oldest lists are no longer carried (list.entries_max)"
+            );
+        }
+        self.routes = Arc::new(routes);
     }
 
     /// Puts the lists into a policy.
     pub fn publish(&self, policy: &mut Policy) {
         policy.list = self.lists.first().map(|accepted| Arc::clone(&accepted.list));
         policy.pending = self.lists.iter().skip(1).map(|accepted| Arc::clone(&accepted.list)).collect();
-        policy.routes = self.before.clone();
+        policy.routes = Arc::clone(&self.routes);
     }
 
     /// What of the newest one's chain could not be proven.
@@ -238,8 +328,8 @@ pub fn read_by_itself(path: &Path) -> Result<Offered, Fault> {
 }
 
 /// What is not proven of an edition's chain, in words.
-fn chain_note(chain: Chain, offered: &Offered, path: &Path) -> Option<String> {
-    let (path, serial) = (path.display(), offered.document.serial());
+fn chain_note(chain: Chain, serial: u64, path: &Path) -> Option<String> {
+    let path = path.display();
     match chain {
         Chain::SameSerial | Chain::Proven => None,
         Chain::NotStated => Some(format!(

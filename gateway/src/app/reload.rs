@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::input::{Fault, read_text};
-use super::lists::{Gate, ListKeeper};
+use super::lists::{Former, Gate, ListKeeper};
 use super::start::edge;
 use crate::flow::allowance::{AllowancePlan, Limits};
 use crate::flow::mark::Mark;
@@ -83,6 +83,13 @@ pub fn gate(list: &config::List) -> Gate {
         // `load` has refused what is no code.
         accepted: list.accept_errors.iter().filter_map(|code| Code::from_label(code)).collect(),
     }
+}
+
+/// What becomes of the names of former lists: only where subscribers are led here by them are they carried on.
+pub fn former(config: &Config) -> Former {
+    let is_steered = config.listeners.iter().any(|listener| listener.mode == config::Mode::Steered);
+    let steers = config.dns.as_ref().is_some_and(|dns| !dns.steer_addresses.is_empty());
+    if is_steered || steers { Former::Carried { hosts_max: config.list.entries_max } } else { Former::LetGo }
 }
 
 /// Reads and judges the subscriber table.

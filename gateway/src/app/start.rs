@@ -265,8 +265,12 @@ impl Node {
         let own: Vec<SocketAddr> = listeners.iter().chain(asked_at).copied().chain([admin]).collect();
         let dial = Arc::new(dial_rules(config, own).map_err(system("list this machine's addresses"))?);
         control.spawn(Arc::clone(&dial.own_addresses).follow());
-        let (mut keeper, kept_faults) =
-            ListKeeper::open(&config.node.state_dir, &reload::gate(&config.list), clock.now().wall);
+        let (mut keeper, kept_faults) = ListKeeper::open(
+            &config.node.state_dir,
+            reload::former(config),
+            &reload::gate(&config.list),
+            clock.now().wall,
+        );
         let policy = Arc::new(PolicyCell::new(first_policy(config)));
         let lookups = lookups(config, &policy, &dial, clock, control.handle())?;
         let mut outcome = reload::refresh(config, &mut keeper, &policy, clock.now().wall);
@@ -502,7 +506,7 @@ fn first_policy(config: &Config) -> Policy {
         generation: 0,
         list: None,
         pending: Vec::new(),
-        routes: Vec::new(),
+        routes: Arc::default(),
         subscribers: Arc::default(),
         rating: Arc::new(reload::rating(config)),
         allowance: Arc::new(AllowancePlan::unlimited()),

@@ -94,8 +94,7 @@ impl Judge<'_> {
         }
         if let (Some(name), Some(reason)) = (name, case.identity.gave_up) {
             // Named, then contradicted: the name is a claim that no address can vouch for any more.
-            let rule = rule_of(&self.host(name));
-            return self.charged(reason, rule.as_ref());
+            return self.charged(reason, rule_of(self.host(name)));
         }
         let by_address =
             case.address.and_then(|address| self.list.address(address, case.transport, case.port, case.at));
@@ -132,7 +131,7 @@ impl Judge<'_> {
     }
 
     /// `then`, unless the list as a whole is not in force at the case's time.
-    fn in_force(&self, rule: &Arc<Rule>, then: impl FnOnce() -> Decision) -> Decision {
+    fn in_force(&self, rule: Rule<'_>, then: impl FnOnce() -> Decision) -> Decision {
         match self.case.at.map(|at| self.list.validity(at)) {
             None | Some(Validity::InForce) => then(),
             Some(Validity::NotYetInForce) => self.charged(Reason::RuleNotInForce, Some(rule)),
@@ -141,7 +140,7 @@ impl Judge<'_> {
     }
 
     /// The name's rule fits; the address decides.
-    fn by_name(&self, rule: &Arc<Rule>) -> Decision {
+    fn by_name(&self, rule: Rule<'_>) -> Decision {
         match self.case.vouched {
             Vouched::Steered => self.exempt(Basis::Steered, rule),
             Vouched::Yes => self.exempt(Basis::NameAndAddress, rule),
@@ -183,21 +182,21 @@ impl Judge<'_> {
     }
 
     /// An exempt verdict by `rule`.
-    fn exempt(&self, basis: Basis, rule: &Arc<Rule>) -> Decision {
+    fn exempt(&self, basis: Basis, rule: Rule<'_>) -> Decision {
         let outcome = Outcome::Exempt { basis, service: Arc::clone(rule.service()) };
         Decision::Final(self.verdict(outcome, Some(rule)))
     }
 
     /// A charged verdict.
-    fn charged(&self, reason: Reason, rule: Option<&Arc<Rule>>) -> Decision {
+    fn charged(&self, reason: Reason, rule: Option<Rule<'_>>) -> Decision {
         Decision::Final(self.verdict(Outcome::Charged(reason), rule))
     }
 
     /// The verdict with the list's identity.
-    fn verdict(&self, outcome: Outcome, rule: Option<&Arc<Rule>>) -> Verdict {
+    fn verdict(&self, outcome: Outcome, rule: Option<Rule<'_>>) -> Verdict {
         Verdict {
             outcome,
-            rule: rule.map(|rule| Arc::clone(rule.label())),
+            rule: rule.map(|rule| rule.label()),
             list: Some(ListVersion { id: Arc::clone(self.list.list_id()), serial: self.list.serial() }),
         }
     }
@@ -210,13 +209,13 @@ fn readable_otherwise(reason: Reason) -> bool {
 }
 
 /// The rule a match rests on, if any.
-fn rule_of(found: &HostMatch<'_>) -> Option<Arc<Rule>> {
+fn rule_of(found: HostMatch<'_>) -> Option<Rule<'_>> {
     match found {
         HostMatch::NotListed => None,
         HostMatch::Denied(rule)
         | HostMatch::NotInForce(rule)
         | HostMatch::Port(rule)
-        | HostMatch::Listed(rule) => Some(Arc::clone(rule)),
+        | HostMatch::Listed(rule) => Some(rule),
     }
 }
 
@@ -288,7 +287,7 @@ reason = "advertising"
         };
         let verdict = decide(Some(&list), &case).into_verdict();
         let why = verdict.basis().map(Basis::label).or(verdict.reason().map(Reason::label)).unwrap();
-        (verdict.class_label(), why, verdict.rule.as_deref().map(str::to_owned))
+        (verdict.class_label(), why, verdict.rule.as_ref().map(ToString::to_string))
     }
 
     const NOW: &str = "2026-03-01T00:00:00Z";

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use allowlist::RuleLabel;
 use billing_export::{ListVersion, Reason};
 
 /// Which proof made a flow exempt (CONTRACT, `basis`).
@@ -49,7 +50,7 @@ pub struct Verdict {
     /// Exempt or charged.
     pub outcome: Outcome,
     /// `service-id/host-or-prefix` or `deny/host` of the rule that matched, also when charged.
-    pub rule: Option<Arc<str>>,
+    pub rule: Option<RuleLabel>,
     /// The list that was asked; none when there was no list.
     pub list: Option<ListVersion>,
 }

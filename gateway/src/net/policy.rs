@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use allowlist::{DomainName, HostMatch, Matcher, Target, Transport};
+use allowlist::{DomainName, HostMatch, Matcher, Routes, Transport};
 use arc_swap::{ArcSwap, Guard};
 use billing_export::{Account, Entry, Reason, Session};
 use jiff::Timestamp;
@@ -34,8 +34,8 @@ pub struct Policy {
     pub list: Option<Arc<Matcher>>,
     /// Accepted lists whose time is still to come, the next first.
     pub pending: Vec<Arc<Matcher>>,
-    /// Lists accepted before it, whose names steered mode carries all the same (DESIGN decision 4).
-    pub routes: Vec<Arc<Matcher>>,
+    /// Names of the lists accepted before it, which steered mode carries all the same (DESIGN decision 4).
+    pub routes: Arc<Routes>,
     /// Address → subscriber.
     pub subscribers: Arc<SubscriberTable>,
     /// Service → rating group.
@@ -78,8 +78,7 @@ impl PolicyCell {
 impl Policy {
     /// Whether steered mode carries `name`: some list ever accepted speaks of it, expired or not.
     pub fn routes(&self, name: &DomainName) -> bool {
-        let lists = self.list.iter().chain(&self.pending).chain(&self.routes);
-        lists.into_iter().any(|list| list.covers(name))
+        self.list.iter().chain(&self.pending).any(|list| list.covers(name)) || self.routes.covers(name)
     }
 
     /// Whether the list in use has a rule that stands under `name` itself: such names cannot be made up.
@@ -87,16 +86,16 @@ impl Policy {
         let Some(list) = &self.list else { return false };
         match list.host(name, Transport::Tcp, HTTPS_PORT, None) {
             HostMatch::Listed(rule) | HostMatch::Port(rule) | HostMatch::NotInForce(rule) => {
-                matches!(rule.target(), Target::Host { host, .. } if host == name)
+                rule.host() == Some(name.as_str())
             }
             HostMatch::NotListed | HostMatch::Denied(_) => false,
         }
     }
 
-    /// How the lists speak of `name`: the list in use first, then those whose names steered mode carries.
+    /// How the lists speak of `name`: the list in use first, those still to come, then those whose names steered mode carries.
     pub fn listing(&self, name: &DomainName) -> Listing {
-        let lists = self.list.iter().chain(&self.routes);
-        lists.map(|list| list.coverage(name)).find(Option::is_some).flatten().into()
+        let mut lists = self.list.iter().chain(&self.pending);
+        lists.find_map(|list| list.coverage(name)).or_else(|| self.routes.coverage(name)).into()
     }
 
     /// The next instant at which a date changes an answer: one of the list, or midnight where days are counted.

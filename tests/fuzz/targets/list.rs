@@ -36,8 +36,10 @@ pub fn run(data: &[u8]) {
             let matcher = Matcher::new(&document);
             assert!(matcher.effective_from() < matcher.expires());
             for rule in matcher.host_rules() {
-                let host = rule.label().split_once('/').expect("service and host").1;
+                let label = rule.label().to_string();
+                let host = label.split_once('/').expect("service and host").1;
                 let host = DomainName::from_wire(host.as_bytes()).expect("a listed host is a name");
+                assert_eq!(rule.host(), Some(host.as_str()));
                 let below = DomainName::from_wire(format!("x.{host}").as_bytes());
                 let spoken = matcher.covers(&host) || below.is_ok_and(|below| matcher.covers(&below));
                 assert!(

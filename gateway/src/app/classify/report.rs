@@ -109,7 +109,7 @@ impl Judge {
             class: verdict.class_label(),
             basis: verdict.basis().map(|basis| basis.label()),
             reason: verdict.reason().map(|reason| reason.label()),
-            rule: verdict.rule.as_deref().map(str::to_owned),
+            rule: verdict.rule.as_ref().map(ToString::to_string),
             up_bytes: flow.up_bytes,
             down_bytes: flow.down_bytes,
             tunnel: (!flow.layers.is_empty()).then(|| flow.layers.to_string()),

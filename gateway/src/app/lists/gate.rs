@@ -12,7 +12,7 @@ use crate::app::input::{Fault, read_text};
 const ERRORS_SHOWN_MAX: usize = 20;
 
 /// What a list must pass.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gate {
     /// How large it may be.
     pub limits: Limits,
@@ -43,6 +43,14 @@ impl Offered {
     }
 }
 
+/// The text of a list, not judged yet.
+pub(super) struct Loaded {
+    /// The text.
+    pub(super) text: String,
+    /// Its SHA-256.
+    pub(super) sha256: String,
+}
+
 /// What a list is measured by that comes after others.
 #[derive(Clone, Debug)]
 pub(super) struct Predecessor {
@@ -60,7 +68,15 @@ impl Gate {
     /// # Errors
     /// Every problem with its place; of the linter's errors the first twenty.
     pub fn read(&self, path: &Path) -> Result<Offered, Fault> {
-        let offered = self.parse(path)?;
+        self.judge(path, self.load(path)?)
+    }
+
+    /// Judges a text that was read: all but succession.
+    ///
+    /// # Errors
+    /// As of [`Gate::read`].
+    pub(super) fn judge(&self, path: &Path, loaded: Loaded) -> Result<Offered, Fault> {
+        let offered = self.parse(path, loaded)?;
         let notes = self.lint(path, &offered.document)?;
         Ok(Offered { notes, ..offered })
     }
@@ -70,7 +86,7 @@ impl Gate {
     /// # Errors
     /// Why it is no list, every problem with its place.
     pub fn read_leniently(&self, path: &Path) -> Result<Offered, Fault> {
-        let offered = self.parse(path)?;
+        let offered = self.parse(path, self.load(path)?)?;
         let errors = lint::errors(&offered.document, &[], ERRORS_SHOWN_MAX);
         let notes = lines(path, &errors.refusing, errors.refusing_left_out);
         Ok(Offered { notes, ..offered })
@@ -98,14 +114,19 @@ impl Gate {
         Err(Fault { lines, unreadable: false })
     }
 
-    /// Reads a document that is within the limits.
-    pub(super) fn parse(&self, path: &Path) -> Result<Offered, Fault> {
+    /// Reads a text within the limit.
+    pub(super) fn load(&self, path: &Path) -> Result<Loaded, Fault> {
         let text = read_text(path, self.limits.bytes_max, "list.size_max")?;
+        Ok(Loaded { sha256: sha256(text.as_bytes()), text })
+    }
+
+    /// Reads a document that is within the limits.
+    pub(super) fn parse(&self, path: &Path, loaded: Loaded) -> Result<Offered, Fault> {
+        let Loaded { text, sha256 } = loaded;
         let document = Document::parse_within(&text, &self.limits).map_err(|problems| Fault {
             lines: problems.iter().map(|problem| format!("{}:{problem}", path.display())).collect(),
             unreadable: false,
         })?;
-        let sha256 = sha256(text.as_bytes());
         Ok(Offered { document, text, sha256, notes: Vec::new() })
     }
 }

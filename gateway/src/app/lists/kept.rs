@@ -9,8 +9,8 @@ use crate::app::input::Fault;
 
 /// Permissions of the folders of a node's state, which holds subscribers: the owner writes, the group reads.
 const STATE_MODE: u32 = 0o750;
-/// Lists kept for steered routing; the oldest makes room. Names of older lists are no longer carried.
-pub(super) const KEPT_LISTS_MAX: usize = 16;
+/// Lists kept: the newest, and those whose names steered mode goes on carrying; the oldest makes room.
+const KEPT_LISTS_MAX: usize = allowlist::FORMER_LISTS_MAX as usize + 1;
 
 /// The folder of the copies.
 pub(super) struct Kept {

@@ -7,7 +7,6 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use allowlist::Target;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
@@ -33,11 +32,8 @@ impl Relay {
     /// A name of the list in force, one of a few by `draw`; none without a list.
     fn listed(&self, draw: u64) -> Option<dns::Name> {
         let policy = self.shared.policy.load();
-        let names =
-            policy.list.iter().flat_map(|list| list.host_rules()).filter_map(|rule| match rule.target() {
-                Target::Host { host, .. } => dns::Name::from_host(host.as_str().as_bytes()),
-                Target::Prefix(_) => None,
-            });
+        let rules = policy.list.iter().flat_map(|list| list.host_rules());
+        let names = rules.filter_map(|rule| dns::Name::from_host(rule.host()?.as_bytes()));
         let names: Vec<dns::Name> = names.take(LISTED_MAX).collect();
         // The low bits are the id.
         let place = draw.wrapping_shr(16).checked_rem(u64::try_from(names.len()).ok()?)?;

@@ -53,11 +53,16 @@ struct Schedule {
 }
 
 impl Schedule {
+    /// Whether there is room for one more name that is known.
+    fn has_room(&self) -> bool {
+        self.names.len() < NAMES_MAX
+    }
+
     /// Puts a new name on the schedule, if there is room.
     fn add(&mut self, name: DomainName, claim: Claim, at: Monotonic) {
         let room = match claim {
-            Claim::Known => self.names.len() < NAMES_MAX,
-            Claim::Seen => self.names.len() < NAMES_MAX && self.seen < SEEN_MAX,
+            Claim::Known => self.has_room(),
+            Claim::Seen => self.has_room() && self.seen < SEEN_MAX,
         };
         if !room || self.names.contains_key(&name) {
             return;
@@ -175,8 +180,12 @@ impl Lookups {
         let policy = self.policy.load();
         let rules = policy.list.iter().flat_map(|list| list.host_rules());
         for rule in rules {
-            if let allowlist::Target::Host { host, .. } = rule.target() {
-                schedule.add(host.clone(), Claim::Known, now);
+            // A list may have many more hosts than there is room for.
+            if !schedule.has_room() {
+                break;
+            }
+            if let Some(host) = rule.host().and_then(|host| DomainName::from_wire(host.as_bytes()).ok()) {
+                schedule.add(host, Claim::Known, now);
             }
         }
         for name in self.answers.names(NAMES_MAX) {
