@@ -335,7 +335,7 @@ fn f1_f2_n8_names_made_up_below_a_rule_are_one_entry_and_make_no_address_shared(
 #[test]
 fn f2_n12_a_restart_keeps_addresses_of_all_names_and_which_names_were_borne() {
     let moment = |seconds: u64| Moment {
-        wall: jiff::Timestamp::from_second(1_600_000_000 + seconds as i64).unwrap(),
+        wall: jiff::Timestamp::from_second(1_600_000_000 + i64::try_from(seconds).unwrap()).unwrap(),
         monotonic: at(seconds),
     };
     let mut before = with(LIMITS);

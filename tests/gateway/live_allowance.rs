@@ -291,7 +291,8 @@ fn t31_while_what_was_spent_cannot_be_read_nothing_is_exempt() {
     };
     // Whichever day the zone has: kinds of subscribers that this program does not know.
     change(
-        "WITH days(shift) AS (VALUES (-1), (0), (1)) INSERT INTO spent \
+        "WITH days(shift) AS (VALUES (-1), (0), (1)) \
+         INSERT INTO spent (subscriber_type, subscriber_id, allowance, span, bytes) \
          SELECT 'pager', '1', 'overall', 'day ' || date('now', shift || ' days'), 1 FROM days",
     );
     let gateway = setup.start();
