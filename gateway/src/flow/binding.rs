@@ -55,7 +55,7 @@ const PRESSURE_TOLD: Duration = Duration::from_secs(600);
 pub struct AnswerLimits {
     /// How long an address counts after it was last seen.
     pub retention: Duration,
-    /// Pairs of name and address in all. Worst case about 350 bytes each.
+    /// Pairs of name and address in all. Worst case about 400 bytes each.
     pub pairs_max: usize,
     /// Of these, pairs of names below one rule.
     pub pairs_per_rule_max: usize,

@@ -82,41 +82,40 @@ impl Share {
     }
 }
 
-/// An address of a rule.
-#[derive(Default)]
-struct OfRule {
-    /// Names below the rule that have it.
-    names: usize,
-    /// Since when and until when it is kept for all of them.
-    common: Option<(Monotonic, Monotonic)>,
-}
-
 /// A rule for names below its host.
 #[derive(Default)]
 pub(super) struct Rule {
     pub(super) share: Share,
-    addresses: HashMap<IpAddr, OfRule>,
-    commons: usize,
+    /// How many names below it have an address.
+    names_at: HashMap<IpAddr, u32>,
+    /// Since when and until when an address is kept for all of them.
+    commons: HashMap<IpAddr, (Monotonic, Monotonic)>,
 }
 
 impl Rule {
     /// Since when and until when an address is kept for all names.
     pub(super) fn common(&self, address: IpAddr) -> Option<(Monotonic, Monotonic)> {
-        if self.commons == 0 {
-            return None;
-        }
-        self.addresses.get(&address)?.common
+        self.commons.get(&address).copied()
     }
 
     /// Addresses kept for all names, and until when.
     pub(super) fn commons(&self) -> impl Iterator<Item = (IpAddr, Monotonic)> {
-        let all = if self.commons == 0 { None } else { Some(&self.addresses) };
-        all.into_iter().flatten().filter_map(|(address, known)| Some((*address, known.common?.1)))
+        self.commons.iter().map(|(address, (_, expires))| (*address, *expires))
     }
 
     /// How many there are.
-    pub(super) const fn commons_len(&self) -> usize {
-        self.commons
+    pub(super) fn commons_len(&self) -> usize {
+        self.commons.len()
+    }
+
+    /// Whether it has the address, for one name or for all.
+    fn has(&self, address: IpAddr) -> bool {
+        self.names_at.contains_key(&address) || self.commons.contains_key(&address)
+    }
+
+    /// Whether nothing is known of it.
+    fn is_unknown(&self) -> bool {
+        self.share.names == 0 && self.commons.is_empty()
     }
 }
 
@@ -167,7 +166,7 @@ impl Shares {
     pub(super) fn leave(&mut self, below: &Below) {
         if let Some(rule) = self.rules.get_mut(&below.rule) {
             rule.share.names = rule.share.names.saturating_sub(1);
-            if rule.share.names == 0 && rule.addresses.is_empty() {
+            if rule.is_unknown() {
                 self.rules.remove(&below.rule);
             }
         }
@@ -189,11 +188,11 @@ impl Shares {
         if let Some(rule) = self.rules.get_mut(&below.rule) {
             rule.share.pairs = rule.share.pairs.saturating_add(1);
             if !below.is_denied {
-                let known = rule.addresses.entry(address).or_default();
-                if known.names == 0 && known.common.is_none() {
+                if !rule.has(address) {
                     self.addresses.enter(address);
                 }
-                known.names = known.names.saturating_add(1);
+                let names = rule.names_at.entry(address).or_default();
+                *names = names.saturating_add(1);
             }
         }
         if let Bringer::Subscriber(hash) = below.bringer {
@@ -226,24 +225,22 @@ impl Shares {
 
     /// Names below the rule with this host that have the address.
     pub(super) fn names_at(&self, host: &str, address: IpAddr) -> usize {
-        self.rules.get(host).and_then(|rule| rule.addresses.get(&address)).map_or(0, |known| known.names)
+        let names = self.rules.get(host).and_then(|rule| rule.names_at.get(&address));
+        names.and_then(|names| usize::try_from(*names).ok()).unwrap_or(0)
     }
 
     /// Keeps an address for all names below the rule with this host.
     pub(super) fn keep_common(&mut self, host: &str, address: IpAddr, since: Monotonic, expires: Monotonic) {
+        if self.refresh_common(host, address, expires) {
+            return;
+        }
         let rule = match self.rules.get_mut(host) {
             Some(rule) => rule,
             None => self.rules.entry(host.into()).or_default(),
         };
-        let known = rule.addresses.entry(address).or_default();
-        if let Some((_, until)) = &mut known.common {
-            *until = expires.max(*until);
-            return;
-        }
-        known.common = Some((since, expires));
-        rule.commons = rule.commons.saturating_add(1);
+        let is_new = !rule.has(address);
+        rule.commons.insert(address, (since, expires));
         rule.share.pairs = rule.share.pairs.saturating_add(1);
-        let is_new = known.names == 0;
         (self.pairs, self.commons) = (self.pairs.saturating_add(1), self.commons.saturating_add(1));
         self.addresses.hold(address, &[]);
         if is_new {
@@ -256,8 +253,8 @@ impl Shares {
         if self.commons == 0 {
             return false;
         }
-        let known = self.rules.get_mut(host).and_then(|rule| rule.addresses.get_mut(&address));
-        let Some((_, until)) = known.and_then(|known| known.common.as_mut()) else { return false };
+        let common = self.rules.get_mut(host).and_then(|rule| rule.commons.get_mut(&address));
+        let Some((_, until)) = common else { return false };
         *until = expires.max(*until);
         true
     }
@@ -269,21 +266,21 @@ impl Shares {
         }
         let (pairs, commons, addresses) = (&mut self.pairs, &mut self.commons, &mut self.addresses);
         self.rules.retain(|_, rule| {
-            let (share, of_rule) = (&mut rule.share, &mut rule.commons);
-            rule.addresses.retain(|address, known| {
-                if known.common.is_some_and(|(_, expires)| expires < now) {
-                    known.common = None;
-                    for count in [&mut *pairs, &mut *commons, &mut share.pairs, &mut *of_rule] {
-                        *count = count.saturating_sub(1);
-                    }
-                    if known.names == 0 {
-                        addresses.leave(*address);
-                    }
-                    addresses.release(*address);
+            let (share, names_at) = (&mut rule.share, &rule.names_at);
+            rule.commons.retain(|address, (_, expires)| {
+                if now <= *expires {
+                    return true;
                 }
-                known.names > 0 || known.common.is_some()
+                for count in [&mut *pairs, &mut *commons, &mut share.pairs] {
+                    *count = count.saturating_sub(1);
+                }
+                if !names_at.contains_key(address) {
+                    addresses.leave(*address);
+                }
+                addresses.release(*address);
+                false
             });
-            share.names > 0 || !rule.addresses.is_empty()
+            !rule.is_unknown()
         });
     }
 
@@ -302,11 +299,11 @@ impl Shares {
 
 /// One name fewer of a rule has the address; whether the rule has it no more.
 fn forget_name(rule: &mut Rule, address: IpAddr) -> bool {
-    let Some(known) = rule.addresses.get_mut(&address) else { return false };
-    known.names = known.names.saturating_sub(1);
-    let is_gone = known.names == 0 && known.common.is_none();
-    if is_gone {
-        rule.addresses.remove(&address);
+    let Some(names) = rule.names_at.get_mut(&address) else { return false };
+    *names = names.saturating_sub(1);
+    if *names > 0 {
+        return false;
     }
-    is_gone
+    rule.names_at.remove(&address);
+    !rule.commons.contains_key(&address)
 }

@@ -427,14 +427,14 @@ impl Verification {
             }
             return Some(seen.since);
         }
-        let (_, rule) = self.places(name.as_str());
-        let (since, expires) = rule?.common(address)?;
+        let (since, expires) = self.rule_above(name, entry)?.common(address)?;
         (now <= expires).then_some(since)
     }
 
     /// At most `max` addresses of `name`, the one that counts longest first, and last those of all names below its rule.
     pub(super) fn known_addresses(&self, name: &DomainName, max: usize) -> Vec<IpAddr> {
-        let (entry, rule) = self.places(name.as_str());
+        let entry = self.names.get(name.as_str());
+        let rule = self.rule_above(name, entry);
         let mut seen: Vec<&Seen> = entry.into_iter().flat_map(|entry| &entry.seen).collect();
         // Pinned ones count for ever.
         seen.sort_by_key(|seen| std::cmp::Reverse((seen.expires.is_none(), seen.expires)));
@@ -442,16 +442,16 @@ impl Verification {
         seen.into_iter().map(|seen| seen.address).chain(common).take(max).collect()
     }
 
-    /// What is known of `name`, and of the nearest rule for names below its host whose common addresses it may have.
-    fn places(&self, name: &str) -> (Option<&Entry>, Option<&Rule>) {
-        let entry = self.names.get(name);
+    /// The nearest rule for names below its host whose common addresses `name` may have, of which `entry` is known.
+    fn rule_above(&self, name: &DomainName, entry: Option<&Entry>) -> Option<&Rule> {
         let may_be_any = self.shares.commons > 0 && entry.is_none_or(|entry| entry.below.is_some());
-        (entry, if may_be_any { self.shares.above(name) } else { None })
+        if may_be_any { self.shares.above(name.as_str()) } else { None }
     }
 
     /// How many addresses `name` has, those of all names below a rule included.
     pub(super) fn addresses(&self, name: &DomainName) -> usize {
-        let (entry, rule) = self.places(name.as_str());
+        let entry = self.names.get(name.as_str());
+        let rule = self.rule_above(name, entry);
         let own = entry.map_or(0, |entry| entry.seen.len());
         own.saturating_add(rule.map_or(0, Rule::commons_len))
     }
