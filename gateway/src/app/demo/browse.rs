@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use billing_export::{Class, Reason, SubscriberType, Volume};
+use billing_export::{Class, Volume};
 use indicatif::ProgressBar;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig, RootCertStore};
@@ -118,12 +118,6 @@ pub(super) async fn browse(network: &Network, flows: u64, bar: &ProgressBar) -> 
     }
 }
 
-/// Where datagrams count that nobody answered.
-pub(super) fn nobodys() -> Line {
-    let none = world::label(SubscriberType::None.label(), "");
-    (none, Class::Unattributed, Reason::Undecided.label().to_owned())
-}
-
 /// A flow that ended.
 struct Ended {
     /// The flow.
@@ -143,15 +137,11 @@ impl Tally {
     /// Adds a flow that ended.
     fn add(&mut self, ended: Ended) {
         let Ended { flow, volume, outcome } = ended;
-        let who = flow.subscriber.label();
-        let line = match (flow.visit.expected, flow.visit.protocol) {
-            (Expected::Exempt(service), _) => (who, Class::Exempt, service.to_owned()),
-            // Nobody answers it, and a datagram's source is free to forge: it is nobody's.
-            (Expected::Refused(_), Protocol::Quic) => nobodys(),
-            (Expected::Charged(reason) | Expected::Refused(reason), _) => {
-                (who, Class::Charged, reason.label().to_owned())
-            }
+        let (class, detail) = match flow.visit.expected {
+            Expected::Exempt(service) => (Class::Exempt, service),
+            Expected::Charged(reason) | Expected::Refused(reason) => (Class::Charged, reason.label()),
         };
+        let line = (flow.subscriber.label(), class, detail.to_owned());
         let sum = self.lines.entry(line).or_default();
         // Not to be reached: 2^64 bytes take centuries on any interface.
         *sum = sum.checked_add(volume).unwrap_or(*sum);

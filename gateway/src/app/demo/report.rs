@@ -6,7 +6,7 @@ use std::path::Path;
 
 use billing_export::Class;
 
-use super::browse::{Line, Tally, nobodys};
+use super::browse::{Line, Tally};
 use super::exported::{Bytes, Exported};
 use super::inputs::Ports;
 use super::world::{FORGER, FORGER_SERVER, SITES, SUBSCRIBERS};
@@ -64,8 +64,6 @@ pub(super) fn set_up(steered: SocketAddr, proxied: SocketAddr, ports: Ports, flo
 pub(super) fn checks(tally: &Tally, exported: &Exported) -> Vec<Check> {
     let mut checks = Vec::new();
     let mut lines: Vec<&Line> = tally.lines.keys().chain(exported.lines.keys()).collect();
-    // What is nobody's has one figure of its own below.
-    lines.retain(|(_, class, _)| *class != Class::Unattributed);
     lines.sort_by_key(|line| (place(&line.0), *line));
     lines.dedup();
     for line in lines {
@@ -83,18 +81,13 @@ pub(super) fn checks(tally: &Tally, exported: &Exported) -> Vec<Check> {
     let forger = FORGER.label();
     let forged = exported.of_class(Class::Exempt, Some(&forger));
     let unattributed = exported.of_class(Class::Unattributed, None);
-    let unanswered = tally.lines.get(&nobodys()).copied().unwrap_or_default();
     checks.extend([
         Check::new("all rows, up", counted.up, rows.up),
         Check::new("all rows, down", counted.down, rows.down),
         Check::new("seen at the gateway's sockets, up", counted.up, exported.seen.up),
         Check::new("seen at the gateway's sockets, down", counted.down, exported.seen.down),
         Check::new(format!("{forger} (forges), exempt, up + down"), 0, forged.up.saturating_add(forged.down)),
-        Check::new(
-            "unattributed (UDP that nobody answered), up + down",
-            unanswered.up.saturating_add(unanswered.down),
-            unattributed.up.saturating_add(unattributed.down),
-        ),
+        Check::new("unattributed, up + down", 0, unattributed.up.saturating_add(unattributed.down)),
         Check::new("unlisted names refused at the steered listener", tally.refusals_wanted, tally.refused),
         Check::new(
             "flows that ended as they had to",
