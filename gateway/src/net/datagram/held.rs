@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 /// Bytes that the held datagrams and the reader of names may take together; the rest of 20 KiB is the flow itself, and what
 /// the allocator loses between flows that grow by turns.
-pub const WAITING_BYTES_MAX: usize = 17 << 10;
+pub const WAITING_BYTES_MAX: usize = (16 << 10) + 512;
 
 /// Bytes the allocator adds to a held datagram, with its place in the queue.
 const OVERHEAD: usize = 32;
