@@ -329,6 +329,11 @@ impl Exporter {
         self.opened.epoch
     }
 
+    /// The latest time that the open period has seen, by whichever process: what is counted from here on comes after it.
+    pub fn latest(&self) -> Option<Timestamp> {
+        self.live.as_ref().and_then(|live| live.ledger.segment().high_water)
+    }
+
     /// How the start went: for the log.
     pub fn opened(&self) -> &Opened {
         &self.opened

@@ -429,6 +429,10 @@ impl Export {
         };
         let mut exporter = Exporter::open(self.settings.clone(), wall(), start_id, steps)?;
         self.restore_allowances(&mut exporter)?;
+        // What another process wrote before it handed the ledger over lies before what is counted here: no step of the clock.
+        if let Some(latest) = exporter.latest() {
+            self.from = self.from.max(latest.min(wall()));
+        }
         opened::tell(exporter.opened());
         self.attention = opened::attention(exporter.opened());
         self.exporter = Some(exporter);
