@@ -132,6 +132,8 @@ fn f17_datagrams_in_anothers_name_pass_by_and_are_not_on_his_bill() {
             sender.send_to(&[b'x'; 1_000], origin(0, 443)).unwrap();
             let (_, from) = server.recv_from(&mut buffer).expect("it is carried, or passes by");
             assert_eq!(from, sender.local_addr().unwrap());
+            // What nobody answers is on nobody's bill. The answer to a forged datagram goes to the victim.
+            server.send_to(b"y", from).unwrap();
         }
         assert!(eventually(|| edge.metric("zrgw_flows_open") == 0));
         let usage = edge.stop_and_count();
