@@ -6,7 +6,7 @@
 //!
 //! Counted are the bytes that were exempt, never those that were carried; a count that would pass its limit is split, so
 //! that no record says more than the limit. While bytes move they are held against the limit too ([`Share::moved`]), so
-//! that each flow's mark ends within one buffer of it, whichever workers carry the subscriber's other flows.
+//! that each flow's mark ends within two buffers of it, whichever workers carry the subscriber's other flows.
 
 mod calendar;
 mod share;

@@ -58,7 +58,7 @@ impl Worker {
     }
 
     /// Holds what has just moved against what the flow may have exempt. Near a limit it is counted at once, and when nothing
-    /// is left the flow is charged from here on: within one buffer of it (trap T31).
+    /// is left the flow is charged from here on: within one buffer of it, and what is on its way (trap T31).
     fn spend(self: &Rc<Self>, flow: &Rc<Flow>, moved: u64) {
         let spent = {
             let mut state = flow.state.borrow_mut();
