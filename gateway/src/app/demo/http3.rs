@@ -17,14 +17,14 @@ use http::{Request, Response, StatusCode};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{
-    AsyncUdpSocket, ClientConfig, ConnectionError, Endpoint, EndpointConfig, ServerConfig, TokioRuntime,
-    TransportConfig, UdpPoller, VarInt,
+    AsyncUdpSocket, ClientConfig, Endpoint, EndpointConfig, ServerConfig, TokioRuntime, TransportConfig,
+    UdpPoller, VarInt,
 };
 use rustls::RootCertStore;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::counting::Counts;
-use super::world::{Expected, Flow};
+use super::world::Flow;
 
 /// Application protocol of HTTP/3 (RFC 9114 §3.1).
 pub(in crate::app) const ALPN: &[u8] = b"h3";
@@ -36,8 +36,6 @@ const CHUNK: Bytes = Bytes::from_static(&[b'z'; 8 * 1024]);
 const WINDOW_BYTES: u32 = 32 * 1024;
 /// How long a client believes in a connection that is silent.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
-/// The same where silence is what has to come: long enough for a handshake with a site that answers.
-const REFUSAL_IDLE_LIMIT: Duration = Duration::from_millis(750);
 /// Tickets, tokens and the end of a connection may cross the client's end; they are waited for so long.
 const LAST_DATAGRAMS: Duration = Duration::from_millis(20);
 
@@ -65,8 +63,8 @@ impl Http3Client {
     }
 
     /// One connection with one request from the first of `ends` to the second; `header` stands in front of each datagram,
-    /// as a load balancer writes it. `turn` is given back when only waiting is left: for silence, or for the last datagrams
-    /// of a closed connection (RFC 9000 §10.2). An error if what came back is not what had to come.
+    /// as a load balancer writes it. `turn` is given back when only waiting is left: for the last datagrams of a closed
+    /// connection (RFC 9000 §10.2). An error if what came back is not what had to come.
     pub(super) async fn converse(
         &self,
         flow: &Flow,
@@ -79,19 +77,15 @@ impl Http3Client {
         let socket = quinn::Runtime::wrap_udp_socket(&*runtime, UdpSocket::bind(from)?)?;
         let socket = Arc::new(CountingSocket { inner: socket, counts, header });
         let endpoint = Endpoint::new_with_abstract_socket(EndpointConfig::default(), None, socket, runtime)?;
-        let refused = matches!(flow.visit.expected, Expected::Refused(_));
         let mut config = ClientConfig::new(Arc::clone(&self.crypto) as _);
-        config.transport_config(Arc::new(transport(if refused { REFUSAL_IDLE_LIMIT } else { IDLE_LIMIT })?));
+        config.transport_config(Arc::new(transport(IDLE_LIMIT)?));
         let name = flow.visit.name.unwrap_or_default();
         let connecting = endpoint.connect_with(config, to, name).map_err(io::Error::other)?;
-        let mut turn = Some(turn).filter(|_| !refused);
         let outcome = match connecting.await {
-            Ok(_) if refused => Err(unexpected("found a handshake, wanted silence")),
-            Err(ConnectionError::TimedOut) if refused => Ok(()),
             Err(error) => Err(error.into()),
             Ok(connection) => request(connection, flow).await,
         };
-        turn.take();
+        drop(turn);
         endpoint.wait_idle().await;
         tokio::time::sleep(LAST_DATAGRAMS).await;
         outcome
