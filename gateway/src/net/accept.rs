@@ -19,7 +19,7 @@ use super::report::Refusal;
 use super::settings::{Interception, Listener, Mode};
 use super::socket;
 use super::worker::Worker;
-use super::{proxied, steered, transparent};
+use super::{proxied, relay, steered, transparent};
 
 /// The first pause after an error of accept(2); each next one is twice as long.
 const BACK_OFF_MIN: Duration = Duration::from_millis(100);
@@ -218,18 +218,18 @@ fn start(
         return;
     };
     let worker = Rc::clone(worker);
-    // A kind of task for each service: in one for all, every flow would keep room for the largest of them. The permit goes
-    // along and comes back when the task ends, however it ends.
+    // The permit goes along and comes back when the task ends, however it ends.
     match (service, visitor) {
         (Service::Steered { service_port, .. }, Some(visitor)) => {
-            tokio::task::spawn_local(steered::serve(worker, client, visitor, *service_port, permit));
+            let flow = steered::begin(worker, client, visitor, *service_port, permit);
+            tokio::task::spawn_local(relay::serve(Box::pin(flow)));
         }
         (Service::Proxied { .. } | Service::Local, _) => {
-            tokio::task::spawn_local(proxied::serve(worker, client, permit));
+            tokio::task::spawn_local(relay::serve(Box::pin(proxied::begin(worker, client, permit))));
         }
         (Service::Transparent { interception, upstream_mark }, Some(visitor)) => {
-            let flow = transparent::serve(worker, client, visitor, *interception, *upstream_mark, permit);
-            tokio::task::spawn_local(flow);
+            let flow = transparent::begin(worker, client, visitor, *interception, *upstream_mark, permit);
+            tokio::task::spawn_local(relay::serve(Box::pin(flow)));
         }
         // Not admitted.
         (Service::Steered { .. } | Service::Transparent { .. }, None) => {}

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::dial::{DialError, dial};
 use super::flow_record::{Place, SubscriberSide};
-use super::relay;
+use super::relay::Begun;
 use super::report::Refusal;
 use super::socket;
 use super::worker::Worker;
@@ -30,14 +30,14 @@ struct Ends {
     first: Vec<u8>,
 }
 
-/// Serves one accepted connection of a peer that may send a header; it holds `_permit` until its end.
-pub async fn serve(worker: Rc<Worker>, client: TcpStream, _permit: OwnedSemaphorePermit) {
-    // In a box of its own: a task keeps room for the largest thing it ever waits for, and this is over soon.
-    let header = Box::pin(timeout(worker.shared.limits.proxy_header_deadline, read_header(&client))).await;
+/// Begins the flow of one accepted connection of a peer that may send a header: to its original destination, which the header
+/// says. None when it is not carried.
+pub async fn begin(worker: Rc<Worker>, client: TcpStream, permit: OwnedSemaphorePermit) -> Option<Begun> {
+    let header = timeout(worker.shared.limits.proxy_header_deadline, read_header(&client)).await;
     let ends = match header {
         Ok(Ok(Some(ends))) => ends,
         // A balancer that checks whether we are there says LOCAL or nothing at all.
-        Ok(Ok(None)) => return,
+        Ok(Ok(None)) => return None,
         Ok(Err(error)) => return refuse(&worker, &client, Refusal::ProxyHeader, &error.to_string()),
         Err(_) => {
             return refuse(
@@ -59,10 +59,9 @@ pub async fn serve(worker: Rc<Worker>, client: TcpStream, _permit: OwnedSemaphor
     let side = side.behind_balancer();
     let Some(open) = worker.open_flow(ends.source.ip(), place, side) else {
         let _ = socket::reset_on_close(&*client);
-        return;
+        return None;
     };
-    let dialled = Box::pin(dial(&worker, [ends.destination])).await;
-    let origin = match dialled {
+    let origin = match dial(&worker, [ends.destination]).await {
         Ok((origin, _)) => origin,
         Err(DialError::NotPermitted) => {
             return refuse(&worker, &client, Refusal::Destination, "the destination is private or our own");
@@ -74,14 +73,15 @@ pub async fn serve(worker: Rc<Worker>, client: TcpStream, _permit: OwnedSemaphor
     if !ends.first.is_empty() {
         worker.received(open.flow(), &ends.first);
     }
-    relay::carry(&worker, open.flow(), &client, origin, ends.first).await;
+    Some(Begun { open, client, origin, first: ends.first, permit })
 }
 
 /// Counts a connection that is not carried, and resets it.
-fn refuse(worker: &Worker, client: &TcpStream, refusal: Refusal, why: &str) {
+fn refuse(worker: &Worker, client: &TcpStream, refusal: Refusal, why: &str) -> Option<Begun> {
     worker.count_refusal(refusal);
     tracing::debug!(refusal = refusal.label(), why, "connection not carried");
     let _ = socket::reset_on_close(client);
+    None
 }
 
 /// Reads the header; none when the peer speaks for itself (LOCAL) or says nothing.

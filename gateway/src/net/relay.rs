@@ -13,52 +13,66 @@
 mod both;
 
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 
 pub use self::both::read_ready;
-use self::both::{Both, Ends, write_ready};
+use self::both::{Both, Carried, write_ready};
 use super::flow_record::Flow;
 use super::socket;
-use super::worker::Worker;
+use super::worker::{OpenFlow, Worker};
 
 /// The first pause between two readings of the last acknowledgement; each next one is twice as long.
 const FINISH_POLL_MIN: Duration = Duration::from_millis(1);
 /// The longest such pause.
 const FINISH_POLL_MAX: Duration = Duration::from_millis(200);
 
-/// Carries the flow until both sides have finished, one has failed, or the worker cuts it.
-/// `first` are bytes already received from the subscriber and counted.
-pub async fn carry(
-    worker: &Rc<Worker>,
-    flow: &Rc<Flow>,
-    client: &TcpStream,
-    origin: TcpStream,
-    first: Vec<u8>,
-) {
-    let origin = Rc::new(origin);
-    worker.mark_origin(flow, &origin);
-    let outcome = Both::new(Ends { worker, flow, client, origin: &origin }, first).await;
-    match outcome {
-        Ok(()) => {
-            drop(origin);
-            finish(worker, flow, client).await;
-        }
+/// A flow whose both connections stand.
+pub struct Begun {
+    /// The flow, until its end.
+    pub open: OpenFlow,
+    /// The connection to the subscriber.
+    pub client: Rc<TcpStream>,
+    /// The connection to the origin.
+    pub origin: TcpStream,
+    /// Bytes already received from the subscriber and counted.
+    pub first: Vec<u8>,
+    /// Its place among the flows.
+    pub permit: OwnedSemaphorePermit,
+}
+
+/// The task of one connection: carries what `begin` has begun until both sides have finished, one has failed, or the worker
+/// cuts it. Begun in a box of its own, and carried here rather than in a function of its own: a task keeps room for the largest
+/// thing it ever waits for, and for whatever it passes on, and there are many that are idle.
+pub async fn serve(begin: Pin<Box<impl Future<Output = Option<Begun>>>>) {
+    let Some(Begun { open, client, origin, first, permit: _permit }) = begin.await else { return };
+    let carried = Carried { open, client, origin: Rc::new(origin) };
+    carried.open.worker().mark_origin(carried.open.flow(), &carried.origin);
+    let outcome = Both::new(&carried, first).await;
+    let finishes = match outcome {
+        Ok(()) => true,
         Err(failed) => {
             // The one that failed is gone; the other learns it as it would without us.
-            let _ = socket::reset_on_close(&*origin);
-            drop(origin);
+            let _ = socket::reset_on_close(&*carried.origin);
             match failed {
-                Failed::Subscriber => {}
-                Failed::Neither if flow.cut.is_for_room() => {}
+                Failed::Subscriber => false,
+                Failed::Neither if carried.open.flow().cut.is_for_room() => false,
                 // What was sent last may be on its way: acknowledged, it is counted.
-                Failed::Origin | Failed::Neither => finish(worker, flow, client).await,
+                Failed::Origin | Failed::Neither => true,
             }
-            let _ = socket::reset_on_close(client);
         }
+    };
+    drop(carried.origin);
+    if finishes {
+        finish(carried.open.worker(), carried.open.flow(), &carried.client).await;
+    }
+    if outcome.is_err() {
+        let _ = socket::reset_on_close(&*carried.client);
     }
 }
 

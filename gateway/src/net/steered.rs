@@ -17,7 +17,7 @@ use super::accept::Visitor;
 use super::dial::{DialError, dial};
 use super::flow_record::{Flow, Place};
 use super::lookup::Whereabouts;
-use super::relay;
+use super::relay::{self, Begun};
 use super::report::{ProtocolLabel, Refusal};
 use super::socket;
 use super::worker::Worker;
@@ -33,30 +33,28 @@ const MISDIRECTED_REQUEST: &[u8] =
 /// RFC 9110 §15.6.3.
 const BAD_GATEWAY: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// Serves one accepted connection, which holds `_permit` until its end.
-pub async fn serve(
+/// Begins the flow of one accepted connection, to the place of the name it says; none when it is not carried.
+pub async fn begin(
     worker: Rc<Worker>,
     client: TcpStream,
     visitor: Visitor,
     service_port: Option<u16>,
-    _permit: OwnedSemaphorePermit,
-) {
+    permit: OwnedSemaphorePermit,
+) -> Option<Begun> {
     let client = Rc::new(client);
     let place = Place::Steered { service_port };
     let peer = visitor.peer;
     let side = visitor.side(&worker, &client);
     let Some(open) = worker.open_flow(peer.ip(), place, side) else {
         let _ = socket::reset_on_close(&*client);
-        return;
+        return None;
     };
-    let flow = open.flow();
-    // In a box of its own: a task keeps room for the largest thing it ever waits for, and this is over soon.
-    let Some((first, origin)) = Box::pin(begin(&worker, flow, &client, peer)).await else { return };
-    relay::carry(&worker, flow, &client, origin, first).await;
+    let (first, origin) = read_and_reach(&worker, open.flow(), &client, peer).await?;
+    Some(Begun { open, client, origin, first, permit })
 }
 
 /// Reads the name and connects to where it is: what was read, and the connection; none when the flow has ended.
-async fn begin(
+async fn read_and_reach(
     worker: &Rc<Worker>,
     flow: &Rc<Flow>,
     client: &TcpStream,

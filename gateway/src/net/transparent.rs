@@ -14,21 +14,21 @@ use tokio::time::timeout;
 use super::accept::Visitor;
 use super::dial::{establish, establish_own, is_about_ports};
 use super::flow_record::Place;
-use super::relay;
+use super::relay::Begun;
 use super::report::Refusal;
 use super::settings::Interception;
 use super::socket;
 use super::worker::Worker;
 
-/// Serves one connection, which holds `_permit` until its end.
-pub async fn serve(
+/// Begins the flow of one connection, to where it was going; none when it is not carried.
+pub async fn begin(
     worker: Rc<Worker>,
     client: TcpStream,
     visitor: Visitor,
     interception: Interception,
     upstream_mark: u32,
-    _permit: OwnedSemaphorePermit,
-) {
+    permit: OwnedSemaphorePermit,
+) -> Option<Begun> {
     let told = match interception {
         Interception::Tproxy => client.local_addr(),
         Interception::Redirect => socket::original_destination(&client),
@@ -45,18 +45,15 @@ pub async fn serve(
     let side = visitor.side(&worker, &client);
     let Some(open) = worker.open_flow(peer.ip(), Place::Original(target), side) else {
         let _ = socket::reset_on_close(&*client);
-        return;
+        return None;
     };
     let source = match interception {
         Interception::Tproxy => Some(SocketAddr::new(peer.ip().to_canonical(), peer.port())),
         Interception::Redirect => None,
     };
-    // In a box of its own: a task keeps room for the largest thing it ever waits for, and this is over soon.
     let limit = worker.shared.limits.connect_timeout;
-    match Box::pin(timeout(limit, connect(&worker, target, source, upstream_mark))).await {
-        Ok(Ok(origin)) => {
-            relay::carry(&worker, open.flow(), &client, origin, Vec::new()).await;
-        }
+    match timeout(limit, connect(&worker, target, source, upstream_mark)).await {
+        Ok(Ok(origin)) => Some(Begun { open, client, origin, first: Vec::new(), permit }),
         Ok(Err(error)) => refuse(&worker, &client, Refusal::Connect, &error.to_string()),
         Err(_) => refuse(&worker, &client, Refusal::Connect, "no answer in upstream.connect_timeout"),
     }
@@ -87,8 +84,9 @@ async fn connect(
 }
 
 /// Counts a connection that is not carried, and resets it.
-fn refuse(worker: &Worker, client: &TcpStream, refusal: Refusal, why: &str) {
+fn refuse(worker: &Worker, client: &TcpStream, refusal: Refusal, why: &str) -> Option<Begun> {
     worker.count_refusal(refusal);
     tracing::debug!(refusal = refusal.label(), why, "connection not carried");
     let _ = socket::reset_on_close(client);
+    None
 }

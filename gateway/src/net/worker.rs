@@ -426,6 +426,11 @@ impl OpenFlow {
         &self.flow
     }
 
+    /// The worker that carries it.
+    pub const fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
     /// Who it counts against.
     pub fn subscriber(&self) -> &SubscriberKey {
         &self.key

@@ -21,28 +21,22 @@ pub struct StreamMeter {
     /// The socket.
     socket: Rc<TcpStream>,
     totals: Totals,
-    /// IP bytes that went to the subscriber.
-    sent: Sent,
     /// Payload the socket took for sending.
     written: u64,
     /// Payload read from the socket.
     read: u64,
+    /// Bytes on their way that are not among the totals yet, at the last reading.
+    uncounted: u64,
+    /// What IP bytes are counted from; none: payload is counted. In a box, for a flow whose payload counts needs none of it.
+    ip: Option<Box<IpCount>>,
     /// Whether FIN was sent, which the kernel counts as one unacknowledged byte.
     finished: bool,
     /// Whether something sent waits for its acknowledgement, at the last reading.
     waiting: bool,
-    /// Whether FIN has passed both ways and everything is acknowledged: no reading says more than the last one.
-    over: bool,
-    /// Payload the socket has taken and not sent, at the last reading.
-    unsent: u64,
-    /// Bytes on their way that are not among the totals yet, at the last reading.
-    uncounted: u64,
     /// Whether the last reading said that less passed than we moved.
     contradicts: bool,
     /// Whose packets it sends.
     leg: Leg,
-    /// What is counted.
-    basis: StreamBasis,
 }
 
 /// Who is at the other end of a stream on the subscriber's side.
@@ -54,19 +48,20 @@ enum Leg {
     Balancer,
 }
 
-/// What is counted of a stream.
-enum StreamBasis {
-    /// Payload.
-    Payload,
-    /// IP bytes.
-    Ip {
-        /// The subscriber's address, which tells the length of the headers.
-        address: IpAddr,
-        /// Segments in and out; the kernel's counters have 32 bits.
-        segments: Segments,
-        /// Who sees the headers of what the subscriber sends.
-        headers: Option<Observed>,
-    },
+/// What the IP bytes of a stream are counted from.
+struct IpCount {
+    /// The subscriber's address, which tells the length of the headers.
+    address: IpAddr,
+    /// Segments in and out; the kernel's counters have 32 bits.
+    segments: Segments,
+    /// Who sees the headers of what the subscriber sends.
+    headers: Option<Observed>,
+    /// IP bytes that went to the subscriber.
+    sent: Sent,
+    /// Payload the socket has taken and not sent, at the last reading.
+    unsent: u64,
+    /// Whether FIN has passed both ways and everything is acknowledged: no reading says more than the last one.
+    over: bool,
 }
 
 /// What is known of a connection's headers, and where.
@@ -87,53 +82,52 @@ struct Segments {
     delivered_twice: Wide,
 }
 
-/// A counter of 64 bits made of one of 32 that wraps.
+/// A counter of 64 bits made of one of 32 that wraps, and began at nought with it.
 #[derive(Clone, Copy, Debug, Default)]
-struct Wide {
-    total: u64,
-    last: u32,
-}
+struct Wide(u64);
 
 impl Wide {
     /// The total after the narrow counter reads `next`; it must be read at least once while it goes round.
     fn follow(&mut self, next: u32) -> u64 {
-        self.total = self.total.saturating_add(u64::from(next.wrapping_sub(self.last)));
-        self.last = next;
-        self.total
+        // What the narrow counter read last: the lower half of the total.
+        let last = (self.0 & 0xFFFF_FFFF) as u32;
+        self.0 = self.0.saturating_add(u64::from(next.wrapping_sub(last)));
+        self.0
     }
 }
 
 impl StreamMeter {
     /// Of a socket that carried nothing yet.
     pub(super) fn new(socket: Rc<TcpStream>, address: IpAddr, basis: ByteBasis) -> Self {
-        let basis = match basis {
-            ByteBasis::Payload => StreamBasis::Payload,
-            ByteBasis::Ip => StreamBasis::Ip { address, segments: Segments::default(), headers: None },
+        let ip = match basis {
+            ByteBasis::Payload => None,
+            ByteBasis::Ip => Some(Box::new(IpCount {
+                address,
+                segments: Segments::default(),
+                headers: None,
+                sent: Sent::default(),
+                unsent: 0,
+                over: false,
+            })),
         };
         Self {
             socket,
             totals: Totals::default(),
-            sent: Sent::default(),
             written: 0,
             read: 0,
+            uncounted: 0,
+            ip,
             finished: false,
             waiting: false,
-            over: false,
-            unsent: 0,
-            uncounted: 0,
             contradicts: false,
             leg: Leg::Subscriber,
-            basis,
         }
     }
 
     /// The headers of `peer` were seen from its `birth` on.
     pub(super) fn observe(&mut self, lengths: &Arc<HeaderLengths>, peer: SocketAddr, birth: Birth) {
-        match &mut self.basis {
-            StreamBasis::Ip { headers, .. } => {
-                *headers = Some(Observed { lengths: Arc::clone(lengths), birth, port: peer.port() });
-            }
-            StreamBasis::Payload => {}
+        if let Some(ip) = &mut self.ip {
+            ip.headers = Some(Observed { lengths: Arc::clone(lengths), birth, port: peer.port() });
         }
     }
 
@@ -156,20 +150,20 @@ impl StreamMeter {
     }
 
     /// The flow begins, with the queues like this.
-    pub(super) const fn begin(&mut self, queues: Queues) {
-        self.sent = Sent::new(queues);
+    pub(super) fn begin(&mut self, queues: Queues) {
+        if let Some(ip) = &mut self.ip {
+            ip.sent = Sent::new(queues);
+        }
     }
 
     /// Adds payload that was read; the bytes seen with it.
     pub(super) fn add_read(&mut self, bytes: u64) -> u64 {
         self.read = self.read.saturating_add(bytes);
-        match self.basis {
-            StreamBasis::Payload => {
-                self.totals.see_up(bytes);
-                bytes
-            }
-            StreamBasis::Ip { .. } => 0,
+        if self.ip.is_some() {
+            return 0;
         }
+        self.totals.see_up(bytes);
+        bytes
     }
 
     /// Adds payload that the socket took.
@@ -191,18 +185,12 @@ impl StreamMeter {
 
     /// The totals and what was sent, of a flow that has ended; none where what was sent is what was acknowledged.
     pub(super) fn into_sent(self) -> Option<(Totals, Sent)> {
-        match self.basis {
-            StreamBasis::Payload => None,
-            StreamBasis::Ip { .. } => Some((self.totals, self.sent)),
-        }
+        self.ip.map(|ip| (self.totals, ip.sent))
     }
 
     /// What was sent, where it counts before it is acknowledged.
-    pub(super) const fn sent(&self) -> Option<&Sent> {
-        match self.basis {
-            StreamBasis::Payload => None,
-            StreamBasis::Ip { .. } => Some(&self.sent),
-        }
+    pub(super) fn sent(&self) -> Option<&Sent> {
+        self.ip.as_ref().map(|ip| &ip.sent)
     }
 
     /// Bytes on their way that are not among the totals yet, at the last reading.
@@ -212,50 +200,46 @@ impl StreamMeter {
 
     /// What payload comes to, at a guess.
     pub(super) fn guess(&self, payload: u64) -> u64 {
-        match &self.basis {
-            StreamBasis::Ip { address, .. } => {
-                payload.saturating_add(segment_header(*address).saturating_mul(2))
-            }
-            StreamBasis::Payload => payload,
+        match &self.ip {
+            Some(ip) => payload.saturating_add(segment_header(ip.address).saturating_mul(2)),
+            None => payload,
         }
     }
 
     /// Whether the totals rise without a call of ours.
-    pub(super) const fn is_waiting(&self) -> bool {
-        self.waiting || self.sent.is_waiting()
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting || self.sent().is_some_and(Sent::is_waiting)
     }
 
     /// Raises the totals to what the kernel says; false when it does not say.
     fn refresh(&mut self, queues: Queues) -> bool {
-        match self.basis {
-            StreamBasis::Payload => self.refresh_payload(),
-            StreamBasis::Ip { .. } if self.over => {
-                self.settle(queues);
-                true
-            }
-            StreamBasis::Ip { address, .. } => {
-                let state = socket::stream_state(&*self.socket);
-                if let Ok(state) = &state {
-                    self.refresh_ip(address, state);
-                }
-                self.settle(queues);
-                state.is_ok()
-            }
+        let Some(ip) = &self.ip else { return self.refresh_payload() };
+        if ip.over {
+            self.settle(queues);
+            return true;
         }
+        let state = socket::stream_state(&*self.socket);
+        if let Ok(state) = &state {
+            self.refresh_ip(state);
+        }
+        self.settle(queues);
+        state.is_ok()
     }
 
     /// Takes among the totals what has left, and has what was sent since wait for the next look.
     fn settle(&mut self, queues: Queues) {
-        self.sent.look(queues);
-        self.totals.raise(Volume { up: 0, down: self.sent.left() });
-        self.uncounted = self.unsent.saturating_add(self.sent.unproven());
+        let Some(ip) = &mut self.ip else { return };
+        ip.sent.look(queues);
+        self.totals.raise(Volume { up: 0, down: ip.sent.left() });
+        self.uncounted = ip.unsent.saturating_add(ip.sent.unproven());
     }
 
     /// Whether everything is acknowledged, FIN included.
     pub(super) fn is_delivered(&mut self, queues: Queues) -> bool {
-        match self.basis {
-            StreamBasis::Payload => socket::unacknowledged(&*self.socket).is_ok_and(|waiting| waiting == 0),
-            StreamBasis::Ip { .. } => !self.refresh(queues) || !self.waiting,
+        if self.ip.is_some() {
+            !self.refresh(queues) || !self.waiting
+        } else {
+            socket::unacknowledged(&*self.socket).is_ok_and(|waiting| waiting == 0)
         }
     }
 
@@ -272,8 +256,10 @@ impl StreamMeter {
     }
 
     /// IP bytes: the kernel's counters.
-    fn refresh_ip(&mut self, address: IpAddr, state: &StreamState) {
-        let StreamBasis::Ip { segments, headers, .. } = &mut self.basis else { return };
+    fn refresh_ip(&mut self, state: &StreamState) {
+        let Some(ip) = self.ip.as_deref_mut() else { return };
+        let IpCount { address, segments, headers, .. } = ip;
+        let address = *address;
         let inbound = headers.as_ref().map_or(InboundOptions::Unknown, |seen| {
             seen.lengths.of(&*self.socket, SocketAddr::new(address, seen.port), state, seen.birth)
         });
@@ -294,10 +280,10 @@ impl StreamMeter {
         };
         let volume = counters.volume(address);
         self.totals.raise(Volume { down: 0, ..volume });
-        self.sent.raise(volume.down, PACKET_BYTES_MAX, counters.acknowledged(address));
+        ip.sent.raise(volume.down, PACKET_BYTES_MAX, counters.acknowledged(address));
         self.waiting = state.unacknowledged > 0 || state.unsent > 0;
-        self.unsent = u64::from(state.unsent);
-        self.over = self.finished && state.may_have_received_fin && !self.waiting;
+        ip.unsent = u64::from(state.unsent);
+        ip.over = self.finished && state.may_have_received_fin && !self.waiting;
         let queued = state.bytes_sent.saturating_add(u64::from(state.unsent));
         self.contradicts = self.read > state.bytes_received || self.written > queued;
     }

@@ -13,7 +13,7 @@ use super::{Failed, shutdown_subscriber};
 use crate::net::flow_record::Flow;
 use crate::net::socket;
 use crate::net::splice::Taken;
-use crate::net::worker::Worker;
+use crate::net::worker::{OpenFlow, Worker};
 
 /// A sender that has less than this between two pauses is copied again: looking for a pipe would cost more.
 const BULK_BYTES_MIN: usize = 16 * 1024;
@@ -56,18 +56,37 @@ struct Moving {
     bytes: usize,
 }
 
+/// A flow that is carried, and its sockets.
+pub(super) struct Carried {
+    pub open: OpenFlow,
+    pub client: Rc<TcpStream>,
+    pub origin: Rc<TcpStream>,
+}
+
+impl Carried {
+    /// Its parts.
+    fn ends(&self) -> Ends<'_> {
+        Ends {
+            worker: self.open.worker(),
+            flow: self.open.flow(),
+            client: &self.client,
+            origin: &self.origin,
+        }
+    }
+}
+
 /// The sockets of a flow, and who counts what passes.
 #[derive(Clone, Copy)]
-pub(super) struct Ends<'f> {
-    pub worker: &'f Rc<Worker>,
-    pub flow: &'f Rc<Flow>,
-    pub client: &'f TcpStream,
-    pub origin: &'f TcpStream,
+struct Ends<'f> {
+    worker: &'f Rc<Worker>,
+    flow: &'f Rc<Flow>,
+    client: &'f TcpStream,
+    origin: &'f TcpStream,
 }
 
 /// Carries both directions until each has passed its FIN on, one side has failed, or the flow is cut.
 pub(super) struct Both<'f> {
-    ends: Ends<'f>,
+    carried: &'f Carried,
     up: Stage,
     down: Stage,
     /// The origin takes nothing more, but what it sent before may still be read.
@@ -78,22 +97,22 @@ pub(super) struct Both<'f> {
 
 impl<'f> Both<'f> {
     /// Nothing has moved yet but `first`, which the subscriber sent and which is counted.
-    pub(super) fn new(ends: Ends<'f>, first: Vec<u8>) -> Self {
+    pub(super) fn new(carried: &'f Carried, first: Vec<u8>) -> Self {
         let up = if first.is_empty() { Stage::Copying { bulk: false } } else { Stage::holding(first) };
-        Self { ends, up, down: Stage::Copying { bulk: false }, origin_failed: false, first: Way::Up }
+        Self { carried, up, down: Stage::Copying { bulk: false }, origin_failed: false, first: Way::Up }
     }
 
     /// Moves what the subscriber sends.
     fn go_up(&mut self, context: &mut Context<'_>) -> Result<(), Failed> {
-        let outcome = match self.ends.go(Way::Up, &mut self.up, context) {
+        let outcome = match self.carried.ends().go(Way::Up, &mut self.up, context) {
             Poll::Pending => return Ok(()),
             Poll::Ready(Ok(())) => {
-                self.ends.worker.subscriber_finished(self.ends.flow);
+                self.carried.open.worker().subscriber_finished(self.carried.open.flow());
                 // When the origin has said all it had to say, closing its socket says the same.
                 if self.down.is_finished() {
                     Ok(())
                 } else {
-                    socket::shutdown_write(self.ends.origin).map_err(Failed::origin)
+                    socket::shutdown_write(&*self.carried.origin).map_err(Failed::origin)
                 }
             }
             Poll::Ready(Err(failed)) => Err(failed),
@@ -109,12 +128,13 @@ impl<'f> Both<'f> {
 
     /// Moves what the origin sends.
     fn go_down(&mut self, context: &mut Context<'_>) -> Result<(), Failed> {
-        match self.ends.go(Way::Down, &mut self.down, context) {
+        match self.carried.ends().go(Way::Down, &mut self.down, context) {
             Poll::Pending => Ok(()),
             Poll::Ready(outcome) => {
                 outcome?;
                 self.down = Stage::Finished;
-                shutdown_subscriber(self.ends.flow, self.ends.client).map_err(Failed::subscriber)
+                shutdown_subscriber(self.carried.open.flow(), &self.carried.client)
+                    .map_err(Failed::subscriber)
             }
         }
     }
@@ -134,7 +154,7 @@ impl Future for Both<'_> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let both = self.get_mut();
-        if both.ends.flow.cut.poll_asked(context).is_ready() {
+        if both.carried.open.flow().cut.poll_asked(context).is_ready() {
             return Poll::Ready(Err(Failed::Neither));
         }
         let first = both.first;
