@@ -110,6 +110,7 @@ fn f62_what_subscribers_say_of_lost_packets_counts_to_the_byte() {
     let (usage, counted) = edge.compare();
     println!("exported {:?}, passed {counted:?}", usage.exempt("s1"));
     assert_close(usage.exempt("s1"), counted);
+    assert!(!usage.has_lower_bounds());
 }
 
 #[test]
@@ -134,6 +135,7 @@ fn f62_an_upload_that_loses_packets_is_never_over_counted() {
         exported_down <= down && exported_down >= down / 80 * 52,
         "{exported_down} exported, {down} passed"
     );
+    assert!(usage.has_lower_bounds(), "more than half a percent is missing, and the rows say so");
 }
 
 #[test]

@@ -65,6 +65,7 @@ fn f61_what_our_own_shaper_drops_of_a_download_is_not_counted() {
         let exported = usage.exempt("s1");
         println!("{lost} packets dropped");
         assert_not_above(exported, counted);
+        assert!(usage.has_lower_bounds());
         // What was acknowledged is proven, and its headers.
         assert!(exported.1 > 20_000_000 + 20_000_000 / 1_448 * 40, "{exported:?}");
         assert!(counted.1 - exported.1 <= counted.1 / 50, "{exported:?} exported, {counted:?} passed");
@@ -86,6 +87,7 @@ fn f61_what_our_own_shaper_drops_of_many_pages_is_not_counted() {
     assert!(dropped(&edge.link) > 0);
     let (usage, counted) = edge.compare();
     assert_not_above(usage.exempt("s1"), counted);
+    assert!(usage.has_lower_bounds());
     assert!(usage.exempt("s1").1 > 200 * 5_000);
 }
 
@@ -100,6 +102,7 @@ fn f61_behind_a_shaper_that_drops_nothing_every_byte_is_counted() {
     assert_eq!(dropped(&edge.link), 0);
     let (usage, counted) = edge.compare();
     assert_eq!(usage.exempt("s1"), counted);
+    assert!(!usage.has_lower_bounds());
 }
 
 #[test]
@@ -133,6 +136,7 @@ fn f61_what_our_own_shaper_drops_of_quic_is_not_counted() {
         assert!(usage.conserved);
         println!("{lost} packets dropped");
         assert_not_above(usage.exempt("s1"), counted);
+        assert_eq!(usage.has_lower_bounds(), drops);
         if !drops {
             assert_eq!(usage.exempt("s1"), counted);
         }

@@ -27,6 +27,10 @@ const SEGMENT_SIZE: u64 = 4;
 const WINDOW_SCALE: u64 = 3;
 /// Selective acknowledgement permitted (RFC 2018 §2).
 const SELECTIVE: u64 = 2;
+/// The most that a segment's options have room for (RFC 9293 §3.1).
+const OPTIONS_MAX: u64 = 40;
+/// A count is said to be a lower bound when what may be missing is more than one part in so many of it: half a percent.
+const TOLERANCE: u64 = 200;
 /// Options fill whole words (RFC 9293 §3.1).
 const WORD: u64 = 4;
 
@@ -54,6 +58,8 @@ pub struct StreamCounters {
     /// Segments with sequence numbers that the subscriber said it has, each once; the one that accepted the connection is
     /// among them.
     pub segments_delivered: u64,
+    /// Segments received before one that was missing: each was answered with what is missing, as a rule.
+    pub segments_out_of_order: u64,
 }
 
 /// What is known of the options in the segments that a subscriber sent.
@@ -126,6 +132,22 @@ impl StreamCounters {
         )
     }
 
+    /// Bytes of options that may be missing in [`volume`](Self::volume): selective acknowledgements of ours, which tell the
+    /// subscriber what is missing (RFC 2018 §3), and all options of the subscriber's segments where nobody saw them. Of a
+    /// direction in which that is less than half a percent, none.
+    pub fn uncounted_options(&self, address: IpAddr) -> u64 {
+        let Volume { up, down } = self.volume(address);
+        let timestamps = if self.options.timestamps { TIMESTAMPS } else { 0 };
+        let selective = if self.options.selective { OPTIONS_MAX.saturating_sub(timestamps) } else { 0 };
+        let sent = self.segments_out_of_order.saturating_mul(selective);
+        let received = match self.inbound {
+            InboundOptions::Unknown => self.segments_in.saturating_mul(timestamps),
+            InboundOptions::Told { .. } => 0,
+        };
+        let notable = |bytes: u64, of: u64| if bytes > of / TOLERANCE { bytes } else { 0 };
+        notable(sent, down).saturating_add(notable(received, up))
+    }
+
     /// IP bytes of so much payload to `address` in so many segments, and of the one that accepted the connection.
     fn down(&self, address: IpAddr, payload: u64, segments: u64) -> u64 {
         let plain = ip_header(address).saturating_add(TCP_HEADER);
@@ -184,7 +206,25 @@ mod tests {
         bytes_acknowledged: 3_001,
         // The one that accepted, three of data, FIN.
         segments_delivered: 5,
+        segments_out_of_order: 0,
     };
+
+    #[test]
+    fn f62_options_that_may_be_missing_are_told_from_half_a_percent_on() {
+        let address = "192.0.2.1".parse().unwrap();
+        let out_of_order = |segments_out_of_order, selective| {
+            let options = StreamOptions { selective, ..VISIT.options };
+            let counters = StreamCounters { segments_out_of_order, options, bytes_sent: 5_228, ..VISIT };
+            counters.uncounted_options(address)
+        };
+        // 5,228 + 60 + 6 × 52 = 5,600 bytes: half a percent are 28.
+        assert_eq!((out_of_order(0, true), out_of_order(1, true), out_of_order(2, true)), (0, 0, 56));
+        assert_eq!(out_of_order(2, false), 0, "was not agreed on");
+        let unseen = StreamCounters { inbound: InboundOptions::Unknown, ..VISIT };
+        assert_eq!(unseen.uncounted_options(address), 7 * 12, "seven segments may each have told their time");
+        let upload = StreamCounters { bytes_received: 100_000, ..unseen };
+        assert_eq!(upload.uncounted_options(address), 0, "less than half a percent of it");
+    }
 
     #[test]
     fn t26_headers_are_those_of_the_segments_and_the_opening_ones_are_longer() {

@@ -133,6 +133,8 @@ pub struct State {
     pub last_call: bool,
     /// Bytes carried and reported.
     pub tally: Tally,
+    /// Bytes that may have passed and are never counted, at the last reading.
+    pub unknowable: u64,
     /// The subscriber's socket and its meter; none when closed.
     pub subscriber: Option<SubscriberSide>,
     /// What it sent last, when its sockets are closed and the queues of interfaces have not let it go yet.

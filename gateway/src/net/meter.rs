@@ -47,6 +47,9 @@ pub struct Reading {
     pub carried: Volume,
     /// What of them nobody was told before.
     pub unseen: Volume,
+    /// Bytes that may have passed and are never among the totals: what the machine's own queues may have dropped of what was
+    /// sent, and options that nobody counts.
+    pub unknowable: u64,
     /// Our calls moved more than the kernel says passed: one of the two counts is wrong.
     pub contradicts: bool,
 }
@@ -76,9 +79,9 @@ impl Totals {
     }
 
     /// What is known by now, and that it is told.
-    fn reading(&mut self, contradicts: bool) -> Reading {
+    fn reading(&mut self, unknowable: u64, contradicts: bool) -> Reading {
         let unseen = self.tell();
-        Reading { carried: self.carried, unseen, contradicts }
+        Reading { carried: self.carried, unseen, unknowable, contradicts }
     }
 }
 
@@ -103,7 +106,7 @@ impl Remainder {
     pub fn read(&mut self, queues: Queues) -> Reading {
         self.sent.settle(queues);
         self.totals.raise(Volume { up: 0, down: self.sent.left() });
-        self.totals.reading(false)
+        self.totals.reading(self.sent.lost(), false)
     }
 
     /// Whether a later reading may say more.
@@ -246,7 +249,7 @@ impl SubscriberSide {
             Self::Datagrams(meter) => {
                 meter.sent.look(queues);
                 meter.totals.raise(Volume { up: 0, down: meter.sent.left() });
-                meter.totals.reading(false)
+                meter.totals.reading(meter.sent.lost(), false)
             }
         }
     }
@@ -331,11 +334,11 @@ mod tests {
             let seen = Volume { up, down: 0 };
             assert_eq!(
                 side.read(queues(1)),
-                Reading { carried: seen, unseen: Volume::ZERO, contradicts: false }
+                Reading { carried: seen, unseen: Volume::ZERO, unknowable: 0, contradicts: false }
             );
             assert_eq!((side.uncounted(0), side.uncounted(down), side.is_waiting()), (down, 0, true));
             let (carried, unseen) = (Volume { up, down }, Volume { up: 0, down });
-            assert_eq!(side.read(queues(2)), Reading { carried, unseen, contradicts: false });
+            assert_eq!(side.read(queues(2)), Reading { carried, unseen, unknowable: 0, contradicts: false });
             assert!(!side.is_waiting() && side.end(queues(2)).is_none());
             carried
         };

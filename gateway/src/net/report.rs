@@ -190,6 +190,14 @@ impl UsageMap {
         *sum = saturating_sum(*sum, volume);
     }
 
+    /// Remarks `flags` on what was counted for `account` before; nothing where nobody counts for it.
+    pub fn remark(&mut self, account: &Account, flags: Flags, accounts_max: usize) {
+        if self.accounts.len() < accounts_max || self.accounts.contains_key(account) {
+            let (known, _) = self.accounts.entry(account.clone()).or_insert((flags, Volume::ZERO));
+            *known = known.union(flags);
+        }
+    }
+
     /// The bytes of all accounts.
     pub fn total(&self) -> Volume {
         self.accounts.values().fold(Volume::ZERO, |sum, (_, volume)| saturating_sum(sum, *volume))

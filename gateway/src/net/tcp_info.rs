@@ -31,6 +31,8 @@ pub struct StreamState {
     pub segments_delivered: u32,
     /// Segments it said it had twice, modulo 2³².
     pub segments_delivered_twice: u32,
+    /// Segments received before one that was missing, modulo 2³²; 0 where the kernel does not say (before Linux 5.4).
+    pub segments_out_of_order: u32,
     /// Whether FIN may have been received: it has, or the connection is over.
     pub may_have_received_fin: bool,
 }
@@ -72,6 +74,8 @@ const BYTES_SENT: usize = 200;
 const BYTES_RETRANS: usize = 208;
 /// Offset of `tcpi_dsack_dups`.
 const DSACK_DUPS: usize = 216;
+/// Offset of `tcpi_rcv_ooopack`.
+const RCV_OOOPACK: usize = 224;
 /// What a peer takes that did not tell (RFC 9293 §3.7.1).
 const SEGMENT_SIZE_UNTOLD: u32 = 536;
 /// `TCPI_OPT_TIMESTAMPS`.
@@ -98,6 +102,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<StreamState> {
         bytes_acknowledged: long(bytes, BYTES_ACKED)?,
         segments_delivered: word(bytes, DELIVERED)?,
         segments_delivered_twice: word(bytes, DSACK_DUPS)?,
+        segments_out_of_order: word(bytes, RCV_OOOPACK).unwrap_or(0),
         options: StreamOptions {
             timestamps: options & TIMESTAMPS != 0,
             selective: options & SACK != 0,

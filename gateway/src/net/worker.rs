@@ -198,6 +198,7 @@ impl Worker {
                 unanswered: transport == Transport::Udp,
                 last_call: false,
                 tally: Tally::default(),
+                unknowable: 0,
                 subscriber: Some(subscriber),
                 remainder: None,
                 ruling: Ruling::Pending,

@@ -47,6 +47,13 @@ impl Usage {
         })
     }
 
+    /// Whether any usage row says that it may be too low.
+    pub fn has_lower_bounds(&self) -> bool {
+        self.rows
+            .iter()
+            .any(|row| row["kind"] == "usage" && row["flags"].split(';').any(|flag| flag == "lower_bound"))
+    }
+
     /// All bytes of a subscriber.
     pub fn of(&self, subscriber: &str) -> Bytes {
         self.sum(|row| row["subscriber_id"] == subscriber)

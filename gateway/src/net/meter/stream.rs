@@ -60,6 +60,8 @@ struct IpCount {
     sent: Sent,
     /// Payload the socket has taken and not sent, at the last reading.
     unsent: u64,
+    /// Bytes of options that may be missing among the totals, at the last reading.
+    options_uncounted: u64,
     /// Whether FIN has passed both ways and everything is acknowledged: no reading says more than the last one.
     over: bool,
 }
@@ -80,6 +82,7 @@ struct Segments {
     received: Wide,
     delivered: Wide,
     delivered_twice: Wide,
+    out_of_order: Wide,
 }
 
 /// A counter of 64 bits made of one of 32 that wraps, and began at nought with it.
@@ -107,6 +110,7 @@ impl StreamMeter {
                 headers: None,
                 sent: Sent::default(),
                 unsent: 0,
+                options_uncounted: 0,
                 over: false,
             })),
         };
@@ -180,7 +184,7 @@ impl StreamMeter {
     /// Reads it.
     pub(super) fn read(&mut self, queues: Queues) -> Reading {
         self.refresh(queues);
-        self.totals.reading(self.contradicts)
+        self.totals.reading(self.unknowable(), self.contradicts)
     }
 
     /// The totals and what was sent, of a flow that has ended; none where what was sent is what was acknowledged.
@@ -191,6 +195,11 @@ impl StreamMeter {
     /// What was sent, where it counts before it is acknowledged.
     pub(super) fn sent(&self) -> Option<&Sent> {
         self.ip.as_ref().map(|ip| &ip.sent)
+    }
+
+    /// Bytes that may have passed and are never among the totals, at the last reading.
+    pub(super) fn unknowable(&self) -> u64 {
+        self.ip.as_ref().map_or(0, |ip| ip.sent.lost().saturating_add(ip.options_uncounted))
     }
 
     /// Bytes on their way that are not among the totals yet, at the last reading.
@@ -277,8 +286,10 @@ impl StreamMeter {
                 .delivered
                 .follow(state.segments_delivered)
                 .saturating_sub(segments.delivered_twice.follow(state.segments_delivered_twice)),
+            segments_out_of_order: segments.out_of_order.follow(state.segments_out_of_order),
         };
         let volume = counters.volume(address);
+        ip.options_uncounted = counters.uncounted_options(address);
         self.totals.raise(Volume { down: 0, ..volume });
         ip.sent.raise(volume.down, PACKET_BYTES_MAX, counters.acknowledged(address));
         self.waiting = state.unacknowledged > 0 || state.unsent > 0;

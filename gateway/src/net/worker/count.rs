@@ -164,7 +164,8 @@ impl Worker {
     /// Reads the flow's meter and counts what is not reported under its present account, and what is over a limit as charged;
     /// pending bytes stay with the flow.
     pub(super) fn count_carried(&self, state: &mut State) {
-        if let Some(reading) = state.read_meter(self.shared.egress.queues()) {
+        let reading = state.read_meter(self.shared.egress.queues());
+        if let Some(reading) = &reading {
             let mut counts = self.counts.borrow_mut();
             counts.seen = saturating_sum(counts.seen, reading.unseen);
             if reading.contradicts {
@@ -172,9 +173,13 @@ impl Worker {
             }
         }
         if let Ruling::Latched { account, flags } = &state.ruling {
-            let (account, flags) = (account.clone(), *flags);
+            let unknowable = reading.map_or(0, |reading| reading.unknowable);
+            let remark =
+                if unknowable > state.unknowable { Flags::from(Flag::LowerBound) } else { Flags::NONE };
+            let (account, flags) = (account.clone(), flags.union(remark));
+            state.unknowable = state.unknowable.max(unknowable);
             let mut volume = state.tally.take();
-            volume.down = volume.down.saturating_sub(self.count_owed(state, volume.down));
+            volume.down = volume.down.saturating_sub(self.count_owed(state, volume.down, remark));
             let owed = state.owed.last().map_or(0, |owed| owed.upto);
             if let Some(allowed) = &mut state.allowed {
                 let uncounted = state.subscriber.as_ref().map_or(0, |side| side.uncounted(owed));
@@ -185,7 +190,12 @@ impl Worker {
                 let bytes = volume.up.saturating_add(volume.down);
                 counts.shared_exempt_bytes = counts.shared_exempt_bytes.saturating_add(bytes);
             }
-            self.usage.borrow_mut().add(&account, flags, volume, self.shared.accounts_max);
+            let mut usage = self.usage.borrow_mut();
+            usage.add(&account, flags, volume, self.shared.accounts_max);
+            if volume == Volume::ZERO && !remark.is_empty() {
+                // What it is about was counted before.
+                usage.remark(&account, remark, self.shared.accounts_max);
+            }
         }
         if state.remainder.as_ref().is_some_and(|remainder| !remainder.is_waiting()) {
             state.remainder = None;

@@ -1,7 +1,7 @@
 //! Bytes sent under one account that are known to have left only when another has begun: they stay the first one's, as the
 //! mark they carry says.
 
-use billing_export::Volume;
+use billing_export::{Flags, Volume};
 
 use super::Worker;
 use crate::net::flow_record::{Owed, Ruling, State};
@@ -21,8 +21,9 @@ impl Worker {
         state.owed.push(owed);
     }
 
-    /// Counts what of `down`, the newest bytes known to have left, belongs to accounts before the present one; how much.
-    pub(super) fn count_owed(&self, state: &mut State, down: u64) -> u64 {
+    /// Counts what of `down`, the newest bytes known to have left, belongs to accounts before the present one, with a `remark` on
+    /// it; how much.
+    pub(super) fn count_owed(&self, state: &mut State, down: u64, remark: Flags) -> u64 {
         if state.owed.is_empty() {
             return 0;
         }
@@ -43,7 +44,12 @@ impl Worker {
                 Some(allowed) => self.count_allowed(allowed, &owed.account, part, end.saturating_sub(at)),
                 None => part,
             };
-            self.usage.borrow_mut().add(&owed.account, owed.flags, part, self.shared.accounts_max);
+            self.usage.borrow_mut().add(
+                &owed.account,
+                owed.flags.union(remark),
+                part,
+                self.shared.accounts_max,
+            );
             at < end && settled_to < owed.upto
         });
         at.saturating_sub(from)
