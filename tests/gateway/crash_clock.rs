@@ -80,7 +80,8 @@ fn f13_f66_a_clock_years_ahead_for_a_moment_dates_no_record_and_is_told_once() {
     let load = Load::start(&lab, seed());
     some_traffic(&load, 20);
     set(&offset, 400 * DAY);
-    let told = |what: &str| lab.get("/metrics").unwrap().1.contains(&format!("{{outcome=\"{what}\"}} 1"));
+    let counted = |what: &str| format!("zrgw_clock_steps_total{{outcome=\"{what}\"}} 1");
+    let told = |what: &str| lab.get("/metrics").unwrap().1.contains(&counted(what));
     wait_for("the step to be seen", || told("doubted").then_some(()));
     let (code, _) =
         wait_for("attention", || lab.get("/readyz").ok().filter(|(_, body)| body.contains("clock_step: ")));

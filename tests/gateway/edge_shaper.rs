@@ -59,6 +59,7 @@ fn f61_what_our_own_shaper_drops_of_a_download_is_not_counted() {
         edge.link.gateway_runs(SHORT);
         fetch(edge.connect(family), LISTED, 20_000_000);
         edge.link.at_gateway(|| edge.gateway.await_metric("zrgw_attention{reason=\"egress_drops\"}", 1));
+        edge.link.at_gateway(|| assert!(edge.gateway.metric("zrgw_egress_dropped_packets_total") > 0));
         let lost = dropped(&edge.link);
         assert!(lost > 100, "{lost}");
         let (usage, counted) = edge.compare();

@@ -95,10 +95,12 @@ fn f14_receivers_who_never_read_hold_no_more_than_their_share_and_cost_nobody_el
     let hoard: Vec<_> = (0..HOARD).map(|_| ask(1)).collect();
     let ended = "zrgw_stalled_ended_total";
     assert!(eventually(|| world.gateway.metric(ended) > 0), "{}", world.gateway.log());
+    let held = "zrgw_socket_memory_bytes";
+    assert!(world.gateway.metric(held) > 0, "the paused one's");
     // What the slow one and the paused one hold comes to less than a flow's whole buffers each.
     let bounded = eventually(|| kernel_bytes(port) <= SHARE + 2 * 6 * MIB);
     assert!(bounded, "{} bytes", kernel_bytes(port));
-    assert!(eventually(|| world.gateway.metric("zrgw_socket_memory_bytes") <= SHARE + 2 * 12 * MIB));
+    assert!(eventually(|| world.gateway.metric(held) <= SHARE + 2 * 12 * MIB));
     // Somebody else, as fast as ever.
     let mut other = ask(4);
     let mut all = Vec::new();

@@ -314,9 +314,9 @@ impl Export {
         let mut seen = Volume::ZERO;
         let mut usage = UsageMap::default();
         let mut capped = Vec::new();
-        for (worker, mut report) in reports {
-            capped.append(&mut report.capped);
+        for (worker, report) in reports {
             self.status.count(worker, &report);
+            capped.extend(report.capped);
             seen = saturating_sum(seen, report.seen);
             if let Some(pending) = self.pending.get_mut(worker) {
                 *pending = report.pending_after;
@@ -326,6 +326,7 @@ impl Export {
             }
         }
         self.merge_taken(&mut usage, &mut seen, &mut capped);
+        self.status.count_reached(&capped);
         let at = wall();
         let from = std::mem::replace(&mut self.from, at);
         self.sequence = self.sequence.saturating_add(1);

@@ -2,12 +2,13 @@
 //!
 //! Every figure is written by whoever counts it and read here; no subscriber, name or address is among them.
 
+mod count;
 mod describe;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use allowlist::{Matcher, Validity};
-use billing_export::{Class, Usage};
+use billing_export::{Account, Usage};
 use jiff::Timestamp;
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -190,36 +191,7 @@ impl Status {
 
     /// Counts one worker's report.
     pub fn count(&self, worker: usize, report: &Report) {
-        metrics::with_local_recorder(&self.recorder, || {
-            for (labels, count) in &report.flows {
-                counter!("zrgw_flows_total",
-                    "protocol" => labels.protocol.label(),
-                    "class" => labels.class.label(),
-                    "reason" => labels.reason.map_or("", billing_export::Reason::label))
-                .increment(*count);
-            }
-            for (refusal, count) in &report.refusals {
-                counter!("zrgw_refused_total", "reason" => refusal.label()).increment(*count);
-            }
-            for (cause, count) in &report.dropped {
-                counter!("zrgw_datagrams_dropped_total", "cause" => cause.label()).increment(*count);
-            }
-            counter!("zrgw_undecided_evicted_total").increment(report.evicted);
-            bytes_metrics(&report.usage);
-            counter!("zrgw_accept_errors_total").increment(report.accept_errors);
-            counter!("zrgw_mark_errors_total").increment(report.mark_errors);
-            counter!("zrgw_spliced_bytes_total").increment(report.spliced_bytes);
-            counter!("zrgw_exempt_shared_address_bytes_total").increment(report.shared_exempt_bytes);
-            counter!("zrgw_allowance_reached_total").increment(report.capped.len() as u64);
-            counter!("zrgw_source_ports_used_up_total").increment(report.ports_used_up);
-            counter!("zrgw_source_port_changed_total").increment(report.ports_changed);
-            counter!("zrgw_meter_mismatch_total").increment(report.meter_mismatches);
-            let payload = report.stream_payload;
-            for (direction, bytes) in [("up", payload.up), ("down", payload.down)] {
-                counter!("zrgw_stream_payload_bytes_total", "direction" => direction).increment(bytes);
-            }
-            counter!("zrgw_flow_panics_total").increment(report.panics);
-        });
+        metrics::with_local_recorder(&self.recorder, || count::report(report));
         let mut facts = self.facts();
         if facts.flows_open.len() <= worker {
             facts.flows_open.resize(worker.saturating_add(1), (0, 0));
@@ -229,9 +201,14 @@ impl Status {
         }
     }
 
+    /// Counts the exempt accounts that reached a cap in one tick of all workers.
+    pub fn count_reached(&self, capped: &[Account]) {
+        metrics::with_local_recorder(&self.recorder, || count::reached(capped));
+    }
+
     /// Adds bytes that a draining process counted.
     pub fn count_usage(&self, usage: &[Usage]) {
-        metrics::with_local_recorder(&self.recorder, || bytes_metrics(usage));
+        metrics::with_local_recorder(&self.recorder, || count::bytes(usage));
     }
 
     /// Tells how the export task stands.
@@ -246,9 +223,7 @@ impl Status {
         facts.silent_workers = state.silent_workers;
         facts.export_attention = state.attention;
         drop(facts);
-        metrics::with_local_recorder(&self.recorder, || {
-            counter!("zrgw_conservation_mismatch_total").increment(new);
-        });
+        metrics::with_local_recorder(&self.recorder, || count::mismatches(new));
     }
 
     /// Counts what was seen of the system's clock.
@@ -277,19 +252,6 @@ impl Status {
     /// The facts; a panic elsewhere does not make them unusable.
     fn facts(&self) -> MutexGuard<'_, Facts> {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Counts the bytes of these accounts.
-fn bytes_metrics(usage: &[Usage]) {
-    for usage in usage {
-        let class: Class = usage.account.entry.class();
-        let service = usage.account.entry.service().map(ToString::to_string).unwrap_or_default();
-        for (direction, bytes) in [("up", usage.volume.up), ("down", usage.volume.down)] {
-            counter!("zrgw_bytes_total",
-                "direction" => direction, "class" => class.label(), "service" => service.clone())
-            .increment(bytes);
-        }
     }
 }
 

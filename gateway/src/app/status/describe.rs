@@ -47,7 +47,10 @@ pub(super) fn describe() {
         "zrgw_allowance_full_total",
         "Verdicts that were overload because no counter was free. Remedy: allowance.counters_max"
     );
-    describe_counter!("zrgw_allowance_reached_total", "Times that a subscriber reached a cap with a service");
+    describe_counter!(
+        "zrgw_allowance_reached_total",
+        "Ticks (export.checkpoint) in which bytes of a subscriber with a service came to a cap: at least one each time"
+    );
     describe_counter!(
         "zrgw_exempt_shared_address_bytes_total",
         Unit::Bytes,
