@@ -5,19 +5,22 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use allowlist::lint::Severity;
-use allowlist::{Document, DomainName};
+use allowlist::{Document, DomainName, Matcher};
 use config::dns::{Clients, Server};
 use config::{Config, Mode, Protocol};
 use ipnet::IpNet;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::input::Fault;
 use super::lists::{Former, Gate, ListKeeper, Offered};
 use super::reload::{gate, load, read_subscribers};
-use super::start::static_answer_problem;
+use super::start::{nat64, static_answer_problem};
 use super::{EXIT_CONFIG, EXIT_IO};
+use crate::flow::binding::Nat64;
 use crate::flow::session::SubscriberTable;
 use crate::net::dns::tls;
 
@@ -82,32 +85,47 @@ pub fn run(args: &Args) -> ExitCode {
 
 /// What `explain` takes of a configuration.
 pub struct ListSource {
-    /// The list, as a node of this configuration would take it.
-    pub list: Offered,
+    /// The list that a node of this configuration would go by.
+    pub list: Arc<Matcher>,
+    /// What of it is worth a word.
+    pub notes: Vec<String>,
     /// Trusted answers that the configuration states.
     pub answers: Vec<(DomainName, IpAddr)>,
+    /// The operator's NAT64.
+    pub nat64: Nat64,
 }
 
-/// The list and the stated trusted answers of a configuration.
+/// The list that a node of a configuration goes by at `at`, with the stated trusted answers. While the list of the file is
+/// still to come at that time, that is the one accepted before.
 ///
 /// # Errors
 /// What is wrong with the configuration, or why a node would not take the list.
-pub fn list_source(path: &Path) -> Result<ListSource, Fault> {
+pub fn list_source(path: &Path, at: Timestamp) -> Result<ListSource, Fault> {
     let config = load(path)?;
-    let (list, faults) = offered(&config, &gate(&config.list));
-    let mut list = list?;
-    list.notes.extend(faults.into_iter().flat_map(|fault| fault.lines));
+    let gate = gate(&config.list);
+    let (list, faults) = offered(&config, &gate);
+    let Offered { document, mut notes, .. } = list?;
+    notes.extend(faults.into_iter().flat_map(|fault| fault.lines));
+    let mut list = Arc::new(Matcher::new(&document));
+    if list.effective_from() > at {
+        let (keeper, _) = ListKeeper::open(&config.node.state_dir, Former::LetGo, &gate, at);
+        if let Some(before) = keeper.in_force(at) {
+            list = before;
+        }
+    }
+    let nat64 = nat64(&config);
     let stated = config.trusted_answers.statics.iter().filter_map(|answer| {
         // A name that is none is what `check` reports; here it vouches for nothing.
         let name = DomainName::from_list_entry(&answer.name).ok()?;
-        Some(answer.addresses.iter().map(move |address| (name.clone(), address.to_canonical())))
+        Some(answer.addresses.iter().map(move |address| (name.clone(), *address)))
     });
-    Ok(ListSource { answers: stated.flatten().collect(), list })
+    let answers = stated.flatten().map(|(name, address)| (name, nat64.destination(address)));
+    Ok(ListSource { answers: answers.collect(), list, notes, nat64 })
 }
 
 /// The list as a node would take it at its start, after those it has accepted before; and what of those cannot be used.
 fn offered(config: &Config, gate: &Gate) -> (Result<Offered, Fault>, Vec<Fault>) {
-    let now = jiff::Timestamp::now();
+    let now = Timestamp::now();
     let (keeper, faults) = ListKeeper::open(&config.node.state_dir, Former::LetGo, gate, now);
     (keeper.examine(&config.list.file, gate, now), faults)
 }
@@ -190,7 +208,7 @@ fn examine_list(config: &Config, findings: &mut Findings) {
     }
     findings.notes.extend(unknown_services(config, &document));
     let (from, expires) = (document.effective_from().instant(), document.expires().instant());
-    let now = jiff::Timestamp::now();
+    let now = Timestamp::now();
     if expires <= now {
         findings.notes.push(format!("list: expired at {expires}: nothing is exempt until it is renewed"));
     } else if from > now {
@@ -247,7 +265,7 @@ fn certificate_problems(path: &Path, config: &Config) -> Vec<String> {
     let mut faults = Vec::new();
     if let Some(tls) = &dns.tls {
         faults.extend(tls::server(&tls.certificate, &tls.key).err());
-        faults.extend(tls::dates(&tls.certificate, jiff::Timestamp::now()));
+        faults.extend(tls::dates(&tls.certificate, Timestamp::now()));
     }
     let asks_over_tls = dns.upstream.iter().any(|server| match server {
         Server::Plain(_) => false,

@@ -312,6 +312,12 @@ impl ListKeeper {
         policy.routes = Arc::clone(&self.routes);
     }
 
+    /// The kept list that a node goes on with at `at`, if its date has come by then.
+    pub fn in_force(&self, at: Timestamp) -> Option<Arc<Matcher>> {
+        let begun = self.lists.iter().rfind(|accepted| accepted.list.effective_from() <= at);
+        begun.map(|accepted| Arc::clone(&accepted.list))
+    }
+
     /// What of the newest one's chain could not be proven.
     pub fn unproven(&self) -> Option<&str> {
         self.unproven.as_deref()

@@ -47,6 +47,7 @@ use crate::net::shared::{Saved, Shared};
 use hand_over::Before;
 use lookups::lookups;
 pub use lookups::static_answer_problem;
+pub use settings::nat64;
 use settings::{byte_basis, dial_rules, headers, limits, listeners, plan};
 
 /// One in so many flows may be UDP with an upstream socket and without a name.

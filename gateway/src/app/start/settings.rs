@@ -110,7 +110,7 @@ pub(super) fn limits(config: &Config, workers: usize, flows_max: usize) -> Limit
 }
 
 /// The operator's NAT64; the configuration takes such prefixes only as are possible.
-pub(super) fn nat64(config: &Config) -> Nat64 {
+pub fn nat64(config: &Config) -> Nat64 {
     let prefixes = config.trusted_answers.nat64_prefixes.iter();
     let prefixes = prefixes.filter_map(|prefix| Nat64Prefix::new(prefix.network(), prefix.prefix_len()).ok());
     Nat64::new(prefixes.collect())
