@@ -14,6 +14,7 @@ mod answer;
 mod ech;
 pub mod layout;
 mod name;
+pub mod options;
 
 use std::ops::Range;
 

@@ -124,3 +124,13 @@ pub fn answered(query: &[u8], address: [u8; 4]) -> Vec<u8> {
     bytes.extend(address);
     bytes
 }
+
+/// A referral: NOERROR without an answer, and a name server of the name asked for in the authority section.
+pub fn referred(query: &[u8]) -> Vec<u8> {
+    let end = query.iter().skip(12).position(|byte| *byte == 0).unwrap() + 12 + 5;
+    let mut bytes = query[..2].to_vec();
+    bytes.extend([0x80, 0x80, 0, 1, 0, 0, 0, 1, 0, 0]);
+    bytes.extend(&query[12..end]);
+    bytes.extend([0xc0, 12, 0, 2, 0, 1, 0, 0, 1, 0, 0, 5, 2, b'n', b's', 0xc0, 12]);
+    bytes
+}

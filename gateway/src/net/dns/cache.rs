@@ -1,5 +1,7 @@
-//! Old answers, given while the servers are silent (RFC 8767). Kept by question, class, DO and CD; of each the header, the
-//! question and the answer section alone: nothing of authority or additional section is ever used again.
+//! Old answers, given while the servers are silent (RFC 8767). Kept by all that changes an answer: question, class, DO, CD
+//! and client subnet; of each the header, the question and the answer section alone: nothing of authority or additional
+//! section is ever used again. Only who wants recursion has his answers kept and is given one: what a resolver says to others
+//! is a referral, and whether it is known is nobody's business.
 //!
 //! A table of a fixed number of places in small sets, each with its own lock: what is kept is bounded, and workers hardly
 //! ever meet. The time is an argument.
@@ -9,8 +11,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::flow::time::Monotonic;
-use crate::wire::dns::layout::answer_section;
-use crate::wire::dns::{Name, Question};
+use crate::wire::dns::layout::{Edns, answer_section, checking_disabled};
+use crate::wire::dns::options::{ForSubnet, Subnet};
+use crate::wire::dns::{Facts, Name, Question};
 
 /// Places of one set.
 const WAYS: usize = 4;
@@ -23,7 +26,7 @@ const FRESH: Duration = Duration::from_secs(1);
 /// Bytes of the header.
 const HEADER_BYTES: usize = 12;
 /// Response codes that are kept: NOERROR, NXDOMAIN.
-const KEPT_CODES: [u8; 2] = [0, 3];
+const KEPT_CODES: [u16; 2] = [0, 3];
 /// Bit of the second byte of flags: the answer was validated.
 const AUTHENTIC: u8 = 0x20;
 
@@ -40,6 +43,32 @@ pub(super) struct Key {
     pub dnssec_ok: bool,
     /// Whether answers need not be checked.
     pub checking_disabled: bool,
+    /// The network that the answer is for.
+    pub subnet: Option<Subnet>,
+}
+
+impl Key {
+    /// What the answer to a query is kept by; `None` when it is neither kept nor given. A signed query's answer is signed.
+    pub(super) fn of(
+        query: &[u8],
+        question: &Question,
+        edns: Option<&Edns>,
+        is_signed: bool,
+    ) -> Option<Self> {
+        let subnet = match edns.map_or(ForSubnet::Any, |edns| edns.subnet) {
+            ForSubnet::Any => None,
+            ForSubnet::One(subnet) => Some(subnet),
+            ForSubnet::Unreadable => return None,
+        };
+        (question.recursion_desired && !is_signed).then(|| Self {
+            name: question.name.clone(),
+            kind: question.kind,
+            class: question.class,
+            dnssec_ok: edns.is_some_and(|edns| edns.dnssec_ok),
+            checking_disabled: checking_disabled(query),
+            subnet,
+        })
+    }
 }
 
 /// One answer.
@@ -66,9 +95,10 @@ impl StaleAnswers {
     }
 
     /// Keeps an answer, unless it is cut short, a failure, too long, or broken.
-    pub(super) fn keep(&self, key: &Key, answer: &[u8], question: &Question, now: Monotonic) {
+    pub(super) fn keep(&self, key: &Key, answer: &[u8], facts: &Facts, now: Monotonic) {
+        let question = &facts.question;
         let length = answer.len();
-        if question.truncated || length > ANSWER_BYTES_MAX || !KEPT_CODES.contains(&question.rcode) {
+        if question.truncated || length > ANSWER_BYTES_MAX || !KEPT_CODES.contains(&facts.rcode) {
             return;
         }
         let Some(set) = self.set(key) else { return };
@@ -139,7 +169,8 @@ fn without_tail(answer: &[u8], question: &Question) -> Option<Box<[u8]>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::dns::question;
+    use crate::wire::dns::layout::edns;
+    use crate::wire::dns::{Found, question};
 
     /// `a.kz` A with one address of TTL 300, an NS and an address beside it.
     const ANSWER: &[u8] = b"\0\x01\x81\xa0\0\x01\0\x01\0\x01\0\x01\x01a\x02kz\0\0\x01\0\x01\
@@ -153,14 +184,53 @@ mod tests {
 
     fn key(kind: u16) -> Key {
         let name = question(ANSWER).unwrap().name;
-        Key { name, kind, class: 1, dnssec_ok: false, checking_disabled: false }
+        Key { name, kind, class: 1, dnssec_ok: false, checking_disabled: false, subnet: None }
+    }
+
+    /// What an answer says, for what is kept of it.
+    fn facts(answer: &[u8]) -> Facts {
+        let question = question(answer).unwrap();
+        Facts { rcode: u16::from(question.rcode), question, found: Found::default() }
+    }
+
+    /// The network of a query.
+    fn subnet() -> Subnet {
+        let options = b"\0\x29\x04\xd0\0\0\0\0\0\x0b\0\x08\0\x07\0\x01\x18\0\xc0\0\x02";
+        let query = [b"\0\x01\x01\0\0\x01\0\0\0\0\0\x01\0\0\x01\0\x01\0", &options[..]].concat();
+        let read = question(&query).unwrap();
+        match edns(&query, &read).unwrap().unwrap().subnet {
+            ForSubnet::One(subnet) => subnet,
+            other @ (ForSubnet::Any | ForSubnet::Unreadable) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn f43_a_query_has_a_key_when_it_wants_recursion_and_is_not_signed() {
+        let query = b"\0\x01\x01\x10\0\x01\0\0\0\0\0\0\x01a\x02kz\0\0\x01\0\x01";
+        let read = question(query).unwrap();
+        let wanted = Key { checking_disabled: true, ..key(1) };
+        assert_eq!(Key::of(query, &read, None, false), Some(wanted));
+        assert_eq!(Key::of(query, &read, None, true), None);
+        assert_eq!(Key::of(query, &Question { recursion_desired: false, ..read.clone() }, None, false), None);
+        let edns = Edns {
+            udp_bytes_max: 512,
+            version: 0,
+            dnssec_ok: true,
+            size_at: 0,
+            subnet: ForSubnet::One(subnet()),
+        };
+        let of = |subnet| Key::of(query, &read, Some(&Edns { subnet, ..edns }), false);
+        let known = of(edns.subnet).unwrap();
+        assert!(known.dnssec_ok && known.subnet == Some(subnet()));
+        assert_eq!(of(ForSubnet::Any).unwrap().subnet, None);
+        assert_eq!(of(ForSubnet::Unreadable), None);
     }
 
     #[test]
     fn an_old_answer_is_its_answer_section_with_short_ttls() {
         let stale = StaleAnswers::new(10, Duration::from_secs(86_400), RandomState::new());
         let asked = question(ANSWER).unwrap();
-        stale.keep(&key(1), ANSWER, &asked, at(0));
+        stale.keep(&key(1), ANSWER, &facts(ANSWER), at(0));
         let ttl = Duration::from_secs(30);
         let given = stale.find(&key(1), &asked, ttl, at(86_400)).unwrap();
         assert_eq!(given.len(), asked.section.end + 16);
@@ -172,6 +242,7 @@ mod tests {
             Key { dnssec_ok: true, ..key(1) },
             Key { checking_disabled: true, ..key(1) },
             Key { class: 3, ..key(1) },
+            Key { subnet: Some(subnet()), ..key(1) },
             key(28),
         ];
         for other in others {
@@ -182,19 +253,20 @@ mod tests {
     #[test]
     fn failures_cut_and_broken_answers_are_not_kept() {
         let stale = StaleAnswers::new(10, Duration::from_secs(86_400), RandomState::new());
-        let asked = question(ANSWER).unwrap();
         let changes: [(usize, u8); 4] = [(3, 0x82), (2, 0x83), (3, 0x85), (7, 9)];
         for (place, byte) in changes {
             let mut answer = ANSWER.to_vec();
             answer[place] = byte;
-            stale.keep(&key(1), &answer, &question(&answer).unwrap(), at(0));
+            stale.keep(&key(1), &answer, &facts(&answer), at(0));
             assert!(stale.len() == 0, "byte {place} = {byte:#x}");
         }
         let mut long = ANSWER.to_vec();
         long.resize(ANSWER_BYTES_MAX + 1, 0);
-        stale.keep(&key(1), &long, &asked, at(0));
+        stale.keep(&key(1), &long, &facts(ANSWER), at(0));
         assert!(stale.len() == 0);
-        stale.keep(&key(1), &long[..ANSWER_BYTES_MAX], &asked, at(0));
+        stale.keep(&key(1), &long[..ANSWER_BYTES_MAX], &Facts { rcode: 16, ..facts(ANSWER) }, at(0));
+        assert!(stale.len() == 0, "an extended code whose low bits say NOERROR");
+        stale.keep(&key(1), &long[..ANSWER_BYTES_MAX], &facts(ANSWER), at(0));
         assert_eq!(stale.len(), 1);
     }
 
@@ -204,7 +276,7 @@ mod tests {
         for room in [1, 2, 3, 4, 100] {
             let stale = StaleAnswers::new(room, Duration::from_secs(86_400), RandomState::new());
             for kind in 0..10_000 {
-                stale.keep(&key(kind), ANSWER, &asked, at(u64::from(kind)));
+                stale.keep(&key(kind), ANSWER, &facts(ANSWER), at(u64::from(kind)));
             }
             assert_eq!(stale.len(), room, "room for {room}");
             assert!(stale.find(&key(9_999), &asked, Duration::from_secs(30), at(9_999)).is_some());

@@ -4,7 +4,6 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use super::cache::Key;
 use super::count::{Event, Steered, Upstream};
 use super::lane::{GivenUp, Lane, Tried, Written};
 use super::message::{SERV_FAIL, origin_services};
@@ -12,7 +11,7 @@ use super::pending::{Form, Pending, Ticket, bit_of};
 use super::relay::{Relay, restore};
 use crate::flow::steer::steered_service;
 use crate::flow::time::Monotonic;
-use crate::wire::dns::{self, Outcome};
+use crate::wire::dns::{self, Facts, Outcome, layout};
 
 /// Response code of a server that does not serve us.
 const SERVER_REFUSED: u8 = 5;
@@ -208,7 +207,7 @@ impl Relay {
         if let Some(health) = self.plane.health.get(lane.server) {
             health.answered();
         }
-        let mut is_failure = u16::from(question.rcode) == SERV_FAIL || question.rcode == SERVER_REFUSED;
+        let has_failed = u16::from(question.rcode) == SERV_FAIL || question.rcode == SERVER_REFUSED;
         let mut table = self.table.borrow_mut();
         let Some(pending) = table.get(ticket) else {
             drop(table);
@@ -218,12 +217,13 @@ impl Relay {
         pending.waiting = pending.waiting.saturating_sub(1);
         pending.heard |= bit_of(lane.server);
         // Asked in datagrams for want of TCP: a cut answer says nothing to a client over TCP.
-        is_failure |= question.truncated && !pending.is_datagram && !lane.is_stream();
+        let is_failure = has_failed || (question.truncated && !pending.is_datagram && !lane.is_stream());
         if restore(reply, &pending.query, &pending.question).is_none() {
             return;
         }
         if is_failure {
             pending.failure = Some(reply.to_vec());
+            pending.has_failed |= has_failed;
             let is_current = pending.server == lane.server;
             let waiting = pending.waiting;
             drop(table);
@@ -236,7 +236,7 @@ impl Relay {
         drop(table);
         let Some(mut pending) = self.table.borrow_mut().remove(ticket) else { return };
         self.note_silent(&pending, now);
-        self.conclude(&mut pending, reply, &question, now);
+        self.conclude(&mut pending, reply, now);
     }
 
     /// Notes which servers did not answer what another did.
@@ -266,7 +266,7 @@ impl Relay {
     }
 
     /// Learns an answer, keeps it, then gives it.
-    fn conclude(&self, pending: &mut Pending, reply: &[u8], question: &dns::Question, now: Monotonic) {
+    fn conclude(&self, pending: &mut Pending, reply: &[u8], now: Monotonic) {
         let outcome = dns::answer(reply, &self.plane.answer_limits);
         let facts = match &outcome {
             Outcome::Answer(facts) => Some(facts),
@@ -277,12 +277,13 @@ impl Relay {
         };
         // A client that asks for no validation (CD) may be given what the resolver would refuse: it vouches for nothing.
         // Nor does the answer to a signed query, which is easier to forge: its letters have the case that its client chose.
-        if let Some(facts) = facts.filter(|_| !pending.key.checking_disabled && !pending.is_signed) {
+        let is_unchecked = layout::checking_disabled(&pending.query) || pending.is_signed;
+        if let Some(facts) = facts.filter(|_| !is_unchecked) {
             self.plane.learn(&self.shared, facts, pending.subscriber.as_ref());
         }
         let answer = match pending.form {
             Form::AsItIs => {
-                self.keep(&pending.key, reply, question, facts.is_some() && !pending.is_signed, now);
+                self.keep(pending, reply, facts, now);
                 Cow::Borrowed(reply)
             }
             Form::SteeredService => {
@@ -302,9 +303,9 @@ impl Relay {
     }
 
     /// Keeps an answer for when the servers are silent; one that could not be read is not kept.
-    fn keep(&self, key: &Key, reply: &[u8], question: &dns::Question, is_readable: bool, now: Monotonic) {
-        if let Some(stale) = self.plane.stale.as_ref().filter(|_| is_readable) {
-            stale.keep(key, reply, question, now);
+    fn keep(&self, pending: &Pending, reply: &[u8], facts: Option<&Facts>, now: Monotonic) {
+        if let (Some(stale), Some(key), Some(facts)) = (&self.plane.stale, &pending.key, facts) {
+            stale.keep(key, reply, facts, now);
         }
     }
 

@@ -129,7 +129,7 @@ impl Asked<'_> {
         *flags = QR | *flags & REPEATED | TC;
         *more = RA | *more & CD;
         counts.fill(0);
-        self.add_opt(&mut answer);
+        self.add_opt(&mut answer, &[]);
         Some(answer)
     }
 
@@ -178,12 +178,12 @@ impl Asked<'_> {
                 _ => {}
             }
         }
-        self.add_opt(&mut cut);
+        self.add_opt(&mut cut, &[]);
         Cow::Owned(cut)
     }
 
-    /// Adds an OPT record, where the query has one, to an answer without additional records.
-    pub(super) fn add_opt(&self, answer: &mut Vec<u8>) {
+    /// Adds an OPT record with these options, where the query has one, to an answer without additional records.
+    pub(super) fn add_opt(&self, answer: &mut Vec<u8>, options: &[u8]) {
         let Some(edns) = self.edns else { return };
         let mut opt = OPT;
         let size = u16::try_from(self.udp_bytes_max).unwrap_or(u16::MAX).to_be_bytes();
@@ -193,10 +193,14 @@ impl Asked<'_> {
         if let Some(flags) = opt.get_mut(7) {
             *flags = if edns.dnssec_ok { 0x80 } else { 0 };
         }
+        if let (Some(place), Ok(length)) = (opt.get_mut(9..), u16::try_from(options.len())) {
+            place.copy_from_slice(&length.to_be_bytes());
+        }
         if let Some(count) = answer.get_mut(11) {
             *count = 1;
         }
         answer.extend(opt);
+        answer.extend(options);
     }
 }
 

@@ -75,8 +75,8 @@ pub(super) struct Pending {
     pub edns: Option<Edns>,
     /// Whether a signature covers it (TSIG, SIG(0)): then it is sent as it is but for its id.
     pub is_signed: bool,
-    /// What its answer is kept by.
-    pub key: Key,
+    /// What its answer is kept by; none: it is not.
+    pub key: Option<Key>,
     /// Whom it counts for.
     pub source: Source,
     /// Who asks, as trusted answers have it.
@@ -105,8 +105,10 @@ pub(super) struct Pending {
     pub streams_lost: u16,
     /// How often it was asked again because its port was given up.
     pub asked_again: u8,
-    /// A failure that a server answered, for when nothing better comes.
+    /// What a server answered that is of no use, for when nothing better comes.
     pub failure: Option<Vec<u8>>,
+    /// Whether a server said that it failed or refused: then no old answer is given for what it said.
+    pub has_failed: bool,
     /// Its place among all under way.
     pub _place: UnderWayPlace,
 }

@@ -180,13 +180,9 @@ impl Relay {
             Steering::Relay(_) => Form::AsItIs,
         };
         self.plane.look_for_tunnel(source, from.ip(), &question, now);
-        let key = Key {
-            name: question.name.clone(),
-            kind: question.kind,
-            class: question.class,
-            dnssec_ok: edns.is_some_and(|edns| edns.dnssec_ok),
-            checking_disabled: layout::checking_disabled(query),
-        };
+        let is_signed = layout::is_signed(query, &question);
+        let keeps = self.plane.stale.is_some();
+        let key = keeps.then(|| Key::of(query, &question, edns.as_ref(), is_signed)).flatten();
         let place = match self.plane.under_way.take(claimant) {
             Ok(place) => place,
             Err(full) => {
@@ -195,7 +191,7 @@ impl Relay {
                 if is_own && self.send_to_tcp(&asked, &asker, source, now) {
                     return Taken::Answered;
                 }
-                let answer = self.stale(&asked, &key, form, now).or_else(|| asked.empty(SERV_FAIL));
+                let answer = self.stale(&asked, key.as_ref(), form, now).or_else(|| asked.empty(SERV_FAIL));
                 let fit = |answer| self.fit(&asked, Cow::Owned(answer), transport == Transport::Udp);
                 self.give(&asker, answer.map(fit));
                 return Taken::Answered;
@@ -203,7 +199,6 @@ impl Relay {
         };
         let subscriber = subscriber.cloned().map(SubscriberKey::Session);
         drop(policy);
-        let is_signed = layout::is_signed(query, &question);
         let pending = Pending {
             asker: Some(asker),
             is_datagram: transport == Transport::Udp,
@@ -227,6 +222,7 @@ impl Relay {
             streams_lost: 0,
             asked_again: 0,
             failure: None,
+            has_failed: false,
             _place: place,
         };
         let ticket = self.table.borrow_mut().insert(pending);
@@ -273,16 +269,17 @@ impl Relay {
     }
 
     /// The old answer to a question, ready to be given.
-    fn stale(&self, asked: &Asked<'_>, key: &Key, form: Form, now: Monotonic) -> Option<Vec<u8>> {
+    fn stale(&self, asked: &Asked<'_>, key: Option<&Key>, form: Form, now: Monotonic) -> Option<Vec<u8>> {
         match form {
             Form::AsItIs => {}
             // Without the origin's word there is no service binding to give.
             Form::SteeredService => return None,
         }
         let limits = self.plane.settings.stale?;
+        let key = key?;
         let mut answer = self.plane.stale.as_ref()?.find(key, asked.question, limits.ttl, now)?;
         restore(&mut answer, asked.query, asked.question)?;
-        asked.add_opt(&mut answer);
+        asked.add_opt(&mut answer, &key.subnet.map(|subnet| subnet.scoped()).unwrap_or_default());
         self.count(Event::Stale);
         Some(answer)
     }
@@ -320,7 +317,8 @@ impl Relay {
         self.give(&asker, Some(answer));
     }
 
-    /// Ends a query for which no server had an answer: the old one, or what a server said of its failure, or SERVFAIL.
+    /// Ends a query for which no server had an answer: what a server said of its failure; for silence the old answer, or
+    /// SERVFAIL (RFC 8767 §6: who refuses or fails was heard, and may mean it).
     pub(super) fn fail(&self, ticket: Ticket, now: Monotonic) {
         let Some(mut pending) = self.table.borrow_mut().remove(ticket) else { return };
         if pending.asker.is_none() {
@@ -329,8 +327,9 @@ impl Relay {
         let failure = pending.failure.take();
         let asked = pending.asked(self.plane.settings.udp_answer_max);
         let answer = match pending.form {
+            Form::AsItIs if pending.has_failed => failure,
             Form::AsItIs => self
-                .stale(&asked, &pending.key, pending.form, now)
+                .stale(&asked, pending.key.as_ref(), pending.form, now)
                 .or(failure)
                 .or_else(|| asked.empty(SERV_FAIL)),
             // The name has addresses, which are ours: that it has no service binding lets clients use them.
@@ -394,9 +393,10 @@ impl Relay {
     /// Gives the old answer while the new one is still waited for (RFC 8767 §5).
     fn give_stale(&self, ticket: Ticket, now: Monotonic) {
         let mut table = self.table.borrow_mut();
-        let Some(pending) = table.get(ticket).filter(|pending| pending.asker.is_some()) else { return };
+        let may_be_given = |pending: &&mut Pending| pending.asker.is_some() && !pending.has_failed;
+        let Some(pending) = table.get(ticket).filter(may_be_given) else { return };
         let asked = pending.asked(self.plane.settings.udp_answer_max);
-        if let Some(answer) = self.stale(&asked, &pending.key, pending.form, now) {
+        if let Some(answer) = self.stale(&asked, pending.key.as_ref(), pending.form, now) {
             self.give_pending(pending, Cow::Owned(answer));
         }
     }

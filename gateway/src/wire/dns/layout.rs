@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::options::{ForSubnet, for_subnet};
 use super::{HEADER_BYTES, Question};
 use crate::wire::reader::{Malformed, Reader};
 
@@ -36,6 +37,8 @@ pub struct Edns {
     pub dnssec_ok: bool,
     /// Where the two bytes of the size stand.
     pub size_at: usize,
+    /// The network that the answer is wanted for.
+    pub subnet: ForSubnet,
 }
 
 /// One record, by its places.
@@ -48,6 +51,8 @@ struct Place {
     ttl: [u8; 4],
     /// Where the TTL stands.
     ttl_at: usize,
+    /// Where its data begins.
+    data_at: usize,
     /// Where the next record begins.
     end: usize,
 }
@@ -75,6 +80,7 @@ pub fn edns(query: &[u8], question: &Question) -> Result<Option<Edns>, Malformed
                 version,
                 dnssec_ok: u16::from_be_bytes([high, low]) & DO != 0,
                 size_at: place.class_at,
+                subnet: for_subnet(query.get(place.data_at..place.end).unwrap_or_default())?,
             };
             if found.replace(edns).is_some() {
                 return Err(Malformed { field: "OPT" });
@@ -168,8 +174,9 @@ fn record(message: &[u8], at: usize) -> Result<Place, Malformed> {
     let data = reader.block16("record data")?;
     let class_at = at.saturating_add(name_bytes).saturating_add(2);
     let ttl_at = class_at.saturating_add(2);
-    let end = ttl_at.saturating_add(6).saturating_add(data.len());
-    Ok(Place { kind, class_at, ttl, ttl_at, end })
+    let data_at = ttl_at.saturating_add(6);
+    let end = data_at.saturating_add(data.len());
+    Ok(Place { kind, class_at, ttl, ttl_at, data_at, end })
 }
 
 #[cfg(test)]
