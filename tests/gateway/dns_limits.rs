@@ -97,21 +97,29 @@ fn s_queries_under_way_at_their_limit_and_one_over() {
     gateway.stop();
 }
 
+/// What a client has sent before it could know is answered; then, when it rests, the connection ends.
 #[test]
-fn s_a_connection_has_its_queries_and_then_ends_in_good_order() {
+fn f44_a_connection_past_its_queries_has_all_that_were_sent_answered_and_then_ends_in_good_order() {
     const QUERIES_MAX: u16 = 5;
     let resolver = knows_every_name();
     let (gateway, address) = gateway(&[resolver.address], |setup| {
-        setup.set("dns", &format!("queries_per_connection_max = {QUERIES_MAX}"))
+        setup
+            .set("dns", &format!("queries_per_connection_max = {QUERIES_MAX}"))
+            .set("dns", "idle_timeout = \"60 s\"")
+            .set("dns", "queries_per_second_max = 100000")
+            .set("dns", "burst_max = 100000")
     });
-    for sent in [QUERIES_MAX, QUERIES_MAX + 1, 20 * QUERIES_MAX] {
+    for sent in [QUERIES_MAX, QUERIES_MAX + 1, 20 * QUERIES_MAX, 600 * QUERIES_MAX] {
         let mut client = connect_from(subscriber(1), address);
         let all: Vec<u8> = (0..sent).flat_map(|id| framed(&query(id, LISTED, A))).collect();
-        client.write_all(&all).unwrap();
+        // More are sent than are under way at once: they are written while answers are read.
+        let mut writer = client.try_clone().unwrap();
+        let writing = std::thread::spawn(move || writer.write_all(&all).unwrap());
         let mut answers = Vec::new();
-        client.read_to_end(&mut answers).expect("ends with FIN, whatever was sent over the limit");
+        client.read_to_end(&mut answers).expect("ends with FIN");
+        writing.join().unwrap();
         let length = usize::from(u16::from_be_bytes([answers[0], answers[1]])) + 2;
-        assert_eq!(answers.len(), length * usize::from(QUERIES_MAX), "{sent} sent");
+        assert_eq!(answers.len(), length * usize::from(sent), "{sent} sent");
     }
     // One below the limit the connection stays for one more.
     let mut client = connect_from(subscriber(1), address);
@@ -284,5 +292,83 @@ fn t41_resolvers_that_tell_by_dnstap_are_limited_and_a_broken_frame_ends_its_own
     long.write_all(&(1_u32 << 30).to_be_bytes()).unwrap();
     assert_eq!(long.read(&mut [0; 16]).unwrap_or(0), 0);
     gateway.await_metric("zrgw_dns_dnstap_total{outcome=\"malformed\"}", 2);
+    gateway.stop();
+}
+
+/// `dnsperf` keeps a hundred queries under way on one connection, which has had its hundred again and again.
+#[test]
+fn f44_dnsperf_over_tcp_loses_no_query() {
+    const NAMES: u32 = 3_000;
+    if !has("dnsperf") {
+        return;
+    }
+    let resolver = knows_every_name();
+    let (gateway, address) = gateway(&[resolver.address], fast);
+    let names: String = (0..NAMES).map(|number| format!("n{number}.listed.example A\n")).collect();
+    gateway.setup().write("names", names);
+    let output = std::process::Command::new("dnsperf")
+        .args(["-s", &address.ip().to_string(), "-p", &address.port().to_string()])
+        .args([
+            "-a",
+            &subscriber(1).to_string(),
+            "-m",
+            "tcp",
+            "-c",
+            "1",
+            "-q",
+            "100",
+            "-n",
+            "1",
+            "-t",
+            "20",
+            "-d",
+        ])
+        .arg(gateway.setup().path("names"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains(&format!("Queries completed:    {NAMES} (100.00%)")), "{said}");
+    gateway.stop();
+}
+
+/// A gateway that lets a source ask as fast as it likes.
+fn fast(setup: Setup) -> Setup {
+    setup.set("dns", "queries_per_second_max = 100000").set("dns", "burst_max = 100000")
+}
+
+/// Unbound as a subscriber's own resolver asks over connections that it keeps, with many queries on each.
+#[test]
+fn s_an_unbound_that_forwards_over_tcp_has_every_answer() {
+    const NAMES: u16 = 3_000;
+    const AT_ONCE: u16 = 50;
+    if !has("unbound") {
+        return;
+    }
+    let resolver = knows_every_name();
+    let (gateway, address) = gateway(&[resolver.address], fast);
+    let unbound = Unbound::start(&format!(
+        "server:\n do-not-query-localhost: no\n module-config: \"iterator\"\n outgoing-interface: {}\n local-zone: \"example.\" nodefault\n\
+         forward-zone:\n name: \".\"\n forward-addr: {}@{}\n forward-tcp-upstream: yes\n",
+        subscriber(1),
+        address.ip(),
+        address.port()
+    ));
+    let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut buffer = [0; 4_096];
+    let mut failed = Vec::new();
+    for first in (0..NAMES).step_by(usize::from(AT_ONCE)) {
+        for id in first..first + AT_ONCE {
+            client.send_to(&query(id, &format!("n{id}.forwarded.kz"), A), unbound.address).unwrap();
+        }
+        for _ in 0..AT_ONCE {
+            let length = client.recv(&mut buffer).expect("an answer");
+            if !buffer[..length].windows(4).any(|bytes| bytes == [127, 0, 2, 1]) {
+                failed.push(u16::from_be_bytes([buffer[0], buffer[1]]));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{} of {NAMES} failed: {failed:?}", failed.len());
+    assert!(gateway.metric("zrgw_dns_queries_total{transport=\"tcp\"}") >= u64::from(NAMES));
     gateway.stop();
 }

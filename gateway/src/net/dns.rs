@@ -19,6 +19,7 @@ mod cache;
 mod count;
 mod datagram;
 mod exchange;
+mod forms;
 mod health;
 mod lane;
 mod limit;

@@ -7,6 +7,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
 
 pub mod ask;
+pub mod bind;
 pub mod client;
 pub mod datagrams;
 pub mod dns;

@@ -75,9 +75,9 @@ impl Relay {
         if question.opcode != OPCODE_QUERY {
             return Taken::Dropped;
         }
-        let Ok(edns) = layout::edns(query, &question) else { return Taken::Dropped };
+        let Ok(additional) = layout::additional(query, &question) else { return Taken::Dropped };
         let udp_bytes_max = self.plane.settings.udp_answer_max;
-        let asked = Asked { query, question: &question, edns, udp_bytes_max };
+        let asked = Asked { query, question: &question, edns: additional.edns, udp_bytes_max };
         if self.send_to_tcp(&asked, asker, source, now) { Taken::Answered } else { Taken::Dropped }
     }
 

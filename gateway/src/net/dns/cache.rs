@@ -169,7 +169,7 @@ fn without_tail(answer: &[u8], question: &Question) -> Option<Box<[u8]>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::dns::layout::edns;
+    use crate::wire::dns::layout::additional;
     use crate::wire::dns::{Found, question};
 
     /// `a.kz` A with one address of TTL 300, an NS and an address beside it.
@@ -198,7 +198,7 @@ mod tests {
         let options = b"\0\x29\x04\xd0\0\0\0\0\0\x0b\0\x08\0\x07\0\x01\x18\0\xc0\0\x02";
         let query = [b"\0\x01\x01\0\0\x01\0\0\0\0\0\x01\0\0\x01\0\x01\0", &options[..]].concat();
         let read = question(&query).unwrap();
-        match edns(&query, &read).unwrap().unwrap().subnet {
+        match additional(&query, &read).unwrap().edns.unwrap().subnet {
             ForSubnet::One(subnet) => subnet,
             other @ (ForSubnet::Any | ForSubnet::Unreadable) => panic!("{other:?}"),
         }

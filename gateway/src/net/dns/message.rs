@@ -38,7 +38,7 @@ const RA: u8 = 0x80;
 const CD: u8 = 0x10;
 /// Bits of the first byte of flags that a reply repeats: operation, RD.
 const REPEATED: u8 = 0x79;
-/// The OPT record of a cut or an old answer: size to be filled in, DO to be set (RFC 6891 §6.1.2).
+/// An OPT record: size, code, DO and length to be filled in (RFC 6891 §6.1.2).
 const OPT: [u8; 11] = [0, 0, 41, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// A query that is being answered.
@@ -146,7 +146,7 @@ impl Asked<'_> {
         answer.metadata.recursion_desired = self.question.recursion_desired;
         answer.metadata.recursion_available = true;
         answer.metadata.checking_disabled = layout::checking_disabled(self.query);
-        answer.metadata.response_code = ResponseCode::from(0, u8::try_from(code & 0xf).unwrap_or_default());
+        answer.metadata.response_code = ResponseCode::from(high(code), low(code));
         let mut question = Query::query(self.name()?, RecordType::from(self.question.kind));
         question.set_query_class(DNSClass::from(self.question.class));
         answer.add_query(question);
@@ -155,7 +155,6 @@ impl Asked<'_> {
             let mut ours = Edns::new();
             ours.set_max_payload(u16::try_from(self.udp_bytes_max).unwrap_or(u16::MAX));
             ours.set_dnssec_ok(edns.dnssec_ok);
-            ours.set_rcode_high(u8::try_from(code >> 4).unwrap_or_default());
             answer.set_edns(ours);
         }
         let mut bytes = answer.to_vec().ok()?;
@@ -185,30 +184,55 @@ impl Asked<'_> {
     /// Adds an OPT record with these options, where the query has one, to an answer without additional records.
     pub(super) fn add_opt(&self, answer: &mut Vec<u8>, options: &[u8]) {
         let Some(edns) = self.edns else { return };
-        let mut opt = OPT;
-        let size = u16::try_from(self.udp_bytes_max).unwrap_or(u16::MAX).to_be_bytes();
-        if let Some(place) = opt.get_mut(3..5) {
-            place.copy_from_slice(&size);
-        }
-        if let Some(flags) = opt.get_mut(7) {
-            *flags = if edns.dnssec_ok { 0x80 } else { 0 };
-        }
-        if let (Some(place), Ok(length)) = (opt.get_mut(9..), u16::try_from(options.len())) {
-            place.copy_from_slice(&length.to_be_bytes());
-        }
-        if let Some(count) = answer.get_mut(11) {
-            *count = 1;
-        }
-        answer.extend(opt);
-        answer.extend(options);
+        push_opt(answer, 0, edns.dnssec_ok, self.udp_bytes_max, options);
     }
 }
 
-/// A reply to what cannot be read: its header alone, with a code.
-pub(super) fn header_reply(query: &[u8], code: u16) -> Option<Vec<u8>> {
-    let [id_high, id_low, flags, ..] = *query.first_chunk::<HEADER_BYTES>()?;
-    let code = u8::try_from(code & 0xf).unwrap_or_default();
-    Some(vec![id_high, id_low, 0x80 | flags & REPEATED, 0x80 | code, 0, 0, 0, 0, 0, 0, 0, 0])
+/// A reply to what is no question, or cannot be read: its header with a code, the question where it has one, and an OPT
+/// record with these options where it has one (RFC 6891 §6.1.1). Recursion is not to be had for such: RA is clear.
+pub(super) fn bare(
+    query: &[u8],
+    question: Option<&Question>,
+    code: u16,
+    udp_bytes_max: usize,
+    options: &[u8],
+) -> Option<Vec<u8>> {
+    let [id_high, id_low, flags, more, ..] = *query.first_chunk::<HEADER_BYTES>()?;
+    let count = u8::from(question.is_some());
+    let mut answer =
+        vec![id_high, id_low, QR | flags & REPEATED, more & CD | low(code), 0, count, 0, 0, 0, 0, 0, 0];
+    if let Some(question) = question {
+        answer.extend(query.get(question.section.clone())?);
+    }
+    if let Some(edns) = layout::edns_of_any(query) {
+        push_opt(&mut answer, code, edns.dnssec_ok, udp_bytes_max, options);
+    }
+    Some(answer)
+}
+
+/// Adds an OPT record with the high bits of a code to an answer without additional records.
+fn push_opt(answer: &mut Vec<u8>, code: u16, dnssec_ok: bool, udp_bytes_max: usize, options: &[u8]) {
+    let mut opt = OPT;
+    let [_, _, _, size_high, size_low, code_high, _, flags, _, length @ ..] = &mut opt;
+    [*size_high, *size_low] = u16::try_from(udp_bytes_max).unwrap_or(u16::MAX).to_be_bytes();
+    *code_high = high(code);
+    *flags = if dnssec_ok { 0x80 } else { 0 };
+    *length = u16::try_from(options.len()).unwrap_or_default().to_be_bytes();
+    if let Some(count) = answer.get_mut(11) {
+        *count = 1;
+    }
+    answer.extend(opt);
+    answer.extend(options);
+}
+
+/// The bits of a code that stand in the header.
+fn low(code: u16) -> u8 {
+    u8::try_from(code & 0xf).unwrap_or_default()
+}
+
+/// Those that stand in the OPT record (RFC 6891 §6.1.3).
+fn high(code: u16) -> u8 {
+    u8::try_from(code >> 4).unwrap_or_default()
 }
 
 /// The service bindings of an origin's answer, as far as steering needs them; none when it cannot be read.

@@ -1,6 +1,7 @@
 //! Queries under way: each in a numbered place with a generation, so that a late reply to one never meets another.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::rc::Rc;
 
 use tokio::sync::mpsc;
@@ -16,7 +17,6 @@ use crate::wire::dns::Question;
 use crate::wire::dns::layout::Edns;
 
 /// Where an answer goes.
-#[derive(Clone)]
 pub(super) enum Asker {
     /// Back in a datagram.
     Datagram {
@@ -27,18 +27,21 @@ pub(super) enum Asker {
         /// The address it was asked at.
         at: Option<std::net::IpAddr>,
     },
-    /// To the task of its connection.
-    Connection(mpsc::Sender<Vec<u8>>),
+    /// To the task of its connection, which has room for it.
+    Connection(Cell<Option<mpsc::OwnedPermit<Vec<u8>>>>),
 }
 
 impl Asker {
-    /// Gives the answer. It is lost when the client has gone, or does not read.
+    /// Gives the answer. It is lost when the client has gone.
     pub(super) fn give(&self, answer: Cow<'_, [u8]>) -> Posted {
         match self {
             Self::Datagram { listener, to, at } => listener.post(&answer, *to, *at),
-            Self::Connection(answers) => match answers.try_send(answer.into_owned()) {
-                Ok(()) => Posted::Sent,
-                Err(_) => Posted::Lost,
+            Self::Connection(room) => match room.take() {
+                Some(room) => {
+                    room.send(answer.into_owned());
+                    Posted::Sent
+                }
+                None => Posted::Lost,
             },
         }
     }

@@ -20,7 +20,7 @@ use super::count::{Event, Refused, Steered, Transport, Upstream};
 use super::datagram::Posted;
 use super::lane::{Lanes, REPLIES_PER_CALL_MAX};
 use super::limit::Full;
-use super::message::{self, Asked, BAD_VERS, FORM_ERR, NOT_IMP, REFUSED, SERV_FAIL};
+use super::message::{Asked, BAD_VERS, REFUSED, SERV_FAIL};
 use super::pending::{Asker, Form, Pending, Table, Ticket, bit_of};
 use super::random::Random;
 use super::unsent::Unsent;
@@ -29,7 +29,8 @@ use crate::flow::steer::{self, RelayReason, Steering};
 use crate::flow::time::Monotonic;
 use crate::net::policy::{Exemption, Policy};
 use crate::net::shared::Shared;
-use crate::wire::dns::{self, OPCODE_QUERY, TYPE_ANY, layout};
+use crate::wire::dns::layout::{self, Additional};
+use crate::wire::dns::{self, OPCODE_QUERY, TYPE_ANY};
 
 /// Longest message read.
 pub(super) const BUFFER_BYTES: usize = 65_536;
@@ -133,39 +134,28 @@ impl Relay {
             // The connection's task has taken its turn.
             Transport::Tcp | Transport::Tls => source.proven(),
         };
-        let refuse = |refused, code| {
-            self.count(Event::Refused(refused));
-            self.give(&asker, message::header_reply(query, code).map(Cow::Owned));
-            Taken::Answered
+        let question = dns::question(query).ok().filter(|question| question.opcode == OPCODE_QUERY);
+        let read = question.and_then(|question| Some((layout::additional(query, &question).ok()?, question)));
+        let Some((Additional { edns, is_signed, end }, question)) = read else {
+            return self.answer_form(query, from, &asker);
         };
-        let Ok(question) = dns::question(query) else {
-            let opcode = query.get(2).map_or(0, |flags| flags >> 3 & 0x0f);
-            let is_other = opcode != OPCODE_QUERY;
-            return if is_other {
-                refuse(Refused::Operation, NOT_IMP)
-            } else {
-                refuse(Refused::Malformed, FORM_ERR)
-            };
-        };
-        if question.opcode != OPCODE_QUERY {
-            return refuse(Refused::Operation, NOT_IMP);
-        }
-        let Ok(edns) = layout::edns(query, &question) else { return refuse(Refused::Malformed, FORM_ERR) };
+        // What stands behind a message goes nowhere.
+        let query = query.get(..end).unwrap_or(query);
         let udp_bytes_max = self.plane.settings.udp_answer_max;
         let asked = Asked { query, question: &question, edns, udp_bytes_max };
-        let refuse = |refused, answer: Option<Vec<u8>>| {
+        let refuse = |refused, code, answer: Option<Vec<u8>>| {
             self.count(Event::Refused(refused));
-            self.give(&asker, answer.map(Cow::Owned));
+            self.give_coded(&asker, answer.map(Cow::Owned), code);
             Taken::Answered
         };
         if edns.is_some_and(|edns| edns.version != 0) {
-            return refuse(Refused::Operation, asked.empty(BAD_VERS));
+            return refuse(Refused::Operation, BAD_VERS, asked.empty(BAD_VERS));
         }
         if TRANSFERS.contains(&question.kind) {
-            return refuse(Refused::Transfer, asked.empty(REFUSED));
+            return refuse(Refused::Transfer, REFUSED, asked.empty(REFUSED));
         }
         if question.kind == TYPE_ANY {
-            return refuse(Refused::Any, asked.minimal_any());
+            return refuse(Refused::Any, 0, asked.minimal_any());
         }
         let form = match self.steer(&policy, subscriber, &question) {
             Steering::V4 => {
@@ -180,7 +170,6 @@ impl Relay {
             Steering::Relay(_) => Form::AsItIs,
         };
         self.plane.look_for_tunnel(source, from.ip(), &question, now);
-        let is_signed = layout::is_signed(query, &question);
         let keeps = self.plane.stale.is_some();
         let key = keeps.then(|| Key::of(query, &question, edns.as_ref(), is_signed)).flatten();
         let place = match self.plane.under_way.take(claimant) {
@@ -289,13 +278,20 @@ impl Relay {
         if is_datagram { asked.fit(answer, asked.datagram_max()) } else { answer }
     }
 
-    /// Gives an answer, and counts it.
+    /// Gives an answer, and counts it by the code in its header.
     pub(super) fn give(&self, asker: &Asker, answer: Option<Cow<'_, [u8]>>) {
+        let code =
+            answer.as_ref().and_then(|answer| answer.get(3)).map_or(0, |flags| u16::from(flags & 0x0f));
+        self.give_coded(asker, answer, code);
+    }
+
+    /// Gives an answer, and counts it by its code.
+    pub(super) fn give_coded(&self, asker: &Asker, answer: Option<Cow<'_, [u8]>>, code: u16) {
         let Some(answer) = answer else {
             self.count(Event::Lost);
             return;
         };
-        self.count(Event::Answer(answer.get(3).map_or(0, |flags| u16::from(flags & 0x0f))));
+        self.count(Event::Answer(code));
         match asker.give(answer) {
             Posted::Sent => {}
             Posted::Lost => self.count(Event::Lost),

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use billing_export::Session;
 
 use crate::flow::session::network;
+use crate::wire::dns::options::CLIENT_COOKIE_BYTES;
 
 /// Tells what is proven from what is claimed: any number that no hash of this size is likely to differ by (2⁶⁴ divided by
 /// the golden ratio).
@@ -45,6 +46,11 @@ impl Sources {
     /// Sources whose customers without a session have networks of these lengths.
     pub(super) const fn new(v4_bits: u8, v6_bits: u8, key: RandomState) -> Self {
         Self { v4_bits, v6_bits, key }
+    }
+
+    /// The server cookie for a client and its cookie (RFC 7873 §4.2, appendix B.1).
+    pub(super) fn cookie(&self, client: IpAddr, cookie: [u8; CLIENT_COOKIE_BYTES]) -> [u8; 8] {
+        self.key.hash_one((client.to_canonical(), cookie)).to_be_bytes()
     }
 
     /// Whom a query from `client` counts for, whose session is `session`.

@@ -1,6 +1,7 @@
 //! The clients' connections, over TCP (RFC 7766) and TLS (RFC 7858): several queries at once, answers as they come, and a
 //! limit on everything that a client may keep open.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -18,8 +19,11 @@ use super::limit::ConnectionPlace;
 use super::pending::Asker;
 use super::relay::{Relay, Taken};
 
-/// Answers of one connection that wait to be written.
+/// Queries of one connection that are read and whose answers are not written yet: with more, no other is read.
 const ANSWERS_MAX: usize = 128;
+/// Time without a query after which a connection that has had as many as it may ends, when all are answered. What a client
+/// has sent before it could know is answered so, and a client that asks again as soon as it has an answer goes on.
+const REST: Duration = Duration::from_millis(200);
 /// Shortest wait for a turn: then several may have come.
 const TURN_PAUSE_MIN: Duration = Duration::from_millis(20);
 /// Pause after an error of accept(2).
@@ -90,7 +94,7 @@ fn start(relay: &Rc<Relay>, stream: TcpStream, client: SocketAddr, transport: Tr
 /// Why no more queries are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// The client has had as many as a connection has.
+    /// The client has had as many as a connection has, or more, and rests.
     Limit,
     /// It is done, silent, or not to be answered.
     Client,
@@ -113,10 +117,21 @@ async fn converse(
         let answers = answers;
         let mut query = Vec::new();
         let mut wait = limits.first_byte_timeout;
-        for _ in 0..limits.queries_per_connection_max {
+        let mut left = limits.queries_per_connection_max;
+        loop {
+            // Before it is read: what is read is answered.
+            let Ok(room) = answers.clone().reserve_owned().await else { return End::Client };
             let first = match timeout(wait, reader.read_u8()).await {
                 Ok(Ok(first)) => first,
-                Ok(Err(_)) | Err(_) => return End::Client,
+                Ok(Err(_)) => return End::Client,
+                Err(_) if left > 0 => return End::Client,
+                Err(_) => {
+                    drop(room);
+                    if answers.capacity() == ANSWERS_MAX {
+                        return End::Limit;
+                    }
+                    continue;
+                }
             };
             let deadline = Instant::now() + limits.first_byte_timeout;
             let rest = timeout_at(deadline, read_rest(reader, first, &mut query)).await;
@@ -127,13 +142,13 @@ async fn converse(
             while let Err(pause) = relay.take_turn(client) {
                 sleep(pause.max(TURN_PAUSE_MIN)).await;
             }
-            match relay.ask(&query, client, transport, Asker::Connection(answers.clone())) {
+            match relay.ask(&query, client, transport, Asker::Connection(Cell::new(Some(room)))) {
                 Taken::Answered => {}
                 Taken::Dropped => return End::Client,
             }
-            wait = limits.idle_timeout;
+            left = left.saturating_sub(1);
+            wait = if left > 0 { limits.idle_timeout } else { REST.min(limits.idle_timeout) };
         }
-        End::Limit
     };
     let write = async move {
         let mut batch = Vec::new();

@@ -57,53 +57,82 @@ struct Place {
     end: usize,
 }
 
-/// What the OPT record of a query says; `None` without one.
+/// What stands behind a query's question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Additional {
+    /// What its OPT record says; `None` without one.
+    pub edns: Option<Edns>,
+    /// Whether a signature covers it: TSIG (RFC 8945 §4.2) or SIG(0) (RFC 2931 §3) stands behind everything else.
+    pub is_signed: bool,
+    /// Where the query ends: bytes behind it are none of it, and resolvers pass over them.
+    pub end: usize,
+}
+
+/// Reads what stands behind a query's question.
 ///
 /// # Errors
-/// [`Malformed`] when the records break their format, are too many, or OPT is there twice (RFC 6891 §6.1.1).
-pub fn edns(query: &[u8], question: &Question) -> Result<Option<Edns>, Malformed> {
+/// [`Malformed`] when the records break their format, are too many, or OPT is there twice, has an owner, or stands in
+/// another section than the additional one (RFC 6891 §6.1.1, §6.1.2).
+pub fn additional(query: &[u8], question: &Question) -> Result<Additional, Malformed> {
+    behind(query, question.section.end)
+}
+
+/// The OPT record of a message of whatever operation and number of questions; `None` without one, or when it cannot be read.
+pub fn edns_of_any(message: &[u8]) -> Option<Edns> {
+    let questions = usize::from(Reader::new(message.get(4..6)?).u16("QDCOUNT").ok()?);
+    if questions > QUERY_RECORDS_MAX {
+        return None;
+    }
+    let mut at = HEADER_BYTES;
+    for _ in 0..questions {
+        at = name_end(message, at).ok()?.checked_add(4)?;
+    }
+    behind(message, at).ok()?.edns
+}
+
+/// The options of an OPT record that was read from this message.
+pub fn options<'m>(message: &'m [u8], edns: &Edns) -> &'m [u8] {
+    // Behind size, code, version and flags.
+    let at = edns.size_at.saturating_add(6);
+    let mut reader = Reader::new(message.get(at..).unwrap_or_default());
+    reader.block16("OPT options").unwrap_or_default()
+}
+
+/// Reads the records from `at` on.
+fn behind(query: &[u8], mut at: usize) -> Result<Additional, Malformed> {
     let counts = counts(query)?;
     let total: usize = counts.iter().sum();
     if total > QUERY_RECORDS_MAX {
         return Err(Malformed { field: "record count" });
     }
-    let mut found = None;
-    let mut at = question.section.end;
-    for _ in 0..total {
+    let [answers, authorities, _] = counts;
+    let (mut edns, mut last) = (None, None);
+    for number in 0..total {
         let place = record(query, at)?;
         if place.kind == TYPE_OPT {
-            let [_, version, high, low] = place.ttl;
-            let size = query.get(place.class_at..).and_then(|rest| rest.first_chunk::<2>());
-            let size = usize::from(u16::from_be_bytes(*size.ok_or(Malformed { field: "OPT" })?));
-            let edns = Edns {
-                udp_bytes_max: size.max(UDP_BYTES_MIN),
-                version,
-                dnssec_ok: u16::from_be_bytes([high, low]) & DO != 0,
-                size_at: place.class_at,
-                subnet: for_subnet(query.get(place.data_at..place.end).unwrap_or_default())?,
-            };
-            if found.replace(edns).is_some() {
+            let is_additional = number >= answers.saturating_add(authorities);
+            if !is_additional || query.get(at) != Some(&0) || edns.replace(opt(query, &place)?).is_some() {
                 return Err(Malformed { field: "OPT" });
             }
         }
-        at = place.end;
-    }
-    if at != query.len() {
-        return Err(Malformed { field: "query end" });
-    }
-    Ok(found)
-}
-
-/// Whether a signature covers a query: TSIG (RFC 8945 §4.2) or SIG(0) (RFC 2931 §3) stands behind everything else.
-pub fn is_signed(query: &[u8], question: &Question) -> bool {
-    let total: usize = counts(query).map_or(0, |counts| counts.iter().sum());
-    let (mut at, mut last) = (question.section.end, None);
-    for _ in 0..total.min(QUERY_RECORDS_MAX) {
-        let Ok(place) = record(query, at) else { return false };
         last = Some(place.kind);
         at = place.end;
     }
-    matches!(last, Some(TYPE_TSIG | TYPE_SIG))
+    Ok(Additional { edns, is_signed: matches!(last, Some(TYPE_TSIG | TYPE_SIG)), end: at })
+}
+
+/// What an OPT record says.
+fn opt(query: &[u8], place: &Place) -> Result<Edns, Malformed> {
+    let [_, version, high, low] = place.ttl;
+    let size = query.get(place.class_at..).and_then(|rest| rest.first_chunk::<2>());
+    let size = usize::from(u16::from_be_bytes(*size.ok_or(Malformed { field: "OPT" })?));
+    Ok(Edns {
+        udp_bytes_max: size.max(UDP_BYTES_MIN),
+        version,
+        dnssec_ok: u16::from_be_bytes([high, low]) & DO != 0,
+        size_at: place.class_at,
+        subnet: for_subnet(query.get(place.data_at..place.end).unwrap_or_default())?,
+    })
 }
 
 /// Whether a query says that answers need not be checked.
@@ -147,16 +176,14 @@ fn counts(message: &[u8]) -> Result<[usize; 3], Malformed> {
     ])
 }
 
-/// The record that begins at `at`.
-fn record(message: &[u8], at: usize) -> Result<Place, Malformed> {
+/// Where a name that begins at `at` ends.
+fn name_end(message: &[u8], at: usize) -> Result<usize, Malformed> {
     let rest = message.get(at..).ok_or(Malformed { field: "record" })?;
     let mut reader = Reader::new(rest);
-    let mut name_bytes = 1_usize;
     loop {
         let length = reader.u8("record name")?;
         if length & POINTER == POINTER {
             reader.u8("record name")?;
-            name_bytes = name_bytes.saturating_add(1);
             break;
         }
         if length & POINTER != 0 {
@@ -166,13 +193,19 @@ fn record(message: &[u8], at: usize) -> Result<Place, Malformed> {
             break;
         }
         reader.take(usize::from(length), "record name")?;
-        name_bytes = name_bytes.saturating_add(usize::from(length)).saturating_add(1);
     }
+    Ok(at.saturating_add(rest.len().saturating_sub(reader.left())))
+}
+
+/// The record that begins at `at`.
+fn record(message: &[u8], at: usize) -> Result<Place, Malformed> {
+    let name_end = name_end(message, at)?;
+    let mut reader = Reader::new(message.get(name_end..).unwrap_or_default());
     let kind = reader.u16("record type")?;
     reader.u16("record class")?;
     let ttl = reader.array::<4>("record TTL")?;
     let data = reader.block16("record data")?;
-    let class_at = at.saturating_add(name_bytes).saturating_add(2);
+    let class_at = name_end.saturating_add(2);
     let ttl_at = class_at.saturating_add(2);
     let data_at = ttl_at.saturating_add(6);
     let end = data_at.saturating_add(data.len());
@@ -196,7 +229,11 @@ mod tests {
     #[test]
     fn opt_of_a_query_is_found_with_its_place() {
         let read = question(QUERY).unwrap();
-        let edns = edns(QUERY, &read).unwrap().unwrap();
+        let additional = additional(QUERY, &read).unwrap();
+        let edns = additional.edns.unwrap();
+        assert_eq!((additional.end, additional.is_signed), (QUERY.len(), false));
+        assert_eq!(edns_of_any(QUERY), Some(edns));
+        assert_eq!(options(QUERY, &edns), b"\xff\xff\0\x02ab");
         assert_eq!((edns.udp_bytes_max, edns.version, edns.dnssec_ok), (1_232, 0, true));
         assert_eq!(QUERY[edns.size_at..edns.size_at + 2], [4, 0xd0]);
         assert!(checking_disabled(QUERY));
@@ -206,20 +243,21 @@ mod tests {
     #[test]
     fn a_signature_is_told_by_the_record_behind_everything_else() {
         let read = question(QUERY).unwrap();
-        assert!(!is_signed(QUERY, &read));
+        let is_signed = |query: &[u8]| additional(query, &read).is_ok_and(|additional| additional.is_signed);
+        assert!(!is_signed(QUERY));
         for (kind, signed) in [(TYPE_TSIG, true), (TYPE_SIG, true), (16, false)] {
             let [high, low] = kind.to_be_bytes();
             let record = [0, high, low, 0, 0xff, 0, 0, 0, 0, 0, 2, 7, 7];
             let mut query = [QUERY, &record].concat();
             query[11] = 2;
-            assert_eq!(is_signed(&query, &read), signed, "{kind}");
+            assert_eq!(is_signed(&query), signed, "{kind}");
             for end in QUERY.len()..query.len() {
-                assert!(!is_signed(&query[..end], &read), "{end}");
+                assert!(!is_signed(&query[..end]), "{end}");
             }
             // In front of something else it signs nothing.
             let mut inside = [&QUERY[..read.section.end], &record, &QUERY[read.section.end..]].concat();
             inside[11] = 2;
-            assert!(!is_signed(&inside, &read));
+            assert!(!is_signed(&inside));
         }
     }
 
@@ -227,18 +265,33 @@ mod tests {
     fn t20_every_prefix_of_a_query_with_opt_is_malformed() {
         let read = question(QUERY).unwrap();
         for end in read.section.end..QUERY.len() {
-            assert!(edns(&QUERY[..end], &read).is_err(), "{end}");
+            assert!(additional(&QUERY[..end], &read).is_err(), "{end}");
+            assert_eq!(edns_of_any(&QUERY[..end]), None);
         }
         let mut more = QUERY.to_vec();
         more.push(0);
-        assert!(edns(&more, &read).is_err());
+        assert_eq!(
+            additional(&more, &read).map(|read| read.end),
+            Ok(QUERY.len()),
+            "f44: it ends before that"
+        );
         let twice = [QUERY, &QUERY[read.section.end..]].concat();
         let mut twice = twice;
         twice[11] = 2;
-        assert!(edns(&twice, &read).is_err());
+        assert!(additional(&twice, &read).is_err());
+        for (count, other) in [(11, 7), (11, 9)] {
+            let mut elsewhere = QUERY.to_vec();
+            elsewhere.swap(count, other);
+            assert!(additional(&elsewhere, &read).is_err(), "in another section");
+        }
+        let owned = [&QUERY[..read.section.end], b"\x01a", &QUERY[read.section.end..]].concat();
+        assert!(additional(&owned, &read).is_err(), "with an owner");
         let mut counted = QUERY.to_vec();
         counted[6..12].fill(0xff);
-        assert!(edns(&counted, &read).is_err());
+        assert!(additional(&counted, &read).is_err());
+        counted = QUERY.to_vec();
+        counted[4..6].fill(0xff);
+        assert_eq!(edns_of_any(&counted), None);
     }
 
     #[test]

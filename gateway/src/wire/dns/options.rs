@@ -1,6 +1,7 @@
-//! Options of a query's OPT record that change its answer: the client subnet.
+//! Options of a query's OPT record: the client subnet, which changes its answer, and the client cookie, which is the whole
+//! question of some.
 //!
-//! Sections: RFC 6891 §6.1.2 (options), RFC 7871 §6 (client subnet). Options of no interest are stepped over.
+//! Sections: RFC 6891 §6.1.2 (options), RFC 7871 §6 (client subnet), RFC 7873 §4, §5.4 (cookies). Options of no interest are stepped over.
 
 use crate::wire::reader::{Malformed, Reader};
 
@@ -10,6 +11,13 @@ pub const CLIENT_SUBNET: u16 = 8;
 const SUBNET_BYTES_MAX: usize = 20;
 /// Bytes of it before the address.
 const SUBNET_BYTES_MIN: usize = 4;
+
+/// Code of a cookie, RFC 7873 §4.
+pub const COOKIE: u16 = 10;
+/// Bytes of a client cookie.
+pub const CLIENT_COOKIE_BYTES: usize = 8;
+/// Bytes of a client cookie with a server cookie behind it, the least and the most.
+const COOKIES_BYTES: std::ops::RangeInclusive<usize> = 16..=40;
 
 /// The network that a query's answer is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,6 +83,26 @@ pub(super) fn for_subnet(options: &[u8]) -> Result<ForSubnet, Malformed> {
     Ok(found)
 }
 
+/// The client cookie among the options of a query; `None` without one. Of more the first counts (RFC 7873 §5.2).
+///
+/// # Errors
+/// [`Malformed`] when an option is longer than the record, or a cookie of a length that none has (RFC 7873 §5.2.2).
+pub fn client_cookie(options: &[u8]) -> Result<Option<[u8; CLIENT_COOKIE_BYTES]>, Malformed> {
+    let mut reader = Reader::new(options);
+    while !reader.is_empty() {
+        let code = reader.u16("OPT option")?;
+        let content = reader.block16("OPT option")?;
+        if code != COOKIE {
+            continue;
+        }
+        if content.len() != CLIENT_COOKIE_BYTES && !COOKIES_BYTES.contains(&content.len()) {
+            return Err(Malformed { field: "cookie" });
+        }
+        return Ok(content.first_chunk().copied());
+    }
+    Ok(None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +121,20 @@ mod tests {
         for cut in 1..subnet.len() {
             assert!(for_subnet(&subnet[..cut]).is_err(), "{cut}");
         }
+    }
+
+    #[test]
+    fn f44_a_client_cookie_has_eight_bytes_alone_and_sixteen_to_forty_with_a_server_cookie() {
+        for length in 0..=48_u8 {
+            let option =
+                [&[0xfd, 0xe9, 0, 1, 9, 0, 10, 0, length][..], &vec![7; usize::from(length)]].concat();
+            let read = client_cookie(&option);
+            match length {
+                8 | 16..=40 => assert_eq!(read, Ok(Some([7; 8])), "{length}"),
+                _ => assert!(read.is_err(), "{length}"),
+            }
+        }
+        assert_eq!(client_cookie(&[0xfd, 0xe9, 0, 1, 9]), Ok(None));
     }
 
     #[test]
