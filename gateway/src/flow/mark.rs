@@ -5,6 +5,16 @@
 /// Bits of the octet in front of which DSCP stands: explicit congestion notification (RFC 3168 §5).
 const ECN_BITS: u32 = 2;
 
+/// The code point in an octet of IPv4's type of service or IPv6's traffic class.
+pub const fn code_point(octet: u8) -> u8 {
+    octet >> ECN_BITS
+}
+
+/// The octet with no code point, its congestion bits as they are.
+pub const fn without_code_point(octet: u8) -> u8 {
+    octet & !(u8::MAX << ECN_BITS)
+}
+
 /// The mark of a flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mark {
@@ -24,6 +34,12 @@ impl Mark {
     /// keeps those as they are.
     pub fn octet(self) -> u8 {
         self.dscp << ECN_BITS
+    }
+
+    /// What a datagram carries that came with `octet`: the mark's code point where there is one, else the sender's; the
+    /// congestion bits are always the sender's.
+    pub fn octet_over(self, octet: u8) -> u8 {
+        if self.dscp == 0 { octet } else { self.octet() | without_code_point(octet) }
     }
 
     /// What packets towards the origin carry.
@@ -47,5 +63,12 @@ mod tests {
         assert_eq!(both.towards_origin(), Mark { dscp: 46, fwmark: 0, upstream: true });
         assert_eq!(Mark { dscp: 63, ..mark }.octet(), 0xfc);
         assert_eq!(Mark::NONE.octet(), 0);
+    }
+
+    #[test]
+    fn f37_a_senders_code_point_gives_way_to_a_mark_alone_and_his_congestion_bits_never() {
+        let mark = Mark { dscp: 10, ..Mark::NONE };
+        assert_eq!((mark.octet_over(0xb9), Mark::NONE.octet_over(0xb9)), (0x29, 0xb9));
+        assert_eq!((code_point(0xb9), without_code_point(0xb9)), (46, 1));
     }
 }

@@ -25,6 +25,8 @@ pub struct RatingPlan {
     otherwise: RatingGroup,
     /// Whether any of them has a mark.
     is_marking: bool,
+    /// The code points of the marks, a bit for each.
+    code_points: u64,
 }
 
 impl RatingPlan {
@@ -35,12 +37,19 @@ impl RatingPlan {
     ) -> Self {
         let by_service: HashMap<_, _> = by_service.into_iter().collect();
         let is_marking = by_service.values().chain([&otherwise]).any(|group| group.mark != Mark::NONE);
-        Self { by_service, otherwise, is_marking }
+        let bit = |group: &RatingGroup| 1_u64.checked_shl(group.mark.dscp.into()).unwrap_or(0);
+        let code_points = by_service.values().chain([&otherwise]).map(bit).fold(0, |bits, bit| bits | bit);
+        Self { by_service, otherwise, is_marking, code_points }
     }
 
     /// Whether any group has a mark.
     pub const fn is_marking(&self) -> bool {
         self.is_marking
+    }
+
+    /// Whether a code point is that of a mark; 0 never is.
+    pub const fn marks_with(&self, dscp: u8) -> bool {
+        dscp != 0 && dscp < 64 && self.code_points >> dscp & 1 == 1
     }
 
     /// The group of `service`.

@@ -45,6 +45,7 @@ use super::report::{DropCause, ProtocolLabel, Refusal};
 use super::settings::{DatagramHeaders, Limits, Listener, Mode};
 use super::worker::{OpenFlow, Worker};
 use crate::flow::decide::Vouched;
+use crate::flow::mark;
 use crate::flow::time::Monotonic;
 
 /// How often deadlines are looked at.
@@ -215,6 +216,7 @@ impl Relay {
             let mut batch = self.batch.borrow_mut();
             port.receive(&mut batch)?;
             for train in batch.trains() {
+                let train = self.without_own_marks(train);
                 match &self.service {
                     Service::Steered { .. } => {
                         let ends = Ends::Steered { local: train.local };
@@ -237,6 +239,17 @@ impl Relay {
             }
         }
         Ok(())
+    }
+
+    /// The datagrams without a code point of ours, which would pass for our own mark (trap T38); others' stay.
+    fn without_own_marks<'b>(&self, train: Train<'b>) -> Train<'b> {
+        match mark::code_point(train.octet) {
+            0 => train,
+            dscp if self.worker.shared.policy.load().rating.marks_with(dscp) => {
+                Train { octet: mark::without_code_point(train.octet), ..train }
+            }
+            _ => train,
+        }
     }
 
     /// Takes datagrams of one flow.
@@ -360,7 +373,7 @@ impl Relay {
         let most = self.worker.shared.limits.held_datagrams_max;
         let mut lost = entry.held.trim(reader_bytes);
         for datagram in train.datagrams() {
-            if !entry.held.push(datagram, most, reader_bytes) {
+            if !entry.held.push(datagram, train.octet, most, reader_bytes) {
                 lost = lost.saturating_add(1);
             }
         }

@@ -4,13 +4,13 @@
 
 #![expect(
     unsafe_code,
-    reason = "SIOCOUTQ, TCP_INFO, SO_MEMINFO, bpf(2), the event loop's registration and descriptors by number have no safe wrapper; each block has its proof"
+    reason = "SIOCOUTQ, TCP_INFO, SO_MEMINFO, recvmmsg(2), bpf(2), the event loop's registration and descriptors by number have no safe wrapper; each block has its proof"
 )]
 
 mod datagrams;
 
-use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::sync::atomic::AtomicU64;
@@ -23,13 +23,18 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
 pub use self::datagrams::{
-    connect_datagrams, connect_datagrams_from, connect_listening_datagrams, let_fragment, send_datagrams,
+    connect_datagrams, connect_datagrams_from, connect_listening_datagrams, let_fragment, listen_datagrams,
+    listen_datagrams_transparent, prepare_datagrams, probe_exclusive_datagrams, send_datagrams,
 };
+use super::control::Head;
+use super::datagram::batch;
 use super::tcp_info;
 pub use super::tcp_info::StreamState;
 
 /// `SO_ATTACH_BPF` (`asm-generic/socket.h`), which the libraries lack.
 const SO_ATTACH_BPF: libc::c_int = 50;
+/// Room for a sender's address ([`super::control::NAME_ROOM`]).
+const NAME_LENGTH: libc::socklen_t = 28;
 /// Length of an `int` as system calls take it.
 const INT_LENGTH: libc::socklen_t = 4;
 
@@ -108,12 +113,6 @@ pub fn prepare_listener(socket: &SockRef<'_>) {
     let _ = socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE));
 }
 
-/// Gives a listener's UDP socket room for bursts. Refinements: with less room more datagrams are lost.
-pub fn prepare_datagrams(socket: &SockRef<'_>) {
-    let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER);
-    let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER);
-}
-
 /// Takes over a socket that this process was started with.
 ///
 /// # Errors
@@ -171,43 +170,6 @@ pub fn probe_exclusive(address: SocketAddr) -> io::Result<()> {
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(1)
-}
-
-/// Room for datagrams that wait while a worker is busy, as far as the system grants it (net.core.rmem_max).
-const DATAGRAM_BUFFER: usize = 4 << 20;
-
-/// A UDP socket at `address` that shares it with the other workers (`SO_REUSEPORT`): the system keeps the datagrams of one
-/// pair of addresses and ports with one worker.
-///
-/// # Errors
-/// What the system says when the address is in use, not ours, or below 1024 without the right.
-pub fn listen_datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
-    listen_datagrams_with(address, |_| Ok(()))
-}
-
-/// Such a socket that takes datagrams to any address, and answers from any (nft `tproxy`; `IP_TRANSPARENT`).
-///
-/// # Errors
-/// As [`listen_datagrams`], and when CAP_NET_ADMIN is missing.
-pub fn listen_datagrams_transparent(address: SocketAddr) -> io::Result<UdpSocket> {
-    listen_datagrams_with(address, |socket| {
-        // A subscriber's port may be that of the service: its upstream socket has it too.
-        socket.set_reuse_address(true)?;
-        set_transparent(socket, address)
-    })
-}
-
-/// A UDP socket that workers share, with options of its own.
-fn listen_datagrams_with(
-    address: SocketAddr,
-    prepare: impl FnOnce(&Socket) -> io::Result<()>,
-) -> io::Result<UdpSocket> {
-    let socket = datagram_socket(address)?;
-    prepare(&socket)?;
-    socket.set_reuse_port(true)?;
-    prepare_datagrams(&SockRef::from(&socket));
-    socket.bind(&address.into())?;
-    Ok(socket.into())
 }
 
 /// A TCP socket that will connect to `target` and never blocks; from `source`, an address of ours, where it is given.
@@ -285,25 +247,6 @@ pub fn original_destination(socket: &impl AsFd) -> io::Result<SocketAddr> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a destination of no IP address"))
 }
 
-/// Whether another process takes datagrams at `address`; see [`probe_exclusive`].
-///
-/// # Errors
-/// The system's word when the address cannot be bound exclusively.
-pub fn probe_exclusive_datagrams(address: SocketAddr) -> io::Result<()> {
-    datagram_socket(address)?.bind(&address.into())
-}
-
-/// A UDP socket of the address's family that never blocks.
-fn datagram_socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    if address.is_ipv6() {
-        // One socket per IP version, as for TCP.
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    Ok(socket)
-}
-
 /// A listener that the event loop watches: readiness first, so that room for a flow can be awaited before accepting.
 ///
 /// # Errors
@@ -332,6 +275,50 @@ pub fn set_nodelay(socket: &impl AsFd) -> io::Result<()> {
 /// The next close sends RST: the peer's reset or failure is passed on as what it was.
 pub fn reset_on_close(socket: &impl AsFd) -> io::Result<()> {
     SockRef::from(socket).set_linger(Some(Duration::ZERO))
+}
+
+/// Takes what waits at a UDP socket, one sender's datagrams of one size behind one another in a buffer (recvmmsg(2), udp(7)
+/// `UDP_GRO`); how many buffers were filled. Each has its head, at most [`batch::BUFFERS`] of them.
+///
+/// # Errors
+/// What the system says; `WouldBlock` when nothing waits; of a connected socket also ICMP errors that came in.
+pub fn receive_datagrams(
+    socket: &impl AsFd,
+    buffers: &mut [IoSliceMut<'_>],
+    heads: &mut [Head],
+) -> io::Result<usize> {
+    // SAFETY: of an `mmsghdr` all bytes may be 0: no pointers, no lengths.
+    let mut messages: [libc::mmsghdr; batch::BUFFERS] = unsafe { std::mem::zeroed() };
+    let mut count = 0;
+    for ((message, buffer), head) in messages.iter_mut().zip(buffers.iter_mut()).zip(heads.iter_mut()) {
+        let message = &mut message.msg_hdr;
+        message.msg_name = head.name.as_mut_ptr().cast();
+        message.msg_namelen = NAME_LENGTH;
+        message.msg_iov = (&raw mut *buffer).cast();
+        message.msg_iovlen = 1;
+        message.msg_control = head.control.as_mut_ptr().cast();
+        message.msg_controllen = head.control.len();
+        count += 1;
+    }
+    let (number, now) = (socket.as_fd().as_raw_fd(), libc::MSG_DONTWAIT);
+    let filled = loop {
+        // SAFETY: the first `count` messages point to names, buffers (`IoSliceMut` is an `iovec`) and control messages that
+        // are borrowed for the whole call, with their lengths; the descriptor is open because `socket` is borrowed.
+        let filled =
+            unsafe { libc::recvmmsg(number, messages.as_mut_ptr(), count, now, std::ptr::null_mut()) };
+        match usize::try_from(filled) {
+            Ok(filled) => break filled,
+            Err(_) => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return Err(error),
+            },
+        }
+    };
+    for (message, head) in messages.iter().zip(heads).take(filled) {
+        head.length = usize::try_from(message.msg_len).unwrap_or(0);
+        head.control_length = message.msg_hdr.msg_controllen;
+    }
+    Ok(filled)
 }
 
 /// Sends FIN after what was written; the other direction stays open.

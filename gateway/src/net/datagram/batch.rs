@@ -6,9 +6,9 @@
 //! awaits only: a flow holds no buffer while it is idle (DESIGN decision 23).
 
 use std::io::IoSliceMut;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr};
 
-use quinn_udp::{EcnCodepoint, RecvMeta};
+use crate::net::control::{Head, Received};
 
 /// Buffers of a batch; each may hold as many datagrams as the system puts together.
 pub const BUFFERS: usize = 16;
@@ -25,7 +25,9 @@ const JOINED_BYTES_MAX: usize = 65_000;
 /// Buffers, and what was received into them.
 pub struct Batch {
     bytes: Vec<u8>,
-    metas: [RecvMeta; BUFFERS],
+    /// Room for what the system says of each buffer.
+    heads: Box<[Head; BUFFERS]>,
+    metas: [Received; BUFFERS],
     /// The buffer that each train lies in.
     places: [usize; BUFFERS],
     filled: usize,
@@ -37,7 +39,8 @@ impl Default for Batch {
     fn default() -> Self {
         Self {
             bytes: vec![0; BUFFERS.saturating_mul(BUFFER_BYTES)],
-            metas: [RecvMeta::default(); BUFFERS],
+            heads: Box::new([Head::EMPTY; BUFFERS]),
+            metas: [Received::NOTHING; BUFFERS],
             places: [0; BUFFERS],
             filled: 0,
             full: false,
@@ -52,14 +55,17 @@ impl Batch {
     /// Those of `receive`; the batch is empty then.
     pub fn fill(
         &mut self,
-        receive: impl FnOnce(&mut [IoSliceMut<'_>], &mut [RecvMeta]) -> std::io::Result<usize>,
+        receive: impl FnOnce(&mut [IoSliceMut<'_>], &mut [Head]) -> std::io::Result<usize>,
     ) -> std::io::Result<()> {
         self.filled = 0;
         self.full = false;
         let mut buffers = self.bytes.chunks_exact_mut(BUFFER_BYTES);
         let mut slices: [IoSliceMut<'_>; BUFFERS] =
             std::array::from_fn(|_| IoSliceMut::new(buffers.next().unwrap_or_default()));
-        self.filled = receive(&mut slices, &mut self.metas)?;
+        self.filled = receive(&mut slices, &mut *self.heads)?;
+        for (meta, head) in self.metas.iter_mut().zip(self.heads.iter()).take(self.filled) {
+            *meta = head.read();
+        }
         self.full = self.filled == BUFFERS;
         self.join();
         Ok(())
@@ -76,9 +82,9 @@ impl Batch {
                 && may_follow(last, &next)
             {
                 let from = index.saturating_mul(BUFFER_BYTES);
-                let to = place.saturating_mul(BUFFER_BYTES).saturating_add(last.len);
-                self.bytes.copy_within(from..from.saturating_add(next.len), to);
-                last.len = last.len.saturating_add(next.len);
+                let to = place.saturating_mul(BUFFER_BYTES).saturating_add(last.length);
+                self.bytes.copy_within(from..from.saturating_add(next.length), to);
+                last.length = last.length.saturating_add(next.length);
                 continue;
             }
             if let (Some(meta), Some(place)) = (self.metas.get_mut(kept), self.places.get_mut(kept)) {
@@ -94,10 +100,10 @@ impl Batch {
         self.metas.iter().zip(&self.places).take(self.filled).map(|(meta, place)| {
             let from = place.saturating_mul(BUFFER_BYTES);
             Train {
-                peer: without_flow_label(meta.addr),
-                local: meta.dst_ip,
-                ecn: meta.ecn,
-                bytes: self.bytes.get(from..from.saturating_add(meta.len)).unwrap_or_default(),
+                peer: meta.peer,
+                local: meta.local,
+                octet: meta.octet,
+                bytes: self.bytes.get(from..from.saturating_add(meta.length)).unwrap_or_default(),
                 stride: meta.stride,
             }
         })
@@ -110,28 +116,18 @@ impl Batch {
 }
 
 /// Whether `next` may stand behind `last`: all datagrams but the very last are of one size.
-fn may_follow(last: &RecvMeta, next: &RecvMeta) -> bool {
-    let bytes = last.len.saturating_add(next.len);
-    let same_ends = last.addr == next.addr && last.dst_ip == next.dst_ip && last.ecn == next.ecn;
-    let whole = last.stride > 0 && last.len.is_multiple_of(last.stride);
-    let same_size = next.stride == last.stride || (next.len <= next.stride && next.len < last.stride);
+fn may_follow(last: &Received, next: &Received) -> bool {
+    let bytes = last.length.saturating_add(next.length);
+    let same_ends = last.peer == next.peer && last.local == next.local && last.octet == next.octet;
+    let whole = last.stride > 0 && last.length.is_multiple_of(last.stride);
+    let same_size = next.stride == last.stride || (next.length <= next.stride && next.length < last.stride);
     same_ends
         && whole
         && same_size
-        && next.len > 0
-        && next.len <= COPIED_MAX
+        && next.length > 0
+        && next.length <= COPIED_MAX
         && bytes <= JOINED_BYTES_MAX
         && bytes.div_ceil(last.stride) <= JOINED_MAX
-}
-
-/// The address without the flow label that IPv6 gives it: labels change within a flow.
-fn without_flow_label(address: SocketAddr) -> SocketAddr {
-    match address {
-        SocketAddr::V4(_) => address,
-        SocketAddr::V6(address) => {
-            SocketAddr::V6(SocketAddrV6::new(*address.ip(), address.port(), 0, address.scope_id()))
-        }
-    }
 }
 
 /// Datagrams of one sender behind one another, all but the last of one size.
@@ -141,8 +137,8 @@ pub struct Train<'b> {
     pub peer: SocketAddr,
     /// The local address they came to, when the system says.
     pub local: Option<IpAddr>,
-    /// Their congestion mark, which is passed on.
-    pub ecn: Option<EcnCodepoint>,
+    /// Type of service or traffic class: code point and congestion bits, which are passed on.
+    pub octet: u8,
     /// Their payloads.
     pub bytes: &'b [u8],
     /// The size of each but the last.
@@ -174,7 +170,7 @@ mod tests {
 
     fn train(bytes: &[u8], stride: usize) -> Train<'_> {
         let peer = "127.0.0.1:9".parse().unwrap();
-        Train { peer, local: None, ecn: None, bytes, stride }
+        Train { peer, local: None, octet: 0, bytes, stride }
     }
 
     #[test]
@@ -195,12 +191,12 @@ mod tests {
     /// What the trains of a batch are after it received these: lengths, sender, and the first byte counts up.
     fn joined(received: &[(u16, usize, usize)]) -> Vec<(u16, Vec<usize>)> {
         let mut batch = Batch::default();
-        let filled = batch.fill(|buffers, metas| {
-            let places = buffers.iter_mut().zip(metas.iter_mut()).zip(received).enumerate();
-            for (number, ((buffer, meta), (port, len, stride))) in places {
+        let filled = batch.fill(|buffers, heads| {
+            let places = buffers.iter_mut().zip(heads.iter_mut()).zip(received).enumerate();
+            for (number, ((buffer, head), (port, len, stride))) in places {
                 buffer[..*len].fill(u8::try_from(number).unwrap());
-                let addr = SocketAddr::from(([127, 0, 0, 1], *port));
-                *meta = RecvMeta { addr, len: *len, stride: *stride, ..RecvMeta::default() };
+                let peer = SocketAddr::from(([127, 0, 0, 1], *port));
+                *head = Head::of(&Received { peer, length: *len, stride: *stride, ..Received::NOTHING });
             }
             Ok(received.len())
         });
@@ -248,9 +244,9 @@ mod tests {
     #[test]
     fn what_is_not_received_is_not_read_again() {
         let mut batch = Batch::default();
-        let filled = batch.fill(|buffers, metas| {
+        let filled = batch.fill(|buffers, heads| {
             buffers[0][..3].copy_from_slice(b"abc");
-            metas[0] = RecvMeta { len: 3, stride: 2, ..RecvMeta::default() };
+            heads[0] = Head::of(&Received { length: 3, stride: 2, ..Received::NOTHING });
             Ok(1)
         });
         assert!(filled.is_ok() && !batch.is_full());

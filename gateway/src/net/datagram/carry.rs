@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 
 use super::batch::Train;
 use super::connection_ids::{Continued, Pulse};
+use super::held::Waiting;
 use super::port::{Length, Manner, Port, Sent};
 use super::table::{Ends, Key};
 use super::{Continuation, Relay, Service, Stage};
@@ -271,9 +272,8 @@ impl Relay {
         let carried = Carried { up, task, _room: room, undecided };
         let held = entry.held.take();
         let mut refused = false;
-        for datagram in &held {
-            let train =
-                Train { peer: key.peer, local: None, ecn: None, bytes: datagram, stride: datagram.len() };
+        for Waiting { bytes, octet } in &held {
+            let train = Train { peer: key.peer, local: None, octet: *octet, bytes, stride: bytes.len() };
             refused |= carried.send(&self.worker, &flow, self.manner(&flow), &train).refused;
         }
         entry.stage = Stage::Carried(carried);
@@ -328,6 +328,7 @@ impl Relay {
             Err(_) => return true,
         }
         for train in batch.trains() {
+            let train = self.without_own_marks(train);
             if train.peer != up.target {
                 // It came after the socket had the subscriber's port and before it was connected: another server's.
                 self.worker.count_dropped(DropCause::Stray, train.count());

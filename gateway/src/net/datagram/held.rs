@@ -10,25 +10,33 @@ use std::collections::VecDeque;
 pub const WAITING_BYTES_MAX: usize = (16 << 10) + 512;
 
 /// Bytes the allocator adds to a held datagram, with its place in the queue.
-const OVERHEAD: usize = 32;
+const OVERHEAD: usize = 40;
+
+/// A datagram that waits.
+pub struct Waiting {
+    /// Its payload.
+    pub bytes: Box<[u8]>,
+    /// Its type of service or traffic class.
+    pub octet: u8,
+}
 
 /// The datagrams of one flow.
 #[derive(Default)]
 pub struct Held {
-    datagrams: VecDeque<Box<[u8]>>,
+    datagrams: VecDeque<Waiting>,
     bytes: usize,
 }
 
 impl Held {
-    /// Keeps a copy, unless there are `datagrams_max` already or `WAITING_BYTES_MAX` would be exceeded beside the
-    /// `reader_bytes`; false then.
-    pub fn push(&mut self, datagram: &[u8], datagrams_max: usize, reader_bytes: usize) -> bool {
+    /// Keeps a copy with its `octet`, unless there are `datagrams_max` already or `WAITING_BYTES_MAX` would be exceeded beside
+    /// the `reader_bytes`; false then.
+    pub fn push(&mut self, datagram: &[u8], octet: u8, datagrams_max: usize, reader_bytes: usize) -> bool {
         let bytes = self.bytes.saturating_add(datagram.len()).saturating_add(OVERHEAD);
         if self.datagrams.len() >= datagrams_max || bytes.saturating_add(reader_bytes) > WAITING_BYTES_MAX {
             return false;
         }
         self.bytes = bytes;
-        self.datagrams.push_back(datagram.into());
+        self.datagrams.push_back(Waiting { bytes: datagram.into(), octet });
         true
     }
 
@@ -37,14 +45,14 @@ impl Held {
         let mut lost = 0_u64;
         while self.bytes.saturating_add(reader_bytes) > WAITING_BYTES_MAX {
             let Some(last) = self.datagrams.pop_back() else { break };
-            self.bytes = self.bytes.saturating_sub(last.len().saturating_add(OVERHEAD));
+            self.bytes = self.bytes.saturating_sub(last.bytes.len().saturating_add(OVERHEAD));
             lost = lost.saturating_add(1);
         }
         lost
     }
 
     /// Takes all, in their order, and frees the queue.
-    pub fn take(&mut self) -> VecDeque<Box<[u8]>> {
+    pub fn take(&mut self) -> VecDeque<Waiting> {
         std::mem::take(self).datagrams
     }
 
@@ -61,24 +69,24 @@ mod tests {
     #[test]
     fn number_and_bytes_at_the_limit_and_one_over() {
         let mut held = Held::default();
-        assert!((0..10).all(|_| held.push(b"hello", 10, 0)));
-        assert!(!held.push(b"hello", 10, 0), "one too many");
+        assert!((0..10).all(|_| held.push(b"hello", 0, 10, 0)));
+        assert!(!held.push(b"hello", 0, 10, 0), "one too many");
         assert_eq!(held.take().len(), 10);
         let longest = WAITING_BYTES_MAX - OVERHEAD;
-        assert!(!held.push(&vec![0; longest + 1], 10, 0), "one byte too many");
-        assert!(held.push(&vec![0; longest], 10, 0));
-        assert!(!held.push(b"", 10, 0), "not even an empty one");
+        assert!(!held.push(&vec![0; longest + 1], 0, 10, 0), "one byte too many");
+        assert!(held.push(&vec![0; longest], 0, 10, 0));
+        assert!(!held.push(b"", 0, 10, 0), "not even an empty one");
         assert_eq!(held.take().len(), 1);
         assert_eq!(held.bytes(), 0);
-        assert!(!held.push(&vec![0; longest], 10, 1), "the reader's bytes count");
-        assert!(held.push(&vec![0; longest - 1], 10, 1));
+        assert!(!held.push(&vec![0; longest], 0, 10, 1), "the reader's bytes count");
+        assert!(held.push(&vec![0; longest - 1], 0, 10, 1));
     }
 
     #[test]
     fn what_the_reader_takes_the_last_ones_give_back() {
         let mut held = Held::default();
         let size = 1_200 + OVERHEAD;
-        assert!((0..10).all(|_| held.push(&[0; 1_200], 10, 0)));
+        assert!((0..10).all(|_| held.push(&[0; 1_200], 0, 10, 0)));
         assert_eq!(held.trim(WAITING_BYTES_MAX - 10 * size), 0, "at the limit");
         assert_eq!(held.trim(WAITING_BYTES_MAX - 10 * size + 1), 1, "one over");
         assert_eq!(held.trim(WAITING_BYTES_MAX), 9);
@@ -86,11 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn the_order_is_kept() {
+    fn f39_order_and_octets_are_kept() {
         let mut held = Held::default();
         for number in 0..9_u8 {
-            assert!(held.push(&[number], 10, 0));
+            assert!(held.push(&[number], number << 2, 10, 0));
         }
-        assert!(held.take().iter().enumerate().all(|(place, datagram)| usize::from(datagram[0]) == place));
+        let kept = |(place, waiting): (usize, &Waiting)| {
+            usize::from(waiting.bytes[0]) == place && usize::from(waiting.octet) == place << 2
+        };
+        assert!(held.take().iter().enumerate().all(kept));
     }
 }

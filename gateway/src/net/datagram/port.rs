@@ -10,7 +10,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use super::batch::{Batch, Train};
-use crate::flow::mark::Mark;
+use crate::flow::mark::{Mark, code_point};
 use crate::net::control::Control;
 use crate::net::report::DropCause;
 use crate::net::socket;
@@ -101,8 +101,8 @@ impl Port {
     pub fn receive(&self, batch: &mut Batch) -> io::Result<()> {
         // One by one: asked for both at once, the event loop's socket takes neither.
         for interest in [Interest::READABLE, Interest::ERROR] {
-            let received = batch.fill(|buffers, metas| {
-                self.io.try_io(interest, || self.state.recv((&self.io).into(), buffers, metas))
+            let received = batch.fill(|buffers, heads| {
+                self.io.try_io(interest, || socket::receive_datagrams(&self.io, buffers, heads))
             });
             match received {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -189,10 +189,12 @@ impl Port {
         contents: &[u8],
         segment_size: Option<usize>,
     ) -> io::Result<()> {
-        if mark != Mark::NONE {
-            return self.transmit_marked(destination, src_ip, mark, train.ecn, contents, segment_size);
+        let octet = mark.octet_over(train.octet);
+        if mark.fwmark != 0 || code_point(octet) != 0 {
+            return self.transmit_marked(destination, src_ip, mark.fwmark, octet, contents, segment_size);
         }
-        let transmit = Transmit { destination, ecn: train.ecn, contents, segment_size, src_ip };
+        let ecn = EcnCodepoint::from_bits(octet);
+        let transmit = Transmit { destination, ecn, contents, segment_size, src_ip };
         // Not through the event loop: nobody waits for room, and a fresh socket has not been reported writable yet.
         self.state.try_send((&self.io).into(), &transmit)
     }
@@ -204,18 +206,17 @@ impl Port {
         &self,
         destination: SocketAddr,
         source: Option<IpAddr>,
-        mark: Mark,
-        ecn: Option<EcnCodepoint>,
+        fwmark: u32,
+        octet: u8,
         contents: &[u8],
         segment_size: Option<usize>,
     ) -> io::Result<()> {
-        let octet = mark.octet() | ecn.map_or(0, |ecn| ecn as u8);
         let mut control = Control::none().octet(destination.is_ipv4(), octet);
         if let Some(source) = source {
             control = control.from(source);
         }
-        if mark.fwmark != 0 {
-            control = control.firewall_mark(mark.fwmark);
+        if fwmark != 0 {
+            control = control.firewall_mark(fwmark);
         }
         if let Some(size) = segment_size {
             control = control.segment(u16::try_from(size).map_err(|_| io::ErrorKind::InvalidInput)?);
@@ -253,7 +254,7 @@ mod tests {
         runtime.block_on(async {
             let closed = std::net::UdpSocket::bind("127.0.2.1:0").unwrap().local_addr().unwrap();
             let port = Port::new(socket::connect_datagrams(closed).unwrap()).unwrap();
-            let train = Train { peer: closed, local: None, ecn: None, bytes: b"x", stride: 1 };
+            let train = Train { peer: closed, local: None, octet: 0, bytes: b"x", stride: 1 };
             assert_eq!(port.send(closed, None, Manner::PLAIN, &train).bytes, 1);
             let mut batch = Batch::default();
             let told = async {

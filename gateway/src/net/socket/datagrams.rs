@@ -9,9 +9,71 @@ use nix::sys::socket::sockopt::Ipv6DontFrag;
 use rustix::net::sockopt::{
     Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
 };
-use socket2::{MsgHdr, SockRef};
+use socket2::{Domain, MsgHdr, Protocol, SockRef, Socket, Type};
 
-use super::{bind_any_port, datagram_socket, set_transparent};
+use super::{bind_any_port, set_transparent};
+
+/// Room for datagrams that wait while a worker is busy, as far as the system grants it (net.core.rmem_max).
+const DATAGRAM_BUFFER: usize = 4 << 20;
+
+/// A UDP socket at `address` that shares it with the other workers (`SO_REUSEPORT`): the system keeps the datagrams of one
+/// pair of addresses and ports with one worker.
+///
+/// # Errors
+/// What the system says when the address is in use, not ours, or below 1024 without the right.
+pub fn listen_datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
+    listen_datagrams_with(address, |_| Ok(()))
+}
+
+/// Such a socket that takes datagrams to any address, and answers from any (nft `tproxy`; `IP_TRANSPARENT`).
+///
+/// # Errors
+/// As [`listen_datagrams`], and when CAP_NET_ADMIN is missing.
+pub fn listen_datagrams_transparent(address: SocketAddr) -> io::Result<UdpSocket> {
+    listen_datagrams_with(address, |socket| {
+        // A subscriber's port may be that of the service: its upstream socket has it too.
+        socket.set_reuse_address(true)?;
+        set_transparent(socket, address)
+    })
+}
+
+/// A UDP socket that workers share, with options of its own.
+fn listen_datagrams_with(
+    address: SocketAddr,
+    prepare: impl FnOnce(&Socket) -> io::Result<()>,
+) -> io::Result<UdpSocket> {
+    let socket = datagram_socket(address)?;
+    prepare(&socket)?;
+    socket.set_reuse_port(true)?;
+    prepare_datagrams(&SockRef::from(&socket));
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// Gives a listener's UDP socket room for bursts. Refinements: with less room more datagrams are lost.
+pub fn prepare_datagrams(socket: &SockRef<'_>) {
+    let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER);
+    let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER);
+}
+
+/// Whether another process takes datagrams at `address`; see [`probe_exclusive`].
+///
+/// # Errors
+/// The system's word when the address cannot be bound exclusively.
+pub fn probe_exclusive_datagrams(address: SocketAddr) -> io::Result<()> {
+    datagram_socket(address)?.bind(&address.into())
+}
+
+/// A UDP socket of the address's family that never blocks.
+fn datagram_socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // One socket per IP version, as for TCP.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
 
 /// A UDP socket of a flow's own, connected to `target`: the system passes on datagrams and errors from there alone.
 ///
