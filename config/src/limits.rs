@@ -30,6 +30,9 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("limits", "drain_hard"),
     Key::defaulted("limits", "flows_max"),
     Key::defaulted("limits", "flows_per_subscriber_max"),
+    Key::defaulted("limits", "flows_per_msisdn_max"),
+    Key::defaulted("limits", "flows_per_imsi_max"),
+    Key::defaulted("limits", "flows_per_account_max"),
     Key::defaulted("limits", "unanswered_per_subscriber_max"),
     Key::defaulted("limits", "accepts_per_wake_max"),
     Key::defaulted("limits", "relay_buffer"),
@@ -165,8 +168,15 @@ pub struct Limits {
     pub drain_hard: Duration,
     /// Flows of the whole process.
     pub flows_max: FlowsMax,
-    /// Flows of one subscriber: of TCP, and of UDP once they are answered.
+    /// Flows of one subscriber that are read: of TCP, and of UDP once they are answered. Further ones are carried unread and
+    /// charged as `overload`.
     pub flows_per_subscriber_max: usize,
+    /// The same of one whose id is a telephone number.
+    pub flows_per_msisdn_max: usize,
+    /// The same of one whose id is a SIM's.
+    pub flows_per_imsi_max: usize,
+    /// The same of one whose id is an account, behind which may stand a whole school.
+    pub flows_per_account_max: usize,
     /// UDP flows of one subscriber that nobody has answered; above it his oldest gives way.
     pub unanswered_per_subscriber_max: usize,
     /// Connections taken per wake-up of a listener.
@@ -234,7 +244,17 @@ impl Limits {
         let drain = s.duration(r, "drain", DRAIN_DEFAULT, DRAIN_RANGE);
         let drain_hard = s.duration(r, "drain_hard", DRAIN_HARD_DEFAULT, DRAIN_RANGE);
         at_least(r, ("limits.drain_hard", &drain_hard), ("limits.drain", &drain), show_duration);
-        let per_subscriber = FLOWS_PER_SUBSCRIBER_MAX_DEFAULT;
+        let per_subscriber = s
+            .count(
+                r,
+                "flows_per_subscriber_max",
+                FLOWS_PER_SUBSCRIBER_MAX_DEFAULT,
+                FLOWS_PER_SUBSCRIBER_MAX_RANGE,
+            )
+            .value;
+        let mut of_type = |name: &str| s.count(r, name, per_subscriber, FLOWS_PER_SUBSCRIBER_MAX_RANGE).value;
+        let [msisdn, imsi, account] =
+            ["flows_per_msisdn_max", "flows_per_imsi_max", "flows_per_account_max"].map(&mut of_type);
         let queued = SOCKET_MEMORY_PER_SUBSCRIBER_MAX_DEFAULT;
         let unanswered = UNANSWERED_PER_SUBSCRIBER_MAX_DEFAULT;
         Limits {
@@ -271,9 +291,10 @@ impl Limits {
                 .count_or_auto(r, "flows_max", FLOWS_MAX_RANGE)
                 .value
                 .map_or(FlowsMax::Auto, FlowsMax::Count),
-            flows_per_subscriber_max: s
-                .count(r, "flows_per_subscriber_max", per_subscriber, FLOWS_PER_SUBSCRIBER_MAX_RANGE)
-                .value,
+            flows_per_subscriber_max: per_subscriber,
+            flows_per_msisdn_max: msisdn,
+            flows_per_imsi_max: imsi,
+            flows_per_account_max: account,
             unanswered_per_subscriber_max: s
                 .count(r, "unanswered_per_subscriber_max", unanswered, FLOWS_PER_SUBSCRIBER_MAX_RANGE)
                 .value,

@@ -112,7 +112,7 @@ level = "INFO"
         r#"37:9: limits.drain: found "1000 s"; wanted at most limits.drain_hard ("15 min", the default)"#,
         r#"38:16: limits.relay_buffer: found "2 MiB"; wanted from "4 KiB" to "1 MiB""#,
         r#"39:10: TOML: found string values must be quoted; wanted literal string (TOML)"#,
-        r#"40:1: limits.period: found the unknown key "period"; wanted in [limits] one of hello_handshake_max, hello_wire_max, identify_deadline, http_headers_max, http_head_max, quic_crypto_max, quic_fragments_max, quic_datagrams_max, quic_key_derivations_max, undecided_flows_max, idle_timeout, quic_idle_timeout, udp_idle_timeout, unanswered_timeout, proxy_header_deadline, finish_deadline, drain, drain_hard, flows_max, flows_per_subscriber_max, unanswered_per_subscriber_max, accepts_per_wake_max, relay_buffer, splice_pipes_max, memory_max, socket_memory_per_subscriber_max; `period` belongs in [export]"#,
+        r#"40:1: limits.period: found the unknown key "period"; wanted in [limits] one of hello_handshake_max, hello_wire_max, identify_deadline, http_headers_max, http_head_max, quic_crypto_max, quic_fragments_max, quic_datagrams_max, quic_key_derivations_max, undecided_flows_max, idle_timeout, quic_idle_timeout, udp_idle_timeout, unanswered_timeout, proxy_header_deadline, finish_deadline, drain, drain_hard, flows_max, flows_per_subscriber_max, flows_per_msisdn_max, flows_per_imsi_max, flows_per_account_max, unanswered_per_subscriber_max, accepts_per_wake_max, relay_buffer, splice_pipes_max, memory_max, socket_memory_per_subscriber_max; `period` belongs in [export]"#,
         r#"43:9: log.level: found "INFO"; wanted one of "error", "warn", "info", "debug", "trace""#,
     ];
     let found = problems(text);

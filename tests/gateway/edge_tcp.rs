@@ -102,6 +102,34 @@ fn t9_t11_who_speaks_first_is_heard_and_a_port_used_again_is_a_flow_of_its_own()
 }
 
 #[test]
+fn f33_a_school_behind_one_account_is_carried_beyond_its_limit() {
+    let Some(edge) = Edge::with("tproxy", |setup| setup.set("limits", "flows_per_account_max = 4")) else {
+        return;
+    };
+    let _origin = edge.link.in_internet(|| telling(origin(0, 443)));
+    let hello = [Hello::named(LISTED).wire(), vec![23, 3, 3, 0, 1, 0]].concat();
+    let mut open: Vec<TcpStream> = (0..12).map(|_| edge.connect(origin(0, 443))).collect();
+    for stream in &mut open {
+        assert!(line(stream).starts_with(&subscriber(0).to_string()));
+        stream.write_all(&hello).unwrap();
+        assert_eq!(read_exactly(stream, hello.len()), hello);
+    }
+    edge.await_metric("zrgw_flows_over_limit_total", 8);
+    assert_eq!(edge.metric("zrgw_attention{reason=\"flows_per_subscriber\"}"), 1);
+    for stream in open {
+        assert_eq!(finish(stream), b"");
+    }
+    edge.await_metric("zrgw_flows_open", 0);
+    assert_eq!(edge.metric("zrgw_attention{reason=\"flows_per_subscriber\"}"), 0);
+    let carried = edge.link.counted();
+    let usage = edge.stop_and_count();
+    let (exempt, charged) = (usage.exempt("s1"), usage.charged("s1", "overload"));
+    assert_eq!(usage.total(), carried, "IP bytes, to the byte");
+    assert!(charged.0 > exempt.0 && exempt.0 > 0, "{exempt:?} {charged:?}");
+    assert_eq!(usage.reasons("s1"), ["overload"]);
+}
+
+#[test]
 fn proxy_loop_whoever_asks_for_the_gateway_itself_is_refused() {
     let Some(edge) = Edge::new() else { return };
     for address in ["10.77.0.1:9443", "[fd77::1]:9443", "11.77.0.1:9443"] {

@@ -188,31 +188,78 @@ fn s_slowloris_runs_into_an_absolute_deadline_and_passes_unclassified() {
 }
 
 #[test]
-fn flows_per_subscriber_at_the_limit_and_one_over() {
+fn f33_what_is_over_a_subscribers_limit_is_carried_and_charged_and_never_reset() {
     let world = World::with(Origin::echo(), |setup| setup.set("limits", "flows_per_subscriber_max = 5"));
     let visit = visit_of(LISTED);
+    let over_limit = "zrgw_flows_over_limit_total";
     // Both addresses of one subscriber count together.
-    let mut open: Vec<_> =
-        (0..5).map(|count| if count % 2 == 0 { world.proxied(1) } else { world.steered(1) }).collect();
+    let one = |count: u8| if count.is_multiple_of(2) { world.proxied(1) } else { world.steered(1) };
+    let mut open: Vec<_> = (0..5).map(one).collect();
     for client in &mut open {
         exchange(client, &visit);
     }
-    if let Ok(mut over) = try_connect_from(subscriber(1), world.gateway.listener(0)) {
-        assert!(read_to_end(&mut over).map_or(true, |bytes| bytes.is_empty()), "one over the limit");
+    assert_eq!(world.gateway.metric(over_limit), 0, "at the limit");
+    assert_eq!(world.gateway.metric("zrgw_attention{reason=\"flows_per_subscriber\"}"), 0);
+    // Over it: steered by the name that is read all the same, behind a balancer without one.
+    for count in 0..2 {
+        let mut over = one(count);
+        exchange(&mut over, &visit);
+        open.push(over);
     }
-    world.gateway.await_metric("zrgw_refused_total{reason=\"flows_per_subscriber\"}", 1);
+    world.gateway.await_metric(over_limit, 2);
+    assert_eq!(world.gateway.metric("zrgw_attention{reason=\"flows_per_subscriber\"}"), 1);
     // Another subscriber, and an unknown one, are not touched by it.
     whole(world.steered(2), &visit);
     whole(connect_from([127, 0, 1, 77].into(), world.gateway.listener(0)), &visit);
-    assert_eq!(finish(open.pop().unwrap()), b"");
+    // Names are read again as soon as there is room.
+    for _ in 0..3 {
+        assert_eq!(finish(open.remove(0)), b"");
+    }
     world.gateway.await_metric("zrgw_flows_open", 4);
     whole(world.steered(1), &visit);
     for client in open {
         assert_eq!(finish(client), b"");
     }
+    let log = world.gateway.log();
+    assert!(log.contains("limits.flows_per_subscriber_max"), "{log}");
+    assert!(!log.contains("\"s1\"") && !log.contains("127.0.1.1"), "{log}");
     let usage = world.gateway.stop_and_count();
     let length = visit.len() as u64;
     assert_eq!(usage.exempt("s1"), (6 * length, 6 * length));
+    assert_eq!(usage.charged("s1", "overload"), (2 * length, 2 * length));
+}
+
+#[test]
+fn f33_a_kind_of_subscriber_may_have_a_limit_of_its_own() {
+    let world = World::with(Origin::echo(), |setup| {
+        setup.set("limits", "flows_per_subscriber_max = 2").set("limits", "flows_per_account_max = 4")
+    });
+    let visit = visit_of(LISTED);
+    let mut open = Vec::new();
+    // An account, and somebody of whom nothing is known.
+    for client in (0..4).map(|_| world.steered(1)).chain((0..2).map(|_| unknown(&world))) {
+        let mut client = client;
+        exchange(&mut client, &visit);
+        open.push(client);
+    }
+    assert_eq!(world.gateway.metric("zrgw_flows_over_limit_total"), 0, "at the limits");
+    for mut client in [world.steered(1), unknown(&world)] {
+        exchange(&mut client, &visit);
+        open.push(client);
+    }
+    world.gateway.await_metric("zrgw_flows_over_limit_total", 2);
+    for client in open {
+        assert_eq!(finish(client), b"");
+    }
+    let usage = world.gateway.stop_and_count();
+    let length = visit.len() as u64;
+    assert_eq!(usage.exempt("s1"), (4 * length, 4 * length));
+    assert_eq!(usage.charged("s1", "overload"), (length, length));
+}
+
+/// A connection from an address that no subscriber has.
+fn unknown(world: &World) -> TcpStream {
+    connect_from([127, 0, 1, 77].into(), world.gateway.listener(0))
 }
 
 #[test]

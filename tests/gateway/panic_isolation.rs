@@ -30,7 +30,7 @@ use gateway::net::flow_record::{Place, SubscriberSide};
 use gateway::net::lookup::{LookupSettings, Lookups};
 use gateway::net::overload::Overload;
 use gateway::net::policy::{Exemption, Policy, PolicyCell};
-use gateway::net::settings::{DialRules, Limits};
+use gateway::net::settings::{DialRules, FlowsPerSubscriber, Limits};
 use gateway::net::shared::{Saved, Shared};
 use gateway::net::worker::Worker;
 use gateway::wire::quic::QuicLimits;
@@ -60,7 +60,7 @@ fn limits() -> Limits {
         proxy_header_deadline: long,
         connect_timeout: long,
         finish_deadline: long,
-        flows_per_subscriber_max: 1,
+        flows_per_subscriber_max: FlowsPerSubscriber::all(1),
         accepts_per_wake_max: 1,
         relay_buffer: 4_096,
         pipes_per_worker_max: 1,
@@ -152,7 +152,8 @@ async fn flow(worker: Rc<Worker>, bytes: usize, fails: bool) {
     let _permit = Arc::clone(&worker.shared.flow_permits).acquire_owned().await.unwrap();
     let side = SubscriberSide::stream(stream, peer.ip(), ByteBasis::Payload);
     let place = Place::Original("127.0.0.1:443".parse().unwrap());
-    let open = worker.open_flow(peer.ip(), place, side).expect("his one place is free");
+    let open = worker.open_flow(peer.ip(), place, side);
+    assert!(!open.flow().is_over_limit, "his one place is free");
     worker.received(open.flow(), &vec![22; bytes]);
     if fails {
         // With the worker's one buffer in its hands.

@@ -232,6 +232,34 @@ fn a_quarter_of_the_room_is_for_flows_without_a_name_and_the_rest_waits() {
 }
 
 #[test]
+fn f33_what_waits_for_a_name_gives_its_name_up_and_not_its_datagrams() {
+    let (server, port) = silent_server();
+    let world = UdpWorld::with(port, |setup| {
+        let setup = setup.set("limits", "flows_max = 16").set("node", "workers = 1");
+        setup.set("limits", "undecided_flows_max = 5").set("limits", "identify_deadline = \"60 s\"")
+    });
+    let [front, _] = halves(LISTED);
+    let accesses: Vec<_> = (1..=11).map(|number| world.proxied(number, Header::Each)).collect();
+    for access in &accesses[..4] {
+        access.inject(&front);
+        assert_eq!(soon(&server).unwrap().0, front, "at once");
+    }
+    accesses[4].inject(&front);
+    world.gateway.await_metric("zrgw_flows_open", 5);
+    assert_eq!(soon(&server), None, "one over the quarter");
+    // Each further one has the oldest give its name up, which leaves the quarter to the next; then that is the one that waits.
+    for access in &accesses[5..] {
+        access.inject(&front);
+    }
+    let came = (0..).map_while(|_| soon(&server)).count();
+    assert_eq!(came, 6, "all but the one that came last and waits");
+    world.gateway.await_metric("zrgw_undecided_evicted_total", 6);
+    let usage = world.gateway.stop_and_count();
+    // The last two come from addresses that nobody has.
+    assert_eq!(usage.unattributed("undecided").0, 9 * front.len() as u64);
+}
+
+#[test]
 fn above_flows_max_datagrams_wait_for_room_and_then_go_on() {
     let (server, port) = silent_server();
     let world = UdpWorld::with(port, |setup| {
@@ -260,7 +288,7 @@ fn above_flows_max_datagrams_wait_for_room_and_then_go_on() {
 }
 
 #[test]
-fn flows_per_subscriber_at_the_limit_and_one_over_count_both_transports() {
+fn f33_both_transports_count_and_what_is_over_the_limit_is_carried_and_charged() {
     let (server, port) = silent_server();
     let world = UdpWorld::with(port, |setup| setup.set("limits", "flows_per_subscriber_max = 3"));
     let _stream = support::client::connect_from(subscriber(1), world.gateway.listener(0));
@@ -273,16 +301,22 @@ fn flows_per_subscriber_at_the_limit_and_one_over_count_both_transports() {
         server.send_to(b"answer", from).unwrap();
         assert!(eventually(|| access.carried().1 == 6));
     }
-    let over = world.steered(1);
-    over.inject(&whole(LISTED));
-    world.await_refused("flows_per_subscriber", 1);
-    assert_eq!(soon(&server), None);
+    let over = [world.steered(1), world.proxied(1, Header::Each)];
+    for access in &over {
+        access.inject(&whole(LISTED));
+        let (datagram, from) = soon(&server).unwrap();
+        assert_eq!(datagram, whole(LISTED));
+        server.send_to(b"answer", from).unwrap();
+        assert!(eventually(|| access.carried().1 == 6));
+    }
+    world.gateway.await_metric("zrgw_flows_over_limit_total", 2);
     let other = world.steered(2);
     other.inject(&whole(LISTED));
     assert!(soon(&server).is_some());
     let usage = world.gateway.stop_and_count();
     assert_eq!(usage.unattributed("undecided"), other.carried(), "nobody answered");
     assert_eq!(usage.exempt("s1"), (one.carried().0 + two.carried().0, 12));
+    assert_eq!(usage.charged("s1", "overload"), (over[0].carried().0 + over[1].carried().0, 12));
 }
 
 #[test]

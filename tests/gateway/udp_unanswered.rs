@@ -230,6 +230,23 @@ fn f5_forged_flows_have_their_own_room_and_none_of_anybody_elses() {
 }
 
 #[test]
+fn f33_a_place_that_another_worker_holds_keeps_no_flow_out() {
+    let (server, port) = silent_server();
+    let world = UdpWorld::with(port, |setup| {
+        setup.set("limits", "unanswered_per_subscriber_max = 1").set("node", "workers = 2")
+    });
+    // The kernel spreads them over both workers by their ports.
+    let flows: Vec<_> = (0..24).map(|_| world.steered(1)).collect();
+    for flow in &flows {
+        flow.inject(&initial(LISTED));
+        assert_eq!(next(&server).0, initial(LISTED));
+    }
+    // One each, at most.
+    assert!(eventually(|| world.gateway.metric("zrgw_flows_open") <= 2));
+    world.gateway.stop_and_count();
+}
+
+#[test]
 fn f5_f17_flows_forged_in_a_subscribers_name_keep_none_of_his_own_out() {
     const SHARE: u8 = 4;
     let (server, port) = silent_server();
@@ -272,16 +289,17 @@ fn f5_f17_flows_forged_in_a_subscribers_name_keep_none_of_his_own_out() {
         assert_eq!(next(&server), (vec![0x40; 30], from), "it was not ended");
     }
     // His answered ones have a limit of their own.
-    assert_eq!(world.gateway.metric("zrgw_refused_total{reason=\"flows_per_subscriber\"}"), 0);
+    assert_eq!(world.gateway.metric("zrgw_flows_over_limit_total"), 0);
     let last = connect_from(subscriber(1), world.gateway.listener(0));
     world.gateway.await_metric("zrgw_flows_open", 4 + u64::from(SHARE));
     let over = socket([127, 0, 0, 1]);
     let framed = [proxy_v2_udp(proxied_subscriber(1), world.destination()), vec![0x17; 9]].concat();
     over.send_to(&framed, world.gateway.listener(1)).unwrap();
-    world.await_refused("flows_per_subscriber", 1);
+    assert_eq!(next(&server).0, [0x17; 9], "carried, though it is not read");
+    world.gateway.await_metric("zrgw_flows_over_limit_total", 1);
     drop((stream, last));
     let usage = world.gateway.stop_and_count();
-    assert_eq!(usage.unattributed("undecided"), (60 * 100, 0));
+    assert_eq!(usage.unattributed("undecided"), (60 * 100 + 9, 0));
     assert_eq!(usage.exempt("s1"), answered.carried());
     assert_eq!(usage.charged("s1", "not_recognised"), mine.carried());
 }

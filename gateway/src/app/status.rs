@@ -348,6 +348,7 @@ impl Source for Status {
                 gauge!("zrgw_socket_memory_bytes").set(reading(overload.queued()));
                 counter!("zrgw_stalled_ended_total").absolute(overload.stalled_total());
                 counter!("zrgw_unanswered_given_up_total").absolute(overload.given_up_total());
+                counter!("zrgw_flows_over_limit_total").absolute(overload.over_limit.total());
             }
         });
         drop(facts);
@@ -432,6 +433,7 @@ impl Source for Status {
         items.extend(self.lookups.answers().attention());
         items.extend(facts.export_attention.iter().cloned());
         items.extend(facts.egress.as_ref().and_then(|egress| egress.attention()));
+        items.extend(facts.overload.as_ref().and_then(|overload| overload.over_limit.attention()));
         items
     }
 

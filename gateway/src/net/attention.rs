@@ -32,6 +32,8 @@ pub enum AttentionReason {
     EgressUnknown,
     /// The system's clock was set.
     ClockStep,
+    /// Subscribers have more open flows than are read.
+    FlowsPerSubscriber,
 }
 
 impl AttentionReason {
@@ -49,6 +51,7 @@ impl AttentionReason {
         Self::EgressDrops,
         Self::EgressUnknown,
         Self::ClockStep,
+        Self::FlowsPerSubscriber,
     ];
 
     /// The label's value.
@@ -66,6 +69,7 @@ impl AttentionReason {
             Self::EgressDrops => "egress_drops",
             Self::EgressUnknown => "egress_unknown",
             Self::ClockStep => "clock_step",
+            Self::FlowsPerSubscriber => "flows_per_subscriber",
         }
     }
 }

@@ -327,7 +327,7 @@ impl Relay {
             return;
         }
         let side = SubscriberSide::datagrams(source, self.worker.shared.byte_basis);
-        let Some(open) = self.worker.open_flow(source, place, side) else { return };
+        let open = self.worker.open_flow(source, place, side);
         let continues = self.continued(&open, &key, train);
         self.worker.received_datagrams(open.flow(), train.datagrams());
         let number = open.flow().id;
@@ -383,7 +383,7 @@ impl Relay {
     }
 
     /// Gives up the oldest undecided flow of this table.
-    fn evict(&self) {
+    fn evict(self: &Rc<Self>) {
         let mut table = self.table.borrow_mut();
         let Some((number, key)) = table.oldest_undecided() else { return };
         self.settle(&mut table, number);
@@ -394,10 +394,17 @@ impl Relay {
             carried.leave_the_undecided();
             self.worker.subscriber_finished(entry.flow());
             drop(table);
-        } else {
+        } else if refused || matches!(self.service, Service::Steered { .. }) {
             let entry = table.remove(&key);
             drop(table);
             drop(entry);
+        } else {
+            // Where it goes is known: only its name is given up.
+            let flow = Rc::clone(entry.flow());
+            drop(table);
+            self.worker.subscriber_finished(&flow);
+            self.advance(&key);
+            self.give_up(&key);
         }
         if !refused {
             self.worker.count_evicted();

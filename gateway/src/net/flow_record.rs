@@ -50,6 +50,8 @@ pub struct Flow {
     pub place: Place,
     /// TCP or UDP.
     pub transport: Transport,
+    /// It began beyond what its subscriber may have: it is charged.
+    pub is_over_limit: bool,
     /// What the subscriber's own look-ups said of the destination when it began.
     pub dns_only: Option<DnsOnly>,
     /// When it began.

@@ -28,6 +28,7 @@ pub mod lookup;
 mod marking;
 pub mod meter;
 pub mod nft;
+pub mod notice;
 pub mod overload;
 pub mod own_addresses;
 pub mod own_ends;

@@ -7,6 +7,8 @@
 //! left when the share has fallen well below where it began, so that it does not flutter. At 90 % of the room for flows
 //! some are ended (see `flow::room`).
 
+mod over_limit;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
+
+use self::over_limit::OverLimit;
 
 /// How often memory is looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -105,6 +109,8 @@ pub struct Overload {
     queue_surplus: AtomicU64,
     /// Flows ended because their receivers took nothing.
     stalled: AtomicU64,
+    /// Flows beyond what their subscribers may have.
+    pub over_limit: OverLimit,
 }
 
 impl Overload {
@@ -121,6 +127,7 @@ impl Overload {
             queued: AtomicU64::new(0),
             queue_surplus: AtomicU64::new(0),
             stalled: AtomicU64::new(0),
+            over_limit: OverLimit::default(),
         })
     }
 

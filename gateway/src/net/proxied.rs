@@ -57,10 +57,7 @@ pub async fn begin(worker: Rc<Worker>, client: TcpStream, permit: OwnedSemaphore
     let place = Place::Original(ends.destination);
     let side = SubscriberSide::stream(Rc::clone(&client), ends.source.ip(), worker.shared.byte_basis);
     let side = side.behind_balancer();
-    let Some(open) = worker.open_flow(ends.source.ip(), place, side) else {
-        let _ = socket::reset_on_close(&*client);
-        return None;
-    };
+    let open = worker.open_flow(ends.source.ip(), place, side);
     let origin = match dial(&worker, [ends.destination]).await {
         Ok((origin, _)) => origin,
         Err(DialError::NotPermitted) => {

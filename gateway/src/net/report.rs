@@ -58,8 +58,6 @@ pub enum Refusal {
     Connect,
     /// The PROXY header is missing, malformed, late, or from a peer that may not send it.
     ProxyHeader,
-    /// The subscriber has too many open flows.
-    FlowsPerSubscriber,
     /// UDP: the process had no room for the flow while it waited for its name.
     NoRoom,
 }
@@ -74,7 +72,6 @@ impl Refusal {
             Self::Loop => "loop",
             Self::Connect => "connect",
             Self::ProxyHeader => "proxy_header",
-            Self::FlowsPerSubscriber => "flows_per_subscriber",
             Self::NoRoom => "no_room",
         }
     }

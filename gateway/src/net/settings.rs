@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use billing_export::SubscriberType;
 use ipnet::IpNet;
 
 use super::access::Access;
@@ -12,6 +13,7 @@ use super::own_addresses::OwnAddresses;
 use crate::flow::address::{is_public, meanings};
 use crate::flow::binding::Nat64;
 use crate::flow::identify::IdentifyLimits;
+use crate::flow::session::SubscriberKey;
 use crate::wire::quic::QuicLimits;
 
 /// How a listener learns the destination.
@@ -98,8 +100,8 @@ pub struct Limits {
     pub connect_timeout: Duration,
     /// For the last acknowledgement after both sides finished.
     pub finish_deadline: Duration,
-    /// Open flows of one subscriber, or of one address without subscriber.
-    pub flows_per_subscriber_max: usize,
+    /// Open flows of one subscriber that are read, or of one address without subscriber.
+    pub flows_per_subscriber_max: FlowsPerSubscriber,
     /// UDP flows of one subscriber that nobody has answered.
     pub unanswered_per_subscriber_max: usize,
     /// UDP flows of one worker that nobody has answered and that hold an upstream socket.
@@ -112,6 +114,39 @@ pub struct Limits {
     pub relay_buffer: usize,
     /// Pipes of one worker for bytes that move inside the kernel; two descriptors and up to 1 MiB each.
     pub pipes_per_worker_max: usize,
+}
+
+/// How many open flows of one subscriber are read, by what is known of him.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowsPerSubscriber {
+    /// A telephone number.
+    pub msisdn: usize,
+    /// A SIM.
+    pub imsi: usize,
+    /// An account, behind which may stand a whole school.
+    pub account: usize,
+    /// Nobody is known.
+    pub unknown: usize,
+}
+
+impl FlowsPerSubscriber {
+    /// The same for all.
+    pub const fn all(most: usize) -> Self {
+        Self { msisdn: most, imsi: most, account: most, unknown: most }
+    }
+
+    /// Those of this one.
+    pub fn of(&self, subscriber: &SubscriberKey) -> usize {
+        match subscriber {
+            SubscriberKey::Session(session) => match session.subscriber_type() {
+                SubscriberType::Msisdn => self.msisdn,
+                SubscriberType::Imsi => self.imsi,
+                SubscriberType::Account => self.account,
+                SubscriberType::None => self.unknown,
+            },
+            SubscriberKey::Address(_) => self.unknown,
+        }
+    }
 }
 
 /// Where the gateway may connect to.

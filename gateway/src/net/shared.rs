@@ -80,8 +80,8 @@ pub struct Places {
 pub(super) enum Entrance {
     /// It has its place.
     Taken,
-    /// The subscriber has too many flows.
-    Full,
+    /// It has one beyond the subscriber's limit: it is carried unread.
+    OverLimit,
     /// The subscriber has too many UDP flows that nobody has answered.
     Crowded,
 }
@@ -150,21 +150,34 @@ impl Shared {
         self.own_ends.has_datagrams(canonical(peer))
     }
 
-    /// Takes one of the subscriber's places, if there is one.
+    /// Takes one of the subscriber's places, unless UDP that nobody has answered has all that it may.
     pub(super) fn enter(&self, key: &SubscriberKey, transport: Transport) -> Entrance {
+        let unanswered_max = self.limits.unanswered_per_subscriber_max;
+        self.take_place(key, transport, unanswered_max)
+    }
+
+    /// Takes a place in any case.
+    pub(super) fn enter_crowded(&self, key: &SubscriberKey, transport: Transport) -> Entrance {
+        self.take_place(key, transport, usize::MAX)
+    }
+
+    /// Takes a place.
+    fn take_place(&self, key: &SubscriberKey, transport: Transport, unanswered_max: usize) -> Entrance {
+        let most = self.limits.flows_per_subscriber_max.of(key);
         let mut open = self.open();
         let places = open.entry(key.clone()).or_default();
-        if places.answered >= self.limits.flows_per_subscriber_max {
-            return Entrance::Full;
-        }
         match transport {
-            Transport::Tcp => places.answered = places.answered.saturating_add(1),
-            Transport::Udp if places.unanswered >= self.limits.unanswered_per_subscriber_max => {
-                return Entrance::Crowded;
-            }
-            Transport::Udp => places.unanswered = places.unanswered.saturating_add(1),
+            Transport::Tcp => {}
+            Transport::Udp if places.unanswered >= unanswered_max => return Entrance::Crowded,
+            Transport::Udp => {}
         }
-        Entrance::Taken
+        let entrance = if places.answered < most { Entrance::Taken } else { Entrance::OverLimit };
+        let count = match transport {
+            Transport::Tcp => &mut places.answered,
+            Transport::Udp => &mut places.unanswered,
+        };
+        *count = count.saturating_add(1);
+        entrance
     }
 
     /// A UDP flow was answered. It stays whatever else the subscriber has: what is over keeps the next ones out.

@@ -45,10 +45,7 @@ pub async fn begin(
     let place = Place::Steered { service_port };
     let peer = visitor.peer;
     let side = visitor.side(&worker, &client);
-    let Some(open) = worker.open_flow(peer.ip(), place, side) else {
-        let _ = socket::reset_on_close(&*client);
-        return None;
-    };
+    let open = worker.open_flow(peer.ip(), place, side);
     let (first, origin) = read_and_reach(&worker, open.flow(), &client, peer).await?;
     Some(Begun { open, client, origin, first, permit })
 }

@@ -43,10 +43,7 @@ pub async fn begin(
     let client = Rc::new(client);
     let peer = visitor.peer;
     let side = visitor.side(&worker, &client);
-    let Some(open) = worker.open_flow(peer.ip(), Place::Original(target), side) else {
-        let _ = socket::reset_on_close(&*client);
-        return None;
-    };
+    let open = worker.open_flow(peer.ip(), Place::Original(target), side);
     let source = match interception {
         Interception::Tproxy => Some(SocketAddr::new(peer.ip().to_canonical(), peer.port())),
         Interception::Redirect => None,

@@ -138,31 +138,32 @@ impl Worker {
         })
     }
 
-    /// Begins a flow; none when its subscriber has too many.
+    /// Begins a flow. What is over its subscriber's limit is not read and is charged, but carried all the same (DESIGN
+    /// decision 28).
     pub fn open_flow(
         self: &Rc<Self>,
         source: IpAddr,
         place: Place,
         mut subscriber: SubscriberSide,
-    ) -> Option<OpenFlow> {
+    ) -> OpenFlow {
         let source = source.to_canonical();
         subscriber.begin(self.shared.egress.queues());
         let policy = self.shared.policy.load();
         let standing = Standing::at_start(policy.subscribers.find(source));
         let key = standing.key(source);
         let transport = subscriber.transport();
-        if !self.enter(&key, transport) {
-            self.count_refusal(Refusal::FlowsPerSubscriber);
-            return None;
-        }
         let opened = self.shared.clock.monotonic();
+        let is_over_limit = self.enter(&key, transport);
+        if is_over_limit {
+            self.shared.overload.over_limit.begin(opened);
+        }
         let id = self.next_id.replace(self.next_id.get().wrapping_add(1));
         let (vouched, held) = match place {
             Place::Steered { .. } => (Vouched::No, true),
             Place::Original(_) => (Vouched::NotYet, false),
         };
-        // Steered flows wait for their name: they do not begin while names are not read.
-        let unread = !held && self.shared.overload.is_unread();
+        // Steered flows wait for their name: they do not begin while memory is too short to read it.
+        let unread = !held && (is_over_limit || self.shared.overload.is_unread());
         let dns_only = match place {
             Place::Steered { .. } => None,
             Place::Original(destination) => self.shared.lookups.answers().dns_only(&key, destination.ip()),
@@ -181,6 +182,7 @@ impl Worker {
             source,
             place,
             transport,
+            is_over_limit,
             dns_only,
             opened,
             last_activity: Cell::new(opened),
@@ -221,22 +223,25 @@ impl Worker {
         if unread {
             self.judge(&flow);
         }
-        Some(OpenFlow { worker: Rc::clone(self), flow, key })
+        OpenFlow { worker: Rc::clone(self), flow, key }
     }
 
-    /// Takes one of the subscriber's places. Where UDP that nobody answers has all that it may, his oldest such flow gives
-    /// way: whoever forges his address must not keep him out.
+    /// Takes one of the subscriber's places; whether it is over his limit. Where UDP that nobody answers has all that it may,
+    /// his oldest such flow gives way: whoever forges his address must not keep him out. Where they all are other workers',
+    /// this one has one more, and the next gives way to it.
     fn enter(&self, key: &SubscriberKey, transport: Transport) -> bool {
-        match self.shared.enter(key, transport) {
-            Entrance::Taken => true,
-            Entrance::Full => false,
+        let entrance = match self.shared.enter(key, transport) {
             Entrance::Crowded => {
-                if !self.unanswered.give_up_of(key) {
-                    return false;
+                if self.unanswered.give_up_of(key) {
+                    self.shared.overload.count_given_up();
                 }
-                self.shared.overload.count_given_up();
-                self.shared.enter(key, transport) == Entrance::Taken
+                self.shared.enter_crowded(key, transport)
             }
+            entrance @ (Entrance::Taken | Entrance::OverLimit) => entrance,
+        };
+        match entrance {
+            Entrance::OverLimit => true,
+            Entrance::Taken | Entrance::Crowded => false,
         }
     }
 
@@ -450,5 +455,8 @@ impl Drop for OpenFlow {
             self.worker.settle_unanswered(&self.flow, &self.key);
         }
         self.worker.shared.leave(&self.key, unanswered);
+        if self.flow.is_over_limit {
+            self.worker.shared.overload.over_limit.end();
+        }
     }
 }

@@ -14,7 +14,9 @@ use crate::flow::identify::IdentifyLimits;
 use crate::net::access::Access;
 use crate::net::header_lengths::HeaderLengths;
 use crate::net::own_addresses::OwnAddresses;
-use crate::net::settings::{DatagramHeaders, DialRules, Interception, Limits, Listener, Mode};
+use crate::net::settings::{
+    DatagramHeaders, DialRules, FlowsPerSubscriber, Interception, Limits, Listener, Mode,
+};
 use crate::wire::quic::QuicLimits;
 
 /// Environment variable of the test switch that interrupts the export cycle.
@@ -99,7 +101,12 @@ pub(super) fn limits(config: &Config, workers: usize, flows_max: usize) -> Limit
         proxy_header_deadline: limits.proxy_header_deadline,
         connect_timeout: config.upstream.connect_timeout,
         finish_deadline: limits.finish_deadline,
-        flows_per_subscriber_max: limits.flows_per_subscriber_max,
+        flows_per_subscriber_max: FlowsPerSubscriber {
+            msisdn: limits.flows_per_msisdn_max,
+            imsi: limits.flows_per_imsi_max,
+            account: limits.flows_per_account_max,
+            unknown: limits.flows_per_subscriber_max,
+        },
         unanswered_per_subscriber_max: limits.unanswered_per_subscriber_max,
         unanswered_per_worker_max: (flows_max / UNANSWERED_SHARE / workers.max(1)).max(1),
         socket_memory_per_subscriber_max: limits.socket_memory_per_subscriber_max as u64,

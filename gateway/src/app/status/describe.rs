@@ -148,6 +148,10 @@ pub(super) fn describe() {
         "zrgw_unanswered_given_up_total",
         "UDP flows that nobody had answered and that gave way to newer ones (limits.unanswered_per_subscriber_max, limits.flows_max)"
     );
+    describe_counter!(
+        "zrgw_flows_over_limit_total",
+        "Flows beyond what their subscribers may have, carried unread and charged as overload (limits.flows_per_subscriber_max)"
+    );
     describe_counter!("zrgw_egress_dropped_packets_total", "Packets that our interfaces dropped, at most");
     describe_gauge!("zrgw_exemption_suspended", "1 while counts cannot be saved and nothing is exempt");
     describe_gauge!("zrgw_ready", "1 while traffic is carried and judged by a good list");

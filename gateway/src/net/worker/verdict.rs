@@ -33,6 +33,13 @@ impl Worker {
             state.dialled = dialled;
             state.vouched = vouched;
             state.held = false;
+            if flow.is_over_limit && dialled.is_some() {
+                // The name said where to go, and no more is asked of it.
+                state.names = None;
+                if let Some(identity) = &mut state.identity {
+                    identity.gave_up.get_or_insert(Reason::Overload);
+                }
+            }
             state.is_readable()
         };
         if judge {

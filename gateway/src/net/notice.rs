@@ -9,8 +9,8 @@ use crate::flow::time::Monotonic;
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// Occasions of one kind, of all workers.
-#[derive(Default)]
-pub(super) struct Notice {
+#[derive(Debug, Default)]
+pub struct Notice {
     /// Those that no line has told of.
     untold: AtomicU64,
     /// When the next line may be written, in milliseconds.
@@ -19,7 +19,7 @@ pub(super) struct Notice {
 
 impl Notice {
     /// Notes an occasion; how many there were since the last line when the next one is due, for one worker.
-    pub(super) fn note(&self, now: Monotonic) -> Option<u64> {
+    pub fn note(&self, now: Monotonic) -> Option<u64> {
         self.untold.fetch_add(1, Ordering::Relaxed);
         let due = self.next.load(Ordering::Relaxed);
         let next = now.plus(PAUSE).as_millis();
