@@ -111,15 +111,6 @@ fn from_elsewhere(id: u16, name: &str) -> Vec<u8> {
     query
 }
 
-/// A query without EDNS.
-fn plain(id: u16, name: &str) -> Vec<u8> {
-    let mut query = query(id, name, A);
-    let end = 12 + name.len() + 2 + 4;
-    query.truncate(end);
-    query[11] = 0;
-    query
-}
-
 fn has(answer: &[u8], address: [u8; 4]) -> bool {
     answer.windows(4).any(|bytes| bytes == address)
 }
@@ -180,7 +171,7 @@ fn f43_an_answer_for_one_client_subnet_is_not_given_to_another() {
     let (gateway, address) = old_answers(&[server], |setup| setup);
     assert!(has(&asks(address, &query(1, LISTED, A)), KNOWN));
     *mood.lock().unwrap() = Mood::Silent;
-    for stranger in [from_elsewhere(2, LISTED), plain(3, LISTED)] {
+    for stranger in [from_elsewhere(2, LISTED), plain(3, LISTED, A)] {
         let answer = asks(address, &stranger);
         assert!(rcode(&answer) == SERV_FAIL && !has(&answer, KNOWN), "{answer:?}");
     }
@@ -218,5 +209,32 @@ fn f43_a_signed_query_is_given_no_old_answer() {
         [&query(2, LISTED, A)[..], b"\x03key\0", &[0, 250, 0, 255, 0, 0, 0, 0, 0, 4, 1, 2, 3, 4]].concat();
     signed[11] = 2;
     assert_eq!(rcode(&asks(address, &signed)), SERV_FAIL);
+    gateway.stop();
+}
+
+/// Old or not, that a name does not exist says for how long (RFC 2308 §5): who keeps it would ask again each time.
+#[test]
+fn f41_an_old_answer_that_there_is_nothing_has_its_soa_record_and_nothing_else_of_its_section() {
+    let mood = Arc::new(Mutex::new(Mood::Answers));
+    let told = Arc::clone(&mood);
+    let upstream = server(move |query| {
+        if *told.lock().unwrap() == Mood::Silent {
+            return Vec::new();
+        }
+        // The answer's own SOA record, and a record that has no business there.
+        let mut reply = failed(query, 3);
+        reply[9] = 2;
+        let soa = [0xc0, 12, 0, 6, 0, 1, 0, 0, 1, 0, 0, 22, 0, 0];
+        reply.extend(soa.iter().chain(&[0; 19]).chain(&[60]));
+        reply.extend([0xc0, 12, 0, 2, 0, 1, 0, 0, 1, 0, 0, 2, 0xc0, 12]);
+        vec![(true, reply)]
+    });
+    let (gateway, address) = old_answers(&[upstream], |setup| setup);
+    assert_eq!(rcode(&asks(address, &plain(1, LISTED, A))), 3);
+    *mood.lock().unwrap() = Mood::Silent;
+    let old = asks(address, &plain(2, LISTED, A));
+    assert_eq!((rcode(&old), &old[6..12]), (3, &[0, 0, 0, 1, 0, 0][..]), "{old:?}");
+    let record = &old[old.len() - 34..];
+    assert_eq!((&record[..6], &record[6..10]), (&[0xc0, 12, 0, 6, 0, 1][..], &[0, 0, 0, 30][..]), "{old:?}");
     gateway.stop();
 }

@@ -75,6 +75,63 @@ fn other_addresses_and_service_bindings_of_a_steered_name_never_leak() {
     gateway.stop();
 }
 
+/// The type and the TTL of the only record of the authority section, where there is no other.
+fn authority(answer: &[u8], name: &str) -> Option<(u16, u32)> {
+    if answer[6..10] != [0, 0, 0, 1] {
+        return None;
+    }
+    // Behind the question, the owner: a pointer to it.
+    let at = 12 + name.len() + 2 + 4;
+    assert_eq!(answer[at..at + 2], [0xc0, 12], "{answer:?}");
+    let number = |range: std::ops::Range<usize>| {
+        answer[range].iter().fold(0_u32, |number, byte| number << 8 | u32::from(*byte))
+    };
+    Some((number(at + 2..at + 4) as u16, number(at + 6..at + 10)))
+}
+
+#[test]
+fn f41_that_a_steered_name_has_no_such_record_comes_with_a_soa_record() {
+    let resolver = Resolver::new(&[(LISTED, [127, 0, 2, 1])]);
+    let (gateway, address) = gateway(resolver.address, Setup::steered);
+    for kind in [AAAA, HTTPS, 64] {
+        let answer = ask(subscriber(1), address, &query(3, LISTED, kind), PATIENCE).unwrap();
+        assert_eq!((rcode(&answer), authority(&answer, LISTED)), (0, Some((6, 7))), "{kind}: {answer:?}");
+    }
+    gateway.stop();
+}
+
+/// A dnsmasq at a subscriber's keeps it, and asks once.
+#[test]
+fn f41_a_dnsmasq_behind_asks_once_for_what_a_steered_name_does_not_have() {
+    if !has("dnsmasq") {
+        return;
+    }
+    let resolver = Resolver::new(&[(LISTED, [127, 0, 2, 1])]);
+    let (gateway, address) = gateway(resolver.address, Setup::steered);
+    let port = support::free_port();
+    let mut dnsmasq = std::process::Command::new("dnsmasq")
+        .args(["--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null", "--user=root"])
+        .args(["--listen-address=127.0.0.1", "--bind-interfaces", "--pid-file", &format!("--port={port}")])
+        .arg(format!("--server={}#{}@{}", address.ip(), address.port(), subscriber(1)))
+        .spawn()
+        .unwrap();
+    let at = SocketAddr::from(([127, 0, 0, 1], port));
+    let known = || ask(Ipv4Addr::LOCALHOST, at, &query(3, LISTED, A), PATIENCE / 100).is_some();
+    let is_up = support::eventually(known);
+    let queries = || gateway.metric("zrgw_dns_queries_total{transport=\"udp\"}");
+    let before = queries();
+    for id in 0..5 {
+        let answer = ask(Ipv4Addr::LOCALHOST, at, &plain(id, LISTED, AAAA), PATIENCE).unwrap();
+        assert_eq!((rcode(&answer), &answer[6..8]), (0, &[0, 0][..]));
+    }
+    let asked = queries() - before;
+    dnsmasq.kill().unwrap();
+    dnsmasq.wait().unwrap();
+    assert!(is_up, "dnsmasq does not answer");
+    assert_eq!(asked, 1);
+    gateway.stop();
+}
+
 #[test]
 fn steering_ends_with_the_list_and_begins_with_it() {
     let resolver = Resolver::new(&[(LISTED, [127, 0, 2, 1])]);

@@ -38,6 +38,14 @@ pub fn query(id: u16, name: &str, kind: u16) -> Vec<u8> {
     bytes
 }
 
+/// The same without EDNS.
+pub fn plain(id: u16, name: &str, kind: u16) -> Vec<u8> {
+    let mut query = query(id, name, kind);
+    query.truncate(12 + name.len() + 2 + 4);
+    query[11] = 0;
+    query
+}
+
 /// Sends a query from an address and waits for the answer.
 pub fn ask(from: Ipv4Addr, to: SocketAddr, query: &[u8], patience: Duration) -> Option<Vec<u8>> {
     let socket = UdpSocket::bind((from, 0)).unwrap();

@@ -1,6 +1,6 @@
 //! Old answers, given while the servers are silent (RFC 8767). Kept by all that changes an answer: question, class, DO, CD
-//! and client subnet; of each the header, the question and the answer section alone: nothing of authority or additional
-//! section is ever used again. Only who wants recursion has his answers kept and is given one: what a resolver says to others
+//! and client subnet; of each the header, the question, the answer section, and the SOA record that says how long a name does
+//! not exist: nothing else of authority or additional section is ever used again. Only who wants recursion has his answers kept and is given one: what a resolver says to others
 //! is a referral, and whether it is known is nobody's business.
 //!
 //! A table of a fixed number of places in small sets, each with its own lock: what is kept is bounded, and workers hardly
@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::flow::time::Monotonic;
-use crate::wire::dns::layout::{Edns, answer_section, checking_disabled};
+use crate::wire::dns::layout::{Edns, checking_disabled, said};
 use crate::wire::dns::options::{ForSubnet, Subnet};
 use crate::wire::dns::{Facts, Name, Question};
 
@@ -134,7 +134,7 @@ impl StaleAnswers {
             (now.since(kept.at) <= self.age_max).then(|| kept.answer.to_vec())?
         };
         let most = u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX);
-        let (ttls, _) = answer_section(&answer, question, RECORDS_MAX).ok()?;
+        let ttls = said(&answer, question, RECORDS_MAX).ok()?.ttls;
         for place in ttls {
             let bytes = answer.get_mut(place)?.first_chunk_mut::<4>()?;
             *bytes = u32::from_be_bytes(*bytes).min(most).to_be_bytes();
@@ -157,12 +157,13 @@ impl StaleAnswers {
     }
 }
 
-/// The answer up to the end of its answer section, with counts that say so. Names point backwards only (RFC 1035
-/// §4.1.4), so that nothing left refers to what is cut.
+/// The answer up to the end of what it says itself, with counts that say so. Names point backwards only (RFC 1035 §4.1.4),
+/// so that nothing left refers to what is cut.
 fn without_tail(answer: &[u8], question: &Question) -> Option<Box<[u8]>> {
-    let (_, end) = answer_section(answer, question, RECORDS_MAX).ok()?;
-    let mut kept = answer.get(..end)?.to_vec();
+    let said = said(answer, question, RECORDS_MAX).ok()?;
+    let mut kept = answer.get(..said.end)?.to_vec();
     kept.get_mut(8..HEADER_BYTES)?.fill(0);
+    *kept.get_mut(9)? = u8::from(said.has_soa);
     Some(kept.into())
 }
 

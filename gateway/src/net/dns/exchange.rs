@@ -293,7 +293,7 @@ impl Relay {
                 let asked = pending.asked(settings.udp_answer_max);
                 let answer = match service {
                     Some(service) => asked.service(&service, &settings.steer_addresses, settings.steer_ttl),
-                    None => asked.empty(0),
+                    None => asked.nothing(settings.steer_ttl),
                 };
                 self.count(Event::Steered(Steered::Service));
                 Cow::Owned(answer.unwrap_or_default())

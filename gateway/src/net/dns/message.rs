@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::svcb::{Alpn, IpHint, SvcParamKey, SvcParamValue};
-use hickory_proto::rr::rdata::{A, AAAA, HINFO, HTTPS, SVCB};
+use hickory_proto::rr::rdata::{A, AAAA, HINFO, HTTPS, SOA, SVCB};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use crate::flow::steer::{OriginService, SteeredService};
@@ -26,6 +26,14 @@ pub(super) const NOT_IMP: u16 = 4;
 pub(super) const REFUSED: u16 = 5;
 /// RFC 6891 §6.1.3.
 pub(super) const BAD_VERS: u16 = 16;
+/// Mailbox of who keeps our SOA records: nobody (RFC 2606 §2).
+const KEEPER: &str = "nobody.invalid.";
+/// Times of our SOA records, in seconds, for secondary servers, of which there are none (RFC 1912 §2.2).
+const REFRESH: i32 = 3_600;
+/// See [`REFRESH`].
+const RETRY: i32 = 600;
+/// See [`REFRESH`].
+const EXPIRE: i32 = 86_400;
 /// How long the minimal answer to ANY may be kept.
 const ANY_TTL: u32 = 3_600;
 /// Bit of the first byte of flags: truncated.
@@ -62,6 +70,9 @@ impl Asked<'_> {
 
     /// An answer with our addresses; without any, the name exists without records of this type.
     pub(super) fn addresses(&self, addresses: &[IpAddr], ttl: Duration) -> Option<Vec<u8>> {
+        if addresses.is_empty() {
+            return self.nothing(ttl);
+        }
         let name = self.name()?;
         self.write(0, |answer| {
             for address in addresses {
@@ -105,6 +116,18 @@ impl Asked<'_> {
         };
         self.write(0, |answer| {
             answer.add_answer(Record::from_rdata(name, seconds(ttl), data));
+        })
+    }
+
+    /// That the name exists without records of this type, and how long that may be kept: without the SOA record whoever
+    /// keeps answers asks again each time (RFC 2308 §5). The name itself is as good an owner of it as its zone.
+    pub(super) fn nothing(&self, ttl: Duration) -> Option<Vec<u8>> {
+        let name = self.name()?;
+        let keeper = Name::from_ascii(KEEPER).ok()?;
+        let ttl = seconds(ttl);
+        let soa = SOA::new(name.clone(), keeper, 1, REFRESH, RETRY, EXPIRE, ttl);
+        self.write(0, |answer| {
+            answer.add_authority(Record::from_rdata(name, ttl, RData::SOA(soa)));
         })
     }
 

@@ -331,7 +331,7 @@ impl Relay {
             // The name has addresses, which are ours: that it has no service binding lets clients use them.
             Form::SteeredService => {
                 self.count(Event::Steered(Steered::Service));
-                asked.empty(0)
+                asked.nothing(self.plane.settings.steer_ttl)
             }
         };
         if let Some(answer) = answer {

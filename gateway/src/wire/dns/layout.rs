@@ -11,6 +11,8 @@ use crate::wire::reader::{Malformed, Reader};
 
 /// Type OPT, RFC 6891 §6.1.1.
 pub const TYPE_OPT: u16 = 41;
+/// Type SOA, RFC 1035 §3.2.2.
+const TYPE_SOA: u16 = 6;
 /// Type SIG, RFC 2931 §3.
 const TYPE_SIG: u16 = 24;
 /// Type TSIG, RFC 8945 §4.2.
@@ -143,27 +145,46 @@ pub fn checking_disabled(query: &[u8]) -> bool {
         .is_some_and(|flags| u16::from_be_bytes(*flags) & CD != 0)
 }
 
-/// Where the TTLs of the answer section stand, and where the section ends; at most `records_max` records.
+/// Where what an answer says itself stands: its answer section, and the SOA record that says how long a name or a type may
+/// be taken not to exist (RFC 2308 §5), where that is the first of the authority section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Where the TTLs of these records stand.
+    pub ttls: Vec<Range<usize>>,
+    /// Where they end.
+    pub end: usize,
+    /// Whether the last of them is that SOA record.
+    pub has_soa: bool,
+}
+
+/// Finds what an answer says itself, at most `records_max` records of its answer section.
 ///
 /// # Errors
 /// [`Malformed`] when a record breaks its format, or there are more.
-pub fn answer_section(
-    answer: &[u8],
-    question: &Question,
-    records_max: usize,
-) -> Result<(Vec<Range<usize>>, usize), Malformed> {
-    let [answers, _, _] = counts(answer)?;
+pub fn said(answer: &[u8], question: &Question, records_max: usize) -> Result<Said, Malformed> {
+    let [answers, authorities, _] = counts(answer)?;
     if answers > records_max {
         return Err(Malformed { field: "record count" });
     }
-    let mut ttls = Vec::with_capacity(answers);
-    let mut at = question.section.end;
+    let mut said = Said {
+        ttls: Vec::with_capacity(answers.saturating_add(1)),
+        end: question.section.end,
+        has_soa: false,
+    };
     for _ in 0..answers {
-        let place = record(answer, at)?;
-        ttls.push(place.ttl_at..place.ttl_at.saturating_add(4));
-        at = place.end;
+        let place = record(answer, said.end)?;
+        said.ttls.push(place.ttl_at..place.ttl_at.saturating_add(4));
+        said.end = place.end;
     }
-    Ok((ttls, at))
+    if authorities > 0 {
+        let place = record(answer, said.end)?;
+        if place.kind == TYPE_SOA {
+            said.ttls.push(place.ttl_at..place.ttl_at.saturating_add(4));
+            said.end = place.end;
+            said.has_soa = true;
+        }
+    }
+    Ok(said)
 }
 
 /// How many records the header counts behind the question: answer, authority, additional.
@@ -297,12 +318,26 @@ mod tests {
     #[test]
     fn ttls_and_end_of_the_answer_section_are_found() {
         let read = question(ANSWER).unwrap();
-        let (ttls, end) = answer_section(ANSWER, &read, 2).unwrap();
+        let Said { ttls, end, has_soa } = said(ANSWER, &read, 2).unwrap();
+        assert!(!has_soa);
         assert_eq!(ttls.iter().map(|place| ANSWER[place.clone()][3]).collect::<Vec<_>>(), [0x3c, 0x3d]);
         assert_eq!(end, ANSWER.len() - 11);
-        assert!(answer_section(ANSWER, &read, 1).is_err());
+        assert!(said(ANSWER, &read, 1).is_err());
         for cut in read.section.end..end {
-            assert!(answer_section(&ANSWER[..cut], &read, 2).is_err(), "{cut}");
+            assert!(said(&ANSWER[..cut], &read, 2).is_err(), "{cut}");
+        }
+        // The same without the address, and with a first authority record of this type.
+        for kind in [TYPE_SOA, 2] {
+            let [high, low] = kind.to_be_bytes();
+            let authority = [&[0xc0, 0x0e, high, low, 0, 1, 0, 0, 0, 9, 0, 2, 7, 7][..]].concat();
+            let mut negative = [&ANSWER[..end - 16], &authority].concat();
+            (negative[7], negative[9], negative[11]) = (1, 1, 0);
+            let found = said(&negative, &read, 2).unwrap();
+            let is_soa = kind == TYPE_SOA;
+            assert_eq!(
+                (found.has_soa, found.end == negative.len(), found.ttls.len()),
+                (is_soa, is_soa, if is_soa { 2 } else { 1 })
+            );
         }
     }
 }
