@@ -139,10 +139,11 @@ fn shared() -> Arc<Shared> {
 }
 
 /// A connection as it was accepted; the client's side stays open.
-async fn connection() -> (Rc<TcpStream>, TcpStream, SocketAddr) {
+async fn connection() -> (Rc<gateway::net::stream::TcpStream>, TcpStream, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (accepted, peer) = listener.accept().await.unwrap();
+    let accepted = gateway::net::stream::TcpStream::from_std(accepted.into_std().unwrap()).unwrap();
     (Rc::new(accepted), client, peer)
 }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::io::unix::AsyncFd;
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
@@ -18,6 +17,7 @@ use super::header_lengths::{Birth, HeaderLengths};
 use super::report::Refusal;
 use super::settings::{Interception, Listener, Mode};
 use super::socket;
+use super::stream::TcpStream;
 use super::worker::Worker;
 use super::{proxied, relay, steered, transparent};
 

@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::socket;
+use super::stream::TcpStream;
 use super::worker::Worker;
 
 /// Addresses of one name that are tried; the rest would only lengthen a failure.
@@ -143,8 +143,8 @@ mod tests {
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let origin = direct(listener.local_addr().unwrap()).await.unwrap();
-        assert!(origin.nodelay().unwrap());
-        assert_eq!(origin.peer_addr().unwrap(), listener.local_addr().unwrap());
+        assert!(origin.as_std().nodelay().unwrap());
+        assert_eq!(origin.as_std().peer_addr().unwrap(), listener.local_addr().unwrap());
     }
 
     #[tokio::test]

@@ -11,13 +11,13 @@ use std::task::{Context, Poll, Waker};
 
 use allowlist::Transport;
 use billing_export::{Account, Flags, Reason, Volume};
-use tokio::net::TcpStream;
 
 use super::lookup::Asker;
 pub use super::meter::SubscriberSide;
 use super::meter::{Reading, Remainder};
 use super::policy::Standing;
 use super::report::ProtocolLabel;
+use super::stream::TcpStream;
 use crate::flow::allowance::Share;
 use crate::flow::binding::DnsOnly;
 use crate::flow::decide::Vouched;

@@ -7,10 +7,9 @@ use std::io;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::net::TcpStream;
-
 use super::flow_record::{Flow, State, SubscriberSide};
 use super::socket;
+use super::stream::TcpStream;
 use super::worker::Worker;
 use crate::flow::mark::Mark;
 

@@ -15,10 +15,10 @@ use std::sync::Arc;
 
 use allowlist::Transport;
 use billing_export::{ByteBasis, Volume};
-use tokio::net::TcpStream;
 
 use self::stream::StreamMeter;
 use super::header_lengths::{Birth, HeaderLengths};
+use super::stream::TcpStream;
 use crate::flow::ip_bytes::datagram_header;
 use crate::flow::sent::{Queues, Sent};
 

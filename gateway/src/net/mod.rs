@@ -42,6 +42,7 @@ pub mod shared;
 pub mod socket;
 pub mod splice;
 pub mod steered;
+pub mod stream;
 pub mod tcp_info;
 pub mod transparent;
 pub mod worker;

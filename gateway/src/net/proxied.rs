@@ -7,7 +7,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
@@ -16,6 +15,7 @@ use super::flow_record::{Place, SubscriberSide};
 use super::relay::Begun;
 use super::report::Refusal;
 use super::socket;
+use super::stream::TcpStream;
 use super::worker::Worker;
 use crate::wire::proxy_protocol::{self, Carried, Outcome, Transport};
 

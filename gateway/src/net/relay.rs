@@ -7,6 +7,9 @@
 //! A full buffer says that more is on its way: then what the reader of names no longer wants moves inside the kernel (see
 //! [`super::splice`]), until the sender has less to say. Small messages are copied: two system calls either way.
 //!
+//! An urgent byte is passed on in its place, and as urgent (tcp(7), `MSG_OOB`); not those among the bytes that a steered flow or a
+//! balancer sends before its origin is known: they pass as ordinary ones.
+//!
 //! FIN is passed on for each direction by itself; a reset or an error ends both, and the other side is reset too. What an
 //! origin sent before its reset is delivered first: a server that refuses an upload answers and closes.
 
@@ -17,7 +20,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 
@@ -25,6 +27,7 @@ pub use self::both::read_ready;
 use self::both::{Both, Carried, write_ready};
 use super::flow_record::Flow;
 use super::socket;
+use super::stream::TcpStream;
 use super::worker::{OpenFlow, Worker};
 
 /// The first pause between two readings of the last acknowledgement; each next one is twice as long.
@@ -154,7 +157,7 @@ async fn write_all(stream: &TcpStream, bytes: Vec<u8>, taken: impl Fn(usize)) ->
     let mut rest = bytes.as_slice();
     while !rest.is_empty() {
         stream.writable().await?;
-        let count = write_ready(stream, rest)?;
+        let count = write_ready(stream, rest, false)?;
         taken(count);
         rest = rest.get(count..).unwrap_or_default();
     }

@@ -8,6 +8,7 @@
 )]
 
 mod datagrams;
+mod streams;
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -20,12 +21,14 @@ use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 pub use self::datagrams::{
     connect_datagrams, connect_datagrams_from, connect_listening_datagrams, let_fragment, listen_datagrams,
     listen_datagrams_transparent, prepare_datagrams, probe_exclusive_datagrams, send_datagrams,
 };
+pub use self::streams::{listen_alone, original_destination, probe_exclusive, send_urgent};
 use super::control::Head;
 use super::datagram::batch;
 use super::tcp_info;
@@ -35,6 +38,8 @@ pub use super::tcp_info::StreamState;
 const SO_ATTACH_BPF: libc::c_int = 50;
 /// Room for a sender's address ([`super::control::NAME_ROOM`]).
 const NAME_LENGTH: libc::socklen_t = 28;
+/// `SIOCATMARK` (`asm-generic/sockios.h`), which the libraries lack.
+const SIOCATMARK: libc::Ioctl = 0x8905;
 /// Length of an `int` as system calls take it.
 const INT_LENGTH: libc::socklen_t = 4;
 
@@ -45,8 +50,8 @@ pub const BACKLOG: i32 = 4_096;
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// A listening TCP socket that shares its address with the other workers (`SO_REUSEPORT`). Its connections inherit what is
-/// set here: no Nagle delay, for the relay passes on what was written when it was written, and probes that find subscribers
-/// who vanished without a word.
+/// set here: no Nagle delay, for the relay passes on what was written when it was written, probes that find subscribers who
+/// vanished without a word, and urgent bytes in their place.
 ///
 /// # Errors
 /// What the system says when the address is in use, not ours, or below 1024 without the right.
@@ -96,21 +101,13 @@ fn listen_with(
     Ok(socket.into())
 }
 
-/// A listening TCP socket that shares its address with nobody.
-///
-/// # Errors
-/// As [`listen`].
-pub fn listen_alone(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
 /// Sets what the connections of a listening socket inherit. All are refinements: a connection without them carries the
 /// same bytes.
 pub fn prepare_listener(socket: &SockRef<'_>) {
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE));
+    // An urgent byte stays in its place among the others.
+    let _ = socket.set_out_of_band_inline(true);
 }
 
 /// Takes over a socket that this process was started with.
@@ -158,18 +155,16 @@ pub fn receive(stream: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// Whether another process listens at `address`: `SO_REUSEPORT` would silently share the port with it when it belongs to the same user.
+/// Whether the next byte to be read is an urgent one (socket(7), `SIOCATMARK`).
 ///
 /// # Errors
-/// The system's word when the address cannot be bound exclusively.
-pub fn probe_exclusive(address: SocketAddr) -> io::Result<()> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(1)
+/// What the system says; it does not fail on an open TCP socket.
+pub fn is_at_urgent(stream: &impl AsRawFd) -> io::Result<bool> {
+    let mut at_mark: libc::c_int = 0;
+    // SAFETY: `SIOCATMARK` writes one `int` through the pointer, which points to a live local `c_int` for the whole call; the
+    // descriptor is open because `stream` is borrowed.
+    let outcome = unsafe { libc::ioctl(stream.as_raw_fd(), SIOCATMARK, &raw mut at_mark) };
+    if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(at_mark != 0) }
 }
 
 /// A TCP socket that will connect to `target` and never blocks; from `source`, an address of ours, where it is given.
@@ -177,11 +172,18 @@ pub fn probe_exclusive(address: SocketAddr) -> io::Result<()> {
 /// # Errors
 /// What the system says: no descriptor, an address that is not ours.
 pub fn stream_socket(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(target), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    let socket = origin_socket(target)?;
     if let Some(source) = source {
         bind_any_port(&socket, source)?;
     }
     Ok(socket.into())
+}
+
+/// A TCP socket that never blocks and has urgent bytes in their place.
+fn origin_socket(target: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_out_of_band_inline(true)?;
+    Ok(socket)
 }
 
 /// Begins to connect a socket that never blocks; it is connected when it can be written to and has no error (connect(2),
@@ -203,8 +205,7 @@ pub fn begin_connection(socket: &impl AsFd, target: SocketAddr) -> io::Result<()
 /// What the system says: no descriptor, CAP_NET_ADMIN is missing; `AddrInUse` when another socket of this machine has that
 /// port alone.
 pub fn upstream(target: SocketAddr, source: Option<SocketAddr>, mark: u32) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
+    let socket = origin_socket(target)?;
     socket.set_mark(mark)?;
     if let Some(source) = source {
         set_transparent(&socket, source)?;
@@ -220,8 +221,7 @@ pub fn upstream(target: SocketAddr, source: Option<SocketAddr>, mark: u32) -> io
 /// # Errors
 /// As [`upstream`].
 pub fn upstream_from_any_port(target: SocketAddr, source: IpAddr, mark: u32) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
+    let socket = origin_socket(target)?;
     socket.set_mark(mark)?;
     set_transparent(&socket, target)?;
     bind_any_port(&socket, source)?;
@@ -234,19 +234,6 @@ fn bind_any_port(socket: &Socket, address: IpAddr) -> io::Result<()> {
     socket.bind(&SocketAddr::new(address, 0).into())
 }
 
-/// Where a connection that nft `redirect` rewrote was going (`SO_ORIGINAL_DST`).
-///
-/// # Errors
-/// What the system says when the connection was not rewritten.
-pub fn original_destination(socket: &impl AsFd) -> io::Result<SocketAddr> {
-    let socket = SockRef::from(socket);
-    let is_v4 = socket.local_addr()?.is_ipv4();
-    let address = if is_v4 { socket.original_dst_v4() } else { socket.original_dst_v6() }?;
-    address
-        .as_socket()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a destination of no IP address"))
-}
-
 /// A listener that the event loop watches: readiness first, so that room for a flow can be awaited before accepting.
 ///
 /// # Errors
@@ -255,6 +242,17 @@ pub fn watch(listener: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
     // SAFETY: `TcpListener` owns its descriptor and returns the same one from `as_raw_fd` until it is dropped; it is given
     // by value and `AsyncFd` keeps it, so the descriptor stays open and the same while it is registered.
     unsafe { AsyncFd::register(listener) }.map_err(io::Error::from)
+}
+
+/// A connection that the event loop watches, for urgent data too.
+///
+/// # Errors
+/// As [`watch`].
+pub fn watch_stream(stream: TcpStream) -> io::Result<AsyncFd<TcpStream>> {
+    let interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+    // SAFETY: `TcpStream` owns its descriptor and returns the same one from `as_raw_fd` until it is dropped; it is given by
+    // value and `AsyncFd` keeps it, so the descriptor stays open and the same while it is registered.
+    unsafe { AsyncFd::register_with_interest(stream, interest) }.map_err(io::Error::from)
 }
 
 /// Another descriptor that the event loop watches.

@@ -11,7 +11,8 @@ use std::rc::Rc;
 
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use tokio::io::Interest;
-use tokio::net::TcpStream;
+
+use super::stream::TcpStream;
 
 /// What is asked of the kernel for each pipe; it may grant less (pipe(7): 1 MiB unprivileged, then two pages).
 const PIPE_BYTES: usize = 1024 * 1024;
@@ -151,16 +152,18 @@ mod tests {
     use super::*;
 
     /// Both ends of a connection over loopback.
-    async fn pair() -> (TcpStream, TcpStream) {
+    async fn pair() -> (tokio::net::TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        (near.unwrap(), far.unwrap().0)
+        let address = listener.local_addr().unwrap();
+        let (near, far) = tokio::join!(tokio::net::TcpStream::connect(address), listener.accept());
+        let far = far.unwrap().0.into_std().unwrap();
+        (near.unwrap(), TcpStream::from_std(far).unwrap())
     }
 
     #[tokio::test]
     async fn bytes_pass_unchanged_and_the_pipe_goes_back_empty() {
         let pool = PipePool::new(1);
-        let ((mut near, from), (to, mut far)) = (pair().await, pair().await);
+        let ((mut near, from), (mut far, to)) = (pair().await, pair().await);
         let sent: Vec<u8> = (0..3_000_000_u32).map(|number| (number % 251) as u8).collect();
         let expected = sent.clone();
         let sender = tokio::spawn(async move {

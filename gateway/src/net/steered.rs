@@ -9,7 +9,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use allowlist::DomainName;
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
@@ -20,6 +19,7 @@ use super::lookup::Whereabouts;
 use super::relay::{self, Begun};
 use super::report::{ProtocolLabel, Refusal};
 use super::socket;
+use super::stream::TcpStream;
 use super::worker::Worker;
 use crate::flow::decide::Vouched;
 

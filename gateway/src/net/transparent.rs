@@ -7,7 +7,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
@@ -18,6 +17,7 @@ use super::relay::Begun;
 use super::report::Refusal;
 use super::settings::Interception;
 use super::socket;
+use super::stream::TcpStream;
 use super::worker::Worker;
 
 /// Begins the flow of one connection, to where it was going; none when it is not carried.

@@ -5,13 +5,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use billing_export::{ByteBasis, Volume};
-use tokio::net::TcpStream;
 
 use super::{Reading, Totals};
 use crate::flow::ip_bytes::{InboundOptions, StreamCounters, segment_header};
 use crate::flow::sent::{Queues, Sent};
 use crate::net::header_lengths::{Birth, HeaderLengths};
 use crate::net::socket::{self, StreamState};
+use crate::net::stream::TcpStream;
 
 /// IP bytes of a packet at most that the kernel gives to a queue: 64 KiB of payload, and the headers of its segments (`GSO_LEGACY_MAX_SIZE`).
 const PACKET_BYTES_MAX: u64 = 128 << 10;

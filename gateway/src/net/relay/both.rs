@@ -7,12 +7,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 
 use super::{Failed, shutdown_subscriber};
 use crate::net::flow_record::Flow;
 use crate::net::socket;
 use crate::net::splice::Taken;
+use crate::net::stream::TcpStream;
 use crate::net::worker::{OpenFlow, Worker};
 
 /// A sender that has less than this between two pauses is copied again: looking for a pipe would cost more.
@@ -47,6 +47,8 @@ struct Held {
     bytes: Vec<u8>,
     /// How many of them it has taken since.
     taken: usize,
+    /// It is one byte, and urgent.
+    urgent: bool,
 }
 
 /// Bytes that move through a pipe.
@@ -194,7 +196,7 @@ impl Way {
 impl Stage {
     /// Holds `bytes` until they are taken.
     fn holding(bytes: Vec<u8>) -> Self {
-        Self::Holding(Box::new(Held { bytes, taken: 0 }))
+        Self::Holding(Box::new(Held { bytes, taken: 0, urgent: false }))
     }
 
     /// Whether nothing more is done.
@@ -233,9 +235,14 @@ impl<'f> Ends<'f> {
                         return Poll::Pending;
                     };
                     readable.map_err(|error| way.sender_failed(error))?;
-                    match self.fill(way, moving)? {
-                        Some(0) => None,
-                        Some(_) | None => continue,
+                    if self.sender(way).has_urgent() {
+                        // Nothing moves past an urgent byte inside the kernel.
+                        Some(Stage::Copying { bulk: false })
+                    } else {
+                        match self.fill(way, moving)? {
+                            Some(0) => None,
+                            Some(_) | None => continue,
+                        }
                     }
                 }
                 Stage::Finished => None,
@@ -249,10 +256,16 @@ impl<'f> Ends<'f> {
 
     /// Reads what is there and passes on what the receiver takes; none at the sender's end.
     fn copy(self, way: Way, bulk: bool) -> Result<Option<Stage>, Failed> {
+        let sender = self.sender(way);
+        let failed = |error| way.sender_failed(error);
+        let urgent = sender.has_urgent() && socket::is_at_urgent(sender).map_err(failed)?;
         let mut buffer = self.worker.buffer.borrow_mut();
-        let read = read_ready(self.sender(way), &mut buffer).map_err(|error| way.sender_failed(error))?;
-        let Some(count) = read else { return Ok(Some(Stage::Copying { bulk })) };
-        let bulk = count == buffer.len();
+        let room = if urgent { 1 } else { buffer.len() };
+        let buffer = buffer.get_mut(..room).unwrap_or_default();
+        let Some(count) = read_ready(sender, buffer).map_err(failed)? else {
+            return Ok(Some(Stage::Copying { bulk }));
+        };
+        let bulk = count == buffer.len() && !urgent;
         let bytes = buffer.get(..count).unwrap_or_default();
         if bytes.is_empty() {
             return Ok(None);
@@ -261,10 +274,17 @@ impl<'f> Ends<'f> {
             Way::Up => self.worker.received(self.flow, bytes),
             Way::Down => {}
         }
-        let taken = write_ready(self.receiver(way), bytes).map_err(|error| way.receiver_failed(error))?;
+        if urgent {
+            sender.forget_urgent();
+        }
+        let taken =
+            write_ready(self.receiver(way), bytes, urgent).map_err(|error| way.receiver_failed(error))?;
         self.sent(way, taken);
         let rest = bytes.get(taken..).unwrap_or_default();
-        Ok(Some(if rest.is_empty() { Stage::Copying { bulk } } else { Stage::holding(rest.to_vec()) }))
+        if rest.is_empty() {
+            return Ok(Some(Stage::Copying { bulk }));
+        }
+        Ok(Some(Stage::Holding(Box::new(Held { bytes: rest.to_vec(), taken: 0, urgent }))))
     }
 
     /// Writes what is held, as the receiver makes room.
@@ -276,7 +296,8 @@ impl<'f> Ends<'f> {
             }
             ready!(self.receiver(way).poll_write_ready(context))
                 .map_err(|error| way.receiver_failed(error))?;
-            let taken = write_ready(self.receiver(way), rest).map_err(|error| way.receiver_failed(error))?;
+            let taken = write_ready(self.receiver(way), rest, held.urgent)
+                .map_err(|error| way.receiver_failed(error))?;
             held.taken = held.taken.saturating_add(taken);
             self.sent(way, taken);
         }
@@ -288,7 +309,7 @@ impl<'f> Ends<'f> {
             Way::Up => self.flow.is_observed(),
             Way::Down => false,
         };
-        (bulk && !observed).then(|| self.worker.pipes.take()).flatten()
+        (bulk && !observed && !self.sender(way).has_urgent()).then(|| self.worker.pipes.take()).flatten()
     }
 
     /// Moves what the sender has into the pipe; none when it has nothing, zero at its end.
@@ -348,12 +369,13 @@ impl<'f> Ends<'f> {
 }
 
 /// Reads what is there; none when the readiness was spurious. What does not fill the buffer is all there was: the socket
-/// counts as empty from then on, without being asked once more (epoll(7), question 9). A FIN stays known.
+/// counts as empty from then on, without being asked once more (epoll(7), question 9). A FIN stays known. Where an urgent
+/// byte has come the read may have ended in front of it, and the socket is asked again.
 pub fn read_ready(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
     let mut all = None;
     let outcome = stream.try_io(Interest::READABLE, || {
         let count = socket::receive(stream, buffer)?;
-        if count == 0 || count == buffer.len() {
+        if count == 0 || count == buffer.len() || stream.has_urgent() {
             return Ok(count);
         }
         all = Some(count);
@@ -361,14 +383,24 @@ pub fn read_ready(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<us
     });
     match outcome {
         Ok(count) => Ok(Some(count)),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(all),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            if all.is_none() {
+                // Nothing is there, not even an urgent byte.
+                stream.forget_urgent();
+            }
+            Ok(all)
+        }
         Err(error) => Err(error),
     }
 }
 
-/// Writes what the socket takes at once.
-pub(super) fn write_ready(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    match stream.try_write(bytes) {
+/// Writes what the socket takes at once; one byte may be urgent.
+pub(super) fn write_ready(stream: &TcpStream, bytes: &[u8], urgent: bool) -> io::Result<usize> {
+    let written = match bytes {
+        [byte] if urgent => stream.try_io(Interest::WRITABLE, || socket::send_urgent(stream, *byte)),
+        _ => stream.try_write(bytes),
+    };
+    match written {
         Ok(taken) => Ok(taken),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
         Err(error) => Err(error),

@@ -1,0 +1,140 @@
+//! A TCP connection as the relay watches it: whether it may be read or written, and whether urgent data has come.
+//!
+//! tokio's own `TcpStream` does not ask for the last of these (`EPOLLPRI`). A read ends in front of an urgent byte (tcp(7),
+//! `MSG_OOB`; RFC 9293 §3.8.5), and so does splice(2): who does not know of it takes a short read for all there is, and waits for
+//! ever. Asking costs nothing: it is one more bit of the same registration.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, Ready};
+
+use super::socket;
+
+/// A connection that never blocks.
+#[derive(Debug)]
+pub struct TcpStream {
+    io: AsyncFd<std::net::TcpStream>,
+}
+
+impl TcpStream {
+    /// Has the event loop of this thread watch a connection that never blocks.
+    ///
+    /// # Errors
+    /// The event loop's.
+    pub fn from_std(stream: std::net::TcpStream) -> io::Result<Self> {
+        Ok(Self { io: socket::watch_stream(stream)? })
+    }
+
+    /// Waits for one of these.
+    ///
+    /// # Errors
+    /// When the event loop ends.
+    pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        self.io.ready(interest).await.map(|ready| ready.ready())
+    }
+
+    /// Waits until something may be read.
+    ///
+    /// # Errors
+    /// When the event loop ends.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.ready(Interest::READABLE).await.map(|_| ())
+    }
+
+    /// Waits until something may be written.
+    ///
+    /// # Errors
+    /// When the event loop ends.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.ready(Interest::WRITABLE).await.map(|_| ())
+    }
+
+    /// Ready when something may be read, or the sender has ended.
+    ///
+    /// # Errors
+    /// When the event loop ends.
+    pub fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let guard = ready!(self.io.poll_read_ready(context));
+        Poll::Ready(guard.map(|mut guard| guard.retain_ready()))
+    }
+
+    /// Ready when something may be written, or the receiver is gone.
+    ///
+    /// # Errors
+    /// When the event loop ends.
+    pub fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let guard = ready!(self.io.poll_write_ready(context));
+        Poll::Ready(guard.map(|mut guard| guard.retain_ready()))
+    }
+
+    /// Calls the system if it may, by what the event loop said last; `WouldBlock` of the call takes that back.
+    ///
+    /// # Errors
+    /// The call's.
+    pub fn try_io<R>(&self, interest: Interest, call: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+        self.io.try_io(interest, |_| call())
+    }
+
+    /// Reads what is there; 0 at the end.
+    ///
+    /// # Errors
+    /// What the system says; `WouldBlock` when nothing is there.
+    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.try_io(Interest::READABLE, || socket::receive(self, buffer))
+    }
+
+    /// Writes what the system takes.
+    ///
+    /// # Errors
+    /// What the system says; `WouldBlock` when it takes nothing.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.try_io(Interest::WRITABLE, || io::Write::write(&mut self.io.get_ref(), bytes))
+    }
+
+    /// Whether an urgent byte has come that may not have been read yet; no system call.
+    pub fn has_urgent(&self) -> bool {
+        self.try_io(Interest::PRIORITY, || Ok(())).is_ok()
+    }
+
+    /// The urgent byte was read; the next one is told anew.
+    pub fn forget_urgent(&self) {
+        let _ = self.try_io::<()>(Interest::PRIORITY, || Err(io::ErrorKind::WouldBlock.into()));
+    }
+
+    /// Our own end.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.get_ref().local_addr()
+    }
+
+    /// The error that came in, taken away.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.io.get_ref().take_error()
+    }
+
+    /// The connection as the standard library has it, to ask about.
+    pub fn as_std(&self) -> &std::net::TcpStream {
+        self.io.get_ref()
+    }
+}
+
+impl AsFd for TcpStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.io.as_fd()
+    }
+}
+
+impl AsRawFd for TcpStream {
+    fn as_raw_fd(&self) -> RawFd {
+        self.io.as_raw_fd()
+    }
+}
