@@ -41,7 +41,7 @@ mod witness;
 pub use account::{Account, Entry, ListVersion, Spent, Tick, Usage};
 pub use class::{Class, Reason};
 pub use error::{ExportError, LedgerError, UnknownLabel};
-pub use exporter::{Exporter, Found, Opened};
+pub use exporter::{Exporter, Found, LOCK_NAME, Opened};
 /// The time type of all interfaces.
 pub use jiff::Timestamp;
 pub use period::{PERIOD_DEFAULT, Period, PeriodError, format_instant, parse_instant};

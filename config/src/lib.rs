@@ -99,6 +99,8 @@ pub struct Config {
     pub log: Log,
     /// What is allowed and yet worth a word to the operator, one sentence each.
     pub notes: Vec<String>,
+    /// The file it was read from, for messages; empty where nobody has said.
+    pub source: PathBuf,
     /// Where each stated section and key stands: `list.file`, `listener[1].address`.
     pub places: BTreeMap<String, Place>,
 }
@@ -138,9 +140,35 @@ impl Config {
     pub fn place(&self, key: &str) -> Option<Place> {
         self.places.get(key).copied()
     }
+
+    /// `file:line:column: key` as messages begin; of the nearest section where the key itself is not stated, else of the
+    /// file's first character.
+    pub fn at(&self, key: &str) -> String {
+        let sections = key.char_indices().rev().filter(|(_, character)| *character == '.');
+        let nearest = std::iter::once(key).chain(sections.filter_map(|(end, _)| key.get(..end)));
+        let place = nearest.filter_map(|key| self.place(key)).next().unwrap_or(Place::START);
+        format!("{}:{place}: {key}", self.source.display())
+    }
 }
 
 impl Config {
+    /// Rating groups whose bytes nobody takes off the bill: the key, what was found and what to do. `check` refuses them; a node
+    /// that ran with them goes on, and says so.
+    pub fn unmarked_groups(&self) -> impl Iterator<Item = (String, &'static str)> {
+        let problem = "found \"tagged\" without dscp and fwmark; wanted one of them, for else the core sees no mark, and nobody \
+                       takes these bytes off the bill; \"reported\" has billing subtract them";
+        rating_group::unmarked(self)
+            .map(move |number| (format!("rating_group[{number}].disposition"), problem))
+    }
+
+    /// A key of the listener with this number in `listeners`, as the file counts: there those with a socket count too.
+    pub fn listener_key(&self, number: usize, key: &str) -> String {
+        let count = self.listeners.len().saturating_add(self.sockets.len());
+        let stands = |one: &usize| self.place(&format!("listener[{one}].socket")).is_none();
+        let in_file = (0..count).filter(stands).nth(number).unwrap_or(number);
+        format!("listener[{in_file}].{key}")
+    }
+
     /// Listeners whose peers nobody has stated, one sentence each: the default lets any account of this machine speak for any
     /// subscriber.
     pub fn local_peers(&self) -> Vec<String> {
@@ -185,8 +213,9 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     }
     let mut notes = notes(subscribers.as_ref(), &upstream, &admin);
     notes.extend(dns.iter().flat_map(|dns| steer_notes(dns, &listeners)));
+    notes.extend(rating_group::unseen_marks(&rating_groups, &listeners));
     let (node, list, export) = (node?, list?, export?.export);
-    let places = BTreeMap::new();
+    let (source, places) = (PathBuf::new(), BTreeMap::new());
     Some(Config {
         node,
         listeners,
@@ -205,6 +234,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         admin,
         log,
         notes,
+        source,
         places,
     })
 }

@@ -1,6 +1,8 @@
 //! `[[rating_group]]`: the number billing knows a service by, and who takes its bytes off the bill.
 
+use crate::Config;
 use crate::key::Key;
+use crate::listener::{Listener, Mode};
 use crate::node::is_id;
 use crate::reader::{Fault, Reader, describe};
 use crate::section::Section;
@@ -97,6 +99,27 @@ pub fn of<'g>(groups: &'g [RatingGroup], service: &str) -> Option<&'g RatingGrou
         Services::Named(ids) => ids.iter().any(|id| id == service),
     });
     named.or_else(|| groups.iter().find(|group| group.services == Services::Others))
+}
+
+/// Numbers of the groups whose bytes the core is to take off the bill by a mark, though they have none. What DNS led here
+/// needs no mark, for the core's rule may be the gateway's own address; what was going elsewhere does.
+pub(crate) fn unmarked(config: &Config) -> impl Iterator<Item = usize> {
+    let passes = |listener: &Listener| listener.mode != Mode::Steered;
+    let is_passing = !config.sockets.is_empty() || config.listeners.iter().any(passes);
+    let groups = config.rating_groups.iter().enumerate();
+    let lacks = |group: &RatingGroup| {
+        group.disposition == Disposition::Tagged && group.dscp.is_none() && group.fwmark.is_none()
+    };
+    groups.filter(move |(_, group)| is_passing && lacks(group)).map(|(number, _)| number)
+}
+
+/// A word on groups with a mark where no listener can set one: the leg behind a balancer is not the subscriber's.
+pub(crate) fn unseen_marks(groups: &[RatingGroup], listeners: &[Listener]) -> Option<String> {
+    let is_behind = listeners.iter().all(|listener| listener.mode == Mode::ProxyProtocol);
+    let is_tagged = groups.iter().any(|group| group.disposition == Disposition::Tagged);
+    let note = "[[rating_group]] disposition = \"tagged\" where every listener is behind a balancer: packets to the balancer \
+                carry no mark, so that nobody takes these bytes off the bill; \"reported\" has billing subtract them";
+    (is_behind && is_tagged).then(|| note.to_owned())
 }
 
 /// Reads all `[[rating_group]]` sections; without any, one default group takes every service. `divert_mark` is

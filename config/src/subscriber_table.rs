@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 
-/// The first line of every table.
+/// The first line of every table; at least one row follows.
 pub const HEADER: &str = "prefix,subscriber_type,subscriber_id";
 /// Longest subscriber id, in characters.
 pub const ID_CHARS_MAX: usize = 64;
@@ -102,6 +102,12 @@ pub fn parse(text: &str, size_max: usize, rows_max: usize) -> Result<Vec<Subscri
             break;
         }
         table.line(number, unended(line));
+    }
+    if table.rows.is_empty() && table.problems.is_empty() {
+        let mut fault = problem((1, 1), "table", "no row below the header", "at least one");
+        let remedy = "whatever writes it has failed? A node that is to know nobody has no [subscribers]";
+        fault.remedy = Some(remedy.to_owned());
+        table.problems.push(fault);
     }
     if table.problems.is_empty() { Ok(table.rows) } else { Err(table.problems) }
 }

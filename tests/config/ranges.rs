@@ -31,6 +31,18 @@ const ROWS: &[Row] = &[
     ),
     ("subscribers", "size_max", &["\"1 KiB\"", "\"4 GiB\""], &["\"1023 B\"", "\"4294967297 B\""]),
     ("subscribers", "entries_max", &["1", "100000000"], &["0", "100000001"]),
+    ("subscribers", "hold_removed_percent", &["0", "100"], &["-1", "101"]),
+    (
+        "subscribers",
+        "accept_sha256",
+        &["[]", "[\"00000000000000000000000000000000000000000000000000000000000000af\"]"],
+        &[
+            "\"00\"",
+            "[1]",
+            "[\"\"]",
+            "[\"00000000000000000000000000000000000000000000000000000000000000AF\"]",
+        ],
+    ),
     (
         "export",
         "period",
@@ -426,4 +438,18 @@ fn f6_codes_of_errors_to_accept_are_limited_in_number_and_length() {
         let found = Config::parse(&text, Path::new("/")).err().map_or(0, |found| found.len());
         assert_eq!(found, problems, "{length}");
     }
+}
+
+#[test]
+fn f23_hashes_of_tables_to_accept_are_limited_in_number() {
+    let of = |count: usize| {
+        let hashes: Vec<_> = (0..count).map(|number| format!("\"{number:064x}\"")).collect();
+        Config::parse(
+            &with("subscribers", "accept_sha256", &format!("[{}]", hashes.join(", "))),
+            Path::new("/"),
+        )
+    };
+    assert_eq!(of(16).unwrap().subscribers.unwrap().accept_sha256.len(), 16);
+    let problems = of(17).unwrap_err();
+    assert_eq!((problems.len(), problems[0].key.as_str()), (1, "subscribers.accept_sha256"));
 }

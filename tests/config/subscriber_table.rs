@@ -46,7 +46,17 @@ fn rows_come_out_as_written() {
     assert_eq!(parse(&text.replace('\n', "\r\n"), SIZE, 4).unwrap(), rows, "CRLF");
     assert_eq!(parse(&format!("\u{feff}{text}"), SIZE, 4).unwrap(), rows, "byte order mark");
     assert_eq!(parse(text.trim_end(), SIZE, 4).unwrap(), rows, "no line end at the end");
-    assert_eq!(parse(HEADER, SIZE, 4).unwrap(), [], "nobody yet");
+}
+
+/// What is left of a table whose writer failed at the first row.
+#[test]
+fn f23_a_table_without_a_row_is_refused() {
+    for text in [HEADER.to_owned(), format!("{HEADER}\n"), format!("\u{feff}{HEADER}\r\n")] {
+        let problems = parse(&text, SIZE, 4).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let wanted = "1:1: table: found no row below the header; wanted at least one; ";
+        assert!(problems[0].to_string().starts_with(wanted), "{}", problems[0]);
+    }
 }
 
 #[test]

@@ -164,7 +164,7 @@ fn t39_f22_a_bad_table_or_configuration_leaves_the_old_and_wants_attention_while
 
 #[test]
 fn b19_bytes_after_an_address_changed_hands_belong_to_nobody() {
-    let world = World::new(Origin::echo());
+    let world = World::with(Origin::echo(), |setup| setup.set("subscribers", "hold_removed_percent = 100"));
     let visit = visit_of(LISTED);
     let length = visit.len() as u64;
     let mut open = world.proxied(1);

@@ -452,7 +452,9 @@ evidence = "seen"
 #[test]
 fn t34_bytes_after_the_address_passed_on_are_nobodys() {
     let server = silent_server();
-    let world = UdpWorld::new(server.local_addr().unwrap().port());
+    let world = UdpWorld::with(server.local_addr().unwrap().port(), |setup| {
+        setup.set("subscribers", "hold_removed_percent = 100")
+    });
     let access = world.proxied(1, Header::Each);
     access.inject(&initial(LISTED));
     let (_, from) = next(&server);

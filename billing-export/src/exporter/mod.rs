@@ -17,7 +17,9 @@
 mod open;
 pub(crate) mod publish;
 
+use std::fs;
 use std::ops::Range;
+use std::path::Path;
 
 use jiff::Timestamp;
 
@@ -35,7 +37,7 @@ use crate::store::{STORE_NAME, SealOrder, Sealer, Standing, Store};
 use crate::unit::{Cause, Volume};
 use crate::witness::Memory;
 
-pub use open::{Found, Opened};
+pub use open::{Found, LOCK_NAME, Opened};
 
 /// Ledger, store and file sink of one node. One process at a time holds the directories.
 pub struct Exporter {
@@ -156,6 +158,20 @@ impl Live {
 }
 
 impl Exporter {
+    /// The node whose ledger stands in `state_dir`; none where there is no ledger, or an empty one. It is only read, and may be
+    /// in use.
+    ///
+    /// # Errors
+    /// It cannot be read, or is none of ours.
+    pub fn owner(state_dir: &Path) -> Result<Option<String>, ExportError> {
+        let path = state_dir.join(STORE_NAME);
+        // A file without content is what a start leaves that was ended at its first step.
+        if fs::metadata(&path).map_or(true, |found| found.len() == 0) {
+            return Ok(None);
+        }
+        Store::owner(&path)
+    }
+
     /// Opens the node's state, or creates it at the first start.
     ///
     /// `start_id` is a fresh random value for every call. Missing directories are created. After an unclean stop what was

@@ -16,6 +16,9 @@ use crate::store::{NewState, NodeRow, Repaired, STORE_NAME, SealOrder, Sealer, S
 use crate::unit::{Cause, Volume};
 use crate::witness::{self, Memory};
 
+/// Name of the file in the state directory that is locked (flock(2)) for as long as a process has the ledger.
+pub const LOCK_NAME: &str = "lock";
+
 /// How a start went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened {
@@ -63,7 +66,7 @@ pub(super) fn open(
         create_directory(directory)?;
     }
     let locks = [
-        Lock::take(settings.state_dir.join("lock"))?,
+        Lock::take(settings.state_dir.join(LOCK_NAME))?,
         Lock::take(settings.staging_dir.join(format!("{}.lock", settings.node_id)))?,
     ];
     let mut store = Store::open(&settings.state_dir.join(STORE_NAME))?;

@@ -73,6 +73,16 @@ impl Store {
         Ok(store)
     }
 
+    /// The node that a ledger is of, without looking at the rest of it.
+    pub(crate) fn owner(path: &Path) -> Result<Option<String>, ExportError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let store = Store::connect(path, flags)?;
+        store.check_mark()?;
+        store.ask("reading who wrote the ledger", |connection| {
+            connection.query_row("SELECT node_id FROM node", [], |row| row.get(0)).optional()
+        })
+    }
+
     /// The connection.
     fn connect(path: &Path, flags: OpenFlags) -> Result<Store, ExportError> {
         let connection = Connection::open_with_flags(path, flags)
@@ -131,6 +141,18 @@ impl Store {
 
     /// Refuses files that are not ours, newer than we are, or damaged.
     fn check(&self) -> Result<(), ExportError> {
+        self.check_mark()?;
+        let word: Option<String> = self.ask("checking the ledger", |connection| {
+            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).optional()
+        })?;
+        match word {
+            Some(word) if word == "ok" => Ok(()),
+            other => Err(self.damaged(other.unwrap_or_default(), "a whole database")),
+        }
+    }
+
+    /// Refuses files that are not ours, or newer than we are.
+    fn check_mark(&self) -> Result<(), ExportError> {
         let application: i64 = self.ask("reading the ledger's mark", |connection| {
             connection.query_row("PRAGMA application_id", [], |row| row.get(0))
         })?;
@@ -146,13 +168,7 @@ impl Store {
                 remedy: "It was written by another version of the gateway: run that version, or a later one",
             });
         }
-        let word: Option<String> = self.ask("checking the ledger", |connection| {
-            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).optional()
-        })?;
-        match word {
-            Some(word) if word == "ok" => Ok(()),
-            other => Err(self.damaged(other.unwrap_or_default(), "a whole database")),
-        }
+        Ok(())
     }
 
     /// The ledger's file.

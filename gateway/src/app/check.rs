@@ -1,7 +1,8 @@
 //! `gateway check`: every problem of configuration, list, subscribers and certificates at once, before the daemon meets
 //! them.
 
-use std::fs;
+mod machine;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,7 +18,7 @@ use serde::Serialize;
 
 use super::input::Fault;
 use super::lists::{Former, Gate, ListKeeper, Offered};
-use super::reload::{gate, load, read_subscribers};
+use super::reload::{gate, load, named_by, read_subscribers};
 use super::start::{nat64, static_answer_problem};
 use super::{EXIT_CONFIG, EXIT_IO};
 use crate::flow::binding::Nat64;
@@ -33,9 +34,11 @@ Examples:
   gateway check --config /etc/zrgw/gateway.toml
   gateway check --config gateway.toml --format json
 
+Folders, rights and addresses are looked at for the user who runs the check, on this machine: run it as the gateway's. Beside a
+gateway that runs on the same state folder addresses are not tried, for they are its own.
 Exit codes: 0 no problem, 74 the configuration file cannot be read, 78 problems, each named with its place.";
 
-/// Says everything that is wrong with configuration, list, subscriber table and certificates.
+/// Says everything that is wrong with configuration, list, subscriber table, certificates, folders and addresses.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -78,7 +81,7 @@ pub fn run(args: &Args) -> ExitCode {
             return ExitCode::from(if unreadable { EXIT_IO } else { EXIT_CONFIG });
         }
     };
-    let findings = examine(&args.config, &config);
+    let findings = examine(&config);
     print(args, &findings);
     if findings.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CONFIG) }
 }
@@ -104,7 +107,7 @@ pub fn list_source(path: &Path, at: Timestamp) -> Result<ListSource, Fault> {
     let config = load(path)?;
     let gate = gate(&config.list);
     let (list, faults) = offered(&config, &gate);
-    let Offered { document, mut notes, .. } = list?;
+    let Offered { document, mut notes, .. } = list.map_err(|fault| named_by(&config, "list.file", fault))?;
     notes.extend(faults.into_iter().flat_map(|fault| fault.lines));
     let mut list = Arc::new(Matcher::new(&document));
     if list.effective_from() > at {
@@ -131,11 +134,11 @@ fn offered(config: &Config, gate: &Gate) -> (Result<Offered, Fault>, Vec<Fault>)
 }
 
 /// Everything that can be said without starting.
-fn examine(path: &Path, config: &Config) -> Findings {
+fn examine(config: &Config) -> Findings {
     let mut findings = Findings { notes: config.notes.clone(), ..Findings::default() };
     findings.notes.extend(config.local_peers());
     examine_list(config, &mut findings);
-    match read_subscribers(config.subscribers.as_ref()) {
+    match read_subscribers(config) {
         Ok(table) => {
             findings.subscriber_prefixes = table.len();
             findings.notes.extend(unnamed_pools(config, &table));
@@ -146,23 +149,15 @@ fn examine(path: &Path, config: &Config) -> Findings {
         if let Err(error) = DomainName::from_list_entry(&answer.name) {
             findings.problems.push(format!(
                 "{}:{}",
-                path.display(),
+                config.source.display(),
                 static_answer_problem(config, index, &error)
             ));
         }
     }
-    let folders = [
-        ("node.state_dir", &config.node.state_dir),
-        ("export.dir", &config.export.dir),
-        ("export.staging_dir", &config.export.staging_dir),
-    ];
-    for (key, folder) in folders {
-        if let Some(message) = folder_problem(folder) {
-            let place = config.place(key).map_or_else(|| "1:1".to_owned(), |place| place.to_string());
-            findings.problems.push(format!("{}:{place}: {key}: {message}", path.display()));
-        }
-    }
-    findings.problems.extend(certificate_problems(path, config));
+    let unmarked = config.unmarked_groups();
+    findings.problems.extend(unmarked.map(|(key, problem)| format!("{}: {problem}", config.at(&key))));
+    machine::examine(config, &mut findings);
+    findings.problems.extend(certificate_problems(config));
     findings.notes.extend(source_note(config));
     findings
 }
@@ -191,7 +186,7 @@ fn examine_list(config: &Config, findings: &mut Findings) {
     findings.notes.extend(faults.into_iter().flat_map(|fault| fault.lines));
     let Offered { document, notes, .. } = match list {
         Ok(list) => list,
-        Err(fault) => return findings.problems.extend(fault.lines),
+        Err(fault) => return findings.problems.extend(named_by(config, "list.file", fault).lines),
     };
     findings.list_id = Some(document.list_id().to_owned());
     findings.list_serial = Some(document.serial());
@@ -260,7 +255,7 @@ fn unknown_services(config: &Config, list: &Document) -> Vec<String> {
 }
 
 /// What is wrong with the certificates and keys of the DNS plane, each with its place.
-fn certificate_problems(path: &Path, config: &Config) -> Vec<String> {
+fn certificate_problems(config: &Config) -> Vec<String> {
     let Some(dns) = &config.dns else { return Vec::new() };
     let mut faults = Vec::new();
     if let Some(tls) = &dns.tls {
@@ -280,26 +275,9 @@ fn certificate_problems(path: &Path, config: &Config) -> Vec<String> {
             tls::Part::Key => "dns.tls_key",
             tls::Part::Roots => "dns.upstream_roots",
         };
-        let place = config.place(key).or_else(|| config.place("dns"));
-        let place = place.map_or_else(|| "1:1".to_owned(), |place| place.to_string());
-        format!("{}:{place}: {key}: {fault}", path.display())
+        format!("{}: {fault}", config.at(key))
     };
     faults.into_iter().map(problem).collect()
-}
-
-/// What is wrong with a folder that is there; one that is not is made at start.
-fn folder_problem(folder: &Path) -> Option<String> {
-    let found = fs::metadata(folder).ok()?;
-    if !found.is_dir() {
-        return Some(format!("found a file at {}; wanted a folder", folder.display()));
-    }
-    if found.permissions().readonly() {
-        return Some(format!(
-            "found {} read-only; wanted it writable for the gateway's user",
-            folder.display()
-        ));
-    }
-    None
 }
 
 /// Prints the findings.

@@ -10,6 +10,7 @@ mod fault;
 mod handed;
 mod machine;
 mod opened;
+pub mod state;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,11 +1,12 @@
 //! What the configuration names, read at start and at each reload: list, subscribers, rating groups, allowances. The last good
 //! ones stay when new ones are bad.
 
+mod subscribers;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use allowlist::lint::Code;
-use billing_export::{Session, SubscriberType};
 use config::Config;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -16,8 +17,8 @@ use super::start::edge;
 use crate::flow::allowance::{AllowancePlan, Limits};
 use crate::flow::mark::Mark;
 use crate::flow::rating::{RatingGroup, RatingPlan};
-use crate::flow::session::SubscriberTable;
 use crate::net::policy::PolicyCell;
+pub use subscribers::read as read_subscribers;
 
 /// Reads a configuration file.
 ///
@@ -33,17 +34,24 @@ pub fn load(path: &Path) -> Result<Config, Fault> {
         lines: problems.iter().map(|problem| format!("{}:{problem}", path.display())).collect(),
         unreadable: false,
     })?;
+    let config = Config { source: path.to_owned(), ..config };
     // The parser opens nothing and knows no list; whether there is such a time zone is for the system's database to say.
     let mut lines = Vec::new();
-    let mut add = |key: &str, problem: String| {
-        let place = config.place(key).map_or_else(|| "1:1".to_owned(), |place| place.to_string());
-        lines.push(format!("{}:{place}: {key}: {problem}", path.display()));
-    };
+    let mut add = |key: &str, problem: String| lines.push(format!("{}: {problem}", config.at(key)));
     unknown_codes(&config.list).into_iter().for_each(|problem| add("list.accept_errors", problem));
     if let Err(problem) = allowance(&config) {
         add("allowance.zone", problem);
     }
     if lines.is_empty() { Ok(config) } else { Err(Fault { lines, unreadable: false }) }
+}
+
+/// The fault of a file that cannot be read, with the key that names the file; other faults have their place in the file.
+pub fn named_by(config: &Config, key: &str, fault: Fault) -> Fault {
+    if !fault.unreadable {
+        return fault;
+    }
+    let at = config.at(key);
+    Fault { lines: fault.lines.iter().map(|line| format!("{at}: {line}")).collect(), unreadable: true }
 }
 
 /// Codes of `list.accept_errors` that are none of an error the linter could report.
@@ -90,38 +98,6 @@ pub fn former(config: &Config) -> Former {
     let is_steered = config.listeners.iter().any(|listener| listener.mode == config::Mode::Steered);
     let steers = config.dns.as_ref().is_some_and(|dns| !dns.steer_addresses.is_empty());
     if is_steered || steers { Former::Carried { hosts_max: config.list.entries_max } } else { Former::LetGo }
-}
-
-/// Reads and judges the subscriber table.
-///
-/// # Errors
-/// Every problem with its place; never an id or a prefix.
-pub fn read_subscribers(subscribers: Option<&config::Subscribers>) -> Result<SubscriberTable, Fault> {
-    let Some(subscribers) = subscribers else { return Ok(SubscriberTable::default()) };
-    let path = &subscribers.file;
-    let text = read_text(path, subscribers.size_max, "subscribers.size_max")?;
-    let rows = config::subscribers::parse(&text, subscribers.size_max, subscribers.entries_max).map_err(
-        |problems| Fault {
-            lines: problems.iter().map(|problem| format!("{}:{problem}", path.display())).collect(),
-            unreadable: false,
-        },
-    )?;
-    let mut sessions = Vec::with_capacity(rows.len());
-    for row in rows {
-        let kind = match row.subscriber_type {
-            config::subscribers::SubscriberType::Msisdn => SubscriberType::Msisdn,
-            config::subscribers::SubscriberType::Imsi => SubscriberType::Imsi,
-            config::subscribers::SubscriberType::Account => SubscriberType::Account,
-        };
-        // The static table has one lasting session for each subscriber, over all of his prefixes (trap T36).
-        let session_id = format!("{}-{}", kind.label(), row.subscriber_id);
-        let session = Session::new(kind, &row.subscriber_id, &session_id).map_err(|error| Fault {
-            lines: vec![format!("{}:{}:1: {error}", path.display(), row.line)],
-            unreadable: false,
-        })?;
-        sessions.push((row.prefix, session));
-    }
-    Ok(SubscriberTable::new(sessions))
 }
 
 /// The rating plan of the configuration.
@@ -176,10 +152,10 @@ pub fn refresh(config: &Config, keeper: &mut ListKeeper, policy: &PolicyCell, no
     let mut outcome = Outcome::default();
     match keeper.accept(&config.list.file, &gate(&config.list), now) {
         Ok(notes) => outcome.notes.extend(notes),
-        Err(fault) => outcome.list = Some(fault),
+        Err(fault) => outcome.list = Some(named_by(config, "list.file", fault)),
     }
     outcome.unproven = keeper.unproven().map(ToOwned::to_owned);
-    let subscribers = match read_subscribers(config.subscribers.as_ref()) {
+    let subscribers = match subscribers::renew(config, policy.load().subscribers.len()) {
         Ok(table) => Some(Arc::new(table)),
         Err(fault) => {
             outcome.subscribers = Some(fault);
@@ -230,6 +206,7 @@ pub fn reread(path: &Path, config: &mut Config) {
                     "rating groups have other DSCP values: until `gateway nft apply` the kernel's rules clear those of before where others set them"
                 );
             }
+            config.places = new.places;
             config.list = new.list;
             config.subscribers = new.subscribers;
             config.rating_groups = new.rating_groups;

@@ -105,6 +105,9 @@ pub fn run(args: &Args) -> ExitCode {
     for note in config.notes.iter().chain(&config.local_peers()) {
         tracing::warn!("{}: {note}", args.config.display());
     }
+    for (key, problem) in config.unmarked_groups() {
+        tracing::warn!("{}: {problem}", config.at(&key));
+    }
     let started = control_thread().and_then(|control| {
         let signals = {
             let _context = control.enter();
