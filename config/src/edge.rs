@@ -20,6 +20,9 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("edge", "rule_priority"),
     Key::defaulted("edge", "alive_timeout"),
     Key::defaulted("edge", "candidates_max"),
+    Key::defaulted("edge", "silent_timeout"),
+    Key::defaulted("edge", "silent_max"),
+    Key::defaulted("edge", "silent_per_subscriber_max"),
 ];
 
 /// Name of the nft table.
@@ -56,6 +59,19 @@ pub const ALIVE_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)
 pub const CANDIDATES_MAX_DEFAULT: usize = 200_000;
 /// Range of `candidates_max`.
 pub const CANDIDATES_MAX_RANGE: RangeInclusive<usize> = 1..=10_000_000;
+/// How long flows pass by whose destination did not answer: what passes by is charged.
+pub const SILENT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(120);
+/// Range of `silent_timeout`.
+pub const SILENT_TIMEOUT_RANGE: RangeInclusive<Duration> =
+    Duration::from_secs(10)..=Duration::from_secs(3_600);
+/// Most pairs of source and destination that do so, about 200 bytes each in the kernel and in the process.
+pub const SILENT_MAX_DEFAULT: usize = 16_384;
+/// Range of `silent_max`.
+pub const SILENT_MAX_RANGE: RangeInclusive<usize> = 1..=1_000_000;
+/// Those of one subscriber: a page of many dead hosts.
+pub const SILENT_PER_SUBSCRIBER_MAX_DEFAULT: usize = 64;
+/// Range of `silent_per_subscriber_max`.
+pub const SILENT_PER_SUBSCRIBER_MAX_RANGE: RangeInclusive<usize> = 1..=65_536;
 /// What is taken, as written.
 const INTERCEPTS: [(&str, Intercept); 2] = [("all", Intercept::All), ("candidates", Intercept::Candidates)];
 
@@ -87,6 +103,12 @@ pub struct Edge {
     pub alive_timeout: Duration,
     /// Most addresses in the sets of candidates, and most prefixes.
     pub candidates_max: usize,
+    /// How long flows pass by whose destination did not answer.
+    pub silent_timeout: Duration,
+    /// Most pairs of source and destination that do so.
+    pub silent_max: usize,
+    /// Most of one subscriber's.
+    pub silent_per_subscriber_max: usize,
 }
 
 /// Which flows are taken.
@@ -163,6 +185,18 @@ impl Edge {
                 .value,
             candidates_max: section
                 .count(reader, "candidates_max", CANDIDATES_MAX_DEFAULT, CANDIDATES_MAX_RANGE)
+                .value,
+            silent_timeout: section
+                .duration(reader, "silent_timeout", SILENT_TIMEOUT_DEFAULT, SILENT_TIMEOUT_RANGE)
+                .value,
+            silent_max: section.count(reader, "silent_max", SILENT_MAX_DEFAULT, SILENT_MAX_RANGE).value,
+            silent_per_subscriber_max: section
+                .count(
+                    reader,
+                    "silent_per_subscriber_max",
+                    SILENT_PER_SUBSCRIBER_MAX_DEFAULT,
+                    SILENT_PER_SUBSCRIBER_MAX_RANGE,
+                )
                 .value,
         }
     }

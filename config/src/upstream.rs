@@ -17,6 +17,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("upstream", "port_map"),
     Key::defaulted("upstream", "allow_private"),
     Key::defaulted("upstream", "connect_timeout"),
+    Key::defaulted("upstream", "original_connect_timeout"),
     Key::defaulted("upstream", "source_addresses"),
 ];
 
@@ -29,6 +30,12 @@ pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// Range of `connect_timeout`.
 pub const CONNECT_TIMEOUT_RANGE: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(60);
+/// Time for a connection to where the subscriber was going, who has an open connection and waits as long as he likes: as long
+/// as systems repeat their SYNs (Linux: 127 s).
+pub const ORIGINAL_CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(130);
+/// Range of `original_connect_timeout`: RFC 1122 §4.2.3.5 wants SYNs to be repeated for three minutes at least.
+pub const ORIGINAL_CONNECT_TIMEOUT_RANGE: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(300);
 /// Most further addresses to connect from: each is a further try.
 pub const SOURCE_ADDRESSES_MAX: usize = 16;
 /// What resolvers look like, for messages.
@@ -46,8 +53,10 @@ pub struct Upstream {
     pub port_map: BTreeMap<u16, u16>,
     /// Tests and labs: loopback and private destinations may be dialled.
     pub allow_private: bool,
-    /// Time for a connection to the destination.
+    /// Time for a connection to one of a name's addresses.
     pub connect_timeout: Duration,
+    /// Time for a connection to where the subscriber was going; `connect_timeout` where that is stated and this is not.
+    pub original_connect_timeout: Duration,
     /// Further addresses of the gateway to connect from, when its ports towards a destination are used up.
     pub source_addresses: Vec<IpAddr>,
 }
@@ -60,9 +69,22 @@ impl Upstream {
         let port_map = read_port_map(reader, &section);
         let allow_private = section.boolean(reader, "allow_private", false).value;
         let connect_timeout =
-            section.duration(reader, "connect_timeout", CONNECT_TIMEOUT_DEFAULT, CONNECT_TIMEOUT_RANGE).value;
+            section.duration(reader, "connect_timeout", CONNECT_TIMEOUT_DEFAULT, CONNECT_TIMEOUT_RANGE);
+        let original =
+            if connect_timeout.written { connect_timeout.value } else { ORIGINAL_CONNECT_TIMEOUT_DEFAULT };
+        let original_connect_timeout = section
+            .duration(reader, "original_connect_timeout", original, ORIGINAL_CONNECT_TIMEOUT_RANGE)
+            .value;
+        let connect_timeout = connect_timeout.value;
         let source_addresses = read_own_addresses(reader, &section, "source_addresses", SOURCE_ADDRESSES_MAX);
-        Upstream { resolvers, port_map, allow_private, connect_timeout, source_addresses }
+        Upstream {
+            resolvers,
+            port_map,
+            allow_private,
+            connect_timeout,
+            original_connect_timeout,
+            source_addresses,
+        }
     }
 }
 

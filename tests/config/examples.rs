@@ -124,6 +124,13 @@ fn each_defaulted_key_of_full_stands_at_its_default_and_each_required_one_is_mis
                 let told = |key: &str| problems.iter().any(|problem| problem.key.ends_with(key));
                 assert!(told("group") && (name == "dnstap_socket" || told("address")), "{problems:?}");
             }
+            // It follows another key where that is stated.
+            Need::Defaulted if (key.section, key.name) == ("upstream", "original_connect_timeout") => {
+                let upstream = load(&cut).upstream;
+                assert_eq!(upstream.original_connect_timeout, upstream.connect_timeout);
+                let neither = cut.replace("\nconnect_timeout = \"5 s\"\n", "\n");
+                assert_eq!(unplaced(load(&neither)), whole, "neither is stated");
+            }
             Need::Defaulted => {
                 defaulted += 1;
                 assert_eq!(unplaced(load(&cut)), whole, "{section}.{name} does not stand at its default");

@@ -266,6 +266,7 @@ fn s_the_kernels_sets_hold_the_limit_renew_at_it_and_refuse_one_over() {
         table: "zrgw".to_owned(),
         candidates_only: true,
         candidates_max: usize::try_from(MOST).unwrap(),
+        silent_max: 10,
         nat64: Nat64::default(),
         interfaces: Vec::new(),
         source_validation: false,

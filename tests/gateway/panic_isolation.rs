@@ -21,6 +21,7 @@ use gateway::flow::binding::{AnswerLimits, Nat64};
 use gateway::flow::identify::IdentifyLimits;
 use gateway::flow::mark::Mark;
 use gateway::flow::rating::{RatingGroup, RatingPlan};
+use gateway::flow::silence::SilenceLimits;
 use gateway::net::answers::Answers;
 use gateway::net::beats::Beats;
 use gateway::net::clock::Clock;
@@ -32,6 +33,7 @@ use gateway::net::overload::Overload;
 use gateway::net::policy::{Exemption, Policy, PolicyCell};
 use gateway::net::settings::{DialRules, FlowsPerSubscriber, Limits};
 use gateway::net::shared::{Saved, Shared};
+use gateway::net::silence::Silences;
 use gateway::net::worker::Worker;
 use gateway::wire::quic::QuicLimits;
 use tokio::net::{TcpListener, TcpStream};
@@ -59,6 +61,8 @@ fn limits() -> Limits {
         held_datagrams_max: 10,
         proxy_header_deadline: long,
         connect_timeout: long,
+        original_connect_timeout: long,
+        silence: SilenceLimits { time: long, max: 1, per_subscriber_max: 1 },
         finish_deadline: long,
         flows_per_subscriber_max: FlowsPerSubscriber::all(1),
         accepts_per_wake_max: 1,
@@ -125,6 +129,7 @@ fn shared() -> Arc<Shared> {
         headers: None,
         egress: Egress::new(clock),
         limits: limits(),
+        silences: Silences::new(limits().silence),
         dial,
         flow_permits: Arc::new(Semaphore::new(ROOM)),
         overload: Overload::new(Some(u64::MAX), ROOM),

@@ -44,6 +44,7 @@ use crate::net::overload::Overload;
 use crate::net::policy::{Exemption, Policy, PolicyCell};
 use crate::net::pool::{Remote, Sockets};
 use crate::net::shared::{Saved, Shared};
+use crate::net::silence::Silences;
 use hand_over::Before;
 use lookups::lookups;
 pub use lookups::static_answer_problem;
@@ -292,13 +293,15 @@ impl Node {
         let overload = Overload::new(config.limits.memory_max.map(|bytes| bytes as u64), flows_max);
         control.spawn(Arc::clone(&overload).watch());
         status.set_overload(Arc::clone(&overload), Arc::clone(&egress));
+        let limits = limits(config, workers, flows_max);
         let shared = Arc::new(Shared {
             policy: Arc::clone(&policy),
             lookups: Arc::clone(&lookups),
             byte_basis: byte_basis(config),
             headers: headers(config),
             egress: Arc::clone(&egress),
-            limits: limits(config, workers, flows_max),
+            silences: Silences::new(limits.silence),
+            limits,
             dial,
             flow_permits: Arc::clone(&flow_permits),
             overload,

@@ -311,6 +311,10 @@ impl Source for Status {
                 for aside in Aside::ALL {
                     gauge!("zrgw_edge", "state" => aside.label()).set(reading(u64::from(aside == now)));
                 }
+                let silences = edge.silences();
+                gauge!("zrgw_edge_silent").set(reading(silences.held()));
+                counter!("zrgw_edge_silent_total").absolute(silences.failures());
+                counter!("zrgw_edge_silent_full_total").absolute(silences.full());
                 if let Some(candidates) = edge.candidates() {
                     gauge!("zrgw_edge_candidates").set(reading(candidates.held()));
                     counter!("zrgw_edge_candidates_full_total").absolute(candidates.full());

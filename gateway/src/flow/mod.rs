@@ -24,6 +24,7 @@ pub mod rating;
 pub mod room;
 pub mod sent;
 pub mod session;
+pub mod silence;
 pub mod stall;
 pub mod steer;
 pub mod tally;

@@ -66,10 +66,12 @@ pub fn is_about_ports(error: &io::Error) -> bool {
 
 /// Connects from a port that the system chooses, of `source` where it is given.
 async fn connect(worker: &Worker, target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
-    establish_own(worker, socket::stream_socket(target, source)?, target).await
+    let limit = worker.shared.limits.connect_timeout;
+    establish_own(worker, socket::stream_socket(target, source)?, target, limit).await
 }
 
-/// Connects `socket` from an address of ours, which is noted: the connection is known by it if it comes back.
+/// Connects `socket` from an address of ours, which is noted: the connection is known by it if it comes back within the
+/// `limit` of time that it may take.
 ///
 /// # Errors
 /// As [`establish`].
@@ -77,10 +79,11 @@ pub async fn establish_own(
     worker: &Worker,
     socket: std::net::TcpStream,
     target: SocketAddr,
+    limit: Duration,
 ) -> io::Result<TcpStream> {
     let origin = begin(socket, target)?;
     // At once: what comes back does not wait until we are told that it is connected.
-    note_own_end(worker, &origin, target);
+    note_own_end(worker, &origin, target, limit);
     await_connected(origin).await
 }
 
@@ -93,11 +96,11 @@ pub async fn establish(socket: std::net::TcpStream, target: SocketAddr) -> io::R
 }
 
 /// Notes where a connection of ours leaves from.
-fn note_own_end(worker: &Worker, socket: &TcpStream, target: SocketAddr) {
+fn note_own_end(worker: &Worker, socket: &TcpStream, target: SocketAddr, limit: Duration) {
     let shared = &worker.shared;
     if let Ok(local) = socket.local_addr() {
         let now = shared.clock.monotonic();
-        let until = now.plus(shared.limits.connect_timeout).plus(RETURN_MAX);
+        let until = now.plus(limit).plus(RETURN_MAX);
         shared.own_ends.note_stream(local, target, now, until);
     }
 }

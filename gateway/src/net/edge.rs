@@ -14,6 +14,7 @@ use super::candidates::Candidates;
 use super::nft::{NftError, Plan};
 use super::overload::Level;
 use super::shared::Shared;
+use super::silence::Silences;
 use crate::flow::time::Monotonic;
 
 /// How often it is looked whether flows may come.
@@ -92,6 +93,11 @@ impl Edge {
         self.candidates.as_ref()
     }
 
+    /// What is known of destinations that did not answer.
+    pub fn silences(&self) -> &Silences {
+        &self.shared.silences
+    }
+
     /// Whether new flows are led here, or why not.
     pub fn aside(&self) -> Aside {
         let index = usize::try_from(self.state.load(Ordering::Relaxed)).unwrap_or(0);
@@ -118,6 +124,7 @@ impl Edge {
         if let Some(candidates) = &self.candidates {
             tokio::spawn(Arc::clone(candidates).keep(Arc::clone(&self)));
         }
+        tokio::spawn(Silences::keep(Arc::clone(&self.shared), self.plan.clone(), Arc::clone(&self)));
         let mut tick = tokio::time::interval(LOOK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut renewed: Option<Monotonic> = None;

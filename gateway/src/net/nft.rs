@@ -5,6 +5,7 @@
 //! without the table flows pass as if there were no gateway. What the gateway would not dial is never taken.
 
 mod candidates;
+mod silence;
 mod space;
 
 use std::fmt::Write as _;
@@ -44,6 +45,8 @@ pub struct Plan {
     pub candidates_only: bool,
     /// Most addresses in each of these sets.
     pub candidates_max: usize,
+    /// Most pairs of source and destination that pass by since the destination does not answer.
+    pub silent_max: usize,
     /// Prefixes behind which stand IPv4 addresses, which are candidates as a whole: the sets speak of the IPv4 addresses.
     pub nat64: Nat64,
     /// Interfaces on the subscribers' side; none: all.
@@ -143,6 +146,7 @@ impl Plan {
                  flags dynamic, timeout; timeout {timeout}; size {OPENING_MAX};\n\t}}\n"
             );
         }
+        self.silent_sets(text);
         if self.candidates_only {
             for (version, kind) in [("4", "ipv4_addr"), ("6", "ipv6_addr")] {
                 let most = self.candidates_max;
@@ -499,6 +503,7 @@ mod tests {
             table: "zrgw".to_owned(),
             candidates_only: false,
             candidates_max: 1_000,
+            silent_max: 500,
             nat64: Nat64::default(),
             interfaces: vec!["eth1".to_owned()],
             source_validation: true,

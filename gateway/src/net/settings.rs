@@ -14,6 +14,7 @@ use crate::flow::address::{is_public, meanings};
 use crate::flow::binding::Nat64;
 use crate::flow::identify::IdentifyLimits;
 use crate::flow::session::SubscriberKey;
+use crate::flow::silence::SilenceLimits;
 use crate::wire::quic::QuicLimits;
 
 /// How a listener learns the destination.
@@ -96,8 +97,12 @@ pub struct Limits {
     pub held_datagrams_max: usize,
     /// For the PROXY header, absolute.
     pub proxy_header_deadline: Duration,
-    /// For one connection attempt upstream.
+    /// For one connection attempt to one of a name's addresses.
     pub connect_timeout: Duration,
+    /// For a connection to where the subscriber was going.
+    pub original_connect_timeout: Duration,
+    /// What is remembered of destinations that did not answer.
+    pub silence: SilenceLimits,
     /// For the last acknowledgement after both sides finished.
     pub finish_deadline: Duration,
     /// Open flows of one subscriber that are read, or of one address without subscriber.

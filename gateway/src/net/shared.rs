@@ -22,6 +22,7 @@ use super::overload::Overload;
 use super::own_ends::OwnEnds;
 use super::policy::{Exemption, PolicyCell};
 use super::settings::{DialRules, Limits};
+use super::silence::Silences;
 pub use crate::flow::session::SubscriberKey;
 use crate::flow::time::Monotonic;
 
@@ -52,6 +53,8 @@ pub struct Shared {
     pub connection_ids: ConnectionIds,
     /// Where our own flows leave from, by which they are known when they come back.
     pub own_ends: Arc<OwnEnds>,
+    /// Destinations that did not answer.
+    pub silences: Silences,
     /// Open flows by subscriber address or session.
     pub open_by_subscriber: Mutex<HashMap<SubscriberKey, Places>>,
     /// When each worker's event loop last ran.

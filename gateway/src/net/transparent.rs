@@ -8,11 +8,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
 
 use super::accept::Visitor;
 use super::dial::{establish, establish_own, is_about_ports};
 use super::flow_record::Place;
+use super::patience::{Ends, NotReached, reach};
 use super::relay::Begun;
 use super::report::Refusal;
 use super::settings::Interception;
@@ -34,7 +34,11 @@ pub async fn begin(
         Interception::Redirect => socket::original_destination(&client),
     };
     // A connection to the listener itself was not on its way anywhere: carried on, it would come back for ever.
-    let Some(target) = told.ok().and_then(|destination| worker.shared.dial.target(destination)) else {
+    let target = told.and_then(|told| {
+        let target = worker.shared.dial.target(told).ok_or(io::ErrorKind::PermissionDenied)?;
+        Ok((SocketAddr::new(told.ip().to_canonical(), told.port()), target))
+    });
+    let Ok((destination, target)) = target else {
         return refuse(&worker, &client, Refusal::Destination, "the destination is private or our own");
     };
     if worker.shared.is_own_stream(visitor.peer, || [target]) {
@@ -48,11 +52,15 @@ pub async fn begin(
         Interception::Tproxy => Some(SocketAddr::new(peer.ip().to_canonical(), peer.port())),
         Interception::Redirect => None,
     };
-    let limit = worker.shared.limits.connect_timeout;
-    match timeout(limit, connect(&worker, target, source, upstream_mark)).await {
-        Ok(Ok(origin)) => Some(Begun { open, client, origin, first: Vec::new(), permit }),
-        Ok(Err(error)) => refuse(&worker, &client, Refusal::Connect, &error.to_string()),
-        Err(_) => refuse(&worker, &client, Refusal::Connect, "no answer in upstream.connect_timeout"),
+    let ends = Ends { worker: &worker, open: &open, client: &client, destination };
+    let connecting = connect(&worker, target, source, upstream_mark);
+    match reach(ends, connecting).await {
+        Ok(origin) => Some(Begun { open, client, origin, first: Vec::new(), permit }),
+        Err(NotReached::Failed(error)) => refuse(&worker, &client, Refusal::Connect, &error.to_string()),
+        Err(NotReached::Cut) => {
+            let _ = socket::reset_on_close(&*client);
+            None
+        }
     }
 }
 
@@ -63,8 +71,9 @@ async fn connect(
     source: Option<SocketAddr>,
     mark: u32,
 ) -> io::Result<TcpStream> {
+    let limit = worker.shared.limits.original_connect_timeout;
     let first = match socket::upstream(target, source, mark) {
-        Ok(socket) if source.is_none() => establish_own(worker, socket, target).await,
+        Ok(socket) if source.is_none() => establish_own(worker, socket, target, limit).await,
         Ok(socket) => establish(socket, target).await,
         Err(error) => Err(error),
     };

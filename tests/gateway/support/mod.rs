@@ -151,6 +151,14 @@ impl Setup {
         self
     }
 
+    /// Leaves a key at its default.
+    pub fn unset(mut self, section: &str, key: &str) -> Self {
+        if let Some(lines) = self.sections.get_mut(section) {
+            lines.retain(|known| known.split('=').next().unwrap().trim() != key);
+        }
+        self
+    }
+
     /// TOML behind all sections, for arrays of tables.
     pub fn raw(mut self, text: &str) -> Self {
         self.raw += text;

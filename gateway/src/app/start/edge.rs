@@ -26,6 +26,7 @@ pub fn plan(config: &Config) -> Plan {
         table: edge.table.clone(),
         candidates_only: edge.intercept == Intercept::Candidates,
         candidates_max: edge.candidates_max,
+        silent_max: edge.silent_max,
         nat64: nat64(config),
         interfaces: edge.interfaces.clone(),
         source_validation: edge.source_validation,

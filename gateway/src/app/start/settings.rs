@@ -11,6 +11,7 @@ use config::dns::Clients;
 use crate::app::export::Plan;
 use crate::flow::binding::{Nat64, Nat64Prefix};
 use crate::flow::identify::IdentifyLimits;
+use crate::flow::silence::SilenceLimits;
 use crate::net::access::Access;
 use crate::net::header_lengths::HeaderLengths;
 use crate::net::own_addresses::OwnAddresses;
@@ -100,6 +101,12 @@ pub(super) fn limits(config: &Config, workers: usize, flows_max: usize) -> Limit
         held_datagrams_max: limits.quic.datagrams_max,
         proxy_header_deadline: limits.proxy_header_deadline,
         connect_timeout: config.upstream.connect_timeout,
+        original_connect_timeout: config.upstream.original_connect_timeout,
+        silence: SilenceLimits {
+            time: config.edge.silent_timeout,
+            max: config.edge.silent_max,
+            per_subscriber_max: config.edge.silent_per_subscriber_max,
+        },
         finish_deadline: limits.finish_deadline,
         flows_per_subscriber_max: FlowsPerSubscriber {
             msisdn: limits.flows_per_msisdn_max,

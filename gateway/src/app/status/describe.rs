@@ -128,6 +128,15 @@ pub(super) fn describe() {
         "Times an address or prefix found no room among them (edge.candidates_max)"
     );
     describe_gauge!(
+        "zrgw_edge_silent",
+        "Pairs of subscriber and destination that pass by since the destination did not answer"
+    );
+    describe_counter!("zrgw_edge_silent_total", "Connections that their destinations did not take");
+    describe_counter!(
+        "zrgw_edge_silent_full_total",
+        "Those that found no room in the memory (edge.silent_max, edge.silent_per_subscriber_max)"
+    );
+    describe_gauge!(
         "zrgw_overload_level",
         "0 enough memory; 1 timers shortened; 2 new flows not read, steered ones wait; 3 led past (limits.memory_max)"
     );

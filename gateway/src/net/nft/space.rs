@@ -32,6 +32,7 @@ impl Plan {
                  \t\tip6 daddr {{ {not_public} }} return\n\t\tip6 daddr {ISATAP} return\n"
             );
         }
+        self.silent_passed_by(text);
         if self.candidates_only {
             text.push_str("\t\tip daddr != @candidates4 ip daddr != @prefixes4 return\n");
             text.push_str("\t\tip6 daddr != @candidates6 ip6 daddr != @prefixes6 ");

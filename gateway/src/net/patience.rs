@@ -1,0 +1,118 @@
+//! A connection to where a subscriber was going, who has an open connection with us and waits for the answer.
+//!
+//! He waits as long as he likes, as he would without us, and so do we (`upstream.original_connect_timeout`): until he has
+//! gone, or others need the place. Where it is known that the destination does not answer, one try is enough. What is
+//! found is noted for those who come next ([`super::silence`]).
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::socket;
+use super::stream::TcpStream;
+use super::worker::{OpenFlow, Worker};
+use crate::flow::silence::Failure;
+
+/// A destination that has said nothing for so long counts as silent: three SYNs, at 0, 1 and 3 s, and a round trip.
+const SILENT_AFTER: Duration = Duration::from_secs(4);
+/// How often it is looked whether the subscriber is still there, once that is so.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Who waits for what.
+#[derive(Clone, Copy)]
+pub struct Ends<'f> {
+    /// Whose flow it is.
+    pub worker: &'f Rc<Worker>,
+    /// The flow.
+    pub open: &'f OpenFlow,
+    /// The subscriber's connection, or his balancer's.
+    pub client: &'f TcpStream,
+    /// Where he was going.
+    pub destination: SocketAddr,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum NotReached {
+    /// The system's word, or ours: no answer in time, or nobody waits for one.
+    Failed(io::Error),
+    /// Others need the place.
+    Cut,
+}
+
+/// Waits for `connecting`, as long as the subscriber does.
+///
+/// # Errors
+/// As it says.
+pub async fn reach(
+    ends: Ends<'_>,
+    connecting: impl Future<Output = io::Result<TcpStream>>,
+) -> Result<TcpStream, NotReached> {
+    let limits = &ends.worker.shared.limits;
+    let limit = if ends.is_known_silent() {
+        limits.original_connect_timeout.min(limits.connect_timeout)
+    } else {
+        limits.original_connect_timeout
+    };
+    let mut connecting = pin!(connecting);
+    if let Ok(outcome) = timeout(limit.min(SILENT_AFTER), &mut connecting).await {
+        return ends.judge(outcome);
+    }
+    ends.note(Failure::Silent);
+    let begun = Instant::now();
+    let mut left = limit.saturating_sub(SILENT_AFTER);
+    while begun.elapsed() < left {
+        tokio::select! {
+            biased;
+            outcome = &mut connecting => return ends.judge(outcome),
+            () = poll_fn(|context| ends.open.flow().cut.poll_asked(context)) => return Err(NotReached::Cut),
+            () = sleep(LOOK.min(left)) => {}
+        }
+        if !matches!(ends.client.take_error(), Ok(None)) {
+            return Err(NotReached::Failed(io::ErrorKind::ConnectionReset.into()));
+        }
+        // He has said all he had to say, or is gone: which of both shows when he is answered.
+        if socket::stream_state(ends.client).is_ok_and(|state| state.may_have_received_fin) {
+            left = left.min(begun.elapsed().saturating_add(limits.connect_timeout));
+        }
+    }
+    Err(NotReached::Failed(io::ErrorKind::TimedOut.into()))
+}
+
+impl Ends<'_> {
+    /// Whether the destination is known not to answer.
+    fn is_known_silent(&self) -> bool {
+        let shared = &self.worker.shared;
+        shared.silences.is_silent_for(self.open.flow().source, self.destination, shared.clock.monotonic())
+    }
+
+    /// Notes what came of it.
+    fn judge(&self, outcome: io::Result<TcpStream>) -> Result<TcpStream, NotReached> {
+        match &outcome {
+            Ok(_) => self.worker.shared.silences.note_answer(self.open.flow().source, self.destination),
+            Err(error) => match error.kind() {
+                io::ErrorKind::TimedOut => self.note(Failure::Silent),
+                io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable => self.note(Failure::Told),
+                // Ours: no port, no descriptor, a rule of this machine.
+                _ => {}
+            },
+        }
+        outcome.map_err(NotReached::Failed)
+    }
+
+    /// Notes that the destination did not answer.
+    fn note(&self, failure: Failure) {
+        let shared = &self.worker.shared;
+        let (subscriber, source) = (self.open.subscriber(), self.open.flow().source);
+        let now = shared.clock.monotonic();
+        shared.silences.note_failure(subscriber, source, self.destination, failure, now);
+    }
+}

@@ -1,0 +1,209 @@
+//! Keeps flows to destinations that do not answer on the kernel's way (see [`crate::flow::silence`] for what and for whom).
+//!
+//! Workers note failures and answers; a task on the control thread tells the kernel's table, in one transaction a look. The
+//! first connection to a dead destination has been answered by us when we learn that it is dead: what comes of the client's
+//! next try is all that can be mended here. A flow that succeeds takes no lock unless its destination may be known.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+
+use super::edge::{Aside, Edge, run};
+use super::nft::Plan;
+use super::shared::{Shared, SubscriberKey};
+use crate::flow::silence::{Failure, Silence, SilenceLimits};
+use crate::flow::time::Monotonic;
+
+/// How often the kernel is told.
+const LOOK: Duration = Duration::from_millis(250);
+/// Looks between two at what is over.
+const LOOKS_PER_EXPIRY: u32 = 20;
+/// Words of the sieve, 64 bits each.
+const SIEVE_WORDS: usize = 256;
+
+/// What workers know of destinations that did not answer.
+pub struct Silences {
+    memory: Mutex<Silence>,
+    /// A bit for each destination in the memory: without it there is nothing to ask the memory.
+    sieve: Box<[AtomicU64]>,
+    key: RandomState,
+    /// Failures noted.
+    failures: AtomicU64,
+    /// Somebody tells the kernel.
+    is_kept: AtomicBool,
+}
+
+impl Silences {
+    /// Nothing is known.
+    pub fn new(limits: SilenceLimits) -> Self {
+        Self {
+            memory: Mutex::new(Silence::new(limits)),
+            sieve: (0..SIEVE_WORDS).map(|_| AtomicU64::new(0)).collect(),
+            key: RandomState::new(),
+            failures: AtomicU64::new(0),
+            is_kept: AtomicBool::new(false),
+        }
+    }
+
+    /// `destination` did not take a connection from `source`.
+    pub fn note_failure(
+        &self,
+        subscriber: &SubscriberKey,
+        source: IpAddr,
+        destination: SocketAddr,
+        failure: Failure,
+        now: Monotonic,
+    ) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        let mut memory = self.memory();
+        memory.failed(subscriber, source, destination, failure, now);
+        self.mark(destination);
+        if !self.is_kept.load(Ordering::Relaxed) {
+            memory.take_orders();
+        }
+    }
+
+    /// `destination` took a connection from `source`.
+    pub fn note_answer(&self, source: IpAddr, destination: SocketAddr) {
+        if self.may_know(destination) {
+            self.memory().answered(source, destination);
+        }
+    }
+
+    /// Whether it is known that flows from `source` get no answer from `destination`.
+    pub fn is_silent_for(&self, source: IpAddr, destination: SocketAddr, now: Monotonic) -> bool {
+        self.may_know(destination) && self.memory().is_silent_for(source, destination, now)
+    }
+
+    /// Pairs of source and destination that pass by.
+    pub fn held(&self) -> u64 {
+        self.memory().len() as u64
+    }
+
+    /// Connections that destinations did not take.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// Those that found no room in the memory.
+    pub fn full(&self) -> u64 {
+        self.memory().full()
+    }
+
+    /// Tells the kernel until `edge` leads no flows here any more.
+    pub async fn keep(shared: Arc<Shared>, plan: Plan, edge: Arc<Edge>) {
+        shared.silences.is_kept.store(true, Ordering::Relaxed);
+        let mut tick = tokio::time::interval(LOOK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut looks, mut failure_told) = (0_u32, false);
+        while edge.aside() != Aside::Draining {
+            tick.tick().await;
+            looks = looks.wrapping_add(1);
+            if looks.is_multiple_of(LOOKS_PER_EXPIRY) {
+                shared.silences.expire(shared.clock.monotonic());
+            }
+            let orders = shared.silences.memory().take_orders();
+            if orders.is_empty() {
+                continue;
+            }
+            let plan = plan.clone();
+            match run(move || plan.obey(&orders)).await {
+                Ok(()) => failure_told = false,
+                Err(error) => {
+                    // The commands name subscribers: their words are not for the log of every day.
+                    tracing::debug!(%error, "orders not obeyed");
+                    if std::mem::replace(&mut failure_told, true) {
+                        continue;
+                    }
+                    tracing::warn!(
+                        "the kernel does not let flows pass by whose destinations do not answer: they are taken and wait. Remedy: `gateway nft apply` with this configuration"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Forgets what is over, and what the sieve still shows of it.
+    fn expire(&self, now: Monotonic) {
+        let mut memory = self.memory();
+        memory.expire(now);
+        let mut bits = vec![0_u64; SIEVE_WORDS];
+        for destination in memory.destinations() {
+            let (word, bit) = self.place(destination);
+            if let Some(word) = bits.get_mut(word) {
+                *word |= bit;
+            }
+        }
+        // Nobody marks meanwhile: whoever does has the lock.
+        for (word, bits) in self.sieve.iter().zip(bits) {
+            word.store(bits, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the memory may know the destination.
+    fn may_know(&self, destination: SocketAddr) -> bool {
+        let (word, bit) = self.place(destination);
+        self.sieve.get(word).is_some_and(|word| word.load(Ordering::Relaxed) & bit != 0)
+    }
+
+    /// The memory may know the destination from here on.
+    fn mark(&self, destination: SocketAddr) {
+        let (word, bit) = self.place(destination);
+        if let Some(word) = self.sieve.get(word) {
+            word.fetch_or(bit, Ordering::Relaxed);
+        }
+    }
+
+    /// The destination's bit, and the word it is in.
+    fn place(&self, destination: SocketAddr) -> (usize, u64) {
+        let hash = self.key.hash_one(destination);
+        let word = usize::try_from(hash >> 6).unwrap_or(usize::MAX) % SIEVE_WORDS;
+        (word, 1 << (hash & 63))
+    }
+
+    /// The memory; a panic elsewhere does not make it unusable, for every change is a whole one.
+    fn memory(&self) -> MutexGuard<'_, Silence> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f31_the_sieve_lets_through_what_is_known_and_forgets_what_is_over() {
+        let limits = SilenceLimits { time: Duration::from_secs(10), max: 1_000, per_subscriber_max: 1_000 };
+        let silences = Silences::new(limits);
+        let at = |seconds| Monotonic::new(Duration::from_secs(seconds));
+        let source: IpAddr = "10.0.0.1".parse().unwrap();
+        let place = |port| SocketAddr::new("11.0.0.1".parse().unwrap(), port);
+        let subscriber = SubscriberKey::stranger(source);
+        for port in 1..=500 {
+            silences.note_failure(
+                &subscriber,
+                source,
+                place(port),
+                Failure::Silent,
+                at(u64::from(port % 2) * 5),
+            );
+        }
+        assert!((1..=500).all(|port| silences.is_silent_for(source, place(port), at(9))));
+        assert!((501..=9_999).all(|port| !silences.is_silent_for(source, place(port), at(9))));
+        silences.note_answer(source, place(7));
+        assert!(!silences.is_silent_for(source, place(7), at(9)));
+        silences.expire(at(10));
+        assert_eq!(silences.held(), 249);
+        assert!(
+            (1..=500)
+                .all(|port| silences.is_silent_for(source, place(port), at(10))
+                    == (port % 2 == 1 && port != 7))
+        );
+        silences.expire(at(15));
+        assert!((1..=9_999).all(|port| !silences.may_know(place(port))), "no bit is left");
+    }
+}
