@@ -4,3 +4,5 @@ pub mod csv;
 pub mod jsonl;
 
 mod row;
+
+pub use self::row::COLUMNS;
