@@ -26,7 +26,7 @@ use scan::tokens;
 use source::{CRATES, Source, git_list, none, sample, sources};
 
 /// What the top level may hold (DESIGN §4), and whether it must.
-const TOP_LEVEL: [(&str, bool); 14] = [
+const TOP_LEVEL: [(&str, bool); 15] = [
     ("Cargo.toml", true),
     ("Cargo.lock", true),
     ("README.md", true),
@@ -37,6 +37,7 @@ const TOP_LEVEL: [(&str, bool); 14] = [
     ("tests", true),
     ("benches", false),
     (".ci", true),
+    (".github", false),
     (".gitignore", true),
     (".rustfmt.toml", true),
     (".clippy.toml", true),
