@@ -2,9 +2,11 @@
 
 use crate::key::Key;
 use crate::reader::{Fault, Reader, describe};
+use crate::section::Section;
 use crate::value::count_of;
 use std::ops::RangeInclusive;
 use std::time::Duration;
+use toml::de::DeValue;
 
 /// The keys of `[edge]`.
 pub(crate) const KEYS: &[Key] = &[
@@ -128,19 +130,7 @@ impl Edge {
             section.read(reader, "table", |value| name_of(value, TABLE_CHARS_MAX, "a table's name", ""));
         let table = section.defaulted(found, TABLE_DEFAULT.to_owned()).value;
         let intercept = section.word(reader, "intercept", &INTERCEPTS, Intercept::All).value;
-        let interfaces = section
-            .read_each(
-                reader,
-                "interfaces",
-                "an array of interface names, such as [\"eth1\", \"ppp*\"]",
-                |value| name_of(value, INTERFACE_CHARS_MAX, "an interface's name", "*"),
-            )
-            .unwrap_or_default();
-        if let Some((name, at)) = interfaces.get(INTERFACES_MAX) {
-            let fault =
-                Fault::new(format!("more interfaces from {name} on"), format!("at most {INTERFACES_MAX}"));
-            reader.wrong("edge.interfaces", *at, fault);
-        }
+        let interfaces = interfaces(reader, &section, "interfaces");
         let validation = section.boolean(reader, "source_validation", !interfaces.is_empty());
         if validation.value && interfaces.is_empty() {
             let fault = Fault::new("true without edge.interfaces", "the interfaces on the subscribers' side");
@@ -171,7 +161,7 @@ impl Edge {
             table,
             intercept,
             source_validation: validation.value,
-            interfaces: interfaces.into_iter().map(|(name, _)| name).collect(),
+            interfaces,
             tcp_ports,
             udp_ports,
             divert_mark: divert_mark.value,
@@ -203,8 +193,21 @@ impl Edge {
 }
 
 /// A name that stands in nft and ip commands as it is: letters, digits, `_`, `-`, `.` and not first a digit or `-`. It may end
+/// Names of interfaces and patterns of them.
+pub(crate) fn interfaces(reader: &mut Reader<'_>, section: &Section<'_>, key: &str) -> Vec<String> {
+    let wanted = "an array of interface names, such as [\"eth1\", \"ppp*\"]";
+    let name = |value: &DeValue<'_>| name_of(value, INTERFACE_CHARS_MAX, "an interface's name", "*");
+    let read = section.read_each(reader, key, wanted, name).unwrap_or_default();
+    if let Some((name, at)) = read.get(INTERFACES_MAX) {
+        let fault =
+            Fault::new(format!("more interfaces from {name} on"), format!("at most {INTERFACES_MAX}"));
+        reader.wrong(section.key(key), *at, fault);
+    }
+    read.into_iter().map(|(name, _)| name).collect()
+}
+
 /// in `tail`, which makes it a pattern.
-fn name_of(value: &toml::de::DeValue<'_>, chars_max: usize, what: &str, tail: &str) -> Result<String, Fault> {
+fn name_of(value: &DeValue<'_>, chars_max: usize, what: &str, tail: &str) -> Result<String, Fault> {
     let sound = |text: &str| {
         let name = text.strip_suffix(tail).unwrap_or(text);
         let begins = name.bytes().next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_');

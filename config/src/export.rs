@@ -1,5 +1,6 @@
 //! `[export]`: where usage files are put for billing, how often they are sealed, how much is kept.
 
+use crate::edge::interfaces;
 use crate::key::Key;
 use crate::listener::{Listener, Mode};
 use crate::quantity::show_duration;
@@ -20,6 +21,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("export", "accounts_max"),
     Key::defaulted("export", "file_records_max"),
     Key::defaulted("export", "byte_basis"),
+    Key::defaulted("export", "egress_interfaces"),
 ];
 
 /// Length of a period (CONTRACT: 15 minutes aligned to UTC).
@@ -69,6 +71,9 @@ pub struct Export {
     pub file_records_max: u32,
     /// What is counted.
     pub byte_basis: ByteBasis,
+    /// Interfaces by which packets leave towards subscribers, with the devices below them, as names and patterns with `*` at their
+    /// end; none: all of the machine. What others drop is taken from nobody's count.
+    pub egress_interfaces: Vec<String>,
 }
 
 /// What is counted (DESIGN decision 13).
@@ -105,6 +110,7 @@ impl Export {
         let file_records_max =
             section.count(reader, "file_records_max", FILE_RECORDS_MAX_DEFAULT, FILE_RECORDS_MAX_RANGE).value;
         let byte_basis = byte_basis(reader, &section, listeners, has_sockets);
+        let egress_interfaces = interfaces(reader, &section, "egress_interfaces");
         judge_times(reader, &period, &checkpoint, &unsaved_max);
         let (dir, dir_at) = dir?;
         let (staging_dir, staging_at) = match staging {
@@ -125,6 +131,7 @@ impl Export {
             accounts_max,
             file_records_max,
             byte_basis,
+            egress_interfaces,
         };
         Some(Placed { export, dir_at, staging_at })
     }

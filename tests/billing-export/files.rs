@@ -325,3 +325,23 @@ fn subscribers_stay_out_of_debug_output_and_files_are_closed_to_others() {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o007, 0, "{}", path.display());
     }
 }
+
+#[test]
+fn f61_a_remark_that_comes_without_bytes_stands_on_what_was_counted_and_makes_no_record_of_its_own() {
+    let mut node = Node::new();
+    let mut exporter = node.open(at(0));
+    let counted = charged("77010000001", Reason::NotListed);
+    exporter.checkpoint(&tick(1, at(1_000), &[(counted.clone(), volume(5, 6))])).unwrap();
+    let remark = |account| Usage { account, flags: Flag::LowerBound.into(), volume: volume(0, 0) };
+    let mut two = tick(2, at(2_000), &[]);
+    two.usage = vec![remark(counted), remark(charged("77010000002", Reason::NotListed))];
+    exporter.checkpoint(&two).unwrap();
+    exporter.seal_due(at(15 * MINUTE)).unwrap();
+    exporter.publish().unwrap();
+    exporter.close().unwrap();
+    let text = fs::read_to_string(&node.data_files()[0]).unwrap();
+    let rows: Vec<_> = text.lines().skip(1).collect();
+    assert_eq!(rows.len(), 1, "{text}");
+    assert!(rows[0].ends_with(",period,lower_bound"), "{text}");
+    node.verify();
+}

@@ -180,6 +180,7 @@ const MORE_ROWS: &[Row] = &[
 
 /// The rows of `[edge]`, and of what marks packets.
 const EDGE_ROWS: &[Row] = &[
+    ("export", "egress_interfaces", &["[]", "[\"eth1\", \"ppp*\"]"], &["[\"*\"]", "\"eth1\"", "[1]"]),
     (
         "edge",
         "table",

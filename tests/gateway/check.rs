@@ -17,7 +17,6 @@ use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 
 use serde_json::Value;
-use support::client::*;
 use support::hellos::Hello;
 use support::origin::Origin;
 use support::plane::exchange;

@@ -323,7 +323,7 @@ impl Export {
                 *pending = report.pending_after;
             }
             for item in report.usage {
-                usage.add(&item.account, item.flags, item.volume, usize::MAX);
+                usage.merge(item);
             }
         }
         self.merge_taken(&mut usage, &mut seen, &mut capped);

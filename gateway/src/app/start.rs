@@ -288,7 +288,7 @@ impl Node {
         let status =
             Status::new(&config.node.id, clock.now().wall, Arc::clone(&policy), Arc::clone(&lookups));
         let saved = Arc::new(Saved::new(config.export.unsaved_max));
-        let egress = Egress::new(clock);
+        let egress = Egress::new(clock, config.export.egress_interfaces.clone());
         let flow_permits = Arc::new(Semaphore::new(flows_max));
         let overload = Overload::new(config.limits.memory_max.map(|bytes| bytes as u64), flows_max);
         control.spawn(Arc::clone(&overload).watch());

@@ -37,6 +37,8 @@ pub struct Sent {
     total: u64,
     /// Known to have left.
     left: u64,
+    /// Acknowledged.
+    proven: u64,
     /// Of what has been looked at: all, what of it may have been dropped, and packets dropped before its end.
     settled: u64,
     lost: u64,
@@ -50,7 +52,16 @@ pub struct Sent {
 impl Sent {
     /// Nothing sent, with the queues like this.
     pub const fn new(queues: Queues) -> Self {
-        Self { total: 0, left: 0, settled: 0, lost: 0, dropped: queues.dropped, packet: 0, waiting: None }
+        Self {
+            total: 0,
+            left: 0,
+            proven: 0,
+            settled: 0,
+            lost: 0,
+            dropped: queues.dropped,
+            packet: 0,
+            waiting: None,
+        }
     }
 
     /// Adds bytes sent, in packets of at most `packet`.
@@ -64,7 +75,8 @@ impl Sent {
     pub fn raise(&mut self, total: u64, packet: u64, proven: u64) {
         self.total = self.total.max(total);
         self.packet = self.packet.max(packet);
-        self.left = self.left.max(proven.min(self.total));
+        self.proven = self.proven.max(proven.min(self.total));
+        self.left = self.left.max(self.proven);
     }
 
     /// Settles what the queues have emptied of; then what is sent by now waits.
@@ -122,6 +134,23 @@ impl Sent {
         self.total.saturating_sub(self.left)
     }
 
+    /// Bytes sent of which neither a look nor an acknowledgement has said anything yet: what may be on its way. What was settled
+    /// as dropped is not.
+    pub const fn moving(&self) -> u64 {
+        let known = if self.left > self.settled { self.left } else { self.settled };
+        self.total.saturating_sub(known)
+    }
+
+    /// What of the first `bytes` sent may be on its way.
+    pub fn moving_of(&self, bytes: u64) -> u64 {
+        bytes.min(self.total).saturating_sub(self.left.max(self.settled))
+    }
+
+    /// What is on its way by now, for an account that ends here.
+    pub const fn on_its_way(&self) -> OnItsWay {
+        OnItsWay { upto: self.total, left: self.left, moving: self.moving(), lost: self.lost }
+    }
+
     /// Whether a look may still say something.
     pub const fn is_waiting(&self) -> bool {
         self.waiting.is_some()
@@ -137,6 +166,40 @@ impl Sent {
         let packet = std::mem::take(&mut self.packet);
         let Queues { looks, dropped, .. } = queues;
         self.waiting = Some(Waiting { total: self.total, looks, dropped, packet });
+    }
+}
+
+/// What was on its way when an account ended and the next one began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnItsWay {
+    /// All that had been sent.
+    upto: u64,
+    /// What of it was known to have left.
+    left: u64,
+    /// What may have been on its way.
+    moving: u64,
+    /// What may have been dropped before.
+    lost: u64,
+}
+
+impl OnItsWay {
+    /// All that had been sent.
+    pub const fn upto(&self) -> u64 {
+        self.upto
+    }
+
+    /// Where the older account ends among the bytes that are known to have left, by what is known of `sent`; and whether that is
+    /// final. Whose packets were dropped since nobody says: they are taken from the older account, unless `keeps`, for that it is
+    /// charged and the next one exempt.
+    pub fn end(&self, sent: &Sent, keeps: bool) -> (u64, bool) {
+        let is_final = sent.settled >= self.upto;
+        if keeps {
+            return (self.upto, is_final);
+        }
+        let whole = self.left.saturating_add(self.moving).min(self.upto);
+        let end = whole.saturating_sub(sent.lost.saturating_sub(self.lost));
+        // Acknowledgements come in order: what was acknowledged first was sent first.
+        (end.max(whole.min(sent.proven)).max(self.left.min(whole)), is_final)
     }
 }
 
@@ -189,6 +252,68 @@ mod tests {
         assert_eq!(sent.left(), 20_500);
         sent.raise(21_000, PACKET, 30_000);
         assert_eq!(sent.left(), 21_000);
+    }
+
+    #[test]
+    fn f61_what_was_dropped_is_not_on_its_way_for_ever() {
+        let mut sent = Sent::new(queues(0, 0));
+        sent.add(10_000, PACKET);
+        sent.look(queues(0, 0));
+        assert_eq!((sent.moving(), sent.moving_of(4_000), sent.unproven()), (10_000, 4_000, 10_000));
+        sent.look(queues(1, 2));
+        assert_eq!((sent.left(), sent.moving(), sent.unproven()), (7_000, 0, 3_000));
+        sent.add(500, PACKET);
+        assert_eq!((sent.moving(), sent.moving_of(10_200)), (500, 200));
+    }
+
+    #[test]
+    fn f61_drops_make_no_charged_byte_exempt_and_an_account_ends_where_its_bytes_do() {
+        let sent_with = |before: u64, after: u64| {
+            let mut sent = Sent::new(queues(0, 0));
+            sent.add(10_000, PACKET);
+            sent.look(queues(0, 0));
+            sent.look(queues(1, before));
+            sent.add(3_000, PACKET);
+            let way = sent.on_its_way();
+            sent.add(2_000, PACKET);
+            sent.look(queues(1, before));
+            sent.look(queues(2, before + after));
+            (way, sent)
+        };
+        // Nothing dropped: 13,000 are the older account's, 2,000 the next one's.
+        let (way, sent) = sent_with(0, 0);
+        assert_eq!((way.end(&sent, false), way.end(&sent, true)), ((13_000, true), (13_000, true)));
+        assert_eq!(sent.left(), 15_000);
+        // 1,500 dropped before the accounts changed may have been seen late, so they are taken once more: from an exempt account
+        // that ends, never from a charged one in favour of an exempt one.
+        let (way, sent) = sent_with(1, 0);
+        assert_eq!(
+            (sent.left(), way.end(&sent, false), way.end(&sent, true)),
+            (12_000, (10_000, true), (13_000, true))
+        );
+        // And 1,500 since.
+        let (way, sent) = sent_with(1, 1);
+        assert_eq!(
+            (sent.left(), way.end(&sent, false), way.end(&sent, true)),
+            (10_500, (8_500, true), (13_000, true))
+        );
+        // So many that all may be gone: what was counted before stays counted.
+        let (way, sent) = sent_with(0, 100);
+        assert_eq!((sent.left(), way.end(&sent, false)), (10_000, (10_000, true)));
+    }
+
+    #[test]
+    fn f61_what_is_acknowledged_is_the_older_accounts_first() {
+        let mut sent = Sent::new(queues(0, 0));
+        sent.raise(10_000, PACKET, 6_000);
+        let way = sent.on_its_way();
+        sent.raise(14_000, PACKET, 9_000);
+        assert_eq!(way.end(&sent, false), (10_000, false));
+        sent.look(queues(0, 0));
+        sent.look(queues(1, 1_000));
+        assert_eq!((sent.left(), way.end(&sent, false)), (9_000, (9_000, true)));
+        sent.raise(14_000, PACKET, 12_000);
+        assert_eq!(way.end(&sent, false), (10_000, true));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The queues of this machine's interfaces: whether what is sent leaves, or is dropped before it does (DESIGN decision 27).
 //!
 //! All interfaces of the network namespace are looked at, once before each tick: which of them leads to which subscriber
-//! changes with every route, and a shaper may stand on the device below. What other machines drop is theirs: it has left.
+//! changes with every route, and a shaper may stand on the device below. Where the operator says which lead to subscribers, the
+//! others are nothing to it. What other machines drop is theirs: it has left.
 
 mod kernel;
 
@@ -17,6 +18,8 @@ use crate::flow::sent::Queues;
 
 /// How long after the last drop trains are sent apart, and the operator is told.
 const DROPPING_MS: u64 = 60_000;
+/// How long no look settles anything before the operator is told: looks are a second apart.
+const STUCK_MS: u64 = 10_000;
 /// What counts for a queue that was taken away with packets in it: nobody says how many went with it.
 const TAKEN_AWAY: u64 = u32::MAX as u64;
 
@@ -29,6 +32,8 @@ pub struct Egress {
     dropped_at: AtomicU64,
     /// Looks that failed from the first on: nothing is known.
     blind: AtomicU64,
+    /// Milliseconds of the monotonic clock, and one more, at which a look last settled something; 0: never.
+    settled_at: AtomicU64,
     state: Mutex<State>,
     clock: Clock,
 }
@@ -36,6 +41,8 @@ pub struct Egress {
 /// What the next look is compared with.
 #[derive(Default)]
 struct State {
+    /// Names of interfaces that are looked at; none: all.
+    interfaces: Vec<String>,
     reader: Option<Reader>,
     /// Every queue as it was found last.
     queues: HashMap<Place, Found>,
@@ -48,15 +55,17 @@ struct State {
 }
 
 impl Egress {
-    /// Nothing looked at yet but what there is.
-    pub fn new(clock: Clock) -> Arc<Self> {
+    /// Nothing looked at yet but what there is. `interfaces` are the names, and patterns with `*` at their end, of those that lead
+    /// to subscribers; none: all.
+    pub fn new(clock: Clock, interfaces: Vec<String>) -> Arc<Self> {
         let egress = Self {
             looks: AtomicU64::new(0),
             emptied: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             dropped_at: AtomicU64::new(0),
             blind: AtomicU64::new(0),
-            state: Mutex::default(),
+            settled_at: AtomicU64::new(0),
+            state: Mutex::new(State { interfaces, ..State::default() }),
             clock,
         };
         egress.look();
@@ -65,7 +74,7 @@ impl Egress {
 
     /// The queues by the last look.
     pub fn queues(&self) -> Queues {
-        // In this order: drops are told before the look that found them, which is told before what has emptied.
+        // In this order: a look is told before it finds drops, which are told before what has emptied.
         let emptied = self.emptied.load(Ordering::Acquire);
         let looks = self.looks.load(Ordering::Acquire);
         Queues { looks, emptied, dropped: self.dropped.load(Ordering::Acquire) }
@@ -88,6 +97,10 @@ impl Egress {
             let text = "the queues of this machine's interfaces cannot be read: what they drop is counted as carried. Remedy: AF_NETLINK for the gateway";
             return Some(Attention::new(AttentionReason::EgressUnknown, text));
         }
+        if self.is_stuck() {
+            let text = "a queue of this machine's interfaces stands still, or the queues are not read any more: what is sent over UDP meanwhile is not counted. Remedy: look for an interface whose packets do not leave (tc -s qdisc)";
+            return Some(Attention::new(AttentionReason::EgressUnknown, text));
+        }
         let text = "an interface of this machine drops packets, and what they may have been is not counted. Remedy: shape behind this machine, or with longer queues";
         self.is_dropping().then(|| Attention::new(AttentionReason::EgressDrops, text))
     }
@@ -95,6 +108,12 @@ impl Egress {
     /// Whether nothing is known of the queues: then what is sent counts as having left.
     pub fn is_blind(&self) -> bool {
         self.blind.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether no look has settled anything for long.
+    fn is_stuck(&self) -> bool {
+        let at = self.settled_at.load(Ordering::Relaxed);
+        at != 0 && self.now_ms().saturating_sub(at) > STUCK_MS
     }
 
     /// Milliseconds of the clock.
@@ -106,6 +125,8 @@ impl Egress {
     pub fn look(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let looks = self.looks.load(Ordering::Relaxed).saturating_add(1);
+        // Before the tables are read: what is sent from here on may not stand in them, and waits for the next look.
+        self.looks.store(looks, Ordering::Release);
         match state.read() {
             Ok((queues, unsent)) => {
                 let dropped = state.compare(&queues, &unsent);
@@ -113,9 +134,9 @@ impl Egress {
                     self.dropped.fetch_max(self.dropped().saturating_add(dropped), Ordering::Release);
                     self.dropped_at.store(self.now_ms().saturating_add(1), Ordering::Relaxed);
                 }
-                self.looks.store(looks, Ordering::Release);
                 if let Some(emptied) = state.follow(looks, queues) {
                     self.emptied.fetch_max(emptied, Ordering::Release);
+                    self.settled_at.store(self.now_ms().saturating_add(1), Ordering::Relaxed);
                 }
                 state.unsent = unsent;
                 self.blind.store(0, Ordering::Relaxed);
@@ -124,7 +145,6 @@ impl Egress {
                 if self.blind.swap(1, Ordering::Relaxed) == 0 {
                     tracing::warn!(%error, "the queues of interfaces cannot be looked at: what they drop is counted as carried. Remedy: let the gateway open netlink sockets (AF_NETLINK)");
                 }
-                self.looks.store(looks, Ordering::Release);
                 self.emptied.store(looks, Ordering::Release);
             }
             // Nothing is settled by it.
@@ -141,9 +161,16 @@ impl State {
             None => Reader::new()?,
         };
         // A reader that failed is not used again: the rest of its answer would be read as the next one.
-        let read = (reader.queues()?, reader.unsent()?);
+        let (mut queues, mut unsent) = (reader.queues()?, reader.unsent()?);
+        if !self.interfaces.is_empty() {
+            let names = reader.names()?;
+            let leads =
+                |interface: &u32| names.get(interface).is_some_and(|name| is_one_of(name, &self.interfaces));
+            queues.retain(|place, _| leads(&place.interface));
+            unsent.retain(|interface, _| leads(interface));
+        }
         self.reader = Some(reader);
-        Ok(read)
+        Ok((queues, unsent))
     }
 
     /// Packets dropped since the last look.
@@ -189,12 +216,20 @@ impl State {
     }
 }
 
+/// Whether a name is one of these names and patterns.
+fn is_one_of(name: &str, patterns: &[String]) -> bool {
+    patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
+        Some(stem) => name.starts_with(stem),
+        None => name == pattern,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn found(drops: u32, packets: u32, backlog: u32) -> Found {
-        Found { drops, packets, backlog }
+    fn found(drops: u32, bytes: u64, backlog: u32) -> Found {
+        Found { drops, bytes, backlog }
     }
 
     fn at(interface: u32) -> Place {
@@ -203,10 +238,27 @@ mod tests {
 
     #[test]
     fn f61_the_queues_of_this_machine_are_read() {
-        let egress = Egress::new(Clock::new());
+        let egress = Egress::new(Clock::new(), Vec::new());
         egress.look();
         assert!(!egress.is_blind());
         assert_eq!(egress.queues().looks, 2);
+    }
+
+    #[test]
+    fn f61_only_interfaces_that_lead_to_subscribers_are_looked_at_where_they_are_named() {
+        let patterns = ["eth1".to_owned(), "ppp*".to_owned()];
+        let wanted = |name| is_one_of(name, &patterns);
+        assert!(wanted("eth1") && wanted("ppp0") && wanted("ppp"));
+        assert!(!wanted("eth10") && !wanted("eth0") && !wanted("xppp0"));
+        let reader = || Reader::new().unwrap();
+        let names = reader().names().unwrap();
+        assert!(names.values().any(|name| name == "lo"), "{names:?}");
+        let unsent = |interfaces: &[&str]| {
+            let interfaces = interfaces.iter().map(ToString::to_string).collect();
+            State { interfaces, ..State::default() }.read().unwrap().1.len()
+        };
+        assert_eq!((unsent(&["lo"]), unsent(&["none"])), (1, 0));
+        assert_eq!(unsent(&[]), names.len());
     }
 
     #[test]
@@ -229,11 +281,10 @@ mod tests {
     #[test]
     fn f61_what_stood_in_a_queue_has_left_when_as_much_has_passed() {
         let mut state = State::default();
-        let mut follow = |looks, packets, backlog| {
-            state.follow(looks, HashMap::from([(at(2), found(0, packets, backlog))]))
-        };
+        let mut follow =
+            |looks, bytes, backlog| state.follow(looks, HashMap::from([(at(2), found(0, bytes, backlog))]));
         assert_eq!(follow(1, 100, 0), Some(1));
-        assert_eq!(follow(2, u32::MAX - 2, 5), None);
+        assert_eq!(follow(2, u64::MAX - 2, 5), None);
         assert_eq!(follow(3, 0, 9), None, "three of five");
         assert_eq!(follow(4, 2, 9), Some(2));
         assert_eq!(follow(5, 10, 1), None, "eight of nine");

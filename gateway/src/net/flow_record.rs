@@ -10,11 +10,11 @@ use std::rc::Weak;
 use std::task::{Context, Poll, Waker};
 
 use allowlist::Transport;
-use billing_export::{Account, Flags, Reason, Volume};
+use billing_export::{Account, Entry, Flags, Reason, Volume};
 
 use super::lookup::Asker;
-pub use super::meter::SubscriberSide;
 use super::meter::{Reading, Remainder};
+pub use super::meter::{SubscriberSide, Unknowable};
 use super::policy::Standing;
 use super::report::ProtocolLabel;
 use super::stream::TcpStream;
@@ -24,7 +24,7 @@ use crate::flow::decide::Vouched;
 use crate::flow::identify::{Identifier, Identity, Progress, QuicIdentifier, SeenIn};
 use crate::flow::mark::Mark;
 use crate::flow::room::Recent;
-use crate::flow::sent::{Queues, Sent};
+use crate::flow::sent::{OnItsWay, Queues, Sent};
 use crate::flow::tally::Tally;
 use crate::flow::time::Monotonic;
 
@@ -135,8 +135,8 @@ pub struct State {
     pub last_call: bool,
     /// Bytes carried and reported.
     pub tally: Tally,
-    /// Bytes that may have passed and are never counted, at the last reading.
-    pub unknowable: u64,
+    /// The most bytes that a record was told may be missing in it.
+    pub unknowable: Unknowable,
     /// The subscriber's socket and its meter; none when closed.
     pub subscriber: Option<SubscriberSide>,
     /// What it sent last, when its sockets are closed and the queues of interfaces have not let it go yet.
@@ -175,6 +175,16 @@ pub enum Ruling {
     },
 }
 
+impl Ruling {
+    /// Whether the flow's bytes are exempt.
+    pub const fn is_exempt(&self) -> bool {
+        match self {
+            Self::Latched { account, .. } => matches!(account.entry, Entry::Exempt { .. }),
+            Self::Pending | Self::LookingUp => false,
+        }
+    }
+}
+
 /// What an exempt flow may still have exempt, and where its bytes are counted beyond that.
 #[derive(Debug)]
 pub struct Allowed {
@@ -195,8 +205,8 @@ pub struct Owed {
     pub flags: Flags,
     /// What of it may still be exempt, where that is limited.
     pub allowed: Option<Box<Allowed>>,
-    /// Bytes that had been sent when the next account began.
-    pub upto: u64,
+    /// What had been sent when the next account began.
+    pub way: OnItsWay,
 }
 
 /// The reader of names at work.

@@ -40,6 +40,28 @@ struct Totals {
     told: Volume,
 }
 
+/// Bytes that may have passed and that nobody can count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unknowable {
+    /// What the machine's own queues may have dropped of what was sent.
+    pub dropped: u64,
+    /// Options that nobody counts, where they are worth a word.
+    pub options: u64,
+}
+
+impl Unknowable {
+    /// Whether either is more than it ever was.
+    pub const fn exceeds(self, most: Self) -> bool {
+        self.dropped > most.dropped || self.options > most.options
+    }
+
+    /// The most of both.
+    #[must_use]
+    pub fn most(self, other: Self) -> Self {
+        Self { dropped: self.dropped.max(other.dropped), options: self.options.max(other.options) }
+    }
+}
+
 /// One reading of a meter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
@@ -47,9 +69,8 @@ pub struct Reading {
     pub carried: Volume,
     /// What of them nobody was told before.
     pub unseen: Volume,
-    /// Bytes that may have passed and are never among the totals: what the machine's own queues may have dropped of what was
-    /// sent, and options that nobody counts.
-    pub unknowable: u64,
+    /// Bytes that may have passed and are never among the totals.
+    pub unknowable: Unknowable,
     /// Our calls moved more than the kernel says passed: one of the two counts is wrong.
     pub contradicts: bool,
 }
@@ -79,7 +100,7 @@ impl Totals {
     }
 
     /// What is known by now, and that it is told.
-    fn reading(&mut self, unknowable: u64, contradicts: bool) -> Reading {
+    fn reading(&mut self, unknowable: Unknowable, contradicts: bool) -> Reading {
         let unseen = self.tell();
         Reading { carried: self.carried, unseen, unknowable, contradicts }
     }
@@ -106,7 +127,8 @@ impl Remainder {
     pub fn read(&mut self, queues: Queues) -> Reading {
         self.sent.settle(queues);
         self.totals.raise(Volume { up: 0, down: self.sent.left() });
-        self.totals.reading(self.sent.lost(), false)
+        let unknowable = Unknowable { dropped: self.sent.lost(), options: 0 };
+        self.totals.reading(unknowable, false)
     }
 
     /// Whether a later reading may say more.
@@ -249,7 +271,8 @@ impl SubscriberSide {
             Self::Datagrams(meter) => {
                 meter.sent.look(queues);
                 meter.totals.raise(Volume { up: 0, down: meter.sent.left() });
-                meter.totals.reading(meter.sent.lost(), false)
+                let unknowable = Unknowable { dropped: meter.sent.lost(), options: 0 };
+                meter.totals.reading(unknowable, false)
             }
         }
     }
@@ -283,10 +306,10 @@ impl SubscriberSide {
     /// Bytes on their way to the subscriber that are not among the totals yet, at the last reading, but for those that were
     /// among the first `owed`.
     pub fn uncounted(&self, owed: u64) -> u64 {
-        let before = self.sent().map_or(0, |sent| owed.min(sent.total()).saturating_sub(sent.left()));
+        let before = self.sent().map_or(0, |sent| sent.moving_of(owed));
         let all = match self {
             Self::Stream(meter) => meter.uncounted(),
-            Self::Datagrams(meter) => meter.sent.unproven(),
+            Self::Datagrams(meter) => meter.sent.moving(),
         };
         all.saturating_sub(before)
     }
@@ -334,11 +357,19 @@ mod tests {
             let seen = Volume { up, down: 0 };
             assert_eq!(
                 side.read(queues(1)),
-                Reading { carried: seen, unseen: Volume::ZERO, unknowable: 0, contradicts: false }
+                Reading {
+                    carried: seen,
+                    unseen: Volume::ZERO,
+                    unknowable: Unknowable::default(),
+                    contradicts: false
+                }
             );
             assert_eq!((side.uncounted(0), side.uncounted(down), side.is_waiting()), (down, 0, true));
             let (carried, unseen) = (Volume { up, down }, Volume { up: 0, down });
-            assert_eq!(side.read(queues(2)), Reading { carried, unseen, unknowable: 0, contradicts: false });
+            assert_eq!(
+                side.read(queues(2)),
+                Reading { carried, unseen, unknowable: Unknowable::default(), contradicts: false }
+            );
             assert!(!side.is_waiting() && side.end(queues(2)).is_none());
             carried
         };

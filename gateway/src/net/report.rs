@@ -187,6 +187,14 @@ impl UsageMap {
         *sum = saturating_sum(*sum, volume);
     }
 
+    /// Adds what another map took out ([`take`](Self::take)), remarks without bytes among it.
+    pub fn merge(&mut self, usage: Usage) {
+        match usage.volume {
+            Volume::ZERO => self.remark(&usage.account, usage.flags, usize::MAX),
+            volume => self.add(&usage.account, usage.flags, volume, usize::MAX),
+        }
+    }
+
     /// Remarks `flags` on what was counted for `account` before; nothing where nobody counts for it.
     pub fn remark(&mut self, account: &Account, flags: Flags, accounts_max: usize) {
         if self.accounts.len() < accounts_max || self.accounts.contains_key(account) {
@@ -213,6 +221,8 @@ pub fn saturating_sum(one: Volume, other: Volume) -> Volume {
 
 #[cfg(test)]
 mod tests {
+    use billing_export::Flag;
+
     use super::*;
 
     fn charged(reason: Reason) -> Account {
@@ -235,5 +245,25 @@ mod tests {
         assert_eq!(of(&overload), Volume { up: 2, down: 4 });
         assert_eq!(of(&Entry::Charged(Reason::NoName)), Volume { up: 2, down: 4 });
         assert!(usage.take().is_empty());
+    }
+
+    #[test]
+    fn f61_a_remark_without_bytes_is_passed_on_within_the_limit() {
+        let mut usage = UsageMap::default();
+        let lower = Flags::from(Flag::LowerBound);
+        usage.add(&charged(Reason::NotListed), Flags::default(), Volume { up: 1, down: 2 }, 2);
+        usage.remark(&charged(Reason::NotListed), lower, 2);
+        usage.remark(&charged(Reason::NoName), lower, 2);
+        usage.remark(&charged(Reason::Port), lower, 2);
+        let mut merged = UsageMap::default();
+        usage.take().into_iter().for_each(|usage| merged.merge(usage));
+        let mut taken = merged.take();
+        taken.sort_by_key(|usage| usage.volume.up);
+        let told: Vec<_> = taken.iter().map(|usage| (usage.volume, usage.flags)).collect();
+        assert_eq!(
+            told,
+            [(Volume::ZERO, lower), (Volume { up: 1, down: 2 }, lower)],
+            "the third had no place"
+        );
     }
 }

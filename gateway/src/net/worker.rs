@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use self::queues::Queues;
 use super::beats;
 use super::datagram::unanswered::Unanswered;
-use super::flow_record::{Cut, Flow, Names, Place, Ruling, State, SubscriberSide};
+use super::flow_record::{Cut, Flow, Names, Place, Ruling, State, SubscriberSide, Unknowable};
 use super::policy::Standing;
 use super::report::{DropCause, FlowLabels, ProtocolLabel, Refusal, UsageMap};
 use super::shared::{Entrance, Shared, SubscriberKey};
@@ -200,7 +200,7 @@ impl Worker {
                 unanswered: transport == Transport::Udp,
                 last_call: false,
                 tally: Tally::default(),
-                unknowable: 0,
+                unknowable: Unknowable::default(),
                 subscriber: Some(subscriber),
                 remainder: None,
                 ruling: Ruling::Pending,

@@ -99,7 +99,7 @@ impl Export {
             let settled = settle(&self.policy.load(), taken.usage, wall(), capped);
             self.status.count_usage(&settled);
             for item in settled {
-                usage.add(&item.account, item.flags, item.volume, usize::MAX);
+                usage.merge(item);
             }
             self.merged.push(taken.answer);
         }
@@ -171,7 +171,7 @@ impl Export {
         for delta in remainder.into_unsent() {
             seen = saturating_sum(seen, delta.seen());
             for item in delta.usage().into_iter().flatten() {
-                usage.add(&item.account, item.flags, item.volume, usize::MAX);
+                usage.merge(item);
             }
         }
         self.withheld = Volume::ZERO;

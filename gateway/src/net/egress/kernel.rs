@@ -17,6 +17,8 @@ const PARTS_MAX: usize = 4_096;
 /// Messages of rtnetlink(7).
 const GET_QUEUES: u16 = 38;
 const NEW_QUEUE: u16 = 36;
+const GET_LINK: u16 = 18;
+const NEW_LINK: u16 = 16;
 const GET_STATISTICS: u16 = 94;
 const NEW_STATISTICS: u16 = 92;
 /// netlink(7): an error, the end of an answer, a request for all of a table, a table that changed meanwhile.
@@ -24,8 +26,9 @@ const ERROR: u16 = 2;
 const DONE: u16 = 3;
 const REQUEST_ALL: u16 = 0x301;
 const CHANGED_MEANWHILE: u16 = 0x10;
-/// Lengths of a message's header, of `struct tcmsg` and of `struct if_stats_msg`.
+/// Lengths of a message's header, of `struct tcmsg`, of `struct ifinfomsg` and of `struct if_stats_msg`.
 const HEADER: usize = 16;
+const LINK_MESSAGE: usize = 16;
 const QUEUE_MESSAGE: usize = 20;
 const STATISTICS_MESSAGE: usize = 12;
 /// Attributes: `TCA_STATS2` with `TCA_STATS_BASIC` and `TCA_STATS_QUEUE` in it, `IFLA_STATS_LINK_64`.
@@ -33,6 +36,8 @@ const STATISTICS: u16 = 7;
 const BASIC: u16 = 1;
 const QUEUE: u16 = 3;
 const LINK_STATISTICS: u16 = 1;
+/// `IFLA_IFNAME`.
+const NAME: u16 = 3;
 /// The bit that asks for the last of them.
 const WANT_LINK_STATISTICS: u32 = 1;
 /// The type of an attribute without its two flags.
@@ -56,16 +61,16 @@ pub(super) struct Place {
 pub(super) struct Found {
     /// Packets dropped, modulo 2³².
     pub drops: u32,
-    /// Packets that passed, modulo 2³².
-    pub packets: u32,
-    /// Packets that stand in it.
+    /// Bytes that passed.
+    pub bytes: u64,
+    /// Bytes that stand in it. Bytes, for a packet that will be cut into segments stands as one and passes as many.
     pub backlog: u32,
 }
 
 impl Found {
-    /// Whether as many packets have passed since as stood in it then.
+    /// Whether as many bytes have passed since as stood in it then.
     pub(super) fn has_passed(&self, then: &Self) -> bool {
-        self.packets.wrapping_sub(then.packets) >= then.backlog
+        self.bytes.wrapping_sub(then.bytes) >= u64::from(then.backlog)
     }
 }
 
@@ -118,6 +123,20 @@ impl Reader {
             }
         })?;
         Ok(unsent)
+    }
+
+    /// The name of each interface.
+    ///
+    /// # Errors
+    /// As [`Reader::queues`].
+    pub(super) fn names(&mut self) -> io::Result<HashMap<u32, String>> {
+        let mut names = HashMap::new();
+        self.ask(GET_LINK, &[0; LINK_MESSAGE], |kind, body| {
+            if kind == NEW_LINK {
+                names.extend(link(body));
+            }
+        })?;
+        Ok(names)
     }
 
     /// Asks for a table; `take` gets each message of the answer.
@@ -179,8 +198,17 @@ fn queue(body: &[u8]) -> Option<(Place, Found)> {
     let place = Place { interface: word(body, 4)?, handle: word(body, 8)?, parent: word(body, 12)? };
     let statistics = attribute(body.get(QUEUE_MESSAGE..)?, STATISTICS)?;
     let queue = attribute(statistics, QUEUE)?;
-    let packets = attribute(statistics, BASIC).and_then(|basic| word(basic, 8)).unwrap_or(0);
-    Some((place, Found { backlog: word(queue, 0)?, drops: word(queue, 8)?, packets }))
+    let bytes = attribute(statistics, BASIC).and_then(|basic| long(basic, 0)).unwrap_or(0);
+    // Some count packets only.
+    let backlog = word(queue, 4)?.max(word(queue, 0)?);
+    Some((place, Found { backlog, drops: word(queue, 8)?, bytes }))
+}
+
+/// An interface and its name, of `struct ifinfomsg` and its attributes.
+fn link(body: &[u8]) -> Option<(u32, String)> {
+    let name = attribute(body.get(LINK_MESSAGE..)?, NAME)?;
+    let name = name.split(|byte| *byte == 0).next()?;
+    Some((word(body, 4)?, String::from_utf8_lossy(name).into_owned()))
 }
 
 /// What an interface could not send, of `struct if_stats_msg` and its attributes.
@@ -230,6 +258,7 @@ mod tests {
         assert!(attribute(&endless, STATISTICS).is_none(), "an attribute of no length");
         assert!(attribute(&[255, 255, 7, 0], STATISTICS).is_none(), "longer than there is");
         assert!(queue(&[0; QUEUE_MESSAGE]).is_none() && statistics(&[0; STATISTICS_MESSAGE]).is_none());
+        assert!(link(&[0; LINK_MESSAGE]).is_none() && link(&[]).is_none());
     }
 
     #[test]
@@ -237,14 +266,14 @@ mod tests {
         let mut body = vec![0; QUEUE_MESSAGE];
         body[4..16].copy_from_slice(&[[3, 0, 0, 0], [0, 0, 1, 0], [255; 4]].concat());
         let mut inner = vec![20, 0, 1, 0];
-        inner.extend([0; 8]);
         inner.extend([9, 0, 0, 0, 0, 0, 0, 0]);
-        inner.extend([24, 0, 3, 0, 4, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        inner.extend([2, 0, 0, 0, 0, 0, 0, 0]);
+        inner.extend([24, 0, 3, 0, 1, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         body.extend([u8::try_from(inner.len() + 4).unwrap(), 0, 7, 0]);
         body.extend(inner);
         let place = Place { interface: 3, handle: 0x1_0000, parent: u32::MAX };
         if cfg!(target_endian = "little") {
-            assert_eq!(queue(&body), Some((place, Found { drops: 5, packets: 9, backlog: 4 })));
+            assert_eq!(queue(&body), Some((place, Found { drops: 5, bytes: 9, backlog: 4 })));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use billing_export::{ByteBasis, Volume};
 
-use super::{Reading, Totals};
+use super::{Reading, Totals, Unknowable};
 use crate::flow::ip_bytes::{InboundOptions, StreamCounters, segment_header};
 use crate::flow::sent::{Queues, Sent};
 use crate::net::header_lengths::{Birth, HeaderLengths};
@@ -198,8 +198,11 @@ impl StreamMeter {
     }
 
     /// Bytes that may have passed and are never among the totals, at the last reading.
-    pub(super) fn unknowable(&self) -> u64 {
-        self.ip.as_ref().map_or(0, |ip| ip.sent.lost().saturating_add(ip.options_uncounted))
+    pub(super) fn unknowable(&self) -> Unknowable {
+        self.ip.as_ref().map_or_else(Unknowable::default, |ip| Unknowable {
+            dropped: ip.sent.lost(),
+            options: ip.options_uncounted,
+        })
     }
 
     /// Bytes on their way that are not among the totals yet, at the last reading.
@@ -240,7 +243,7 @@ impl StreamMeter {
         let Some(ip) = &mut self.ip else { return };
         ip.sent.look(queues);
         self.totals.raise(Volume { up: 0, down: ip.sent.left() });
-        self.uncounted = ip.unsent.saturating_add(ip.sent.unproven());
+        self.uncounted = ip.unsent.saturating_add(ip.sent.moving());
     }
 
     /// Whether everything is acknowledged, FIN included.

@@ -8,7 +8,7 @@ use billing_export::{Account, Entry, Flag, Flags, Reason, Session, Volume};
 use super::Worker;
 use super::verdict::{flags, unanswered_account};
 use crate::net::datagram::port::Sent;
-use crate::net::flow_record::{Allowed, Flow, Ruling, State, SubscriberSide};
+use crate::net::flow_record::{Allowed, Flow, Ruling, State, SubscriberSide, Unknowable};
 use crate::net::report::{Report, saturating_sum};
 
 /// How long what an ended flow sent last waits to be settled: far longer than looks are apart.
@@ -173,14 +173,14 @@ impl Worker {
             }
         }
         if let Ruling::Latched { account, flags } = &state.ruling {
-            let unknowable = reading.map_or(0, |reading| reading.unknowable);
-            let remark =
-                if unknowable > state.unknowable { Flags::from(Flag::LowerBound) } else { Flags::NONE };
-            let (account, flags) = (account.clone(), flags.union(remark));
-            state.unknowable = state.unknowable.max(unknowable);
+            let (account, flags) = (account.clone(), *flags);
+            let unknowable = reading.map_or_else(Unknowable::default, |reading| reading.unknowable);
+            let is_lower = unknowable.exceeds(state.unknowable);
+            let remark = if is_lower { Flags::from(Flag::LowerBound) } else { Flags::NONE };
+            state.unknowable = state.unknowable.most(unknowable);
             let mut volume = state.tally.take();
             volume.down = volume.down.saturating_sub(self.count_owed(state, volume.down, remark));
-            let owed = state.owed.last().map_or(0, |owed| owed.upto);
+            let owed = state.owed.last().map_or(0, |owed| owed.way.upto());
             if let Some(allowed) = &mut state.allowed {
                 let uncounted = state.subscriber.as_ref().map_or(0, |side| side.uncounted(owed));
                 volume = self.count_allowed(allowed, &account, volume, uncounted);
@@ -190,15 +190,20 @@ impl Worker {
                 let bytes = volume.up.saturating_add(volume.down);
                 counts.shared_exempt_bytes = counts.shared_exempt_bytes.saturating_add(bytes);
             }
-            let mut usage = self.usage.borrow_mut();
-            usage.add(&account, flags, volume, self.shared.accounts_max);
-            if volume == Volume::ZERO && !remark.is_empty() {
-                // What it is about was counted before.
-                usage.remark(&account, remark, self.shared.accounts_max);
-            }
+            self.count(&account, flags, volume, remark);
         }
         if state.remainder.as_ref().is_some_and(|remainder| !remainder.is_waiting()) {
             state.remainder = None;
+        }
+    }
+
+    /// Counts bytes of an account, with a `remark` on it: also on bytes that were counted before.
+    pub(super) fn count(&self, account: &Account, flags: Flags, volume: Volume, remark: Flags) {
+        let mut usage = self.usage.borrow_mut();
+        if volume != Volume::ZERO {
+            usage.add(account, flags.union(remark), volume, self.shared.accounts_max);
+        } else if !remark.is_empty() {
+            usage.remark(account, remark, self.shared.accounts_max);
         }
     }
 
@@ -245,6 +250,7 @@ impl Worker {
                 if state.remainder.is_some() {
                     self.count_carried(&mut state);
                     if now.since(flow.last_activity.get()) > REMAINDER_TIME_MAX {
+                        self.give_up_moving(&state);
                         state.remainder = None;
                     }
                 }
@@ -253,11 +259,24 @@ impl Worker {
         });
     }
 
+    /// What was sent and nothing says of whether it left is not counted: the flow's record says so.
+    fn give_up_moving(&self, state: &State) {
+        let is_open = state.sent().is_some_and(|sent| sent.moving() > 0);
+        if let (true, Ruling::Latched { account, flags }) = (is_open, &state.ruling) {
+            self.count(account, *flags, Volume::ZERO, Flag::LowerBound.into());
+        }
+    }
+
     /// The last report: what is sent by now is looked after once more. It may wait for the system; nobody else does.
     pub fn last_report(self: &Rc<Self>) -> Report {
         let dirty = self.dirty.borrow().clone();
         dirty.iter().for_each(|flow| self.count_carried(&mut flow.state.borrow_mut()));
         self.shared.egress.look();
+        dirty.iter().for_each(|flow| {
+            let mut state = flow.state.borrow_mut();
+            self.count_carried(&mut state);
+            self.give_up_moving(&state);
+        });
         self.report()
     }
 

@@ -1,7 +1,7 @@
 //! Bytes sent under one account that are known to have left only when another has begun: they stay the first one's, as the
 //! mark they carry says.
 
-use billing_export::{Flags, Volume};
+use billing_export::{Entry, Flags, Volume};
 
 use super::Worker;
 use crate::net::flow_record::{Owed, Ruling, State};
@@ -17,7 +17,7 @@ impl Worker {
         if sent.unproven() == 0 || state.owed.len() >= OWED_MAX {
             return;
         }
-        let owed = Owed { account: account.clone(), flags: *flags, allowed, upto: sent.total() };
+        let owed = Owed { account: account.clone(), flags: *flags, allowed, way: sent.on_its_way() };
         state.owed.push(owed);
     }
 
@@ -29,28 +29,24 @@ impl Worker {
         }
         let known = state.tally.carried().down;
         let from = known.saturating_sub(down);
-        let (lost, settled_to) = match state.sent() {
-            Some(sent) => (sent.lost(), sent.settled()),
-            // Nothing more will be known.
-            None => (0, u64::MAX),
-        };
+        let sent = state.sent().copied();
+        let is_exempt_now = state.ruling.is_exempt();
         let mut at = from;
         state.owed.retain_mut(|owed| {
-            // What may have been dropped was nobody's: it is taken from the older account.
-            let end = owed.upto.saturating_sub(lost);
+            let is_exempt = matches!(owed.account.entry, Entry::Exempt { .. });
+            let (end, is_final) = match &sent {
+                Some(sent) => owed.way.end(sent, is_exempt_now && !is_exempt),
+                // Nothing more will be known.
+                None => (owed.way.upto(), true),
+            };
             let part = Volume { up: 0, down: known.min(end).saturating_sub(at) };
             at = at.saturating_add(part.down);
             let part = match &mut owed.allowed {
                 Some(allowed) => self.count_allowed(allowed, &owed.account, part, end.saturating_sub(at)),
                 None => part,
             };
-            self.usage.borrow_mut().add(
-                &owed.account,
-                owed.flags.union(remark),
-                part,
-                self.shared.accounts_max,
-            );
-            at < end && settled_to < owed.upto
+            self.count(&owed.account, owed.flags, part, remark);
+            at < end && !is_final
         });
         at.saturating_sub(from)
     }
