@@ -22,6 +22,7 @@ mod exchange;
 mod forms;
 mod health;
 mod lane;
+mod letters;
 mod limit;
 mod message;
 mod outbox;
@@ -53,6 +54,7 @@ use self::cache::StaleAnswers;
 use self::count::{Counts, Event, Transport};
 use self::datagram::Listener;
 use self::health::Health;
+use self::letters::Letters;
 use self::limit::{Allowances, Connections, UnderWay};
 use self::relay::Relay;
 use self::settings::Settings;
@@ -91,6 +93,8 @@ pub struct Plane {
     stale: Option<StaleAnswers>,
     /// How the servers stand, in their order.
     health: Vec<Health>,
+    /// What they do to letters.
+    letters: Vec<Letters>,
     counts: Counts,
     /// Clients whose questions may carry a tunnel.
     tunnels: Tunnels,
@@ -117,6 +121,7 @@ impl Plane {
             .map(|limits| StaleAnswers::new(limits.entries_max, limits.age_max, RandomState::new()));
         let tunnels = Tunnels::new(settings.tunnel_places_max, settings.tunnel_names_max, RandomState::new());
         let health = settings.servers.iter().map(|_| Health::default()).collect();
+        let letters = settings.servers.iter().map(|_| Letters::default()).collect();
         let answer_limits = AnswerLimits { records_max: RECORDS_MAX, ..AnswerLimits::default() };
         Self {
             settings,
@@ -129,6 +134,7 @@ impl Plane {
             under_way,
             stale,
             health,
+            letters,
             counts: Counts::default(),
             tunnels,
             answer_limits,

@@ -45,6 +45,9 @@ pub const OPCODE_QUERY: u8 = 0;
 /// Response code NOERROR, RFC 1035 §4.1.1.
 pub const RCODE_NO_ERROR: u16 = 0;
 
+/// Codes of [`bare_failure`]: FORMERR, SERVFAIL, NOTIMP, REFUSED.
+const BARE_CODES: [u16; 4] = [1, 2, 4, 5];
+
 /// Bit of the flags: the message is a response.
 const QR: u16 = 0x8000;
 /// Bit of the flags: truncated.
@@ -112,6 +115,20 @@ pub fn question(message: &[u8]) -> Result<Question, Malformed> {
     })
 }
 
+/// Id and code of an answer that says no more than that it fails: some servers leave out the question then. `None` for
+/// anything else, and for codes that say something about the question.
+pub fn bare_failure(message: &[u8]) -> Option<(u16, u16)> {
+    let mut reader = Reader::new(message);
+    let id = reader.u16("ID").ok()?;
+    let flags = reader.u16("flags").ok()?;
+    // Question, answer and authority section are empty.
+    let is_bare = reader.take(6, "counts").ok()?.iter().all(|byte| *byte == 0);
+    let [high, low] = flags.to_be_bytes();
+    let code = u16::from(low & 0x0f);
+    let is_answer = flags & QR != 0 && high >> 3 & 0x0f == OPCODE_QUERY;
+    (is_bare && is_answer && BARE_CODES.contains(&code)).then_some((id, code))
+}
+
 /// How many records a message says it has behind its question; `None` when the header is cut short.
 fn record_count(message: &[u8]) -> Option<u32> {
     let mut reader = Reader::new(message.get(6..HEADER_BYTES)?);
@@ -155,6 +172,25 @@ mod tests {
             changed[place] = byte;
             assert_eq!(question(&changed), Err(Malformed { field }));
         }
+    }
+
+    #[test]
+    fn f40_a_failure_without_a_question_has_an_id_and_a_code_and_nothing_else() {
+        for code in 0..16 {
+            let wanted = [1, 2, 4, 5].contains(&code).then_some((0x1234, u16::from(code)));
+            let reply = [0x12, 0x34, 0x81, 0x80 | code, 0, 0, 0, 0, 0, 0, 0, 0];
+            assert_eq!(bare_failure(&reply), wanted, "{code}");
+        }
+        let reply = [0x12, 0x34, 0x81, 0x85, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert!((0..10).all(|length| bare_failure(&reply[..length]).is_none()));
+        for (place, byte) in [(2, 0x01), (2, 0x91), (4, 1), (5, 1), (7, 1), (9, 1)] {
+            let mut changed = reply;
+            changed[place] = byte;
+            assert_eq!(bare_failure(&changed), None, "byte {place}");
+        }
+        let mut with_opt = reply;
+        with_opt[11] = 1;
+        assert_eq!(bare_failure(&with_opt), Some((0x1234, 5)));
     }
 
     #[test]

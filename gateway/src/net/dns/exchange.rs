@@ -3,10 +3,12 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::count::{Event, Steered, Upstream};
 use super::lane::{GivenUp, Lane, Tried, Written};
-use super::message::{SERV_FAIL, origin_services};
+use super::letters::{self, Heard, Repeats, Written as Letters};
+use super::message::{FORM_ERR, SERV_FAIL, origin_services};
 use super::pending::{Form, Pending, Ticket, bit_of};
 use super::relay::{Relay, restore};
 use crate::flow::steer::steered_service;
@@ -14,7 +16,9 @@ use crate::flow::time::Monotonic;
 use crate::wire::dns::{self, Facts, Outcome, layout};
 
 /// Response code of a server that does not serve us.
-const SERVER_REFUSED: u8 = 5;
+const SERVER_REFUSED: u16 = 5;
+/// Codes that say so little that a server may have meant the letters of the question: FORMERR, NXDOMAIN, NOTIMP.
+const DOUBTFUL: [u16; 3] = [FORM_ERR, 3, 4];
 
 /// Bad replies, in multiples of what is permitted, at which a port that was replaced is closed before its time.
 const BAD_WHILE_WAITING: u32 = 5;
@@ -22,11 +26,48 @@ const BAD_WHILE_WAITING: u32 = 5;
 const ASKED_AGAIN_MAX: u8 = 4;
 
 /// How a query is sent next.
-struct Try {
+pub(super) struct Try {
     server: usize,
     over_stream: bool,
     /// Its question section.
     question: Box<[u8]>,
+    /// How its name is written.
+    written: Letters,
+}
+
+/// What a reply is to what was sent on its way.
+enum Fit {
+    /// It answers a query.
+    Answers(Matched),
+    /// It would answer one whose reply is still wanted, but for the case of its letters.
+    OtherLetters((Ticket, Letters)),
+    /// It answers nothing.
+    Nothing,
+}
+
+/// A reply to a query that was sent.
+struct Matched {
+    /// Its query; none when that has had its answer.
+    ticket: Option<Ticket>,
+    /// The code in its header.
+    code: u16,
+    is_truncated: bool,
+    /// It has no question, and nothing to say but its code.
+    is_bare: bool,
+    heard: Heard,
+}
+
+/// What follows a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// It is the answer.
+    Give,
+    /// It is kept for when nothing better comes: the same server is asked in lower case.
+    LowerCase,
+    /// So it is, and the next server is asked.
+    Next,
+    /// So it is, and another server is asked already.
+    Wait,
 }
 
 impl Relay {
@@ -50,9 +91,8 @@ impl Relay {
                     pending.server = server;
                     pending.tries = pending.tries.saturating_add(1);
                     pending.tried |= bit_of(server);
-                    let another = servers > pending.tried.count_ones() as usize;
-                    let pause = if another { settings.failover_after } else { settings.try_timeout };
-                    pending.next_try = now.plus(pause);
+                    pending.again = None;
+                    pending.next_try = now.plus(self.pause(pending));
                     self.prepare(pending, server, now)
                 }
             };
@@ -61,6 +101,13 @@ impl Relay {
                 return;
             }
         }
+    }
+
+    /// Time until the next try: shorter where a server was not tried.
+    pub(super) fn pause(&self, pending: &Pending) -> Duration {
+        let settings = &self.plane.settings;
+        let another = settings.servers.len() > pending.tried.count_ones() as usize;
+        if another { settings.failover_after } else { settings.try_timeout }
     }
 
     /// The server for the next try: the first that is not down and was not tried, then any that was not tried, then any.
@@ -74,7 +121,7 @@ impl Relay {
     }
 
     /// Writes the query as it is sent, before its id: letters in random case over datagrams, and no larger answer wanted than we give.
-    fn prepare(&self, pending: &Pending, server: usize, now: Monotonic) -> Option<Try> {
+    pub(super) fn prepare(&self, pending: &mut Pending, server: usize, now: Monotonic) -> Option<Try> {
         let over_stream = {
             let lanes = self.lanes.borrow();
             let lanes = lanes.get(server)?;
@@ -90,12 +137,18 @@ impl Relay {
             query.get_mut(edns.size_at..end)?.copy_from_slice(&size.to_be_bytes());
         }
         let section = query.get_mut(pending.question.section.clone())?;
-        if self.plane.settings.case_randomisation && !over_stream && !pending.is_signed {
-            let name_bytes = pending.question.name.wire().len();
-            self.mix_case(section.get_mut(..name_bytes)?)?;
+        let written = self.written(pending, server, over_stream, now);
+        let name = section.get_mut(..pending.question.name.wire().len())?;
+        match written {
+            Letters::Own => {}
+            Letters::Mixed => {
+                self.mix_case(name)?;
+                pending.mixed |= bit_of(server);
+            }
+            Letters::Lower | Letters::Known => name.make_ascii_lowercase(),
         }
         let question = Box::from(&*section);
-        Some(Try { server, over_stream, question })
+        Some(Try { server, over_stream, question, written })
     }
 
     /// Writes each letter of a name in random case (draft-vixie-dnsext-dns0x20). Lengths of labels are no letters.
@@ -115,9 +168,9 @@ impl Relay {
     }
 
     /// Sends the try that was prepared, or has it wait for the others of this wake; false when its server cannot be reached.
-    fn send(self: &Rc<Self>, ticket: Ticket, next: Try, now: Monotonic) -> bool {
-        let Try { server, over_stream, question } = next;
-        match self.post(ticket, server, over_stream, question, now) {
+    pub(super) fn send(self: &Rc<Self>, ticket: Ticket, next: Try, now: Monotonic) -> bool {
+        let Try { server, over_stream, .. } = next;
+        match self.post(ticket, next, now) {
             Some(Written::Taken) => {}
             // We wrote faster than the connection is made or carries: the server is not at fault.
             Some(Written::Full) => {
@@ -144,14 +197,8 @@ impl Relay {
     }
 
     /// Gives a try its way and its id; none when there is no way.
-    fn post(
-        self: &Rc<Self>,
-        ticket: Ticket,
-        server: usize,
-        over_stream: bool,
-        question: Box<[u8]>,
-        now: Monotonic,
-    ) -> Option<Written> {
+    fn post(self: &Rc<Self>, ticket: Ticket, next: Try, now: Monotonic) -> Option<Written> {
+        let Try { server, over_stream, question, written } = next;
         let settings = &self.plane.settings;
         let of_wake = self.lane_of_wake(server).filter(|lane| !over_stream && !lane.is_worn(now));
         let lane = match of_wake {
@@ -170,73 +217,125 @@ impl Relay {
         let id = lane.free_id(|| self.random.borrow_mut().u16())?;
         let mut query = self.query.borrow_mut();
         query.get_mut(..2)?.copy_from_slice(&id.to_be_bytes());
-        lane.tries.borrow_mut().insert(id, Tried { ticket, question, is_waiting: true });
+        lane.tries.borrow_mut().insert(id, Tried { ticket, question, written, is_waiting: true });
         if !lane.is_stream() {
             self.post_query(&lane, ticket, id, &query);
             return Some(Written::Taken);
         }
-        let written = lane.write(query.clone());
-        match written {
+        let taken = lane.write(query.clone());
+        match taken {
             Written::Taken => self.count(Event::Upstream(Upstream::Sent)),
             Written::Full | Written::Closed => {
                 lane.tries.borrow_mut().remove(&id);
             }
         }
-        Some(written)
+        Some(taken)
     }
 
     /// Takes a reply. What answers no query that was sent this way, letter for letter, is counted and changes nothing.
     pub(super) fn replied(self: &Rc<Self>, lane: &Rc<Lane>, reply: &mut [u8]) {
         let now = self.now();
-        let Some((ticket, question)) = self.match_reply(lane, reply) else {
-            self.count(Event::Upstream(Upstream::BadReply));
-            lane.bad.set(lane.bad.get().saturating_add(1));
-            let most = self.plane.settings.bad_replies_max;
-            // Exactly then: what is still read of a port that was given up must not give it up again.
-            if !lane.is_stream() && lane.bad.get() == most {
-                self.give_up_port(lane, now);
-            } else if !lane.is_stream() && lane.bad.get() == most.saturating_mul(BAD_WHILE_WAITING) {
-                self.close_port(lane, now);
+        let matched = match self.match_reply(lane, reply) {
+            Fit::Answers(matched) => matched,
+            Fit::OtherLetters(tried) => {
+                self.note_bad_reply(lane, now);
+                return self.doubt_letters(tried, lane.server, now);
             }
-            return;
+            Fit::Nothing => return self.note_bad_reply(lane, now),
         };
-        let Some(ticket) = ticket else {
-            self.count(Event::Upstream(Upstream::Late));
-            return;
+        let mut table = self.table.borrow_mut();
+        let Some(pending) = matched.ticket.and_then(|ticket| table.get(ticket)) else {
+            drop(table);
+            self.note_letters(lane.server, matched.heard, None, now);
+            return self.count(Event::Upstream(Upstream::Late));
         };
         if let Some(health) = self.plane.health.get(lane.server) {
             health.answered();
         }
-        let has_failed = u16::from(question.rcode) == SERV_FAIL || question.rcode == SERVER_REFUSED;
-        let mut table = self.table.borrow_mut();
-        let Some(pending) = table.get(ticket) else {
-            drop(table);
-            self.count(Event::Upstream(Upstream::Late));
-            return;
-        };
         pending.waiting = pending.waiting.saturating_sub(1);
         pending.heard |= bit_of(lane.server);
-        // Asked in datagrams for want of TCP: a cut answer says nothing to a client over TCP.
-        let is_failure = has_failed || (question.truncated && !pending.is_datagram && !lane.is_stream());
-        if restore(reply, &pending.query, &pending.question).is_none() {
-            return;
-        }
-        if is_failure {
+        self.note_letters(lane.server, matched.heard, Some(pending), now);
+        let Some(reply) = self.for_client(pending, reply, &matched) else { return };
+        let then = self.look_at(pending, &matched, lane);
+        if then != Then::Give {
             pending.failure = Some(reply.to_vec());
-            pending.has_failed |= has_failed;
-            let is_current = pending.server == lane.server;
-            let waiting = pending.waiting;
-            drop(table);
-            self.count(Event::Upstream(Upstream::Failure));
-            if is_current || waiting == 0 {
+        }
+        let Some(ticket) = matched.ticket else { return };
+        match then {
+            Then::Give => {
+                let Some(mut pending) = table.remove(ticket) else { return };
+                drop(table);
+                self.note_silent(&pending, now);
+                return self.conclude(&mut pending, &reply, now);
+            }
+            Then::LowerCase => {
+                drop(table);
+                self.ask_in_lower_case(ticket, lane.server, now);
+            }
+            Then::Next => {
+                drop(table);
                 self.try_next(ticket, now);
             }
-            return;
+            Then::Wait => drop(table),
         }
-        drop(table);
-        let Some(mut pending) = self.table.borrow_mut().remove(ticket) else { return };
-        self.note_silent(&pending, now);
-        self.conclude(&mut pending, reply, now);
+        self.count(Event::Upstream(Upstream::Failure));
+    }
+
+    /// What follows a reply.
+    fn look_at(&self, pending: &mut Pending, matched: &Matched, lane: &Lane) -> Then {
+        let bit = bit_of(lane.server);
+        let has_failed = matched.is_bare || [SERV_FAIL, SERVER_REFUSED].contains(&matched.code);
+        let is_mixed = matched.heard.written == Letters::Mixed && pending.failed_mixed & bit == 0;
+        let are_doubted = || self.plane.letters.get(lane.server).is_some_and(|letters| letters.are_doubted());
+        if is_mixed && (has_failed || DOUBTFUL.contains(&matched.code)) && are_doubted() {
+            pending.failed_mixed |= bit;
+            pending.has_failed = true;
+            return Then::LowerCase;
+        }
+        // Asked in datagrams for want of TCP: a cut answer says nothing to a client over TCP.
+        let is_cut = matched.is_truncated && !pending.is_datagram && !lane.is_stream();
+        if !has_failed && !is_cut {
+            return Then::Give;
+        }
+        pending.has_failed |= has_failed;
+        if pending.server == lane.server || pending.waiting == 0 { Then::Next } else { Then::Wait }
+    }
+
+    /// A reply as its client may have it.
+    fn for_client<'r>(
+        &self,
+        pending: &Pending,
+        reply: &'r mut [u8],
+        matched: &Matched,
+    ) -> Option<Cow<'r, [u8]>> {
+        if matched.is_bare {
+            return self.without_question(pending, reply, matched.code).map(Cow::Owned);
+        }
+        restore(reply, &pending.query, &pending.question)?;
+        Some(Cow::Borrowed(reply))
+    }
+
+    /// Counts a reply that answers nothing; too many on a port, and it is given up.
+    fn note_bad_reply(self: &Rc<Self>, lane: &Rc<Lane>, now: Monotonic) {
+        self.count(Event::Upstream(Upstream::BadReply));
+        lane.bad.set(lane.bad.get().saturating_add(1));
+        let most = self.plane.settings.bad_replies_max;
+        // Exactly then: what is still read of a port that was given up must not give it up again.
+        if !lane.is_stream() && lane.bad.get() == most {
+            self.give_up_port(lane, now);
+        } else if !lane.is_stream() && lane.bad.get() == most.saturating_mul(BAD_WHILE_WAITING) {
+            self.close_port(lane, now);
+        }
+    }
+
+    /// What a server says that has left out the question, with it: a client holds it against its own.
+    fn without_question(&self, pending: &Pending, reply: &[u8], code: u16) -> Option<Vec<u8>> {
+        let mut asked = pending.asked(self.plane.settings.udp_answer_max);
+        // A server that knows no EDNS says so by leaving it out (RFC 6891 §7).
+        if code == FORM_ERR && layout::edns_of_any(reply).is_none() {
+            asked.edns = None;
+        }
+        asked.empty(code)
     }
 
     /// Notes which servers did not answer what another did.
@@ -252,17 +351,35 @@ impl Relay {
         }
     }
 
-    /// Finds what a reply answers: `None` when nothing that was sent this way; `Some((None, _))` when its query has had an
-    /// answer.
-    fn match_reply(&self, lane: &Lane, reply: &[u8]) -> Option<(Option<Ticket>, dns::Question)> {
-        let question = dns::question(reply).ok().filter(|question| question.is_response)?;
+    /// Finds what a reply answers.
+    fn match_reply(&self, lane: &Lane, reply: &[u8]) -> Fit {
         let mut tries = lane.tries.borrow_mut();
-        let tried = tries.get_mut(&question.id)?;
-        if reply.get(question.section.clone()) != Some(&*tried.question) {
-            return None;
-        }
+        let (matched, tried) = match dns::question(reply).ok().filter(|question| question.is_response) {
+            Some(question) => {
+                let Some(tried) = tries.get_mut(&question.id) else { return Fit::Nothing };
+                let section = reply.get(question.section.clone()).unwrap_or_default();
+                let exactly = match letters::repeats(tried.written, &tried.question, section) {
+                    Repeats::Yes { exactly } => exactly,
+                    Repeats::OtherLetters => {
+                        return letters::wanted(tried).map_or(Fit::Nothing, Fit::OtherLetters);
+                    }
+                    Repeats::No => return Fit::Nothing,
+                };
+                let has_records = question.rcode == 0 && reply.get(6..8) != Some(&[0, 0]);
+                let heard = Heard { written: tried.written, exactly, has_records };
+                let code = u16::from(question.rcode);
+                let is_truncated = question.truncated;
+                (Matched { ticket: None, code, is_truncated, is_bare: false, heard }, tried)
+            }
+            None => {
+                let Some((id, code)) = dns::bare_failure(reply) else { return Fit::Nothing };
+                let Some(tried) = tries.get_mut(&id) else { return Fit::Nothing };
+                let heard = Heard { written: tried.written, exactly: false, has_records: false };
+                (Matched { ticket: None, code, is_truncated: false, is_bare: true, heard }, tried)
+            }
+        };
         let was_waiting = std::mem::replace(&mut tried.is_waiting, false);
-        Some((was_waiting.then_some(tried.ticket), question))
+        Fit::Answers(Matched { ticket: was_waiting.then_some(tried.ticket), ..matched })
     }
 
     /// Learns an answer, keeps it, then gives it.
@@ -355,6 +472,8 @@ impl Relay {
                 let mut table = self.table.borrow_mut();
                 let Some(pending) = table.get(ticket) else { continue };
                 pending.over_stream |= over_stream;
+                // Somebody guesses: other letters were his.
+                pending.altered &= !bit_of(lane.server);
                 if pending.asked_again < ASKED_AGAIN_MAX {
                     pending.asked_again = pending.asked_again.saturating_add(1);
                     pending.tries = pending.tries.saturating_sub(1);

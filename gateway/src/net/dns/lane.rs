@@ -20,6 +20,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::letters;
 use super::outbox::Outbox;
 use super::pending::Ticket;
 use super::relay::{BUFFER_BYTES, Relay};
@@ -66,6 +67,8 @@ pub(super) struct Tried {
     pub ticket: Ticket,
     /// The question section as it was sent.
     pub question: Box<[u8]>,
+    /// How its name was written.
+    pub written: letters::Written,
     /// Whether its reply is still wanted.
     pub is_waiting: bool,
 }

@@ -106,11 +106,19 @@ pub(super) struct Pending {
     pub was_stream: bool,
     /// Servers that did not answer it over a connection, a bit each: they are asked in datagrams.
     pub streams_lost: u16,
+    /// Servers that were asked in mixed letters, a bit each.
+    pub mixed: u16,
+    /// Servers whose reply had other letters, a bit each.
+    pub altered: u16,
+    /// Servers that failed it in mixed letters and may know it in lower case, a bit each.
+    pub failed_mixed: u16,
+    /// The server that is asked again when the next try is due, in other letters.
+    pub again: Option<usize>,
     /// How often it was asked again because its port was given up.
     pub asked_again: u8,
     /// What a server answered that is of no use, for when nothing better comes.
     pub failure: Option<Vec<u8>>,
-    /// Whether a server said that it failed or refused: then no old answer is given for what it said.
+    /// Whether a server said that it failed, refused or knows no such name: then no old answer is given for what it said.
     pub has_failed: bool,
     /// Its place among all under way.
     pub _place: UnderWayPlace,

@@ -122,7 +122,10 @@ async fn over_tls(server: &Server, query: &[u8]) -> io::Result<()> {
 fn is_answer(answer: &[u8], query: &[u8]) -> bool {
     let has_id = answer.get(..2) == query.get(..2);
     let is_response = answer.get(2).is_some_and(|flags| flags & 0x80 != 0);
-    let repeats = answer.get(dns::HEADER_BYTES..query.len()) == query.get(dns::HEADER_BYTES..);
+    // In whatever letters: it is asked on a port of its own.
+    let question =
+        |message: &'_ [u8]| message.get(dns::HEADER_BYTES..query.len()).map(<[u8]>::to_ascii_lowercase);
+    let repeats = question(answer) == question(query);
     has_id && is_response && (repeats || answer.len() == dns::HEADER_BYTES)
 }
 
@@ -142,6 +145,9 @@ mod tests {
             answer[2] |= 0x80;
             assert!(!is_answer(&query, &query), "a question is none");
             assert!(is_answer(&answer, &query));
+            let mut capitals = answer.clone();
+            capitals[dns::HEADER_BYTES..].make_ascii_uppercase();
+            assert!(is_answer(&capitals, &query), "f40: in other letters");
             let length = answer.len();
             answer.extend([0xc0, 12]);
             assert!(is_answer(&answer, &query), "with records");

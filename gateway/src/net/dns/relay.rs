@@ -209,6 +209,10 @@ impl Relay {
             over_stream: transport != Transport::Udp,
             was_stream: false,
             streams_lost: 0,
+            mixed: 0,
+            altered: 0,
+            failed_mixed: 0,
+            again: None,
             asked_again: 0,
             failure: None,
             has_failed: false,
@@ -366,8 +370,13 @@ impl Relay {
                 self.give_stale(ticket, now);
             }
             if next {
-                self.timed_out(ticket);
-                self.try_next(ticket, now);
+                let again = self.table.borrow_mut().get(ticket).and_then(|pending| pending.again.take());
+                if let Some(server) = again {
+                    self.ask_in_lower_case(ticket, server, now);
+                } else {
+                    self.timed_out(ticket);
+                    self.try_next(ticket, now);
+                }
             }
         }
     }
