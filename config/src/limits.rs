@@ -21,6 +21,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("limits", "quic_key_derivations_max"),
     Key::defaulted("limits", "undecided_flows_max"),
     Key::defaulted("limits", "idle_timeout"),
+    Key::defaulted("limits", "https_idle_timeout"),
     Key::defaulted("limits", "quic_idle_timeout"),
     Key::defaulted("limits", "udp_idle_timeout"),
     Key::defaulted("limits", "unanswered_timeout"),
@@ -86,6 +87,9 @@ pub const UDP_IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 pub const UNANSWERED_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// Time without a byte after which a TCP flow ends (DESIGN §7).
 pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15 * 60);
+/// The same of flows to port 443, over which push services wait (RFC 5382 REQ-5: 2 h 4 min, longer than keep-alives are
+/// apart).
+pub const HTTPS_IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs((2 * 60 + 4) * 60);
 /// Range of the idle timeouts.
 pub const IDLE_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 /// Time for the whole PROXY header (DESIGN §7).
@@ -149,8 +153,10 @@ pub struct Limits {
     pub quic: Quic,
     /// UDP flows that wait for a name; above it the oldest is charged `undecided`.
     pub undecided_flows_max: usize,
-    /// Time without a byte after which a TCP flow ends.
+    /// Time without a byte or a keep-alive of the subscriber after which a TCP flow ends.
     pub idle_timeout: Duration,
+    /// The same of flows to port 443; `idle_timeout` where that is stated and this is not.
+    pub https_idle_timeout: Duration,
     /// Time without a datagram after which a QUIC flow ends.
     pub quic_idle_timeout: Duration,
     /// Time without a datagram after which any other UDP flow ends.
@@ -255,6 +261,8 @@ impl Limits {
         let mut of_type = |name: &str| s.count(r, name, per_subscriber, FLOWS_PER_SUBSCRIBER_MAX_RANGE).value;
         let [msisdn, imsi, account] =
             ["flows_per_msisdn_max", "flows_per_imsi_max", "flows_per_account_max"].map(&mut of_type);
+        let idle = s.duration(r, "idle_timeout", IDLE_TIMEOUT_DEFAULT, IDLE_TIMEOUT_RANGE);
+        let https = if idle.written { idle.value } else { HTTPS_IDLE_TIMEOUT_DEFAULT };
         let queued = SOCKET_MEMORY_PER_SUBSCRIBER_MAX_DEFAULT;
         let unanswered = UNANSWERED_PER_SUBSCRIBER_MAX_DEFAULT;
         Limits {
@@ -271,7 +279,8 @@ impl Limits {
             undecided_flows_max: s
                 .count(r, "undecided_flows_max", UNDECIDED_FLOWS_MAX_DEFAULT, UNDECIDED_FLOWS_MAX_RANGE)
                 .value,
-            idle_timeout: s.duration(r, "idle_timeout", IDLE_TIMEOUT_DEFAULT, IDLE_TIMEOUT_RANGE).value,
+            idle_timeout: idle.value,
+            https_idle_timeout: s.duration(r, "https_idle_timeout", https, IDLE_TIMEOUT_RANGE).value,
             quic_idle_timeout: s
                 .duration(r, "quic_idle_timeout", QUIC_IDLE_TIMEOUT_DEFAULT, IDLE_TIMEOUT_RANGE)
                 .value,

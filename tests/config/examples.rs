@@ -131,6 +131,12 @@ fn each_defaulted_key_of_full_stands_at_its_default_and_each_required_one_is_mis
                 let neither = cut.replace("\nconnect_timeout = \"5 s\"\n", "\n");
                 assert_eq!(unplaced(load(&neither)), whole, "neither is stated");
             }
+            Need::Defaulted if (key.section, key.name) == ("limits", "https_idle_timeout") => {
+                let limits = load(&cut).limits;
+                assert_eq!(limits.https_idle_timeout, limits.idle_timeout);
+                let neither = cut.replace("\nidle_timeout = \"15 min\"\n", "\n");
+                assert_eq!(unplaced(load(&neither)), whole, "neither is stated");
+            }
             Need::Defaulted => {
                 defaulted += 1;
                 assert_eq!(unplaced(load(&cut)), whole, "{section}.{name} does not stand at its default");

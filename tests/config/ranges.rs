@@ -152,6 +152,7 @@ const MORE_ROWS: &[Row] = &[
     ("limits", "quic_datagrams_max", &["1", "100"], &["0", "101"]),
     ("limits", "quic_key_derivations_max", &["1", "100"], &["0", "101"]),
     ("limits", "undecided_flows_max", &["1", "10000000"], &["0", "10000001"]),
+    ("limits", "https_idle_timeout", &["\"1 s\"", "\"24 h\""], &["\"999 ms\"", "\"86400001 ms\""]),
     ("limits", "quic_idle_timeout", &["\"1 s\"", "\"24 h\""], &["\"999 ms\"", "\"86400001 ms\""]),
     ("limits", "udp_idle_timeout", &["\"1 s\"", "\"24 h\""], &["\"999 ms\"", "\"86400001 ms\""]),
     ("limits", "unanswered_timeout", &["\"1 s\"", "\"24 h\""], &["\"999 ms\"", "\"86400001 ms\""]),

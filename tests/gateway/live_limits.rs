@@ -417,6 +417,28 @@ fn an_idle_flow_is_ended_and_a_busy_one_is_not() {
 }
 
 #[test]
+fn f34_a_flow_whose_client_keeps_it_alive_is_not_idle() {
+    let world = World::with(Origin::echo(), |setup| setup.set("limits", "idle_timeout = \"4 s\""));
+    let visit = visit_of(LISTED);
+    let mut kept = world.steered(1);
+    let second = Duration::from_secs(1);
+    let keep_alive = socket2::TcpKeepalive::new().with_time(second).with_interval(second);
+    socket2::SockRef::from(&kept).set_tcp_keepalive(&keep_alive).unwrap();
+    exchange(&mut kept, &visit);
+    // Two that say nothing end one after the other.
+    for number in [2, 3] {
+        let mut idle = world.steered(number);
+        exchange(&mut idle, &visit);
+        assert!(idle.read(&mut [0]).is_err(), "a reset");
+    }
+    exchange(&mut kept, &visit);
+    assert_eq!(finish(kept), b"");
+    let usage = world.gateway.stop_and_count();
+    let length = 2 * visit.len() as u64;
+    assert_eq!(usage.exempt("s1"), (length, length));
+}
+
+#[test]
 fn b26_m4_t39_random_flows_under_reloads_conserve_every_byte() {
     const FLOWS_PER_THREAD: usize = 120;
     let seed = std::env::var("LIVE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0x5eed_u64);

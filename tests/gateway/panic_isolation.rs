@@ -51,6 +51,7 @@ fn limits() -> Limits {
         quic: QuicLimits::default(),
         identify_deadline: long,
         idle_timeout: long,
+        https_idle_timeout: long,
         quic_idle_timeout: long,
         udp_idle_timeout: long,
         unanswered_timeout: Duration::from_secs(60),

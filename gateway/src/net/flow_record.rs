@@ -60,6 +60,8 @@ pub struct Flow {
     pub last_activity: Cell<Monotonic>,
     /// How many moved lately.
     pub recent: Cell<Recent>,
+    /// TCP only: segments from the subscriber when half of the time was over that it may be idle; 0 before that.
+    pub segments_seen: Cell<u32>,
     /// Whether it has one of the process's places: UDP flows wait for theirs.
     pub has_place: Cell<bool>,
     /// Asks the flow's task to end it.

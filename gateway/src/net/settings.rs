@@ -83,8 +83,10 @@ pub struct Limits {
     pub quic: QuicLimits,
     /// From the flow's first moment to a verdict, absolute.
     pub identify_deadline: Duration,
-    /// Without a byte in either direction.
+    /// Without a byte in either direction, or a keep-alive of the subscriber.
     pub idle_timeout: Duration,
+    /// The same of flows to port 443.
+    pub https_idle_timeout: Duration,
     /// Without a datagram of a QUIC flow in either direction.
     pub quic_idle_timeout: Duration,
     /// Without a datagram of another UDP flow in either direction.

@@ -46,12 +46,12 @@ const INT_LENGTH: libc::socklen_t = 4;
 /// Connections the kernel holds while a worker is busy; above it the kernel drops SYNs, which clients repeat.
 pub const BACKLOG: i32 = 4_096;
 
-/// Time after which a silent subscriber is probed.
-const KEEPALIVE: Duration = Duration::from_secs(60);
+/// Time after which a silent origin is probed: the most that middleboxes are known to forget early, and no traffic to speak of.
+const KEEPALIVE: Duration = Duration::from_secs(15 * 60);
 
 /// A listening TCP socket that shares its address with the other workers (`SO_REUSEPORT`). Its connections inherit what is
-/// set here: no Nagle delay, for the relay passes on what was written when it was written, probes that find subscribers who
-/// vanished without a word, and urgent bytes in their place.
+/// set here: no Nagle delay, for the relay passes on what was written when it was written, urgent bytes in their place, and no
+/// keep-alives of ours: the subscriber would pay for them, and a telephone would wake.
 ///
 /// # Errors
 /// What the system says when the address is in use, not ours, or below 1024 without the right.
@@ -105,7 +105,7 @@ fn listen_with(
 /// same bytes.
 pub fn prepare_listener(socket: &SockRef<'_>) {
     let _ = socket.set_tcp_nodelay(true);
-    let _ = socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE));
+    let _ = socket.set_keepalive(false);
     // An urgent byte stays in its place among the others.
     let _ = socket.set_out_of_band_inline(true);
 }
@@ -268,6 +268,14 @@ pub fn watch_descriptor(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 /// No Nagle delay: the relay passes on what was written, when it was written.
 pub fn set_nodelay(socket: &impl AsFd) -> io::Result<()> {
     SockRef::from(socket).set_tcp_nodelay(true)
+}
+
+/// Has the kernel ask the peer whether it is there when nothing else comes for long, and end the connection where it is not.
+///
+/// # Errors
+/// What the system says; it does not fail on an open TCP socket.
+pub fn probe_when_silent(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE))
 }
 
 /// The next close sends RST: the peer's reset or failure is passed on as what it was.

@@ -5,6 +5,7 @@
 
 mod count;
 mod foresee;
+mod idle;
 mod owed;
 mod queues;
 mod shed;
@@ -187,6 +188,7 @@ impl Worker {
             opened,
             last_activity: Cell::new(opened),
             recent: Cell::default(),
+            segments_seen: Cell::new(0),
             has_place: Cell::new(transport == Transport::Tcp),
             cut: Cut::default(),
             state: RefCell::new(State {
@@ -338,7 +340,7 @@ impl Worker {
             self.shed();
             rounds = rounds.wrapping_add(1);
             if rounds.is_multiple_of(10) {
-                self.cut_idle(self.shared.overload.shorten(self.shared.limits.idle_timeout));
+                self.end_idle();
                 self.settle_ended();
                 self.look_at_queues();
                 self.shared.suspend_if_unsaved();

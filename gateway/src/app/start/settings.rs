@@ -94,6 +94,7 @@ pub(super) fn limits(config: &Config, workers: usize, flows_max: usize) -> Limit
         },
         identify_deadline: limits.identify_deadline,
         idle_timeout: limits.idle_timeout,
+        https_idle_timeout: limits.https_idle_timeout,
         quic_idle_timeout: limits.quic_idle_timeout,
         udp_idle_timeout: limits.udp_idle_timeout,
         unanswered_timeout: limits.unanswered_timeout,
