@@ -1,6 +1,7 @@
 //! Sums over usage files: in 128 bits, each record once however often its file was delivered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
@@ -47,6 +48,32 @@ pub struct Totals {
     pub incomplete: Vec<PathBuf>,
     /// Rows that were counted before.
     pub repeated: u64,
+    /// What lies between files that were counted and was not: the sums are without it.
+    pub missing: Vec<Missing>,
+}
+
+/// Files, or records where no file is, that were lost between others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// The node they are of.
+    pub node_id: NodeId,
+    /// The epoch, where it is records that are missing.
+    pub epoch: Option<u32>,
+    /// Number of the first (`file_seq`, or `record_seq`).
+    pub first: u64,
+    /// Number of the last.
+    pub last: u64,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node_id, epoch, first, last } = self;
+        match epoch {
+            Some(epoch) => write!(f, "epoch {epoch} of node {node_id}: record_seq ")?,
+            None => write!(f, "node {node_id}: file_seq ")?,
+        }
+        if first == last { write!(f, "{first}") } else { write!(f, "{first} to {last}") }
+    }
 }
 
 /// Why sums cannot be given.
@@ -67,6 +94,8 @@ pub enum TotalsError {
 
 /// Record numbers already counted, per node and epoch, as first → last.
 type Counted = BTreeMap<(NodeId, u32), BTreeMap<u64, u64>>;
+/// Numbers of the files counted, per node.
+type Files = BTreeMap<NodeId, BTreeSet<u64>>;
 
 /// Sums files up. `progress` is told the size of each data file once it is read.
 ///
@@ -79,7 +108,7 @@ pub fn totals(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Totals, TotalsError> {
     let mut totals = Totals::default();
-    let mut counted = Counted::new();
+    let (mut counted, mut files) = (Counted::new(), Files::new());
     for pair in pairs {
         let (data, manifest) = match (&pair.data, &pair.manifest) {
             (Some(data), Some(manifest)) => (data, manifest),
@@ -114,9 +143,37 @@ pub fn totals(
         if let Some(text) = wrong {
             return Err(faulty(text));
         }
+        if let Ok(node) = manifest.node_id.parse::<NodeId>() {
+            files.entry(node).or_default().insert(manifest.file_seq);
+        }
         progress(pair.data_len());
     }
+    totals.missing = missing(&files, &counted);
     Ok(totals)
+}
+
+/// What lies between the files of each node, and between the records where its files are whole.
+fn missing(files: &Files, counted: &Counted) -> Vec<Missing> {
+    let mut missing = Vec::new();
+    for (node_id, numbers) in files {
+        let pairs = numbers.iter().zip(numbers.iter().skip(1));
+        let before = missing.len();
+        missing.extend(pairs.filter_map(|(one, next)| between(node_id, None, *one, *next)));
+        if missing.len() > before {
+            continue;
+        }
+        for ((_, epoch), ranges) in counted.iter().filter(|((node, _), _)| node == node_id) {
+            let pairs = ranges.values().zip(ranges.keys().skip(1));
+            missing.extend(pairs.filter_map(|(last, next)| between(node_id, Some(*epoch), *last, *next)));
+        }
+    }
+    missing
+}
+
+/// The numbers between two that follow one another, if there are any.
+fn between(node_id: &NodeId, epoch: Option<u32>, one: u64, next: u64) -> Option<Missing> {
+    let (first, last) = (one.checked_add(1)?, next.checked_sub(1)?);
+    (first <= last).then(|| Missing { node_id: node_id.clone(), epoch, first, last })
 }
 
 /// Notes a record as counted; false if it was before.

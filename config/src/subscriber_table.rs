@@ -15,6 +15,9 @@ pub const HEADER: &str = "prefix,subscriber_type,subscriber_id";
 pub const ID_CHARS_MAX: usize = 64;
 /// After so many problems the rest of a table is not judged: the last problem says so.
 pub const PROBLEMS_MAX: usize = 1_000;
+/// What a spreadsheet takes for the beginning of a formula. Usage files have ids as they are, for billing compares them; quotes
+/// are taken off before a formula is looked for.
+const FORMULA_STARTS: [char; 4] = ['=', '+', '-', '@'];
 /// The types as written.
 const TYPES: [(&str, SubscriberType); 3] = [
     ("msisdn", SubscriberType::Msisdn),
@@ -29,7 +32,8 @@ pub struct Subscriber {
     pub prefix: IpNet,
     /// What kind of id it is.
     pub subscriber_type: SubscriberType,
-    /// The id: 1 to 64 printable ASCII characters without comma and quote; digits only for msisdn and imsi.
+    /// The id: 1 to 64 printable ASCII characters without comma and quote, none of `= + - @` first; digits only for msisdn
+    /// and imsi.
     pub subscriber_id: String,
     /// Line of the table, from 1.
     pub line: u32,
@@ -231,6 +235,10 @@ fn judge_id(id: &str, kind: Option<SubscriberType>) -> Result<(), (u32, String, 
                 format!("digits only in an {label}"),
             ));
         }
+    }
+    if id.starts_with(FORMULA_STARTS) {
+        let found = "an id that a spreadsheet takes for a formula".to_owned();
+        return Err((0, found, "one that begins with none of = + - @".to_owned()));
     }
     if id.starts_with(' ') || id.ends_with(' ') {
         return Err((0, "a space at an end of the id".to_owned(), "none".to_owned()));

@@ -48,6 +48,22 @@ fn rows_come_out_as_written() {
     assert_eq!(parse(text.trim_end(), SIZE, 4).unwrap(), rows, "no line end at the end");
 }
 
+#[test]
+fn f25_an_id_that_a_spreadsheet_takes_for_a_formula_is_refused() {
+    for start in ["=", "+", "-", "@"] {
+        let found = problems(&format!("10.0.0.1,account,{start}1+cmd|' /C calc'!A0\n"));
+        let wanted = "2:18: subscriber_id: found an id that a spreadsheet takes for a formula; wanted one that begins with none of = + - @";
+        assert_eq!(found, [wanted], "{start}");
+    }
+    // A spreadsheet passes over these before it looks, and so do we: they are refused as ever.
+    for start in ["\t", "\r", " ", "\"", "\u{ff1d}"] {
+        assert_eq!(problems(&format!("10.0.0.1,account,{start}=1\n")).len(), 1, "{start:?}");
+    }
+    for id in ["a=1", "s-1", "user@school.kz", "7+1"] {
+        assert_eq!(problems(&format!("10.0.0.1,account,{id}\n")), [""; 0], "{id}");
+    }
+}
+
 /// What is left of a table whose writer failed at the first row.
 #[test]
 fn f23_a_table_without_a_row_is_refused() {
@@ -110,7 +126,9 @@ fn ids_at_their_limit() {
         assert_eq!(problems(&format!("10.0.0.1,account,{id}\n")).len(), 1, "{id:?}");
     }
     for printable in (0x21..=0x7e_u8).map(char::from).filter(|c| !matches!(c, '"' | ',')) {
-        assert_eq!(problems(&format!("10.0.0.1,account,{printable}\n")).len(), 0, "{printable:?}");
+        let first = usize::from(matches!(printable, '=' | '+' | '-' | '@'));
+        assert_eq!(problems(&format!("10.0.0.1,account,{printable}\n")).len(), first, "{printable:?}");
+        assert_eq!(problems(&format!("10.0.0.1,account,a{printable}\n")).len(), 0, "{printable:?}");
     }
     for id in ["+77010000001", "7701-1", "٧", "0x7"] {
         assert_eq!(problems(&format!("10.0.0.1,imsi,{id}\n")).len(), 1, "{id:?}");

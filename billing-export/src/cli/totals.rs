@@ -10,13 +10,14 @@ use clap::{Args, ValueEnum};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
-use super::{Failure, Format, progress};
+use super::{EXIT_NO, Failure, Format, progress};
 
 /// What to sum up.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Each record is counted once, however often its file was delivered. A file that is not what its manifest says ends the
-sum with exit 1; a data file without a manifest is not complete and is left out with a warning.
+sum with exit 1; a data file without a manifest is not complete and is left out with a warning. Where files or records are
+missing between others the sums of the rest are printed, what is missing is named, and the exit code is 1.
 
 Examples:
   billing-export totals /srv/usage
@@ -89,7 +90,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         eprintln!("warning: found {} records a second time: counted once", sums.repeated);
     }
     print(&sums, column(arguments.by), arguments.format).map_err(|error| Failure::writing(&error))?;
-    Ok(ExitCode::SUCCESS)
+    for missing in &sums.missing {
+        eprintln!("error: {missing}: missing between others, so that the sums are too small");
+    }
+    if sums.missing.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("have the missing files delivered again, or written by `billing-export render`");
+    Ok(ExitCode::from(EXIT_NO))
 }
 
 /// Prints the sums.
