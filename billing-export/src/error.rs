@@ -171,6 +171,18 @@ impl ExportError {
         ExportError::Io { path: path.to_owned(), action, source, remedy }
     }
 
+    /// An error about what somebody named to be read.
+    pub(crate) fn reading(path: &Path, action: &'static str, source: io::Error) -> ExportError {
+        let remedy = match source.kind() {
+            io::ErrorKind::NotFound => {
+                "Correct the path: a directory with usage files, or files that end in .csv or .manifest.json"
+            }
+            io::ErrorKind::PermissionDenied => "Give the user who runs this the right to read it",
+            _ => "Nothing was changed; try again, or read a copy",
+        };
+        ExportError::Io { path: path.to_owned(), action, source, remedy }
+    }
+
     /// A store error with the remedy that fits it.
     pub(crate) fn store(path: &Path, action: &'static str, source: rusqlite::Error) -> ExportError {
         let remedy = store_remedy(&source);

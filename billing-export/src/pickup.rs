@@ -55,9 +55,9 @@ pub fn pairs(paths: &[PathBuf]) -> Result<Vec<Pair>, ExportError> {
     let mut pairs = Vec::new();
     for path in paths {
         let metadata =
-            fs::metadata(path).map_err(|source| ExportError::io(path, "looking for files", source))?;
+            fs::metadata(path).map_err(|source| ExportError::reading(path, "looking for files", source))?;
         let names = if metadata.is_dir() {
-            let failed = |source| ExportError::io(path, "reading the names in the directory", source);
+            let failed = |source| ExportError::reading(path, "reading the names in the directory", source);
             let mut names = Vec::new();
             for entry in fs::read_dir(path).map_err(failed)? {
                 names.push(entry.map_err(failed)?.path());
@@ -142,7 +142,7 @@ impl<R: Read> Read for HashingReader<R> {
 /// # Errors
 /// The file cannot be opened or read.
 pub fn read_data(path: &Path, each: &mut dyn FnMut(Result<Record, CsvError>)) -> Result<Hash, ExportError> {
-    let failed = |source| ExportError::io(path, "reading a usage file", source);
+    let failed = |source| ExportError::reading(path, "reading a usage file", source);
     let file = File::open(path).map_err(failed)?;
     let mut source = HashingReader { inner: BufReader::new(file), hasher: Sha256::new() };
     match Reader::new(&mut source) {

@@ -2,6 +2,7 @@
 
 use crate::key::Key;
 use crate::reader::Reader;
+use toml::de::DeTable;
 
 /// The keys of `[log]`.
 pub(crate) const KEYS: &[Key] = &[Key::defaulted("log", "level"), Key::defaulted("log", "format")];
@@ -71,4 +72,16 @@ impl Log {
         let format = section.word(reader, "format", &FORMATS, Format::Text).value;
         Log { level, format }
     }
+}
+
+/// The format that a text states, however wrong it is otherwise, for messages about it; the default where it states none.
+pub fn format_of(text: &str) -> Format {
+    if text.len() > crate::TEXT_BYTES_MAX {
+        return Format::Text;
+    }
+    let (root, _) = DeTable::parse_recoverable(text);
+    let log = root.get_ref().get("log").and_then(|log| log.get_ref().get("format"));
+    let word = log.and_then(|format| format.get_ref().as_str());
+    let known = FORMATS.iter().find(|(known, _)| word == Some(known));
+    known.map_or(Format::Text, |(_, format)| *format)
 }

@@ -161,6 +161,13 @@ pub(crate) fn word_of<T: Copy>(value: &DeValue<'_>, words: &Words<T>) -> Result<
     }
 }
 
+/// The port of what stands for all addresses elsewhere: `:443`, `*:443`, `:::443`.
+fn without_address(text: &str) -> Option<u16> {
+    let (address, port) = text.rsplit_once(':')?;
+    let is_digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    matches!(address, "" | "*" | "::" | "[*]").then_some(port).filter(|_| is_digits)?.parse().ok()
+}
+
 /// An address with a port.
 pub(crate) fn socket_of(value: &DeValue<'_>) -> Result<SocketAddr, Fault> {
     let Some(text) = value.as_str() else {
@@ -174,8 +181,9 @@ pub(crate) fn socket_of(value: &DeValue<'_>) -> Result<SocketAddr, Fault> {
     Err(match without_port {
         Ok(IpAddr::V4(address)) => fault.remedy(format!("add a port: \"{address}:443\"")),
         Ok(IpAddr::V6(address)) => fault.remedy(format!("add brackets and a port: \"[{address}]:443\"")),
-        Err(_) if text.starts_with(':') => {
-            fault.remedy(format!("for all addresses write \"0.0.0.0{text}\" or \"[::]{text}\""))
+        Err(_) if without_address(text).is_some() => {
+            let port = without_address(text).unwrap_or_default();
+            fault.remedy(format!("for all addresses write \"0.0.0.0:{port}\" or \"[::]:{port}\""))
         }
         Err(_) if text.starts_with("localhost:") => {
             fault.remedy("names are not looked up here: write the address")

@@ -429,6 +429,10 @@ fn exit_codes_and_messages_of_wrong_use() {
     for (arguments, code, words) in [
         (vec!["verify"], 2, "Usage"),
         (vec!["verify", "/nonexistent"], 74, "/nonexistent: looking for files"),
+        // F24: nobody is to create what was named by mistake, and no configuration has it.
+        (vec!["verify", "nope"], 74, "Correct the path: a directory with usage files"),
+        (vec!["totals", "nope"], 74, "Correct the path: a directory with usage files"),
+        (vec!["render", "--state", "nope", "--file-seq", "1", "--out", "."], 74, "Name the state directory"),
         (vec!["verify", "/proc/version"], 74, "end in .csv or .manifest.json"),
         (vec!["show", "/nonexistent.csv"], 74, "/nonexistent.csv"),
         (vec!["totals", "/nonexistent"], 74, "/nonexistent"),

@@ -380,7 +380,12 @@ fn the_admin_server_has_an_address_of_its_own() {
 fn addresses_say_what_is_missing() {
     let of = |address: &str| problems(&MINIMAL.replace("\"127.0.0.1:8443\"", address)).join("\n");
     assert!(of("\"::1\"").ends_with("add brackets and a port: \"[::1]:443\""));
-    assert!(of("\":443\"").ends_with("for all addresses write \"0.0.0.0:443\" or \"[::]:443\""));
+    // F24: whatever stands for all addresses elsewhere.
+    for text in [":443", "*:443", ":::443", "[*]:443"] {
+        let all = "for all addresses write \"0.0.0.0:443\" or \"[::]:443\"";
+        assert!(of(&format!("\"{text}\"")).ends_with(all), "{text}: {}", of(&format!("\"{text}\"")));
+    }
+    assert!(!of("\":::70000\"").contains("for all addresses"));
     assert!(of("\"localhost:443\"").ends_with("names are not looked up here: write the address"));
     assert!(of("\"127.0.0.1:65536\"").contains("found \"127.0.0.1:65536\""));
     assert_eq!(of("\"[::1]:65535\""), "");

@@ -67,6 +67,13 @@ impl Store {
 
     /// Opens a ledger for reading, without taking anything from its writer.
     pub(crate) fn open_to_read(path: &Path) -> Result<Store, ExportError> {
+        // SQLite's word for a file that is not there is that it cannot be opened.
+        std::fs::metadata(path).map_err(|source| ExportError::Io {
+            path: path.to_owned(),
+            action: "looking for the ledger",
+            source,
+            remedy: "Name the state directory of the node (node.state_dir), or the ledger in it",
+        })?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let store = Store::connect(path, flags)?;
         store.check()?;

@@ -95,6 +95,19 @@ pub enum Fate {
     NotTaken,
 }
 
+/// What became of everything that was counted, at the end of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It is sealed and published.
+    Sealed,
+    /// It is in the ledger; the next start seals or publishes what is left.
+    Kept,
+    /// Another process has it.
+    HandedOn,
+    /// Some of it is in no record and will not be, or nobody knows: the ledger cannot be used.
+    Lost,
+}
+
 /// Whose the ledger is.
 enum Books {
     /// Ours.
@@ -217,8 +230,8 @@ impl Export {
         self.exporter.is_some()
     }
 
-    /// Works until told to stop.
-    pub fn run(mut self, orders: &Receiver<Order>) {
+    /// Works until told to stop; what became of what was counted.
+    pub fn run(mut self, orders: &Receiver<Order>) -> Ending {
         let mut rounds = 0_u64;
         loop {
             match orders.recv_timeout(until_next(self.plan.checkpoint, wall())) {
@@ -234,14 +247,13 @@ impl Export {
             }
         }
         let handed = !matches!(self.books, Books::Own) && self.last_handed_round(orders);
-        if !handed {
-            self.last_round();
-        }
+        let ending = if handed { Ending::HandedOn } else { self.last_round() };
         while let Ok(order) = orders.try_recv() {
             if let Order::Take(_, answer) = order {
                 let _ = answer.send(Fate::NotTaken);
             }
         }
+        ending
     }
 
     /// One tick, whoever holds the ledger.
@@ -459,7 +471,7 @@ impl Export {
     }
 
     /// The last counts, sealed and published; what cannot be saved is told.
-    fn last_round(&mut self) {
+    fn last_round(&mut self) -> Ending {
         if let Err(error) = self.save() {
             self.tell(&error);
         }
@@ -474,18 +486,22 @@ impl Export {
                 break;
             }
         }
-        if let Err(error) = self.deliver(Some(Cause::Shutdown)) {
-            tracing::error!(%error, "sealed records stay in the ledger and are published at the next start");
+        let delivered = self.deliver(Some(Cause::Shutdown));
+        if let Err(error) = &delivered {
+            tracing::error!(%error, "what is counted stays in the ledger and is published at the next start");
         }
         if lost.is_some() || self.unsaved.is_some() || !reports.is_empty() {
             // Left as after a crash: the next start finds an unclean stop and flags what it recovers.
             let error = lost.map(|error| error.to_string());
             tracing::error!(error, "the last counts are lost: they could not be saved and are in no record");
-        } else if let Some(exporter) = self.exporter.take()
+            return Ending::Lost;
+        }
+        if let Some(exporter) = self.exporter.take()
             && let Err(error) = exporter.close()
         {
             tracing::error!(%error, "the ledger was not closed cleanly; its content is safe");
         }
+        if delivered.is_ok() { Ending::Sealed } else { Ending::Kept }
     }
 
     /// Logs a fault once for as long as it stays the same.

@@ -13,6 +13,25 @@ pub enum Shape {
     Json,
 }
 
+/// Says why the process ends, where the log goes: a line each, as it is for people.
+pub fn tell(shape: Shape, lines: &[String]) {
+    for line in lines {
+        match shape {
+            Shape::Text => eprintln!("{line}"),
+            Shape::Json => tracing::error!("{line}"),
+        }
+    }
+}
+
+/// A panic is a line of the log, too.
+fn tell_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let thread = std::thread::current().name().map(ToOwned::to_owned);
+        tracing::error!(thread, place, "panicked: {}", panic.payload_as_str().unwrap_or("without a word"));
+    }));
+}
+
 /// Sends the log of this process to standard error, once; libraries below us speak at WARN and above only.
 pub fn install(level: &str, shape: Shape) {
     // The resolver library names the questions it asks, which are what subscribers visit: it does not speak here at all.
@@ -27,6 +46,12 @@ pub fn install(level: &str, shape: Shape) {
     // A second call (tests start several nodes in one process) leaves the first one in place.
     let _ = match shape {
         Shape::Text => builder.try_init(),
-        Shape::Json => builder.json().try_init(),
+        Shape::Json => {
+            let installed = builder.json().try_init();
+            if installed.is_ok() {
+                tell_panics();
+            }
+            installed
+        }
     };
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
+use super::export::Ending;
 use super::service;
 use super::start::Node;
 
@@ -36,14 +37,14 @@ pub struct DrainLimits {
 
 /// Serves until SIGTERM or SIGINT, or until another process takes over; then drains and stops. `reload` is called at each
 /// SIGHUP, `renew` at each SIGUSR2, which is to start that other process. `signals` are those of the
-/// node's control thread, taken before the node started.
+/// node's control thread, taken before the node started. What became of what was counted comes back.
 pub fn serve(
     node: Node,
     signals: std::io::Result<Signals>,
     limits: DrainLimits,
     mut reload: impl FnMut(&Node),
     mut renew: impl FnMut(),
-) {
+) -> Ending {
     let control = node.control().handle().clone();
     control.block_on(async {
         let mut signals = match signals {
@@ -94,11 +95,18 @@ pub fn serve(
             sleep(DRAIN_POLL).await;
         }
     });
-    if node.stop() {
-        tracing::info!("stopped: what was counted is sealed");
-    } else {
-        tracing::error!("ended before the last counts were saved: the state does not answer");
+    let ending = node.stop();
+    match ending {
+        Ending::Sealed => tracing::info!("stopped: what was counted is sealed"),
+        Ending::Kept => {
+            tracing::warn!("stopped: what was counted is in the ledger, for the next start to publish")
+        }
+        Ending::HandedOn => tracing::info!("stopped: what was counted is with the process that took over"),
+        Ending::Lost => {
+            tracing::error!("stopped, and not all that was counted is in the ledger: it could not be used");
+        }
     }
+    ending
 }
 
 impl Signals {

@@ -21,7 +21,7 @@ use config::{Config, Workers};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-use super::export::{Export, Order};
+use super::export::{Ending, Export, Order};
 use super::lists::ListKeeper;
 use super::reload::{self, Outcome, load};
 use super::snapshot::Snapshot;
@@ -60,6 +60,9 @@ const STOP_POLL: Duration = Duration::from_millis(10);
 /// How often the dates of accepted lists are looked at.
 const DATES_POLL: Duration = Duration::from_secs(1);
 
+/// Operation not permitted (errno(3)).
+const EPERM: i32 = rustix::io::Errno::PERM.raw_os_error();
+
 /// Shown below the options.
 const EXAMPLES: &str = "\
 Examples:
@@ -70,7 +73,7 @@ Signals: SIGHUP reads list, subscribers, rating groups and the certificate of DN
 the old, loudly);
 SIGUSR2 starts this program anew with --take-over: no connection is refused, open flows go on in the old
 process until they end, and if the new one does not start the old one goes on; SIGTERM and SIGINT drain open flows, seal and publish; a second one ends at once.
-Exit codes: 0 stopped as asked, 74 an address or folder cannot be used, 78 the configuration has problems.";
+Exit codes: 0 stopped as asked, 74 an address or folder cannot be used, or counts were lost at the end, 78 the configuration has problems.";
 
 /// Runs the gateway.
 #[derive(Debug, clap::Args)]
@@ -91,14 +94,15 @@ pub fn run(args: &Args) -> ExitCode {
     let config = match load(&args.config) {
         Ok(config) => config,
         Err(fault) => {
-            fault.lines.iter().for_each(|line| eprintln!("{line}"));
+            // What collects the log reads this line too, in the form it knows.
+            let text = std::fs::read_to_string(&args.config).unwrap_or_default();
+            let shape = shape(config::log::format_of(&text));
+            log::install(config::Level::Error.label(), shape);
+            log::tell(shape, &fault.lines);
             return ExitCode::from(if fault.unreadable { EXIT_IO } else { EXIT_CONFIG });
         }
     };
-    let shape = match config.log.format {
-        config::Format::Text => log::Shape::Text,
-        config::Format::Json => log::Shape::Json,
-    };
+    let shape = shape(config.log.format);
     log::install(config.log.level.label(), shape);
     if !config.node.core_dumps {
         memory::keep_to_ourselves();
@@ -125,17 +129,28 @@ pub fn run(args: &Args) -> ExitCode {
                 reload::reread(&args.config, &mut config);
                 node.reload(&config);
             };
-            shutdown::serve(node, signals, limits, reload, || takeover::start_successor(&args.config));
-            ExitCode::SUCCESS
+            let renew = || takeover::start_successor(&args.config);
+            match shutdown::serve(node, signals, limits, reload, renew) {
+                Ending::Sealed | Ending::Kept | Ending::HandedOn => ExitCode::SUCCESS,
+                Ending::Lost => ExitCode::from(EXIT_IO),
+            }
         }
         Err(StartError::Config(message)) => {
-            eprintln!("{}:{message}", args.config.display());
+            log::tell(shape, &[format!("{}:{message}", args.config.display())]);
             ExitCode::from(EXIT_CONFIG)
         }
         Err(error) => {
-            eprintln!("{}: {error}", args.config.display());
+            log::tell(shape, &[format!("{}: {error}", args.config.display())]);
             ExitCode::from(EXIT_IO)
         }
+    }
+}
+
+/// Shape of the log's lines by the configuration.
+fn shape(format: config::Format) -> log::Shape {
+    match format {
+        config::Format::Text => log::Shape::Text,
+        config::Format::Json => log::Shape::Json,
     }
 }
 
@@ -212,7 +227,7 @@ pub struct Node {
     /// Trusted answers over a restart.
     snapshot: Snapshot,
     orders: mpsc::Sender<Order>,
-    export: JoinHandle<()>,
+    export: JoinHandle<Ending>,
     /// Look-ups, admin endpoint and signals run here; dropped last.
     control: tokio::runtime::Runtime,
 }
@@ -426,14 +441,15 @@ impl Node {
         self.flows_max.saturating_sub(self.flow_permits.available_permits())
     }
 
-    /// Takes the last counts, seals, publishes and ends all threads; false when that could not be done in `STOP_LIMIT`.
-    pub fn stop(self) -> bool {
+    /// Takes the last counts, seals, publishes and ends all threads; what became of what was counted, lost when that could not
+    /// be done in `STOP_LIMIT`.
+    pub fn stop(self) -> Ending {
         let _ = self.orders.send(Order::Stop);
         let asked = Instant::now();
         while !self.export.is_finished() && asked.elapsed() < STOP_LIMIT {
             std::thread::sleep(STOP_POLL);
         }
-        let done = self.export.is_finished() && self.export.join().is_ok();
+        let ended = self.export.is_finished().then(|| self.export.join().ok()).flatten();
         self.snapshot.write_last();
         if self.incumbent.successor.borrow().is_none() {
             for path in &self.local {
@@ -442,7 +458,7 @@ impl Node {
         }
         self.incumbent.leave();
         self.control.shutdown_background();
-        done
+        ended.unwrap_or(Ending::Lost)
     }
 
     /// The event loop of signals and timers.
@@ -453,6 +469,21 @@ impl Node {
     /// Logs what a reading of list and subscribers came to, and tells the status.
     fn tell(&self, outcome: Outcome) {
         let policy = self.policy.load();
+        // First what was not taken: what is in force says little before that.
+        let list_stays =
+            if policy.list.is_some() { "the last good one stays" } else { "there is none to stay" };
+        let table_stays =
+            if policy.subscribers.is_empty() { "there is none to stay" } else { "the last good one stays" };
+        for (what, stays, fault) in
+            [("list", list_stays, &outcome.list), ("subscribers", table_stays, &outcome.subscribers)]
+        {
+            for line in fault.iter().flat_map(|fault| &fault.lines) {
+                tracing::error!("{what} not taken, {stays}: {line}");
+            }
+        }
+        for line in outcome.notes.iter().flat_map(|note| &note.lines) {
+            tracing::warn!("{line}");
+        }
         match &policy.list {
             Some(list) => match list.validity(wall()) {
                 Validity::InForce => {
@@ -475,20 +506,6 @@ impl Node {
             );
         }
         tracing::info!(prefixes = policy.subscribers.len(), "subscribers");
-        let list_stays =
-            if policy.list.is_some() { "the last good one stays" } else { "there is none to stay" };
-        let table_stays =
-            if policy.subscribers.is_empty() { "there is none to stay" } else { "the last good one stays" };
-        for (what, stays, fault) in
-            [("list", list_stays, &outcome.list), ("subscribers", table_stays, &outcome.subscribers)]
-        {
-            for line in fault.iter().flat_map(|fault| &fault.lines) {
-                tracing::error!("{what} not taken, {stays}: {line}");
-            }
-        }
-        for line in outcome.notes.iter().flat_map(|note| &note.lines) {
-            tracing::warn!("{line}");
-        }
         self.status.set_reload(outcome);
     }
 }
@@ -530,6 +547,10 @@ fn listen_error(key: &'static str, address: SocketAddr, source: io::Error) -> St
         }
         io::ErrorKind::AddrNotAvailable => {
             "this machine does not have that address: `ip address` lists those it has"
+        }
+        // EPERM is the word for an option of the socket (IP_TRANSPARENT, ip(7)), EACCES for the port (bind(2)).
+        io::ErrorKind::PermissionDenied if source.raw_os_error() == Some(EPERM) => {
+            "transparent listeners need CAP_NET_ADMIN: run as root, or grant it"
         }
         io::ErrorKind::PermissionDenied => {
             "ports below 1024 need CAP_NET_BIND_SERVICE: grant it or choose another port"

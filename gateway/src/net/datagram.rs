@@ -515,6 +515,7 @@ impl Relay {
             Rc::clone(entry.flow())
         };
         self.worker.count_refusal(refusal);
+        tracing::debug!(flow = flow.id, refusal = refusal.label(), "not carried");
         self.worker.release(&flow, Vouched::No, None);
     }
 }

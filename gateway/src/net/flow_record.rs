@@ -42,7 +42,7 @@ pub enum Place {
 
 /// One flow.
 pub struct Flow {
-    /// Its key in the worker's table.
+    /// Its key in the worker's table, and its number in the log: no other flow of the process has it.
     pub id: u64,
     /// The subscriber's address.
     pub source: IpAddr,

@@ -16,6 +16,7 @@ use super::relay::Begun;
 use super::report::Refusal;
 use super::socket;
 use super::stream::TcpStream;
+use super::transparent::refuse_flow;
 use super::worker::Worker;
 use crate::wire::proxy_protocol::{self, Carried, Outcome, Transport};
 
@@ -61,10 +62,15 @@ pub async fn begin(worker: Rc<Worker>, client: TcpStream, permit: OwnedSemaphore
     let origin = match dial(&worker, [ends.destination]).await {
         Ok((origin, _)) => origin,
         Err(DialError::NotPermitted) => {
-            return refuse(&worker, &client, Refusal::Destination, "the destination is private or our own");
+            return refuse_flow(
+                &open,
+                &client,
+                Refusal::Destination,
+                "the destination is private or our own",
+            );
         }
         Err(DialError::Connect(error)) => {
-            return refuse(&worker, &client, Refusal::Connect, &error.to_string());
+            return refuse_flow(&open, &client, Refusal::Connect, &error.to_string());
         }
     };
     if !ends.first.is_empty() {
@@ -73,7 +79,7 @@ pub async fn begin(worker: Rc<Worker>, client: TcpStream, permit: OwnedSemaphore
     Some(Begun { open, client, origin, first: ends.first, permit })
 }
 
-/// Counts a connection that is not carried, and resets it.
+/// Counts a connection that is not carried and no flow yet, and resets it.
 fn refuse(worker: &Worker, client: &TcpStream, refusal: Refusal, why: &str) -> Option<Begun> {
     worker.count_refusal(refusal);
     tracing::debug!(refusal = refusal.label(), why, "connection not carried");

@@ -197,7 +197,7 @@ async fn whereabouts(
     name: &DomainName,
 ) -> Result<Whereabouts, Refusal> {
     worker.shared.lookups.resolve(name, || flow.asker()).await.map_err(|error| {
-        tracing::debug!(name = %name, %error, "listed name not resolved");
+        tracing::debug!(flow = flow.id, name = %name, %error, "listed name not resolved");
         Refusal::Destination
     })
 }
@@ -205,6 +205,7 @@ async fn whereabouts(
 /// Answers in the client's protocol that the connection is not carried.
 async fn refuse(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream, refusal: Refusal) {
     worker.count_refusal(refusal);
+    tracing::debug!(flow = flow.id, refusal = refusal.label(), "not carried");
     worker.release(flow, Vouched::No, None);
     let protocol = flow.state.borrow().protocol;
     let answer: &[u8] = match (protocol, refusal) {

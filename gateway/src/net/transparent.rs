@@ -18,7 +18,7 @@ use super::report::Refusal;
 use super::settings::Interception;
 use super::socket;
 use super::stream::TcpStream;
-use super::worker::Worker;
+use super::worker::{OpenFlow, Worker};
 
 /// Begins the flow of one connection, to where it was going; none when it is not carried.
 pub async fn begin(
@@ -56,7 +56,7 @@ pub async fn begin(
     let connecting = connect(&worker, target, source, upstream_mark);
     match reach(ends, connecting).await {
         Ok(origin) => Some(Begun { open, client, origin, first: Vec::new(), permit }),
-        Err(NotReached::Failed(error)) => refuse(&worker, &client, Refusal::Connect, &error.to_string()),
+        Err(NotReached::Failed(error)) => refuse_flow(&open, &client, Refusal::Connect, &error.to_string()),
         Err(NotReached::Cut) => {
             let _ = socket::reset_on_close(&*client);
             None
@@ -89,7 +89,15 @@ async fn connect(
     }
 }
 
-/// Counts a connection that is not carried, and resets it.
+/// Says of a flow that it is not carried, counts that, and resets its connection.
+pub(super) fn refuse_flow(open: &OpenFlow, client: &TcpStream, refusal: Refusal, why: &str) -> Option<Begun> {
+    open.worker().count_refusal(refusal);
+    tracing::debug!(flow = open.flow().id, refusal = refusal.label(), why, "not carried");
+    let _ = socket::reset_on_close(client);
+    None
+}
+
+/// Counts a connection that is not carried and no flow yet, and resets it.
 fn refuse(worker: &Worker, client: &TcpStream, refusal: Refusal, why: &str) -> Option<Begun> {
     worker.count_refusal(refusal);
     tracing::debug!(refusal = refusal.label(), why, "connection not carried");

@@ -43,6 +43,9 @@ const HOUSEKEEPING: Duration = beats::INTERVAL;
 /// Rounds of it between two sweeps of connection ids: a minute, as long as one is of use.
 const ROUNDS_PER_SWEEP: u32 = 600;
 
+/// From one flow's number to the next of the same worker; the least digits are the worker's, so that no two workers have one.
+const IDS_STEP: u64 = 1_024;
+
 /// One thread's flows.
 pub struct Worker {
     /// What all workers share.
@@ -129,7 +132,7 @@ impl Worker {
             queues: RefCell::default(),
             usage: RefCell::default(),
             counts: RefCell::default(),
-            next_id: Cell::new(0),
+            next_id: Cell::new(index as u64),
             open: Cell::new(0),
             udp_open: Cell::new(0),
             observes_headers: Cell::new((true, 0)),
@@ -158,7 +161,8 @@ impl Worker {
         if is_over_limit {
             self.shared.overload.over_limit.begin(opened);
         }
-        let id = self.next_id.replace(self.next_id.get().wrapping_add(1));
+        let id = self.next_id.replace(self.next_id.get().wrapping_add(IDS_STEP));
+        log_opened(id, source, &place, transport);
         let (vouched, held) = match place {
             Place::Steered { .. } => (Vouched::No, true),
             Place::Original(_) => (Vouched::NotYet, false),
@@ -419,6 +423,15 @@ impl Worker {
             self.flows.borrow_mut().remove(&flow.id);
         }
     }
+}
+
+/// A flow's first line in the log, at DEBUG: every other that speaks of it has its number alone.
+fn log_opened(id: u64, client: IpAddr, place: &Place, transport: Transport) {
+    let destination = match place {
+        Place::Steered { .. } => None,
+        Place::Original(destination) => Some(tracing::field::display(destination)),
+    };
+    tracing::debug!(flow = id, %client, destination, transport = transport.label(), "opened");
 }
 
 /// A flow while its task runs; when it is dropped, for whatever cause, the last counts are taken.

@@ -198,7 +198,7 @@ impl Relay {
         let places = match answer {
             Ok(places) => places,
             Err(error) => {
-                tracing::debug!(name = %name, %error, "listed name not resolved");
+                tracing::debug!(flow = flow.id, name = %name, %error, "listed name not resolved");
                 return self.refuse(key, Refusal::Destination);
             }
         };

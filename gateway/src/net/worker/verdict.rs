@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use allowlist::DomainName;
 use billing_export::{Account, Class, Flag, Flags, Reason};
 
 use super::Worker;
@@ -375,12 +376,14 @@ fn allowed(flow: &Flow, state: &State, policy: &Policy, verdict: &Verdict, mut s
 /// The decision in the log, at DEBUG: it names what a subscriber visits.
 fn log_verdict(flow: &Flow, state: &State, verdict: &Verdict) {
     let name = state.identity.as_ref().and_then(|identity| identity.name.as_ref());
+    let name = name.map(DomainName::as_str);
+    let rule = verdict.rule.as_ref().map(tracing::field::display);
     match &verdict.outcome {
         Outcome::Exempt { basis, service } => {
-            tracing::debug!(flow = flow.id, name = ?name, basis = basis.label(), service = %service, "exempt");
+            tracing::debug!(flow = flow.id, name, basis = basis.label(), service = %service, rule, "exempt");
         }
         Outcome::Charged(reason) => {
-            tracing::debug!(flow = flow.id, name = ?name, reason = reason.label(), rule = ?verdict.rule, "charged");
+            tracing::debug!(flow = flow.id, name, reason = reason.label(), rule, "charged");
         }
     }
 }
