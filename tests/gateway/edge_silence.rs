@@ -146,6 +146,19 @@ fn f31_what_one_subscriber_found_dead_passes_by_for_him_alone() {
 }
 
 #[test]
+fn f21_f31_what_finds_no_room_in_the_memory_is_counted() {
+    let changed = |setup| neighbours(setup).set("edge", "silent_per_subscriber_max = 1");
+    let Some(edge) = Edge::with("tproxy", changed) else { return };
+    let one = neighbour(&edge, 1);
+    for port in [443, 80] {
+        assert!(is_taken_and_reset(connect_from(&edge, one, origin(0, port), PATIENCE)));
+        edge.await_metric("zrgw_edge_silent", 1);
+    }
+    edge.await_metric("zrgw_edge_silent_full_total", 1);
+    edge.stop_and_count();
+}
+
+#[test]
 fn f31_what_three_subscribers_found_dead_passes_by_for_everybody_until_somebody_is_answered() {
     let changed = |setup| neighbours(setup).set("upstream", "original_connect_timeout = \"1 s\"");
     let Some(edge) = Edge::with("tproxy", changed) else { return };

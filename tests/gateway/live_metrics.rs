@@ -39,7 +39,7 @@ const COUNTED: &str = "gateway/src/app/status/count.rs";
 /// The test there.
 const FAULTS: &str = "f21_faults_of_our_own_are_counted";
 /// What moves each metric that ordinary traffic does not: the metric, a file, a test in it that demands a value other than 0.
-const MOVED_BY: [(&str, &str, &str); 36] = [
+const MOVED_BY: [(&str, &str, &str); 40] = [
     (
         "zrgw_accept_errors_total",
         "tests/gateway/live_limits.rs",
@@ -121,6 +121,21 @@ const MOVED_BY: [(&str, &str, &str); 36] = [
         "s_one_candidate_over_the_limit_passes_by_and_is_told_once",
     ),
     (
+        "zrgw_edge_silent",
+        "tests/gateway/edge_silence.rs",
+        "f34_an_origin_whose_syns_are_lost_for_seconds_is_reached_and_taken_again",
+    ),
+    (
+        "zrgw_edge_silent_full_total",
+        "tests/gateway/edge_silence.rs",
+        "f21_f31_what_finds_no_room_in_the_memory_is_counted",
+    ),
+    (
+        "zrgw_edge_silent_total",
+        "tests/gateway/edge_silence.rs",
+        "f31_a_name_with_a_dead_aaaa_and_a_live_a_loads_at_the_next_try",
+    ),
+    (
         "zrgw_egress_dropped_packets_total",
         "tests/gateway/edge_shaper.rs",
         "f61_what_our_own_shaper_drops_of_a_download_is_not_counted",
@@ -137,6 +152,11 @@ const MOVED_BY: [(&str, &str, &str); 36] = [
     ),
     // A task that panics would be a fault of ours.
     ("zrgw_flow_panics_total", COUNTED, FAULTS),
+    (
+        "zrgw_flows_over_limit_total",
+        "tests/gateway/live_limits.rs",
+        "f33_a_kind_of_subscriber_may_have_a_limit_of_its_own",
+    ),
     (
         "zrgw_flows_shed_total",
         "tests/gateway/live_overload.rs",
