@@ -66,9 +66,15 @@ fn t40_names_that_everybody_may_have_are_refused_whatever_their_scope() {
 }
 
 #[test]
-fn t40_names_shared_by_tenants_are_refused_above_the_tenant_and_taken_below() {
+fn f6_t40_names_shared_by_tenants_are_refused_above_the_tenant_and_taken_below() {
     for (host, scope, wanted) in [
         ("cloudfront.net", "subtree", "public-suffix"),
+        // The list of public suffixes says `*.run.app`, and nothing of `run.app` alone.
+        ("run.app", "subtree", "public-suffix"),
+        ("run.app", "one-label", "public-suffix"),
+        ("sch.uk", "subtree", "public-suffix"),
+        ("kobe.jp", "subtree", "public-suffix"),
+        ("azure.com", "subtree", "shared-host"),
         ("cloudfront.net", "one-label", "public-suffix"),
         ("amazonaws.com", "subtree", "shared-host"),
         ("wordpress.com", "subtree", "shared-host"),

@@ -8,7 +8,11 @@ use crate::name::DomainName;
 use crate::rule::Scope;
 use crate::suffix::SUPPLEMENT;
 
-/// Reports a rule at a public suffix, whatever its scope; true when it does. An unknown top-level domain is reported too.
+/// A label that nobody has: whatever public suffix ends below a name, ends below this one.
+const PROBE: &str = "zrgw-no-such-label";
+
+/// Reports a rule at a public suffix, whatever its scope, and one above a zone of public suffixes (`*.run.app`) that reaches below;
+/// true when it does. An unknown top-level domain is reported too.
 pub(super) fn check(host: &DomainName, scope: Scope, place: Place, findings: &mut Findings<'_>) -> bool {
     const REMEDY: &str = "list the platform's own host";
     let name = host.as_str();
@@ -32,6 +36,17 @@ pub(super) fn check(host: &DomainName, scope: Scope, place: Place, findings: &mu
         }
     };
     let is_suffix = suffix.as_bytes() == name.as_bytes() || SUPPLEMENT.contains(&name);
+    if !is_suffix && let Some(section) = zone_below(host, scope) {
+        findings.add(place, Code::PublicSuffix, || {
+            let shown = both_forms(host);
+            let reason = format!(
+                "the {} rule for {shown} exempts whoever has a name below it: each is a public suffix of its own ({section})",
+                scope.label()
+            );
+            (reason, REMEDY)
+        });
+        return true;
+    }
     if is_suffix {
         findings.add(place, Code::PublicSuffix, || {
             let shown = both_forms(host);
@@ -48,4 +63,20 @@ pub(super) fn check(host: &DomainName, scope: Scope, place: Place, findings: &mu
         });
     }
     is_suffix
+}
+
+/// Whose zone stands directly below a name that is no public suffix itself, where a rule of this scope reaches it: the list says
+/// `*.run.app`, and of `run.app` alone nothing.
+fn zone_below(host: &DomainName, scope: Scope) -> Option<&'static str> {
+    match scope {
+        Scope::Exact => return None,
+        Scope::Subtree | Scope::OneLabel => {}
+    }
+    let below = format!("{PROBE}.{}", host.as_str());
+    let suffix = psl::suffix(below.as_bytes())?;
+    let is_below = suffix.as_bytes().len() > host.as_str().len();
+    match suffix.typ().filter(|_| is_below)? {
+        Type::Private => Some("a provider's zone for its customers"),
+        Type::Icann => Some("a registry's zone"),
+    }
 }
