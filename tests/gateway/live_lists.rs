@@ -327,3 +327,26 @@ fn f18_editions_that_came_and_went_take_no_room_but_their_names_are_carried() {
     assert_eq!(usage.charged("s1", "not_listed"), (charged, charged));
     assert_eq!(usage.exempt("s1"), (exempt, exempt));
 }
+
+#[test]
+fn f6_a_pending_edition_that_the_operator_no_longer_accepts_never_comes_into_force() {
+    let world = World::new(Origin::echo());
+    configure(world.gateway.setup(), "accept_errors = [\"wide-prefix\"]");
+    let wide = ahead(4, 2098).replacen(
+        "[[service]]\nid = \"library\"",
+        &format!("{WIDE}[[service]]\nid = \"library\""),
+        1,
+    );
+    publish(&world.gateway, &wide);
+    world.gateway.await_metric("zrgw_list_pending_serial", 4);
+    let path = world.gateway.setup().path("gateway.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    world.gateway.setup().write("gateway.toml", text.replace("accept_errors = [\"wide-prefix\"]\n", ""));
+    world.gateway.reload();
+    world.gateway.await_metric("zrgw_list_pending_serial", 0);
+    world.gateway.await_readiness(|status, body| status == 200 && body.contains("error [wide-prefix]"));
+    assert_eq!(world.gateway.metric("zrgw_list_serial"), 3);
+    let log = world.gateway.log();
+    assert!(log.lines().any(|line| line.contains("withdrawn") && line.contains("serial=4")), "{log}");
+    world.gateway.stop_and_count();
+}

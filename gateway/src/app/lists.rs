@@ -152,6 +152,7 @@ impl ListKeeper {
     /// # Errors
     /// Every problem of the list; then the one in force stays.
     pub fn accept(&mut self, path: &Path, gate: &Gate, now: Timestamp) -> Result<Vec<Fault>, Fault> {
+        self.withdraw_refused(gate, now);
         let loaded = gate.load(path)?;
         // The same edition again, written the same way: it has passed.
         if let (Some(held), Some((said_by, words))) = (self.lists.last(), &self.said)
@@ -196,6 +197,33 @@ impl ListKeeper {
             ));
         }
         Ok(note(words))
+    }
+
+    /// Withdraws editions still to come that a changed gate refuses: they would come into force though nobody could take them
+    /// today. The one in force stays, for it is the last good one. A copy that cannot be read speaks against nothing.
+    fn withdraw_refused(&mut self, gate: &Gate, now: Timestamp) {
+        if self.said.as_ref().is_none_or(|(said_by, _)| said_by == gate) {
+            return;
+        }
+        let mut withdrawn = Vec::new();
+        let kept = &self.kept;
+        self.lists.retain(|accepted| {
+            let serial = accepted.edition.serial;
+            let is_ahead = accepted.list.effective_from() > now;
+            let refused = is_ahead.then(|| gate.read(&kept.path(serial)).err()).flatten();
+            let Some(fault) = refused.filter(|fault| !fault.unreadable) else { return true };
+            tracing::error!(
+                serial,
+                error = fault.lines.join("; "),
+                "edition still to come is withdrawn: the gate refuses it now"
+            );
+            withdrawn.push(Arc::clone(&accepted.list));
+            false
+        });
+        for list in withdrawn {
+            let current = self.lists.first().map(|first| Arc::clone(&first.list));
+            self.carry(&list, current.as_deref());
+        }
     }
 
     /// Whether the offered list may follow those accepted; none where there are none.
