@@ -1,5 +1,8 @@
 //! `[limits]`: how long, how much and how many of everything a flow may take (DESIGN §7).
 
+use crate::dns::{
+    SOURCE_PREFIX_V4_DEFAULT, SOURCE_PREFIX_V4_RANGE, SOURCE_PREFIX_V6_DEFAULT, SOURCE_PREFIX_V6_RANGE,
+};
 use crate::key::Key;
 use crate::quantity::{show_duration, show_size};
 use crate::reader::Reader;
@@ -34,6 +37,8 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("limits", "flows_per_msisdn_max"),
     Key::defaulted("limits", "flows_per_imsi_max"),
     Key::defaulted("limits", "flows_per_account_max"),
+    Key::defaulted("limits", "unknown_prefix_v4"),
+    Key::defaulted("limits", "unknown_prefix_v6"),
     Key::defaulted("limits", "unanswered_per_subscriber_max"),
     Key::defaulted("limits", "accepts_per_wake_max"),
     Key::defaulted("limits", "relay_buffer"),
@@ -183,6 +188,10 @@ pub struct Limits {
     pub flows_per_imsi_max: usize,
     /// The same of one whose id is an account, behind which may stand a whole school.
     pub flows_per_account_max: usize,
+    /// Bits of an IPv4 network that counts as one subscriber where no session has the address.
+    pub unknown_prefix_v4: u8,
+    /// The same of IPv6: what an operator gives one customer.
+    pub unknown_prefix_v6: u8,
     /// UDP flows of one subscriber that nobody has answered; above it his oldest gives way.
     pub unanswered_per_subscriber_max: usize,
     /// Connections taken per wake-up of a listener.
@@ -304,6 +313,12 @@ impl Limits {
             flows_per_msisdn_max: msisdn,
             flows_per_imsi_max: imsi,
             flows_per_account_max: account,
+            unknown_prefix_v4: s
+                .count(r, "unknown_prefix_v4", SOURCE_PREFIX_V4_DEFAULT, SOURCE_PREFIX_V4_RANGE)
+                .value,
+            unknown_prefix_v6: s
+                .count(r, "unknown_prefix_v6", SOURCE_PREFIX_V6_DEFAULT, SOURCE_PREFIX_V6_RANGE)
+                .value,
             unanswered_per_subscriber_max: s
                 .count(r, "unanswered_per_subscriber_max", unanswered, FLOWS_PER_SUBSCRIBER_MAX_RANGE)
                 .value,

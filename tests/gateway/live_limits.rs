@@ -257,6 +257,31 @@ fn f33_a_kind_of_subscriber_may_have_a_limit_of_its_own() {
     assert_eq!(usage.charged("s1", "overload"), (length, length));
 }
 
+#[test]
+fn f9_a_customer_without_a_session_is_one_in_all_his_addresses() {
+    let world = World::with(Origin::echo(), |setup| {
+        setup.set("limits", "flows_per_subscriber_max = 2").set("limits", "unknown_prefix_v4 = 24")
+    });
+    let visit = visit_of(LISTED);
+    let mut open = Vec::new();
+    let mut visit_from = |source: [u8; 4]| {
+        let mut client = connect_from(source.into(), world.gateway.listener(0));
+        exchange(&mut client, &visit);
+        open.push(client);
+    };
+    // Two customers with two addresses each, one flow from each.
+    for source in [[127, 0, 7, 1], [127, 0, 7, 200], [127, 0, 8, 1], [127, 0, 8, 200]] {
+        visit_from(source);
+    }
+    assert_eq!(world.gateway.metric("zrgw_flows_over_limit_total"), 0, "at the limit");
+    visit_from([127, 0, 7, 3]);
+    world.gateway.await_metric("zrgw_flows_over_limit_total", 1);
+    for client in open {
+        assert_eq!(finish(client), b"");
+    }
+    world.gateway.stop_and_count();
+}
+
 /// A connection from an address that no subscriber has.
 fn unknown(world: &World) -> TcpStream {
     connect_from([127, 0, 1, 77].into(), world.gateway.listener(0))

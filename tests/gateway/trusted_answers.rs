@@ -44,7 +44,7 @@ fn at(seconds: u64) -> Monotonic {
 }
 
 fn who(last: u8) -> SubscriberKey {
-    SubscriberKey::stranger(IpAddr::from([10, 0, 0, last]))
+    SubscriberKey::Address(IpAddr::from([10, 0, 0, last]))
 }
 
 /// Names below `listed.kz` are listed.

@@ -63,15 +63,9 @@ impl SubscriberTable {
 pub enum SubscriberKey {
     /// A known session.
     Session(Session),
-    /// An address without one; of IPv6 the /64, which is one customer's (RFC 6177 §2).
+    /// An address without one: the network of it that the operator gives one customer, often more than one IPv6 /64
+    /// (RFC 6177 §2).
     Address(IpAddr),
-}
-
-impl SubscriberKey {
-    /// The key of an address that no session has.
-    pub fn stranger(address: IpAddr) -> Self {
-        Self::Address(network(address, 32, 64))
-    }
 }
 
 /// The network of `address` that has so many bits, by IP version; IPv4-mapped IPv6 addresses count as IPv4.

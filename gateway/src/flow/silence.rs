@@ -303,7 +303,7 @@ mod tests {
         // The same one again, from another of his addresses, and one who is not known.
         silence.failed(&subscriber(1), source(11), destination(9), Failure::Silent, at(0));
         silence.failed(
-            &SubscriberKey::stranger(source(12)),
+            &SubscriberKey::Address(source(12)),
             source(12),
             destination(9),
             Failure::Silent,

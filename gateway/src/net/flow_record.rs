@@ -46,6 +46,8 @@ pub struct Flow {
     pub id: u64,
     /// The subscriber's address.
     pub source: IpAddr,
+    /// The network of it that is one customer's.
+    pub network: IpAddr,
     /// Where it was going.
     pub place: Place,
     /// TCP or UDP.
@@ -372,7 +374,7 @@ impl State {
 impl Flow {
     /// Who a look-up for the flow counts for.
     pub fn asker(&self) -> Asker {
-        Asker::new(self.state.borrow().standing.key(self.source), self.transport)
+        Asker::new(self.state.borrow().standing.key(self.network), self.transport)
     }
 
     /// Notes that `bytes` moved.

@@ -186,11 +186,11 @@ impl Standing {
         session.map_or(Self::Unknown, |session| Self::Known(session.clone()))
     }
 
-    /// Who a flow from `source` counts for.
-    pub fn key(&self, source: IpAddr) -> SubscriberKey {
+    /// Who a flow from the customer's `network` counts for.
+    pub fn key(&self, network: IpAddr) -> SubscriberKey {
         match self {
             Self::Known(session) => SubscriberKey::Session(session.clone()),
-            Self::Unknown | Self::Ended => SubscriberKey::stranger(source),
+            Self::Unknown | Self::Ended => SubscriberKey::Address(network),
         }
     }
 

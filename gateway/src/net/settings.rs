@@ -77,6 +77,8 @@ pub struct Listener {
 /// Limits of the data path (DESIGN §7).
 #[derive(Clone, Debug)]
 pub struct Limits {
+    /// Bits of the network that counts as one subscriber where no session has the address: of IPv4, of IPv6.
+    pub unknown_prefix: (u8, u8),
     /// Caps of the readers of first bytes.
     pub identify: IdentifyLimits,
     /// Caps of the reader of QUIC datagrams.

@@ -182,7 +182,7 @@ mod tests {
         let at = |seconds| Monotonic::new(Duration::from_secs(seconds));
         let source: IpAddr = "10.0.0.1".parse().unwrap();
         let place = |port| SocketAddr::new("11.0.0.1".parse().unwrap(), port);
-        let subscriber = SubscriberKey::stranger(source);
+        let subscriber = SubscriberKey::Address(source);
         for port in 1..=500 {
             silences.note_failure(
                 &subscriber,

@@ -34,6 +34,7 @@ use super::splice::PipePool;
 use crate::flow::decide::Vouched;
 use crate::flow::identify::{Identifier, Identity, QuicIdentifier};
 use crate::flow::mark::Mark;
+use crate::flow::session::network;
 use crate::flow::tally::Tally;
 use crate::flow::time::Monotonic;
 
@@ -154,7 +155,9 @@ impl Worker {
         subscriber.begin(self.shared.egress.queues());
         let policy = self.shared.policy.load();
         let standing = Standing::at_start(policy.subscribers.find(source));
-        let key = standing.key(source);
+        let (v4, v6) = self.shared.limits.unknown_prefix;
+        let network = network(source, v4, v6);
+        let key = standing.key(network);
         let transport = subscriber.transport();
         let opened = self.shared.clock.monotonic();
         let is_over_limit = self.enter(&key, transport);
@@ -185,6 +188,7 @@ impl Worker {
         let flow = Rc::new(Flow {
             id,
             source,
+            network,
             place,
             transport,
             is_over_limit,

@@ -104,7 +104,7 @@ fn told(facts: &Facts, subscriber: usize) -> Option<Told> {
 
 /// The subscriber of this place.
 fn who(place: usize) -> SubscriberKey {
-    SubscriberKey::stranger(IpAddr::from([10, 0, 0, place as u8]))
+    SubscriberKey::Address(IpAddr::from([10, 0, 0, place as u8]))
 }
 
 /// Whether an answer speaks for `name`: it was asked for, or a binding of `name` leads to what was.

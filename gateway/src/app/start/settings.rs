@@ -94,6 +94,7 @@ pub(super) fn limits(config: &Config, workers: usize, flows_max: usize) -> Limit
         },
         identify_deadline: limits.identify_deadline,
         idle_timeout: limits.idle_timeout,
+        unknown_prefix: (limits.unknown_prefix_v4, limits.unknown_prefix_v6),
         https_idle_timeout: limits.https_idle_timeout,
         quic_idle_timeout: limits.quic_idle_timeout,
         udp_idle_timeout: limits.udp_idle_timeout,

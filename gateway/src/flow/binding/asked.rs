@@ -86,7 +86,7 @@ mod tests {
     }
 
     fn who(last: u8) -> SubscriberKey {
-        SubscriberKey::stranger(IpAddr::from([10, 0, 0, last]))
+        SubscriberKey::Address(IpAddr::from([10, 0, 0, last]))
     }
 
     #[test]

@@ -251,7 +251,7 @@ mod tests {
         let mut witnesses = witnesses();
         for last in 0..200 {
             for domain in [b"one.example", b"two.example"] {
-                let who = SubscriberKey::stranger(IpAddr::from([10, 0, 0, last]));
+                let who = SubscriberKey::Address(IpAddr::from([10, 0, 0, last]));
                 assert_eq!(witnesses.note(site(), domain, &who, at(0)), None);
             }
         }

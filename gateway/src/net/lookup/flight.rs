@@ -327,7 +327,7 @@ mod tests {
     }
 
     fn place(kind: Kind, last: u8) -> Place {
-        (kind, SubscriberKey::stranger(IpAddr::from([10, 0, 0, last])))
+        (kind, SubscriberKey::Address(IpAddr::from([10, 0, 0, last])))
     }
 
     fn at(seconds: u64) -> Monotonic {

@@ -313,7 +313,7 @@ mod tests {
     use super::*;
 
     fn who(last: u8) -> SubscriberKey {
-        SubscriberKey::stranger(IpAddr::from([10, 0, 0, last]))
+        SubscriberKey::Address(IpAddr::from([10, 0, 0, last]))
     }
 
     fn name(number: usize) -> DomainName {

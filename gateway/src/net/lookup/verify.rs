@@ -373,7 +373,7 @@ mod tests {
     use super::*;
 
     fn who(last: u8) -> Asker {
-        Asker { subscriber: SubscriberKey::stranger(IpAddr::from([10, 0, 0, last])), proven: true }
+        Asker { subscriber: SubscriberKey::Address(IpAddr::from([10, 0, 0, last])), proven: true }
     }
 
     fn forged(last: u8) -> Asker {

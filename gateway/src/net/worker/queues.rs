@@ -73,7 +73,7 @@ impl Worker {
             let carried = carried.up.saturating_add(carried.down);
             let held = follow(known, bytes, carried, queues.round, now);
             queues.held.insert(flow.id, held);
-            let subscriber = state.standing.key(flow.source);
+            let subscriber = state.standing.key(flow.network);
             let sum = by_subscriber.entry(subscriber.clone()).or_insert(0);
             *sum = sum.saturating_add(bytes);
             found.push((flow, subscriber, held));

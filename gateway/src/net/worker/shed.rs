@@ -32,7 +32,7 @@ impl Worker {
                 ending = ending.saturating_add(1);
                 continue;
             }
-            let holder = *holders.entry(state.standing.key(flow.source)).or_insert_with(|| {
+            let holder = *holders.entry(state.standing.key(flow.network)).or_insert_with(|| {
                 // Its session has ended since: it has no others.
                 holdings.push(0);
                 holdings.len().saturating_sub(1)

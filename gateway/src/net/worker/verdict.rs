@@ -121,7 +121,7 @@ impl Worker {
         matches!(verdict.outcome, Outcome::Exempt { .. })
             && flow.destination().map(|destination| destination.ip()).or(state.dialled).is_some_and(
                 |address| {
-                    let subscriber = state.standing.key(flow.source);
+                    let subscriber = state.standing.key(flow.network);
                     self.shared.lookups.answers().is_shared_for(&subscriber, address)
                 },
             )
@@ -132,7 +132,7 @@ impl Worker {
         match (state.vouched, &identity.name, flow.destination()) {
             (Vouched::NotYet | Vouched::No, Some(name), Some(destination))
                 if self.shared.lookups.answers().vouches_for(
-                    &state.standing.key(flow.source),
+                    &state.standing.key(flow.network),
                     name,
                     destination.ip(),
                 ) =>
