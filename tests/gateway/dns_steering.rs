@@ -193,3 +193,186 @@ fn nobody_is_led_to_us_by_a_list_that_has_expired() {
     assert!(!is_led(subscriber(1), address, LISTED));
     gateway.stop();
 }
+
+/// What Unbound knows below a listed subtree, of every kind.
+fn subtree() -> Unbound {
+    let records = [
+        "example. SOA ns.listed.example. admin.listed.example. 1 3600 600 86400 60",
+        "listed.example. NS ns.listed.example.",
+        "four.listed.example. 60 A 127.0.2.1",
+        "six.listed.example. 60 AAAA 2001:db8::1",
+        "both.listed.example. 60 A 127.0.2.1",
+        "both.listed.example. 60 AAAA 2001:db8::1",
+        "text.listed.example. 60 TXT words",
+        "hinting.listed.example. 60 HTTPS 1 . alpn=h2 ipv4hint=127.0.2.1",
+        "plain.listed.example. 60 HTTPS 1 . alpn=h2",
+    ];
+    let data: String = records.iter().map(|record| format!(" local-data: \"{record}\"\n")).collect();
+    Unbound::start(&format!("server:\n local-zone: \"example.\" static\n{data}"))
+}
+
+const OURS_V6: &str = "2001:db8:5::5";
+
+/// Answers to a question: through the gateway, and Unbound's own.
+fn both_answers(unbound: &Unbound, address: SocketAddr, name: &str, kind: u16) -> (Vec<u8>, Vec<u8>) {
+    let asked = query(3, &format!("{name}.listed.example"), kind);
+    let own = ask(Ipv4Addr::LOCALHOST, unbound.address, &asked, PATIENCE).unwrap();
+    (ask(subscriber(1), address, &asked, PATIENCE).unwrap(), own)
+}
+
+fn holds(answer: &[u8], bytes: &[u8]) -> bool {
+    answer.windows(bytes.len()).any(|part| part == bytes)
+}
+
+#[test]
+fn f46_what_does_not_exist_stays_so_and_what_exists_is_steered() {
+    if !has("unbound") {
+        return;
+    }
+    let unbound = subtree();
+    let (gateway, address) = gateway(unbound.address, |setup| {
+        setup.steered().set("dns", &format!("steer_addresses = [\"127.0.0.1\", \"{OURS_V6}\"]"))
+    });
+    let answers = |name: &str, kind| both_answers(&unbound, address, name, kind);
+    for kind in [A, AAAA, HTTPS] {
+        let (given, own) = answers("nowhere", kind);
+        assert_eq!((rcode(&given), &given), (3, &own), "no such name");
+        let (given, own) = answers("text", kind);
+        assert_eq!((rcode(&given), &given), (0, &own), "no such record");
+        assert_eq!(given[6..10], [0, 0, 0, 1], "with its SOA record");
+    }
+    let ours_v6 = OURS_V6.parse::<std::net::Ipv6Addr>().unwrap().octets();
+    for (name, has_v4, has_v6) in [("four", true, false), ("six", false, true), ("both", true, true)] {
+        for (kind, is_there, ours) in [(A, has_v4, &OURS[..]), (AAAA, has_v6, &ours_v6)] {
+            let (given, own) = answers(name, kind);
+            assert_eq!(
+                (rcode(&given), given[7] == 1, holds(&given, ours)),
+                (0, is_there, is_there),
+                "{name} {kind}"
+            );
+            assert!(is_there || given == own, "{name} {kind}");
+        }
+    }
+    gateway.stop();
+}
+
+/// Who keeps a CNAME asks for its target next, which nobody steers: of an alias nothing is told but what it has.
+#[test]
+fn f46_the_target_of_a_steered_alias_is_not_told() {
+    const TARGET: &[u8] = b"\x03cdn\x08unlisted\x07example\0";
+    let upstream = support::scripted::server(|query| {
+        let mut reply = support::scripted::answered(query, [127, 0, 2, 1]);
+        let end = reply.len() - 16;
+        let address = reply.split_off(end);
+        let length = u8::try_from(TARGET.len()).unwrap();
+        reply.extend([&[0xc0, 12, 0, 5, 0, 1, 0, 0, 1, 0, 0, length], TARGET].concat());
+        if query[end - 4..end - 2] == [0, 1] {
+            reply.extend([TARGET, &address[2..]].concat());
+            reply[7] = 2;
+        }
+        vec![(true, reply)]
+    });
+    let (gateway, address) = gateway(upstream, Setup::steered);
+    let (known, stranger) = (subscriber(1), Ipv4Addr::new(127, 0, 3, 1));
+    for kind in [A, AAAA, HTTPS] {
+        let told = |from| ask(from, address, &query(3, LISTED, kind), PATIENCE).unwrap();
+        assert!(holds(&told(stranger), TARGET), "{kind}");
+        let given = told(known);
+        assert!(!holds(&given, TARGET) && rcode(&given) == 0, "{kind}: {given:?}");
+        assert_eq!(holds(&given, &OURS), kind == A, "{kind}");
+        assert_eq!(authority(&given, LISTED), (kind != A).then_some((6, 7)), "{kind}");
+    }
+    gateway.stop();
+}
+
+/// With an IPv4 address of ours a site that has others is reached through it; one that has none is reached past us, for
+/// nobody is cut off.
+#[test]
+fn f46_a_name_with_ipv6_addresses_alone_is_reached_where_ours_are_ipv4() {
+    if !has("unbound") {
+        return;
+    }
+    let unbound = subtree();
+    let (gateway, address) = gateway(unbound.address, Setup::steered);
+    for round in 0..2 {
+        let (given, own) = both_answers(&unbound, address, "six", AAAA);
+        assert_eq!(given, own, "{round}: its own");
+        let (given, own) = both_answers(&unbound, address, "six", A);
+        assert_eq!(given, own, "{round}: there is none");
+        // Whatever is asked first.
+        let (given, _) = both_answers(&unbound, address, "both", AAAA);
+        assert_eq!((rcode(&given), authority(&given, "both.listed.example")), (0, Some((6, 7))), "{round}");
+        let (given, _) = both_answers(&unbound, address, "both", A);
+        assert!(holds(&given, &OURS), "{round}");
+        let (given, own) = both_answers(&unbound, address, "nowhere", AAAA);
+        assert_eq!((rcode(&given), given), (3, own));
+    }
+    gateway.stop();
+}
+
+/// An address is hinted at where the origin hints at one of its family.
+#[test]
+fn f46_a_steered_service_binding_hints_at_what_the_origin_has() {
+    if !has("unbound") || !has("dig") {
+        return;
+    }
+    let unbound = subtree();
+    let (gateway, address) = gateway(unbound.address, |setup| {
+        setup.steered().set("dns", &format!("steer_addresses = [\"127.0.0.1\", \"{OURS_V6}\"]"))
+    });
+    for (name, said) in [("hinting", "1 . alpn=\"h2\" ipv4hint=127.0.0.1"), ("plain", "1 . alpn=\"h2\"")] {
+        let words = ["+short", &format!("{name}.listed.example"), "HTTPS"];
+        assert_eq!(dig(subscriber(1), address, &words).trim(), said);
+    }
+    gateway.stop();
+}
+
+/// While the servers are silent or fail, a name that the gateway can dial is steered; it knows nothing of others.
+#[test]
+fn f46_while_the_servers_say_nothing_a_known_name_is_steered_and_at_once_when_they_are_down() {
+    let resolver = Resolver::new(&[(LISTED, [127, 0, 2, 1])]);
+    let (gateway, address) = gateway(resolver.address, |setup| {
+        setup
+            .steered()
+            .set("dns", "failover_after = \"100 ms\"")
+            .set("dns", "try_timeout = \"200 ms\"")
+            .set("dns", "total_timeout = \"1 s\"")
+            .set("dns", "stale_after = \"500 ms\"")
+    });
+    let code = |name: &str| rcode(&ask(subscriber(1), address, &query(4, name, A), PATIENCE).unwrap());
+    assert!(is_led(subscriber(1), address, LISTED));
+    resolver.set_silent(true);
+    assert!(is_led(subscriber(1), address, LISTED));
+    assert_eq!(code("unknown.listed.example"), 2);
+    gateway.await_metric("zrgw_dns_servers_down", 1);
+    let asked = resolver.asked(LISTED);
+    assert!(is_led(subscriber(1), address, LISTED));
+    assert!(resolver.asked(LISTED) <= asked + 1, "our own question at most");
+    let service = ask(subscriber(1), address, &query(5, LISTED, HTTPS), PATIENCE).unwrap();
+    assert_eq!((rcode(&service), authority(&service, LISTED)), (0, Some((6, 7))));
+    gateway.stop();
+}
+
+#[test]
+fn f46_a_failure_leaves_a_known_name_steered_and_a_refusal_is_passed_on() {
+    let failing = std::sync::Arc::new(std::sync::atomic::AtomicU8::new(0));
+    let told = std::sync::Arc::clone(&failing);
+    let upstream = support::scripted::server(move |query| {
+        let mut reply = support::scripted::answered(query, [127, 0, 2, 1]);
+        let code = told.load(std::sync::atomic::Ordering::Relaxed);
+        if code != 0 {
+            reply.truncate(reply.len() - 16);
+            (reply[3], reply[7]) = (0x80 | code, 0);
+        }
+        vec![(true, reply)]
+    });
+    let (gateway, address) = gateway(upstream, Setup::steered);
+    assert!(is_led(subscriber(1), address, LISTED));
+    let code = |name: &str| rcode(&ask(subscriber(1), address, &query(4, name, A), PATIENCE).unwrap());
+    failing.store(2, std::sync::atomic::Ordering::Relaxed);
+    assert!(is_led(subscriber(1), address, LISTED));
+    assert_eq!(code("unknown.listed.example"), 2);
+    failing.store(5, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(code(LISTED), 5);
+    gateway.stop();
+}

@@ -109,6 +109,10 @@ pub struct OriginService {
     pub no_default_alpn: bool,
     /// Another port than the scheme's own.
     pub port: Option<u16>,
+    /// Whether it hints at IPv4 addresses.
+    pub has_v4_hint: bool,
+    /// Whether it hints at IPv6 addresses.
+    pub has_v6_hint: bool,
 }
 
 /// The protocols of a steered service binding: the origin's, less HTTP/3 where no steered listener takes datagrams.
@@ -118,6 +122,10 @@ pub struct SteeredService {
     pub alpn: Vec<&'static str>,
     /// Whether HTTP/1.1 is spoken only when it is named.
     pub no_default_alpn: bool,
+    /// Whether our IPv4 addresses are hinted at: the origin has such.
+    pub has_v4_hint: bool,
+    /// Whether our IPv6 addresses are.
+    pub has_v6_hint: bool,
 }
 
 /// The protocols we carry, as service bindings name them; the first only with a listener for datagrams.
@@ -138,6 +146,8 @@ pub fn steered_service(origin: &[OriginService], takes_datagrams: bool) -> Optio
         // `no-default-alpn` without `alpn` is malformed (RFC 9460 §7.1.1).
         no_default_alpn: best.no_default_alpn && !alpn.is_empty(),
         alpn,
+        has_v4_hint: best.has_v4_hint,
+        has_v6_hint: best.has_v6_hint,
     })
 }
 
@@ -262,12 +272,21 @@ reason = "advertising"
     /// A binding of the origin.
     fn origin(priority: u16, alpn: &[&str], no_default_alpn: bool, port: Option<u16>) -> OriginService {
         let alpn = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        OriginService { priority, alpn, no_default_alpn, port }
+        OriginService { priority, alpn, no_default_alpn, port, ..OriginService::default() }
     }
 
     /// What a steered binding offers, as text.
     fn offered(origin: &[OriginService], takes_datagrams: bool) -> Option<(String, bool)> {
         steered_service(origin, takes_datagrams).map(|found| (found.alpn.join(","), found.no_default_alpn))
+    }
+
+    #[test]
+    fn f46_a_steered_binding_hints_at_a_family_that_the_origin_hints_at() {
+        for (has_v4_hint, has_v6_hint) in [(false, false), (true, false), (false, true), (true, true)] {
+            let hinting = OriginService { has_v4_hint, has_v6_hint, ..origin(1, &["h2"], false, None) };
+            let steered = steered_service(&[hinting], true).unwrap();
+            assert_eq!((steered.has_v4_hint, steered.has_v6_hint), (has_v4_hint, has_v6_hint));
+        }
     }
 
     #[test]

@@ -32,6 +32,7 @@ mod random;
 mod relay;
 pub mod settings;
 mod source;
+mod steered;
 mod stream;
 pub mod tap;
 pub mod tls;

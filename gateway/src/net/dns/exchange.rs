@@ -5,13 +5,12 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::count::{Event, Steered, Upstream};
+use super::count::{Event, Upstream};
 use super::lane::{GivenUp, Lane, Tried, Written};
 use super::letters::{self, Heard, Repeats, Written as Letters};
-use super::message::{FORM_ERR, SERV_FAIL, origin_services};
+use super::message::{FORM_ERR, SERV_FAIL};
 use super::pending::{Form, Pending, Ticket, bit_of};
 use super::relay::{Relay, restore};
-use crate::flow::steer::steered_service;
 use crate::flow::time::Monotonic;
 use crate::wire::dns::{self, Facts, Outcome, layout};
 
@@ -263,10 +262,10 @@ impl Relay {
         let Some(ticket) = matched.ticket else { return };
         match then {
             Then::Give => {
-                let Some(mut pending) = table.remove(ticket) else { return };
+                let Some(pending) = table.remove(ticket) else { return };
                 drop(table);
                 self.note_silent(&pending, now);
-                return self.conclude(&mut pending, &reply, now);
+                return self.conclude(pending, &reply, now);
             }
             Then::LowerCase => {
                 drop(table);
@@ -383,7 +382,7 @@ impl Relay {
     }
 
     /// Learns an answer, keeps it, then gives it.
-    fn conclude(&self, pending: &mut Pending, reply: &[u8], now: Monotonic) {
+    fn conclude(self: &Rc<Self>, mut pending: Box<Pending>, reply: &[u8], now: Monotonic) {
         let outcome = dns::answer(reply, &self.plane.answer_limits);
         let facts = match &outcome {
             Outcome::Answer(facts) => Some(facts),
@@ -398,25 +397,13 @@ impl Relay {
         if let Some(facts) = facts.filter(|_| !is_unchecked) {
             self.plane.learn(&self.shared, facts, pending.subscriber.as_ref());
         }
-        let answer = match pending.form {
+        match pending.form {
             Form::AsItIs => {
-                self.keep(pending, reply, facts, now);
-                Cow::Borrowed(reply)
+                self.keep(&pending, reply, facts, now);
+                self.give_pending(&mut pending, Cow::Borrowed(reply));
             }
-            Form::SteeredService => {
-                let settings = &self.plane.settings;
-                let origin = facts.map(|facts| origin_services(reply, facts)).unwrap_or_default();
-                let service = steered_service(&origin, settings.takes_datagrams);
-                let asked = pending.asked(settings.udp_answer_max);
-                let answer = match service {
-                    Some(service) => asked.service(&service, &settings.steer_addresses, settings.steer_ttl),
-                    None => asked.nothing(settings.steer_ttl),
-                };
-                self.count(Event::Steered(Steered::Service));
-                Cow::Owned(answer.unwrap_or_default())
-            }
-        };
-        self.give_pending(pending, answer);
+            Form::Steered(steered) => self.conclude_steered(pending, steered, reply, facts, now),
+        }
     }
 
     /// Keeps an answer for when the servers are silent; one that could not be read is not kept.

@@ -102,11 +102,11 @@ impl Asked<'_> {
             params.push((SvcParamKey::NoDefaultAlpn, SvcParamValue::NoDefaultAlpn));
         }
         let v4: Vec<A> = addresses.iter().filter_map(|address| v4_of(*address).map(A)).collect();
-        if !v4.is_empty() {
+        if service.has_v4_hint && !v4.is_empty() {
             params.push((SvcParamKey::Ipv4Hint, SvcParamValue::Ipv4Hint(IpHint(v4))));
         }
         let v6: Vec<AAAA> = addresses.iter().filter_map(|address| v6_of(*address).map(AAAA)).collect();
-        if !v6.is_empty() {
+        if service.has_v6_hint && !v6.is_empty() {
             params.push((SvcParamKey::Ipv6Hint, SvcParamValue::Ipv6Hint(IpHint(v6))));
         }
         let binding = SVCB::new(1, Name::root(), params);
@@ -284,11 +284,9 @@ fn origin_service(binding: &SVCB) -> OriginService {
             }
             SvcParamValue::NoDefaultAlpn => service.no_default_alpn = true,
             SvcParamValue::Port(port) => service.port = Some(*port),
-            SvcParamValue::Mandatory(_)
-            | SvcParamValue::Ipv4Hint(_)
-            | SvcParamValue::EchConfigList(_)
-            | SvcParamValue::Ipv6Hint(_)
-            | SvcParamValue::Unknown(_) => {}
+            SvcParamValue::Ipv4Hint(_) => service.has_v4_hint = true,
+            SvcParamValue::Ipv6Hint(_) => service.has_v6_hint = true,
+            SvcParamValue::Mandatory(_) | SvcParamValue::EchConfigList(_) | SvcParamValue::Unknown(_) => {}
         }
     }
     service

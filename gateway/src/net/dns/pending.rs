@@ -7,6 +7,7 @@ use std::rc::Rc;
 use tokio::sync::mpsc;
 
 use super::cache::Key;
+use super::count::Steered;
 use super::datagram::{Listener, Posted};
 use super::limit::UnderWayPlace;
 use super::message::Asked;
@@ -60,8 +61,8 @@ impl Asker {
 pub(super) enum Form {
     /// Passed on as it is.
     AsItIs,
-    /// A service binding of a steered name: rewritten.
-    SteeredService,
+    /// That of a steered name: ours, where there is one.
+    Steered(Steered),
 }
 
 /// A query under way.
@@ -120,11 +121,33 @@ pub(super) struct Pending {
     pub failure: Option<Vec<u8>>,
     /// Whether a server said that it failed, refused or knows no such name: then no old answer is given for what it said.
     pub has_failed: bool,
+    /// The name's own IPv6 addresses, given when it has no others: whether it has is asked.
+    pub six: Option<Vec<u8>>,
     /// Its place among all under way.
     pub _place: UnderWayPlace,
 }
 
 impl Pending {
+    /// Asks for another type of the same name.
+    pub(super) fn ask_for(&mut self, kind: u16) {
+        self.question.kind = kind;
+        // The last four bytes of the section are type and class.
+        let at = self.question.section.end.saturating_sub(4);
+        if let Some(place) = self.query.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<2>) {
+            *place = kind.to_be_bytes();
+        }
+    }
+
+    /// Forgets the tries that were made, as for another query of the same client, who has waited since the first.
+    pub(super) fn begin_again(&mut self, now: Monotonic) {
+        self.next_try = now;
+        (self.tries, self.waiting, self.asked_again) = (0, 0, 0);
+        (self.tried, self.heard, self.streams_lost) = (0, 0, 0);
+        (self.mixed, self.altered, self.failed_mixed, self.again) = (0, 0, 0, None);
+        self.over_stream = !self.is_datagram;
+        (self.failure, self.has_failed) = (None, false);
+    }
+
     /// The query as answers are built for it.
     pub(super) fn asked(&self, udp_bytes_max: usize) -> Asked<'_> {
         Asked { query: &self.query, question: &self.question, edns: self.edns, udp_bytes_max }
@@ -159,14 +182,14 @@ pub(super) struct Table {
 
 impl Table {
     /// Puts a query in.
-    pub(super) fn insert(&mut self, pending: Pending) -> Ticket {
+    pub(super) fn insert(&mut self, pending: Box<Pending>) -> Ticket {
         let place = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             self.slots.len().saturating_sub(1)
         });
         let mut generation = 0;
         if let Some(slot) = self.slots.get_mut(place) {
-            slot.pending = Some(Box::new(pending));
+            slot.pending = Some(pending);
             generation = slot.generation;
         }
         Ticket { place, generation }

@@ -5,13 +5,11 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use allowlist::DomainName;
-use billing_export::Session;
 use tokio::sync::Notify;
 
 use super::Plane;
@@ -25,9 +23,8 @@ use super::pending::{Asker, Form, Pending, Table, Ticket, bit_of};
 use super::random::Random;
 use super::unsent::Unsent;
 use crate::flow::session::SubscriberKey;
-use crate::flow::steer::{self, RelayReason, Steering};
+use crate::flow::steer::Steering;
 use crate::flow::time::Monotonic;
-use crate::net::policy::{Exemption, Policy};
 use crate::net::shared::Shared;
 use crate::wire::dns::layout::{self, Additional};
 use crate::wire::dns::{self, OPCODE_QUERY, TYPE_ANY};
@@ -158,17 +155,18 @@ impl Relay {
             return refuse(Refused::Any, 0, asked.minimal_any());
         }
         let form = match self.steer(&policy, subscriber, &question) {
-            Steering::V4 => {
-                self.give_addresses(&asker, &asked, Steered::V4);
-                return Taken::Answered;
-            }
-            Steering::V6 => {
-                self.give_addresses(&asker, &asked, Steered::V6);
-                return Taken::Answered;
-            }
-            Steering::Service => Form::SteeredService,
+            Steering::V4 => Form::Steered(Steered::V4),
+            Steering::V6 => Form::Steered(Steered::V6),
+            Steering::Service => Form::Steered(Steered::Service),
             Steering::Relay(_) => Form::AsItIs,
         };
+        if let Form::Steered(steered) = form
+            && let Some(own) = self.unheard_at_once(&asked, steered)
+        {
+            self.count(Event::Steered(steered));
+            self.give(&asker, Some(Cow::Owned(own)));
+            return Taken::Answered;
+        }
         self.plane.look_for_tunnel(source, from.ip(), &question, now);
         let keeps = self.plane.stale.is_some();
         let key = keeps.then(|| Key::of(query, &question, edns.as_ref(), is_signed)).flatten();
@@ -216,57 +214,21 @@ impl Relay {
             asked_again: 0,
             failure: None,
             has_failed: false,
+            six: None,
             _place: place,
         };
-        let ticket = self.table.borrow_mut().insert(pending);
+        let ticket = self.table.borrow_mut().insert(Box::new(pending));
         self.try_next(ticket, now);
         Taken::Answered
-    }
-
-    /// Whether we answer ourselves.
-    fn steer(&self, policy: &Policy, subscriber: Option<&Session>, question: &dns::Question) -> Steering {
-        if self.plane.settings.steer_addresses.is_empty() {
-            // The wall clock and the name are not looked at where nothing is ever steered.
-            return Steering::Relay(RelayReason::Off);
-        }
-        let is_on = policy.exemption == Exemption::Allowed;
-        let name = question.name.host().and_then(|host| DomainName::from_wire(&host).ok());
-        let asked = steer::Asked {
-            name: name.as_ref(),
-            kind: question.kind,
-            class: question.class,
-            is_subscriber: subscriber.is_some(),
-            is_on,
-            at: self.shared.clock.now().wall,
-        };
-        let has_room = |service: &str| {
-            policy.allowance.is_unlimited()
-                || subscriber.is_some_and(|session| {
-                    policy.allowances.has_room(&policy.allowance, session, service, asked.at)
-                })
-        };
-        steer::steer(policy.list.as_deref(), &asked, has_room)
-    }
-
-    /// Answers with our addresses of one family.
-    fn give_addresses(&self, asker: &Asker, asked: &Asked<'_>, steered: Steered) {
-        let settings = &self.plane.settings;
-        let of_family = |address: &IpAddr| match steered {
-            Steered::V4 => address.is_ipv4(),
-            Steered::V6 => address.is_ipv6(),
-            Steered::Service => true,
-        };
-        let addresses: Vec<_> = settings.steer_addresses.iter().copied().filter(of_family).collect();
-        self.count(Event::Steered(steered));
-        self.give(asker, asked.addresses(&addresses, settings.steer_ttl).map(Cow::Owned));
     }
 
     /// The old answer to a question, ready to be given.
     fn stale(&self, asked: &Asked<'_>, key: Option<&Key>, form: Form, now: Monotonic) -> Option<Vec<u8>> {
         match form {
             Form::AsItIs => {}
-            // Without the origin's word there is no service binding to give.
-            Form::SteeredService => return None,
+            Form::Steered(steered) => {
+                return self.unheard(asked, steered).inspect(|_| self.count(Event::Steered(steered)));
+            }
         }
         let limits = self.plane.settings.stale?;
         let key = key?;
@@ -324,18 +286,18 @@ impl Relay {
         if pending.asker.is_none() {
             return;
         }
-        let failure = pending.failure.take();
-        let asked = pending.asked(self.plane.settings.udp_answer_max);
         let answer = match pending.form {
-            Form::AsItIs if pending.has_failed => failure,
-            Form::AsItIs => self
-                .stale(&asked, pending.key.as_ref(), pending.form, now)
-                .or(failure)
-                .or_else(|| asked.empty(SERV_FAIL)),
-            // The name has addresses, which are ours: that it has no service binding lets clients use them.
-            Form::SteeredService => {
-                self.count(Event::Steered(Steered::Service));
-                asked.nothing(self.plane.settings.steer_ttl)
+            Form::Steered(steered) => self.steered_failure(&mut pending, steered),
+            Form::AsItIs => {
+                let failure = pending.failure.take();
+                let asked = pending.asked(self.plane.settings.udp_answer_max);
+                if pending.has_failed {
+                    failure
+                } else {
+                    self.stale(&asked, pending.key.as_ref(), pending.form, now)
+                        .or(failure)
+                        .or_else(|| asked.empty(SERV_FAIL))
+                }
             }
         };
         if let Some(answer) = answer {
@@ -398,7 +360,8 @@ impl Relay {
     /// Gives the old answer while the new one is still waited for (RFC 8767 §5).
     fn give_stale(&self, ticket: Ticket, now: Monotonic) {
         let mut table = self.table.borrow_mut();
-        let may_be_given = |pending: &&mut Pending| pending.asker.is_some() && !pending.has_failed;
+        let may_be_given =
+            |pending: &&mut Pending| pending.asker.is_some() && !pending.has_failed && pending.six.is_none();
         let Some(pending) = table.get(ticket).filter(may_be_given) else { return };
         let asked = pending.asked(self.plane.settings.udp_answer_max);
         if let Some(answer) = self.stale(&asked, pending.key.as_ref(), pending.form, now) {

@@ -112,6 +112,17 @@ impl Lookups {
         }
     }
 
+    /// Whether an address of `name` is known that may be dialled, however old.
+    pub fn is_known(&self, name: &DomainName) -> bool {
+        self.known(name, self.clock.monotonic()).is_some()
+    }
+
+    /// Whether one of them is an IPv4 address.
+    pub fn has_v4(&self, name: &DomainName) -> bool {
+        let known = self.known(name, self.clock.monotonic());
+        known.is_some_and(|known| known.addresses().iter().any(IpAddr::is_ipv4))
+    }
+
     /// The last good addresses of `name` that may be dialled, whoever told them.
     fn known(&self, name: &DomainName, now: Monotonic) -> Option<Whereabouts> {
         let last = self.state().cache.get(name).and_then(|known| known.last.clone());
