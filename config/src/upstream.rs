@@ -18,6 +18,8 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("upstream", "allow_private"),
     Key::defaulted("upstream", "connect_timeout"),
     Key::defaulted("upstream", "original_connect_timeout"),
+    Key::defaulted("upstream", "failed_timeout"),
+    Key::defaulted("upstream", "failed_max"),
     Key::defaulted("upstream", "source_addresses"),
 ];
 
@@ -36,6 +38,15 @@ pub const ORIGINAL_CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(130);
 /// Range of `original_connect_timeout`: RFC 1122 §4.2.3.5 wants SYNs to be repeated for three minutes at least.
 pub const ORIGINAL_CONNECT_TIMEOUT_RANGE: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(300);
+/// How long an address that failed is tried behind a name's others.
+pub const FAILED_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5 * 60);
+/// Range of `failed_timeout`.
+pub const FAILED_TIMEOUT_RANGE: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(86_400);
+/// Such addresses that are remembered, about 100 bytes each.
+pub const FAILED_MAX_DEFAULT: usize = 8_192;
+/// Range of `failed_max`.
+pub const FAILED_MAX_RANGE: RangeInclusive<usize> = 1..=1_000_000;
 /// Most further addresses to connect from: each is a further try.
 pub const SOURCE_ADDRESSES_MAX: usize = 16;
 /// What resolvers look like, for messages.
@@ -57,6 +68,10 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// Time for a connection to where the subscriber was going; `connect_timeout` where that is stated and this is not.
     pub original_connect_timeout: Duration,
+    /// How long an address that failed is tried behind a name's others.
+    pub failed_timeout: Duration,
+    /// Such addresses that are remembered.
+    pub failed_max: usize,
     /// Further addresses of the gateway to connect from, when its ports towards a destination are used up.
     pub source_addresses: Vec<IpAddr>,
 }
@@ -83,6 +98,10 @@ impl Upstream {
             allow_private,
             connect_timeout,
             original_connect_timeout,
+            failed_timeout: section
+                .duration(reader, "failed_timeout", FAILED_TIMEOUT_DEFAULT, FAILED_TIMEOUT_RANGE)
+                .value,
+            failed_max: section.count(reader, "failed_max", FAILED_MAX_DEFAULT, FAILED_MAX_RANGE).value,
             source_addresses,
         }
     }

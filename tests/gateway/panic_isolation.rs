@@ -64,6 +64,8 @@ fn limits() -> Limits {
         proxy_header_deadline: long,
         connect_timeout: long,
         original_connect_timeout: long,
+        failed_timeout: long,
+        failed_per_worker_max: 1,
         silence: SilenceLimits { time: long, max: 1, per_subscriber_max: 1 },
         finish_deadline: long,
         flows_per_subscriber_max: FlowsPerSubscriber::all(1),

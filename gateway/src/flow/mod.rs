@@ -20,6 +20,7 @@ pub mod dns_tunnel;
 pub mod identify;
 pub mod ip_bytes;
 pub mod mark;
+pub mod race;
 pub mod rating;
 pub mod room;
 pub mod sent;

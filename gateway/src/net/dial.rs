@@ -1,7 +1,11 @@
-//! Connections to origins: only where the rules permit, each try with its time limit.
+//! Connections to origins: only where the rules permit, each try with its time limit; of a name's addresses in a race (see
+//! [`crate::flow::race`]).
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::Interest;
@@ -10,9 +14,11 @@ use tokio::time::timeout;
 use super::socket;
 use super::stream::TcpStream;
 use super::worker::Worker;
+use crate::flow::race::{Race, STAGGER, Step, TRIED_MAX};
+use crate::flow::time::Monotonic;
 
-/// Addresses of one name that are tried; the rest would only lengthen a failure.
-const ADDRESSES_TRIED_MAX: usize = 4;
+/// Addresses of one name that are looked at for those that are tried.
+pub const ADDRESSES_MAX: usize = 32;
 
 /// How long after it was connected a connection of ours may come back: what it carries first is on its way by then.
 const RETURN_MAX: Duration = Duration::from_secs(5);
@@ -26,7 +32,7 @@ pub enum DialError {
     Connect(io::Error),
 }
 
-/// Connects to the first of `destinations` that may be dialled and answers, each try within `upstream.connect_timeout`.
+/// Connects to the one of `destinations` that may be dialled and answers first, each try within `upstream.connect_timeout`.
 ///
 /// # Errors
 /// [`DialError::NotPermitted`] when no destination may be dialled, else what the last one said.
@@ -35,28 +41,126 @@ pub async fn dial(
     destinations: impl IntoIterator<Item = SocketAddr>,
 ) -> Result<(TcpStream, SocketAddr), DialError> {
     let rules = &worker.shared.dial;
-    let mut outcome = DialError::NotPermitted;
-    let permitted = destinations.into_iter().filter_map(|destination| rules.target(destination));
-    for target in permitted.take(ADDRESSES_TRIED_MAX) {
-        let mut tried = timeout(worker.shared.limits.connect_timeout, connect(worker, target, None)).await;
-        if tried.as_ref().is_ok_and(|tried| tried.as_ref().is_err_and(is_about_ports)) {
-            worker.count_ports_used_up();
-            let of_family = |source: &&IpAddr| source.is_ipv4() == target.is_ipv4();
-            for source in rules.sources.iter().filter(of_family) {
-                tried = timeout(worker.shared.limits.connect_timeout, connect(worker, target, Some(*source)))
-                    .await;
-                if !tried.as_ref().is_ok_and(|tried| tried.as_ref().is_err_and(is_about_ports)) {
-                    break;
+    let mut permitted = destinations.into_iter().filter_map(|destination| rules.target(destination));
+    let Some(first) = permitted.next() else { return Err(DialError::NotPermitted) };
+    let Some(second) = permitted.next() else { return dial_one(worker, first).await };
+    let mut targets = vec![first, second];
+    targets.extend(permitted.take(ADDRESSES_MAX.saturating_sub(2)));
+    worker.failures.borrow_mut().sort(&mut targets, worker.shared.clock.monotonic());
+    targets.truncate(TRIED_MAX);
+    let mut runners = Runners { worker, targets: &targets, under_way: Vec::with_capacity(1) };
+    runners.race().await
+}
+
+/// Connects to the only destination there is.
+async fn dial_one(worker: &Worker, target: SocketAddr) -> Result<(TcpStream, SocketAddr), DialError> {
+    let limit = worker.shared.limits.connect_timeout;
+    match timeout(limit, connect(worker, target, limit)).await {
+        Ok(Ok(origin)) => Ok((origin, target)),
+        Ok(Err(error)) => Err(DialError::Connect(error)),
+        Err(_) => Err(DialError::Connect(io::ErrorKind::TimedOut.into())),
+    }
+}
+
+/// An attempt under way.
+struct Runner<'r> {
+    target: SocketAddr,
+    begun: Monotonic,
+    connecting: Pin<Box<dyn Future<Output = io::Result<TcpStream>> + 'r>>,
+}
+
+/// A name's addresses in a race.
+struct Runners<'r> {
+    worker: &'r Worker,
+    targets: &'r [SocketAddr],
+    under_way: Vec<Runner<'r>>,
+}
+
+impl<'r> Runners<'r> {
+    /// Lets them run: whoever answers first, or what the last one said.
+    async fn race(&mut self) -> Result<(TcpStream, SocketAddr), DialError> {
+        let mut race = Race::new(self.targets.len(), self.now());
+        let mut outcome = io::Error::from(io::ErrorKind::TimedOut);
+        loop {
+            let now = self.now();
+            match race.step(now) {
+                Step::Begin(number) => self.begin(number, now),
+                Step::Lost => return Err(DialError::Connect(outcome)),
+                Step::Wait(next) => {
+                    let end = self.under_way.iter().map(|runner| self.end_of(runner)).min();
+                    let until = next.into_iter().chain(end).min().unwrap_or(now);
+                    match timeout(until.since(now), poll_fn(|context| self.poll(context))).await {
+                        Ok((runner, Ok(origin))) => {
+                            self.note_won(&runner);
+                            return Ok((origin, runner.target));
+                        }
+                        Ok((runner, Err(error))) => {
+                            self.note_failed(&runner);
+                            race.failed(self.now());
+                            outcome = error;
+                        }
+                        Err(_) => {
+                            while let Some(runner) = self.take_overdue() {
+                                self.note_failed(&runner);
+                                race.failed(self.now());
+                                outcome = io::ErrorKind::TimedOut.into();
+                            }
+                        }
+                    }
                 }
             }
         }
-        match tried {
-            Ok(Ok(origin)) => return Ok((origin, target)),
-            Ok(Err(error)) => outcome = DialError::Connect(error),
-            Err(_) => outcome = DialError::Connect(io::ErrorKind::TimedOut.into()),
-        }
     }
-    Err(outcome)
+
+    /// Begins with the target of this number.
+    fn begin(&mut self, number: usize, now: Monotonic) {
+        // The race counts as many as there are.
+        let Some(target) = self.targets.get(number).copied() else { return };
+        let (worker, limit) = (self.worker, self.worker.shared.limits.connect_timeout);
+        let connecting = Box::pin(connect(worker, target, limit));
+        self.under_way.push(Runner { target, begun: now, connecting });
+    }
+
+    /// The first of those under way that has come to something.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<(Runner<'r>, io::Result<TcpStream>)> {
+        for index in 0..self.under_way.len() {
+            let Some(runner) = self.under_way.get_mut(index) else { break };
+            if let Poll::Ready(outcome) = runner.connecting.as_mut().poll(context) {
+                return Poll::Ready((self.under_way.remove(index), outcome));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// One whose time is over.
+    fn take_overdue(&mut self) -> Option<Runner<'r>> {
+        let now = self.now();
+        let index = self.under_way.iter().position(|runner| self.end_of(runner) <= now)?;
+        Some(self.under_way.remove(index))
+    }
+
+    /// When a runner's time is over.
+    fn end_of(&self, runner: &Runner<'_>) -> Monotonic {
+        runner.begun.plus(self.worker.shared.limits.connect_timeout)
+    }
+
+    /// One has failed.
+    fn note_failed(&self, runner: &Runner<'_>) {
+        self.worker.failures.borrow_mut().failed(runner.target, self.now());
+    }
+
+    /// One has won; those that had their time before it and said nothing are tried behind others from here on.
+    fn note_won(&self, winner: &Runner<'_>) {
+        let mut failures = self.worker.failures.borrow_mut();
+        failures.reached(winner.target);
+        let beaten = self.under_way.iter().filter(|runner| winner.begun.since(runner.begun) >= STAGGER);
+        beaten.for_each(|runner| failures.failed(runner.target, self.now()));
+    }
+
+    /// The clock.
+    fn now(&self) -> Monotonic {
+        self.worker.shared.clock.monotonic()
+    }
 }
 
 /// Whether no port was free towards the destination (connect(2), `EADDRNOTAVAIL`), or the wanted one was not.
@@ -64,9 +168,33 @@ pub fn is_about_ports(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse)
 }
 
+/// Connects from an address of ours and a port that the system chooses; where none is free towards the target, from
+/// `upstream.source_addresses`. It may take so long as `limit` says, which is the caller's to keep.
+///
+/// # Errors
+/// As [`establish`].
+pub async fn connect(worker: &Worker, target: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    let mut tried = connect_from(worker, target, None, limit).await;
+    if tried.as_ref().is_err_and(is_about_ports) {
+        worker.count_ports_used_up();
+        let of_family = |source: &&IpAddr| source.is_ipv4() == target.is_ipv4();
+        for source in worker.shared.dial.sources.iter().filter(of_family) {
+            tried = connect_from(worker, target, Some(*source), limit).await;
+            if !tried.as_ref().is_err_and(is_about_ports) {
+                break;
+            }
+        }
+    }
+    tried
+}
+
 /// Connects from a port that the system chooses, of `source` where it is given.
-async fn connect(worker: &Worker, target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
-    let limit = worker.shared.limits.connect_timeout;
+async fn connect_from(
+    worker: &Worker,
+    target: SocketAddr,
+    source: Option<IpAddr>,
+    limit: Duration,
+) -> io::Result<TcpStream> {
     establish_own(worker, socket::stream_socket(target, source)?, target, limit).await
 }
 

@@ -10,8 +10,9 @@ use std::rc::Rc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::dial::{DialError, dial};
+use super::dial::connect;
 use super::flow_record::{Place, SubscriberSide};
+use super::patience::{Ends, NotReached, reach};
 use super::relay::Begun;
 use super::report::Refusal;
 use super::socket;
@@ -24,7 +25,7 @@ use crate::wire::proxy_protocol::{self, Carried, Outcome, Transport};
 const TLV_BYTES_MAX: usize = 2_048;
 
 /// Where a connection came from and where it was going.
-struct Ends {
+struct Told {
     source: SocketAddr,
     destination: SocketAddr,
     /// Bytes that came with the header and belong to the subscriber.
@@ -35,8 +36,8 @@ struct Ends {
 /// says. None when it is not carried.
 pub async fn begin(worker: Rc<Worker>, client: TcpStream, permit: OwnedSemaphorePermit) -> Option<Begun> {
     let header = timeout(worker.shared.limits.proxy_header_deadline, read_header(&client)).await;
-    let ends = match header {
-        Ok(Ok(Some(ends))) => ends,
+    let told = match header {
+        Ok(Ok(Some(told))) => told,
         // A balancer that checks whether we are there says LOCAL or nothing at all.
         Ok(Ok(None)) => return None,
         Ok(Err(error)) => return refuse(&worker, &client, Refusal::ProxyHeader, &error.to_string()),
@@ -50,33 +51,34 @@ pub async fn begin(worker: Rc<Worker>, client: TcpStream, permit: OwnedSemaphore
         }
     };
     // Behind a balancer that brings what we send to its own address.
-    let target = worker.shared.dial.target(ends.destination);
-    if target.is_some_and(|target| worker.shared.is_own_stream(ends.source, || [target])) {
+    let target = worker.shared.dial.target(told.destination);
+    if target.is_some_and(|target| worker.shared.is_own_stream(told.source, || [target])) {
         return refuse(&worker, &client, Refusal::Loop, "the source is a connection of our own");
     }
     let client = Rc::new(client);
-    let place = Place::Original(ends.destination);
-    let side = SubscriberSide::stream(Rc::clone(&client), ends.source.ip(), worker.shared.byte_basis);
+    let place = Place::Original(told.destination);
+    let side = SubscriberSide::stream(Rc::clone(&client), told.source.ip(), worker.shared.byte_basis);
     let side = side.behind_balancer();
-    let open = worker.open_flow(ends.source.ip(), place, side);
-    let origin = match dial(&worker, [ends.destination]).await {
-        Ok((origin, _)) => origin,
-        Err(DialError::NotPermitted) => {
-            return refuse_flow(
-                &open,
-                &client,
-                Refusal::Destination,
-                "the destination is private or our own",
-            );
-        }
-        Err(DialError::Connect(error)) => {
+    let open = worker.open_flow(told.source.ip(), place, side);
+    let Some(target) = target else {
+        return refuse_flow(&open, &client, Refusal::Destination, "the destination is private or our own");
+    };
+    let waiting = Ends { worker: &worker, open: &open, client: &client, destination: told.destination };
+    let connecting = connect(&worker, target, worker.shared.limits.original_connect_timeout);
+    let origin = match reach(waiting, connecting).await {
+        Ok(origin) => origin,
+        Err(NotReached::Failed(error)) => {
             return refuse_flow(&open, &client, Refusal::Connect, &error.to_string());
         }
+        Err(NotReached::Cut) => {
+            let _ = socket::reset_on_close(&*client);
+            return None;
+        }
     };
-    if !ends.first.is_empty() {
-        worker.received(open.flow(), &ends.first);
+    if !told.first.is_empty() {
+        worker.received(open.flow(), &told.first);
     }
-    Some(Begun { open, client, origin, first: ends.first, permit })
+    Some(Begun { open, client, origin, first: told.first, permit })
 }
 
 /// Counts a connection that is not carried and no flow yet, and resets it.
@@ -88,7 +90,7 @@ fn refuse(worker: &Worker, client: &TcpStream, refusal: Refusal, why: &str) -> O
 }
 
 /// Reads the header; none when the peer speaks for itself (LOCAL) or says nothing.
-async fn read_header(client: &TcpStream) -> io::Result<Option<Ends>> {
+async fn read_header(client: &TcpStream) -> io::Result<Option<Told>> {
     let mut bytes = Vec::new();
     let mut part = [0_u8; proxy_protocol::V2_BYTES_MAX];
     loop {
@@ -108,7 +110,7 @@ async fn read_header(client: &TcpStream) -> io::Result<Option<Ends>> {
                 return match header.carried {
                     Carried::Nothing => Ok(None),
                     Carried::Addresses { transport: Transport::Stream, source, destination } => {
-                        Ok(Some(Ends { source, destination, first }))
+                        Ok(Some(Told { source, destination, first }))
                     }
                     Carried::Addresses { transport: Transport::Datagram, .. } => {
                         Err(refused("a datagram header on a TCP listener"))

@@ -103,6 +103,10 @@ pub struct Limits {
     pub proxy_header_deadline: Duration,
     /// For one connection attempt to one of a name's addresses.
     pub connect_timeout: Duration,
+    /// How long an address of a name that failed is tried behind others.
+    pub failed_timeout: Duration,
+    /// Such addresses that one worker remembers.
+    pub failed_per_worker_max: usize,
     /// For a connection to where the subscriber was going.
     pub original_connect_timeout: Duration,
     /// What is remembered of destinations that did not answer.

@@ -34,6 +34,7 @@ use super::splice::PipePool;
 use crate::flow::decide::Vouched;
 use crate::flow::identify::{Identifier, Identity, QuicIdentifier};
 use crate::flow::mark::Mark;
+use crate::flow::race::Failures;
 use crate::flow::session::network;
 use crate::flow::tally::Tally;
 use crate::flow::time::Monotonic;
@@ -65,6 +66,8 @@ pub struct Worker {
     dirty: RefCell<Vec<Rc<Flow>>>,
     /// UDP flows that nobody has answered.
     pub unanswered: Unanswered,
+    /// Addresses that failed when they were dialled.
+    pub failures: RefCell<Failures>,
     /// Flows without a verdict in the order of their deadlines.
     undecided: RefCell<VecDeque<Weak<Flow>>>,
     /// What the sockets of flows hold.
@@ -120,6 +123,7 @@ impl Worker {
         let buffer = vec![0; shared.limits.relay_buffer].into_boxed_slice();
         let pipes_max = shared.limits.pipes_per_worker_max;
         let unanswered = Unanswered::new(shared.limits.unanswered_per_worker_max);
+        let failures = Failures::new(shared.limits.failed_timeout, shared.limits.failed_per_worker_max);
         Rc::new(Self {
             shared,
             index,
@@ -129,6 +133,7 @@ impl Worker {
             flows: RefCell::default(),
             dirty: RefCell::default(),
             unanswered,
+            failures: RefCell::new(failures),
             undecided: RefCell::default(),
             queues: RefCell::default(),
             usage: RefCell::default(),

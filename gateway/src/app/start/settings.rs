@@ -103,6 +103,8 @@ pub(super) fn limits(config: &Config, workers: usize, flows_max: usize) -> Limit
         held_datagrams_max: limits.quic.datagrams_max,
         proxy_header_deadline: limits.proxy_header_deadline,
         connect_timeout: config.upstream.connect_timeout,
+        failed_timeout: config.upstream.failed_timeout,
+        failed_per_worker_max: (config.upstream.failed_max / workers.max(1)).max(1),
         original_connect_timeout: config.upstream.original_connect_timeout,
         silence: SilenceLimits {
             time: config.edge.silent_timeout,

@@ -22,7 +22,7 @@ use super::{Continuation, Relay, Service, Stage};
 use crate::flow::decide::Vouched;
 use crate::flow::mark::Mark;
 use crate::flow::time::Monotonic;
-use crate::net::dial::is_about_ports;
+use crate::net::dial::{ADDRESSES_MAX, is_about_ports};
 use crate::net::flow_record::{Flow, has_long_header};
 use crate::net::lookup::{LookupError, Whereabouts};
 use crate::net::own_ends::DatagramEnd;
@@ -202,12 +202,15 @@ impl Relay {
                 return self.refuse(key, Refusal::Destination);
             }
         };
-        let targets: Vec<SocketAddr> = places
+        let mut targets: Vec<SocketAddr> = places
             .addresses()
             .iter()
             .filter_map(|address| self.worker.shared.dial.target(SocketAddr::new(*address, port)))
-            .take(ADDRESSES_TRIED_MAX)
+            .take(ADDRESSES_MAX)
             .collect();
+        // A datagram says nothing of whether it arrived: what TCP found of these addresses serves.
+        self.worker.failures.borrow_mut().sort(&mut targets, self.worker.shared.clock.monotonic());
+        targets.truncate(ADDRESSES_TRIED_MAX);
         if targets.is_empty() {
             self.refuse(key, Refusal::Destination);
         } else {
