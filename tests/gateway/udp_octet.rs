@@ -74,7 +74,7 @@ fn next(socket: &UdpSocket) -> (u8, Vec<u8>, SocketAddr) {
     let got = recvmsg::<SockaddrStorage>(number, &mut parts, Some(&mut room), MsgFlags::empty()).unwrap();
     let octet = got.cmsgs().unwrap().find_map(|said| match said {
         ControlMessageOwned::Ipv4Tos(octet) => Some(octet),
-        ControlMessageOwned::Ipv6TClass(octet) => Some(octet as u8),
+        ControlMessageOwned::Ipv6TClass(octet) => u8::try_from(octet).ok(),
         _ => None,
     });
     let from = got.address.unwrap();

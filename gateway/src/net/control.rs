@@ -90,8 +90,12 @@ impl Control {
 
 /// Room for a sender's address (`struct sockaddr_in6`).
 pub const NAME_ROOM: usize = 28;
-/// Room for what is said of a datagram: the longest local address, code point, size of pieces.
-pub const HEAD_ROOM: usize = 3 * HEAD + 24 + 2 * 8;
+/// Room for what is said of a datagram: the longest local address, code point, size of pieces, size of fragments.
+pub const HEAD_ROOM: usize = 4 * HEAD + 24 + 3 * 8;
+/// The size of the largest fragment, and the option that asks for it (`linux/in.h`, `linux/in6.h`), which the libraries lack.
+pub const IP_RECVFRAGSIZE: i32 = 25;
+/// The same of IPv6.
+pub const IPV6_RECVFRAGSIZE: i32 = 77;
 
 /// What the system said of the datagrams in one buffer, as it wrote it.
 #[derive(Clone, Copy)]
@@ -115,6 +119,8 @@ pub struct Received {
     pub local: Option<IpAddr>,
     /// Type of service or traffic class.
     pub octet: u8,
+    /// It came in fragments.
+    pub in_fragments: bool,
     /// Bytes in the buffer.
     pub length: usize,
     /// The size of each datagram but the last.
@@ -127,6 +133,7 @@ impl Received {
         peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
         local: None,
         octet: 0,
+        in_fragments: false,
         length: 0,
         stride: 0,
     };
@@ -183,6 +190,9 @@ impl Received {
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, data) => {
                 self.local = data.first_chunk::<16>().map(|address| IpAddr::from(*address));
             }
+            (libc::IPPROTO_IP, IP_RECVFRAGSIZE, _) | (libc::IPPROTO_IPV6, IPV6_RECVFRAGSIZE, _) => {
+                self.in_fragments = true;
+            }
             (libc::SOL_UDP, libc::UDP_GRO, [a, b, c, d, ..]) => {
                 self.stride = usize::try_from(i32::from_ne_bytes([*a, *b, *c, *d])).unwrap_or(self.stride);
             }
@@ -227,6 +237,14 @@ impl Head {
         } else {
             said.octet(false, received.octet)
         };
+        if received.in_fragments {
+            let (level, kind) = if received.peer.is_ipv4() {
+                (libc::IPPROTO_IP, IP_RECVFRAGSIZE)
+            } else {
+                (libc::IPPROTO_IPV6, IPV6_RECVFRAGSIZE)
+            };
+            said = said.with(level, kind, &1_280_i32.to_ne_bytes());
+        }
         if received.stride != received.length {
             let stride = i32::try_from(received.stride).unwrap();
             said = said.with(libc::SOL_UDP, libc::UDP_GRO, &stride.to_ne_bytes());
@@ -250,8 +268,9 @@ mod tests {
         ] {
             let local = local.map(|local| local.parse().unwrap());
             for octet in [0, 2, 0xb9, 0xff] {
-                for stride in [1_200, 3_000] {
-                    let said = Received { peer: peer.parse().unwrap(), local, octet, length: 3_000, stride };
+                for (stride, in_fragments) in [(1_200, false), (3_000, false), (3_000, true)] {
+                    let peer = peer.parse().unwrap();
+                    let said = Received { peer, local, octet, in_fragments, length: 3_000, stride };
                     assert_eq!(Head::of(&said).read(), said);
                 }
             }

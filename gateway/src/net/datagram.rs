@@ -1,8 +1,8 @@
 //! The relay of UDP: datagrams of subscribers, each flow with an upstream socket of its own (DESIGN decisions 3, 4, 5).
 //!
 //! Steered: datagrams are held until the name is known, then go to the name's own addresses; names never listed, or
-//! unreadable, are refused, which for UDP is silence: the gateway never answers by itself, so nobody can have it flood
-//! somebody else. Behind a balancer (PROXY header in front of datagrams): the original destination, at once, whatever the
+//! unreadable, are refused, which for UDP is silence; by itself the gateway answers unknown versions of QUIC alone, with less
+//! than it was sent, so nobody can have it flood somebody else. Behind a balancer (PROXY header in front of datagrams): the original destination, at once, whatever the
 //! name; handed over by the kernel (nft `tproxy`): the same, from the subscriber's own address and port, and answered from
 //! the server's by the listener's socket, which has the port of the service; of the upstream sockets only a quarter may belong to flows without a name, the rest wait in the table.
 //!
@@ -16,8 +16,10 @@ pub mod connection_ids;
 mod hand_over;
 mod headers;
 pub mod held;
+mod negotiate;
 pub mod port;
 pub mod table;
+mod too_long;
 pub mod unanswered;
 pub mod undecided;
 
@@ -35,7 +37,8 @@ use tokio::time::{MissedTickBehavior, sleep};
 use self::batch::{Batch, Train};
 use self::carry::Carried;
 use self::hand_over::{Own, Pair};
-use self::held::Held;
+use self::held::{Held, Waiting};
+use self::negotiate::Negotiations;
 use self::port::Port;
 use self::table::{Ends, Key, Table};
 use self::undecided::Undecided;
@@ -47,6 +50,7 @@ use super::worker::{OpenFlow, Worker};
 use crate::flow::decide::Vouched;
 use crate::flow::mark;
 use crate::flow::time::Monotonic;
+use crate::wire::quic::is_within_connection;
 
 /// How often deadlines are looked at.
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
@@ -54,6 +58,8 @@ const HOUSEKEEPING: Duration = Duration::from_millis(100);
 const ROUNDS_PER_IDLE: u32 = 10;
 /// Batches taken before other work gets its turn.
 const BATCHES_PER_WAKE_MAX: usize = 8;
+/// The least datagram of a connection that migrated: first byte, an id of [`connection_ids`], packet number, tag.
+const MIGRATED_BYTES_MIN: usize = 1 + 4 + 4 + 16;
 /// The pause after an error of receiving.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
@@ -73,6 +79,8 @@ pub struct Relay {
     batch: Rc<RefCell<Batch>>,
     /// The undecided flows of all relays of the worker.
     undecided: Rc<Undecided>,
+    /// Answers to versions of QUIC that are not read.
+    negotiations: Negotiations,
     /// No flow begins any more.
     draining: Cell<bool>,
     /// The listener's socket is another process's.
@@ -102,6 +110,8 @@ pub struct Entry {
 struct Continuation {
     target: SocketAddr,
     vouched: Vouched,
+    /// Nothing shows that the server knows the connection.
+    is_blind: bool,
 }
 
 /// How far a flow is.
@@ -160,6 +170,7 @@ impl Relay {
             table: RefCell::default(),
             batch,
             undecided,
+            negotiations: Negotiations::default(),
             draining: Cell::new(false),
             handed_over: Notify::new(),
             dial_again: Cell::default(),
@@ -266,6 +277,9 @@ impl Relay {
         match &mut entry.stage {
             Stage::Carried(carried) => {
                 let sent = carried.send(&self.worker, &flow, self.manner(&flow), train);
+                if sent.cause == Some(DropCause::TooLong) {
+                    self.too_long(&key, &flow, carried.up());
+                }
                 if identified && carried.leave_the_undecided() {
                     self.settle(&mut table, flow.id);
                 }
@@ -275,11 +289,11 @@ impl Relay {
                 }
             }
             Stage::Waiting => {
-                self.hold(entry, train);
+                self.hold(&key, entry, train);
                 drop(table);
                 self.advance(&key);
             }
-            Stage::Reaching => self.hold(entry, train),
+            Stage::Reaching => self.hold(&key, entry, train),
             Stage::Refused => {}
         }
     }
@@ -333,7 +347,7 @@ impl Relay {
         let number = open.flow().id;
         self.worker.unanswered.begin(open.subscriber(), number, self, key);
         let mut entry = Entry { open, stage: Stage::Waiting, held: Held::default(), continues };
-        self.hold(&mut entry, train);
+        self.hold(&key, &mut entry, train);
         self.table.borrow_mut().insert(key, number, entry);
         self.undecided.begin();
         if self.keeping.get() {
@@ -348,12 +362,23 @@ impl Relay {
     /// Gives a flow that begins in the middle of a connection the name of the one it continues, if that is known; returns
     /// where that one was carried to.
     fn continued(&self, open: &OpenFlow, key: &Key, train: &Train<'_>) -> Option<Continuation> {
-        let first = train.datagrams().next().filter(|first| !has_long_header(first))?;
+        let first = train.datagrams().next().filter(|first| is_within_connection(first))?;
         let shared = &self.worker.shared;
         let now = shared.clock.monotonic();
-        let known = shared.connection_ids.find(open.subscriber(), self.destination(key), first, now)?;
-        self.worker.inherit(open.flow(), known.identity);
-        Some(Continuation { target: known.target, vouched: known.vouched })
+        let (subscriber, destination) = (open.subscriber(), self.destination(key));
+        if let Some(known) = shared.connection_ids.find(subscriber, destination, first, now) {
+            self.worker.inherit(open.flow(), known.identity);
+            return Some(Continuation { target: known.target, vouched: known.vouched, is_blind: false });
+        }
+        match key.ends {
+            // A client that migrates on purpose takes an id that nobody has seen. It goes where his connection goes that moved
+            // last: to addresses of a listed name, so that nobody is steered elsewhere, but without a name it is charged.
+            Ends::Steered { .. } if may_migrate(first) => {
+                let target = shared.connection_ids.latest(subscriber, destination, now)?;
+                Some(Continuation { target, vouched: Vouched::No, is_blind: true })
+            }
+            Ends::Steered { .. } | Ends::Proxied { .. } | Ends::Transparent { .. } => None,
+        }
     }
 
     /// Where the subscriber's datagrams were going.
@@ -368,12 +393,17 @@ impl Relay {
     }
 
     /// Keeps datagrams until they can go on.
-    fn hold(&self, entry: &mut Entry, train: &Train<'_>) {
+    fn hold(&self, key: &Key, entry: &mut Entry, train: &Train<'_>) {
         let reader_bytes = entry.flow().state.borrow().reader_bytes();
         let most = self.worker.shared.limits.held_datagrams_max;
         let mut lost = entry.held.trim(reader_bytes);
         for datagram in train.datagrams() {
-            if !entry.held.push(datagram, train.octet, most, reader_bytes) {
+            if self.negotiate(key, entry, datagram) {
+                continue;
+            }
+            let (octet, in_fragments) = (train.octet, train.in_fragments);
+            let waiting = Waiting { bytes: datagram.into(), octet, in_fragments };
+            if !entry.held.push(waiting, most, reader_bytes) {
                 lost = lost.saturating_add(1);
             }
         }
@@ -533,6 +563,12 @@ fn idle_limit(limits: &Limits, state: &State) -> Duration {
         (true, Some(_)) => answered.min(limits.unanswered_timeout),
         (true, None) => answered.min(limits.unanswered_timeout.max(limits.identify_deadline)),
     }
+}
+
+/// Whether a datagram may be the first of a connection that migrated: a short header, with room for an id, a packet number and
+/// the tag (RFC 9000 §17.3.1, RFC 9001 §5.3). The fixed bit may be anything (RFC 9287).
+fn may_migrate(datagram: &[u8]) -> bool {
+    datagram.len() >= MIGRATED_BYTES_MIN && !has_long_header(datagram)
 }
 
 /// Waits until something may be received; for ever where there is no socket any more.

@@ -8,6 +8,7 @@ pub mod certificate;
 pub mod dns;
 pub mod dnstap;
 pub mod http1;
+pub mod icmp;
 pub mod pcap;
 pub mod proxy_protocol;
 pub mod quic;

@@ -3,8 +3,8 @@
 //! The first packets of a connection, the Initials, are encrypted with keys that follow from the connection id their
 //! client chose first, so that everyone on the path can open them; the handshake in them begins with the same
 //! ClientHello as over TCP ([`crate::wire::tls`]). [`InitialReader`] opens the Initials of one client, joins the pieces
-//! of the hello over packets and datagrams, and goes on watching for another hello. It answers nobody and decrypts
-//! nothing else.
+//! of the hello over packets and datagrams, and goes on watching for another hello. It decrypts nothing else. [`negotiation`]
+//! writes what a server answers to a version that it does not know.
 //!
 //! Rules, each found by experiment or in another product's issues. The fixed bit may be anything (RFC 9287). Packets
 //! that share a datagram are walked by their Length. The keys of the flow are tried first, for later Initials carry the
@@ -25,7 +25,7 @@ mod frame;
 mod header;
 mod open;
 
-pub use header::ConnectionId;
+pub use header::{ConnectionId, negotiation};
 
 use self::connection::Connection;
 use self::frame::{Crypto, CryptoFrames};
@@ -327,6 +327,19 @@ pub fn server_connection_id(datagram: &[u8]) -> Option<ConnectionId> {
             Kind::ZeroRtt => None,
         },
         Front::Packet { .. } | Front::Unwalkable | Front::Foreign | Front::Other => None,
+    }
+}
+
+/// Whether a datagram cannot be the first of a connection: it has a short header, if it is QUIC at all, or belongs to the end of
+/// the handshake.
+pub fn is_within_connection(datagram: &[u8]) -> bool {
+    match header::front(datagram) {
+        Front::Packet { packet, .. } => match packet.kind {
+            Kind::Handshake => true,
+            Kind::Initial | Kind::ZeroRtt => false,
+        },
+        Front::Other => header::is_short(datagram),
+        Front::Unwalkable | Front::Foreign => false,
     }
 }
 

@@ -212,6 +212,12 @@ impl QuicClient {
         assert_eq!(self.runtime.block_on(ask(connection, 0, size)), Ok(size));
     }
 
+    /// Migrates all connections to a socket of this address (RFC 9000 §9).
+    pub fn rebind(&self, own: SocketAddr) {
+        let _context = self.runtime.enter();
+        self.endpoint.rebind(std::net::UdpSocket::bind(own).unwrap()).unwrap();
+    }
+
     /// Ends a connection and waits until its last word is out.
     pub fn close(&self, connection: Connection) {
         connection.close(VarInt::from_u32(0), b"");

@@ -103,6 +103,7 @@ impl Batch {
                 peer: meta.peer,
                 local: meta.local,
                 octet: meta.octet,
+                in_fragments: meta.in_fragments,
                 bytes: self.bytes.get(from..from.saturating_add(meta.length)).unwrap_or_default(),
                 stride: meta.stride,
             }
@@ -118,10 +119,12 @@ impl Batch {
 /// Whether `next` may stand behind `last`: all datagrams but the very last are of one size.
 fn may_follow(last: &Received, next: &Received) -> bool {
     let bytes = last.length.saturating_add(next.length);
-    let same_ends = last.peer == next.peer && last.local == next.local && last.octet == next.octet;
+    let same_ends = last.peer == next.peer && last.local == next.local;
+    let alike = last.octet == next.octet && last.in_fragments == next.in_fragments;
     let whole = last.stride > 0 && last.length.is_multiple_of(last.stride);
     let same_size = next.stride == last.stride || (next.length <= next.stride && next.length < last.stride);
     same_ends
+        && alike
         && whole
         && same_size
         && next.length > 0
@@ -139,6 +142,8 @@ pub struct Train<'b> {
     pub local: Option<IpAddr>,
     /// Type of service or traffic class: code point and congestion bits, which are passed on.
     pub octet: u8,
+    /// They came in fragments, and may go on so.
+    pub in_fragments: bool,
     /// Their payloads.
     pub bytes: &'b [u8],
     /// The size of each but the last.
@@ -157,6 +162,11 @@ impl<'b> Train<'b> {
         u64::try_from(self.bytes.len().div_ceil(self.stride.max(1)).max(1)).unwrap_or(u64::MAX)
     }
 
+    /// The length of the longest.
+    pub fn longest(&self) -> usize {
+        self.bytes.len().min(self.stride.max(1))
+    }
+
     /// The train of one of them, or of a part of it.
     #[must_use]
     pub fn only(&self, datagram: &'b [u8]) -> Self {
@@ -170,7 +180,7 @@ mod tests {
 
     fn train(bytes: &[u8], stride: usize) -> Train<'_> {
         let peer = "127.0.0.1:9".parse().unwrap();
-        Train { peer, local: None, octet: 0, bytes, stride }
+        Train { peer, local: None, octet: 0, in_fragments: false, bytes, stride }
     }
 
     #[test]

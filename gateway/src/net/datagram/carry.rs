@@ -6,7 +6,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use allowlist::DomainName;
@@ -34,6 +33,8 @@ use crate::wire::quic::{ConnectionId, is_addressed_to, server_connection_id};
 
 /// Addresses of one name that are tried; the rest would only lengthen a failure.
 const ADDRESSES_TRIED_MAX: usize = 4;
+/// What a datagram that validates a path has at least (RFC 9000 §8.2.1).
+const PATH_BYTES_MIN: usize = 1_200;
 /// How long no upstream socket is tried after descriptors ran out.
 const DIAL_PAUSE: Duration = Duration::from_millis(100);
 /// Ids that a server may use on one flow and that are learnt: a Retry's, the handshake's, and room for repeats.
@@ -57,23 +58,38 @@ impl Drop for Carried {
 }
 
 /// What both directions of a carried flow know.
-struct Upstream {
+pub(super) struct Upstream {
     /// Connected to the origin.
-    port: Port,
+    pub(super) port: Port,
     /// Where it leaves from, by which it is known if it comes back; none where that is the subscriber's address.
     _own_end: Option<DatagramEnd>,
     /// The origin's address.
-    target: SocketAddr,
+    pub(super) target: SocketAddr,
     /// Whose flow it is, for the ids of its server.
     subscriber: SubscriberKey,
     /// Where the subscriber's datagrams are going.
     destination: SocketAddr,
-    /// When it last moved.
+    /// When it last moved, and whether the subscriber has answered the server.
     pulse: Pulse,
     /// The server's ids learnt on it.
     ids: RefCell<Vec<ConnectionId>>,
-    /// The subscriber has shown that he receives what the server sends: his address is not forged.
-    proven: Cell<bool>,
+    /// While nothing shows that the server knows the connection: the longest datagram that it was sent.
+    blind: Cell<Option<usize>>,
+    /// When its sender was last told that a datagram is too long.
+    pub(super) told: Cell<Option<Monotonic>>,
+}
+
+impl Upstream {
+    /// Whether what the server sent shows that it takes part. One that does not know a connection may say so, with less than it
+    /// was sent (RFC 9000 §10.3.3); one that does sends at least 1,200 bytes where a client migrated (§8.2.1).
+    fn is_answer(&self, train: &Train<'_>) -> bool {
+        let Some(longest) = self.blind.get() else { return true };
+        let answers = train.longest() >= longest.min(PATH_BYTES_MIN);
+        if answers {
+            self.blind.set(None);
+        }
+        answers
+    }
 }
 
 impl Carried {
@@ -86,20 +102,24 @@ impl Carried {
         train: &Train<'_>,
     ) -> Sent {
         let up = &self.up;
-        let towards_origin = Manner { mark: manner.mark.towards_origin(), ..manner };
+        let length = if train.in_fragments { Length::Cut } else { manner.length };
+        let towards_origin = Manner { mark: manner.mark.towards_origin(), length, ..manner };
         let sent = up.port.send(up.target, None, towards_origin, train);
         if let Some(cause) = sent.cause {
             worker.count_dropped(cause, sent.lost);
         }
+        if let Some(longest) = up.blind.get() {
+            up.blind.set(Some(longest.max(train.longest())));
+        }
         if !up.ids.borrow().is_empty() {
-            up.pulse.store(flow.last_activity.get().as_millis(), Ordering::Relaxed);
+            up.pulse.note_moved(flow.last_activity.get());
             let contradicted =
                 flow.state.borrow().identity.as_ref().is_some_and(|identity| identity.gave_up.is_some());
             if contradicted {
                 // The name does not hold: nothing may be continued under it.
                 worker.shared.connection_ids.forget(&up.subscriber, up.destination, &up.pulse);
                 up.ids.borrow_mut().clear();
-            } else if !up.proven.get() {
+            } else if !up.pulse.is_proven() {
                 self.note_proof(worker, flow, train);
             }
         }
@@ -113,11 +133,16 @@ impl Carried {
         if !train.datagrams().any(answers) {
             return;
         }
-        self.up.proven.set(true);
+        self.up.pulse.prove();
         let state = flow.state.borrow();
         if let Some(name) = state.identity.as_ref().and_then(|identity| identity.name.as_ref()) {
             worker.shared.lookups.note_use(name, &self.up.subscriber);
         }
+    }
+
+    /// The way to the origin.
+    pub(super) fn up(&self) -> &Upstream {
+        &self.up
     }
 
     /// Gives back the room among flows without a name; whether it had been taken.
@@ -156,15 +181,16 @@ impl Relay {
     /// Finds out where a steered flow goes.
     fn reach(self: &Rc<Self>, key: &Key, flow: &Rc<Flow>, continues: Option<Continuation>) {
         let name = flow.state.borrow().identity.as_ref().and_then(|identity| identity.name.clone());
-        let Some(name) = name.filter(|name| self.worker.shared.policy.load().routes(name)) else {
-            self.refuse(key, Refusal::NotRouted);
-            return;
+        let is_routed = |name: &DomainName| self.worker.shared.policy.load().routes(name);
+        let name = match (name, continues) {
+            (Some(name), None) if is_routed(&name) => name,
+            // Without a name it goes where the subscriber's connection goes, and is charged.
+            (name, Some(Continuation { target, vouched, .. })) if name.as_ref().is_none_or(is_routed) => {
+                self.carry(key, &[target], true, |_| vouched);
+                return;
+            }
+            (Some(_) | None, _) => return self.refuse(key, Refusal::NotRouted),
         };
-        if let Some(target) = continues {
-            let Continuation { target, vouched } = target;
-            self.carry(key, &[target], true, |_| vouched);
-            return;
-        }
         if let Some(entry) = self.table.borrow_mut().get_mut(key) {
             entry.stage = Stage::Reaching;
         }
@@ -266,18 +292,24 @@ impl Relay {
             target,
             subscriber: entry.open.subscriber().clone(),
             destination: self.destination(key),
-            pulse: Arc::new(AtomicU64::new(flow.last_activity.get().as_millis())),
+            pulse: Pulse::default(),
             ids: RefCell::default(),
-            proven: Cell::new(false),
+            blind: Cell::new(entry.continues.is_some_and(|flow| flow.is_blind).then_some(0)),
+            told: Cell::default(),
         });
         let down = down(Rc::clone(self), *key, Rc::clone(&flow), Rc::clone(&up));
         let task = tokio::task::spawn_local(down).abort_handle();
         let carried = Carried { up, task, _room: room, undecided };
         let held = entry.held.take();
         let mut refused = false;
-        for Waiting { bytes, octet } in &held {
-            let train = Train { peer: key.peer, local: None, octet: *octet, bytes, stride: bytes.len() };
-            refused |= carried.send(&self.worker, &flow, self.manner(&flow), &train).refused;
+        for Waiting { bytes, octet, in_fragments } in &held {
+            let (peer, octet, in_fragments) = (key.peer, *octet, *in_fragments);
+            let train = Train { peer, local: None, octet, in_fragments, bytes, stride: bytes.len() };
+            let sent = carried.send(&self.worker, &flow, self.manner(&flow), &train);
+            if sent.cause == Some(DropCause::TooLong) {
+                self.too_long(key, &flow, &carried.up);
+            }
+            refused |= sent.refused;
         }
         entry.stage = Stage::Carried(carried);
         if identified {
@@ -303,6 +335,8 @@ impl Relay {
             Service::Proxied { .. } => Mark::NONE,
         };
         let length = match (state.protocol, &state.identity) {
+            // A balancer's datagrams are not the subscriber's: nobody is there to be told.
+            _ if matches!(self.service, Service::Proxied { .. }) => Length::Cut,
             (ProtocolLabel::Udp, Some(_)) => Length::Cut,
             // It may yet be QUIC.
             (ProtocolLabel::Udp, None)
@@ -327,6 +361,10 @@ impl Relay {
         match up.port.receive(&mut batch) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return false,
+            Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
+                self.too_long(key, flow, up);
+                return true;
+            }
             // Soft errors (RFC 1122 §4.2.3.9): the way may come back.
             Err(_) => return true,
         }
@@ -340,7 +378,9 @@ impl Relay {
             for datagram in train.datagrams().filter(|datagram| has_long_header(datagram)) {
                 self.learn_id(flow, up, datagram);
             }
-            self.worker.answered(flow, &up.subscriber);
+            if up.is_answer(&train) {
+                self.worker.answered(flow, &up.subscriber);
+            }
             let sent = self.send_down(key, self.manner(flow), &train);
             if sent.unmarked {
                 self.worker.mark_refused(&io::ErrorKind::PermissionDenied.into());
@@ -351,7 +391,7 @@ impl Relay {
             }
         }
         if !up.ids.borrow().is_empty() {
-            up.pulse.store(flow.last_activity.get().as_millis(), Ordering::Relaxed);
+            up.pulse.note_moved(flow.last_activity.get());
         }
         true
     }
@@ -372,7 +412,7 @@ impl Relay {
         };
         ids.push(id);
         let now: Monotonic = self.worker.shared.clock.monotonic();
-        up.pulse.store(now.as_millis(), Ordering::Relaxed);
+        up.pulse.note_moved(now);
         let vouched = flow.state.borrow().vouched;
         let continued = Continued { identity, target: up.target, vouched, pulse: Arc::clone(&up.pulse) };
         self.worker.shared.connection_ids.learn(&up.subscriber, up.destination, id, continued, now);

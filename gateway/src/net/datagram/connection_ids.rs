@@ -1,17 +1,18 @@
 //! Connection ids of servers, by which a flow is known again when its subscriber's NAT gives it another port (trap T16,
-//! Q12).
+//! Q12), also in the middle of the handshake.
 //!
 //! An id counts only for the same subscriber at the same destination, and for 60 seconds after the flow that taught it last
 //! moved. Copied to another server, or by another subscriber, it says nothing. Ids that a server hands out encrypted
-//! (NEW_CONNECTION_ID) are never seen: a deliberate migration is not recognised.
+//! (NEW_CONNECTION_ID) are never seen, and a client that migrates on purpose takes one of those (RFC 9000 §9.5): nobody can tell
+//! what stands behind it. Where the subscriber's connections go is known all the same ([`ConnectionIds::latest`]).
 //!
 //! Shared by the workers, for the system may give the new flow to another one. The lock is taken for a long header of a
-//! server with an unknown id, for the first datagram of a flow when it has a short header, and when a flow's name proves
+//! server with an unknown id, for the first datagram of a flow when it cannot be that of a connection, and when a flow's name proves
 //! wrong; never for an ordinary datagram.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::flow::decide::Vouched;
 use crate::flow::identify::Identity;
 use crate::flow::time::Monotonic;
 use crate::net::shared::SubscriberKey;
-use crate::wire::quic::{ConnectionId, short_header_starts_with};
+use crate::wire::quic::{ConnectionId, is_addressed_to};
 
 /// How long after its last datagram a flow may be continued from another port (notes §2.3).
 pub const CONTINUED_WITHIN: Duration = Duration::from_secs(60);
@@ -30,8 +31,40 @@ pub const KNOWN_PER_PAIR_MAX: usize = 64;
 /// The shortest id taken: a shorter one would be met by chance.
 const LENGTH_MIN: usize = 4;
 
-/// When the flow that taught an id last moved, in milliseconds of the monotonic clock.
-pub type Pulse = Arc<AtomicU64>;
+/// What a flow that teaches ids tells of itself.
+#[derive(Debug, Default)]
+pub struct Life {
+    /// When it last moved, in milliseconds of the monotonic clock.
+    moved: AtomicU64,
+    /// The subscriber has used an id that the server chose: he receives what it sends, and his address is not forged.
+    proven: AtomicBool,
+}
+
+impl Life {
+    /// It moved.
+    pub fn note_moved(&self, now: Monotonic) {
+        self.moved.store(now.as_millis(), Ordering::Relaxed);
+    }
+
+    /// The subscriber has answered the server.
+    pub fn prove(&self) {
+        self.proven.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether he has.
+    pub fn is_proven(&self) -> bool {
+        self.proven.load(Ordering::Relaxed)
+    }
+
+    /// Whether it moved lately enough to be continued.
+    fn is_recent(&self, now: Monotonic) -> bool {
+        let last = Monotonic::new(Duration::from_millis(self.moved.load(Ordering::Relaxed)));
+        now.since(last) <= CONTINUED_WITHIN
+    }
+}
+
+/// The life of a flow, which it shares with the ids that it taught.
+pub type Pulse = Arc<Life>;
 
 /// A flow that may be continued from another port.
 #[derive(Clone)]
@@ -100,7 +133,7 @@ impl ConnectionIds {
         state.count = state.count.saturating_sub(before).saturating_add(after);
     }
 
-    /// The flow that a datagram with a short header continues.
+    /// The flow that a datagram continues: it is addressed to a known id.
     pub fn find(
         &self,
         subscriber: &SubscriberKey,
@@ -110,8 +143,21 @@ impl ConnectionIds {
     ) -> Option<Continued> {
         let state = self.state();
         let known = state.pairs.get(&(subscriber.clone(), destination))?;
-        let found = known.iter().rev().find(|known| short_header_starts_with(datagram, &known.id))?;
-        is_recent(&found.flow.pulse, now).then(|| found.flow.clone())
+        let found = known.iter().rev().find(|known| is_addressed_to(datagram, &known.id))?;
+        found.flow.pulse.is_recent(now).then(|| found.flow.clone())
+    }
+
+    /// Where the subscriber's connection to this destination goes that moved last, of those where he has answered the server.
+    pub fn latest(
+        &self,
+        subscriber: &SubscriberKey,
+        destination: SocketAddr,
+        now: Monotonic,
+    ) -> Option<SocketAddr> {
+        let state = self.state();
+        let known = state.pairs.get(&(subscriber.clone(), destination))?.iter().map(|known| &known.flow);
+        let live = known.filter(|flow| flow.pulse.is_proven() && flow.pulse.is_recent(now));
+        live.max_by_key(|flow| flow.pulse.moved.load(Ordering::Relaxed)).map(|flow| flow.target)
     }
 
     /// Forgets what a flow taught: its name does not hold.
@@ -153,17 +199,11 @@ impl State {
     /// Drops ids of flows that have been silent for too long.
     fn drop_silent(&mut self, now: Monotonic) {
         self.pairs.retain(|_, known| {
-            known.retain(|known| is_recent(&known.flow.pulse, now));
+            known.retain(|known| known.flow.pulse.is_recent(now));
             !known.is_empty()
         });
         self.count = self.pairs.values().map(VecDeque::len).sum();
     }
-}
-
-/// Whether a flow moved lately enough to be continued.
-fn is_recent(pulse: &Pulse, now: Monotonic) -> bool {
-    let last = Monotonic::new(Duration::from_millis(pulse.load(Ordering::Relaxed)));
-    now.since(last) <= CONTINUED_WITHIN
 }
 
 #[cfg(test)]
@@ -224,11 +264,45 @@ mod tests {
         let pulse = Arc::clone(&flow.pulse);
         ids.learn(&subscriber(1), destination(443), id(b"serverid"), flow, at(0));
         let found = |now| ids.find(&subscriber(1), destination(443), &short(b"serverid"), now).is_some();
-        pulse.store(100_000, Ordering::Relaxed);
+        pulse.note_moved(at(100));
         assert!(found(at(160)));
         assert!(!found(Monotonic::new(Duration::from_millis(160_001))), "one over");
         ids.sweep(at(161));
         assert!(ids.is_empty());
+    }
+
+    #[test]
+    fn f45_a_known_id_in_a_long_header_continues_too() {
+        let ids = ConnectionIds::default();
+        ids.learn(&subscriber(1), destination(443), id(b"serverid"), flow(), at(0));
+        let long = |bytes: &[u8]| {
+            let length = u8::try_from(bytes.len()).unwrap();
+            [&[0xe3, 0, 0, 0, 1, length], bytes, &[0; 30]].concat()
+        };
+        let found = |bytes: &[u8]| ids.find(&subscriber(1), destination(443), &long(bytes), at(1)).is_some();
+        assert!(found(b"serverid"));
+        assert!(!found(b"serveridx") && !found(b"server") && !found(b""));
+    }
+
+    #[test]
+    fn f45_the_connection_that_moved_last_is_named_if_its_subscriber_answered() {
+        let ids = ConnectionIds::default();
+        let latest = |number, now| ids.latest(&subscriber(number), destination(443), at(now));
+        let mut pulses = Vec::new();
+        for port in 1..=3_u8 {
+            let flow = Continued { target: destination(port.into()), ..flow() };
+            flow.pulse.note_moved(at(port.into()));
+            pulses.push(Arc::clone(&flow.pulse));
+            ids.learn(&subscriber(1), destination(443), id(&[b'a' + port; 8]), flow, at(1));
+        }
+        assert_eq!(latest(1, 4), None, "nobody has answered");
+        pulses[0].prove();
+        assert_eq!(latest(1, 4), Some(destination(1)));
+        pulses[1].prove();
+        assert_eq!(latest(1, 4), Some(destination(2)), "the third may be forged");
+        pulses[0].note_moved(at(50));
+        assert_eq!((latest(1, 50), latest(2, 50)), (Some(destination(1)), None));
+        assert_eq!(latest(1, 111), None, "too long ago");
     }
 
     #[test]
@@ -269,7 +343,7 @@ mod tests {
         assert!(ids.find(&subscriber(3), destination(1), &short(b"over"), at(1)).is_none(), "one over");
         // A minute later all of them are silent, and there is room again.
         let late = flow();
-        late.pulse.store(61_000, Ordering::Relaxed);
+        late.pulse.note_moved(at(61));
         ids.learn(&subscriber(3), destination(1), id(b"over"), late, at(61));
         assert_eq!(ids.len(), 1);
     }

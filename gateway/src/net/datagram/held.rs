@@ -18,6 +18,8 @@ pub struct Waiting {
     pub bytes: Box<[u8]>,
     /// Its type of service or traffic class.
     pub octet: u8,
+    /// It came in fragments.
+    pub in_fragments: bool,
 }
 
 /// The datagrams of one flow.
@@ -28,15 +30,15 @@ pub struct Held {
 }
 
 impl Held {
-    /// Keeps a copy with its `octet`, unless there are `datagrams_max` already or `WAITING_BYTES_MAX` would be exceeded beside
-    /// the `reader_bytes`; false then.
-    pub fn push(&mut self, datagram: &[u8], octet: u8, datagrams_max: usize, reader_bytes: usize) -> bool {
-        let bytes = self.bytes.saturating_add(datagram.len()).saturating_add(OVERHEAD);
+    /// Keeps it, unless there are `datagrams_max` already or `WAITING_BYTES_MAX` would be exceeded beside the `reader_bytes`;
+    /// false then.
+    pub fn push(&mut self, datagram: Waiting, datagrams_max: usize, reader_bytes: usize) -> bool {
+        let bytes = self.bytes.saturating_add(datagram.bytes.len()).saturating_add(OVERHEAD);
         if self.datagrams.len() >= datagrams_max || bytes.saturating_add(reader_bytes) > WAITING_BYTES_MAX {
             return false;
         }
         self.bytes = bytes;
-        self.datagrams.push_back(Waiting { bytes: datagram.into(), octet });
+        self.datagrams.push_back(datagram);
         true
     }
 
@@ -66,27 +68,32 @@ impl Held {
 mod tests {
     use super::*;
 
+    /// A datagram that waits.
+    fn datagram(bytes: &[u8], octet: u8) -> Waiting {
+        Waiting { bytes: bytes.into(), octet, in_fragments: false }
+    }
+
     #[test]
     fn number_and_bytes_at_the_limit_and_one_over() {
         let mut held = Held::default();
-        assert!((0..10).all(|_| held.push(b"hello", 0, 10, 0)));
-        assert!(!held.push(b"hello", 0, 10, 0), "one too many");
+        assert!((0..10).all(|_| held.push(datagram(b"hello", 0), 10, 0)));
+        assert!(!held.push(datagram(b"hello", 0), 10, 0), "one too many");
         assert_eq!(held.take().len(), 10);
         let longest = WAITING_BYTES_MAX - OVERHEAD;
-        assert!(!held.push(&vec![0; longest + 1], 0, 10, 0), "one byte too many");
-        assert!(held.push(&vec![0; longest], 0, 10, 0));
-        assert!(!held.push(b"", 0, 10, 0), "not even an empty one");
+        assert!(!held.push(datagram(&vec![0; longest + 1], 0), 10, 0), "one byte too many");
+        assert!(held.push(datagram(&vec![0; longest], 0), 10, 0));
+        assert!(!held.push(datagram(b"", 0), 10, 0), "not even an empty one");
         assert_eq!(held.take().len(), 1);
         assert_eq!(held.bytes(), 0);
-        assert!(!held.push(&vec![0; longest], 0, 10, 1), "the reader's bytes count");
-        assert!(held.push(&vec![0; longest - 1], 0, 10, 1));
+        assert!(!held.push(datagram(&vec![0; longest], 0), 10, 1), "the reader's bytes count");
+        assert!(held.push(datagram(&vec![0; longest - 1], 0), 10, 1));
     }
 
     #[test]
     fn what_the_reader_takes_the_last_ones_give_back() {
         let mut held = Held::default();
         let size = 1_200 + OVERHEAD;
-        assert!((0..10).all(|_| held.push(&[0; 1_200], 0, 10, 0)));
+        assert!((0..10).all(|_| held.push(datagram(&[0; 1_200], 0), 10, 0)));
         assert_eq!(held.trim(WAITING_BYTES_MAX - 10 * size), 0, "at the limit");
         assert_eq!(held.trim(WAITING_BYTES_MAX - 10 * size + 1), 1, "one over");
         assert_eq!(held.trim(WAITING_BYTES_MAX), 9);
@@ -97,7 +104,7 @@ mod tests {
     fn f39_order_and_octets_are_kept() {
         let mut held = Held::default();
         for number in 0..9_u8 {
-            assert!(held.push(&[number], number << 2, 10, 0));
+            assert!(held.push(datagram(&[number], number << 2), 10, 0));
         }
         let kept = |(place, waiting): (usize, &Waiting)| {
             usize::from(waiting.bytes[0]) == place && usize::from(waiting.octet) == place << 2

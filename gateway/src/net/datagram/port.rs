@@ -38,7 +38,7 @@ pub struct Manner {
 /// What becomes of a datagram that is longer than the way takes in one piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
-    /// It is lost: its sender looks for the longest that passes (QUIC: RFC 9000 §14).
+    /// It is lost, and its sender told: QUIC looks for the longest that passes (RFC 9000 §14).
     Whole,
     /// It goes in fragments, as a router or its sender's own system would have it.
     Cut,
@@ -84,6 +84,22 @@ impl Port {
     /// What the system says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.io.local_addr()
+    }
+
+    /// Bytes of the longest packet that the way to where a socket is connected takes, as far as the system knows (ip(7), `IP_MTU`).
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn path_mtu(&self, is_ipv4: bool) -> io::Result<usize> {
+        socket::path_mtu(&self.io, is_ipv4)
+    }
+
+    /// From here on what is longer than the way goes in fragments, here or further on.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn let_fragment(&self, is_ipv4: bool) -> io::Result<()> {
+        socket::let_fragment(&self.io, is_ipv4, true)
     }
 
     /// Waits until something may be received: datagrams, or an ICMP error.
@@ -254,7 +270,8 @@ mod tests {
         runtime.block_on(async {
             let closed = std::net::UdpSocket::bind("127.0.2.1:0").unwrap().local_addr().unwrap();
             let port = Port::new(socket::connect_datagrams(closed).unwrap()).unwrap();
-            let train = Train { peer: closed, local: None, octet: 0, bytes: b"x", stride: 1 };
+            let train =
+                Train { peer: closed, local: None, octet: 0, in_fragments: false, bytes: b"x", stride: 1 };
             assert_eq!(port.send(closed, None, Manner::PLAIN, &train).bytes, 1);
             let mut batch = Batch::default();
             let told = async {

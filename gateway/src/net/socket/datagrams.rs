@@ -1,17 +1,17 @@
 //! UDP sockets of flows, and how datagrams are sent.
 
 use std::io::{self, IoSlice};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::Ipv6DontFrag;
 use rustix::net::sockopt::{
-    Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
+    Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, ip_mtu, ipv6_mtu, set_ip_mtu_discover, set_ipv6_mtu_discover,
 };
 use socket2::{Domain, MsgHdr, Protocol, SockRef, Socket, Type};
 
-use super::{bind_any_port, set_transparent};
+use super::{bind_any_port, set_transparent, tell_fragments};
 
 /// Room for datagrams that wait while a worker is busy, as far as the system grants it (net.core.rmem_max).
 const DATAGRAM_BUFFER: usize = 4 << 20;
@@ -50,10 +50,12 @@ fn listen_datagrams_with(
     Ok(socket.into())
 }
 
-/// Gives a listener's UDP socket room for bursts. Refinements: with less room more datagrams are lost.
+/// Gives a listener's UDP socket room for bursts, and has it tell of fragments. Refinements: with less room more datagrams are lost.
 pub fn prepare_datagrams(socket: &SockRef<'_>) {
     let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER);
     let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER);
+    let is_ipv4 = socket.local_addr().is_ok_and(|address| address.is_ipv4());
+    tell_fragments(&**socket, is_ipv4);
 }
 
 /// Whether another process takes datagrams at `address`; see [`probe_exclusive`].
@@ -118,6 +120,7 @@ pub fn connect_listening_datagrams(
         set_transparent(&socket, local)?;
         socket.set_reuse_address(true)?;
     }
+    tell_fragments(&socket, local.is_ipv4());
     socket.bind(&local.into())?;
     socket.connect(&peer.into())?;
     Ok(socket.into())
@@ -148,4 +151,27 @@ pub fn let_fragment(socket: &impl AsFd, is_ipv4: bool, may: bool) -> io::Result<
         setsockopt(socket, Ipv6DontFrag, &!may)?;
     }
     Ok(())
+}
+
+/// Bytes of the longest packet that the way to where a socket is connected takes (ip(7), `IP_MTU`; ipv6(7), `IPV6_MTU`).
+///
+/// # Errors
+/// What the system says: not connected, no way to there.
+pub fn path_mtu(socket: &impl AsFd, is_ipv4: bool) -> io::Result<usize> {
+    let mtu = if is_ipv4 { ip_mtu(socket) } else { ipv6_mtu(socket) }?;
+    Ok(usize::try_from(mtu).unwrap_or(usize::MAX))
+}
+
+/// Sends an ICMP message (raw(7)) to an address, from one of ours where it is given. Its socket lives for this one: messages are
+/// rare, and one that stayed open would be given all that comes in.
+///
+/// # Errors
+/// What the system says; `PermissionDenied` without CAP_NET_RAW.
+pub fn send_icmp(to: SocketAddr, from: Option<IpAddr>, message: &[u8]) -> io::Result<()> {
+    let protocol = if to.is_ipv4() { Protocol::ICMPV4 } else { Protocol::ICMPV6 };
+    let socket = Socket::new(Domain::for_address(to), Type::RAW.nonblocking(), Some(protocol))?;
+    if let Some(from) = from {
+        socket.bind(&SocketAddr::new(from, 0).into())?;
+    }
+    socket.send_to(message, &to.into()).map(|_| ())
 }

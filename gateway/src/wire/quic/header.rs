@@ -13,6 +13,8 @@ const CONNECTION_ID_BYTES_MAX: usize = 20;
 const FIRST_DATAGRAM_BYTES_MIN: usize = 1200;
 /// The version of a Version Negotiation packet, RFC 8999 §6.
 const NEGOTIATION: u32 = 0;
+/// The version that every server of QUIC speaks, RFC 9000 §15.
+const VERSION_1: u32 = 1;
 /// gQUIC before Q046: the public flags that say that version and connection id follow.
 const GQUIC_FLAGS: u8 = 0x09;
 
@@ -142,6 +144,31 @@ pub(super) fn front(bytes: &[u8]) -> Front<'_> {
 fn is_plausible(version: u32, mut reader: Reader<'_>, datagram_bytes: usize) -> bool {
     let ids = reader.block8("destination").and_then(|_| reader.block8("source"));
     ids.is_ok() && (version == NEGOTIATION || datagram_bytes >= FIRST_DATAGRAM_BYTES_MIN)
+}
+
+/// What a server answers to a client's first datagram of a version that is not read (RFC 8999 §6, RFC 9000 §6.1): a Version
+/// Negotiation packet, less than half as long as the datagram. None for any other datagram.
+pub fn negotiation(datagram: &[u8]) -> Option<Vec<u8>> {
+    if datagram.len() < FIRST_DATAGRAM_BYTES_MIN || is_short(datagram) {
+        return None;
+    }
+    let mut reader = Reader::new(datagram);
+    reader.u8("first byte").ok()?;
+    let version = reader.array("version").map(u32::from_be_bytes).ok()?;
+    if version == NEGOTIATION || Version::from_number(version).is_some() {
+        return None;
+    }
+    let destination = reader.block8("destination").ok()?;
+    let source = reader.block8("source").ok()?;
+    let mut packet = vec![LONG_HEADER | 0x40];
+    packet.extend(NEGOTIATION.to_be_bytes());
+    for id in [source, destination] {
+        packet.push(u8::try_from(id.len()).ok()?);
+        packet.extend(id);
+    }
+    // The origin's other versions are not known: a client that chose one of them would not be told twice.
+    packet.extend(VERSION_1.to_be_bytes());
+    Some(packet)
 }
 
 /// Whether these are the flags, connection id and version of gQUIC before Q046.
