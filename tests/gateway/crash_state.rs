@@ -63,7 +63,7 @@ fn both(one: &Sums, other: &Sums) -> Sums {
 /// A node with this ledger carries traffic, exempts none of it, and says what is wrong and what to do.
 fn refused_ledger(lab: &Lab, seed: u64) {
     let files = lab.pickup();
-    let daemon = lab.start(None);
+    let mut daemon = lab.start(None);
     let reasons = lab.wait_not_ready("ledger.db");
     assert!(reasons.contains("overload"), "{reasons}");
     let load = Load::start(lab, seed);
@@ -72,7 +72,8 @@ fn refused_ledger(lab: &Lab, seed: u64) {
     assert_eq!(books.broken.load(Ordering::Relaxed), 0, "{}", lab.log());
     assert!(!lab.get("/metrics").unwrap().1.contains("class=\"exempt\""));
     assert_eq!(lab.get("/readyz").unwrap().0, 503);
-    daemon.stop(lab);
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(daemon.wait().code(), Some(74), "it ends as asked, and its exit code tells\n{}", lab.log());
     let log = lab.log();
     let line = log.lines().rfind(|line| line.contains("ledger.db") && line.contains("ERROR"));
     let line = line.unwrap_or_else(|| panic!("the ledger in the log:\n{log}"));
