@@ -130,8 +130,22 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 
 /// Every problem of a list, one a line, each with the file's name.
 pub(crate) fn problems(list: &str, problems: &[Problem]) -> Failure {
-    let lines: Vec<String> = problems.iter().map(|problem| format!("{list}:{problem}")).collect();
+    let mut lines: Vec<String> = problems.iter().map(|problem| format!("{list}:{problem}")).collect();
+    if matches!(problems, [one] if one.is_of_no_list()) {
+        lines.push(how_to_begin());
+    }
     Failure::List(lines.join("\n"))
+}
+
+/// What makes a list of what is none: the command that does, as soon as this tool has it.
+pub(crate) fn how_to_begin() -> String {
+    let makes_one = <crate::Arguments as clap::CommandFactory>::command().find_subcommand("import").is_some();
+    if makes_one {
+        "`allowlist import FILE --out LIST` makes a list of pasted addresses, of text, and of spreadsheets"
+            .to_owned()
+    } else {
+        "to make a list: copy one, such as allowlist/lists/kz-education-2020.toml, write each host as a [[service.rule]], and ask `allowlist lint LIST` again".to_owned()
+    }
 }
 
 /// A value as indented JSON with a final line end.

@@ -333,6 +333,10 @@ pub struct Moment {
 }
 
 impl Moment {
+    /// What stands for one that could not be read, in a document that is never given out.
+    pub(crate) const UNKNOWN: Moment =
+        Moment { instant: Timestamp::UNIX_EPOCH, written: Datetime { date: None, time: None, offset: None } };
+
     /// Takes a TOML date-time; none when it has no offset or names no instant.
     pub(crate) fn from_toml(mut written: Datetime) -> Option<Moment> {
         written.offset?;

@@ -17,7 +17,8 @@ use jiff::Timestamp;
 
 use crate::document::{Document, EntryTarget, Place, RuleEntry, Service};
 use crate::name::DomainName;
-use crate::parse::Limits;
+use crate::parse::{self, Head, Limits, Reading};
+use crate::problem::{NO_LIST, Problem};
 use crate::rule::Scope;
 
 pub use known::is_ech_cover_name;
@@ -241,35 +242,68 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Lints a text: what makes it unreadable, or else everything [`document`] finds and whether the form is canonical.
+/// Lints a text: what makes it unreadable, everything [`document`] finds in the rest, and whether the form is canonical.
 ///
 /// `at` is the instant of reading; without it, nothing is said about lists that are over or not yet in force.
 #[must_use]
 pub fn text(text: &str, limits: &Limits, at: Option<Timestamp>) -> Vec<Finding> {
-    match Document::parse_within(text, limits) {
-        Ok(parsed) => {
-            let mut findings = document(&parsed, at);
-            findings.extend(form::check_canonical(text, &parsed));
-            in_order(findings)
-        }
-        Err(problems) => problems
-            .into_iter()
-            .map(|problem| Finding {
-                place: Place { line: problem.line, column: problem.column },
-                code: Code::Unreadable,
-                reason: format!("found {}", problem.found),
-                remedy: format!("wanted {}", problem.wanted),
-            })
-            .collect(),
+    let Reading { document, head, is_partial, problems } = match parse::read(text, limits) {
+        Ok(reading) => reading,
+        Err(problems) => return problems.into_iter().map(unreadable).collect(),
+    };
+    let mut findings = document_with(&document, at, head);
+    if is_partial {
+        findings.retain(|finding| !is_of_absence(finding.code));
+    }
+    if problems.is_empty() && head == Head::Whole {
+        findings.extend(form::check_canonical(text, &document));
+    }
+    // What is wrong with a rule is told once: the rule itself was left out.
+    findings.extend(problems.into_iter().map(unreadable));
+    in_order(findings)
+}
+
+/// Whether a finding says that something is not there, which cannot be said of a list of which some is left out.
+fn is_of_absence(code: Code) -> bool {
+    matches!(code, Code::EmptyList | Code::EmptyService | Code::IdleDeny)
+}
+
+/// Whether these are the findings of a text that is no list at all: whoever pasted addresses wants to know how one is made.
+#[must_use]
+pub fn is_no_list(findings: &[Finding]) -> bool {
+    let says =
+        |one: &Finding| one.reason.strip_prefix("found ").is_some_and(|found| found.starts_with(NO_LIST));
+    matches!(findings, [one] if one.code == Code::Unreadable && says(one))
+}
+
+/// What could not be read, as a finding.
+fn unreadable(problem: Problem) -> Finding {
+    Finding {
+        place: Place { line: problem.line, column: problem.column },
+        code: Code::Unreadable,
+        reason: format!("found {}", problem.found),
+        remedy: format!("wanted {}", problem.wanted),
     }
 }
 
 /// Lints a document against itself and against what is known of shared and public names; sorted by place.
 #[must_use]
 pub fn document(document: &Document, at: Option<Timestamp>) -> Vec<Finding> {
+    document_with(document, at, Head::Whole)
+}
+
+/// The same of a document whose head may not have been readable: of what is not known of it nothing is said.
+fn document_with(document: &Document, at: Option<Timestamp>, head: Head) -> Vec<Finding> {
     let mut findings = Findings::all();
-    form::check(document, &mut findings);
-    date::check(document, at, &mut findings);
+    match head {
+        Head::Whole => {
+            form::check_head(document, &mut findings);
+            date::check(document, at, &mut findings);
+        }
+        Head::Dated => date::check(document, at, &mut findings),
+        Head::Unknown => {}
+    }
+    form::check_entries(document, &mut findings);
     overlap::check(document, &mut findings);
     check_reach(document, &mut findings);
     in_order(findings.kept)

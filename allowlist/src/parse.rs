@@ -15,8 +15,8 @@ mod section;
 
 use toml::de::DeTable;
 
-use crate::document::{Document, FORMAT, RuleEntry, Service};
-use crate::problem::Problem;
+use crate::document::{Deny, Document, FORMAT, Moment, NotSeparable, RuleEntry, Service};
+use crate::problem::{NO_LIST, Problem, quoted};
 use entry::ServiceIds;
 use field::{Reader, Table};
 use place::PlaceIndex;
@@ -66,8 +66,41 @@ impl Default for Limits {
     }
 }
 
+/// A document as far as it could be read, for the linter: one wrong value hides nothing else.
+pub(crate) struct Reading {
+    /// What could be read. A rule or deny of which something is wrong is left out; where a value of the document's own, or the id
+    /// of a service, is wrong, another stands for it.
+    pub(crate) document: Document,
+    /// How much of the document's own keys is right.
+    pub(crate) head: Head,
+    /// Whether a rule or deny was left out.
+    pub(crate) is_partial: bool,
+    /// Every problem sorted by place.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// How much of a document's own keys could be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Head {
+    /// All.
+    Whole,
+    /// Not all, but the times from which and until which it is in force.
+    Dated,
+    /// Not these either.
+    Unknown,
+}
+
 /// Reads a document; on failure, every problem sorted by place.
 pub(crate) fn document(text: &str, limits: &Limits) -> Result<Document, Vec<Problem>> {
+    let Reading { document, head, is_partial: _, problems } = read(text, limits)?;
+    if problems.is_empty() && head == Head::Whole { Ok(document) } else { Err(problems) }
+}
+
+/// Reads a document as far as it goes.
+///
+/// # Errors
+/// The text is too large, or nothing like a list.
+pub(crate) fn read(text: &str, limits: &Limits) -> Result<Reading, Vec<Problem>> {
     let bytes_max = limits.bytes_max.min(TEXT_BYTES_MAX);
     if text.len() > bytes_max {
         return Err(vec![Problem {
@@ -82,30 +115,56 @@ pub(crate) fn document(text: &str, limits: &Limits) -> Result<Document, Vec<Prob
         .unwrap_or_else(|| as_a_whole(text, limits))
 }
 
+/// The one problem of a text that has none of a list's keys: pasted addresses, a page, another program's file.
+fn foreign(text: &str, tree: &DeTable<'_>) -> Option<Vec<Problem>> {
+    if DOCUMENT_KEYS.iter().any(|key| tree.contains_key(*key)) {
+        return None;
+    }
+    let is_blank = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    let lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines();
+    let (line, first) = (1..=u32::MAX).zip(lines).find(|(_, line)| !is_blank(line))?;
+    let found = format!("{NO_LIST}: its first line is {}", quoted(first.trim()));
+    let wanted = "a list, which begins with `format = 1`".to_owned();
+    Some(vec![Problem { line, column: 1, found, wanted }])
+}
+
 /// Reads a text of any form.
-fn as_a_whole(text: &str, limits: &Limits) -> Result<Document, Vec<Problem>> {
+fn as_a_whole(text: &str, limits: &Limits) -> Result<Reading, Vec<Problem>> {
     let mut reader = Reader::new(PlaceIndex::new(text), limits.entries_max);
     let tree = parse(&mut reader, text);
+    if let Some(problems) = foreign(text, &tree) {
+        return Err(problems);
+    }
+    // What stands behind a break in the syntax is a guess.
+    let is_whole = !reader.has_problems();
     let table = Table::open(&mut reader, &tree, 0, "the document", DOCUMENT_KEYS);
     let document = read_head(&mut reader, &table);
-    let services = entry::read_services(&mut reader, &table);
-    let denies = entry::read_denies(&mut reader, &table);
+    let mut services = entry::read_services(&mut reader, &table);
+    let mut denies = entry::read_denies(&mut reader, &table);
     let not_separable = entry::read_not_separable(&mut reader, &table);
-    outcome(reader, document.map(|head| Document { services, denies, not_separable, ..head }))
+    if !is_whole {
+        (services, denies) = (Vec::new(), Vec::new());
+        reader.leave_out();
+    }
+    Ok(reading(reader, document, (services, denies, not_separable)))
 }
 
 /// Reads a text of plain form table by table; none when it turns out to be of another form.
-fn by_table(text: &str, sections: &Sections<'_>, limits: &Limits) -> Option<Result<Document, Vec<Problem>>> {
+fn by_table(text: &str, sections: &Sections<'_>, limits: &Limits) -> Option<Result<Reading, Vec<Problem>>> {
     let mut reader = Reader::new(PlaceIndex::new(text), limits.entries_max);
     let tree = parse(&mut reader, sections.root());
     if ["service", "deny", "not_separable"].iter().any(|key| tree.contains_key(*key)) {
         return None;
     }
+    if sections.iter().next().is_none()
+        && let Some(problems) = foreign(text, &tree)
+    {
+        return Some(Err(problems));
+    }
     let table = Table::open(&mut reader, &tree, 0, "the document", DOCUMENT_KEYS);
-    let mut document = read_head(&mut reader, &table);
+    let document = read_head(&mut reader, &table);
     let (mut services, mut denies, mut not_separable) = (Vec::new(), Vec::new(), Vec::new());
     let (mut ids, mut recent) = (ServiceIds::default(), Recent::default());
-    // Rules of a service that could not be read are read for their problems.
     let mut service = None;
     let mut rules = Vec::new();
     let mut rule_counts = sections.rules().iter();
@@ -123,9 +182,20 @@ fn by_table(text: &str, sections: &Sections<'_>, limits: &Limits) -> Option<Resu
             let place = reader.place(offset);
             let plain = plain::read_rule(part.text, place, &mut recent);
             rules.extend(plain.or_else(|| {
-                let tree = parse(&mut reader, part.text);
-                entry::read_rule(&mut reader, &tree, offset, &mut recent)
+                reader.soundly(|reader| {
+                    let tree = parse(reader, part.text);
+                    entry::read_rule(reader, &tree, offset, &mut recent)
+                })
             }));
+            continue;
+        }
+        if part.kind == Kind::Deny {
+            if may_count {
+                denies.extend(reader.soundly(|reader| {
+                    let tree = parse(reader, part.text);
+                    entry::read_deny(reader, &tree, offset)
+                }));
+            }
             continue;
         }
         let tree = parse(&mut reader, part.text);
@@ -135,11 +205,10 @@ fn by_table(text: &str, sections: &Sections<'_>, limits: &Limits) -> Option<Resu
                     return None;
                 }
                 services.extend(finished(&mut service, &mut rules));
-                service = entry::read_service(&mut reader, &mut ids, &tree, offset);
+                service = Some(entry::read_service(&mut reader, &mut ids, &tree, offset));
                 let count = rule_counts.next().copied().unwrap_or(0);
                 rules.reserve_exact(count.min(limits.entries_max));
             }
-            Kind::Deny if may_count => denies.extend(entry::read_deny(&mut reader, &tree, offset)),
             Kind::Deny | Kind::Rule => {}
             Kind::NotSeparable => {
                 not_separable.extend(entry::read_not_separable_entry(&mut reader, &tree, offset));
@@ -147,10 +216,7 @@ fn by_table(text: &str, sections: &Sections<'_>, limits: &Limits) -> Option<Resu
         }
     }
     services.extend(finished(&mut service, &mut rules));
-    if let Some(document) = &mut document {
-        (document.services, document.denies, document.not_separable) = (services, denies, not_separable);
-    }
-    Some(outcome(reader, document))
+    Some(Ok(reading(reader, document, (services, denies, not_separable))))
 }
 
 /// The service that was read, with its rules.
@@ -168,16 +234,18 @@ fn parse<'p>(reader: &mut Reader<'_>, part: &'p str) -> DeTable<'p> {
     tree.into_inner()
 }
 
-/// The document, unless there are problems.
-fn outcome(reader: Reader<'_>, document: Option<Document>) -> Result<Document, Vec<Problem>> {
-    match (reader.into_problems(), document) {
-        (problems, Some(document)) if problems.is_empty() => Ok(document),
-        (problems, _) => Err(problems),
-    }
+/// What was read, put together.
+fn reading(
+    reader: Reader<'_>,
+    (document, head): (Document, Head),
+    (services, denies, not_separable): (Vec<Service>, Vec<Deny>, Vec<NotSeparable>),
+) -> Reading {
+    let document = Document { services, denies, not_separable, ..document };
+    Reading { document, head, is_partial: reader.is_partial(), problems: reader.into_problems() }
 }
 
-/// Reads the top level's own keys; none when a required one is missing or wrong, which has been reported.
-fn read_head(reader: &mut Reader<'_>, table: &Table<'_, '_>) -> Option<Document> {
+/// Reads the top level's own keys; where a required one is missing or wrong, which is reported, another stands for it.
+fn read_head(reader: &mut Reader<'_>, table: &Table<'_, '_>) -> (Document, Head) {
     let format = table.required_integer(reader, "format", "`format = 1`");
     if let Some(format) = format
         && format != FORMAT
@@ -207,17 +275,23 @@ fn read_head(reader: &mut Reader<'_>, table: &Table<'_, '_>) -> Option<Document>
     }
     let previous_sha256 = entry::read_sha256(reader, table);
     let note = table.text(reader, "note");
-    Some(Document {
-        list_id: list_id?,
-        serial: serial?,
-        issued: issued?,
-        effective_from: effective_from?,
-        expires: expires?,
+    let head = match (&list_id, serial, issued, effective_from, expires) {
+        (Some(_), Some(_), Some(_), Some(_), Some(_)) => Head::Whole,
+        (_, _, Some(_), Some(_), Some(_)) => Head::Dated,
+        _ => Head::Unknown,
+    };
+    let document = Document {
+        list_id: list_id.unwrap_or_default(),
+        serial: serial.unwrap_or_default(),
+        issued: issued.unwrap_or(Moment::UNKNOWN),
+        effective_from: effective_from.unwrap_or(Moment::UNKNOWN),
+        expires: expires.unwrap_or(Moment::UNKNOWN),
         previous_sha256,
         note,
         services: Vec::new(),
         denies: Vec::new(),
         not_separable: Vec::new(),
         place: reader.place(0),
-    })
+    };
+    (document, head)
 }

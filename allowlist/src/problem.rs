@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// How the word on a text begins that is no list at all.
+pub(crate) const NO_LIST: &str = "no list document";
+
 /// Characters of a found text that are shown before it is cut off.
 const SHOWN_CHARACTERS_MAX: usize = 80;
 
@@ -16,6 +19,14 @@ pub struct Problem {
     pub found: String,
     /// What should stand there; the remedy.
     pub wanted: String,
+}
+
+impl Problem {
+    /// Whether it says that the text is no list at all.
+    #[must_use]
+    pub fn is_of_no_list(&self) -> bool {
+        self.found.starts_with(NO_LIST)
+    }
 }
 
 impl fmt::Display for Problem {

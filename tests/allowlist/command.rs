@@ -100,6 +100,10 @@ fn each_kind_of_failure_has_its_exit_code_and_remedy() {
         (&["show", "-"], b"format = 1\nab\xffc", 78, "standard input:2:3: found a byte that is not UTF-8"),
         (&["lint", "-"], b"\xff", 78, "standard input:1:1: found a byte that is not UTF-8"),
         (&["lint", "-", "--bytes-max", "4"], b"format = 1\n", 1, "1 errors"),
+        // F26: said once, with what makes a list.
+        (&["lint", "-"], b"https://a.kz/\nhttps://b.kz/\n", 1, "to make a list: "),
+        (&["lint", "-"], b"https://a.kz/\nhttps://b.kz/\n", 1, "standard input: 1 errors"),
+        (&["show", "-"], b"https://a.kz/\nhttps://b.kz/\n", 78, "to make a list: "),
         (&["lint"], b"", 2, "Usage"),
         (&["sign", "x"], b"", 2, "unrecognized subcommand"),
         (&["lint", "--at", "yesterday", "x"], b"", 2, "--at"),

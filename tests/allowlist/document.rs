@@ -153,7 +153,8 @@ fn limits_of_texts_ids_and_ranges_hold_at_the_limit_and_one_over() {
 
 #[test]
 fn a_text_of_nothing_but_mistakes_is_reported_up_to_the_limit() {
-    let text: String = (0..5_000).map(|line| format!("unknown{line} = 1\n")).collect();
+    let mistakes: String = (0..5_000).map(|line| format!("unknown{line} = 1\n")).collect();
+    let text = format!("format = 1\n{mistakes}");
     let problems = Document::parse(&text).unwrap_err();
     assert_eq!(problems.len(), 1_000);
     assert!(problems[999].found.contains("more than 1000 problems"), "{}", problems[999]);

@@ -66,6 +66,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
             print(&super::json(&report)?)?;
         }
     }
+    if lint::is_no_list(&findings) {
+        // As below.
+        let _ = writeln!(std::io::stderr(), "{}", super::how_to_begin());
+    }
     // Nobody is left to tell when standard error is closed.
     let _ = writeln!(std::io::stderr(), "{list}: {errors} errors, {warnings} warnings, {notes} notes");
     Ok(if errors == 0 { Answer::Yes } else { Answer::No })

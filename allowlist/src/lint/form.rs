@@ -14,8 +14,8 @@ pub(super) fn check_empty(document: &Document, findings: &mut Findings<'_>) {
     }
 }
 
-/// Checks completeness.
-pub(super) fn check(document: &Document, findings: &mut Findings<'_>) {
+/// Checks the document's own keys.
+pub(super) fn check_head(document: &Document, findings: &mut Findings<'_>) {
     check_empty(document, findings);
     let mut add = |place: Place, code: Code, reason: String, remedy: &str| {
         findings.add(place, code, || (reason, remedy));
@@ -28,6 +28,13 @@ pub(super) fn check(document: &Document, findings: &mut Findings<'_>) {
         let reason = "serial 1 with `previous_sha256`: nothing comes before the first edition".to_owned();
         add(document.place, Code::Chain, reason, "remove it, or raise the serial");
     }
+}
+
+/// Checks that services, rules and denies explain themselves.
+pub(super) fn check_entries(document: &Document, findings: &mut Findings<'_>) {
+    let mut add = |place: Place, code: Code, reason: String, remedy: &str| {
+        findings.add(place, code, || (reason, remedy));
+    };
     for service in document.services() {
         let id = service.id();
         if service.rules().is_empty() {

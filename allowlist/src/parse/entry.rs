@@ -77,20 +77,20 @@ pub(super) fn read_services(reader: &mut Reader<'_>, document: &Table<'_, '_>) -
             if !reader.count_entry(offset) {
                 break;
             }
-            rules.extend(read_rule(reader, table, offset, &mut recent));
+            rules.extend(reader.soundly(|reader| read_rule(reader, table, offset, &mut recent)));
         }
-        services.extend(head.map(|head| Service { rules, ..head }));
+        services.push(Service { rules, ..head });
     }
     services
 }
 
-/// Reads one service without its rules; none when its id is missing or wrong.
+/// Reads one service without its rules. Where its id is missing or wrong, which is reported, its line stands for it.
 pub(super) fn read_service(
     reader: &mut Reader<'_>,
     ids: &mut ServiceIds,
     table: &DeTable<'_>,
     offset: usize,
-) -> Option<Service> {
+) -> Service {
     let service = &Table::open(reader, table, offset, "[[service]]", SERVICE_KEYS);
     let id = service.required_identifier(reader, "id", "`id`, the service's word on the bill");
     if id.as_deref() == Some(DENY_SERVICE) {
@@ -102,9 +102,12 @@ pub(super) fn read_service(
     let reference = service.text(reader, "reference");
     let note = service.text(reader, "note");
     let place = reader.place(service.offset());
-    let id = id?;
-    ids.note(reader, &id, service.value_offset("id"));
-    Some(Service { id, name, owner, reference, note, rules: Vec::new(), place })
+    if let Some(id) = &id {
+        ids.note(reader, id, service.value_offset("id"));
+    }
+    // No id has a blank.
+    let id = id.unwrap_or_else(|| format!("line {}", place.line));
+    Service { id, name, owner, reference, note, rules: Vec::new(), place }
 }
 
 /// Reads one rule.
@@ -304,7 +307,7 @@ pub(super) fn read_denies(reader: &mut Reader<'_>, document: &Table<'_, '_>) -> 
         if !reader.count_entry(offset) {
             break;
         }
-        denies.extend(read_deny(reader, table, offset));
+        denies.extend(reader.soundly(|reader| read_deny(reader, table, offset)));
     }
     denies
 }

@@ -33,6 +33,8 @@ pub(super) struct Reader<'t> {
     entries_left: usize,
     /// Whether the entry limit has been reported.
     entries_reported: bool,
+    /// Whether a rule or deny was left out.
+    is_partial: bool,
 }
 
 impl<'t> Reader<'t> {
@@ -45,6 +47,7 @@ impl<'t> Reader<'t> {
             broken_lines: BTreeSet::new(),
             entries_left: entries_max,
             entries_reported: false,
+            is_partial: false,
         }
     }
 
@@ -68,6 +71,30 @@ impl<'t> Reader<'t> {
         self.problems.push(Problem { line, column, found, wanted });
     }
 
+    /// Whether anything was found so far.
+    pub(super) fn has_problems(&self) -> bool {
+        !self.problems.is_empty()
+    }
+
+    /// What is read, unless something of it is wrong: half a rule is another rule.
+    pub(super) fn soundly<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        let before = self.problems.len();
+        // Above the limit nothing more is noted.
+        let read = read(self).filter(|_| self.problems.len() == before && before <= PROBLEMS_MAX);
+        self.is_partial |= read.is_none();
+        read
+    }
+
+    /// Notes that a rule or deny was left out.
+    pub(super) fn leave_out(&mut self) {
+        self.is_partial = true;
+    }
+
+    /// Whether one was.
+    pub(super) fn is_partial(&self) -> bool {
+        self.is_partial
+    }
+
     /// Reports what the TOML reader says; one per line, for its recovery repeats itself.
     pub(super) fn report_syntax(&mut self, offset: usize, message: &str) {
         let (found, wanted) = match message.split_once(", expected ") {
@@ -85,6 +112,7 @@ impl<'t> Reader<'t> {
             self.entries_left = left;
             return true;
         }
+        self.is_partial = true;
         if !self.entries_reported {
             self.entries_reported = true;
             let wanted = "fewer rules and denies; raise the entry limit for larger lists".to_owned();
