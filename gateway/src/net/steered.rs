@@ -156,7 +156,7 @@ async fn dial_known(
     places: &mut Whereabouts,
     port: u16,
 ) -> Result<(TcpStream, SocketAddr), DialError> {
-    let newer = {
+    let (reached, newer) = {
         let known = dial_all(worker, places.addresses(), port);
         if !places.may_be_more() {
             return known.await;
@@ -166,19 +166,28 @@ async fn dial_known(
             biased;
             outcome = &mut known => match outcome {
                 Ok(reached) => return Ok(reached),
-                Err(error) => places.later().await.ok_or(error)?,
+                Err(error) => (None, places.later().await.ok_or(error)?),
             },
             Some(newer) = places.later() => {
-                if newer.addresses().first() == places.addresses().first() {
-                    // What is being tried is right.
-                    return known.await;
-                }
-                newer
+                // What is being tried is right.
+                let is_same = newer.addresses().first() == places.addresses().first();
+                (if is_same { Some(known.await?) } else { None }, newer)
             }
         }
     };
-    *places = newer;
-    dial_all(worker, places.addresses(), port).await
+    match reached {
+        Some((origin, target)) => {
+            // Evidence that came meanwhile counts: what led here may have been too old to.
+            if newer.addresses().contains(&target.ip()) {
+                *places = newer;
+            }
+            Ok((origin, target))
+        }
+        None => {
+            *places = newer;
+            dial_all(worker, places.addresses(), port).await
+        }
+    }
 }
 
 /// Connects to the first of `addresses` that answers.
