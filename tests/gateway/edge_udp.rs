@@ -15,6 +15,8 @@ mod quic;
 mod support;
 
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -426,5 +428,52 @@ fn f5_flows_nobody_answers_never_have_others_led_past() {
         ))
     };
     assert!(eventually(|| passed("charged") == 30), "each with its record");
+    edge.stop_and_count();
+}
+
+/// Datagrams of one byte in a burst.
+const BURST: usize = 500;
+
+/// A socket with room for all that comes, and how much that is.
+fn counting_datagrams(address: SocketAddr) -> (UdpSocket, Arc<AtomicUsize>) {
+    let socket = UdpSocket::bind(address).unwrap();
+    socket2::SockRef::from(&socket).set_recv_buffer_size(4 << 20).unwrap();
+    let (receiver, count) = (socket.try_clone().unwrap(), Arc::<AtomicUsize>::default());
+    let counted = Arc::clone(&count);
+    std::thread::spawn(move || {
+        while receiver.recv(&mut [0; 2_000]).is_ok() {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    (socket, count)
+}
+
+/// However busy the worker is when they come, whichever way they go, and whether they are the first of their flow.
+#[test]
+fn f46_a_burst_of_tiny_datagrams_arrives_whole_both_ways_over_both_versions() {
+    let Some(edge) = edge() else { return };
+    // While the gateway does not run, all of a burst waits in front of it.
+    let at_once = |burst: &dyn Fn()| {
+        edge.gateway.signal(Signal::STOP);
+        burst();
+        edge.gateway.signal(Signal::CONT);
+    };
+    for family in 0..2 {
+        let (server, count) = edge.link.in_internet(|| counting_datagrams(origin(family, 443)));
+        let client = socket(&edge, family, 0);
+        socket2::SockRef::from(&client).set_recv_buffer_size(4 << 20).unwrap();
+        client.connect(origin(family, 443)).unwrap();
+        for bursts in 1..=2 {
+            at_once(&|| (0..BURST).for_each(|_| assert_eq!(client.send(b"x").unwrap(), 1)));
+            let all = || count.load(Ordering::Relaxed) == bursts * BURST;
+            assert!(eventually(all), "up, burst {bursts}: {} of {BURST}", count.load(Ordering::Relaxed));
+        }
+        let peer = client.local_addr().unwrap();
+        at_once(&|| (0..BURST).for_each(|_| assert_eq!(server.send_to(b"x", peer).unwrap(), 1)));
+        let mut buffer = [0; 100];
+        let came = (0..BURST).take_while(|_| client.recv(&mut buffer).is_ok()).count();
+        assert_eq!(came, BURST, "down, family {family}");
+    }
+    assert_eq!(edge.metric("zrgw_datagrams_dropped_total{cause=\"held\"}"), 0);
     edge.stop_and_count();
 }

@@ -265,13 +265,18 @@ impl Relay {
 
     /// Takes datagrams of one flow.
     fn take(self: &Rc<Self>, key: Key, train: &Train<'_>) {
-        let mut table = self.table.borrow_mut();
-        let Some(entry) = table.get_mut(&key) else {
-            drop(table);
+        if !self.pass(&key, train, false) {
             self.begin(key, train);
-            return;
-        };
-        self.worker.received_datagrams(entry.flow(), train.datagrams());
+        }
+    }
+
+    /// Sends datagrams of a flow on, or holds them, and reads them unless they `are_read`; false when there is no such flow.
+    fn pass(self: &Rc<Self>, key: &Key, train: &Train<'_>, are_read: bool) -> bool {
+        let mut table = self.table.borrow_mut();
+        let Some(entry) = table.get_mut(key) else { return false };
+        if !are_read {
+            self.worker.received_datagrams(entry.flow(), train.datagrams());
+        }
         let identified = entry.is_identified();
         let flow = Rc::clone(entry.flow());
         match &mut entry.stage {
@@ -285,17 +290,18 @@ impl Relay {
                 }
                 drop(table);
                 if sent.refused {
-                    self.remove(&key);
+                    self.remove(key);
                 }
             }
             Stage::Waiting => {
-                self.hold(&key, entry, train);
+                self.hold(key, entry, train);
                 drop(table);
-                self.advance(&key);
+                self.advance(key);
             }
-            Stage::Reaching => self.hold(&key, entry, train),
+            Stage::Reaching => self.hold(key, entry, train),
             Stage::Refused => {}
         }
+        true
     }
 
     /// Takes the first datagrams of a flow.
@@ -346,14 +352,18 @@ impl Relay {
         self.worker.received_datagrams(open.flow(), train.datagrams());
         let number = open.flow().id;
         self.worker.unanswered.begin(open.subscriber(), number, self, key);
-        let mut entry = Entry { open, stage: Stage::Waiting, held: Held::default(), continues };
-        self.hold(&key, &mut entry, train);
+        let entry = Entry { open, stage: Stage::Waiting, held: Held::default(), continues };
         self.table.borrow_mut().insert(key, number, entry);
         self.undecided.begin();
         if self.keeping.get() {
             self.keep(&key);
         }
-        self.advance(&key);
+        match key.ends {
+            // Where it goes is known: what came together goes on together, however much it is.
+            Ends::Proxied { .. } | Ends::Transparent { .. } => self.advance(&key),
+            Ends::Steered { .. } => {}
+        }
+        self.pass(&key, train, true);
         while let Some(relay) = self.undecided.surplus() {
             relay.evict();
         }

@@ -256,7 +256,7 @@ fn look_at(descriptor: OwnedFd) -> Result<Found, String> {
         return Ok(Found::Passed(address, Listening::Connections(descriptor.into())));
     }
     if kind == Type::DGRAM {
-        socket::prepare_datagrams(&socket);
+        socket::prepare_datagrams(&descriptor);
         return Ok(Found::Passed(address, Listening::Datagrams(descriptor.into())));
     }
     Err(format!("a socket of type {kind:?} at {address}"))

@@ -13,9 +13,8 @@ use super::count::Transport;
 use super::outbox::Outbox;
 use super::pending::Asker;
 use super::relay::Relay;
+use crate::net::socket::prepare_datagrams;
 
-/// Bytes of queries that the kernel holds while a worker is busy; as far as `net.core.rmem_max` permits.
-const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 /// Longest run of queries that the kernel hands over as one (UDP GRO).
 const RUN_BYTES_MAX: usize = 65_535;
 /// Batches received before other work gets its turn.
@@ -54,8 +53,7 @@ pub(super) fn bind(address: SocketAddr, is_shared: bool) -> io::Result<UdpSocket
     }
     socket.set_reuse_port(is_shared)?;
     socket.set_nonblocking(true)?;
-    // A refinement: the kernel gives what it permits.
-    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES);
+    prepare_datagrams(&socket);
     socket.bind(&address.into())?;
     Ok(socket.into())
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 
 use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::Ipv6DontFrag;
+use nix::sys::socket::sockopt::{Ipv6DontFrag, RcvBufForce};
 use rustix::net::sockopt::{
     Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, ip_mtu, ipv6_mtu, set_ip_mtu_discover, set_ipv6_mtu_discover,
 };
@@ -13,8 +13,10 @@ use socket2::{Domain, MsgHdr, Protocol, SockRef, Socket, Type};
 
 use super::{bind_any_port, set_transparent, tell_fragments};
 
-/// Room for datagrams that wait while a worker is busy, as far as the system grants it (net.core.rmem_max).
+/// Room for datagrams that wait at a listener while a worker is busy.
 const DATAGRAM_BUFFER: usize = 4 << 20;
+/// The same at a flow's own socket: what the system gives by default has room for 166 to 277 short ones.
+const FLOW_BUFFER: usize = 512 << 10;
 
 /// A UDP socket at `address` that shares it with the other workers (`SO_REUSEPORT`): the system keeps the datagrams of one
 /// pair of addresses and ports with one worker.
@@ -45,17 +47,26 @@ fn listen_datagrams_with(
     let socket = datagram_socket(address)?;
     prepare(&socket)?;
     socket.set_reuse_port(true)?;
-    prepare_datagrams(&SockRef::from(&socket));
+    prepare_datagrams(&socket);
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
 
 /// Gives a listener's UDP socket room for bursts, and has it tell of fragments. Refinements: with less room more datagrams are lost.
-pub fn prepare_datagrams(socket: &SockRef<'_>) {
-    let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER);
-    let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER);
-    let is_ipv4 = socket.local_addr().is_ok_and(|address| address.is_ipv4());
-    tell_fragments(&**socket, is_ipv4);
+pub fn prepare_datagrams(socket: &impl AsFd) {
+    make_room(socket, DATAGRAM_BUFFER);
+    let known = SockRef::from(socket);
+    let _ = known.set_send_buffer_size(DATAGRAM_BUFFER);
+    let is_ipv4 = known.local_addr().is_ok_and(|address| address.is_ipv4());
+    tell_fragments(socket, is_ipv4);
+}
+
+/// Gives a socket so many bytes for what comes; with CAP_NET_ADMIN (`SO_RCVBUFFORCE`) as many as are asked for, else as far
+/// as the system grants it (net.core.rmem_max, by default 208 KiB: then 332 short datagrams over IPv6 fill it).
+fn make_room(socket: &impl AsFd, bytes: usize) {
+    if setsockopt(socket, RcvBufForce, &bytes).is_err() {
+        let _ = SockRef::from(socket).set_recv_buffer_size(bytes);
+    }
 }
 
 /// Whether another process takes datagrams at `address`; see [`probe_exclusive`].
@@ -83,6 +94,7 @@ fn datagram_socket(address: SocketAddr) -> io::Result<Socket> {
 /// What the system says: no descriptor, no way to there.
 pub fn connect_datagrams(target: SocketAddr) -> io::Result<UdpSocket> {
     let socket = datagram_socket(target)?;
+    let _ = socket.set_recv_buffer_size(FLOW_BUFFER);
     socket.connect(&target.into())?;
     Ok(socket.into())
 }
@@ -95,6 +107,7 @@ pub fn connect_datagrams(target: SocketAddr) -> io::Result<UdpSocket> {
 /// alone.
 pub fn connect_datagrams_from(target: SocketAddr, source: SocketAddr, mark: u32) -> io::Result<UdpSocket> {
     let socket = datagram_socket(target)?;
+    make_room(&socket, FLOW_BUFFER);
     socket.set_mark(mark)?;
     set_transparent(&socket, target)?;
     // One port of a subscriber serves flows to several servers; what comes finds the socket that is connected to its sender.
@@ -174,4 +187,23 @@ pub fn send_icmp(to: SocketAddr, from: Option<IpAddr>, message: &[u8]) -> io::Re
         socket.bind(&SocketAddr::new(from, 0).into())?;
     }
     socket.send_to(message, &to.into()).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f46_room_is_what_is_asked_for_or_what_the_system_grants() {
+        let most: usize =
+            std::fs::read_to_string("/proc/sys/net/core/rmem_max").unwrap().trim().parse().unwrap();
+        for wanted in [FLOW_BUFFER.min(most), most + 4_096] {
+            let socket = UdpSocket::bind("[::1]:0").unwrap();
+            let may_force = setsockopt(&socket, RcvBufForce, &4_096).is_ok();
+            make_room(&socket, wanted);
+            // The system doubles it for its own bookkeeping (socket(7)).
+            let granted = if may_force { wanted } else { wanted.min(most) };
+            assert_eq!(SockRef::from(&socket).recv_buffer_size().unwrap(), 2 * granted, "{wanted}");
+        }
+    }
 }
