@@ -28,6 +28,7 @@ mod load;
 #[allow(dead_code, reason = "a part of it serves here")]
 mod proxy;
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use link::{GATEWAY, Link};
@@ -65,7 +66,7 @@ struct Load {
     dripping: usize,
 }
 
-fn main() {
+fn main() -> ExitCode {
     let only: Vec<String> = std::env::args().skip(1).filter(|word| word.parse::<u64>().is_err()).collect();
     let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
     let count =
@@ -101,18 +102,25 @@ fn main() {
         load.dripping
     );
     let mut outcomes = Vec::new();
+    let mut missing = Vec::new();
     for (name, start) in starts {
         let wanted = only.iter().all(|word| word.starts_with('-')) || only.iter().any(|word| word == name);
         if !wanted {
             continue;
         }
         if name != "gateway" && !has(name) {
-            println!("SKIPPED: {name} is not installed (benches/run-peers installs it)");
+            missing.push(name);
             continue;
         }
         outcomes.push(measure(&start(&target), &Subscribers { link: link.as_ref(), hello: &hello }, load));
     }
     print(&outcomes);
+    // Beside nobody a figure says little.
+    if !missing.is_empty() {
+        println!("FAILED: not installed: {} (benches/run-peers installs them)", missing.join(", "));
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
 }
 
 /// Where the load comes from, and what it says first.
