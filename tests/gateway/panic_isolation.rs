@@ -10,7 +10,7 @@
 )]
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -34,7 +34,7 @@ use gateway::net::policy::{Exemption, Policy, PolicyCell};
 use gateway::net::settings::{DialRules, FlowsPerSubscriber, Limits};
 use gateway::net::shared::{Saved, Shared};
 use gateway::net::silence::Silences;
-use gateway::net::worker::Worker;
+use gateway::net::worker::{OpenFlow, Worker};
 use gateway::wire::quic::QuicLimits;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::LocalOptions;
@@ -194,5 +194,39 @@ fn s_a_panic_in_a_flow_costs_that_flow_alone_and_is_counted() {
         let counted: u64 = report.usage.iter().map(|usage| usage.volume.up).sum();
         assert_eq!((counted, report.pending_after), (110, Volume::ZERO));
         assert_eq!(worker.report().panics, 0, "once");
+    });
+}
+
+/// A flow of this source, as a listener begins it.
+async fn begun(worker: &Rc<Worker>, source: IpAddr) -> (OpenFlow, TcpStream) {
+    let (stream, client, _) = connection().await;
+    let side = SubscriberSide::stream(stream, source, ByteBasis::Payload);
+    (worker.open_flow(source, Place::Original("127.0.0.1:443".parse().unwrap()), side), client)
+}
+
+#[test]
+fn f33_what_is_over_a_limit_takes_none_of_the_last_places() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+        .unwrap();
+    runtime.block_on(async {
+        let worker = Worker::new(shared(), 0);
+        let (one, other): (IpAddr, IpAddr) = ("127.0.0.2".parse().unwrap(), "127.0.0.3".parse().unwrap());
+        let ends = |open: &OpenFlow| (open.flow().is_over_limit, open.flow().cut.is_asked());
+        let take = || Arc::clone(&worker.shared.flow_permits).try_acquire_owned().unwrap();
+        let mut places: Vec<_> = (1..ROOM).map(|_| take()).collect();
+        let (first, _client) = begun(&worker, one).await;
+        let (second, _client) = begun(&worker, one).await;
+        assert_eq!((ends(&first), ends(&second)), ((false, false), (true, false)), "there is room");
+        // The last one is taken: of four, nine tenths.
+        places.push(take());
+        let (third, _client) = begun(&worker, one).await;
+        let (others, _client) = begun(&worker, other).await;
+        assert_eq!((ends(&third), ends(&others)), ((true, true), (false, false)));
+        assert_eq!(worker.shared.overload.shed_total(), 1);
+        assert!(worker.shared.overload.over_limit.attention().is_some());
+        drop((first, second, third, others));
+        assert!(worker.shared.overload.over_limit.attention().is_none());
     });
 }

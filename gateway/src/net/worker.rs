@@ -238,6 +238,12 @@ impl Worker {
         if unread {
             self.judge(&flow);
         }
+        let is_short = || self.shared.overload.surplus(self.shared.flows_in_use()) > 0;
+        if is_over_limit && transport == Transport::Tcp && is_short() {
+            // Where flows are ended for room, it would be the first: no other subscriber's place is for it.
+            flow.cut.ask_for_room();
+            self.shared.overload.count_shed(1);
+        }
         OpenFlow { worker: Rc::clone(self), flow, key }
     }
 
