@@ -15,6 +15,7 @@ use super::socket;
 use super::stream::TcpStream;
 use super::worker::Worker;
 use crate::flow::race::{Race, STAGGER, Step, TRIED_MAX};
+use crate::flow::silence::Failure;
 use crate::flow::time::Monotonic;
 
 /// Addresses of one name that are looked at for those that are tried.
@@ -95,7 +96,9 @@ impl<'r> Runners<'r> {
                             return Ok((origin, runner.target));
                         }
                         Ok((runner, Err(error))) => {
-                            self.note_failed(&runner);
+                            if failure_of(&error).is_some() {
+                                self.note_failed(&runner);
+                            }
                             race.failed(self.now());
                             outcome = error;
                         }
@@ -166,6 +169,19 @@ impl<'r> Runners<'r> {
 /// Whether no port was free towards the destination (connect(2), `EADDRNOTAVAIL`), or the wanted one was not.
 pub fn is_about_ports(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse)
+}
+
+/// How the destination failed, by the system's word; none where the fault is ours: no port, no descriptor, a rule of this
+/// machine.
+pub fn failure_of(error: &io::Error) -> Option<Failure> {
+    match error.kind() {
+        io::ErrorKind::TimedOut => Some(Failure::Silent),
+        io::ErrorKind::ConnectionRefused
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable => Some(Failure::Told),
+        _ => None,
+    }
 }
 
 /// Connects from an address of ours and a port that the system chooses; where none is free towards the target, from

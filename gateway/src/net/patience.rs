@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
+use super::dial::failure_of;
+use super::silence::Round;
 use super::socket;
 use super::stream::TcpStream;
 use super::worker::{OpenFlow, Worker};
@@ -53,6 +55,9 @@ pub async fn reach(
     ends: Ends<'_>,
     connecting: impl Future<Output = io::Result<TcpStream>>,
 ) -> Result<TcpStream, NotReached> {
+    if ends.open.flow().cut.is_asked() {
+        return Err(NotReached::Cut);
+    }
     let limits = &ends.worker.shared.limits;
     let limit = if ends.is_known_silent() {
         limits.original_connect_timeout.min(limits.connect_timeout)
@@ -61,15 +66,15 @@ pub async fn reach(
     };
     let mut connecting = pin!(connecting);
     if let Ok(outcome) = timeout(limit.min(SILENT_AFTER), &mut connecting).await {
-        return ends.judge(outcome);
+        return ends.judge(outcome).await;
     }
-    ends.note(Failure::Silent);
+    let round = ends.note(Failure::Silent);
     let begun = Instant::now();
     let mut left = limit.saturating_sub(SILENT_AFTER);
     while begun.elapsed() < left {
         tokio::select! {
             biased;
-            outcome = &mut connecting => return ends.judge(outcome),
+            outcome = &mut connecting => return ends.judge(outcome).await,
             () = poll_fn(|context| ends.open.flow().cut.poll_asked(context)) => return Err(NotReached::Cut),
             () = sleep(LOOK.min(left)) => {}
         }
@@ -81,6 +86,7 @@ pub async fn reach(
             left = left.min(begun.elapsed().saturating_add(limits.connect_timeout));
         }
     }
+    ends.worker.shared.silences.told(round).await;
     Err(NotReached::Failed(io::ErrorKind::TimedOut.into()))
 }
 
@@ -91,28 +97,24 @@ impl Ends<'_> {
         shared.silences.is_silent_for(self.open.flow().source, self.destination, shared.clock.monotonic())
     }
 
-    /// Notes what came of it.
-    fn judge(&self, outcome: io::Result<TcpStream>) -> Result<TcpStream, NotReached> {
+    /// Notes what came of it; a failure is passed on when the kernel knows of it, so that the client's next try passes by.
+    async fn judge(&self, outcome: io::Result<TcpStream>) -> Result<TcpStream, NotReached> {
         match &outcome {
             Ok(_) => self.worker.shared.silences.note_answer(self.open.flow().source, self.destination),
-            Err(error) => match error.kind() {
-                io::ErrorKind::TimedOut => self.note(Failure::Silent),
-                io::ErrorKind::ConnectionRefused
-                | io::ErrorKind::ConnectionReset
-                | io::ErrorKind::HostUnreachable
-                | io::ErrorKind::NetworkUnreachable => self.note(Failure::Told),
-                // Ours: no port, no descriptor, a rule of this machine.
-                _ => {}
-            },
+            Err(error) => {
+                if let Some(failure) = failure_of(error) {
+                    self.worker.shared.silences.told(self.note(failure)).await;
+                }
+            }
         }
         outcome.map_err(NotReached::Failed)
     }
 
     /// Notes that the destination did not answer.
-    fn note(&self, failure: Failure) {
+    fn note(&self, failure: Failure) -> Round {
         let shared = &self.worker.shared;
         let (subscriber, source) = (self.open.subscriber(), self.open.flow().source);
         let now = shared.clock.monotonic();
-        shared.silences.note_failure(subscriber, source, self.destination, failure, now);
+        shared.silences.note_failure(subscriber, source, self.destination, failure, now)
     }
 }

@@ -10,24 +10,29 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::MissedTickBehavior;
+use tokio::sync::{Notify, watch};
+use tokio::time::{MissedTickBehavior, sleep, timeout};
 
 use super::edge::{Aside, Edge, run};
 use super::nft::Plan;
 use super::shared::{Shared, SubscriberKey};
-use crate::flow::silence::{Failure, Silence, SilenceLimits};
+use crate::flow::silence::{Failure, Order, Silence, SilenceLimits};
 use crate::flow::time::Monotonic;
 
-/// How often the kernel is told.
-const LOOK: Duration = Duration::from_millis(250);
+/// How often it is looked what is over.
+const LOOK: Duration = Duration::from_millis(500);
+/// How far apart the kernel is told at least: a program is run for it.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long a flow that has failed waits until the kernel knows, so that its client's next try passes by.
+const TOLD_MAX: Duration = Duration::from_millis(500);
 /// Looks between two at what is over.
-const LOOKS_PER_EXPIRY: u32 = 20;
+const LOOKS_PER_EXPIRY: u32 = 10;
 /// Words of the sieve, 64 bits each.
 const SIEVE_WORDS: usize = 256;
 
 /// What workers know of destinations that did not answer.
 pub struct Silences {
-    memory: Mutex<Silence>,
+    memory: Mutex<Memory>,
     /// A bit for each destination in the memory: without it there is nothing to ask the memory.
     sieve: Box<[AtomicU64]>,
     key: RandomState,
@@ -35,17 +40,34 @@ pub struct Silences {
     failures: AtomicU64,
     /// Somebody tells the kernel.
     is_kept: AtomicBool,
+    /// There is something to tell.
+    wanted: Notify,
+    /// The last round of telling that is over.
+    told: watch::Sender<u64>,
 }
+
+/// What is behind the lock.
+struct Memory {
+    silence: Silence,
+    /// Rounds of telling that have begun.
+    rounds: u64,
+}
+
+/// The round in which the kernel is told of a failure; none where nobody tells it.
+#[derive(Clone, Copy, Debug)]
+pub struct Round(Option<u64>);
 
 impl Silences {
     /// Nothing is known.
     pub fn new(limits: SilenceLimits) -> Self {
         Self {
-            memory: Mutex::new(Silence::new(limits)),
+            memory: Mutex::new(Memory { silence: Silence::new(limits), rounds: 0 }),
             sieve: (0..SIEVE_WORDS).map(|_| AtomicU64::new(0)).collect(),
             key: RandomState::new(),
             failures: AtomicU64::new(0),
             is_kept: AtomicBool::new(false),
+            wanted: Notify::new(),
+            told: watch::Sender::new(0),
         }
     }
 
@@ -57,31 +79,43 @@ impl Silences {
         destination: SocketAddr,
         failure: Failure,
         now: Monotonic,
-    ) {
+    ) -> Round {
         self.failures.fetch_add(1, Ordering::Relaxed);
         let mut memory = self.memory();
-        memory.failed(subscriber, source, destination, failure, now);
+        memory.silence.failed(subscriber, source, destination, failure, now);
         self.mark(destination);
         if !self.is_kept.load(Ordering::Relaxed) {
-            memory.take_orders();
+            memory.silence.take_orders();
+            return Round(None);
         }
+        self.wanted.notify_one();
+        Round(Some(memory.rounds.saturating_add(1)))
+    }
+
+    /// Waits until the kernel has been told in that round, not for long.
+    pub async fn told(&self, round: Round) {
+        let Round(Some(round)) = round else { return };
+        let mut told = self.told.subscribe();
+        // Whether it was or the time is over: nothing else is to be done.
+        let _ = timeout(TOLD_MAX, told.wait_for(|told| *told >= round)).await;
     }
 
     /// `destination` took a connection from `source`.
     pub fn note_answer(&self, source: IpAddr, destination: SocketAddr) {
         if self.may_know(destination) {
-            self.memory().answered(source, destination);
+            self.memory().silence.answered(source, destination);
+            self.wanted.notify_one();
         }
     }
 
     /// Whether it is known that flows from `source` get no answer from `destination`.
     pub fn is_silent_for(&self, source: IpAddr, destination: SocketAddr, now: Monotonic) -> bool {
-        self.may_know(destination) && self.memory().is_silent_for(source, destination, now)
+        self.may_know(destination) && self.memory().silence.is_silent_for(source, destination, now)
     }
 
     /// Pairs of source and destination that pass by.
     pub fn held(&self) -> u64 {
-        self.memory().len() as u64
+        self.memory().silence.len() as u64
     }
 
     /// Connections that destinations did not take.
@@ -91,7 +125,7 @@ impl Silences {
 
     /// Those that found no room in the memory.
     pub fn full(&self) -> u64 {
-        self.memory().full()
+        self.memory().silence.full()
     }
 
     /// Tells the kernel until `edge` leads no flows here any more.
@@ -101,12 +135,16 @@ impl Silences {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut looks, mut failure_told) = (0_u32, false);
         while edge.aside() != Aside::Draining {
-            tick.tick().await;
-            looks = looks.wrapping_add(1);
-            if looks.is_multiple_of(LOOKS_PER_EXPIRY) {
-                shared.silences.expire(shared.clock.monotonic());
+            tokio::select! {
+                _ = tick.tick() => {
+                    looks = looks.wrapping_add(1);
+                    if looks.is_multiple_of(LOOKS_PER_EXPIRY) {
+                        shared.silences.expire(shared.clock.monotonic());
+                    }
+                }
+                () = shared.silences.wanted.notified() => {}
             }
-            let orders = shared.silences.memory().take_orders();
+            let (orders, round) = shared.silences.take_orders();
             if orders.is_empty() {
                 continue;
             }
@@ -116,23 +154,35 @@ impl Silences {
                 Err(error) => {
                     // The commands name subscribers: their words are not for the log of every day.
                     tracing::debug!(%error, "orders not obeyed");
-                    if std::mem::replace(&mut failure_told, true) {
-                        continue;
+                    if !std::mem::replace(&mut failure_told, true) {
+                        tracing::warn!(
+                            "the kernel does not let flows pass by whose destinations do not answer: they are taken and wait. Remedy: `gateway nft apply` with this configuration"
+                        );
                     }
-                    tracing::warn!(
-                        "the kernel does not let flows pass by whose destinations do not answer: they are taken and wait. Remedy: `gateway nft apply` with this configuration"
-                    );
                 }
             }
+            shared.silences.told.send_replace(round);
+            sleep(PAUSE).await;
         }
+        shared.silences.is_kept.store(false, Ordering::Relaxed);
+    }
+
+    /// What is to be told, and the round in which it is.
+    fn take_orders(&self) -> (Vec<Order>, u64) {
+        let mut memory = self.memory();
+        let orders = memory.silence.take_orders();
+        if !orders.is_empty() {
+            memory.rounds = memory.rounds.saturating_add(1);
+        }
+        (orders, memory.rounds)
     }
 
     /// Forgets what is over, and what the sieve still shows of it.
     fn expire(&self, now: Monotonic) {
         let mut memory = self.memory();
-        memory.expire(now);
+        memory.silence.expire(now);
         let mut bits = vec![0_u64; SIEVE_WORDS];
-        for destination in memory.destinations() {
+        for destination in memory.silence.destinations() {
             let (word, bit) = self.place(destination);
             if let Some(word) = bits.get_mut(word) {
                 *word |= bit;
@@ -166,7 +216,7 @@ impl Silences {
     }
 
     /// The memory; a panic elsewhere does not make it unusable, for every change is a whole one.
-    fn memory(&self) -> MutexGuard<'_, Silence> {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
