@@ -3,6 +3,8 @@
 //! The original destination is dialled at once and every byte passed on; the name never chooses the destination
 //! (DESIGN decision 5), else an unlisted name could steer traffic through us.
 
+mod check;
+
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -24,6 +26,16 @@ use crate::wire::proxy_protocol::{self, Carried, Outcome, Transport};
 /// Room for type-length-values behind the addresses; their content is not used.
 const TLV_BYTES_MAX: usize = 2_048;
 
+/// What a header says of its connection.
+enum Said {
+    /// It is somebody's.
+    Flow(Told),
+    /// The balancer speaks for itself: what came with the header.
+    Check(Vec<u8>),
+    /// The peer went away without a word.
+    Nothing,
+}
+
 /// Where a connection came from and where it was going.
 struct Told {
     source: SocketAddr,
@@ -37,9 +49,13 @@ struct Told {
 pub async fn begin(worker: Rc<Worker>, client: TcpStream, permit: OwnedSemaphorePermit) -> Option<Begun> {
     let header = timeout(worker.shared.limits.proxy_header_deadline, read_header(&client)).await;
     let told = match header {
-        Ok(Ok(Some(told))) => told,
-        // A balancer that checks whether we are there says LOCAL or nothing at all.
-        Ok(Ok(None)) => return None,
+        Ok(Ok(Said::Flow(told))) if is_check(&worker, &client, &told) => {
+            return answer_check(&worker, &client, told.first).await;
+        }
+        Ok(Ok(Said::Flow(told))) => told,
+        Ok(Ok(Said::Check(said))) => return answer_check(&worker, &client, said).await,
+        // A balancer that checks whether we are there may say nothing at all.
+        Ok(Ok(Said::Nothing)) => return None,
         Ok(Err(error)) => return refuse(&worker, &client, Refusal::ProxyHeader, &error.to_string()),
         Err(_) => {
             return refuse(
@@ -89,14 +105,28 @@ fn refuse(worker: &Worker, client: &TcpStream, refusal: Refusal, why: &str) -> O
     None
 }
 
-/// Reads the header; none when the peer speaks for itself (LOCAL) or says nothing.
-async fn read_header(client: &TcpStream) -> io::Result<Option<Told>> {
+/// Whether a header is about the balancer's own connection, as HAProxy's checks say it in version 1, which has no LOCAL: it was
+/// going nowhere else.
+fn is_check(worker: &Worker, client: &TcpStream, told: &Told) -> bool {
+    let goes_nowhere = || worker.shared.dial.target(told.destination).is_none();
+    let is_own = |peer: SocketAddr| SocketAddr::new(peer.ip().to_canonical(), peer.port()) == told.source;
+    goes_nowhere() && client.as_std().peer_addr().is_ok_and(is_own)
+}
+
+/// Answers a health check within the time of a header.
+async fn answer_check<T>(worker: &Worker, client: &TcpStream, said: Vec<u8>) -> Option<T> {
+    let _ = timeout(worker.shared.limits.proxy_header_deadline, check::answer(client, said)).await;
+    None
+}
+
+/// Reads the header.
+async fn read_header(client: &TcpStream) -> io::Result<Said> {
     let mut bytes = Vec::new();
     let mut part = [0_u8; proxy_protocol::V2_BYTES_MAX];
     loop {
         client.readable().await?;
         let count = match client.try_read(&mut part) {
-            Ok(0) if bytes.is_empty() => return Ok(None),
+            Ok(0) if bytes.is_empty() => return Ok(Said::Nothing),
             Ok(0) => return Err(refused("the connection ended inside the header")),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
@@ -108,9 +138,9 @@ async fn read_header(client: &TcpStream) -> io::Result<Option<Told>> {
             Outcome::Header(header) => {
                 let first = bytes.get(header.length..).unwrap_or_default().to_vec();
                 return match header.carried {
-                    Carried::Nothing => Ok(None),
+                    Carried::Nothing => Ok(Said::Check(first)),
                     Carried::Addresses { transport: Transport::Stream, source, destination } => {
-                        Ok(Some(Told { source, destination, first }))
+                        Ok(Said::Flow(Told { source, destination, first }))
                     }
                     Carried::Addresses { transport: Transport::Datagram, .. } => {
                         Err(refused("a datagram header on a TCP listener"))

@@ -153,7 +153,7 @@ async fn await_delivery(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream
 }
 
 /// Writes all of `bytes`, waiting where the socket makes us wait; `taken` hears of every part.
-async fn write_all(stream: &TcpStream, bytes: Vec<u8>, taken: impl Fn(usize)) -> io::Result<()> {
+pub(super) async fn write_all(stream: &TcpStream, bytes: Vec<u8>, taken: impl Fn(usize)) -> io::Result<()> {
     let mut rest = bytes.as_slice();
     while !rest.is_empty() {
         stream.writable().await?;
