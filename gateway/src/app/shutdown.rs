@@ -101,7 +101,9 @@ pub fn serve(
         Ending::Kept => {
             tracing::warn!("stopped: what was counted is in the ledger, for the next start to publish")
         }
-        Ending::HandedOn => tracing::info!("stopped: what was counted is with the process that took over"),
+        Ending::HandedOn => {
+            tracing::info!("stopped: what was counted is sealed, or with the process that took over")
+        }
         Ending::Lost => {
             tracing::error!("stopped, and not all that was counted is in the ledger: it could not be used");
         }
