@@ -2,7 +2,9 @@
 //!
 //! A source address is free to forge, and so many flows of anybody's. Until its server answers, a flow stands among
 //! these: of the process's places they take at most half, each worker an even part of it, and never the last tenth; of one
-//! subscriber's, a share apart from his answered flows. Where it is full, the oldest of whoever has most gives way.
+//! subscriber's, a share apart from his answered flows. Where it is full, the oldest of whoever has most gives way, if that is
+//! more than a page opens; else the oldest of all: among a thousand forged sources with one flow each, whoever opens a page has
+//! most, and his flows are the newest.
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
@@ -13,6 +15,9 @@ use std::rc::{Rc, Weak};
 use super::Relay;
 use super::table::Key;
 use crate::net::shared::SubscriberKey;
+
+/// Flows that one subscriber may wait with without being taken for somebody who hoards: browsers open six to a site.
+const WAITING_MAX: usize = 16;
 
 /// Where a flow is found.
 type Place = (Weak<Relay>, Key);
@@ -61,9 +66,9 @@ impl Unanswered {
         give_up(place)
     }
 
-    /// Gives up the oldest flow with an upstream socket of whoever has most of them.
+    /// Gives up a flow with an upstream socket: the oldest of whoever hoards them, else the oldest of all.
     pub(super) fn give_up_one(&self) -> bool {
-        let place = self.carried.borrow().oldest_of_largest().cloned();
+        let place = self.carried.borrow().dispensable().cloned();
         give_up(place)
     }
 }
@@ -77,7 +82,8 @@ fn give_up(place: Option<Place>) -> bool {
 
 /// Numbered things by whom they belong to; names the oldest of one holder, and of the one that has most.
 struct Holders<H, P> {
-    things: HashMap<u64, P>,
+    /// In the order in which they came.
+    things: BTreeMap<u64, P>,
     by_holder: HashMap<H, BTreeSet<u64>>,
     /// Holders by how many they have, and of equal ones by their oldest, which comes last.
     by_count: BTreeMap<(usize, Reverse<u64>), H>,
@@ -85,7 +91,7 @@ struct Holders<H, P> {
 
 impl<H, P> Default for Holders<H, P> {
     fn default() -> Self {
-        Self { things: HashMap::new(), by_holder: HashMap::new(), by_count: BTreeMap::new() }
+        Self { things: BTreeMap::new(), by_holder: HashMap::new(), by_count: BTreeMap::new() }
     }
 }
 
@@ -120,7 +126,6 @@ impl<H: Clone + Eq + Hash, P> Holders<H, P> {
         self.move_holder(holder, before, after);
         if self.things.is_empty() {
             // A flood that is over leaves no room behind.
-            self.things.shrink_to_fit();
             self.by_holder.shrink_to_fit();
         }
         true
@@ -154,6 +159,14 @@ impl<H: Clone + Eq + Hash, P> Holders<H, P> {
         self.by_holder.get(holder)?.first().and_then(|number| self.things.get(number))
     }
 
+    /// What can be done without: the oldest thing of the holder that has most, if that is more than [`WAITING_MAX`]; else the oldest.
+    fn dispensable(&self) -> Option<&P> {
+        match self.by_count.last_key_value() {
+            Some(((count, _), _)) if *count > WAITING_MAX => self.oldest_of_largest(),
+            Some(_) | None => self.things.first_key_value().map(|(_, thing)| thing),
+        }
+    }
+
     /// The oldest thing of the holder that has most; of equal ones, of whose is oldest.
     fn oldest_of_largest(&self) -> Option<&P> {
         let (_, holder) = self.by_count.last_key_value()?;
@@ -178,6 +191,22 @@ mod tests {
         assert!(holders.remove(&"b", 1) && !holders.remove(&"b", 1) && !holders.remove(&"d", 2));
         assert_eq!(holders.oldest_of_largest(), Some(&3));
         assert_eq!((holders.oldest_of(&"b"), holders.oldest_of(&"d"), holders.len()), (Some(&2), None, 4));
+    }
+
+    #[test]
+    fn f5_a_page_among_a_thousand_forged_sources_keeps_its_flows() {
+        let mut holders = Holders::default();
+        for number in 0..1_000_u64 {
+            holders.insert(&number.to_string(), number, number);
+        }
+        for number in 1_000..1_000 + WAITING_MAX as u64 {
+            holders.insert(&"pupil".to_owned(), number, number);
+        }
+        assert_eq!(holders.oldest_of_largest(), Some(&1_000), "who has most");
+        assert_eq!(holders.dispensable(), Some(&0), "the oldest of all");
+        holders.insert(&"pupil".to_owned(), 2_000, 2_000);
+        assert_eq!(holders.dispensable(), Some(&1_000), "one more than a page");
+        assert!(Holders::<u8, u8>::default().dispensable().is_none());
     }
 
     proptest! {

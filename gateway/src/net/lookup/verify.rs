@@ -144,13 +144,50 @@ impl Denied {
 #[derive(Default)]
 pub(super) struct Personal {
     began: Monotonic,
-    proven: HashMap<SubscriberKey, u32>,
-    unproven: HashMap<SubscriberKey, u32>,
+    proven: Counts,
+    unproven: Counts,
+}
+
+/// Inquiries by who started them.
+#[derive(Default)]
+struct Counts {
+    by_subscriber: HashMap<SubscriberKey, u32>,
+    /// Of all for whom the table has no room: together they have as many as it has places, for most of them are made up.
+    others: u32,
+}
+
+impl Counts {
+    /// Takes one of the subscriber's, if any is left.
+    fn take(&mut self, subscriber: &SubscriberKey, most: u32) -> bool {
+        let room = self.by_subscriber.len() < SUBSCRIBERS_MAX;
+        match self.by_subscriber.get_mut(subscriber) {
+            Some(used) if *used < most => *used = used.saturating_add(1),
+            Some(_) => return false,
+            None if most == 0 => return false,
+            None if room => {
+                self.by_subscriber.insert(subscriber.clone(), 1);
+            }
+            None if self.others as usize >= SUBSCRIBERS_MAX => return false,
+            None => self.others = self.others.saturating_add(1),
+        }
+        true
+    }
+
+    /// Gives one back; who has none left leaves his place.
+    fn give_back(&mut self, subscriber: &SubscriberKey) {
+        match self.by_subscriber.get_mut(subscriber) {
+            Some(used) if *used > 1 => *used = used.saturating_sub(1),
+            Some(_) => {
+                self.by_subscriber.remove(subscriber);
+            }
+            None => self.others = self.others.saturating_sub(1),
+        }
+    }
 }
 
 impl Personal {
     /// The counts that one of these belongs to.
-    const fn used(&mut self, proven: bool) -> &mut HashMap<SubscriberKey, u32> {
+    const fn used(&mut self, proven: bool) -> &mut Counts {
         if proven { &mut self.proven } else { &mut self.unproven }
     }
 
@@ -159,24 +196,12 @@ impl Personal {
         if now.since(self.began) >= PERSONAL_PERIOD {
             *self = Self { began: now, ..Self::default() };
         }
-        let used = self.used(asker.proven);
-        let room = used.len() < SUBSCRIBERS_MAX;
-        match used.get_mut(&asker.subscriber) {
-            Some(used) if *used < per_minute_max => *used = used.saturating_add(1),
-            Some(_) => return false,
-            None if room && per_minute_max > 0 => {
-                used.insert(asker.subscriber.clone(), 1);
-            }
-            None => return false,
-        }
-        true
+        self.used(asker.proven).take(&asker.subscriber, per_minute_max)
     }
 
     /// Gives one back that came to nothing.
     fn give_back(&mut self, asker: &Asker) {
-        if let Some(used) = self.used(asker.proven).get_mut(&asker.subscriber) {
-            *used = used.saturating_sub(1);
-        }
+        self.used(asker.proven).give_back(&asker.subscriber);
     }
 }
 
@@ -444,6 +469,24 @@ mod tests {
         assert!(denied.has(&pair(max - 1), at(21)) && !denied.has(&pair(max), at(21)), "full");
         denied.add(pair(max), at(50), Duration::from_secs(30));
         assert!(denied.has(&pair(max), at(50)), "the others' time is over");
+    }
+
+    #[test]
+    fn f4_a_table_full_of_made_up_subscribers_refuses_nobody_outright_and_empties() {
+        let mut counts = Counts::default();
+        let subscriber = |number: u32| SubscriberKey::Address(IpAddr::from(number.to_be_bytes()));
+        for number in 0..SUBSCRIBERS_MAX as u32 {
+            assert!(counts.take(&subscriber(number), 20));
+        }
+        let late = subscriber(SUBSCRIBERS_MAX as u32);
+        assert!(counts.take(&late, 20) && counts.by_subscriber.len() == SUBSCRIBERS_MAX);
+        assert!(!counts.take(&late, 0));
+        counts.give_back(&late);
+        assert_eq!(counts.others, 0);
+        // What came to nothing leaves no place taken.
+        (0..SUBSCRIBERS_MAX as u32).for_each(|number| counts.give_back(&subscriber(number)));
+        assert!(counts.by_subscriber.is_empty());
+        assert!(counts.take(&late, 1) && !counts.take(&late, 1));
     }
 
     #[test]
