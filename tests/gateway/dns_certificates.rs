@@ -107,6 +107,13 @@ fn t41_a_reload_shows_new_clients_the_new_certificate_and_a_bad_file_keeps_the_o
         });
         assert_eq!(shown(address), Some(0x22), "{what}");
     }
+    // F24: with the key that names the file.
+    let text = std::fs::read_to_string(gateway.setup().path("gateway.toml")).unwrap();
+    for key in ["tls_certificate", "tls_key"] {
+        let line = 1 + text.lines().position(|line| line.starts_with(&format!("{key} = "))).unwrap();
+        let place = format!("gateway.toml:{line}:{}: dns.{key}: ", key.len() + 4);
+        assert!(gateway.log().contains(&place), "{place}\n{}", gateway.log());
+    }
     assert_eq!(gateway.log().matches("ERROR DNS over TLS goes on").count(), bad.len(), "{}", gateway.log());
     std::fs::remove_file(gateway.setup().path("dns.crt")).unwrap();
     gateway.reload();

@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::input::Fault;
 use super::lists::{Former, Gate, ListKeeper, Offered};
 use super::reload::{gate, load, named_by, read_subscribers};
-use super::start::{nat64, static_answer_problem};
+use super::start::{certificate_fault, nat64, static_answer_problem};
 use super::{EXIT_CONFIG, EXIT_IO};
 use crate::flow::binding::Nat64;
 use crate::flow::session::SubscriberTable;
@@ -269,15 +269,7 @@ fn certificate_problems(config: &Config) -> Vec<String> {
     if asks_over_tls {
         faults.extend(tls::client(&dns.upstream_roots).err());
     }
-    let problem = |fault: tls::Fault| {
-        let key = match fault.part {
-            tls::Part::Chain => "dns.tls_certificate",
-            tls::Part::Key => "dns.tls_key",
-            tls::Part::Roots => "dns.upstream_roots",
-        };
-        format!("{}: {fault}", config.at(key))
-    };
-    faults.into_iter().map(problem).collect()
+    faults.iter().map(|fault| certificate_fault(config, fault)).collect()
 }
 
 /// Prints the findings.

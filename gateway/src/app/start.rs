@@ -45,6 +45,7 @@ use crate::net::policy::{Exemption, Policy, PolicyCell};
 use crate::net::pool::{Remote, Sockets};
 use crate::net::shared::{Saved, Shared};
 use crate::net::silence::Silences;
+pub use dns::certificate_fault;
 use hand_over::Before;
 use lookups::lookups;
 pub use lookups::static_answer_problem;

@@ -96,15 +96,25 @@ fn renew(plane: &Plane, config: &Config, at: Timestamp) -> Option<String> {
         // Clients that do not look at dates are served better than none.
         (Ok(read), Some(fault)) if !plane.has_tls() => {
             plane.set_tls(read);
-            return Some(format!("DNS over TLS: {fault}"));
+            return Some(format!("DNS over TLS: {}", certificate_fault(config, &fault)));
         }
-        (Ok(_), Some(fault)) | (Err(fault), _) => fault,
+        (Ok(_), Some(fault)) | (Err(fault), _) => certificate_fault(config, &fault),
     };
     Some(if plane.has_tls() {
         format!("DNS over TLS goes on with the certificate it has: {fault}")
     } else {
         format!("DNS over TLS is not served: {fault}")
     })
+}
+
+/// What is wrong with a certificate, key or authorities, with the key of the configuration that names the file.
+pub fn certificate_fault(config: &Config, fault: &tls::Fault) -> String {
+    let key = match fault.part {
+        tls::Part::Chain => "dns.tls_certificate",
+        tls::Part::Key => "dns.tls_key",
+        tls::Part::Roots => "dns.upstream_roots",
+    };
+    format!("{}: {fault}", config.at(key))
 }
 
 impl Bound {
@@ -169,7 +179,7 @@ pub(super) fn descriptors(config: &Config, workers: usize) -> u64 {
 /// The plane's settings; what cannot be used is told in `faults`.
 fn settings(config: &Config, dns: &Dns, faults: &mut Vec<String>) -> Settings {
     Settings {
-        servers: servers(dns, faults),
+        servers: servers(config, dns, faults),
         serves_subscribers: dns.clients.contains(&Clients::Subscribers),
         clients: dns.clients.iter().flat_map(Clients::prefixes).collect(),
         steer_addresses: dns.steer_addresses.clone(),
@@ -211,18 +221,18 @@ fn settings(config: &Config, dns: &Dns, faults: &mut Vec<String>) -> Settings {
 }
 
 /// The servers; one over TLS without usable authorities is left out.
-fn servers(dns: &Dns, faults: &mut Vec<String>) -> Vec<Server> {
+fn servers(config: &Config, dns: &Dns, faults: &mut Vec<String>) -> Vec<Server> {
     let mut servers = Vec::new();
     for server in &dns.upstream {
         match server {
             config::dns::Server::Plain(address) => servers.push(Server { address: *address, tls: None }),
             config::dns::Server::Tls { address, name } => {
                 let made = tls::client(&dns.upstream_roots)
-                    .map_err(|fault| fault.to_string())
-                    .and_then(|config| Ok((tls::server_name(name)?, config)));
+                    .map_err(|fault| certificate_fault(config, &fault))
+                    .and_then(|client| Ok((tls::server_name(name)?, client)));
                 match made {
                     Ok(tls) => servers.push(Server { address: *address, tls: Some(tls) }),
-                    Err(error) => faults.push(format!("DNS server {address} is not asked: {error}")),
+                    Err(fault) => faults.push(format!("DNS server {address} is not asked: {fault}")),
                 }
             }
         }
