@@ -121,8 +121,8 @@ pub(super) struct Pending {
     pub failure: Option<Vec<u8>>,
     /// Whether a server said that it failed, refused or knows no such name: then no old answer is given for what it said.
     pub has_failed: bool,
-    /// The name's own IPv6 addresses, given when it has no others: whether it has is asked.
-    pub six: Option<Vec<u8>>,
+    /// The answer with the name's own addresses, given when it has none of the other family: whether it has is asked.
+    pub alone: Option<Vec<u8>>,
     /// Its place among all under way.
     pub _place: UnderWayPlace,
 }

@@ -214,7 +214,7 @@ impl Relay {
             asked_again: 0,
             failure: None,
             has_failed: false,
-            six: None,
+            alone: None,
             _place: place,
         };
         let ticket = self.table.borrow_mut().insert(Box::new(pending));
@@ -360,8 +360,9 @@ impl Relay {
     /// Gives the old answer while the new one is still waited for (RFC 8767 §5).
     fn give_stale(&self, ticket: Ticket, now: Monotonic) {
         let mut table = self.table.borrow_mut();
-        let may_be_given =
-            |pending: &&mut Pending| pending.asker.is_some() && !pending.has_failed && pending.six.is_none();
+        let may_be_given = |pending: &&mut Pending| {
+            pending.asker.is_some() && !pending.has_failed && pending.alone.is_none()
+        };
         let Some(pending) = table.get(ticket).filter(may_be_given) else { return };
         let asked = pending.asked(self.plane.settings.udp_answer_max);
         if let Some(answer) = self.stale(&asked, pending.key.as_ref(), pending.form, now) {

@@ -6,7 +6,8 @@
 //!  no such name                     the same
 //!  no such record                   the same, or that of our own without their CNAMEs
 //!  an address, a service binding    ours; without one of this family that there is none
-//!  IPv6 addresses alone, ours IPv4  the same: nobody is cut off, and what passes by us is charged
+//!  addresses of one family alone,   the same: nobody is cut off, and what passes by us is charged
+//!    and ours are of the other
 //!  nothing, or that they failed     ours, where the gateway knows where to dial (decision 28)
 //!  REFUSED                          the same
 //! ```
@@ -27,7 +28,7 @@ use super::relay::Relay;
 use crate::flow::steer::{self, RelayReason, Steering, steered_service};
 use crate::flow::time::Monotonic;
 use crate::net::policy::{Exemption, Policy};
-use crate::wire::dns::{self, Facts, RCODE_NO_ERROR, TYPE_A, layout};
+use crate::wire::dns::{self, Facts, RCODE_NO_ERROR, TYPE_A, TYPE_AAAA, TYPE_HTTPS, layout};
 
 /// Response code NXDOMAIN, RFC 1035 §4.1.1.
 const NX_DOMAIN: u16 = 3;
@@ -38,8 +39,8 @@ enum Given {
     Own(Option<Vec<u8>>),
     /// What the server said.
     AsItIs,
-    /// It depends on whether the name has an IPv4 address.
-    AsksForV4,
+    /// It depends on whether the name has an address of the other family.
+    AsksForOther,
 }
 
 impl Relay {
@@ -85,17 +86,17 @@ impl Relay {
         if pending.asker.is_none() {
             return;
         }
-        let given = match pending.six.take() {
-            Some(six) => return self.conclude_six(pending, &six, facts),
+        let given = match pending.alone.take() {
+            Some(alone) => return self.conclude_alone(pending, steered, &alone, facts),
             None => self.given(&pending, steered, reply, facts),
         };
         match given {
-            Given::Own(own) => {
+            Given::Own(Some(own)) => {
                 self.count(Event::Steered(steered));
-                self.give_pending(&mut pending, Cow::Owned(own.unwrap_or_default()));
+                self.give_pending(&mut pending, Cow::Owned(own));
             }
-            Given::AsItIs => self.give_pending(&mut pending, Cow::Borrowed(reply)),
-            Given::AsksForV4 => self.ask_for_v4(pending, reply, now),
+            Given::Own(None) | Given::AsItIs => self.give_pending(&mut pending, Cow::Borrowed(reply)),
+            Given::AsksForOther => self.ask_for_other(pending, steered, reply, now),
         }
     }
 
@@ -130,8 +131,8 @@ impl Relay {
             return self.nothing(&asked, reply, facts);
         }
         let has_ours = settings.steer_addresses.iter().any(|address| is_of(steered, *address));
-        if steered == Steered::V6 && !has_ours && !pending.is_signed && !self.has_v4(asked.question) {
-            return Given::AsksForV4;
+        if !has_ours && !pending.is_signed && !self.has_other(asked.question, steered) {
+            return Given::AsksForOther;
         }
         Given::Own(self.addresses(&asked, steered))
     }
@@ -160,7 +161,8 @@ impl Relay {
             // That it has no service binding lets clients use its addresses.
             Steered::Service => asked.nothing(self.plane.settings.steer_ttl),
             Steered::V4 | Steered::V6 => {
-                let is_known = host(asked.question).is_some_and(|name| self.shared.lookups.is_known(&name));
+                let is_known = host(asked.question)
+                    .is_some_and(|name| !self.shared.lookups.known_addresses(&name).is_empty());
                 is_known.then(|| self.addresses(asked, steered)).flatten()
             }
         }
@@ -175,9 +177,9 @@ impl Relay {
     /// What is given at the end, when servers were silent or failed.
     pub(super) fn steered_failure(&self, pending: &mut Pending, steered: Steered) -> Option<Vec<u8>> {
         let failure = pending.failure.take();
-        if let Some(six) = pending.six.take() {
-            pending.ask_for(dns::TYPE_AAAA);
-            return Some(six);
+        if let Some(alone) = pending.alone.take() {
+            pending.ask_for(kind_of(steered));
+            return Some(alone);
         }
         let asked = pending.asked(self.plane.settings.udp_answer_max);
         let code = |failure: &Vec<u8>| failure.get(3).map_or(0, |flags| u16::from(flags & 0x0f));
@@ -188,30 +190,61 @@ impl Relay {
         own.or(failure).or_else(|| asked.empty(SERV_FAIL))
     }
 
-    /// Whether the name is known to have an IPv4 address.
-    fn has_v4(&self, question: &dns::Question) -> bool {
-        host(question).is_some_and(|name| self.shared.lookups.has_v4(&name))
+    /// Whether the name is known to have an address of the other family.
+    fn has_other(&self, question: &dns::Question, steered: Steered) -> bool {
+        let is_of_other = |address: &IpAddr| is_of(other(steered), *address);
+        host(question).is_some_and(|name| self.shared.lookups.known_addresses(&name).iter().any(is_of_other))
     }
 
-    /// Asks whether a name with IPv6 addresses has IPv4 addresses too: ours, which are of that family, lead there then.
-    fn ask_for_v4(self: &Rc<Self>, mut pending: Box<Pending>, reply: &[u8], now: Monotonic) {
-        pending.six = Some(reply.to_vec());
-        pending.ask_for(TYPE_A);
+    /// Asks whether a name with addresses of a family that ours are not of has others too, where ours lead to then.
+    fn ask_for_other(
+        self: &Rc<Self>,
+        mut pending: Box<Pending>,
+        steered: Steered,
+        reply: &[u8],
+        now: Monotonic,
+    ) {
+        pending.alone = Some(reply.to_vec());
+        pending.ask_for(kind_of(other(steered)));
         pending.begin_again(now);
         let ticket = self.table.borrow_mut().insert(pending);
         self.try_next(ticket, now);
     }
 
-    /// Takes the answer to that: without IPv4 addresses the name's own are given.
-    fn conclude_six(&self, mut pending: Box<Pending>, six: &[u8], facts: Option<&Facts>) {
-        pending.ask_for(dns::TYPE_AAAA);
+    /// Takes the answer to that: without others the name's own are given.
+    fn conclude_alone(
+        &self,
+        mut pending: Box<Pending>,
+        steered: Steered,
+        alone: &[u8],
+        facts: Option<&Facts>,
+    ) {
+        pending.ask_for(kind_of(steered));
         let asked = pending.asked(self.plane.settings.udp_answer_max);
         let leads_here = facts.is_some_and(|facts| !facts.found.addresses.is_empty());
         let own = leads_here.then(|| asked.nothing(self.plane.settings.steer_ttl)).flatten();
         if own.is_some() {
-            self.count(Event::Steered(Steered::V6));
+            self.count(Event::Steered(steered));
         }
-        self.give_pending(&mut pending, own.map_or(Cow::Borrowed(six), Cow::Owned));
+        self.give_pending(&mut pending, own.map_or(Cow::Borrowed(alone), Cow::Owned));
+    }
+}
+
+/// The type of the addresses of a family.
+const fn kind_of(steered: Steered) -> u16 {
+    match steered {
+        Steered::V4 => TYPE_A,
+        Steered::V6 => TYPE_AAAA,
+        Steered::Service => TYPE_HTTPS,
+    }
+}
+
+/// The other family.
+const fn other(steered: Steered) -> Steered {
+    match steered {
+        Steered::V4 => Steered::V6,
+        Steered::V6 => Steered::V4,
+        Steered::Service => Steered::Service,
     }
 }
 

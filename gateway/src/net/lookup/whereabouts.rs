@@ -112,15 +112,10 @@ impl Lookups {
         }
     }
 
-    /// Whether an address of `name` is known that may be dialled, however old.
-    pub fn is_known(&self, name: &DomainName) -> bool {
-        self.known(name, self.clock.monotonic()).is_some()
-    }
-
-    /// Whether one of them is an IPv4 address.
-    pub fn has_v4(&self, name: &DomainName) -> bool {
+    /// The addresses of `name` that are known and may be dialled, however old.
+    pub fn known_addresses(&self, name: &DomainName) -> Arc<[IpAddr]> {
         let known = self.known(name, self.clock.monotonic());
-        known.is_some_and(|known| known.addresses().iter().any(IpAddr::is_ipv4))
+        known.map_or_else(|| Arc::from([]), |known| known.addresses)
     }
 
     /// The last good addresses of `name` that may be dialled, whoever told them.
