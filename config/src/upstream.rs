@@ -18,6 +18,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("upstream", "allow_private"),
     Key::defaulted("upstream", "connect_timeout"),
     Key::defaulted("upstream", "original_connect_timeout"),
+    Key::defaulted("upstream", "original_connect_timeout_ipv6"),
     Key::defaulted("upstream", "failed_timeout"),
     Key::defaulted("upstream", "failed_max"),
     Key::defaulted("upstream", "source_addresses"),
@@ -35,6 +36,8 @@ pub const CONNECT_TIMEOUT_RANGE: RangeInclusive<Duration> =
 /// Time for a connection to where the subscriber was going, who has an open connection and waits as long as he likes: as long
 /// as systems repeat their SYNs (Linux: 127 s).
 pub const ORIGINAL_CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(130);
+/// The same to an IPv6 address, whose clients have IPv4 beside it and begin anew (RFC 8305): four SYNs, the last after 7 s.
+pub const ORIGINAL_CONNECT_TIMEOUT_IPV6_DEFAULT: Duration = Duration::from_secs(9);
 /// Range of `original_connect_timeout`: RFC 1122 §4.2.3.5 wants SYNs to be repeated for three minutes at least.
 pub const ORIGINAL_CONNECT_TIMEOUT_RANGE: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(300);
@@ -68,6 +71,9 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// Time for a connection to where the subscriber was going; `connect_timeout` where that is stated and this is not.
     pub original_connect_timeout: Duration,
+    /// The same where that is an IPv6 address with no IPv4 address behind it; whichever of the two others is stated where this
+    /// is not.
+    pub original_connect_timeout_ipv6: Duration,
     /// How long an address that failed is tried behind a name's others.
     pub failed_timeout: Duration,
     /// Such addresses that are remembered.
@@ -85,11 +91,14 @@ impl Upstream {
         let allow_private = section.boolean(reader, "allow_private", false).value;
         let connect_timeout =
             section.duration(reader, "connect_timeout", CONNECT_TIMEOUT_DEFAULT, CONNECT_TIMEOUT_RANGE);
-        let original =
-            if connect_timeout.written { connect_timeout.value } else { ORIGINAL_CONNECT_TIMEOUT_DEFAULT };
-        let original_connect_timeout = section
-            .duration(reader, "original_connect_timeout", original, ORIGINAL_CONNECT_TIMEOUT_RANGE)
-            .value;
+        let (range, stated) = (ORIGINAL_CONNECT_TIMEOUT_RANGE, connect_timeout.written);
+        let default = if stated { connect_timeout.value } else { ORIGINAL_CONNECT_TIMEOUT_DEFAULT };
+        let original = section.duration(reader, "original_connect_timeout", default, range.clone());
+        let default =
+            if stated || original.written { original.value } else { ORIGINAL_CONNECT_TIMEOUT_IPV6_DEFAULT };
+        let original_connect_timeout_ipv6 =
+            section.duration(reader, "original_connect_timeout_ipv6", default, range).value;
+        let original_connect_timeout = original.value;
         let connect_timeout = connect_timeout.value;
         let source_addresses = read_own_addresses(reader, &section, "source_addresses", SOURCE_ADDRESSES_MAX);
         Upstream {
@@ -98,6 +107,7 @@ impl Upstream {
             allow_private,
             connect_timeout,
             original_connect_timeout,
+            original_connect_timeout_ipv6,
             failed_timeout: section
                 .duration(reader, "failed_timeout", FAILED_TIMEOUT_DEFAULT, FAILED_TIMEOUT_RANGE)
                 .value,

@@ -160,6 +160,12 @@ const MORE_ROWS: &[Row] = &[
     ("limits", "drain_hard", &["\"600 s\"", "\"24 h\""], &["\"599999 ms\"", "\"86400001 ms\""]),
     ("upstream", "failed_timeout", &["\"1 s\"", "\"24 h\""], &["\"999 ms\"", "\"86400001 ms\""]),
     ("upstream", "failed_max", &["1", "1000000"], &["0", "1000001"]),
+    (
+        "upstream",
+        "original_connect_timeout_ipv6",
+        &["\"100 ms\"", "\"300 s\""],
+        &["\"99 ms\"", "\"300001 ms\""],
+    ),
     ("upstream", "original_connect_timeout", &["\"100 ms\"", "\"300 s\""], &["\"99 ms\"", "\"300001 ms\""]),
     ("edge", "silent_timeout", &["\"10 s\"", "\"60 min\""], &["\"9999 ms\"", "\"3600001 ms\""]),
     ("edge", "silent_max", &["1", "1000000"], &["0", "1000001"]),

@@ -127,6 +127,25 @@ fn f31_a_name_with_a_dead_aaaa_and_a_live_a_loads_at_the_next_try() {
 }
 
 #[test]
+fn f31_a_client_that_begins_anew_by_itself_comes_to_the_address_that_lives() {
+    if !has("curl") {
+        return;
+    }
+    let Some(edge) = Edge::with("tproxy", |setup| setup.unset("upstream", "connect_timeout")) else { return };
+    let _origin = edge.link.in_internet(|| page(origin(0, 80)));
+    lose(&edge, foreign(1, 80));
+    let resolved = format!("{LISTED}:80:[{}],{}", foreign(1, 80).ip(), origin(0, 80).ip());
+    let url = format!("http://{LISTED}/");
+    let output = edge.link.at_subscriber(|| {
+        let retries = ["--retry", "1", "--retry-all-errors", "--retry-delay", "1", "--retry-max-time", "30"];
+        let mut curl = std::process::Command::new("curl");
+        curl.args(["-sS", "--resolve", &resolved, &url]).args(retries).output().unwrap()
+    });
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "hello");
+    edge.stop_and_count();
+}
+
+#[test]
 fn f31_what_one_subscriber_found_dead_passes_by_for_him_alone() {
     let Some(edge) = Edge::with("tproxy", neighbours) else { return };
     let (one, other) = (neighbour(&edge, 1), neighbour(&edge, 2));

@@ -64,6 +64,7 @@ fn limits() -> Limits {
         proxy_header_deadline: long,
         connect_timeout: long,
         original_connect_timeout: long,
+        original_connect_timeout_ipv6: long,
         failed_timeout: long,
         failed_per_worker_max: 1,
         silence: SilenceLimits { time: long, max: 1, per_subscriber_max: 1 },

@@ -1,7 +1,7 @@
 //! A connection to where a subscriber was going, who has an open connection with us and waits for the answer.
 //!
-//! He waits as long as he likes, as he would without us, and so do we (`upstream.original_connect_timeout`): until he has
-//! gone, or others need the place. Where it is known that the destination does not answer, one try is enough. What is
+//! He waits as long as he likes, as he would without us, and so do we (`upstream.original_connect_timeout`, and a shorter one
+//! where he has another way): until he has gone, or others need the place. Where it is known that the destination does not answer, one try is enough. What is
 //! found is noted for those who come next ([`super::silence`]).
 
 use std::future::poll_fn;
@@ -18,6 +18,7 @@ use super::silence::Round;
 use super::socket;
 use super::stream::TcpStream;
 use super::worker::{OpenFlow, Worker};
+use crate::flow::address::meanings;
 use crate::flow::silence::Failure;
 
 /// A destination that has said nothing for so long counts as silent: three SYNs, at 0, 1 and 3 s, and a round trip.
@@ -59,11 +60,8 @@ pub async fn reach(
         return Err(NotReached::Cut);
     }
     let limits = &ends.worker.shared.limits;
-    let limit = if ends.is_known_silent() {
-        limits.original_connect_timeout.min(limits.connect_timeout)
-    } else {
-        limits.original_connect_timeout
-    };
+    let limit = ends.patience();
+    let limit = if ends.is_known_silent() { limit.min(limits.connect_timeout) } else { limit };
     let mut connecting = pin!(connecting);
     if let Ok(outcome) = timeout(limit.min(SILENT_AFTER), &mut connecting).await {
         return ends.judge(outcome).await;
@@ -91,6 +89,17 @@ pub async fn reach(
 }
 
 impl Ends<'_> {
+    /// How long the subscriber may be waited for. One who goes to an IPv6 address has IPv4 beside it, if his client could not
+    /// take our answer for the destination's: reset, it begins anew and finds what lives.
+    fn patience(&self) -> Duration {
+        let shared = &self.worker.shared;
+        if meanings(self.destination.ip(), &shared.dial.nat64).any(|meaning| meaning.is_ipv4()) {
+            shared.limits.original_connect_timeout
+        } else {
+            shared.limits.original_connect_timeout_ipv6
+        }
+    }
+
     /// Whether the destination is known not to answer.
     fn is_known_silent(&self) -> bool {
         let shared = &self.worker.shared;

@@ -109,6 +109,8 @@ pub struct Limits {
     pub failed_per_worker_max: usize,
     /// For a connection to where the subscriber was going.
     pub original_connect_timeout: Duration,
+    /// The same where that is an IPv6 address with no IPv4 address behind it.
+    pub original_connect_timeout_ipv6: Duration,
     /// What is remembered of destinations that did not answer.
     pub silence: SilenceLimits,
     /// For the last acknowledgement after both sides finished.

@@ -106,6 +106,7 @@ pub(super) fn limits(config: &Config, workers: usize, flows_max: usize) -> Limit
         failed_timeout: config.upstream.failed_timeout,
         failed_per_worker_max: (config.upstream.failed_max / workers.max(1)).max(1),
         original_connect_timeout: config.upstream.original_connect_timeout,
+        original_connect_timeout_ipv6: config.upstream.original_connect_timeout_ipv6,
         silence: SilenceLimits {
             time: config.edge.silent_timeout,
             max: config.edge.silent_max,
