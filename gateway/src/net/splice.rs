@@ -95,8 +95,8 @@ impl Drop for Taken {
 }
 
 impl Taken {
-    /// Moves what `from` has into the pipe, without waiting; none when it has nothing, zero at its end. The pipe must be
-    /// empty.
+    /// Moves what `from` has into the pipe, without waiting; none when it has nothing, zero at its end, or with FIN in
+    /// front of an urgent byte: a read tells which. The pipe must be empty.
     ///
     /// # Errors
     /// The socket's.

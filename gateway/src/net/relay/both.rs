@@ -240,7 +240,8 @@ impl<'f> Ends<'f> {
                         Some(Stage::Copying { bulk: false })
                     } else {
                         match self.fill(way, moving)? {
-                            Some(0) => None,
+                            // In front of an urgent byte that has just come with FIN splice(2) says the same as at the end.
+                            Some(0) => Some(Stage::Copying { bulk: false }),
                             Some(_) | None => continue,
                         }
                     }
@@ -312,7 +313,7 @@ impl<'f> Ends<'f> {
         (bulk && !observed && !self.sender(way).has_urgent()).then(|| self.worker.pipes.take()).flatten()
     }
 
-    /// Moves what the sender has into the pipe; none when it has nothing, zero at its end.
+    /// Moves what the sender has into the pipe; none when it has nothing, zero at its end or in front of an urgent byte.
     fn fill(self, way: Way, moving: &mut Moving) -> Result<Option<usize>, Failed> {
         let count = moving.pipe.fill(self.sender(way)).map_err(|error| way.sender_failed(error))?;
         if let Some(count) = count {
