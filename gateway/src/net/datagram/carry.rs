@@ -102,15 +102,7 @@ impl Carried {
         train: &Train<'_>,
     ) -> Sent {
         let up = &self.up;
-        let length = if train.in_fragments { Length::Cut } else { manner.length };
-        let towards_origin = Manner { mark: manner.mark.towards_origin(), length, ..manner };
-        let sent = up.port.send(up.target, None, towards_origin, train);
-        if let Some(cause) = sent.cause {
-            worker.count_dropped(cause, sent.lost);
-        }
-        if let Some(longest) = up.blind.get() {
-            up.blind.set(Some(longest.max(train.longest())));
-        }
+        // Before they go: what they show may be asked for as soon as the server has them.
         if !up.ids.borrow().is_empty() {
             up.pulse.note_moved(flow.last_activity.get());
             let contradicted =
@@ -122,6 +114,15 @@ impl Carried {
             } else if !up.pulse.is_proven() {
                 self.note_proof(worker, flow, train);
             }
+        }
+        let length = if train.in_fragments { Length::Cut } else { manner.length };
+        let towards_origin = Manner { mark: manner.mark.towards_origin(), length, ..manner };
+        let sent = up.port.send(up.target, None, towards_origin, train);
+        if let Some(cause) = sent.cause {
+            worker.count_dropped(cause, sent.lost);
+        }
+        if let Some(longest) = up.blind.get() {
+            up.blind.set(Some(longest.max(train.longest())));
         }
         sent
     }
