@@ -2,9 +2,10 @@
 //!
 //! Names below a listed one can be made up without end, so a name is kept by what came of it: one that nobody's flow has
 //! used goes first, one that several subscribers use last; among equals the one used longest ago. One in eight places is
-//! left to names that are new, so that they can come to something.
+//! left to names that are new, so that they can come to something. Names that one subscriber alone uses take one in sixteen at
+//! most: his next one takes the place of his own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use crate::flow::time::Monotonic;
 
 /// One in so many places is for names that nobody has used.
 const SHARE_OF_NEW: usize = 8;
+/// Names that one subscriber alone has used take one place in so many.
+const SHARE_OF_USER: usize = 16;
 /// A name's place among equals is looked after at most so often.
 const MOVE_PAUSE: Duration = Duration::from_secs(60);
 /// A flow that reaches a name is noted at most so often, unless it is the first.
@@ -91,6 +94,10 @@ pub(super) struct Cache {
     names: HashMap<DomainName, Cached>,
     /// The names of each rank, the one used longest ago first.
     order: [BTreeMap<u64, DomainName>; 4],
+    /// Who alone has used a name, and its place: of each the one used longest ago first.
+    of_users: BTreeSet<(u64, u64)>,
+    /// How many of them each has.
+    counts: HashMap<u64, usize>,
     /// The next place.
     next: u64,
     key: RandomState,
@@ -100,7 +107,15 @@ impl Cache {
     /// Room for so many names.
     pub(super) fn new(names_max: usize) -> Self {
         let key = RandomState::new();
-        Self { names_max: names_max.max(1), names: HashMap::new(), order: Default::default(), next: 0, key }
+        Self {
+            names_max: names_max.max(1),
+            names: HashMap::new(),
+            order: Default::default(),
+            of_users: BTreeSet::new(),
+            counts: HashMap::new(),
+            next: 0,
+            key,
+        }
     }
 
     /// What is known of a name.
@@ -159,6 +174,47 @@ impl Cache {
         if rank != known.rank || now.since(known.moved) >= MOVE_PAUSE {
             known.moved = now;
             self.move_to(name, rank);
+            self.keep_share(user);
+        }
+    }
+
+    /// Drops what is over the share of a subscriber: of the names he alone uses the one he used longest ago.
+    fn keep_share(&mut self, user: u64) {
+        let most = (self.names_max / SHARE_OF_USER).max(1);
+        while self.counts.get(&user).is_some_and(|count| *count > most) {
+            let Some((_, place)) = self.of_users.range((user, 0)..).next().copied() else { return };
+            let used = self.order.get_mut(Rank::Used.index());
+            let Some(name) = used.and_then(|used| used.remove(&place)) else { return };
+            self.forget(&name);
+        }
+    }
+
+    /// Takes a name out that has no place in the order any more; whether it was there.
+    fn forget(&mut self, name: &DomainName) -> bool {
+        let Some(known) = self.names.remove(name) else { return false };
+        self.leave_user(&known);
+        true
+    }
+
+    /// Counts a name for who alone uses it.
+    fn join_user(&mut self, user: Option<u64>, rank: Rank, place: u64) {
+        if let (Some(user), Rank::Used) = (user, rank) {
+            self.of_users.insert((user, place));
+            let count = self.counts.entry(user).or_insert(0);
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// Counts it no more.
+    fn leave_user(&mut self, known: &Cached) {
+        let Some(user) = known.user else { return };
+        if self.of_users.remove(&(user, known.place)) {
+            let left = self.counts.get(&user).map_or(0, |count| count.saturating_sub(1));
+            if left == 0 {
+                self.counts.remove(&user);
+            } else {
+                self.counts.insert(user, left);
+            }
         }
     }
 
@@ -172,7 +228,8 @@ impl Cache {
 
     /// Gives a name the last place of a rank.
     fn move_to(&mut self, name: &DomainName, rank: Rank) {
-        let Some(known) = self.names.get_mut(name) else { return };
+        let Some(mut known) = self.names.remove(name) else { return };
+        self.leave_user(&known);
         let owned = self.order.get_mut(known.rank.index()).and_then(|order| order.remove(&known.place));
         known.rank = rank;
         known.place = self.next;
@@ -180,6 +237,8 @@ impl Cache {
         if let (Some(order), Some(owned)) = (order, owned) {
             order.insert(self.next, owned);
         }
+        self.join_user(known.user, rank, known.place);
+        self.names.insert(name.clone(), known);
         self.next = self.next.wrapping_add(1);
     }
 
@@ -200,7 +259,7 @@ impl Cache {
         let new_may_go = asked.len() > self.names_max / SHARE_OF_NEW;
         let from = if new_may_go { None } else { rest.iter_mut().find(|order| !order.is_empty()) };
         let dropped = from.unwrap_or(asked).pop_first();
-        dropped.is_some_and(|(_, name)| self.names.remove(&name).is_some())
+        dropped.is_some_and(|(_, name)| self.forget(&name))
     }
 }
 
@@ -291,7 +350,7 @@ mod tests {
         for number in 0..16 {
             let text = format!("n{number}.kz");
             land(&mut cache, &text, &found(), false, number);
-            cache.note_use(&name(&text), &who(1), at(number));
+            cache.note_use(&name(&text), &who(10 + number as u8), at(number));
             if number < 4 {
                 cache.note_use(&name(&text), &who(2), at(number));
             }
@@ -305,12 +364,36 @@ mod tests {
     }
 
     #[test]
+    fn f4_whoever_reaches_made_up_names_displaces_his_own() {
+        let mut cache = Cache::new(64);
+        land(&mut cache, "pupil.kz", &found(), false, 1);
+        cache.note_use(&name("pupil.kz"), &who(1), at(1));
+        for number in 0..200 {
+            let text = format!("n{number}.kz");
+            land(&mut cache, &text, &found(), false, 2);
+            cache.note_use(&name(&text), &who(2), at(2));
+        }
+        let known = |text: &str| cache.get(&name(text)).is_some();
+        assert!(known("pupil.kz"), "another's");
+        assert!((196..200).all(|number| known(&format!("n{number}.kz"))) && !known("n195.kz"), "four of 64");
+        assert_eq!((cache.names.len(), cache.of_users.len()), (5, 5));
+        // What another uses too is nobody's alone.
+        cache.note_use(&name("n196.kz"), &who(1), at(3));
+        assert_eq!(cache.counts.values().sum::<usize>(), 4);
+        for number in 0..64 {
+            land(&mut cache, &format!("m{number}.kz"), &found(), true, 4);
+        }
+        assert_eq!(cache.counts.values().sum::<usize>(), cache.of_users.len());
+        assert_eq!(cache.names.len(), 64);
+    }
+
+    #[test]
     fn f4_the_name_used_longest_ago_goes_first_among_equals() {
         let mut cache = Cache::new(8);
         for number in 0..8 {
             let text = format!("n{number}.kz");
             land(&mut cache, &text, &found(), true, 0);
-            cache.note_use(&name(&text), &who(1), at(0));
+            cache.note_use(&name(&text), &who(1 + number), at(0));
         }
         cache.note_use(&name("n0.kz"), &who(1), at(59));
         assert_eq!(cache.order[Rank::Used.index()].values().next(), Some(&name("n0.kz")), "not yet");
