@@ -283,7 +283,7 @@ impl Relay {
             Stage::Carried(carried) => {
                 let sent = carried.send(&self.worker, &flow, self.manner(&flow), train);
                 if sent.cause == Some(DropCause::TooLong) {
-                    self.too_long(&key, &flow, carried.up());
+                    self.too_long(key, &flow, carried.up());
                 }
                 if identified && carried.leave_the_undecided() {
                     self.settle(&mut table, flow.id);

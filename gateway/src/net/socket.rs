@@ -26,8 +26,8 @@ use tokio::io::unix::AsyncFd;
 
 pub use self::datagrams::{
     connect_datagrams, connect_datagrams_from, connect_listening_datagrams, let_fragment, listen_datagrams,
-    listen_datagrams_transparent, path_mtu, prepare_datagrams, probe_exclusive_datagrams, send_datagrams,
-    send_icmp,
+    listen_datagrams_transparent, make_listening_room, path_mtu, prepare_datagrams,
+    probe_exclusive_datagrams, send_datagrams, send_icmp,
 };
 pub use self::streams::{listen_alone, original_destination, probe_exclusive, send_urgent};
 use super::control::{self, Head};

@@ -13,7 +13,7 @@ use super::count::Transport;
 use super::outbox::Outbox;
 use super::pending::Asker;
 use super::relay::Relay;
-use crate::net::socket::prepare_datagrams;
+use crate::net::socket::make_listening_room;
 
 /// Longest run of queries that the kernel hands over as one (UDP GRO).
 const RUN_BYTES_MAX: usize = 65_535;
@@ -53,7 +53,7 @@ pub(super) fn bind(address: SocketAddr, is_shared: bool) -> io::Result<UdpSocket
     }
     socket.set_reuse_port(is_shared)?;
     socket.set_nonblocking(true)?;
-    prepare_datagrams(&socket);
+    make_listening_room(&socket);
     socket.bind(&address.into())?;
     Ok(socket.into())
 }

@@ -54,11 +54,15 @@ fn listen_datagrams_with(
 
 /// Gives a listener's UDP socket room for bursts, and has it tell of fragments. Refinements: with less room more datagrams are lost.
 pub fn prepare_datagrams(socket: &impl AsFd) {
-    make_room(socket, DATAGRAM_BUFFER);
-    let known = SockRef::from(socket);
-    let _ = known.set_send_buffer_size(DATAGRAM_BUFFER);
-    let is_ipv4 = known.local_addr().is_ok_and(|address| address.is_ipv4());
+    make_listening_room(socket);
+    let is_ipv4 = SockRef::from(socket).local_addr().is_ok_and(|address| address.is_ipv4());
     tell_fragments(socket, is_ipv4);
+}
+
+/// Gives a listener's UDP socket room for bursts.
+pub fn make_listening_room(socket: &impl AsFd) {
+    make_room(socket, DATAGRAM_BUFFER);
+    let _ = SockRef::from(socket).set_send_buffer_size(DATAGRAM_BUFFER);
 }
 
 /// Gives a socket so many bytes for what comes; with CAP_NET_ADMIN (`SO_RCVBUFFORCE`) as many as are asked for, else as far
