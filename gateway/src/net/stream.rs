@@ -7,7 +7,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::task::{Context, Poll, ready};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::unix::AsyncFd;
 use tokio::io::{Interest, Ready};
@@ -97,7 +98,20 @@ impl TcpStream {
 
     /// Whether an urgent byte has come that may not have been read yet; no system call.
     pub fn has_urgent(&self) -> bool {
-        self.try_io(Interest::PRIORITY, || Ok(())).is_ok()
+        // True as well once the sender has ended (`Interest::PRIORITY` of tokio): what it was is looked at then alone.
+        self.try_io(Interest::PRIORITY, || Ok(())).is_ok() && self.is_told_urgent()
+    }
+
+    /// Whether the event loop told of an urgent byte.
+    fn is_told_urgent(&self) -> bool {
+        let ready = pin!(self.io.ready(Interest::PRIORITY));
+        match ready.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(mut guard)) => {
+                guard.retain_ready();
+                guard.ready().is_priority()
+            }
+            Poll::Ready(Err(_)) | Poll::Pending => false,
+        }
     }
 
     /// The urgent byte was read; the next one is told anew.
@@ -136,5 +150,41 @@ impl AsFd for TcpStream {
 impl AsRawFd for TcpStream {
     fn as_raw_fd(&self) -> RawFd {
         self.io.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::{Shutdown, TcpListener};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn f37_an_urgent_byte_is_told_until_it_is_forgotten_and_an_end_is_none() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut far = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (near, _) = listener.accept().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let near = TcpStream::from_std(near).unwrap();
+        assert!(!near.has_urgent());
+        far.write_all(b"ordinary").unwrap();
+        near.readable().await.unwrap();
+        assert!(!near.has_urgent());
+        socket::send_urgent(&far, b'!').unwrap();
+        near.ready(Interest::PRIORITY).await.unwrap();
+        assert!(near.has_urgent() && near.has_urgent());
+        near.forget_urgent();
+        assert!(!near.has_urgent());
+        socket::send_urgent(&far, b'!').unwrap();
+        near.ready(Interest::PRIORITY).await.unwrap();
+        assert!(near.has_urgent(), "the next one is told anew");
+        while near.try_read(&mut [0; 64]).is_ok() {}
+        near.forget_urgent();
+        far.shutdown(Shutdown::Write).unwrap();
+        while !near.ready(Interest::READABLE).await.unwrap().is_read_closed() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!near.has_urgent(), "what has ended is not urgent");
     }
 }
