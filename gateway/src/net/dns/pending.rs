@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::rc::Rc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::cache::Key;
 use super::count::Steered;
@@ -29,7 +29,7 @@ pub(super) enum Asker {
         at: Option<std::net::IpAddr>,
     },
     /// To the task of its connection, which has room for it.
-    Connection(Cell<Option<mpsc::OwnedPermit<Vec<u8>>>>),
+    Connection(Cell<Option<mpsc::OwnedPermit<Vec<u8>>>>, Rc<Backlog>),
 }
 
 impl Asker {
@@ -37,7 +37,7 @@ impl Asker {
     pub(super) fn give(&self, answer: Cow<'_, [u8]>) -> Posted {
         match self {
             Self::Datagram { listener, to, at } => listener.post(&answer, *to, *at),
-            Self::Connection(room) => match room.take() {
+            Self::Connection(room, backlog) => match room.take().filter(|_| backlog.add(answer.len())) {
                 Some(room) => {
                     room.send(answer.into_owned());
                     Posted::Sent
@@ -51,8 +51,50 @@ impl Asker {
     pub(super) const fn listener(&self) -> Option<&Rc<Listener>> {
         match self {
             Self::Datagram { listener, .. } => Some(listener),
-            Self::Connection(_) => None,
+            Self::Connection(..) => None,
         }
+    }
+}
+
+/// Bytes of answers that wait to be written on one connection. Somebody's own zone gives answers of 64 KiB, and who does not read
+/// them would hold as many as he may ask.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    bytes: Cell<usize>,
+    is_over: Cell<bool>,
+    changed: Notify,
+}
+
+/// With so many bytes no other query is read.
+const BACKLOG_PAUSE: usize = 128 << 10;
+/// With more the connection ends: its client does not read.
+const BACKLOG_MAX: usize = 1 << 20;
+
+impl Backlog {
+    /// One more answer waits; false when that is too much, and the connection is to end.
+    fn add(&self, bytes: usize) -> bool {
+        let sum = self.bytes.get().saturating_add(bytes);
+        if sum > BACKLOG_MAX {
+            self.is_over.set(true);
+            self.changed.notify_one();
+            return false;
+        }
+        self.bytes.set(sum);
+        true
+    }
+
+    /// So many bytes were written.
+    pub(super) fn written(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get().saturating_sub(bytes));
+        self.changed.notify_one();
+    }
+
+    /// Waits until another query may be read; false when the connection is to end.
+    pub(super) async fn may_read(&self) -> bool {
+        while self.bytes.get() >= BACKLOG_PAUSE && !self.is_over.get() {
+            self.changed.notified().await;
+        }
+        !self.is_over.get()
     }
 }
 
@@ -224,5 +266,33 @@ impl Table {
     /// Whether none is under way.
     pub(super) fn is_empty(&self) -> bool {
         self.free.len() == self.slots.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn f14_answers_that_nobody_reads_have_a_limit_on_each_connection() {
+        let backlog = Rc::new(Backlog::default());
+        let (answers, mut queue) = mpsc::channel::<Vec<u8>>(128);
+        let give = |length: usize| {
+            let room = answers.clone().try_reserve_owned().unwrap();
+            let asker = Asker::Connection(Cell::new(Some(room)), Rc::clone(&backlog));
+            matches!(asker.give(Cow::Owned(vec![0; length])), Posted::Sent)
+        };
+        assert!(give(BACKLOG_PAUSE - 1) && backlog.may_read().await);
+        assert!(give(1) && give(BACKLOG_MAX - BACKLOG_PAUSE), "at the limit");
+        // No other query is read until something is written.
+        assert!(tokio::time::timeout(Duration::from_millis(10), backlog.may_read()).await.is_err());
+        let length = queue.recv().await.unwrap().len();
+        backlog.written(length);
+        backlog.written(BACKLOG_MAX - BACKLOG_PAUSE);
+        assert!(backlog.may_read().await);
+        assert!(!give(BACKLOG_MAX), "one byte over");
+        assert!(!backlog.may_read().await, "and the connection ends");
     }
 }

@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use super::count::{Event, Refused, Transport};
 use super::lane::push_framed;
 use super::limit::ConnectionPlace;
-use super::pending::Asker;
+use super::pending::{Asker, Backlog};
 use super::relay::{Relay, Taken};
 
 /// Queries of one connection that are read and whose answers are not written yet: with more, no other is read.
@@ -28,6 +28,8 @@ const REST: Duration = Duration::from_millis(200);
 const TURN_PAUSE_MIN: Duration = Duration::from_millis(20);
 /// Pause after an error of accept(2).
 const BACK_OFF: Duration = Duration::from_millis(200);
+/// Answers are written together up to so many bytes.
+const BATCH_BYTES: usize = 32 << 10;
 /// Bytes that are read and thrown away behind a connection's last query.
 const DISCARDED_BYTES_MAX: usize = 64 << 10;
 /// Bytes thrown away at once.
@@ -111,7 +113,9 @@ async fn converse(
     let (mut from, mut to) = tokio::io::split(stream);
     let (answers, mut queue) = mpsc::channel::<Vec<u8>>(ANSWERS_MAX);
     let limits = relay.plane.settings.connections;
+    let backlog = Rc::new(Backlog::default());
     let reader = &mut from;
+    let waiting = Rc::clone(&backlog);
     let read = async move {
         // Ends when this is dropped, and every query under way with it: then all answers are written.
         let answers = answers;
@@ -121,6 +125,9 @@ async fn converse(
         loop {
             // Before it is read: what is read is answered.
             let Ok(room) = answers.clone().reserve_owned().await else { return End::Client };
+            if !waiting.may_read().await {
+                return End::Client;
+            }
             let first = match timeout(wait, reader.read_u8()).await {
                 Ok(Ok(first)) => first,
                 Ok(Err(_)) => return End::Client,
@@ -142,7 +149,12 @@ async fn converse(
             while let Err(pause) = relay.take_turn(client) {
                 sleep(pause.max(TURN_PAUSE_MIN)).await;
             }
-            match relay.ask(&query, client, transport, Asker::Connection(Cell::new(Some(room)))) {
+            match relay.ask(
+                &query,
+                client,
+                transport,
+                Asker::Connection(Cell::new(Some(room)), Rc::clone(&waiting)),
+            ) {
                 Taken::Answered => {}
                 Taken::Dropped => return End::Client,
             }
@@ -154,12 +166,19 @@ async fn converse(
         let mut batch = Vec::new();
         while let Some(answer) = queue.recv().await {
             batch.clear();
+            let mut bytes = answer.len();
             push_framed(&mut batch, &answer);
-            while let Ok(answer) = queue.try_recv() {
+            // Not all of them: what is taken here makes room for as much again.
+            while batch.len() < BATCH_BYTES
+                && let Ok(answer) = queue.try_recv()
+            {
+                bytes = bytes.saturating_add(answer.len());
                 push_framed(&mut batch, &answer);
             }
             timeout(limits.idle_timeout, to.write_all(&batch)).await??;
             timeout(limits.idle_timeout, to.flush()).await??;
+            batch.shrink_to(BATCH_BYTES);
+            backlog.written(bytes);
         }
         timeout(limits.idle_timeout, to.shutdown()).await?
     };
