@@ -4,12 +4,14 @@
 //! is a referral, and whether it is known is nobody's business.
 //!
 //! A table of a fixed number of places in small sets, each with its own lock: what is kept is bounded, and workers hardly
-//! ever meet. The time is an argument.
+//! ever meet. Whoever asks for made-up names displaces his own: in a full set one of the same asker goes first, then what one asker
+//! alone has wanted, denials before answers, and last what several have. The time is an argument.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::source::Source;
 use crate::flow::time::Monotonic;
 use crate::wire::dns::layout::{Edns, checking_disabled, said};
 use crate::wire::dns::options::{ForSubnet, Subnet};
@@ -27,6 +29,8 @@ const FRESH: Duration = Duration::from_secs(1);
 const HEADER_BYTES: usize = 12;
 /// Response codes that are kept: NOERROR, NXDOMAIN.
 const KEPT_CODES: [u16; 2] = [0, 3];
+/// Bits of the second byte of flags that are the response code.
+const CODE_MASK: u8 = 0x0f;
 /// Bit of the second byte of flags: the answer was validated.
 const AUTHENTIC: u8 = 0x20;
 
@@ -76,6 +80,19 @@ struct Kept {
     key: Key,
     answer: Box<[u8]>,
     at: Monotonic,
+    /// Who asked first.
+    by: Source,
+    /// Others have asked too.
+    is_shared: bool,
+}
+
+impl Kept {
+    /// What goes before it when room is wanted by somebody: the lowest goes first.
+    fn worth(&self, to: Source) -> (bool, bool, bool, Monotonic) {
+        let is_own = self.by == to && !self.is_shared;
+        let is_denial = self.answer.get(3).is_some_and(|flags| flags & CODE_MASK != 0);
+        (!is_own, self.is_shared, !is_denial, self.at)
+    }
 }
 
 /// The answers.
@@ -94,8 +111,8 @@ impl StaleAnswers {
         Self { sets: (0..sets).map(|_| Mutex::default()).collect(), ways, age_max, hasher }
     }
 
-    /// Keeps an answer, unless it is cut short, a failure, too long, or broken.
-    pub(super) fn keep(&self, key: &Key, answer: &[u8], facts: &Facts, now: Monotonic) {
+    /// Keeps an answer that somebody asked for, unless it is cut short, a failure, too long, or broken.
+    pub(super) fn keep(&self, key: &Key, by: Source, answer: &[u8], facts: &Facts, now: Monotonic) {
         let question = &facts.question;
         let length = answer.len();
         if question.truncated || length > ANSWER_BYTES_MAX || !KEPT_CODES.contains(&facts.rcode) {
@@ -103,8 +120,11 @@ impl StaleAnswers {
         }
         let Some(set) = self.set(key) else { return };
         let mut set = set.lock().unwrap_or_else(PoisonError::into_inner);
-        if set.iter().any(|kept| kept.key == *key && now.since(kept.at) < FRESH) {
-            return;
+        if let Some(kept) = set.iter_mut().find(|kept| kept.key == *key) {
+            kept.is_shared |= kept.by != by;
+            if now.since(kept.at) < FRESH {
+                return;
+            }
         }
         let Some(answer) = without_tail(answer, question) else { return };
         if let Some(kept) = set.iter_mut().find(|kept| kept.key == *key) {
@@ -112,11 +132,11 @@ impl StaleAnswers {
             kept.at = now;
             return;
         }
-        let kept = Kept { key: key.clone(), answer, at: now };
+        let kept = Kept { key: key.clone(), answer, at: now, by, is_shared: false };
         if set.len() < self.ways {
             set.push(kept);
-        } else if let Some(oldest) = set.iter_mut().min_by_key(|kept| kept.at) {
-            *oldest = kept;
+        } else if let Some(least) = set.iter_mut().min_by_key(|kept| kept.worth(by)) {
+            *least = kept;
         }
     }
 
@@ -169,7 +189,10 @@ fn without_tail(answer: &[u8], question: &Question) -> Option<Box<[u8]>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
+    use crate::net::dns::source::Sources;
     use crate::wire::dns::layout::additional;
     use crate::wire::dns::{Found, question};
 
@@ -186,6 +209,34 @@ mod tests {
     fn key(kind: u16) -> Key {
         let name = question(ANSWER).unwrap().name;
         Key { name, kind, class: 1, dnssec_ok: false, checking_disabled: false, subnet: None }
+    }
+
+    /// Somebody who asks.
+    fn asker(number: u8) -> Source {
+        static SOURCES: LazyLock<Sources> = LazyLock::new(|| Sources::new(32, 56, RandomState::new()));
+        SOURCES.of([10, 0, 0, number].into(), None)
+    }
+
+    #[test]
+    fn f43_whoever_asks_for_made_up_names_displaces_his_own() {
+        let stale = StaleAnswers::new(4, Duration::from_secs(86_400), RandomState::new());
+        let asked = question(ANSWER).unwrap();
+        let keep = |kind, by, second| stale.keep(&key(kind), asker(by), ANSWER, &facts(ANSWER), at(second));
+        let known = |kind| stale.find(&key(kind), &asked, Duration::from_secs(30), at(2_000)).is_some();
+        // One that two have asked for, and one of a pupil's.
+        keep(1, 1, 1);
+        keep(1, 2, 2);
+        keep(2, 1, 3);
+        for kind in 100..1_100 {
+            keep(kind, 9, u64::from(kind));
+        }
+        assert!(known(1) && known(2), "others'");
+        assert!(known(1_099) && !known(1_097), "two places of four");
+        // A second one who does so takes from those who are alone, and not what several want.
+        for kind in 2_000..3_000 {
+            keep(kind, 8, 1_500);
+        }
+        assert!(known(1) && known(2_999));
     }
 
     /// What an answer says, for what is kept of it.
@@ -231,7 +282,7 @@ mod tests {
     fn an_old_answer_is_its_answer_section_with_short_ttls() {
         let stale = StaleAnswers::new(10, Duration::from_secs(86_400), RandomState::new());
         let asked = question(ANSWER).unwrap();
-        stale.keep(&key(1), ANSWER, &facts(ANSWER), at(0));
+        stale.keep(&key(1), asker(1), ANSWER, &facts(ANSWER), at(0));
         let ttl = Duration::from_secs(30);
         let given = stale.find(&key(1), &asked, ttl, at(86_400)).unwrap();
         assert_eq!(given.len(), asked.section.end + 16);
@@ -258,16 +309,22 @@ mod tests {
         for (place, byte) in changes {
             let mut answer = ANSWER.to_vec();
             answer[place] = byte;
-            stale.keep(&key(1), &answer, &facts(&answer), at(0));
+            stale.keep(&key(1), asker(1), &answer, &facts(&answer), at(0));
             assert!(stale.len() == 0, "byte {place} = {byte:#x}");
         }
         let mut long = ANSWER.to_vec();
         long.resize(ANSWER_BYTES_MAX + 1, 0);
-        stale.keep(&key(1), &long, &facts(ANSWER), at(0));
+        stale.keep(&key(1), asker(1), &long, &facts(ANSWER), at(0));
         assert!(stale.len() == 0);
-        stale.keep(&key(1), &long[..ANSWER_BYTES_MAX], &Facts { rcode: 16, ..facts(ANSWER) }, at(0));
+        stale.keep(
+            &key(1),
+            asker(1),
+            &long[..ANSWER_BYTES_MAX],
+            &Facts { rcode: 16, ..facts(ANSWER) },
+            at(0),
+        );
         assert!(stale.len() == 0, "an extended code whose low bits say NOERROR");
-        stale.keep(&key(1), &long[..ANSWER_BYTES_MAX], &facts(ANSWER), at(0));
+        stale.keep(&key(1), asker(1), &long[..ANSWER_BYTES_MAX], &facts(ANSWER), at(0));
         assert_eq!(stale.len(), 1);
     }
 
@@ -277,7 +334,7 @@ mod tests {
         for room in [1, 2, 3, 4, 100] {
             let stale = StaleAnswers::new(room, Duration::from_secs(86_400), RandomState::new());
             for kind in 0..10_000 {
-                stale.keep(&key(kind), ANSWER, &facts(ANSWER), at(u64::from(kind)));
+                stale.keep(&key(kind), asker(1), ANSWER, &facts(ANSWER), at(u64::from(kind)));
             }
             assert_eq!(stale.len(), room, "room for {room}");
             assert!(stale.find(&key(9_999), &asked, Duration::from_secs(30), at(9_999)).is_some());

@@ -409,7 +409,7 @@ impl Relay {
     /// Keeps an answer for when the servers are silent; one that could not be read is not kept.
     fn keep(&self, pending: &Pending, reply: &[u8], facts: Option<&Facts>, now: Monotonic) {
         if let (Some(stale), Some(key), Some(facts)) = (&self.plane.stale, &pending.key, facts) {
-            stale.keep(key, reply, facts, now);
+            stale.keep(key, pending.source, reply, facts, now);
         }
     }
 
