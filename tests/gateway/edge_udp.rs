@@ -462,6 +462,7 @@ fn f46_a_burst_of_tiny_datagrams_arrives_whole_both_ways_over_both_versions() {
         let (server, count) = edge.link.in_internet(|| counting_datagrams(origin(family, 443)));
         let client = socket(&edge, family, 0);
         socket2::SockRef::from(&client).set_recv_buffer_size(4 << 20).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
         client.connect(origin(family, 443)).unwrap();
         for bursts in 1..=2 {
             at_once(&|| (0..BURST).for_each(|_| assert_eq!(client.send(b"x").unwrap(), 1)));
