@@ -24,6 +24,7 @@ mod health;
 mod lane;
 mod letters;
 mod limit;
+mod lost;
 mod message;
 mod outbox;
 mod pending;
