@@ -36,6 +36,7 @@ use tokio::time::{MissedTickBehavior, sleep};
 
 use self::batch::{Batch, Train};
 use self::carry::Carried;
+use self::connection_ids::{Continued, Pulse};
 use self::hand_over::{Own, Pair};
 use self::held::{Held, Waiting};
 use self::negotiate::Negotiations;
@@ -106,12 +107,14 @@ pub struct Entry {
 }
 
 /// Where a flow was carried that goes on from another port, and what vouched for it.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Continuation {
     target: SocketAddr,
     vouched: Vouched,
     /// Nothing shows that the server knows the connection.
     is_blind: bool,
+    /// Of the flow that taught the ids by which it is known.
+    pulse: Pulse,
 }
 
 /// How far a flow is.
@@ -377,15 +380,16 @@ impl Relay {
         let now = shared.clock.monotonic();
         let (subscriber, destination) = (open.subscriber(), self.destination(key));
         if let Some(known) = shared.connection_ids.find(subscriber, destination, first, now) {
-            self.worker.inherit(open.flow(), known.identity);
-            return Some(Continuation { target: known.target, vouched: known.vouched, is_blind: false });
+            let Continued { identity, target, vouched, pulse } = known;
+            self.worker.inherit(open.flow(), identity);
+            return Some(Continuation { target, vouched, is_blind: false, pulse });
         }
         match key.ends {
             // A client that migrates on purpose takes an id that nobody has seen. It goes where his connection goes that moved
             // last: to addresses of a listed name, so that nobody is steered elsewhere, but without a name it is charged.
             Ends::Steered { .. } if may_migrate(first) => {
-                let target = shared.connection_ids.latest(subscriber, destination, now)?;
-                Some(Continuation { target, vouched: Vouched::No, is_blind: true })
+                let (target, pulse) = shared.connection_ids.latest(subscriber, destination, now)?;
+                Some(Continuation { target, vouched: Vouched::No, is_blind: true, pulse })
             }
             Ends::Steered { .. } | Ends::Proxied { .. } | Ends::Transparent { .. } => None,
         }

@@ -73,6 +73,8 @@ pub(super) struct Upstream {
     pulse: Pulse,
     /// The server's ids learnt on it.
     ids: RefCell<Vec<ConnectionId>>,
+    /// The connection that goes on here, while its name holds, if it had one.
+    continues: RefCell<Option<Continuation>>,
     /// While nothing shows that the server knows the connection: the longest datagram that it was sent.
     blind: Cell<Option<usize>>,
     /// When its sender was last told that a datagram is too long.
@@ -103,11 +105,10 @@ impl Carried {
     ) -> Sent {
         let up = &self.up;
         // Before they go: what they show may be asked for as soon as the server has them.
+        self.keep_known(worker, flow);
         if !up.ids.borrow().is_empty() {
             up.pulse.note_moved(flow.last_activity.get());
-            let contradicted =
-                flow.state.borrow().identity.as_ref().is_some_and(|identity| identity.gave_up.is_some());
-            if contradicted {
+            if is_contradicted(flow) {
                 // The name does not hold: nothing may be continued under it.
                 worker.shared.connection_ids.forget(&up.subscriber, up.destination, &up.pulse);
                 up.ids.borrow_mut().clear();
@@ -125,6 +126,19 @@ impl Carried {
             up.blind.set(Some(longest.max(train.longest())));
         }
         sent
+    }
+
+    /// Where a connection goes on here, the ids by which it was known stay so while it moves; not behind another name.
+    fn keep_known(&self, worker: &Rc<Worker>, flow: &Rc<Flow>) {
+        let up = &self.up;
+        let mut continues = up.continues.borrow_mut();
+        let Some(known) = &*continues else { return };
+        if !known.is_blind && is_contradicted(flow) {
+            worker.shared.connection_ids.forget(&up.subscriber, up.destination, &known.pulse);
+            *continues = None;
+        } else if up.blind.get().is_none() {
+            known.pulse.note_moved(flow.last_activity.get());
+        }
     }
 
     /// Notes that the flow has come to something, once the subscriber uses an id that the server chose.
@@ -162,7 +176,7 @@ impl Relay {
                 Stage::Waiting => {}
                 Stage::Reaching | Stage::Carried(_) | Stage::Refused => return,
             }
-            (entry.is_identified(), entry.continues, Rc::clone(entry.flow()))
+            (entry.is_identified(), entry.continues.clone(), Rc::clone(entry.flow()))
         };
         match (&self.service, key.ends) {
             (_, Ends::Proxied { destination, .. } | Ends::Transparent { destination }) => {
@@ -295,7 +309,8 @@ impl Relay {
             destination: self.destination(key),
             pulse: Pulse::default(),
             ids: RefCell::default(),
-            blind: Cell::new(entry.continues.is_some_and(|flow| flow.is_blind).then_some(0)),
+            blind: Cell::new(entry.continues.as_ref().is_some_and(|flow| flow.is_blind).then_some(0)),
+            continues: RefCell::new(entry.continues.take()),
             told: Cell::default(),
         });
         let down = down(Rc::clone(self), *key, Rc::clone(&flow), Rc::clone(&up));
@@ -418,6 +433,11 @@ impl Relay {
         let continued = Continued { identity, target: up.target, vouched, pulse: Arc::clone(&up.pulse) };
         self.worker.shared.connection_ids.learn(&up.subscriber, up.destination, id, continued, now);
     }
+}
+
+/// Whether what the client sent contradicts the flow's name, or it never had one.
+fn is_contradicted(flow: &Flow) -> bool {
+    flow.state.borrow().identity.as_ref().is_some_and(|identity| identity.gave_up.is_some())
 }
 
 /// Passes on what the origin sends until the flow ends.

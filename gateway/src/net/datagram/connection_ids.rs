@@ -153,11 +153,12 @@ impl ConnectionIds {
         subscriber: &SubscriberKey,
         destination: SocketAddr,
         now: Monotonic,
-    ) -> Option<SocketAddr> {
+    ) -> Option<(SocketAddr, Pulse)> {
         let state = self.state();
         let known = state.pairs.get(&(subscriber.clone(), destination))?.iter().map(|known| &known.flow);
         let live = known.filter(|flow| flow.pulse.is_proven() && flow.pulse.is_recent(now));
-        live.max_by_key(|flow| flow.pulse.moved.load(Ordering::Relaxed)).map(|flow| flow.target)
+        let last = live.max_by_key(|flow| flow.pulse.moved.load(Ordering::Relaxed))?;
+        Some((last.target, Arc::clone(&last.pulse)))
     }
 
     /// Forgets what a flow taught: its name does not hold.
@@ -287,7 +288,9 @@ mod tests {
     #[test]
     fn f45_the_connection_that_moved_last_is_named_if_its_subscriber_answered() {
         let ids = ConnectionIds::default();
-        let latest = |number, now| ids.latest(&subscriber(number), destination(443), at(now));
+        let latest = |number, now| {
+            ids.latest(&subscriber(number), destination(443), at(now)).map(|(target, _)| target)
+        };
         let mut pulses = Vec::new();
         for port in 1..=3_u8 {
             let flow = Continued { target: destination(port.into()), ..flow() };
