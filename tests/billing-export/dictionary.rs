@@ -1,6 +1,12 @@
 //! The data dictionary (`billing-export/docs/records.md`) names every column, word and manifest key there is, in order.
 
-#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "tests may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests may panic"
+)]
 
 use billing_export::codec::COLUMNS;
 use billing_export::{Cause, Class, Disposition, Flag, Reason, SubscriberType};

@@ -347,12 +347,12 @@ mod tests {
     #[test]
     fn f4_names_of_one_subscriber_go_before_those_of_several_and_new_ones_find_room() {
         let mut cache = Cache::new(16);
-        for number in 0..16 {
-            let text = format!("n{number}.kz");
-            land(&mut cache, &text, &found(), false, number);
-            cache.note_use(&name(&text), &who(10 + number as u8), at(number));
+        for number in 0..16_u8 {
+            let (text, second) = (format!("n{number}.kz"), u64::from(number));
+            land(&mut cache, &text, &found(), false, second);
+            cache.note_use(&name(&text), &who(10 + number), at(second));
             if number < 4 {
-                cache.note_use(&name(&text), &who(2), at(number));
+                cache.note_use(&name(&text), &who(2), at(second));
             }
         }
         for number in 16..40 {

@@ -475,16 +475,17 @@ mod tests {
     fn f4_a_table_full_of_made_up_subscribers_refuses_nobody_outright_and_empties() {
         let mut counts = Counts::default();
         let subscriber = |number: u32| SubscriberKey::Address(IpAddr::from(number.to_be_bytes()));
-        for number in 0..SUBSCRIBERS_MAX as u32 {
+        let most = u32::try_from(SUBSCRIBERS_MAX).unwrap();
+        for number in 0..most {
             assert!(counts.take(&subscriber(number), 20));
         }
-        let late = subscriber(SUBSCRIBERS_MAX as u32);
+        let late = subscriber(most);
         assert!(counts.take(&late, 20) && counts.by_subscriber.len() == SUBSCRIBERS_MAX);
         assert!(!counts.take(&late, 0));
         counts.give_back(&late);
         assert_eq!(counts.others, 0);
         // What came to nothing leaves no place taken.
-        (0..SUBSCRIBERS_MAX as u32).for_each(|number| counts.give_back(&subscriber(number)));
+        (0..most).for_each(|number| counts.give_back(&subscriber(number)));
         assert!(counts.by_subscriber.is_empty());
         assert!(counts.take(&late, 1) && !counts.take(&late, 1));
     }
