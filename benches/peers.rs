@@ -1,5 +1,5 @@
 //! One worker of ours beside HAProxy, nginx and sniproxy in one run: CPU per gigabyte, CPU per new flow, memory per idle
-//! flow, time to the first byte, alone and beside clients who drip a byte a second (TRAPS part S, "Slowloris"). Prints ratios
+//! flow, time to the first byte, alone and beside clients who drip a byte a second. Prints ratios
 //! to HAProxy, and of the last to the same proxy alone; the machines are noisy, ratios of one run are not.
 //!
 //! `benches/run-peers` installs the peers and runs this. Numbers after `--` change the load:

@@ -1,4 +1,4 @@
-//! The rules of the house that a machine can hold (DESIGN §4, STYLE): top level, direction of dependencies, purity,
+//! The rules of the house that a machine can hold (`gateway/docs/architecture.md`): top level, direction of dependencies, purity,
 //! unsafe code, reasons for dependencies, file length, headers, fuzz targets, wiring of tests and benches.
 //!
 //! Works from any package of the workspace. Every finding names file and line, the rule and what to do; each rule has a
@@ -15,6 +15,8 @@
 
 #[path = "house/floors.rs"]
 mod floors;
+#[path = "house/references.rs"]
+mod references;
 #[path = "house/scan.rs"]
 mod scan;
 #[path = "house/source.rs"]
@@ -25,7 +27,7 @@ mod wiring;
 use scan::tokens;
 use source::{CRATES, Source, git_list, none, sample, sources};
 
-/// What the top level may hold (DESIGN §4), and whether it must.
+/// What the top level may hold, and whether it must.
 const TOP_LEVEL: [(&str, bool); 15] = [
     ("Cargo.toml", true),
     ("Cargo.lock", true),
@@ -58,13 +60,14 @@ fn judge_top_level(listed: &[String]) -> Vec<String> {
     let mut present: Vec<String> = listed.iter().map(top).collect();
     present.sort();
     present.dedup();
-    let strange = present.iter().filter(|entry| TOP_LEVEL.iter().all(|(name, _)| name != entry)).map(|entry| {
-        format!("{entry}:1: the top level holds exactly the entries of DESIGN §4; move it into its crate or folder")
-    });
+    let strange =
+        present.iter().filter(|entry| TOP_LEVEL.iter().all(|(name, _)| name != entry)).map(|entry| {
+            format!(
+                "{entry}:1: the top level holds exactly so many entries; move it into its crate or folder"
+            )
+        });
     let missing = TOP_LEVEL.iter().filter(|(name, must)| *must && present.iter().all(|entry| entry != name));
-    strange
-        .chain(missing.map(|(name, _)| format!("{name}:1: the top level lacks it; restore it (DESIGN §4)")))
-        .collect()
+    strange.chain(missing.map(|(name, _)| format!("{name}:1: the top level lacks it; restore it"))).collect()
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The list compiled for look-ups (DESIGN decision 12): a hash walk over labels for names, and over prefix
+//! The list compiled for look-ups (decision 12): a hash walk over labels for names, and over prefix
 //! lengths for addresses.
 //!
 //! A look-up strips one label after another from the full name and probes the hash table with what is left, skipping

@@ -26,10 +26,10 @@ use section::{Kind, Sections};
 /// Largest text whatever the limit: places in it, and in the names it holds, are 32-bit numbers.
 const TEXT_BYTES_MAX: usize = 1 << 30;
 
-/// Largest list text by default (DESIGN §7).
+/// Largest list text by default (a key of `config/examples/full.toml`).
 pub const LIST_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Largest number of rules and denies (DESIGN §7).
+/// Largest number of rules and denies (a key of `config/examples/full.toml`).
 pub const LIST_ENTRIES_MAX: usize = 1_000_000;
 
 /// Most problems reported of one document; a text with more is not a list with mistakes.

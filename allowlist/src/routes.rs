@@ -1,4 +1,4 @@
-//! The names of lists that are no longer in force: what a steered node goes on carrying (DESIGN decision 4).
+//! The names of lists that are no longer in force: what a steered node goes on carrying (decision 4).
 //!
 //! Names and how far each reached, nothing else: no dates, ports or services, for nothing is exempt by them. One set over all
 //! former lists, without what the list in force says itself; two editions differ in a few names, so that it stays small.

@@ -1,4 +1,4 @@
-//! Conservation (DESIGN decision 20): seen + pending before = usage rows + pending after, per direction.
+//! Conservation (decision 20): seen + pending before = usage rows + pending after, per direction.
 //!
 //! Pure. Sums are taken in 128 bits, so that the check itself cannot overflow.
 

@@ -1,4 +1,4 @@
-//! Whether the state at a start is the one this node wrote last (DESIGN decision 16). Pure.
+//! Whether the state at a start is the one this node wrote last (decision 16). Pure.
 //!
 //! Each start draws a random id and writes it to the database as *pending*, to the witness file, and to the database
 //! for good, in this order. A database that agrees with the witness, or whose pending start was cut short, goes on in

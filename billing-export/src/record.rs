@@ -52,7 +52,7 @@ impl FromStr for Kind {
 /// The time a record speaks of: from `start` (included) to `end`, never negative, whole milliseconds.
 ///
 /// It is the window of the seal, equal for all rows of one seal: the part of the billing period between the seal
-/// before and this one. The times of single flows stay inside the gateway (DESIGN decision 22).
+/// before and this one. The times of single flows stay inside the gateway (decision 22).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Window {
     /// First instant.

@@ -1,4 +1,4 @@
-//! Who the bytes are counted for: one session of one subscriber (DESIGN decision 15).
+//! Who the bytes are counted for: one session of one subscriber (decision 15).
 //!
 //! Counters belong to a session, never to an address. Ids are personal data: `Debug` does not print them. Pure.
 

@@ -70,7 +70,7 @@ impl Volume {
     }
 }
 
-/// What the byte counts of a file count (DESIGN decision 13).
+/// What the byte counts of a file count (decision 13).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ByteBasis {
     /// IP packets with their headers, as the operator's meter sees them.
@@ -103,7 +103,7 @@ impl FromStr for ByteBasis {
     }
 }
 
-/// Who exempts the bytes of a rating group (DESIGN decision 14).
+/// Who exempts the bytes of a rating group (decision 14).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Disposition {
     /// The core zero-rates them already, by our mark.

@@ -14,11 +14,11 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("admin", "hosts"),
 ];
 
-/// Address when none is stated: loopback only (CONTRACT).
+/// Address when none is stated: loopback only.
 pub const ADDRESS_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 /// Connections at once.
 pub const CONNECTIONS_MAX_DEFAULT: usize = 32;
-/// Range of `connections_max`; the descriptors come out of the reserve of 256 (DESIGN §7).
+/// Range of `connections_max`; the descriptors come out of the reserve of 256 (a key of `config/examples/full.toml`).
 pub const CONNECTIONS_MAX_RANGE: RangeInclusive<usize> = 1..=128;
 /// Most host names.
 pub const HOSTS_MAX: usize = 16;

@@ -76,11 +76,11 @@ pub const SOURCE_PREFIX_V4_RANGE: RangeInclusive<u8> = 8..=32;
 pub const SOURCE_PREFIX_V6_DEFAULT: u8 = 56;
 /// Range of `source_prefix_v6`: an operator's own network, up to one address.
 pub const SOURCE_PREFIX_V6_RANGE: RangeInclusive<u8> = 32..=128;
-/// Queries of one source per second (DESIGN §7).
+/// Queries of one source per second (a key of `config/examples/full.toml`).
 pub const QUERIES_PER_SECOND_MAX_DEFAULT: u32 = 200;
 /// Range of `queries_per_second_max`.
 pub const QUERIES_PER_SECOND_MAX_RANGE: RangeInclusive<u32> = 1..=1_000_000;
-/// Queries of one source at once (DESIGN §7).
+/// Queries of one source at once (a key of `config/examples/full.toml`).
 pub const BURST_MAX_DEFAULT: u32 = 300;
 /// Range of `burst_max`.
 pub const BURST_MAX_RANGE: RangeInclusive<u32> = 1..=1_000_000;
@@ -93,7 +93,7 @@ pub const TRUNCATED_PER_SECOND_MAX_RANGE: RangeInclusive<u32> = 0..=1_000_000;
 pub const SOURCES_MAX_DEFAULT: usize = 262_144;
 /// Range of `sources_max`.
 pub const SOURCES_MAX_RANGE: RangeInclusive<usize> = 1..=16_777_216;
-/// Queries under way (DESIGN §7); about 600 bytes each.
+/// Queries under way (a key of `config/examples/full.toml`); about 600 bytes each.
 pub const IN_FLIGHT_MAX_DEFAULT: usize = 20_000;
 /// Range of `in_flight_max`.
 pub const IN_FLIGHT_MAX_RANGE: RangeInclusive<usize> = 1..=1_000_000;
@@ -111,13 +111,13 @@ pub const TUNNEL_PLACES_MAX_DEFAULT: usize = 16_384;
 pub const TUNNEL_PLACES_MAX_RANGE: RangeInclusive<usize> = 1..=16_777_216;
 /// Time after which another server is asked besides; half of what a try may take.
 pub const FAILOVER_AFTER_DEFAULT: Duration = Duration::from_secs(1);
-/// Time for one try (DESIGN §7).
+/// Time for one try (a key of `config/examples/full.toml`).
 pub const TRY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
-/// Tries of one query (DESIGN §7).
+/// Tries of one query (a key of `config/examples/full.toml`).
 pub const TRIES_DEFAULT: u8 = 2;
 /// Range of `tries`.
 pub const TRIES_RANGE: RangeInclusive<u8> = 1..=10;
-/// Time for all tries (DESIGN §7).
+/// Time for all tries (a key of `config/examples/full.toml`).
 pub const TOTAL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(4);
 /// Range of the times of upstream queries.
 pub const TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(60);
@@ -142,9 +142,9 @@ pub const CONNECTIONS_MAX_RANGE: RangeInclusive<usize> = 1..=1_000_000;
 pub const CONNECTIONS_PER_CLIENT_MAX_DEFAULT: usize = 16;
 /// Range of `connections_per_client_max`.
 pub const CONNECTIONS_PER_CLIENT_MAX_RANGE: RangeInclusive<usize> = 1..=65_536;
-/// Time for a client's handshake, for its first byte, and for the rest of a query that has begun (DESIGN §7 notes: 2 s).
+/// Time for a client's handshake, for its first byte, and for the rest of a query that has begun (notes: 2 s).
 pub const FIRST_BYTE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
-/// Time without a query after which a client's connection ends (DESIGN §7).
+/// Time without a query after which a client's connection ends (a key of `config/examples/full.toml`).
 pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// Queries of one connection.
 pub const QUERIES_PER_CONNECTION_MAX_DEFAULT: u32 = 100;

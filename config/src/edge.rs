@@ -53,7 +53,7 @@ pub const ROUTE_TABLE_RANGE: RangeInclusive<u32> = 256..=u32::MAX;
 pub const RULE_PRIORITY_DEFAULT: u32 = 10_233;
 /// Range of `rule_priority`.
 pub const RULE_PRIORITY_RANGE: RangeInclusive<u32> = 1..=32_765;
-/// How long the kernel sends flows to a gateway that says nothing (DESIGN decision 24).
+/// How long the kernel sends flows to a gateway that says nothing (decision 24).
 pub const ALIVE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3);
 /// Range of `alive_timeout`.
 pub const ALIVE_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);

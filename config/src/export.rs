@@ -24,17 +24,17 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("export", "egress_interfaces"),
 ];
 
-/// Length of a period (CONTRACT: 15 minutes aligned to UTC).
+/// Length of a period (15 minutes, aligned to UTC).
 pub const PERIOD_DEFAULT: Duration = Duration::from_secs(900);
 /// A day: periods are aligned to UTC, so a period divides it.
 const DAY: Duration = Duration::from_secs(86_400);
 /// Range of `period`.
 pub const PERIOD_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=DAY;
-/// Time between checkpoints (DESIGN decision 17: every second).
+/// Time between checkpoints (decision 17: every second).
 pub const CHECKPOINT_DEFAULT: Duration = Duration::from_secs(1);
 /// Range of `checkpoint`: what a crash may cost.
 pub const CHECKPOINT_RANGE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(10);
-/// How long counts may go unsaved before exemption stops (DESIGN §2: a doubt is charged).
+/// How long counts may go unsaved before exemption stops (a doubt is charged).
 pub const UNSAVED_MAX_DEFAULT: Duration = Duration::from_secs(600);
 /// Range of `unsaved_max`.
 pub const UNSAVED_MAX_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=DAY;
@@ -76,7 +76,7 @@ pub struct Export {
     pub egress_interfaces: Vec<String>,
 }
 
-/// What is counted (DESIGN decision 13).
+/// What is counted (decision 13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByteBasis {
     /// IP packets with their headers, as the operator's meter counts them.

@@ -18,7 +18,7 @@ pub struct Key {
 pub enum Need {
     /// The configuration is refused.
     Required,
-    /// It has a default (DESIGN §7, or the section's own consts).
+    /// It has a default (a constant of its section).
     Defaulted,
     /// It has no value then.
     Optional,

@@ -1,4 +1,4 @@
-//! `[limits]`: how long, how much and how many of everything a flow may take (DESIGN §7).
+//! `[limits]`: how long, how much and how many of everything a flow may take (a key of `config/examples/full.toml`).
 
 use crate::dns::{
     SOURCE_PREFIX_V4_DEFAULT, SOURCE_PREFIX_V4_RANGE, SOURCE_PREFIX_V6_DEFAULT, SOURCE_PREFIX_V6_RANGE,
@@ -47,69 +47,69 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("limits", "socket_memory_per_subscriber_max"),
 ];
 
-/// Handshake bytes of a ClientHello (DESIGN §7).
+/// Handshake bytes of a ClientHello (a key of `config/examples/full.toml`).
 pub const HELLO_HANDSHAKE_MAX_DEFAULT: usize = 16 << 10;
-/// Bytes on the wire of a ClientHello, record headers included (DESIGN §7).
+/// Bytes on the wire of a ClientHello, record headers included (a key of `config/examples/full.toml`).
 pub const HELLO_WIRE_MAX_DEFAULT: usize = 32 << 10;
 /// Range of the hello and HTTP head sizes: each undecided flow may hold that much.
 pub const HEAD_RANGE: RangeInclusive<usize> = 512..=1 << 20;
-/// Absolute time until a name must be known (DESIGN §7).
+/// Absolute time until a name must be known (a key of `config/examples/full.toml`).
 pub const IDENTIFY_DEADLINE_DEFAULT: Duration = Duration::from_secs(5);
 /// Range of the deadlines a peer can run into.
 pub const DEADLINE_RANGE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
-/// Headers of an HTTP request (DESIGN §7).
+/// Headers of an HTTP request (a key of `config/examples/full.toml`).
 pub const HTTP_HEADERS_MAX_DEFAULT: usize = 100;
 /// Range of `http_headers_max`.
 pub const HTTP_HEADERS_MAX_RANGE: RangeInclusive<usize> = 1..=1_000;
-/// Bytes of an HTTP request head (DESIGN §7).
+/// Bytes of an HTTP request head (a key of `config/examples/full.toml`).
 pub const HTTP_HEAD_MAX_DEFAULT: usize = 16 << 10;
-/// CRYPTO bytes of a QUIC client (DESIGN §7).
+/// CRYPTO bytes of a QUIC client (a key of `config/examples/full.toml`).
 pub const QUIC_CRYPTO_MAX_DEFAULT: usize = 16 << 10;
 /// Range of `quic_crypto_max`.
 pub const QUIC_CRYPTO_MAX_RANGE: RangeInclusive<usize> = 1 << 10..=64 << 10;
-/// Pieces of CRYPTO data (DESIGN §7).
+/// Pieces of CRYPTO data (a key of `config/examples/full.toml`).
 pub const QUIC_FRAGMENTS_MAX_DEFAULT: usize = 128;
 /// Range of `quic_fragments_max`.
 pub const QUIC_FRAGMENTS_MAX_RANGE: RangeInclusive<usize> = 1..=4_096;
-/// Datagrams of a client that are read for its name (DESIGN §7).
+/// Datagrams of a client that are read for its name (a key of `config/examples/full.toml`).
 pub const QUIC_DATAGRAMS_MAX_DEFAULT: usize = 10;
 /// Range of `quic_datagrams_max`.
 pub const QUIC_DATAGRAMS_MAX_RANGE: RangeInclusive<usize> = 1..=100;
-/// Initial keys derived for one flow (DESIGN §7).
+/// Initial keys derived for one flow (a key of `config/examples/full.toml`).
 pub const QUIC_KEY_DERIVATIONS_MAX_DEFAULT: usize = 3;
 /// Range of `quic_key_derivations_max`.
 pub const QUIC_KEY_DERIVATIONS_MAX_RANGE: RangeInclusive<usize> = 1..=100;
-/// UDP flows that wait for a name (DESIGN §7).
+/// UDP flows that wait for a name (a key of `config/examples/full.toml`).
 pub const UNDECIDED_FLOWS_MAX_DEFAULT: usize = 100_000;
 /// Range of `undecided_flows_max`: each may take 20 KiB.
 pub const UNDECIDED_FLOWS_MAX_RANGE: RangeInclusive<usize> = 1..=10_000_000;
-/// Time without a datagram after which a QUIC flow ends (DESIGN §7).
+/// Time without a datagram after which a QUIC flow ends (a key of `config/examples/full.toml`).
 pub const QUIC_IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(120);
-/// Time without a datagram after which any other UDP flow ends (DESIGN §7).
+/// Time without a datagram after which any other UDP flow ends (a key of `config/examples/full.toml`).
 pub const UDP_IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 /// Time without a datagram after which a UDP flow ends whose server never said anything: a client of QUIC repeats itself
 /// after 1, 2 and 4 seconds (RFC 9002 §6.2), so that one whose first datagrams were lost keeps its flow.
 pub const UNANSWERED_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
-/// Time without a byte after which a TCP flow ends (DESIGN §7).
+/// Time without a byte after which a TCP flow ends (a key of `config/examples/full.toml`).
 pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15 * 60);
 /// The same of flows to port 443, over which push services wait (RFC 5382 REQ-5: 2 h 4 min, longer than keep-alives are
 /// apart).
 pub const HTTPS_IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs((2 * 60 + 4) * 60);
 /// Range of the idle timeouts.
 pub const IDLE_TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
-/// Time for the whole PROXY header (DESIGN §7).
+/// Time for the whole PROXY header (a key of `config/examples/full.toml`).
 pub const PROXY_HEADER_DEADLINE_DEFAULT: Duration = Duration::from_secs(3);
-/// Time for both FINs to be acknowledged (DESIGN decision 13).
+/// Time for both FINs to be acknowledged (decision 13).
 pub const FINISH_DEADLINE_DEFAULT: Duration = Duration::from_secs(5);
-/// Time flows get to end by themselves at shutdown (DESIGN §7).
+/// Time flows get to end by themselves at shutdown (a key of `config/examples/full.toml`).
 pub const DRAIN_DEFAULT: Duration = Duration::from_secs(600);
-/// Time after which shutdown waits for nothing more (DESIGN §7).
+/// Time after which shutdown waits for nothing more (a key of `config/examples/full.toml`).
 pub const DRAIN_HARD_DEFAULT: Duration = Duration::from_secs(900);
 /// Range of `drain` and `drain_hard`.
 pub const DRAIN_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(86_400);
 /// Range of `flows_max` when it is a number.
 pub const FLOWS_MAX_RANGE: RangeInclusive<usize> = 1..=10_000_000;
-/// Flows of one subscriber (DESIGN §7).
+/// Flows of one subscriber (a key of `config/examples/full.toml`).
 pub const FLOWS_PER_SUBSCRIBER_MAX_DEFAULT: usize = 2_048;
 /// Range of `flows_per_subscriber_max` and `unanswered_per_subscriber_max`.
 pub const FLOWS_PER_SUBSCRIBER_MAX_RANGE: RangeInclusive<usize> = 1..=1_000_000;
@@ -120,7 +120,7 @@ pub const UNANSWERED_PER_SUBSCRIBER_MAX_DEFAULT: usize = 256;
 pub const ACCEPTS_PER_WAKE_MAX_DEFAULT: usize = 16;
 /// Range of `accepts_per_wake_max`.
 pub const ACCEPTS_PER_WAKE_MAX_RANGE: RangeInclusive<usize> = 1..=1_024;
-/// Buffer of a relayed direction while bytes are in flight (DESIGN §6: 64 kB copies).
+/// Buffer of a relayed direction while bytes are in flight.
 pub const RELAY_BUFFER_DEFAULT: usize = 64 << 10;
 /// Range of `relay_buffer`.
 pub const RELAY_BUFFER_RANGE: RangeInclusive<usize> = 4 << 10..=1 << 20;
@@ -223,7 +223,7 @@ pub struct Quic {
 /// Flows of the whole process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlowsMax {
-    /// From the limit of open files: (RLIMIT_NOFILE − 256 − pipes) / 2 (DESIGN §7).
+    /// From the limit of open files: (RLIMIT_NOFILE − 256 − pipes) / 2 (a key of `config/examples/full.toml`).
     Auto,
     /// This many.
     Count(usize),

@@ -16,11 +16,11 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("list", "accept_errors"),
 ];
 
-/// Largest list document, in bytes (DESIGN §7: 4 MiB, raised for larger lists).
+/// Largest list document, in bytes (default 4 MiB, raised for larger lists).
 pub const SIZE_MAX_DEFAULT: usize = 4 << 20;
 /// Range of `size_max`: a list is held whole while it is read.
 pub const SIZE_MAX_RANGE: RangeInclusive<usize> = 1 << 10..=1 << 30;
-/// Most entries of a list (DESIGN §7).
+/// Most entries of a list (a key of `config/examples/full.toml`).
 pub const ENTRIES_MAX_DEFAULT: usize = 1_000_000;
 /// Range of `entries_max`.
 pub const ENTRIES_MAX_RANGE: RangeInclusive<usize> = 1..=100_000_000;

@@ -92,11 +92,11 @@ pub enum DatagramHeaders {
 /// How a listener learns the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// DNS leads subscribers to the gateway; the name in the flow is resolved and dialled (DESIGN decision 4).
+    /// DNS leads subscribers to the gateway; the name in the flow is resolved and dialled (decision 4).
     Steered,
     /// A PROXY header carries the original destination.
     ProxyProtocol,
-    /// The kernel hands flows over that were going elsewhere (DESIGN decisions 3, 5, 24).
+    /// The kernel hands flows over that were going elsewhere (decisions 3, 5, 24).
     Transparent,
 }
 

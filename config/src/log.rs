@@ -36,7 +36,7 @@ pub enum Level {
     Warn,
     /// What an operator wants to know of an ordinary day.
     Info,
-    /// Names and addresses may stand here and below (DESIGN decision 22).
+    /// Names and addresses may stand here and below (decision 22).
     Debug,
     /// Every packet.
     Trace,

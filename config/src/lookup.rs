@@ -23,21 +23,21 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("lookup", "scheduled_per_second_max"),
 ];
 
-/// Time for one try (DESIGN §7).
+/// Time for one try (a key of `config/examples/full.toml`).
 pub const TRY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
 /// Range of `try_timeout` and `total_timeout`.
 pub const TIMEOUT_RANGE: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(60);
-/// Tries of one look-up (DESIGN §7).
+/// Tries of one look-up (a key of `config/examples/full.toml`).
 pub const TRIES_DEFAULT: u8 = 2;
 /// Range of `tries`.
 pub const TRIES_RANGE: RangeInclusive<u8> = 1..=10;
-/// Time for all tries (DESIGN §7).
+/// Time for all tries (a key of `config/examples/full.toml`).
 pub const TOTAL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(4);
 /// How long a steered flow waits for an answer when an address is known already: less than the 1.8 seconds of RFC 8767 §5.
 pub const STALE_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 /// Range of `stale_after`.
 pub const STALE_AFTER_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60);
-/// CNAMEs followed (DESIGN §7).
+/// CNAMEs followed (a key of `config/examples/full.toml`).
 pub const CNAMES_MAX_DEFAULT: u8 = 11;
 /// Range of `cnames_max`.
 pub const CNAMES_MAX_RANGE: RangeInclusive<u8> = 0..=64;
@@ -45,7 +45,7 @@ pub const CNAMES_MAX_RANGE: RangeInclusive<u8> = 0..=64;
 pub const NEGATIVE_TTL_DEFAULT: Duration = Duration::from_secs(30);
 /// Range of `negative_ttl`.
 pub const NEGATIVE_TTL_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3_600);
-/// Look-ups started per second (DESIGN §7: 200 queries a second per source).
+/// Look-ups started per second (default 200 queries a second per source).
 pub const PER_SECOND_MAX_DEFAULT: u32 = 200;
 /// Range of `per_second_max`.
 pub const PER_SECOND_MAX_RANGE: RangeInclusive<u32> = 1..=1_000_000;

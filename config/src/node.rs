@@ -13,7 +13,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("node", "core_dumps"),
 ];
 
-/// Longest node id (CONTRACT, usage file names).
+/// Longest node id (`billing-export/docs/records.md`).
 pub const NODE_ID_CHARS_MAX: usize = 32;
 /// Most workers: more than the cores of any machine this is run on.
 pub const WORKERS_MAX: u16 = 256;
@@ -36,7 +36,7 @@ pub struct Node {
 /// How many workers carry traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Workers {
-    /// One per core the process may run on (DESIGN decision 23).
+    /// One per core the process may run on (decision 23).
     Auto,
     /// This many: 1 to [`WORKERS_MAX`].
     Count(u16),
@@ -65,7 +65,7 @@ impl Node {
     }
 }
 
-/// True for `[a-z0-9-]{1,max}`, the form of node and service ids (CONTRACT).
+/// True for `[a-z0-9-]{1,max}`, the form of node and service ids.
 pub(crate) fn is_id(text: &str, chars_max: usize) -> bool {
     (1..=chars_max).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')

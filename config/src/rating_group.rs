@@ -26,7 +26,7 @@ pub const ID_DEFAULT: u32 = 1;
 pub const EVERY_SERVICE: &str = "*";
 /// Most rating groups.
 pub const GROUPS_MAX: usize = 10_000;
-/// Longest service id (CONTRACT, list document).
+/// Longest service id (`allowlist/docs/document.md`).
 pub const SERVICE_ID_CHARS_MAX: usize = 40;
 /// Range of `dscp`; 0 is what unmarked packets carry.
 pub const DSCP_RANGE: RangeInclusive<u8> = 1..=63;
@@ -70,7 +70,7 @@ pub enum Services {
     Named(Vec<String>),
 }
 
-/// Who takes exempt bytes off the bill (DESIGN decision 14).
+/// Who takes exempt bytes off the bill (decision 14).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
     /// The core already zero-rates by our mark.

@@ -40,13 +40,13 @@ pub struct Subscriber {
 }
 
 impl fmt::Debug for Subscriber {
-    /// Shows the line instead of who and where (DESIGN decision 22).
+    /// Shows the line instead of who and where (decision 22).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Subscriber({}, line {})", self.subscriber_type.label(), self.line)
     }
 }
 
-/// What kind of id a subscriber has (CONTRACT, column `subscriber_type`).
+/// What kind of id a subscriber has (column `subscriber_type` of `billing-export/docs/records.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SubscriberType {
     /// Telephone number (ITU-T E.164), digits only.

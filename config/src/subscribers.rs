@@ -20,7 +20,7 @@ pub(crate) const KEYS: &[Key] = &[
 pub const SIZE_MAX_DEFAULT: usize = 64 << 20;
 /// Range of `size_max`: the table is held whole while it is read.
 pub const SIZE_MAX_RANGE: RangeInclusive<usize> = 1 << 10..=4 << 30;
-/// Most rows: as many as trusted answers and accounts (DESIGN §7).
+/// Most rows: as many as trusted answers and accounts (a key of `config/examples/full.toml`).
 pub const ENTRIES_MAX_DEFAULT: usize = 1_000_000;
 /// Range of `entries_max`.
 pub const ENTRIES_MAX_RANGE: RangeInclusive<usize> = 1..=100_000_000;

@@ -33,12 +33,12 @@ pub(crate) const KEYS: &[Key] = &[
 pub(crate) const STATIC_KEYS: &[Key] =
     &[Key::required("trusted_answers.static", "name"), Key::required("trusted_answers.static", "addresses")];
 
-/// How long a pair is believed after it was last seen (DESIGN §7).
+/// How long a pair is believed after it was last seen (a key of `config/examples/full.toml`).
 pub const RETENTION_DEFAULT: Duration = Duration::from_secs(24 * 3_600);
 /// Range of `retention`.
 pub const RETENTION_RANGE: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(30 * 86_400);
-/// Most pairs (DESIGN §7).
+/// Most pairs (a key of `config/examples/full.toml`).
 pub const PAIRS_MAX_DEFAULT: usize = 1_000_000;
 /// Range of `pairs_max`.
 pub const PAIRS_MAX_RANGE: RangeInclusive<usize> = 1..=100_000_000;
@@ -50,7 +50,7 @@ pub const SUBSCRIBERS_PER_PAIRS_MAX: usize = 64;
 pub const WILDCARD_NAMES_MIN_DEFAULT: usize = 32;
 /// Range of `wildcard_names_min`.
 pub const WILDCARD_NAMES_MIN_RANGE: RangeInclusive<usize> = 2..=65_536;
-/// Most addresses of one name (DESIGN §7).
+/// Most addresses of one name (a key of `config/examples/full.toml`).
 pub const ADDRESSES_PER_NAME_MAX_DEFAULT: usize = 512;
 /// Range of `addresses_per_name_max`.
 pub const ADDRESSES_PER_NAME_MAX_RANGE: RangeInclusive<usize> = 1..=65_536;

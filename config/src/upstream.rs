@@ -28,7 +28,7 @@ pub(crate) const KEYS: &[Key] = &[
 pub const RESOLVER_PORT: u16 = 53;
 /// Most resolvers: each is a further try.
 pub const RESOLVERS_MAX: usize = 16;
-/// Time for a connection to the destination (DESIGN §7).
+/// Time for a connection to the destination (a key of `config/examples/full.toml`).
 pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// Range of `connect_timeout`.
 pub const CONNECT_TIMEOUT_RANGE: RangeInclusive<Duration> =

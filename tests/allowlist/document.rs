@@ -12,7 +12,7 @@
 use allowlist::{Document, KZ_EDUCATION_2020, Limits, SuccessionError, lint};
 use proptest::prelude::*;
 
-const CONTRACT: &str = include_str!("golden/contract.toml");
+const WHOLE: &str = include_str!("golden/contract.toml");
 const BROKEN: &str = include_str!("golden/broken.toml");
 
 /// The problems of a text, one a line.
@@ -25,14 +25,14 @@ fn problems(text: &str) -> String {
 
 /// The head of a list with one line replaced.
 fn with(line: &str, replaced: &str) -> String {
-    assert!(CONTRACT.contains(line), "{line} is not part of the list");
-    CONTRACT.replace(line, replaced)
+    assert!(WHOLE.contains(line), "{line} is not part of the list");
+    WHOLE.replace(line, replaced)
 }
 
 #[test]
 fn the_contract_s_example_is_in_canonical_form() {
-    let document = Document::parse(CONTRACT).unwrap();
-    assert_eq!(document.to_canonical(), CONTRACT);
+    let document = Document::parse(WHOLE).unwrap();
+    assert_eq!(document.to_canonical(), WHOLE);
     assert_eq!((document.list_id(), document.serial(), document.entry_count()), ("kz-education", 3, 3));
     assert_eq!(document.issued().instant(), "2020-04-04T04:00:00Z".parse().unwrap());
     assert_eq!(document.issued().to_string(), "2020-04-04T10:00:00+06:00", "the offset stays as written");
@@ -77,12 +77,12 @@ fn t39_empty_and_foreign_texts_are_refused() {
 
 #[test]
 fn t39_a_list_cut_off_at_any_byte_is_refused_or_never_replaces_the_whole() {
-    let whole = Document::parse(CONTRACT).unwrap();
+    let whole = Document::parse(WHOLE).unwrap();
     let mut well_formed = 0;
-    for end in 0..CONTRACT.len() {
-        match Document::parse(&CONTRACT[..end]) {
+    for end in 0..WHOLE.len() {
+        match Document::parse(&WHOLE[..end]) {
             Err(problems) => assert!(!problems.is_empty(), "cut at {end}"),
-            Ok(cut) if cut == whole => assert_eq!(end, CONTRACT.len() - 1, "only the last line end may go"),
+            Ok(cut) if cut == whole => assert_eq!(end, WHOLE.len() - 1, "only the last line end may go"),
             Ok(cut) => {
                 well_formed += 1;
                 assert!(cut.entry_count() <= whole.entry_count(), "cut at {end}");
@@ -99,10 +99,10 @@ fn t39_a_list_cut_off_at_any_byte_is_refused_or_never_replaces_the_whole() {
 
 #[test]
 fn t39_a_flipped_bit_never_panics_and_never_passes_for_the_same_edition() {
-    let whole = Document::parse(CONTRACT).unwrap();
-    for place in 0..CONTRACT.len() {
+    let whole = Document::parse(WHOLE).unwrap();
+    for place in 0..WHOLE.len() {
         for bit in [0, 1, 5] {
-            let mut bytes = CONTRACT.as_bytes().to_vec();
+            let mut bytes = WHOLE.as_bytes().to_vec();
             bytes[place] ^= 1 << bit;
             let Ok(text) = std::str::from_utf8(&bytes) else { continue };
             if let Ok(flipped) = Document::parse(text)
@@ -118,7 +118,7 @@ fn t39_a_flipped_bit_never_panics_and_never_passes_for_the_same_edition() {
 #[test]
 fn an_edition_follows_the_same_list_with_a_higher_serial() {
     let parse = |text: &str| Document::parse(text).unwrap();
-    let whole = parse(CONTRACT);
+    let whole = parse(WHOLE);
     assert_eq!(whole.may_follow(&whole), Ok(()));
     assert_eq!(parse(&with("serial = 3", "serial = 4")).may_follow(&whole), Ok(()));
     assert_eq!(

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use crash::{Books, Bytes, Kind, Lab, PIECE, Shape, Visit, wait_for};
 use rustix::process::Signal;
 
-/// How much longer than its deadline a behaviour may take in a test (DESIGN §7).
+/// How much longer than its deadline a behaviour may take in a test (a key of `config/examples/full.toml`).
 const DEADLINE_FACTOR: u32 = 3;
 /// Time that cut flows are given to leave, beyond the deadlines of the configuration.
 const CUT_GRACE: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! IP bytes of the records against the kernel's own count on the subscriber's link, in network namespaces (DESIGN decision 13).
+//! IP bytes of the records against the kernel's own count on the subscriber's link, in network namespaces (decision 13).
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Ports towards a destination that are used up, in network namespaces (TRAPS part S, "Port exhaustion"): one address has
+//! Ports towards a destination that are used up, in network namespaces: one address has
 //! some 28,000 of them, and each rests for a minute after a connection that our side ended first. Here an address has 64.
 
 #![allow(

@@ -1,4 +1,4 @@
-//! Two gateways in a row, in network namespaces: subscriber – gateway – gateway – origin (TRAPS part S, "Proxy loop").
+//! Two gateways in a row, in network namespaces: subscriber – gateway – gateway – origin.
 
 #![allow(
     clippy::unwrap_used,

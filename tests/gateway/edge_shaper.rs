@@ -1,4 +1,4 @@
-//! A shaper on the gateway's own interface: what it drops was never carried (DESIGN decisions 13, 27).
+//! A shaper on the gateway's own interface: what it drops was never carried (decisions 13, 27).
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Marks of exempt flows on the wire, in network namespaces: counted by the kernels at both ends (DESIGN §4, trap T38).
+//! Marks of exempt flows on the wire, in network namespaces: counted by the kernels at both ends (trap T38).
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
 //! Marks of exempt datagrams on the wire, and flows without a name that an address rule frees, in network namespaces: counted
-//! by the kernels at both ends (DESIGN §4, trap T38).
+//! by the kernels at both ends (trap T38).
 
 #![allow(
     clippy::unwrap_used,

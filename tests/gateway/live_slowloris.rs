@@ -1,4 +1,4 @@
-//! Thousands of clients who drip their first bytes, and the users beside them (TRAPS part S, "Slowloris").
+//! Thousands of clients who drip their first bytes, and the users beside them.
 
 #![allow(
     clippy::unwrap_used,

@@ -229,7 +229,7 @@ fn t32_b24_a_list_that_changes_in_mid_flow_splits_the_bytes() {
     exchange_after_change(&mut proxied, &mut steered, 2_000);
     assert_eq!(finish(proxied), b"");
     assert_eq!(finish(steered), b"");
-    // A new steered flow of the name that was taken off is carried too: its address is still in caches (DESIGN 4).
+    // A new steered flow of the name that was taken off is carried too: its address is still in caches (decision 4).
     let mut late = world.steered(3);
     late.write_all(&hello).unwrap();
     assert_eq!(finish(late), hello);

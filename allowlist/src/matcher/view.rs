@@ -71,7 +71,7 @@ impl<'m> Rule<'m> {
         self.terms.scope
     }
 
-    /// Whether DNS evidence alone may exempt a flow under this rule (DESIGN decision 10).
+    /// Whether DNS evidence alone may exempt a flow under this rule (decision 10).
     #[must_use]
     pub fn dns_only(&self) -> bool {
         self.terms.dns_only

@@ -13,7 +13,7 @@ use crate::problem::{Problem, quoted};
 /// Longest free text, in characters.
 pub(super) const TEXT_CHARACTERS_MAX: usize = 4_000;
 
-/// Longest list or service id (CONTRACT, list document).
+/// Longest list or service id (`allowlist/docs/document.md`).
 const IDENTIFIER_BYTES_MAX: usize = 40;
 
 /// A value of the tree with its span.

@@ -1,4 +1,4 @@
-//! The durable ledger: SQLite in WAL mode with `synchronous=FULL` and one writer (DESIGN decision 17).
+//! The durable ledger: SQLite in WAL mode with `synchronous=FULL` and one writer (decision 17).
 //!
 //! Every change is one transaction. After any error the connection is dropped and what is on disk is read again: a
 //! failed fsync is never repeated as if it had succeeded.

@@ -1,7 +1,7 @@
 //! The lists a node has accepted: the one in force, those still to come, and the names of those before.
 //!
 //! Every list ever accepted is kept in the state directory: the newest good one is what a node starts with when the file is
-//! broken, and steered mode goes on carrying the names of all of them (DESIGN decision 4). An edition whose date has not come
+//! broken, and steered mode goes on carrying the names of all of them (decision 4). An edition whose date has not come
 //! is *pending*: accepted, shown everywhere, and without effect until then. It is withdrawn by an edition with a higher
 //! serial that takes effect no later.
 

@@ -5,7 +5,7 @@
 //! the seal.
 //!
 //! They hold listed names and their addresses, nothing of subscribers. A copy that cannot be read is told and left aside:
-//! answers are learnt again, and until then an unknown address is looked up (DESIGN decision 1).
+//! answers are learnt again, and until then an unknown address is looked up (decision 1).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};

@@ -245,7 +245,7 @@ fn control_thread() -> Result<tokio::runtime::Runtime, StartError> {
 
 impl Node {
     /// Starts a node: binds, reads list and subscribers, opens the ledger, then accepts. A list, table or ledger that
-    /// cannot be used is told and charged for, never a reason not to carry traffic (DESIGN §2).
+    /// cannot be used is told and charged for, never a reason not to carry traffic.
     ///
     /// # Errors
     /// What makes carrying traffic impossible: an address in use, no threads, limits that contradict the machine.

@@ -1,4 +1,4 @@
-//! Trusted answers: which addresses a listed name was seen at (DESIGN decisions 1 and 10, notes on DNS §4.3).
+//! Trusted answers: which addresses a listed name was seen at (decisions 1 and 10, notes on DNS §4.3).
 //!
 //! Only answers of configured resolvers enter, and only for names that some list covers; of other names nothing is kept but
 //! keyed hashes of their addresses. Private answers are never learnt; the caller says what is private, for
@@ -50,7 +50,7 @@ use crate::wire::dns;
 /// For how long a share counts as used up after room was last made in it.
 const PRESSURE_TOLD: Duration = Duration::from_secs(600);
 
-/// Sizes and times of the maps (DESIGN §7).
+/// Sizes and times of the maps (a key of `config/examples/full.toml`).
 #[derive(Clone, Copy, Debug)]
 pub struct AnswerLimits {
     /// How long an address counts after it was last seen.
@@ -79,7 +79,7 @@ pub struct AnswerLimits {
 }
 
 impl Default for AnswerLimits {
-    /// Those of DESIGN §7.
+    /// The defaults of `[trusted_answers]`.
     fn default() -> Self {
         Self {
             retention: Duration::from_secs(86_400),

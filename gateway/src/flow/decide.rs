@@ -1,4 +1,4 @@
-//! The decision: is this flow exempt, and why (DESIGN decisions 1, 9, 10; notes on the verdict function).
+//! The decision: is this flow exempt, and why (decisions 1, 9, 10; notes on the verdict function).
 //!
 //! The daemon, `classify` and `explain` all call [`decide`]; there is no second copy of these rules.
 
@@ -203,7 +203,7 @@ impl Judge<'_> {
 }
 
 /// Whether another reader may find a name, even a denied one, where we found none or did not look: no rule exempts such a
-/// flow, an address rule neither (DESIGN decision 7).
+/// flow, an address rule neither (decision 7).
 fn readable_otherwise(reason: Reason) -> bool {
     matches!(reason, Reason::Ambiguous | Reason::Malformed | Reason::Oversize | Reason::Overload)
 }

@@ -38,7 +38,7 @@ pub enum SeenIn {
 }
 
 impl SeenIn {
-    /// The word of CONTRACT.
+    /// The word that `classify` prints.
     pub fn label(self) -> &'static str {
         match self {
             Self::TlsSni => "tls_sni",
@@ -68,7 +68,7 @@ impl Identity {
     }
 }
 
-/// How much of a flow is read for its name; the defaults are those of DESIGN §7.
+/// How much of a flow is read for its name; the defaults are those of `[limits]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IdentifyLimits {
     /// Bytes of one hello without record headers; the memory a flow may take.

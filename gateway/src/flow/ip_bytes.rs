@@ -1,4 +1,4 @@
-//! IP bytes of a flow on the subscriber's side (DESIGN decision 13): what the operator's meter sees pass.
+//! IP bytes of a flow on the subscriber's side (decision 13): what the operator's meter sees pass.
 //!
 //! A TCP connection's are computed from the kernel's own counters (`TCP_INFO`), which hold payload and segments apart. They
 //! are exact once both FINs are acknowledged, and too low before. What is not proven is left out (decision 27): options of a

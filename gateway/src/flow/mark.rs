@@ -1,4 +1,4 @@
-//! What the packets of a flow carry while it is exempt, by which the operator's core knows it (DESIGN §4; RFC 2474 §3).
+//! What the packets of a flow carry while it is exempt, by which the operator's core knows it (RFC 2474 §3).
 //!
 //! The mark follows the account: bytes that are not counted as exempt are never marked as exempt (trap T38).
 

@@ -1,4 +1,4 @@
-//! Which rating group and disposition a service has on the bill (DESIGN decision 14).
+//! Which rating group and disposition a service has on the bill (decision 14).
 
 use std::collections::HashMap;
 use std::sync::Arc;

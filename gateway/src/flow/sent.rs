@@ -1,4 +1,4 @@
-//! What of the bytes sent to a subscriber has left the machine (DESIGN decision 27).
+//! What of the bytes sent to a subscriber has left the machine (decision 27).
 //!
 //! A system call that took bytes, and the kernel's count of segments sent, say that packets were given to an interface's
 //! queue: a queue that is full or holds them too long drops them. What a subscriber acknowledged has left. Of the rest it is

@@ -1,6 +1,6 @@
 //! Which subscriber an address belongs to: longest prefix of the static table.
 //!
-//! Counters belong to the session, never to the address (DESIGN decision 15). A flow keeps the session it
+//! Counters belong to the session, never to the address (decision 15). A flow keeps the session it
 //! started with; an address that is in no prefix has none, and its bytes are `unattributed`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -1,4 +1,4 @@
-//! Which questions the gateway answers itself: steering of listed names (DESIGN decisions 4 and 9).
+//! Which questions the gateway answers itself: steering of listed names (decisions 4 and 9).
 //!
 //! A subscriber that asks for a name that is exempt is led to the gateway: addresses are ours, a service binding is
 //! rewritten so that it leads nowhere else and hides nothing. Everything else is relayed as it is. When the name or the

@@ -1,7 +1,7 @@
 //! What one flow has carried, and how much of it has been reported.
 //!
 //! Monotone: a reading is never taken back. Bytes carried before the verdict are simply not reported yet;
-//! when the verdict latches they go where it says (DESIGN decision 3).
+//! when the verdict latches they go where it says (decision 3).
 
 use billing_export::Volume;
 

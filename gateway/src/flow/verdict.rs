@@ -5,7 +5,7 @@ use std::sync::Arc;
 use allowlist::RuleLabel;
 use billing_export::{ListVersion, Reason};
 
-/// Which proof made a flow exempt (CONTRACT, `basis`).
+/// Which proof made a flow exempt (`basis` in `classify`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Basis {
     /// The name is listed and the destination is among the trusted answers for it.

@@ -1,4 +1,4 @@
-//! What wants the operator's attention although traffic is carried and judged (DESIGN decision 29).
+//! What wants the operator's attention although traffic is carried and judged (decision 29).
 //!
 //! `/readyz` shows these items beside its reasons and answers 200 all the same; `zrgw_attention{reason}` is 1 while an item
 //! with that reason stands. The words are for people; the reasons are for alarms, and their number is fixed.

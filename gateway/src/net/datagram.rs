@@ -1,4 +1,4 @@
-//! The relay of UDP: datagrams of subscribers, each flow with an upstream socket of its own (DESIGN decisions 3, 4, 5).
+//! The relay of UDP: datagrams of subscribers, each flow with an upstream socket of its own (decisions 3, 4, 5).
 //!
 //! Steered: datagrams are held until the name is known, then go to the name's own addresses; names never listed, or
 //! unreadable, are refused, which for UDP is silence; by itself the gateway answers unknown versions of QUIC alone, with less

@@ -1,4 +1,4 @@
-//! The DNS plane: subscribers ask here, the operator's resolvers answer, and what they answer is learnt (DESIGN decisions 4
+//! The DNS plane: subscribers ask here, the operator's resolvers answer, and what they answer is learnt (decisions 4
 //! and 11).
 //!
 //! Bytes are relayed; a copy is observed. Names that are exempt are answered with our own addresses, where the operator

@@ -1,7 +1,7 @@
 //! Keeps the kernel's rules in step with the gateway: flows are led to it while it answers and has room, and pass by else.
 //!
 //! The set `alive` of [`super::nft`] is renewed only while every worker's event loop runs and there is room for flows; the
-//! moment that ends it is emptied, and whatever hangs lets it run out (DESIGN decision 24, TRAPS part S "fd exhaustion").
+//! moment that ends it is emptied, and whatever hangs lets it run out (decision 24).
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The queues of this machine's interfaces: whether what is sent leaves, or is dropped before it does (DESIGN decision 27).
+//! The queues of this machine's interfaces: whether what is sent leaves, or is dropped before it does (decision 27).
 //!
 //! All interfaces of the network namespace are looked at, once before each tick: which of them leads to which subscriber
 //! changes with every route, and a shaper may stand on the device below. Where the operator says which lead to subscribers, the

@@ -1,4 +1,4 @@
-//! How long the headers are that subscribers send (DESIGN decision 27): what they agreed on at the handshake they need not
+//! How long the headers are that subscribers send (decision 27): what they agreed on at the handshake they need not
 //! send, and what the kernel counts are segments, not their options.
 //!
 //! A socket filter that lets everything pass stands at the listeners that subscribers connect to; the sockets of their

@@ -1,4 +1,4 @@
-//! Our own look-ups of listed names, which feed the trusted answers (DESIGN decisions 1, 4, 11).
+//! Our own look-ups of listed names, which feed the trusted answers (decisions 1, 4, 11).
 //!
 //! One look-up at a time for each name, however many flows ask (trap V5); a budget over all names, with shares and turns
 //! (`turns`); answers in private space are dropped unless a laboratory permits them. Steered mode dials what it finds here; `proxy_protocol` flows with
@@ -44,7 +44,7 @@ const NAME_PAUSE: Duration = Duration::from_secs(1);
 /// Names in a row whose own servers fail before it is taken for a fault of the resolvers.
 const SERVER_FAILURES_MAX: u32 = 8;
 
-/// Servers and limits of our own look-ups (DESIGN §7).
+/// Servers and limits of our own look-ups (a key of `config/examples/full.toml`).
 #[derive(Clone, Debug)]
 pub struct LookupSettings {
     /// The operator's resolvers; none: nothing is looked up.

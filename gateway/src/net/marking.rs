@@ -1,4 +1,4 @@
-//! Has the sockets of TCP flows carry their flows' marks (DESIGN §4; trap T38).
+//! Has the sockets of TCP flows carry their flows' marks (trap T38).
 //!
 //! Nothing is asked of the system for a flow that is never exempt. Behind a balancer nothing is marked: its own packets go
 //! to the subscriber. Datagrams are marked one by one where they are sent, by [`State::mark`].

@@ -1,7 +1,7 @@
 //! The subscriber's side of a flow: running totals of what passed there, in the node's byte basis.
 //!
 //! Payload of TCP: up is what was read from the socket, down what the subscriber acknowledged. IP bytes of TCP: the kernel's
-//! own counters (DESIGN decision 13). Datagrams: each as it is read or taken for sending. What is sent counts when it is
+//! own counters (decision 13). Datagrams: each as it is read or taken for sending. What is sent counts when it is
 //! acknowledged, or when the queues of interfaces have let it go ([`crate::flow::sent`]).
 //!
 //! What passes at a call of ours is seen there, and the call's answer says how much; what only the kernel knows of is seen at

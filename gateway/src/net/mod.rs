@@ -1,7 +1,7 @@
 //! Sockets, clock and metrics: everything that talks to the outside on behalf of `flow`.
 //!
 //! One worker per core, each a thread with its own single-threaded event loop and its own listening sockets
-//! (`SO_REUSEPORT`); nothing on the path of the bytes is shared between workers (DESIGN decision 23).
+//! (`SO_REUSEPORT`); nothing on the path of the bytes is shared between workers (decision 23).
 //! Nothing here knows the configuration file or the ledger: `app` hands in plain settings and takes
 //! [`report::Report`]s out.
 

@@ -1,4 +1,4 @@
-//! The rules that lead flows to transparent listeners, as text for `nft` and commands for `ip` (DESIGN decision 24).
+//! The rules that lead flows to transparent listeners, as text for `nft` and commands for `ip` (decision 24).
 //!
 //! One table of our own and one routing rule per IP version; nothing else of the machine is touched. Everything hangs on
 //! the set `alive`, whose elements run out unless the running gateway renews them: without them, without the gateway, and

@@ -34,7 +34,7 @@ pub struct Policy {
     pub list: Option<Arc<Matcher>>,
     /// Accepted lists whose time is still to come, the next first.
     pub pending: Vec<Arc<Matcher>>,
-    /// Names of the lists accepted before it, which steered mode carries all the same (DESIGN decision 4).
+    /// Names of the lists accepted before it, which steered mode carries all the same (decision 4).
     pub routes: Arc<Routes>,
     /// Address → subscriber.
     pub subscribers: Arc<SubscriberTable>,
@@ -176,7 +176,7 @@ pub enum Standing {
     Known(Session),
     /// No session had the address when the flow began.
     Unknown,
-    /// The address passed to somebody else while the flow was open; what comes after belongs to nobody (DESIGN decision 15).
+    /// The address passed to somebody else while the flow was open; what comes after belongs to nobody (decision 15).
     Ended,
 }
 

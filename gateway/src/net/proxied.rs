@@ -1,7 +1,7 @@
 //! Connections from a trusted balancer that says in a PROXY header who came and where they went.
 //!
 //! The original destination is dialled at once and every byte passed on; the name never chooses the destination
-//! (DESIGN decision 5), else an unlisted name could steer traffic through us.
+//! (decision 5), else an unlisted name could steer traffic through us.
 
 mod check;
 

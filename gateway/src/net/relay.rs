@@ -1,4 +1,4 @@
-//! Moves bytes between subscriber and origin: tee, never gate (DESIGN decision 3).
+//! Moves bytes between subscriber and origin: tee, never gate (decision 3).
 //!
 //! Every byte is passed on as it was read; the reader of names gets a look at the same buffer. A flow holds no buffer
 //! while it is idle: both directions read into the worker's one buffer and hand it on at once; only what the other side
@@ -123,7 +123,7 @@ fn shutdown_subscriber(flow: &Rc<Flow>, client: &TcpStream) -> io::Result<()> {
 }
 
 /// Waits until the subscriber has acknowledged everything with FIN, at most `finish_deadline`, so that the last reading
-/// of the meter is exact (DESIGN decision 13).
+/// of the meter is exact (decision 13).
 pub async fn finish(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream) {
     if !worker.is_delivered(flow) {
         // In a box of its own: most flows do not come here, and an idle one keeps no room for it.

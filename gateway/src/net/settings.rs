@@ -74,7 +74,7 @@ pub struct Listener {
     pub serves_udp: bool,
 }
 
-/// Limits of the data path (DESIGN §7).
+/// Limits of the data path (a key of `config/examples/full.toml`).
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Bits of the network that counts as one subscriber where no session has the address: of IPv4, of IPv6.

@@ -1,5 +1,5 @@
 //! Bytes that nobody looks at any more move from socket to socket inside the kernel: splice(2) through a pipe
-//! (DESIGN decision 23).
+//! (decision 23).
 //!
 //! A pipe costs two descriptors and up to a mebibyte of kernel memory, so there are few, taken from the worker's pool while
 //! bytes are in flight and given back empty. Without a free one bytes are copied as before.

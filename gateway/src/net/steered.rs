@@ -1,4 +1,4 @@
-//! Connections that our DNS sent here: the name is read first, resolved by us, and that is dialled (DESIGN decision 4).
+//! Connections that our DNS sent here: the name is read first, resolved by us, and that is dialled (decision 4).
 //!
 //! Forging is impossible by construction: whatever name is claimed, the bytes go to that name's own addresses. Names
 //! never listed, or unreadable, are refused with an answer that says so, else this would be an open proxy.

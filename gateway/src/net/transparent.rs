@@ -1,7 +1,7 @@
 //! Connections that the kernel hands over on their way elsewhere (nft `tproxy`, or `redirect`).
 //!
 //! The original destination is dialled at once, from the subscriber's own address, and every byte passed on as it was read:
-//! tee, never gate (DESIGN decision 3). The name never chooses the destination (decision 5).
+//! tee, never gate (decision 3). The name never chooses the destination (decision 5).
 
 use std::io;
 use std::net::SocketAddr;

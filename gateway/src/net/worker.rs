@@ -148,8 +148,8 @@ impl Worker {
         })
     }
 
-    /// Begins a flow. What is over its subscriber's limit is not read and is charged, but carried all the same (DESIGN
-    /// decision 28).
+    /// Begins a flow. What is over its subscriber's limit is not read and is charged, but carried all the same
+    /// (decision 28).
     pub fn open_flow(
         self: &Rc<Self>,
         source: IpAddr,

@@ -28,7 +28,7 @@ const HEADERS_FEW: usize = 32;
 /// Methods that no other protocol of this line shape uses (OPTIONS is in SIP and RTSP too).
 const HTTP_METHODS: [&[u8]; 6] = [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH"];
 
-/// How much of a request head is read; DESIGN §7.
+/// How much of a request head is read (`[limits]`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadLimits {
     /// Bytes of the head, the empty lines before it and the one that ends it included.

@@ -32,7 +32,7 @@ use self::frame::{Crypto, CryptoFrames};
 use self::header::{Front, Kind, Packet};
 use super::tls;
 
-/// How much of a client's datagrams is read for a hello; the defaults are those of DESIGN §7.
+/// How much of a client's datagrams is read for a hello; the defaults are those of `[limits]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuicLimits {
     /// Handshake bytes of one hello, and of all that is held at a time; more than 65,535 count as that.

@@ -87,7 +87,7 @@ pub(super) struct Answers<'a> {
 impl<'a> Answers<'a> {
     /// Nothing seen yet.
     pub(super) fn new(judge: &'a Judge) -> Self {
-        // Within one file nothing is too old to vouch for a name (CONTRACT), and who asked takes no place from others.
+        // Within one file nothing is too old to vouch for a name, and who asked takes no place from others.
         let limits = AnswerLimits::default();
         let limits = AnswerLimits {
             retention: Duration::MAX,

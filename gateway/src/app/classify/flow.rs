@@ -1,6 +1,6 @@
 //! One flow of a capture: who opened it, how much it carried, what it was named.
 //!
-//! The rules are those of CONTRACT (`classify`):
+//! The rules of `classify`:
 //!
 //! - The client sent the SYN, or received the SYN-ACK. Without either it is the sender of the hello or request, else of
 //!   the first packet; both directions are read until that is known.

@@ -1,4 +1,4 @@
-//! The lines of `classify`: one flow each, as a table, JSON lines or CSV. Keys and their order are those of CONTRACT.
+//! The lines of `classify`: one flow each, as a table, JSON lines or CSV. Others read them: keys and their order stay.
 
 use std::io::{self, Write};
 use std::net::IpAddr;

@@ -1,5 +1,5 @@
-//! What a list must pass before anything is judged by it, the same at start, at reload, in `check` and in `explain` (DESIGN
-//! decision 30): size, text, document, succession, and no error of the linter that the operator has not accepted.
+//! What a list must pass before anything is judged by it, the same at start, at reload, in `check` and in `explain`
+//! (decision 30): size, text, document, succession, and no error of the linter that the operator has not accepted.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
 //! What a subscriber's own look-ups say of an address: evidence of second class, for flows without a readable name
-//! (DESIGN decision 10).
+//! (decision 10).
 //!
 //! A pair holds as long as the answer's TTL and a grace, at most an hour, and only for the subscriber who asked; it is
 //! looked at when a flow starts. Hints do not enter.
@@ -16,9 +16,9 @@ use crate::flow::time::Monotonic;
 
 /// A shorter TTL counts as this: applications keep addresses longer than they may.
 const TTL_MIN: Duration = Duration::from_secs(60);
-/// From the end of the TTL to the start of a flow (DESIGN §7).
+/// From the end of the TTL to the start of a flow (a key of `config/examples/full.toml`).
 const GRACE: Duration = Duration::from_secs(120);
-/// Longest time a pair holds (DESIGN §7).
+/// Longest time a pair holds (a key of `config/examples/full.toml`).
 pub(super) const HELD_MAX: Duration = Duration::from_secs(3_600);
 /// How long an expired pair is remembered, so that the flow is told `dns_expired` and not `no_name`.
 const REMEMBERED: Duration = Duration::from_secs(3_600);

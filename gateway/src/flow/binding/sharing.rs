@@ -1,5 +1,5 @@
 //! What makes an address of a listed name *shared*, so that DNS-only evidence gives no right there and the caps for shared
-//! addresses apply (DESIGN decisions 10 and 26; traps N7, N8, T24, F1).
+//! addresses apply (decisions 10 and 26; traps N7, N8, T24, F1).
 //!
 //! Whoever has a domain can have it answer with any address, without the consent of who is there; a question for such a name
 //! is proof of nothing. So three things count, and no others:

@@ -3,7 +3,7 @@
 //! The system puts datagrams of one sender behind one another into a buffer (generic receive offload) and takes them so
 //! again for sending; the relay keeps them together where they go the same way, and joins what the system did not: a copy is
 //! cheaper than a call. One batch per worker, borrowed between two
-//! awaits only: a flow holds no buffer while it is idle (DESIGN decision 23).
+//! awaits only: a flow holds no buffer while it is idle (decision 23).
 
 use std::io::IoSliceMut;
 use std::net::{IpAddr, SocketAddr};

@@ -1,7 +1,7 @@
 //! Datagrams that wait for the flow's name or origin, in their order.
 //!
 //! Bounded by number and, together with what the reader of names holds, by bytes: a flow without a name takes at most
-//! 20 KiB (DESIGN §7). What finds no room is lost, and its sender repeats it.
+//! 20 KiB (a key of `config/examples/full.toml`). What finds no room is lost, and its sender repeats it.
 
 use std::collections::VecDeque;
 

@@ -1,7 +1,7 @@
 //! One worker's DNS plane: each query is admitted, then answered by us, or passed on and its answer passed back.
 //!
 //! Nothing here waits: queries stand in a table until a reply, or the passing of time, brings them on. An answer is learnt
-//! before it is sent on (DESIGN decision 11): a flow that follows it at once is never ahead of what it is judged by.
+//! before it is sent on (decision 11): a flow that follows it at once is never ahead of what it is judged by.
 
 use std::borrow::Cow;
 use std::cell::RefCell;

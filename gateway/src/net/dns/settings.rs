@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-/// The DNS plane's settings (DESIGN §7).
+/// The DNS plane's settings (a key of `config/examples/full.toml`).
 pub struct Settings {
     /// The operator's resolvers, in the order of preference.
     pub servers: Vec<Server>,

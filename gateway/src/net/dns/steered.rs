@@ -1,5 +1,5 @@
 //! Questions for steered names: the servers are asked like for any other, for whether a name exists and what it has is
-//! theirs to say; of what there is, ours is given (DESIGN decision 4).
+//! theirs to say; of what there is, ours is given (decision 4).
 //!
 //! ```text
 //!  servers say                      given

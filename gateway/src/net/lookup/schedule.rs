@@ -1,5 +1,5 @@
 //! Scheduled look-ups: listed hosts, and the names below them that were seen, are asked for again when their answers run
-//! out, so that most flows meet an address that is vouched for already (DESIGN decision 1).
+//! out, so that most flows meet an address that is vouched for already (decision 1).
 //!
 //! Bounded in names, and by a rate of its own beside that of look-ups on demand, which it never takes from. Names below a
 //! listed one can be made up: what was merely seen has half the places and waits behind what the list names itself and what

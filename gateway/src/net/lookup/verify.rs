@@ -1,5 +1,5 @@
 //! May this listed name be at that address? Asked of our resolvers when a flow meets an address nobody has vouched for
-//! (DESIGN decision 1; traps V1–V6).
+//! (decision 1; traps V1–V6).
 //!
 //! One inquiry at a time for each name, however many flows wait for it. It begins as one ordinary look-up; if an address
 //! is still wanted, service bindings are asked for, and then every resolver by itself, again and again as long as answers

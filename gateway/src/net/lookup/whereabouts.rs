@@ -1,6 +1,6 @@
 //! Where a steered flow may go: the answer of our own look-up, and the last good addresses while there is none.
 //!
-//! Nobody is cut off to keep a count right (DESIGN §2, decision 28). In this order: an answer of our own that is fresh;
+//! Nobody is cut off to keep a count right (decision 28). In this order: an answer of our own that is fresh;
 //! a look-up, waited for only so long where an address is known already (RFC 8767 §5, the client response timer), and not
 //! at all while the resolvers are known to be of no use; the last answer of our own, however old, and the trusted answers
 //! (restored, stated by the operator, relayed). Of what is known, addresses that still count go first. Which of them a flow

@@ -1,4 +1,4 @@
-//! What a flow is: judged when its name is known, when something changed, and when it ends (DESIGN decisions 1, 3).
+//! What a flow is: judged when its name is known, when something changed, and when it ends (decisions 1, 3).
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -255,7 +255,7 @@ impl Worker {
         tracing::debug!(flow = flow.id, reason = Reason::CapReached.label(), "charged");
     }
 
-    /// Counts a hello that may hide another name than the one it shows (DESIGN decision 9).
+    /// Counts a hello that may hide another name than the one it shows (decision 9).
     fn note_ech(&self, flow: &Flow, state: &State) {
         let Some(identity) = &state.identity else { return };
         let config_id = identity.ech.and_then(|ech| ech.config_id);

@@ -20,7 +20,7 @@ pub struct AnswerLimits {
     pub message_bytes_max: usize,
     /// Records of all sections together, as the header counts them.
     pub records_max: u16,
-    /// CNAMEs from the name asked for to its addresses (DESIGN §7).
+    /// CNAMEs from the name asked for to its addresses (a key of `config/examples/full.toml`).
     pub cnames_max: usize,
     /// Addresses, hints and targets that are kept, each; of more the first.
     pub found_max: usize,

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 pub const AHEAD_BYTES_MAX: usize = 32 * 1024;
 /// Pieces held out of order, for streams of tiny segments.
 pub const AHEAD_PIECES_MAX: usize = 4_096;
-/// Bytes from the start of the stream that are kept to compare retransmissions with: the longest hello, DESIGN §7.
+/// Bytes from the start of the stream that are kept to compare retransmissions with: the longest hello.
 pub const KEPT_BYTES_MAX: usize = 32 * 1024;
 /// Book-keeping of one piece, for the caller's limit on memory.
 const PIECE_BYTES: usize = 64;

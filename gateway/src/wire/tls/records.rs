@@ -32,7 +32,7 @@ const VERSION_MAJOR: u8 = 3;
 /// The first allocation for a hello in pieces, unless it is known to be shorter.
 const BUFFER_BYTES_FIRST: usize = 512;
 
-/// How much of a connection is read for a hello; DESIGN §7.
+/// How much of a connection is read for a hello (`[limits]`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HelloLimits {
     /// Bytes of one hello, its four-byte header included; at most these are held in memory.
