@@ -17,6 +17,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use support::client::*;
+use support::eventually;
 use support::hellos::{self, Hello};
 use support::origin::Origin;
 use support::world::World;
@@ -29,7 +30,9 @@ const PASSING: u16 = 500;
 /// Each sends a byte in so long a time.
 const DRIP: Duration = Duration::from_secs(1);
 /// Bytes that may be sent before the absolute deadline of 3 s has ended the patience, with room for a slow machine.
-const DRIPS_MAX: usize = 30;
+const DRIPS_MAX: usize = 100;
+/// Connections made before it is waited until the gateway has them: what its backlog has no room for begins anew seconds later.
+const AT_ONCE: u16 = 1_000;
 /// Memory that a client who says nearly nothing may cost, in bytes.
 const BYTES_EACH_MAX: u64 = 8 * 1024;
 
@@ -48,9 +51,17 @@ fn s_slowloris_nine_thousand_drips_end_at_the_deadline_and_cost_nobody_else_anyt
     let visit = [Hello::named(LISTED).wire(), hellos::record(23, &[1; 50])].concat();
     let before = gateway.resident_bytes();
     let number = |count: u16| u8::try_from(count % 3 + 1).unwrap();
-    let mut steered: Vec<_> = (0..STEERED).map(|count| world.steered(number(count))).collect();
-    let mut passing: Vec<_> = (0..PASSING).map(|count| world.proxied(number(count))).collect();
     let refused = "zrgw_refused_total{reason=\"not_routed\"}";
+    let mut steered = Vec::new();
+    for count in 0..STEERED {
+        steered.push(world.steered(number(count)));
+        if (count + 1).is_multiple_of(AT_ONCE) {
+            let made = u64::from(count + 1);
+            let has = || gateway.metric("zrgw_flows_open") + gateway.metric(refused) >= made;
+            assert!(eventually(has), "{made} connections are not all there");
+        }
+    }
+    let mut passing: Vec<_> = (0..PASSING).map(|count| world.proxied(number(count))).collect();
     // Those that are refused ran out of time too and count among them.
     let timed_out = "zrgw_flows_total{protocol=\"tls\",class=\"charged\",reason=\"timeout\"}";
     let everybody = u64::from(STEERED + PASSING);
