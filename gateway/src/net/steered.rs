@@ -81,7 +81,8 @@ async fn read_and_reach(
 /// connected.
 fn comes_back(worker: &Worker, client: &TcpStream, peer: SocketAddr) -> bool {
     // Where it was going, rewritten on this machine or not.
-    let destinations = || [client.local_addr(), socket::original_destination(client)].into_iter().flatten();
+    let destinations =
+        || [client.local_addr(), socket::original_destination(client, peer)].into_iter().flatten();
     worker.shared.is_own_stream(peer, destinations)
 }
 

@@ -31,7 +31,7 @@ pub async fn begin(
 ) -> Option<Begun> {
     let told = match interception {
         Interception::Tproxy => client.local_addr(),
-        Interception::Redirect => socket::original_destination(&client),
+        Interception::Redirect => socket::original_destination(&client, visitor.peer),
     };
     // A connection to the listener itself was not on its way anywhere: carried on, it would come back for ever.
     let target = told.and_then(|told| {

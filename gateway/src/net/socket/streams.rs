@@ -31,14 +31,14 @@ pub fn probe_exclusive(address: SocketAddr) -> io::Result<()> {
     socket.listen(1)
 }
 
-/// Where a connection that nft `redirect` rewrote was going (`SO_ORIGINAL_DST`).
+/// Where a connection of `peer` that nft `redirect` rewrote was going (`SO_ORIGINAL_DST`). The peer, as accept(2) told it, says of which
+/// IP version the socket is.
 ///
 /// # Errors
 /// What the system says when the connection was not rewritten.
-pub fn original_destination(socket: &impl AsFd) -> io::Result<SocketAddr> {
+pub fn original_destination(socket: &impl AsFd, peer: SocketAddr) -> io::Result<SocketAddr> {
     let socket = SockRef::from(socket);
-    let is_v4 = socket.local_addr()?.is_ipv4();
-    let address = if is_v4 { socket.original_dst_v4() } else { socket.original_dst_v6() }?;
+    let address = if peer.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() }?;
     address
         .as_socket()
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a destination of no IP address"))
