@@ -73,7 +73,7 @@ fn make_room(socket: &impl AsFd, bytes: usize) {
     }
 }
 
-/// Whether another process takes datagrams at `address`; see [`probe_exclusive`].
+/// Whether another process takes datagrams at `address`; see [`probe_exclusive`](super::probe_exclusive).
 ///
 /// # Errors
 /// The system's word when the address cannot be bound exclusively.

@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 /// A listening TCP socket that shares its address with nobody.
 ///
 /// # Errors
-/// As [`listen`].
+/// As [`listen`](super::listen).
 pub fn listen_alone(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
