@@ -2,9 +2,9 @@
 //! flow, time to the first byte, alone and beside clients who drip a byte a second. Prints ratios
 //! to HAProxy, and of the last to the same proxy alone; the machines are noisy, ratios of one run are not.
 //!
-//! `benches/run-peers` installs the peers and runs this. Numbers after `--` change the load:
-//! `cargo bench --bench peers -- [--veth] [GIGABYTES [FLOWS [IDLE [DRIPPING]]]] [PROXY]...`. With `--veth` the subscribers are in a
-//! network namespace of their own, behind a veth pair; without it all is on loopback.
+//! `benches/run-peers` installs the peers and runs this. Numbers after `--` change the load: `cargo bench --bench peers --
+//! [--veth] [GIGABYTES [FLOWS [IDLE [DRIPPING]]]] [PROXY]...`. With `--veth` the subscribers are in a network namespace of
+//! their own, behind a veth pair; without it all is on loopback.
 
 #![allow(
     missing_docs,

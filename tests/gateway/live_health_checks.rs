@@ -1,4 +1,5 @@
-//! Health checks of a real HAProxy at each kind of listener: which of them find the gateway up. The table stands in `gateway/docs/operating.md`.
+//! Health checks of a real HAProxy at each kind of listener: which of them find the gateway up. The table stands in
+//! `gateway/docs/operating.md`.
 
 #![allow(
     clippy::unwrap_used,

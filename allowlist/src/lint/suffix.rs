@@ -11,8 +11,8 @@ use crate::suffix::SUPPLEMENT;
 /// A label that nobody has: whatever public suffix ends below a name, ends below this one.
 const PROBE: &str = "zrgw-no-such-label";
 
-/// Reports a rule at a public suffix, whatever its scope, and one above a zone of public suffixes (`*.run.app`) that reaches below;
-/// true when it does. An unknown top-level domain is reported too.
+/// Reports a rule at a public suffix, whatever its scope, and one above a zone of public suffixes (`*.run.app`) that reaches
+/// below; true when it does. An unknown top-level domain is reported too.
 pub(super) fn check(host: &DomainName, scope: Scope, place: Place, findings: &mut Findings<'_>) -> bool {
     const REMEDY: &str = "list the platform's own host";
     let name = host.as_str();

@@ -1,10 +1,11 @@
 //! The relay of UDP: datagrams of subscribers, each flow with an upstream socket of its own (decisions 3, 4, 5).
 //!
-//! Steered: datagrams are held until the name is known, then go to the name's own addresses; names never listed, or
-//! unreadable, are refused, which for UDP is silence; by itself the gateway answers unknown versions of QUIC alone, with less
-//! than it was sent, so nobody can have it flood somebody else. Behind a balancer (PROXY header in front of datagrams): the original destination, at once, whatever the
-//! name; handed over by the kernel (nft `tproxy`): the same, from the subscriber's own address and port, and answered from
-//! the server's by the listener's socket, which has the port of the service; of the upstream sockets only a quarter may belong to flows without a name, the rest wait in the table.
+//! Steered: datagrams are held until the name is known, then go to the name's own addresses; names never listed, or unreadable,
+//! are refused, which for UDP is silence; by itself the gateway answers unknown versions of QUIC alone, with less than it was
+//! sent, so nobody can have it flood somebody else. Behind a balancer (PROXY header in front of datagrams): the original
+//! destination, at once, whatever the name; handed over by the kernel (nft `tproxy`): the same, from the subscriber's own
+//! address and port, and answered from the server's by the listener's socket, which has the port of the service; of the
+//! upstream sockets only a quarter may belong to flows without a name, the rest wait in the table.
 //!
 //! One relay per listener and worker; its table belongs to that thread alone. The task of the relay takes what subscribers
 //! send, a task per upstream socket what servers answer; between two awaits they share the worker's batch of buffers.

@@ -1,9 +1,9 @@
 //! Our own look-ups of listed names, which feed the trusted answers (decisions 1, 4, 11).
 //!
 //! One look-up at a time for each name, however many flows ask (trap V5); a budget over all names, with shares and turns
-//! (`turns`); answers in private space are dropped unless a laboratory permits them. Steered mode dials what it finds here; `proxy_protocol` flows with
-//! a listed name at an unknown address ask here before they are exempt (`verify`); listed names are asked for again as
-//! their answers run out (`schedule`).
+//! (`turns`); answers in private space are dropped unless a laboratory permits them. Steered mode dials what it finds here;
+//! `proxy_protocol` flows with a listed name at an unknown address ask here before they are exempt (`verify`); listed names are
+//! asked for again as their answers run out (`schedule`).
 
 mod ask;
 mod cache;
@@ -214,7 +214,8 @@ impl Lookups {
         std::mem::take(&mut self.state().counts)
     }
 
-    /// Whether the resolvers gave no answer when they were last asked, or for long nothing but failures: an alarm, for unknown addresses are charged.
+    /// Whether the resolvers gave no answer when they were last asked, or for long nothing but failures: an alarm, for unknown
+    /// addresses are charged.
     pub fn is_failing(&self) -> bool {
         self.state().alarm.is_raised
     }

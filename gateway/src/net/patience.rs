@@ -1,8 +1,8 @@
 //! A connection to where a subscriber was going, who has an open connection with us and waits for the answer.
 //!
 //! He waits as long as he likes, as he would without us, and so do we (`upstream.original_connect_timeout`, and a shorter one
-//! where he has another way): until he has gone, or others need the place. Where it is known that the destination does not answer, one try is enough. What is
-//! found is noted for those who come next ([`super::silence`]).
+//! where he has another way): until he has gone, or others need the place. Where it is known that the destination does not
+//! answer, one try is enough. What is found is noted for those who come next ([`super::silence`]).
 
 use std::future::poll_fn;
 use std::io;

@@ -199,8 +199,8 @@ pub fn begin_connection(socket: &impl AsFd, target: SocketAddr) -> io::Result<()
     }
 }
 
-/// A TCP socket that will connect to `target` with the marks of what we send ourselves; from the subscriber's own address and port where
-/// `source` gives them, so that the origin sees no difference.
+/// A TCP socket that will connect to `target` with the marks of what we send ourselves; from the subscriber's own address and
+/// port where `source` gives them, so that the origin sees no difference.
 ///
 /// # Errors
 /// What the system says: no descriptor, CAP_NET_ADMIN is missing; `AddrInUse` when another socket of this machine has that

@@ -6,8 +6,8 @@
 //! (NEW_CONNECTION_ID) are never seen, and a client that migrates on purpose takes one of those (RFC 9000 §9.5): nobody can tell
 //! what stands behind it. Where the subscriber's connections go is known all the same ([`ConnectionIds::latest`]).
 //!
-//! Shared by the workers, for the system may give the new flow to another one. The lock is taken for a long header of a
-//! server with an unknown id, for the first datagram of a flow when it cannot be that of a connection, and when a flow's name proves
+//! Shared by the workers, for the system may give the new flow to another one. The lock is taken for a long header of a server
+//! with an unknown id, for the first datagram of a flow when it cannot be that of a connection, and when a flow's name proves
 //! wrong; never for an ordinary datagram.
 
 use std::collections::{HashMap, VecDeque};

@@ -86,7 +86,8 @@ impl Port {
         self.io.local_addr()
     }
 
-    /// Bytes of the longest packet that the way to where a socket is connected takes, as far as the system knows (ip(7), `IP_MTU`).
+    /// Bytes of the longest packet that the way to where a socket is connected takes, as far as the system knows (ip(7),
+    /// `IP_MTU`).
     ///
     /// # Errors
     /// What the system says.

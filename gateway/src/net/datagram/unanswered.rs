@@ -159,7 +159,8 @@ impl<H: Clone + Eq + Hash, P> Holders<H, P> {
         self.by_holder.get(holder)?.first().and_then(|number| self.things.get(number))
     }
 
-    /// What can be done without: the oldest thing of the holder that has most, if that is more than [`WAITING_MAX`]; else the oldest.
+    /// What can be done without: the oldest thing of the holder that has most, if that is more than [`WAITING_MAX`]; else the
+    /// oldest.
     fn dispensable(&self) -> Option<&P> {
         match self.by_count.last_key_value() {
             Some(((count, _), _)) if *count > WAITING_MAX => self.oldest_of_largest(),

@@ -1,10 +1,10 @@
-//! Old answers, given while the servers are silent (RFC 8767). Kept by all that changes an answer: question, class, DO, CD
-//! and client subnet; of each the header, the question, the answer section, and the SOA record that says how long a name does
-//! not exist: nothing else of authority or additional section is ever used again. Only who wants recursion has his answers kept and is given one: what a resolver says to others
-//! is a referral, and whether it is known is nobody's business.
+//! Old answers, given while the servers are silent (RFC 8767). Kept by all that changes an answer: question, class, DO, CD and
+//! client subnet; of each the header, the question, the answer section, and the SOA record that says how long a name does not
+//! exist: nothing else of authority or additional section is ever used again. Only who wants recursion has his answers kept and
+//! is given one: what a resolver says to others is a referral, and whether it is known is nobody's business.
 //!
-//! A table of a fixed number of places in small sets, each with its own lock: what is kept is bounded, and workers hardly
-//! ever meet. Whoever asks for made-up names displaces his own: in a full set one of the same asker goes first, then what one asker
+//! A table of a fixed number of places in small sets, each with its own lock: what is kept is bounded, and workers hardly ever
+//! meet. Whoever asks for made-up names displaces his own: in a full set one of the same asker goes first, then what one asker
 //! alone has wanted, denials before answers, and last what several have. The time is an argument.
 
 use std::hash::{BuildHasher, RandomState};

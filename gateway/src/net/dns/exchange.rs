@@ -114,7 +114,8 @@ impl Relay {
         found.unwrap_or(0)
     }
 
-    /// Writes the query as it is sent, before its id: letters in random case over datagrams, and no larger answer wanted than we give.
+    /// Writes the query as it is sent, before its id: letters in random case over datagrams, and no larger answer wanted than
+    /// we give.
     pub(super) fn prepare(&self, pending: &mut Pending, server: usize, now: Monotonic) -> Option<Try> {
         let over_stream = {
             let lanes = self.lanes.borrow();

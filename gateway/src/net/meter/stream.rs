@@ -13,7 +13,8 @@ use crate::net::header_lengths::{Birth, HeaderLengths};
 use crate::net::socket::{self, StreamState};
 use crate::net::stream::TcpStream;
 
-/// IP bytes of a packet at most that the kernel gives to a queue: 64 KiB of payload, and the headers of its segments (`GSO_LEGACY_MAX_SIZE`).
+/// IP bytes of a packet at most that the kernel gives to a queue: 64 KiB of payload, and the headers of its segments
+/// (`GSO_LEGACY_MAX_SIZE`).
 const PACKET_BYTES_MAX: u64 = 128 << 10;
 
 /// The subscriber's TCP socket, and what passed through it.
@@ -258,7 +259,8 @@ impl StreamMeter {
     /// Payload: what the subscriber acknowledged.
     fn refresh_payload(&mut self) -> bool {
         let Ok(queued) = socket::unacknowledged(&*self.socket) else { return false };
-        // With everything acknowledged and FIN out the queue reads 1, with FIN acknowledged 0; before that FIN is one of the bytes.
+        // With everything acknowledged and FIN out the queue reads 1, with FIN acknowledged 0; before that FIN is one of the
+        // bytes.
         let queued = if self.finished { queued.saturating_sub(1) } else { queued };
         let delivered = self.written.saturating_sub(queued);
         self.totals.raise(Volume { up: 0, down: delivered });

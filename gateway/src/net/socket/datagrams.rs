@@ -52,7 +52,8 @@ fn listen_datagrams_with(
     Ok(socket.into())
 }
 
-/// Gives a listener's UDP socket room for bursts, and has it tell of fragments. Refinements: with less room more datagrams are lost.
+/// Gives a listener's UDP socket room for bursts, and has it tell of fragments. Refinements: with less room more datagrams are
+/// lost.
 pub fn prepare_datagrams(socket: &impl AsFd) {
     make_listening_room(socket);
     let is_ipv4 = SockRef::from(socket).local_addr().is_ok_and(|address| address.is_ipv4());

@@ -17,7 +17,8 @@ pub fn listen_alone(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Whether another process listens at `address`: `SO_REUSEPORT` would silently share the port with it when it belongs to the same user.
+/// Whether another process listens at `address`: `SO_REUSEPORT` would silently share the port with it when it belongs to the
+/// same user.
 ///
 /// # Errors
 /// The system's word when the address cannot be bound exclusively.
@@ -31,8 +32,8 @@ pub fn probe_exclusive(address: SocketAddr) -> io::Result<()> {
     socket.listen(1)
 }
 
-/// Where a connection of `peer` that nft `redirect` rewrote was going (`SO_ORIGINAL_DST`). The peer, as accept(2) told it, says of which
-/// IP version the socket is.
+/// Where a connection of `peer` that nft `redirect` rewrote was going (`SO_ORIGINAL_DST`). The peer, as accept(2) told it, says
+/// of which IP version the socket is.
 ///
 /// # Errors
 /// What the system says when the connection was not rewritten.

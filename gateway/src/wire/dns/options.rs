@@ -1,7 +1,8 @@
 //! Options of a query's OPT record: the client subnet, which changes its answer, and the client cookie, which is the whole
 //! question of some.
 //!
-//! Sections: RFC 6891 §6.1.2 (options), RFC 7871 §6 (client subnet), RFC 7873 §4, §5.4 (cookies). Options of no interest are stepped over.
+//! Sections: RFC 6891 §6.1.2 (options), RFC 7871 §6 (client subnet), RFC 7873 §4, §5.4 (cookies). Options of no interest are
+//! stepped over.
 
 use crate::wire::reader::{Malformed, Reader};
 
