@@ -24,6 +24,15 @@ pub const ADDRESSES_MAX: usize = 32;
 /// How long after it was connected a connection of ours may come back: what it carries first is on its way by then.
 const RETURN_MAX: Duration = Duration::from_secs(5);
 
+/// Who speaks first on a connection to an origin, as far as we know when we dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// The subscriber, and the bytes are at hand.
+    Subscriber,
+    /// It may be the origin.
+    Unknown,
+}
+
 /// Why no origin was reached.
 #[derive(Debug)]
 pub enum DialError {
@@ -33,7 +42,7 @@ pub enum DialError {
     Connect(io::Error),
 }
 
-/// Connects to the one of `destinations` that may be dialled and answers first, each try within `upstream.connect_timeout`.
+/// Connects to the one of `destinations` that may be dialled and answers first, with the subscriber's first bytes at hand; each try within `upstream.connect_timeout`.
 ///
 /// # Errors
 /// [`DialError::NotPermitted`] when no destination may be dialled, else what the last one said.
@@ -56,7 +65,7 @@ pub async fn dial(
 /// Connects to the only destination there is.
 async fn dial_one(worker: &Worker, target: SocketAddr) -> Result<(TcpStream, SocketAddr), DialError> {
     let limit = worker.shared.limits.connect_timeout;
-    match timeout(limit, connect(worker, target, limit)).await {
+    match timeout(limit, connect(worker, target, First::Subscriber, limit)).await {
         Ok(Ok(origin)) => Ok((origin, target)),
         Ok(Err(error)) => Err(DialError::Connect(error)),
         Err(_) => Err(DialError::Connect(io::ErrorKind::TimedOut.into())),
@@ -120,7 +129,7 @@ impl<'r> Runners<'r> {
         // The race counts as many as there are.
         let Some(target) = self.targets.get(number).copied() else { return };
         let (worker, limit) = (self.worker, self.worker.shared.limits.connect_timeout);
-        let connecting = Box::pin(connect(worker, target, limit));
+        let connecting = Box::pin(connect(worker, target, First::Subscriber, limit));
         self.under_way.push(Runner { target, begun: now, connecting });
     }
 
@@ -189,13 +198,18 @@ pub fn failure_of(error: &io::Error) -> Option<Failure> {
 ///
 /// # Errors
 /// As [`establish`].
-pub async fn connect(worker: &Worker, target: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
-    let mut tried = connect_from(worker, target, None, limit).await;
+pub async fn connect(
+    worker: &Worker,
+    target: SocketAddr,
+    first: First,
+    limit: Duration,
+) -> io::Result<TcpStream> {
+    let mut tried = connect_from(worker, target, first, None, limit).await;
     if tried.as_ref().is_err_and(is_about_ports) {
         worker.count_ports_used_up();
         let of_family = |source: &&IpAddr| source.is_ipv4() == target.is_ipv4();
         for source in worker.shared.dial.sources.iter().filter(of_family) {
-            tried = connect_from(worker, target, Some(*source), limit).await;
+            tried = connect_from(worker, target, first, Some(*source), limit).await;
             if !tried.as_ref().is_err_and(is_about_ports) {
                 break;
             }
@@ -208,10 +222,16 @@ pub async fn connect(worker: &Worker, target: SocketAddr, limit: Duration) -> io
 async fn connect_from(
     worker: &Worker,
     target: SocketAddr,
+    first: First,
     source: Option<IpAddr>,
     limit: Duration,
 ) -> io::Result<TcpStream> {
-    establish_own(worker, socket::stream_socket(target, source)?, target, limit).await
+    let socket = socket::stream_socket(target, source)?;
+    match first {
+        First::Subscriber => socket::acknowledge_with_first_bytes(&socket),
+        First::Unknown => {}
+    }
+    establish_own(worker, socket, target, limit).await
 }
 
 /// Connects `socket` from an address of ours, which is noted: the connection is known by it if it comes back within the
@@ -245,7 +265,7 @@ fn note_own_end(worker: &Worker, socket: &TcpStream, target: SocketAddr, limit: 
     if let Ok(local) = socket.local_addr() {
         let now = shared.clock.monotonic();
         let until = now.plus(limit).plus(RETURN_MAX);
-        shared.own_ends.note_stream(local, target, now, until);
+        socket.set_own_end(shared.own_ends.note_stream(local, target, now, until));
     }
 }
 

@@ -5,14 +5,16 @@
 //! address and port that ours left from; it is refused, and with it the one that led to it ends.
 //!
 //! A UDP socket's end is its own as long as it is open. A TCP port is used towards many destinations at a time, by others of
-//! this machine too, so there both ends must fit; and what comes back comes at once, so that they are kept for seconds only
-//! and an open flow holds nothing here. Flows of `tproxy` leave from the subscriber's own address and are not here:
+//! this machine too, so there both ends must fit. What comes back is seen, and refused, before the one that led to it is
+//! answered: so they are kept until the other side has said something, or for seconds, and an open flow holds nothing here. Flows of `tproxy` leave from the subscriber's own address and are not here:
 //! `edge.upstream_mark` and the kernel's table of sockets keep them from coming back on the same machine.
 //!
-//! Sharded by port: a lock is held for a few entries, once a flow.
+//! Sharded by the local end: a lock is held for a few entries, twice a flow.
 
+use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,10 +33,11 @@ pub struct OwnEnds {
     is_told: AtomicBool,
 }
 
-/// The ends whose ports fall together.
+/// The local ends that fall together.
 #[derive(Default)]
 struct Shard {
-    streams: Vec<Stream>,
+    /// The oldest first.
+    streams: VecDeque<Stream>,
     /// Of UDP sockets.
     datagrams: Vec<u64>,
 }
@@ -47,10 +50,15 @@ struct Stream {
     until: Monotonic,
 }
 
+/// A connection upstream that is in the table, to be forgotten: half of the hash of either end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamEnd(NonZeroU64);
+
 /// The end of a UDP socket, in the table until it is dropped.
 pub struct DatagramEnd {
     ends: Arc<OwnEnds>,
-    local: SocketAddr,
+    /// Its hash.
+    local: u64,
 }
 
 impl Default for OwnEnds {
@@ -62,19 +70,37 @@ impl Default for OwnEnds {
 
 impl OwnEnds {
     /// A connection to `target` leaves from `local`.
-    pub fn note_stream(&self, local: SocketAddr, target: SocketAddr, now: Monotonic, until: Monotonic) {
+    pub fn note_stream(
+        &self,
+        local: SocketAddr,
+        target: SocketAddr,
+        now: Monotonic,
+        until: Monotonic,
+    ) -> Option<StreamEnd> {
         let stream = Stream { local: self.key.hash_one(local), target: self.key.hash_one(target), until };
-        let mut shard = self.shard(local);
-        shard.streams.retain(|known| now < known.until);
-        if shard.streams.len() >= STREAMS_PER_SHARD_MAX {
-            shard.streams.remove(0);
+        let streams = &mut self.shard(stream.local).streams;
+        while streams
+            .front()
+            .is_some_and(|oldest| oldest.until <= now || streams.len() >= STREAMS_PER_SHARD_MAX)
+        {
+            streams.pop_front();
         }
-        shard.streams.push(stream);
+        streams.push_back(stream);
+        stream.end()
+    }
+
+    /// The other side of a connection has answered: were it our own, it would have been seen to come back by now.
+    pub fn forget_stream(&self, end: StreamEnd) {
+        let streams = &mut self.shard(end.0.get() >> u32::BITS).streams;
+        if let Some(place) = streams.iter().position(|known| known.end() == Some(end)) {
+            streams.remove(place);
+        }
     }
 
     /// A UDP socket sends from `local`.
     pub fn note_datagrams(self: &Arc<Self>, local: SocketAddr) -> DatagramEnd {
-        self.shard(local).datagrams.push(self.key.hash_one(local));
+        let local = self.key.hash_one(local);
+        self.shard(local).datagrams.push(local);
         DatagramEnd { ends: Arc::clone(self), local }
     }
 
@@ -89,7 +115,7 @@ impl OwnEnds {
         let local = self.key.hash_one(peer);
         let left_from = |known: &&Stream| known.local == local && now < known.until;
         let targets: Vec<u64> = {
-            let shard = self.shard(peer);
+            let shard = self.shard(local);
             shard.streams.iter().filter(left_from).map(|known| known.target).collect()
         };
         let found =
@@ -100,7 +126,7 @@ impl OwnEnds {
     /// Whether datagrams from `peer` come from one of our sockets.
     pub fn has_datagrams(&self, peer: SocketAddr) -> bool {
         let local = self.key.hash_one(peer);
-        let found = self.shard(peer).datagrams.contains(&local);
+        let found = self.shard(local).datagrams.contains(&local);
         self.tell(found)
     }
 
@@ -115,20 +141,28 @@ impl OwnEnds {
         found
     }
 
-    /// The part of the table for an end; a panic elsewhere does not make it unusable.
-    fn shard(&self, end: SocketAddr) -> MutexGuard<'_, Shard> {
-        let place = usize::from(end.port()) % SHARDS;
+    /// The part of the table for the hash of a local end, or its lower half; a panic elsewhere does not make it unusable.
+    fn shard(&self, local: u64) -> MutexGuard<'_, Shard> {
+        #[expect(clippy::cast_possible_truncation, reason = "a remainder of the number of shards")]
+        let place = (local % SHARDS as u64) as usize;
         #[expect(clippy::indexing_slicing, reason = "a remainder of the number of shards")]
         let shard = &self.shards[place];
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Stream {
+    /// By what it is forgotten; nothing for one pair of ends in 2⁶⁴, which stays for its time.
+    fn end(&self) -> Option<StreamEnd> {
+        let (local, target) = (self.local << u32::BITS, self.target & u64::from(u32::MAX));
+        NonZeroU64::new(local | target).map(StreamEnd)
+    }
+}
+
 impl Drop for DatagramEnd {
     fn drop(&mut self) {
-        let local = self.ends.key.hash_one(self.local);
         let mut shard = self.ends.shard(self.local);
-        if let Some(place) = shard.datagrams.iter().position(|known| *known == local) {
+        if let Some(place) = shard.datagrams.iter().position(|known| *known == self.local) {
             shard.datagrams.swap_remove(place);
         }
     }
@@ -136,6 +170,7 @@ impl Drop for DatagramEnd {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::time::Duration;
 
     use super::*;
@@ -164,6 +199,19 @@ mod tests {
     }
 
     #[test]
+    fn f8_a_connection_that_was_answered_is_forgotten_and_no_other() {
+        let ends = OwnEnds::default();
+        let (own, first, second) = (end("10.0.0.1:40000"), end("11.0.0.1:443"), end("11.0.0.2:443"));
+        ends.note_stream(own, first, at(0), at(10));
+        let answered = ends.note_stream(own, second, at(0), at(10)).unwrap();
+        ends.forget_stream(answered);
+        assert!(!ends.has_stream(own, || vec![second], at(1)));
+        assert!(ends.has_stream(own, || vec![first], at(1)), "another one from the same port");
+        ends.forget_stream(answered);
+        assert!(ends.has_stream(own, || vec![first], at(1)), "it is forgotten once");
+    }
+
+    #[test]
     fn f8_a_datagram_end_is_known_while_it_is_open() {
         let ends = Arc::new(OwnEnds::default());
         let own = end("[2001:db8::1]:40000");
@@ -178,11 +226,16 @@ mod tests {
     fn f8_connections_find_room_and_the_oldest_goes() {
         let ends = OwnEnds::default();
         let vip = end("11.0.0.1:443");
-        let own = |number: usize| end(&format!("10.0.{}.{}:40000", number / 200, number % 200));
-        (0..=STREAMS_PER_SHARD_MAX).for_each(|number| ends.note_stream(own(number), vip, at(0), at(10)));
-        assert!(!ends.has_stream(own(0), || vec![vip], at(1)), "one over");
-        assert!((1..=STREAMS_PER_SHARD_MAX).all(|number| ends.has_stream(own(number), || vec![vip], at(1))));
-        ends.note_stream(own(0), vip, at(10), at(20));
-        assert_eq!(ends.shard(own(0)).streams.len(), 1, "what is over is dropped");
+        let shard = |end: SocketAddr| ends.key.hash_one(end) % SHARDS as u64;
+        let all = (0..u32::MAX).map(|number| SocketAddr::new(Ipv4Addr::from_bits(number).into(), 40_000));
+        let fall_together = all.filter(|end| shard(*end) == 0).take(STREAMS_PER_SHARD_MAX + 1);
+        let own: Vec<SocketAddr> = fall_together.collect();
+        for local in &own {
+            ends.note_stream(*local, vip, at(0), at(10));
+        }
+        assert!(!ends.has_stream(own[0], || vec![vip], at(1)), "one over");
+        assert!(own[1..].iter().all(|local| ends.has_stream(*local, || vec![vip], at(1))));
+        ends.note_stream(own[0], vip, at(10), at(20));
+        assert_eq!(ends.shard(0).streams.len(), 1, "what is over is dropped");
     }
 }

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::dial::connect;
+use super::dial::{First, connect};
 use super::flow_record::{Place, SubscriberSide};
 use super::patience::{Ends, NotReached, reach};
 use super::relay::Begun;
@@ -80,7 +80,8 @@ pub async fn begin(worker: Rc<Worker>, client: TcpStream, permit: OwnedSemaphore
         return refuse_flow(&open, &client, Refusal::Destination, "the destination is private or our own");
     };
     let waiting = Ends { worker: &worker, open: &open, client: &client, destination: told.destination };
-    let connecting = connect(&worker, target, worker.shared.limits.original_connect_timeout);
+    let first = if told.first.is_empty() { First::Unknown } else { First::Subscriber };
+    let connecting = connect(&worker, target, first, worker.shared.limits.original_connect_timeout);
     let origin = match reach(waiting, connecting).await {
         Ok(origin) => origin,
         Err(NotReached::Failed(error)) => {

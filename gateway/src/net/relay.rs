@@ -24,7 +24,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 
 pub use self::both::read_ready;
-use self::both::{Both, Carried, write_ready};
+use self::both::{Both, Carried, Manner, write_ready};
 use super::flow_record::Flow;
 use super::socket;
 use super::stream::TcpStream;
@@ -157,7 +157,7 @@ pub(super) async fn write_all(stream: &TcpStream, bytes: Vec<u8>, taken: impl Fn
     let mut rest = bytes.as_slice();
     while !rest.is_empty() {
         stream.writable().await?;
-        let count = write_ready(stream, rest, false)?;
+        let count = write_ready(stream, rest, Manner::Ordinary)?;
         taken(count);
         rest = rest.get(count..).unwrap_or_default();
     }

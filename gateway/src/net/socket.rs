@@ -29,7 +29,10 @@ pub use self::datagrams::{
     listen_datagrams_transparent, make_listening_room, path_mtu, prepare_datagrams,
     probe_exclusive_datagrams, send_datagrams, send_icmp,
 };
-pub use self::streams::{listen_alone, original_destination, probe_exclusive, send_urgent};
+pub use self::streams::{
+    acknowledge_with_first_bytes, listen_alone, original_destination, probe_exclusive, send_before_fin,
+    send_urgent,
+};
 use super::control::{self, Head};
 use super::datagram::batch;
 use super::tcp_info;

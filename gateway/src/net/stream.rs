@@ -4,6 +4,7 @@
 //! `MSG_OOB`; RFC 9293 §3.8.5), and so does splice(2): who does not know of it takes a short read for all there is, and waits for
 //! ever. Asking costs nothing: it is one more bit of the same registration.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -13,12 +14,15 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{Interest, Ready};
 
+use super::own_ends::StreamEnd;
 use super::socket;
 
 /// A connection that never blocks.
 #[derive(Debug)]
 pub struct TcpStream {
     io: AsyncFd<std::net::TcpStream>,
+    /// Where it left from, while it may come back to us.
+    own_end: Cell<Option<StreamEnd>>,
 }
 
 impl TcpStream {
@@ -27,7 +31,17 @@ impl TcpStream {
     /// # Errors
     /// The event loop's.
     pub fn from_std(stream: std::net::TcpStream) -> io::Result<Self> {
-        Ok(Self { io: socket::watch_stream(stream)? })
+        Ok(Self { io: socket::watch_stream(stream)?, own_end: Cell::new(None) })
+    }
+
+    /// It leaves from an address of ours, and may come back.
+    pub fn set_own_end(&self, end: Option<StreamEnd>) {
+        self.own_end.set(end);
+    }
+
+    /// Where it left from, if it might come back so far; from here on it does not.
+    pub fn take_own_end(&self) -> Option<StreamEnd> {
+        self.own_end.take()
     }
 
     /// Waits for one of these.
@@ -96,6 +110,13 @@ impl TcpStream {
         self.try_io(Interest::WRITABLE, || io::Write::write(&mut self.io.get_ref(), bytes))
     }
 
+    /// Behind a read that found less than it had room for, and no urgent byte: whether that was the last, and FIN has come,
+    /// as far as the event loop has told; no system call. A reset is no such end.
+    pub fn has_ended(&self) -> bool {
+        // What was readable was taken back then; that the sender has ended is not (`Ready::READ_CLOSED` of tokio).
+        self.try_io(Interest::READABLE, || Ok(())).is_ok() && self.try_io(Interest::ERROR, || Ok(())).is_err()
+    }
+
     /// Whether an urgent byte has come that may not have been read yet; no system call.
     pub fn has_urgent(&self) -> bool {
         // True as well once the sender has ended (`Interest::PRIORITY` of tokio): what it was is looked at then alone.
@@ -160,13 +181,60 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn f37_an_urgent_byte_is_told_until_it_is_forgotten_and_an_end_is_none() {
+    /// A connection from afar, and our end of it.
+    fn pair() -> (std::net::TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut far = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let far = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (near, _) = listener.accept().unwrap();
         near.set_nonblocking(true).unwrap();
-        let near = TcpStream::from_std(near).unwrap();
+        (far, TcpStream::from_std(near).unwrap())
+    }
+
+    /// Reads as the relay does: what does not fill the buffer is all there is.
+    fn read_all(stream: &TcpStream) -> usize {
+        let mut found = 0;
+        let _ = stream.try_io::<()>(Interest::READABLE, || {
+            found = socket::receive(stream, &mut [0; 64])?;
+            Err(io::ErrorKind::WouldBlock.into())
+        });
+        found
+    }
+
+    /// Waits until the event loop has told that nothing more comes.
+    async fn closed(stream: &TcpStream) {
+        while !stream.ready(Interest::READABLE).await.unwrap().is_read_closed() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_that_fin_came_with_are_the_last_and_others_are_not() {
+        let (mut far, near) = pair();
+        far.write_all(b"first").unwrap();
+        near.readable().await.unwrap();
+        assert_eq!(read_all(&near), 5);
+        assert!(!near.has_ended(), "nothing was told of an end");
+        far.write_all(b"last").unwrap();
+        far.shutdown(Shutdown::Write).unwrap();
+        closed(&near).await;
+        assert_eq!(read_all(&near), 4);
+        assert!(near.has_ended());
+    }
+
+    #[tokio::test]
+    async fn a_reset_is_no_end() {
+        let (mut far, near) = pair();
+        far.write_all(b"last").unwrap();
+        socket::reset_on_close(&far).unwrap();
+        drop(far);
+        closed(&near).await;
+        read_all(&near);
+        assert!(!near.has_ended());
+    }
+
+    #[tokio::test]
+    async fn f37_an_urgent_byte_is_told_until_it_is_forgotten_and_an_end_is_none() {
+        let (mut far, near) = pair();
         assert!(!near.has_urgent());
         far.write_all(b"ordinary").unwrap();
         near.readable().await.unwrap();
@@ -182,9 +250,7 @@ mod tests {
         while near.try_read(&mut [0; 64]).is_ok() {}
         near.forget_urgent();
         far.shutdown(Shutdown::Write).unwrap();
-        while !near.ready(Interest::READABLE).await.unwrap().is_read_closed() {
-            tokio::task::yield_now().await;
-        }
+        closed(&near).await;
         assert!(!near.has_urgent(), "what has ended is not urgent");
     }
 }

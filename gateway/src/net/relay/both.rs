@@ -266,6 +266,7 @@ impl<'f> Ends<'f> {
         let Some(count) = read_ready(sender, buffer).map_err(failed)? else {
             return Ok(Some(Stage::Copying { bulk }));
         };
+        let is_all = count < buffer.len() && !sender.has_urgent();
         let bulk = count == buffer.len() && !urgent;
         let bytes = buffer.get(..count).unwrap_or_default();
         if bytes.is_empty() {
@@ -273,17 +274,20 @@ impl<'f> Ends<'f> {
         }
         match way {
             Way::Up => self.worker.received(self.flow, bytes),
-            Way::Down => {}
+            Way::Down => self.origin_said(),
         }
         if urgent {
             sender.forget_urgent();
         }
+        // Known without asking once more; what is written and FIN then go in one segment.
+        let is_last = is_all && sender.has_ended();
+        let manner = Manner::of(urgent, is_last);
         let taken =
-            write_ready(self.receiver(way), bytes, urgent).map_err(|error| way.receiver_failed(error))?;
+            write_ready(self.receiver(way), bytes, manner).map_err(|error| way.receiver_failed(error))?;
         self.sent(way, taken);
         let rest = bytes.get(taken..).unwrap_or_default();
         if rest.is_empty() {
-            return Ok(Some(Stage::Copying { bulk }));
+            return Ok(if is_last { None } else { Some(Stage::Copying { bulk }) });
         }
         Ok(Some(Stage::Holding(Box::new(Held { bytes: rest.to_vec(), taken: 0, urgent }))))
     }
@@ -297,7 +301,7 @@ impl<'f> Ends<'f> {
             }
             ready!(self.receiver(way).poll_write_ready(context))
                 .map_err(|error| way.receiver_failed(error))?;
-            let taken = write_ready(self.receiver(way), rest, held.urgent)
+            let taken = write_ready(self.receiver(way), rest, Manner::of(held.urgent, false))
                 .map_err(|error| way.receiver_failed(error))?;
             held.taken = held.taken.saturating_add(taken);
             self.sent(way, taken);
@@ -344,6 +348,13 @@ impl<'f> Ends<'f> {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// The origin is not ourselves: it has answered.
+    fn origin_said(self) {
+        if let Some(end) = self.origin.take_own_end() {
+            self.worker.shared.own_ends.forget_stream(end);
+        }
     }
 
     /// Counts what the receiver took.
@@ -395,11 +406,36 @@ pub fn read_ready(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<us
     }
 }
 
-/// Writes what the socket takes at once; one byte may be urgent.
-pub(super) fn write_ready(stream: &TcpStream, bytes: &[u8], urgent: bool) -> io::Result<usize> {
-    let written = match bytes {
-        [byte] if urgent => stream.try_io(Interest::WRITABLE, || socket::send_urgent(stream, *byte)),
-        _ => stream.try_write(bytes),
+/// How bytes are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// As they come.
+    Ordinary,
+    /// One byte, as urgent.
+    Urgent,
+    /// FIN follows at once: the kernel may wait for it.
+    BeforeFin,
+}
+
+impl Manner {
+    /// Of bytes that are urgent, or the last that there are.
+    const fn of(urgent: bool, is_last: bool) -> Self {
+        match (urgent, is_last) {
+            (true, _) => Self::Urgent,
+            (false, true) => Self::BeforeFin,
+            (false, false) => Self::Ordinary,
+        }
+    }
+}
+
+/// Writes what the socket takes at once.
+pub(super) fn write_ready(stream: &TcpStream, bytes: &[u8], manner: Manner) -> io::Result<usize> {
+    let written = match (manner, bytes) {
+        (Manner::Urgent, [byte]) => stream.try_io(Interest::WRITABLE, || socket::send_urgent(stream, *byte)),
+        (Manner::BeforeFin, _) => {
+            stream.try_io(Interest::WRITABLE, || socket::send_before_fin(stream, bytes))
+        }
+        (Manner::Ordinary | Manner::Urgent, _) => stream.try_write(bytes),
     };
     match written {
         Ok(taken) => Ok(taken),
