@@ -282,6 +282,20 @@ fn f13_a_clock_that_was_years_ahead_is_not_borrowed_from_when_it_is_right_again(
 }
 
 #[test]
+fn f13_what_has_no_verdict_when_the_clock_is_right_again_gets_it_in_the_new_epoch() {
+    let mut node = Node::new();
+    let mut exporter = was_ahead(&mut node);
+    exporter.seal_due(at(2 * MINUTE)).unwrap();
+    assert_eq!(exporter.epoch(), 2);
+    let mut verdict = tick(2, at(3 * MINUTE), &[(exempt("1", "a"), volume(12, 12))]);
+    verdict.seen = volume(10, 10);
+    exporter.checkpoint(&verdict).unwrap();
+    exporter.seal_due(at(15 * MINUTE)).unwrap();
+    exporter.publish().unwrap();
+    assert_eq!(node.verify().up_bytes, 5 + 12, "and all files add up");
+}
+
+#[test]
 fn f13_nor_after_a_restart_in_the_middle_of_it() {
     let mut node = Node::new();
     drop(was_ahead(&mut node));

@@ -110,7 +110,7 @@ impl Store {
             sums.totals = Sum::default();
             transaction.execute("UPDATE node SET epoch = ?1, next_record_seq = 1", params![epoch])?;
             write_segment(transaction, segment)?;
-            write_gap(transaction, sealer, gap, Flags::from(Flag::ClockStep), sums)
+            write_gap(transaction, sealer, gap, Flags::from(Flag::ClockStep), segment, sums)
         })
     }
 
@@ -151,7 +151,7 @@ impl Store {
             )?;
             write_segment(transaction, &state.segment)?;
             if let Some(window) = state.gap {
-                write_gap(transaction, sealer, window, Flags::NONE, sums)?;
+                write_gap(transaction, sealer, window, Flags::NONE, &state.segment, sums)?;
             }
             Ok(())
         })?;
@@ -159,16 +159,17 @@ impl Store {
     }
 }
 
-/// Writes the gap record that begins an epoch, in a file of its own.
+/// Writes the gap record that begins an epoch, in a file of its own: what is pending passes through it to `next`.
 fn write_gap(
     transaction: &Transaction<'_>,
     sealer: &Sealer<'_>,
     window: Window,
     flags: Flags,
+    next: &Segment,
     sums: &mut Sums,
 ) -> rusqlite::Result<()> {
     let mut writer = FileWriter::new(transaction, sealer, read_numbers(transaction)?, sums);
-    writer.begin(Split::new(Default::default()), 1);
+    writer.begin(Split::new(next.figures), 1);
     writer.write(window, Some(Cause::Recovered), flags, Body::Gap)?;
     let numbers = writer.numbers;
     write_numbers(transaction, numbers)
