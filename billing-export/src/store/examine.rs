@@ -16,6 +16,8 @@ pub(crate) struct Findings {
     pub(super) node: bool,
     /// The row of `segment`, or it does not speak of the counters there are.
     pub(super) segment: bool,
+    /// The row of `segment` is of a time before the last seal: so may be the counters, and then they are in a record.
+    pub(super) sealed_already: bool,
     /// Open counters.
     pub(super) counters: Vec<i64>,
     /// Running totals.
@@ -103,6 +105,8 @@ impl Store {
             };
             findings.node = sums.is_err();
             findings.segment = !node_row::segment_agrees(connection)?;
+            // Only the row of `node` says which of the segments that we wrote is the last.
+            findings.sealed_already = findings.node && node_row::segment_is_before_last_seal(connection)?;
             let mut bad_totals = connection.prepare("SELECT * FROM total")?;
             let mut rows = bad_totals.query([])?;
             while let Some(row) = rows.next()? {
@@ -157,7 +161,7 @@ impl Store {
             let words: rusqlite::Result<Flags> = super::row::word(row, "flags");
             let is_read =
                 account(row).is_ok() && words.is_ok() && volume(row, "total_up", "total_down").is_ok();
-            if !is_read || !agrees(row, counter_check(row))? {
+            if findings.sealed_already || !is_read || !agrees(row, counter_check(row))? {
                 findings.counters.push(row.get("id")?);
             }
         }

@@ -72,6 +72,16 @@ pub(super) fn segment_agrees(connection: &rusqlite::Connection) -> rusqlite::Res
     Ok(agrees == Some(true))
 }
 
+/// Whether the segment begins before the last record of its epoch ends: it was put back, for windows do not overlap.
+pub(super) fn segment_is_before_last_seal(connection: &rusqlite::Connection) -> rusqlite::Result<bool> {
+    let query = "SELECT end_utc FROM record WHERE epoch = (SELECT max(epoch) FROM file)
+                 ORDER BY record_seq DESC LIMIT 1";
+    let sealed = connection.query_row(query, [], |row| instant(row, "end_utc")).optional()?;
+    let begins = connection.query_row("SELECT * FROM segment", [], |row| Ok(instant(row, "start_utc").ok()));
+    let begins = begins.optional()?.flatten();
+    Ok(sealed.zip(begins).is_some_and(|(sealed, begins)| begins < sealed))
+}
+
 /// The sums, where the row of `node` is as it was written; none without a row.
 pub(super) fn sums(connection: &rusqlite::Connection) -> rusqlite::Result<Option<Result<Sums, ()>>> {
     connection

@@ -139,7 +139,7 @@ impl Store {
                     params![epoch, super::row::integer(record_seq)?, super::row::integer(file_seq)?],
                 )?;
             }
-            if findings.segment || repaired.counters > 0 {
+            if findings.segment || findings.sealed_already || repaired.counters > 0 {
                 write_segment(transaction, &segment_left(transaction, findings, period, now)?)?;
             }
             if findings.ends_epoch() {
@@ -183,7 +183,7 @@ fn set_accounts_aside(
 }
 
 /// The segment with the counters that are left. Figures stay as they are, so that what is missing shows; where its own row
-/// cannot be trusted, it begins where the last sealed record ends.
+/// cannot be trusted, or is sealed already, it begins where the last sealed record ends.
 fn segment_left(
     transaction: &Transaction<'_>,
     findings: &Findings,
@@ -191,8 +191,9 @@ fn segment_left(
     now: Timestamp,
 ) -> rusqlite::Result<Segment> {
     let found = transaction.query_row("SELECT * FROM segment", [], node_row::segment).ok();
-    let trusted = found.filter(|_| node_row::segment_agrees(transaction).unwrap_or(false));
-    if findings.segment && trusted.is_none() {
+    let agrees = !findings.sealed_already && node_row::segment_agrees(transaction).unwrap_or(false);
+    let trusted = found.filter(|_| agrees);
+    if (findings.segment || findings.sealed_already) && trusted.is_none() {
         copy(transaction, ("segment", SEGMENT_JSON, "segment", "?4"), (now, WHY), true)?;
     }
     let segment = match trusted {
@@ -200,6 +201,8 @@ fn segment_left(
         None => {
             let query = "SELECT max(end_utc) AS end_utc FROM record";
             let last = transaction.query_row(query, [], |row| instant_or_none(row, "end_utc"))?;
+            // What was pending at the time of a segment that is sealed has had its verdict since.
+            let found = found.filter(|_| !findings.sealed_already);
             let figures = found.map(|found| found.figures).unwrap_or_default();
             Segment { figures, ..Segment::beginning(last.unwrap_or(now), period) }
         }
