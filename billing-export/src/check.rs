@@ -265,7 +265,7 @@ mod tests {
             Account { session: session(SubscriberType::Msisdn, "2", "s"), ..base.clone() },
             Account { session: session(SubscriberType::Msisdn, "1", "t"), ..base.clone() },
             // What is cut elsewhere is not the same.
-            Account { session: session(SubscriberType::Msisdn, "1s", "x"), ..base.clone() },
+            Account { session: session(SubscriberType::Msisdn, "1s", ""), ..base.clone() },
             Account { list: None, ..base.clone() },
             Account { list: list("kz", 4), ..base.clone() },
             Account { list: list("ru", 3), ..base.clone() },
@@ -277,6 +277,7 @@ mod tests {
         let mut checks = vec![check(&base, volume, "", false)];
         checks.extend(others.iter().map(|account| check(account, volume, "", false)));
         checks.push(check(&base, Volume { up: 6, down: 5 }, "", false));
+        checks.push(check(&base, Volume { up: 5, down: 7 }, "", false));
         checks.push(check(&base, volume, "recovered", false));
         checks.push(check(&base, volume, "", true));
         for (at, one) in checks.iter().enumerate() {
