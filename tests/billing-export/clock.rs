@@ -235,6 +235,24 @@ fn f66_a_disk_that_was_full_for_longer_than_a_period_flags_nothing() {
     check_order(&node, 8);
 }
 
+#[test]
+fn f66_a_step_is_told_of_its_own_period_alone() {
+    let mut node = Node::new();
+    let mut exporter = node.open(at(0));
+    let mut stepped = tick(1, at(MINUTE), &[(exempt("1", "a"), volume(7, 7))]);
+    stepped.stepped = true;
+    exporter.checkpoint(&stepped).unwrap();
+    for minutes in [15, 30] {
+        exporter.seal_due(at(minutes * MINUTE)).unwrap();
+    }
+    exporter.publish().unwrap();
+    let wanted = [
+        window("usage", "06T12:00:00", "06T12:15:00", "clock_step"),
+        window("heartbeat", "06T12:15:00", "06T12:30:00", ""),
+    ];
+    assert_eq!(windows(&node), wanted);
+}
+
 /// A clock that was 400 days ahead wrote a tick, a seal and a file, and is right again.
 fn was_ahead(node: &mut Node) -> Exporter {
     let ahead = SignedDuration::from_hours(400 * 24);
