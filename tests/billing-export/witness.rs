@@ -145,6 +145,10 @@ fn f65_a_lost_ledger_is_told_by_a_new_epoch_and_a_new_witness_knows_what_the_old
     let exporter = node.open(at(18 * MINUTE));
     assert_eq!(exporter.epoch(), 3);
     assert!(exporter.opened().new_epoch.unwrap().contains("gone"), "{:?}", exporter.opened());
+    drop(exporter);
+    // Of the new ledger no file was handed out; of the one before there was.
+    let said: serde_json::Value = serde_json::from_slice(&fs::read(witness(&node)).unwrap()).unwrap();
+    assert_eq!((said["epoch"].as_u64(), said["file_seq"].as_u64()), (Some(3), Some(1)));
 }
 
 /// A node whose second witness is in memory, with two published periods; a copy of state and staging after the first.
