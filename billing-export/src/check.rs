@@ -7,7 +7,8 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::account::{Account, Entry, Spent};
+use crate::account::{Account, Spent};
+use crate::codec::account::AccountWords;
 use crate::ledger::Segment;
 use crate::unit::Volume;
 
@@ -116,13 +117,14 @@ pub(crate) type Identity<'a> = [&'a [u8]; 6];
 
 /// The identity of an account.
 pub(crate) fn identity(account: &Account) -> Identity<'_> {
+    let words = AccountWords::of(account);
     [
-        account.session.subscriber_type().label().as_bytes(),
-        account.session.subscriber_id().as_bytes(),
-        account.session.session_id().as_bytes(),
-        account.entry.class().label().as_bytes(),
-        account.entry.service().map_or("", |service| service).as_bytes(),
-        account.entry.reason().map_or("", |reason| reason.label()).as_bytes(),
+        words.subscriber_type.as_bytes(),
+        words.subscriber_id.as_bytes(),
+        words.session_id.as_bytes(),
+        words.class.as_bytes(),
+        words.service_id.unwrap_or("").as_bytes(),
+        words.reason.unwrap_or("").as_bytes(),
     ]
 }
 
@@ -161,19 +163,13 @@ impl<'a> CounterFields<'a> {
         flags: &'a str,
         capped: bool,
     ) -> CounterFields<'a> {
-        let (rating_group, disposition) = match &account.entry {
-            Entry::Exempt { rating_group, disposition, .. } => {
-                (Some(i64::from(*rating_group)), Some(disposition.label().as_bytes()))
-            }
-            Entry::Charged(_) | Entry::Unattributed(_) => (None, None),
-        };
-        let list = account.list.as_ref();
+        let words = AccountWords::of(account);
         CounterFields {
-            list_id: list.map(|list| list.id.as_bytes()),
+            list_id: words.list_id.map(str::as_bytes),
             // The ledger refuses serials that would not fit.
-            list_serial: list.map(|list| i64::try_from(list.serial).unwrap_or(i64::MAX)),
-            rating_group,
-            disposition,
+            list_serial: words.list_serial.map(|serial| i64::try_from(serial).unwrap_or(i64::MAX)),
+            rating_group: words.rating_group.map(i64::from),
+            disposition: words.disposition.map(str::as_bytes),
             volume,
             flags: flags.as_bytes(),
             capped,
@@ -234,6 +230,7 @@ pub(crate) fn of_segment(segment: &Segment) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::Entry;
     use crate::class::Reason;
     use crate::subscriber::Session;
     use crate::unit::Disposition;

@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
                 out.flush().map_err(|error| Failure::writing(&error))?;
             }
             let Some(record) = row.map_err(wrong)? else { break };
-            jsonl::write(&mut out, &record).map_err(|error| Failure::writing(&error))?;
+            jsonl::write(&mut out, reader.format(), &record).map_err(|error| Failure::writing(&error))?;
         }
     }
     out.flush().map_err(|error| Failure::writing(&error))?;

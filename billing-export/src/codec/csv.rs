@@ -4,8 +4,9 @@
 
 use std::io::{self, Read, Write};
 
-use crate::codec::row::FOUND_LEN_MAX;
-pub use crate::codec::row::{COLUMNS, FieldError, Fields, fields, parse_fields};
+use crate::codec::account::{FOUND_LEN_MAX, FieldError};
+use crate::codec::columns::Format;
+use crate::codec::row::parse;
 use crate::record::Record;
 
 /// Longest line read, in bytes; the longest written has about 1,500.
@@ -15,17 +16,19 @@ pub const LINE_LEN_MAX: usize = 16 * 1024;
 pub struct Writer<W: Write> {
     /// Quoting and line ends.
     inner: csv::Writer<W>,
+    /// Its columns.
+    format: Format,
 }
 
 impl<W: Write> Writer<W> {
-    /// Begins a file with its header line.
+    /// Begins a file of this version with its header line.
     ///
     /// # Errors
     /// Those of the writer below.
-    pub fn new(writer: W) -> io::Result<Writer<W>> {
+    pub fn new(writer: W, format: Format) -> io::Result<Writer<W>> {
         let mut inner = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(writer);
-        inner.write_record(COLUMNS).map_err(system_error)?;
-        Ok(Writer { inner })
+        inner.write_record(format.columns()).map_err(system_error)?;
+        Ok(Writer { inner, format })
     }
 
     /// Writes one row.
@@ -33,7 +36,8 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// Those of the writer below.
     pub fn write(&mut self, record: &Record) -> io::Result<()> {
-        self.inner.write_record(fields(record)).map_err(system_error)
+        self.format.write(record, &mut |_, text| self.inner.write_field(text)).map_err(system_error)?;
+        self.inner.write_record(None::<&[u8]>).map_err(system_error)
     }
 
     /// Hands the rows so far to the writer below.
@@ -73,7 +77,7 @@ pub enum CsvError {
         source: io::Error,
     },
     /// Not RFC 4180 or not UTF-8.
-    #[error("line {line}: found {found}, wanted RFC 4180 CSV in UTF-8 with the {} columns of the contract", COLUMNS.len())]
+    #[error("line {line}: found {found}, wanted RFC 4180 CSV in UTF-8 with the {} columns of a usage file", Format::NEWEST.columns().len())]
     Form {
         /// Line, from 1.
         line: u64,
@@ -98,10 +102,12 @@ pub struct Reader<R: Read> {
     row: csv::StringRecord,
     /// Its line, from 1: no value holds a line end, and no line is empty.
     line: u64,
+    /// The columns that the header names.
+    format: Format,
 }
 
 impl<R: Read> Reader<R> {
-    /// Begins a file: its header line must be that of the contract.
+    /// Begins a file: its header line must be that of a version of the usage file.
     ///
     /// # Errors
     /// Another header, none, or the reader's own.
@@ -111,16 +117,21 @@ impl<R: Read> Reader<R> {
             line_len: 0,
             after_return: false,
         });
-        let mut reader = Reader { inner, row: csv::StringRecord::new(), line: 0 };
+        let mut reader = Reader { inner, row: csv::StringRecord::new(), line: 0, format: Format::NEWEST };
         if !reader.advance()? {
             return Err(CsvError::Form { line: 1, found: "an empty file".into() });
         }
-        if !reader.row.iter().eq(COLUMNS) {
+        reader.format = Format::of_header(&reader.row).ok_or_else(|| {
             let header = reader.row.iter().collect::<Vec<_>>().join(",");
             let found: String = header.chars().take(FOUND_LEN_MAX).collect();
-            return Err(CsvError::Form { line: 1, found: format!("the header {found:?}") });
-        }
+            CsvError::Form { line: 1, found: format!("the header {found:?}") }
+        })?;
         Ok(reader)
+    }
+
+    /// The version whose columns the header names.
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// Reads the next row; false at the end.
@@ -145,12 +156,10 @@ impl<R: Read> Reader<R> {
             return Ok(None);
         }
         let line = self.line;
-        let mut values = [""; 25];
-        if self.row.len() != values.len() {
+        if self.row.len() != self.format.columns().len() {
             return Err(CsvError::Form { line, found: format!("{} values", self.row.len()) });
         }
-        values.iter_mut().zip(&self.row).for_each(|(slot, value)| *slot = value);
-        parse_fields(&values).map(Some).map_err(|source_field| CsvError::Field { line, source_field })
+        parse(self.format, &self.row).map(Some).map_err(|source_field| CsvError::Field { line, source_field })
     }
 }
 
@@ -200,7 +209,8 @@ mod tests {
 
     /// Header and this text, read.
     fn read(text: &str) -> Result<Option<Record>, CsvError> {
-        Reader::new(format!("{}\r\n{text}", COLUMNS.join(",")).as_bytes())?.read()
+        let header: Vec<_> = Format::NEWEST.columns().collect();
+        Reader::new(format!("{}\r\n{text}", header.join(",")).as_bytes())?.read()
     }
 
     #[test]
@@ -208,7 +218,16 @@ mod tests {
         for count in [u64::from(u32::MAX), 1 << 32, (1 << 32) + 1, (1 << 53) + 1, (1 << 63) - 1, u64::MAX] {
             let record = read(&line(&count.to_string(), "0")).unwrap().unwrap();
             assert_eq!(record.bytes(), (i128::from(count), 0));
-            assert_eq!(fields(&record)[17], count.to_string());
+            let mut written = String::new();
+            Format::NEWEST
+                .write(&record, &mut |column, text| {
+                    if column == "up_bytes" {
+                        written = text.to_owned();
+                    }
+                    Ok::<_, ()>(())
+                })
+                .unwrap();
+            assert_eq!(written, count.to_string());
         }
         for bad in ["18446744073709551616", "-1", "-0", "+1", "01", "1.0", "1e3", "", " 1", "0x10", "١"] {
             assert!(read(&line(bad, "0")).is_err(), "{bad:?}");
@@ -239,6 +258,30 @@ mod tests {
             assert_ne!(good.replace(from, to), good);
             assert!(read(&good.replace(from, to)).is_err(), "{from:?} -> {to:?}");
         }
+    }
+
+    #[test]
+    fn a_file_is_written_and_read_with_the_columns_of_its_own_version() {
+        let record = read(&line("5", "7")).unwrap().unwrap();
+        for (format, ending) in [(Format::NEWEST, ",period,"), (Format::OF_TESTS, ",period,,12")] {
+            let mut writer = Writer::new(Vec::new(), format).unwrap();
+            writer.write(&record).unwrap();
+            let text = String::from_utf8(writer.finish().unwrap()).unwrap();
+            assert!(text.ends_with(&format!("{ending}\r\n")), "{text}");
+            let mut reader = Reader::new(text.as_bytes()).unwrap();
+            assert_eq!((reader.format(), reader.read().unwrap()), (format, Some(record.clone())));
+            // A row of the other version under this header.
+            let (header, row) = text.split_once("\r\n").unwrap();
+            let other = if format == Format::NEWEST {
+                format!("{},12", row.trim_end())
+            } else {
+                row.replace(",12", "")
+            };
+            let mixed = format!("{header}\r\n{other}");
+            assert!(Reader::new(mixed.as_bytes()).unwrap().read().is_err(), "{mixed}");
+        }
+        let header: Vec<_> = Format::NEWEST.columns().chain(["of_nobody"]).collect();
+        assert!(matches!(Reader::new(header.join(",").as_bytes()), Err(CsvError::Form { .. })));
     }
 
     #[test]

@@ -7,10 +7,11 @@ use super::as_written;
 use super::node_row::Sums;
 use super::row::{instant_text, integer, unreadable};
 use super::seal::Sealer;
-use crate::account::{Account, Entry};
+use crate::account::Account;
 use crate::audit::Split;
 use crate::check::{identity, of_total};
-use crate::codec::csv;
+use crate::codec::account::AccountWords;
+use crate::codec::{Format, csv};
 use crate::manifest::{FORMAT, Hash, Manifest};
 use crate::name::{FileName, STREAM_USAGE};
 use crate::record::{Body, Record, Window};
@@ -127,7 +128,7 @@ impl<'t, 'c> FileWriter<'t, 'c> {
                 first_seq: seq,
                 records: 0,
                 rows: Volume::ZERO,
-                content: csv::Writer::new(Hasher(Sha256::new())).map_err(encoding)?,
+                content: csv::Writer::new(Hasher(Sha256::new()), Format::NEWEST).map_err(encoding)?,
             },
         };
         file.content.write(&record).map_err(encoding)?;
@@ -217,48 +218,9 @@ impl<'t, 'c> FileWriter<'t, 'c> {
     }
 }
 
-/// The columns of a record that come from its account; all empty without one.
-#[derive(Default)]
-struct AccountColumns<'a> {
-    /// Class, reason, subscriber type, subscriber, session, service, list id, disposition.
-    texts: [Option<&'a str>; 8],
-    /// Rating group.
-    rating_group: Option<u32>,
-    /// List serial.
-    list_serial: Option<i64>,
-}
-
-impl<'a> AccountColumns<'a> {
-    /// The columns of an account.
-    fn of(account: &'a Account) -> rusqlite::Result<AccountColumns<'a>> {
-        let (rating_group, disposition) = match &account.entry {
-            Entry::Exempt { rating_group, disposition, .. } => {
-                (Some(*rating_group), Some(disposition.label()))
-            }
-            Entry::Charged(_) | Entry::Unattributed(_) => (None, None),
-        };
-        Ok(AccountColumns {
-            texts: [
-                Some(account.entry.class().label()),
-                account.entry.reason().map(|reason| reason.label()),
-                Some(account.session.subscriber_type().label()),
-                Some(account.session.subscriber_id()),
-                Some(account.session.session_id()),
-                account.entry.service().map(|service| &**service),
-                account.list.as_ref().map(|list| &*list.id),
-                disposition,
-            ],
-            rating_group,
-            list_serial: account.list.as_ref().map(|list| integer(list.serial)).transpose()?,
-        })
-    }
-}
-
 /// Writes the row of a sealed record.
 fn insert_record(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result<()> {
-    let columns = record.account().map(AccountColumns::of).transpose()?.unwrap_or_default();
-    let [class, reason, subscriber_type, subscriber_id, session_id, service_id, list_id, disposition] =
-        columns.texts;
+    let account = record.account().map(AccountWords::of);
     let bytes = match &record.body {
         Body::Usage { volume, total, .. } => Some((volume, total)),
         Body::Adjust { .. } | Body::Heartbeat | Body::Gap => None,
@@ -277,22 +239,22 @@ fn insert_record(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Re
             record.epoch,
             integer(record.seq)?,
             record.kind().label(),
-            class,
-            reason,
-            subscriber_type,
-            subscriber_id,
-            session_id,
-            service_id,
-            columns.rating_group,
-            list_id,
-            columns.list_serial,
+            account.map(|words| words.class),
+            account.and_then(|words| words.reason),
+            account.map(|words| words.subscriber_type),
+            account.map(|words| words.subscriber_id),
+            account.map(|words| words.session_id),
+            account.and_then(|words| words.service_id),
+            account.and_then(|words| words.rating_group),
+            account.and_then(|words| words.list_id),
+            account.and_then(|words| words.list_serial).map(integer).transpose()?,
             instant_text(record.window.start()),
             instant_text(record.window.end()),
             part(|volume, _| volume.up)?,
             part(|volume, _| volume.down)?,
             part(|_, total| total.up)?,
             part(|_, total| total.down)?,
-            disposition,
+            account.and_then(|words| words.disposition),
             record.cause.map(|cause| cause.label()),
             record.flags.to_string(),
         ])?;

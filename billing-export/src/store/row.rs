@@ -4,11 +4,10 @@ use jiff::Timestamp;
 use rusqlite::Row;
 use rusqlite::types::Type;
 
-use crate::account::{Account, Entry, ListVersion};
-use crate::class::Class;
+use crate::account::Account;
+use crate::codec::account::AccountWords;
 use crate::error::UnknownLabel;
 use crate::period::{format_instant, parse_instant};
-use crate::subscriber::Session;
 use crate::unit::Volume;
 
 /// A count as SQLite keeps it; more than 2⁶³−1 is refused, never wrapped.
@@ -76,27 +75,23 @@ pub(super) fn instant_or_none(row: &Row<'_>, column: &'static str) -> rusqlite::
     }
 }
 
-/// The account of a row with the columns of `total` and `counter`, or of `record`.
+/// The account of a row with the columns of `total` and `counter`, or of `record`. What an account does not have is null in
+/// one table and empty in another.
 pub(super) fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
     let text = |column: &str| row.get_ref(column)?.as_str_or_null().map_err(rusqlite::Error::from);
-    let session = Session::new(
-        word(row, "subscriber_type")?,
-        text("subscriber_id")?.unwrap_or(""),
-        text("session_id")?.unwrap_or(""),
-    )
-    .map_err(|error| unreadable("subscriber_id", error))?;
-    let list = match text("list_id")? {
-        None => None,
-        Some(id) => Some(ListVersion { id: id.into(), serial: count(row, "list_serial")? }),
+    let given = |column: &str| Ok::<_, rusqlite::Error>(text(column)?.filter(|text| !text.is_empty()));
+    let list_id = text("list_id")?;
+    let words = AccountWords {
+        subscriber_type: text("subscriber_type")?.unwrap_or(""),
+        subscriber_id: text("subscriber_id")?.unwrap_or(""),
+        session_id: text("session_id")?.unwrap_or(""),
+        list_id,
+        list_serial: list_id.map(|_| count(row, "list_serial")).transpose()?,
+        class: text("class")?.unwrap_or(""),
+        reason: given("reason")?,
+        service_id: given("service_id")?,
+        rating_group: row.get("rating_group")?,
+        disposition: given("disposition")?,
     };
-    let entry = match word::<Class>(row, "class")? {
-        Class::Exempt => Entry::Exempt {
-            service: text("service_id")?.unwrap_or("").into(),
-            rating_group: row.get("rating_group")?,
-            disposition: word(row, "disposition")?,
-        },
-        Class::Charged => Entry::Charged(word(row, "reason")?),
-        Class::Unattributed => Entry::Unattributed(word(row, "reason")?),
-    };
-    Ok(Account { session, list, entry })
+    words.account().map_err(|error| unreadable(error.column, error))
 }

@@ -10,8 +10,9 @@ use super::node_row::{self, Sums, stored};
 use super::row::{account, count, instant_text, integer, volume, word};
 use super::spent::write_spent;
 use super::{Store, as_written};
-use crate::account::{Account, Entry, Spent};
+use crate::account::{Account, Spent};
 use crate::check::{Check, CounterFields, Sum, identity, of_segment, of_total};
+use crate::codec::account::AccountWords;
 use crate::epoch::Mark;
 use crate::error::{ExportError, UnknownLabel};
 use crate::ledger::{Counter, Opening, Segment, Staged};
@@ -190,16 +191,16 @@ impl Store {
                 "SELECT id, up_bytes, down_bytes, row_check FROM total WHERE subscriber_id = ?1 AND session_id = ?2
                  AND subscriber_type = ?3 AND class = ?4 AND service_id = ?5 AND reason = ?6",
             )?;
-            let session = &account.session;
+            let words = AccountWords::of(account);
             let found = statement
                 .query_row(
                     params![
-                        session.subscriber_id(),
-                        session.session_id(),
-                        session.subscriber_type().label(),
-                        account.entry.class().label(),
-                        account.entry.service().map_or("", |service| service),
-                        account.entry.reason().map_or("", |reason| reason.label()),
+                        words.subscriber_id,
+                        words.session_id,
+                        words.subscriber_type,
+                        words.class,
+                        words.service_id.unwrap_or(""),
+                        words.reason.unwrap_or(""),
                     ],
                     |row| {
                         let total = volume(row, "up_bytes", "down_bytes")?;
@@ -294,12 +295,10 @@ fn write_counters(
 
 /// The row of an account's running total, which begins at 0 here.
 fn insert_total(transaction: &Transaction<'_>, account: &Account, sums: &mut Sums) -> rusqlite::Result<i64> {
+    let words = AccountWords::of(account);
     let check = of_total(identity(account), Volume::ZERO);
-    let session = &account.session;
-    let (subscriber, session_id) = (session.subscriber_id(), session.session_id());
-    let (kind, class) = (session.subscriber_type().label(), account.entry.class().label());
-    let service = account.entry.service().map_or("", |service| service);
-    let reason = account.entry.reason().map_or("", |reason| reason.label());
+    let AccountWords { subscriber_type: kind, subscriber_id: subscriber, session_id, class, .. } = words;
+    let (service, reason) = (words.service_id.unwrap_or(""), words.reason.unwrap_or(""));
     let inserted = transaction
         .prepare_cached(
             "INSERT INTO total (subscriber_id, session_id, subscriber_type, class, service_id, reason, up_bytes,
@@ -337,11 +336,7 @@ fn insert_counter(
         Some(total_id) => total_id,
         None => insert_total(transaction, account, sums)?,
     };
-    let (rating_group, disposition) = match &account.entry {
-        Entry::Exempt { rating_group, disposition, .. } => (Some(*rating_group), Some(disposition.label())),
-        Entry::Charged(_) | Entry::Unattributed(_) => (None, None),
-    };
-    let serial = account.list.as_ref().map(|list| integer(list.serial)).transpose()?;
+    let words = AccountWords::of(account);
     transaction
         .prepare_cached(
             "INSERT INTO counter (total_id, list_id, list_serial, rating_group, disposition, up_bytes, down_bytes,
@@ -350,10 +345,10 @@ fn insert_counter(
         )?
         .execute(params![
             total_id,
-            account.list.as_ref().map(|list| &*list.id),
-            serial,
-            rating_group,
-            disposition,
+            words.list_id,
+            words.list_serial.map(integer).transpose()?,
+            words.rating_group,
+            words.disposition,
             integer(counter.volume.up)?,
             integer(counter.volume.down)?,
             flags,

@@ -7,8 +7,8 @@
     reason = "a fuzz target may panic, and is a module of a test as well as of a program"
 )]
 
-use billing_export::codec::csv::{COLUMNS, Reader, Writer};
-use billing_export::codec::jsonl;
+use billing_export::codec::csv::{Reader, Writer};
+use billing_export::codec::{Format, jsonl};
 use billing_export::record::Record;
 
 /// All rows that can be read, up to the first that cannot; and whether there was one.
@@ -29,7 +29,7 @@ fn read(bytes: &[u8]) -> (Vec<Record>, bool) {
 
 /// The rows as a file.
 fn write(records: &[Record]) -> Vec<u8> {
-    let mut writer = Writer::new(Vec::new()).unwrap();
+    let mut writer = Writer::new(Vec::new(), Format::NEWEST).unwrap();
     for record in records {
         writer.write(record).unwrap();
     }
@@ -38,7 +38,8 @@ fn write(records: &[Record]) -> Vec<u8> {
 
 /// Reads a file, and the same bytes below a right header, so that the fuzzer need not find it.
 pub fn run(data: &[u8]) {
-    let mut headed = COLUMNS.join(",").into_bytes();
+    let header: Vec<_> = Format::NEWEST.columns().collect();
+    let mut headed = header.join(",").into_bytes();
     headed.extend_from_slice(b"\r\n");
     headed.extend_from_slice(data);
     for bytes in [data, &headed] {
@@ -51,7 +52,7 @@ pub fn run(data: &[u8]) {
         for record in &records {
             assert!(record.window.start() <= record.window.end());
             let mut line = Vec::new();
-            jsonl::write(&mut line, record).unwrap();
+            jsonl::write(&mut line, Format::NEWEST, record).unwrap();
             assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1, "one line for one record");
         }
     }

@@ -5,9 +5,9 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use billing_export::{Account, Class, Entry, ListVersion, Session, Usage, Volume};
+use billing_export::codec::account::AccountWords;
+use billing_export::{Usage, Volume};
 use serde::{Deserialize, Serialize};
 
 /// Rows of one delta; more go in several.
@@ -158,21 +158,20 @@ impl Delta {
 impl Row {
     /// The row of this usage.
     fn of(usage: &Usage) -> Self {
-        let Account { session, list, entry } = &usage.account;
-        let exempt = match entry {
-            Entry::Exempt { service, rating_group, disposition } => {
-                Some((service.to_string(), *rating_group, disposition.label().to_owned()))
-            }
-            Entry::Charged(_) | Entry::Unattributed(_) => None,
-        };
+        let words = AccountWords::of(&usage.account);
+        let owned = |word: &str| word.to_owned();
         Self {
-            kind: session.subscriber_type().label().to_owned(),
-            subscriber: session.subscriber_id().to_owned(),
-            session: session.session_id().to_owned(),
-            list: list.as_ref().map(|list| (list.id.to_string(), list.serial)),
-            class: entry.class().label().to_owned(),
-            reason: entry.reason().map(|reason| reason.label().to_owned()),
-            exempt,
+            kind: owned(words.subscriber_type),
+            subscriber: owned(words.subscriber_id),
+            session: owned(words.session_id),
+            list: words.list_id.map(owned).zip(words.list_serial),
+            class: owned(words.class),
+            reason: words.reason.map(owned),
+            exempt: words
+                .service_id
+                .zip(words.rating_group)
+                .zip(words.disposition)
+                .map(|((service, group), disposition)| (owned(service), group, owned(disposition))),
             flags: usage.flags.to_string(),
             up: usage.volume.up,
             down: usage.volume.down,
@@ -181,22 +180,21 @@ impl Row {
 
     /// The usage of this row.
     fn usage(&self) -> Option<Usage> {
-        let session = Session::new(self.kind.parse().ok()?, &self.subscriber, &self.session).ok()?;
-        let list =
-            self.list.as_ref().map(|(id, serial)| ListVersion { id: Arc::from(&**id), serial: *serial });
-        let class: Class = self.class.parse().ok()?;
-        let entry = match (class, &self.exempt, &self.reason) {
-            (Class::Exempt, Some((service, rating_group, disposition)), None) => Entry::Exempt {
-                service: Arc::from(&**service),
-                rating_group: *rating_group,
-                disposition: disposition.parse().ok()?,
-            },
-            (Class::Charged, None, Some(reason)) => Entry::Charged(reason.parse().ok()?),
-            (Class::Unattributed, None, Some(reason)) => Entry::Unattributed(reason.parse().ok()?),
-            (Class::Exempt | Class::Charged | Class::Unattributed, _, _) => return None,
+        let (list, exempt) = (self.list.as_ref(), self.exempt.as_ref());
+        let words = AccountWords {
+            subscriber_type: &self.kind,
+            subscriber_id: &self.subscriber,
+            session_id: &self.session,
+            list_id: list.map(|(id, _)| &**id),
+            list_serial: list.map(|(_, serial)| *serial),
+            class: &self.class,
+            reason: self.reason.as_deref(),
+            service_id: exempt.map(|(service, ..)| &**service),
+            rating_group: exempt.map(|(_, group, _)| *group),
+            disposition: exempt.map(|(.., disposition)| &**disposition),
         };
         Some(Usage {
-            account: Account { session, list, entry },
+            account: words.account().ok()?,
             flags: self.flags.parse().ok()?,
             volume: Volume { up: self.up, down: self.down },
         })
@@ -205,7 +203,9 @@ impl Row {
 
 #[cfg(test)]
 mod tests {
-    use billing_export::{Disposition, Flag, Flags, Reason, SubscriberType};
+    use billing_export::{
+        Account, Disposition, Entry, Flag, Flags, ListVersion, Reason, Session, SubscriberType,
+    };
 
     use super::*;
 
