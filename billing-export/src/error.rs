@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::codec::account::FieldError;
+
 /// A word outside its vocabulary.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: found {found:?}, wanted {wanted}")]
@@ -110,6 +112,19 @@ pub enum ExportError {
         /// What to do.
         remedy: &'static str,
     },
+    /// A later version of the program wrote it.
+    #[error(
+        "{path}: found {found}, wanted {wanted}. A later version of the gateway wrote it, and it stays as it is: run that \
+         version, or a later one"
+    )]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// What stands there.
+        found: String,
+        /// What is known here.
+        wanted: String,
+    },
     /// A row of the ledger is not as this process wrote it.
     #[error(
         "{path}: found {what} that another hand has changed while the gateway ran, wanted it as it was written. The \
@@ -160,6 +175,7 @@ impl ExportError {
             | ExportError::Store { .. }
             | ExportError::Locked { .. }
             | ExportError::Damaged { .. }
+            | ExportError::Newer { .. }
             | ExportError::Changed { .. }
             | ExportError::NameTaken { .. } => false,
         }
@@ -217,6 +233,11 @@ fn io_remedy(source: &io::Error) -> &'static str {
 /// What to do about a store error.
 fn store_remedy(source: &rusqlite::Error) -> &'static str {
     use rusqlite::ErrorCode;
+    if let rusqlite::Error::FromSqlConversionFailure(_, _, word) = source
+        && (word.is::<UnknownLabel>() || word.is::<FieldError>())
+    {
+        return "A later version of the gateway wrote it, or another hand: run the version that wrote it, or a later one";
+    }
     match source.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => {
             "Free space on this file system; what was committed is kept and the operation is tried again"

@@ -8,11 +8,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
 use crate::audit::Figures;
+use crate::codec::Format;
 use crate::error::UnknownLabel;
 use crate::unit::Volume;
 
-/// The one format there is.
-pub const FORMAT: u32 = 1;
 /// Longest manifest read; a real one has about 900 bytes.
 pub const MANIFEST_LEN_MAX: u64 = 16 * 1024;
 
@@ -101,7 +100,7 @@ mod decimal {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// [`FORMAT`].
+    /// Version of the data file's columns, and of this manifest's keys ([`Format`]).
     pub format: u32,
     /// Name of the data file.
     pub file: String,
@@ -187,8 +186,12 @@ impl Manifest {
     /// Not JSON, a key missing or unknown, a number not in its one written form, another format; with line and column.
     pub fn parse(text: &str) -> Result<Manifest, serde_json::Error> {
         let manifest: Manifest = serde_json::from_str(text)?;
-        if manifest.format != FORMAT {
-            return Err(de::Error::custom(format!("format: found {}, wanted {FORMAT}", manifest.format)));
+        if Format::of_number(manifest.format).is_none() {
+            let (found, known) = (manifest.format, Format::NEWEST.number());
+            return Err(de::Error::custom(format!(
+                "format: found {found}, wanted at most {known}; a later version of the gateway wrote it, which its \
+                 billing-export reads"
+            )));
         }
         Ok(manifest)
     }

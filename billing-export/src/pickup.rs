@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::codec::Format;
 use crate::codec::csv::{CsvError, Reader};
 use crate::error::ExportError;
 use crate::manifest::{Hash, MANIFEST_LEN_MAX, Manifest};
@@ -137,17 +138,22 @@ impl<R: Read> Read for HashingReader<R> {
 }
 
 /// Calls `each` for every row of a data file, with what is wrong where a row cannot be read; then returns the hash of
-/// the whole file. A row that cannot be read does not end the reading, a broken header or an over-long line does.
+/// the whole file, and the version of its columns where the header has one. A row that cannot be read does not end the reading, a broken header or an over-long line does.
 ///
 /// # Errors
 /// The file cannot be opened or read.
-pub fn read_data(path: &Path, each: &mut dyn FnMut(Result<Record, CsvError>)) -> Result<Hash, ExportError> {
+pub fn read_data(
+    path: &Path,
+    each: &mut dyn FnMut(Result<Record, CsvError>),
+) -> Result<(Hash, Option<Format>), ExportError> {
     let failed = |source| ExportError::reading(path, "reading a usage file", source);
     let file = File::open(path).map_err(failed)?;
     let mut source = HashingReader { inner: BufReader::new(file), hasher: Sha256::new() };
+    let mut format = None;
     match Reader::new(&mut source) {
         Err(error) => each(Err(error)),
         Ok(mut reader) => loop {
+            format = Some(reader.format());
             match reader.read() {
                 Ok(Some(record)) => each(Ok(record)),
                 Ok(None) => break,
@@ -160,5 +166,5 @@ pub fn read_data(path: &Path, each: &mut dyn FnMut(Result<Record, CsvError>)) ->
         },
     }
     io::copy(&mut source, &mut io::sink()).map_err(failed)?;
-    Ok(Hash::finish(source.hasher))
+    Ok((Hash::finish(source.hasher), format))
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::codec::Format;
 use crate::period::Period;
 use crate::unit::{ByteBasis, NodeId};
 
@@ -31,6 +32,8 @@ pub struct Settings {
     pub period: Period,
     /// What the byte counts count.
     pub byte_basis: ByteBasis,
+    /// What files are sealed in from here on; what is sealed keeps its own.
+    pub format: Format,
     /// Most rows in one usage file, at least 1. A seal with more makes several files.
     pub file_records_max: u32,
     /// Most counters open at once (configuration key `export.accounts_max`). At about 400 bytes each this bounds the
@@ -56,6 +59,7 @@ impl Settings {
             boot_id: None,
             period: Period::default(),
             byte_basis,
+            format: Format::NEWEST,
             file_records_max: FILE_RECORDS_MAX_DEFAULT,
             accounts_max: ACCOUNTS_MAX_DEFAULT,
         }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::audit::Figures;
 use crate::class::{Class, Reason};
+use crate::codec::Format;
 use crate::error::ExportError;
 use crate::manifest::{Hash, Manifest};
 use crate::name::STREAM_USAGE;
@@ -237,7 +238,7 @@ fn check_data(
     let mut sum = (0_i128, 0_i128);
     let mut last: Option<Record> = None;
     let mut gaps = Vec::new();
-    let hash = read_data(path, &mut |row| {
+    let (hash, format) = read_data(path, &mut |row| {
         let record = match row {
             Ok(record) => record,
             Err(error) => return faults.add(error.to_string()),
@@ -267,6 +268,18 @@ fn check_data(
     const MANIFEST: &str = "the manifest says";
     if let Some(manifest) = manifest {
         faults.compare("sha256", hash, manifest.sha256, MANIFEST);
+        let of_manifest = Format::of_number(manifest.format);
+        if let (Some(found), Some(wanted)) = (format, of_manifest)
+            && !found.columns().eq(wanted.columns())
+        {
+            let number = found.number();
+            faults.compare(
+                "columns",
+                format!("those of format {number}"),
+                format!("those of {}", manifest.format),
+                MANIFEST,
+            );
+        }
         faults.compare("number of rows", count, manifest.records, MANIFEST);
         faults.compare("sum of up_bytes", sum.0, manifest.up_bytes.into(), MANIFEST);
         faults.compare("sum of down_bytes", sum.1, manifest.down_bytes.into(), MANIFEST);

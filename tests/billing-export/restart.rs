@@ -353,8 +353,8 @@ fn settings_and_states_that_do_not_fit_are_refused_with_a_remedy() {
     refused(|settings| settings.file_records_max = 0, "at least 1");
     refused(|settings| settings.state_dir = "/proc/nowhere".into(), "/proc/nowhere");
     let path = good.state_dir.join(STORE_NAME);
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
-    refused(|_| (), "another version");
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 1_000).unwrap();
+    refused(|_| (), "A later version of the gateway wrote it");
     fs::write(&path, b"not a database at all, but long enough to be taken for one").unwrap();
     refused(|_| (), "Move the state directory away");
 }

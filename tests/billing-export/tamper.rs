@@ -11,7 +11,6 @@
 
 mod support;
 
-use std::fs;
 use std::path::PathBuf;
 
 use billing_export::*;
@@ -441,44 +440,4 @@ fn f64_what_was_spent_and_changed_while_the_exporter_runs_is_not_gone_on_from() 
     assert!(matches!(error, ExportError::Changed { .. }), "{error}");
     drop(exporter);
     assert_eq!(node.open(at(18 * MINUTE)).opened().found.map(|found| found.spent), Some(1));
-}
-
-#[test]
-fn f64_the_ledger_of_the_version_before_is_taken_as_it_is_once_and_checked_from_then_on() {
-    let mut node = Node::new();
-    fs::create_dir_all(&node.settings.state_dir).unwrap();
-    fs::create_dir_all(&node.settings.staging_dir).unwrap();
-    change(&node, include_str!("golden/ledger-1.sql"));
-    let start_id = "09".repeat(16);
-    let text = format!("zrgw-01\n{start_id}\n1\n1\n");
-    let check = manifest::Hash::of(text.as_bytes());
-    let said = format!(
-        "{{\"node_id\":\"zrgw-01\",\"start_id\":\"{start_id}\",\"epoch\":1,\"file_seq\":1,\"check\":\"{check}\"}}\n"
-    );
-    fs::write(node.settings.staging_dir.join("zrgw-01.witness"), said).unwrap();
-    // A reader takes it as it is, and changes nothing.
-    let before = fs::read(ledger(&node)).unwrap();
-    render(&node.settings.state_dir, 2, &node.root.path().join("again")).unwrap();
-    assert_eq!(fs::read(ledger(&node)).unwrap(), before);
-    let mut exporter = node.open(at(32 * MINUTE));
-    assert_eq!((exporter.epoch(), exporter.opened().found), (1, None));
-    assert!(exporter.opened().unclean);
-    let mut known = 0;
-    exporter.each_spent(&["day 2020-04-06".to_owned()], &mut |spent| known += spent.bytes).unwrap();
-    assert_eq!(known, 333 + 15);
-    exporter
-        .checkpoint(&tick(1, at(33 * MINUTE), &[(exempt("77010000001", "bilimland"), volume(1, 1))]))
-        .unwrap();
-    exporter.seal_due(at(45 * MINUTE)).unwrap();
-    exporter.publish().unwrap();
-    exporter.close().unwrap();
-    // The first file belongs to billing, which took it away.
-    assert_eq!(verified(std::slice::from_ref(&node.settings.pickup_dir)).up_bytes, 10 + 1 + 7 + 5 + 9 + 1);
-    let version: i64 = Connection::open(ledger(&node))
-        .unwrap()
-        .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(version, 2);
-    change(&node, "UPDATE total SET up_bytes = 0 WHERE id = 1");
-    assert_eq!(node.open(at(46 * MINUTE)).opened().found.map(|found| found.totals), Some(1));
 }

@@ -107,6 +107,7 @@ impl From<ExportError> for Failure {
         let code = match &error {
             ExportError::Io { .. } | ExportError::Store { .. } | ExportError::Locked { .. } => EXIT_IO,
             ExportError::Damaged { .. }
+            | ExportError::Newer { .. }
             | ExportError::Changed { .. }
             | ExportError::NameTaken { .. }
             | ExportError::NoSuchFile { .. }

@@ -31,6 +31,8 @@ struct Column {
 }
 
 impl Format {
+    /// What everything was sealed in while there was no other.
+    pub(crate) const FIRST: Format = Format(&VERSION_1);
     /// What files are sealed in, unless a receiver is not ready for it.
     pub const NEWEST: Format = Format(&VERSION_1);
 

@@ -16,6 +16,8 @@
 
 mod open;
 pub(crate) mod publish;
+#[cfg(test)]
+mod tests;
 
 use std::fs;
 use std::ops::Range;
@@ -115,7 +117,7 @@ impl Live {
         settings: &Settings,
         steps: &mut dyn Steps,
     ) -> Result<u64, ExportError> {
-        let sealer = Sealer { node_id: &settings.node_id, file_records_max: settings.file_records_max };
+        let sealer = Sealer::of(settings);
         let sealed = self.store.seal(&sealer, &self.ledger, order, steps)?;
         self.ledger.begin(order.next);
         Ok(sealed)
@@ -251,7 +253,7 @@ impl Exporter {
             let pending = live.ledger.segment().figures.pending_after;
             let figures = Figures { seen: Volume::ZERO, pending_before: pending, pending_after: pending };
             let next = Segment { figures, ..Segment::beginning(now, settings.period) };
-            let sealer = Sealer { node_id: &settings.node_id, file_records_max: settings.file_records_max };
+            let sealer = Sealer::of(settings);
             live.store.next_epoch(&sealer, epoch, Window::clamped(now, now), &next)?;
             live.ledger.begin(next);
             begun = true;

@@ -216,7 +216,7 @@ fn begin(
     opened.sealed = opened.sealed.saturating_add(u64::from(gap.is_some()));
     let why = opened.new_epoch.unwrap_or_default();
     let state = NewState { epoch: opened.epoch, file_seq, gap, segment, now, why, boot_id };
-    let sealer = Sealer { node_id: &settings.node_id, file_records_max: settings.file_records_max };
+    let sealer = Sealer::of(settings);
     opened.set_aside =
         store.begin_epoch(&sealer, settings.byte_basis, &state, start_id, &witnesses.summary())?;
     Ok((store, opened))

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::codec::{Format, csv};
+use crate::codec::csv;
 use crate::error::ExportError;
 use crate::manifest::Hash;
 use crate::settings::Settings;
@@ -190,7 +190,7 @@ pub(crate) fn render(
     after_row: &mut AfterRow<'_>,
 ) -> Result<(), ExportError> {
     let failed = |source| ExportError::io(path, "rendering a sealed file", source);
-    let mut rows = csv::Writer::new(writer, Format::NEWEST).map_err(failed)?;
+    let mut rows = csv::Writer::new(writer, file.format).map_err(failed)?;
     store.each_record(file, &mut |record| {
         rows.write(record).map_err(failed)?;
         after_row(&mut rows)

@@ -7,6 +7,7 @@ use super::node_row::{self, stored, sum_of};
 use super::row::{account, count, volume};
 use crate::check::{Check, CounterFields, Identity, Sum, of_spent, of_total};
 use crate::error::ExportError;
+use crate::subscriber::SubscriberType;
 use crate::unit::{Flags, Volume};
 
 /// Rows that are not as they were written.
@@ -28,6 +29,8 @@ pub(crate) struct Findings {
     pub(super) spent: Vec<[String; 4]>,
     /// Rows of what was spent came or went.
     pub(super) spent_gone: bool,
+    /// A row that is as it was written, with a word that is not known here: a later program wrote it.
+    unknown: Option<String>,
 }
 
 impl Findings {
@@ -89,6 +92,14 @@ pub(super) fn spent_check(row: &Row<'_>) -> rusqlite::Result<Check> {
     Ok(of_spent(key, count(row, "bytes")?))
 }
 
+/// What is said of a row that is as it was written and does not read.
+fn unknown(table: &str, error: &rusqlite::Error) -> String {
+    match error {
+        rusqlite::Error::FromSqlConversionFailure(_, _, word) => format!("a row of {table} with {word}"),
+        other => format!("a row of {table}: {other}"),
+    }
+}
+
 /// Whether a row agrees with its check; one that cannot be read does not.
 fn agrees(row: &Row<'_>, check: rusqlite::Result<Check>) -> rusqlite::Result<bool> {
     Ok(check.ok() == stored(row, "row_check")? && stored(row, "row_check")?.is_some())
@@ -96,7 +107,19 @@ fn agrees(row: &Row<'_>, check: rusqlite::Result<Check>) -> rusqlite::Result<boo
 
 impl Store {
     /// Holds every row that is not sealed against its check. A ledger that no start has reached has none.
+    ///
+    /// # Errors
+    /// A row that is as it was written and does not read: a later program wrote it, so it is not set aside.
     pub(crate) fn examine(&self) -> Result<Findings, ExportError> {
+        let findings = self.look_for_changes()?;
+        match findings.unknown {
+            Some(found) => Err(self.newer(found, "words that are known here".into())),
+            None => Ok(findings),
+        }
+    }
+
+    /// Every row that is not sealed, against its check.
+    fn look_for_changes(&self) -> Result<Findings, ExportError> {
         self.ask("checking the rows of the ledger", |connection| {
             let mut findings = Findings::default();
             let sums = match node_row::sums(connection)? {
@@ -138,6 +161,8 @@ impl Store {
                     *place = row.get(column)?;
                 }
                 findings.spent.push(key);
+            } else if let Err(error) = super::row::word::<SubscriberType>(row, "subscriber_type") {
+                findings.unknown = Some(unknown("spent", &error));
             }
         }
         Ok(())
@@ -158,11 +183,14 @@ impl Store {
             }
             let bytes = volume(row, "up_bytes", "down_bytes").ok();
             usage = usage.zip(bytes).and_then(|(usage, bytes)| usage.checked_add(bytes));
-            let words: rusqlite::Result<Flags> = super::row::word(row, "flags");
-            let is_read =
-                account(row).is_ok() && words.is_ok() && volume(row, "total_up", "total_down").is_ok();
-            if findings.sealed_already || !is_read || !agrees(row, counter_check(row))? {
+            let has_total = volume(row, "total_up", "total_down").is_ok();
+            if findings.sealed_already || !has_total || !agrees(row, counter_check(row))? {
                 findings.counters.push(row.get("id")?);
+                continue;
+            }
+            let words = account(row).and_then(|_| super::row::word::<Flags>(row, "flags"));
+            if let Err(error) = words {
+                findings.unknown = Some(unknown("counter", &error));
             }
         }
         let told = connection.query_row("SELECT * FROM segment", [], node_row::segment);

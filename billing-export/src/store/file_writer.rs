@@ -11,8 +11,8 @@ use crate::account::Account;
 use crate::audit::Split;
 use crate::check::{identity, of_total};
 use crate::codec::account::AccountWords;
-use crate::codec::{Format, csv};
-use crate::manifest::{FORMAT, Hash, Manifest};
+use crate::codec::csv;
+use crate::manifest::{Hash, Manifest};
 use crate::name::{FileName, STREAM_USAGE};
 use crate::record::{Body, Record, Window};
 use crate::unit::{ByteBasis, Cause, Flags, Volume};
@@ -128,7 +128,7 @@ impl<'t, 'c> FileWriter<'t, 'c> {
                 first_seq: seq,
                 records: 0,
                 rows: Volume::ZERO,
-                content: csv::Writer::new(Hasher(Sha256::new()), Format::NEWEST).map_err(encoding)?,
+                content: csv::Writer::new(Hasher(Sha256::new()), self.sealer.format).map_err(encoding)?,
             },
         };
         file.content.write(&record).map_err(encoding)?;
@@ -160,7 +160,7 @@ impl<'t, 'c> FileWriter<'t, 'c> {
             .optional()?;
         let previous = previous.map(|text| text.parse::<Hash>()).transpose();
         let manifest = Manifest {
-            format: FORMAT,
+            format: self.sealer.format.number(),
             file: name.data(),
             node_id: self.sealer.node_id.to_string(),
             epoch,
@@ -272,10 +272,10 @@ fn insert_file(
         .prepare_cached(
             "INSERT INTO file (file_seq, epoch, name, byte_basis, records, first_seq, last_seq, up_bytes, down_bytes,
                 seen_up, seen_down, pending_before_up, pending_before_down, pending_after_up, pending_after_down,
-                conserved, sha256, previous_manifest_sha256, manifest_sha256, phase)
+                conserved, sha256, previous_manifest_sha256, manifest_sha256, format, phase)
              VALUES (:file_seq, :epoch, :name, :byte_basis, :records, :first_seq, :last_seq, :up, :down, :seen_up,
                 :seen_down, :before_up, :before_down, :after_up, :after_down, :conserved, :sha256, :previous,
-                :manifest_sha256, 'sealed')",
+                :manifest_sha256, :format, 'sealed')",
         )?
         .execute(named_params! {
             ":file_seq": integer(manifest.file_seq)?,
@@ -297,6 +297,7 @@ fn insert_file(
             ":sha256": manifest.sha256.to_string(),
             ":previous": manifest.previous_manifest_sha256.map(|hash| hash.to_string()),
             ":manifest_sha256": manifest_hash.to_string(),
+            ":format": manifest.format,
         })?;
     Ok(())
 }

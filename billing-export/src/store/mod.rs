@@ -5,6 +5,7 @@
 
 mod examine;
 mod file_writer;
+mod migrate;
 mod node_row;
 mod read;
 mod repair;
@@ -43,8 +44,10 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens or creates the ledger for writing, checks it and brings its tables into being.
+    /// Opens or creates the ledger for writing, checks it and brings its tables to the present version. One that a later
+    /// program wrote stays as it is.
     pub(crate) fn open(path: &Path) -> Result<Store, ExportError> {
+        Store::refuse_newer(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -63,6 +66,18 @@ impl Store {
         store.check()?;
         store.migrate()?;
         Ok(store)
+    }
+
+    /// Refuses what a later program wrote before a connection is open that could write. What else is wrong with the file is
+    /// told by the opening proper.
+    fn refuse_newer(path: &Path) -> Result<(), ExportError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let looked = Store::connect(path, flags)
+            .and_then(|store| store.check_mark().and_then(|()| store.check_formats()));
+        match looked {
+            Err(error @ ExportError::Newer { .. }) => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Opens a ledger for reading, without taking anything from its writer.
@@ -101,51 +116,6 @@ impl Store {
         Ok(Store { connection, path: path.to_owned() })
     }
 
-    /// Version of the tables; 0 for none.
-    fn version(&self) -> Result<i64, ExportError> {
-        self.ask("reading the ledger's version", |connection| {
-            connection.query_row("PRAGMA user_version", [], |row| row.get(0))
-        })
-    }
-
-    /// Creates the tables, all or none.
-    fn create(&mut self) -> Result<(), ExportError> {
-        let tables: i64 = self.ask("reading the ledger's tables", |connection| {
-            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        })?;
-        if tables != 0 {
-            return Err(
-                self.damaged("tables without a version".into(), "a ledger of this program, or no file")
-            );
-        }
-        self.transaction("creating the ledger", |transaction| {
-            transaction.execute_batch(schema::SCHEMA)?;
-            transaction.execute_batch(schema::ALLOWANCES)?;
-            transaction.execute_batch(schema::CHECKS)?;
-            transaction.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
-            transaction.pragma_update(None, "user_version", schema::SCHEMA_VERSION)
-        })
-    }
-
-    /// Brings a ledger of the version before to the present one, all or nothing; records and files stay as they are. What it
-    /// holds is taken as it is, this once: nothing says what it was.
-    fn migrate(&mut self) -> Result<(), ExportError> {
-        if self.version()? == schema::SCHEMA_VERSION {
-            return Ok(());
-        }
-        let allowances: i64 = self.ask("reading the ledger's tables", |connection| {
-            connection.query_row(schema::HAS_ALLOWANCES, [], |row| row.get(0))
-        })?;
-        self.transaction("bringing the ledger to the present version", |transaction| {
-            if allowances == 0 {
-                transaction.execute_batch(schema::ALLOWANCES)?;
-            }
-            transaction.execute_batch(schema::CHECKS)?;
-            repair::check_everything(transaction)?;
-            transaction.pragma_update(None, "user_version", schema::SCHEMA_VERSION)
-        })
-    }
-
     /// Refuses files that are not ours, newer than we are, or damaged.
     fn check(&self) -> Result<(), ExportError> {
         self.check_mark()?;
@@ -156,26 +126,6 @@ impl Store {
             Some(word) if word == "ok" => Ok(()),
             other => Err(self.damaged(other.unwrap_or_default(), "a whole database")),
         }
-    }
-
-    /// Refuses files that are not ours, or newer than we are.
-    fn check_mark(&self) -> Result<(), ExportError> {
-        let application: i64 = self.ask("reading the ledger's mark", |connection| {
-            connection.query_row("PRAGMA application_id", [], |row| row.get(0))
-        })?;
-        if application != schema::APPLICATION_ID {
-            return Err(self.damaged(format!("application_id {application}"), "a ledger of this program"));
-        }
-        let version = self.version()?;
-        if ![schema::SCHEMA_VERSION_UNCHECKED, schema::SCHEMA_VERSION].contains(&version) {
-            return Err(ExportError::Damaged {
-                path: self.path.clone(),
-                found: format!("a ledger of version {version}"),
-                wanted: format!("version {}", schema::SCHEMA_VERSION),
-                remedy: "It was written by another version of the gateway: run that version, or a later one",
-            });
-        }
-        Ok(())
     }
 
     /// The ledger's file.
@@ -259,4 +209,14 @@ impl Store {
 /// Refuses to go on where a row was not found as it was written: [`Store::checked`] makes it [`ExportError::Changed`].
 fn as_written(rows: usize) -> rusqlite::Result<()> {
     if rows == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(rows)) }
+}
+
+/// Changes a ledger as a later version would: every row keeps a check of what it says.
+#[cfg(test)]
+pub(crate) fn write_as_it_stands(ledger: &Path, change: &str) {
+    let mut connection = Connection::open(ledger).unwrap();
+    let transaction = connection.transaction().unwrap();
+    transaction.execute_batch(change).unwrap();
+    repair::check_everything(&transaction).unwrap();
+    transaction.commit().unwrap();
 }

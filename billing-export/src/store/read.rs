@@ -5,8 +5,9 @@ use rusqlite::{OptionalExtension as _, Row, params};
 use super::Store;
 use super::row::{account, count, instant, integer, unreadable, volume, word, word_or_none};
 use super::write::Phase;
+use crate::codec::Format;
 use crate::error::{ExportError, UnknownLabel};
-use crate::manifest::{FORMAT, Hash, Manifest};
+use crate::manifest::{Hash, Manifest};
 use crate::name::{FileName, STREAM_USAGE};
 use crate::record::{Body, Kind, Record, Window};
 use crate::unit::{ByteBasis, NodeId};
@@ -16,6 +17,8 @@ use crate::unit::{ByteBasis, NodeId};
 pub(crate) struct FileRow {
     /// Its name.
     pub(crate) name: FileName,
+    /// Whose columns it has.
+    pub(crate) format: Format,
     /// Its manifest.
     pub(crate) manifest: Manifest,
     /// Hash of the manifest's text as it was sealed.
@@ -148,8 +151,9 @@ fn record(row: &Row<'_>, node_id: &NodeId, byte_basis: ByteBasis) -> rusqlite::R
 /// A file from its row.
 fn file_row(row: &Row<'_>) -> rusqlite::Result<FileRow> {
     let name: FileName = word(row, "name")?;
+    let format = format(row)?;
     let manifest = Manifest {
-        format: FORMAT,
+        format: format.number(),
         file: name.data(),
         node_id: name.node_id().to_string(),
         epoch: row.get("epoch")?,
@@ -171,5 +175,17 @@ fn file_row(row: &Row<'_>) -> rusqlite::Result<FileRow> {
         pending_after_down_bytes: count(row, "pending_after_down")?,
         conserved: row.get("conserved")?,
     };
-    Ok(FileRow { name, manifest, manifest_hash: word(row, "manifest_sha256")?, phase: word(row, "phase")? })
+    let (manifest_hash, phase) = (word(row, "manifest_sha256")?, word(row, "phase")?);
+    Ok(FileRow { name, format, manifest, manifest_hash, phase })
+}
+
+/// The version of a file's columns: the first in a ledger that is read as a program before versions left it.
+fn format(row: &Row<'_>) -> rusqlite::Result<Format> {
+    if row.as_ref().column_index("format").is_err() {
+        return Ok(Format::FIRST);
+    }
+    let number: u32 = row.get("format")?;
+    Format::of_number(number).ok_or_else(|| {
+        unreadable("format", UnknownLabel::new("format", &number.to_string(), "one that is known here"))
+    })
 }

@@ -2,11 +2,6 @@
 
 /// Marks the file as ours: "ZRGW" in ASCII (`PRAGMA application_id`).
 pub(super) const APPLICATION_ID: i64 = 0x5a52_4757;
-/// Version of the tables (`PRAGMA user_version`).
-pub(super) const SCHEMA_VERSION: i64 = 2;
-/// The version before checks: brought to the present one when it is opened for writing, read as it is otherwise.
-pub(super) const SCHEMA_VERSION_UNCHECKED: i64 = 1;
-
 /// Says whether [`ALLOWANCES`] is there.
 pub(super) const HAS_ALLOWANCES: &str = "SELECT count(*) FROM sqlite_schema WHERE name = 'spent'";
 /// Allowances, which came later than the rest of version 1.
@@ -24,7 +19,7 @@ CREATE TABLE spent (                   -- what subscribers have had exempt under
 ";
 
 /// What version 2 adds: checks of every row that is not sealed (`check.rs` says of what), and a place for rows that do not
-/// agree with theirs. A program of version 1 would write rows without them, so it refuses this ledger.
+/// agree with theirs.
 pub(super) const CHECKS: &str = "
 ALTER TABLE counter ADD COLUMN row_check BLOB NOT NULL DEFAULT x'';
 ALTER TABLE total   ADD COLUMN row_check BLOB NOT NULL DEFAULT x'';
@@ -45,6 +40,19 @@ CREATE TABLE set_aside (               -- rows that are in no record and will no
     why     TEXT    NOT NULL,
     content TEXT    NOT NULL               -- the row as it was found: JSON by column
 ) STRICT;
+";
+
+/// The first version of which each file says its format.
+pub(super) const VERSION_WITH_FORMATS: i64 = 3;
+/// What version 3 adds: the version of each file's columns. Everything sealed before has those of the first.
+pub(super) const FORMATS: &str = "
+ALTER TABLE file ADD COLUMN format INTEGER NOT NULL DEFAULT 1 CHECK (format >= 1);  -- whose columns it has, as its manifest
+
+DROP TRIGGER file_is_immutable;
+CREATE TRIGGER file_is_immutable BEFORE UPDATE OF file_seq, epoch, name, byte_basis, records, first_seq, last_seq,
+    up_bytes, down_bytes, seen_up, seen_down, pending_before_up, pending_before_down, pending_after_up,
+    pending_after_down, conserved, sha256, previous_manifest_sha256, manifest_sha256, format ON file
+    BEGIN SELECT RAISE (ABORT, 'a sealed file is never changed: only its phase is'); END;
 ";
 
 /// Version 1.

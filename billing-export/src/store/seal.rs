@@ -12,9 +12,11 @@ use super::write::write_segment;
 use super::{Store, as_written, node_row};
 use crate::audit::Split;
 use crate::check::Sum;
+use crate::codec::Format;
 use crate::error::ExportError;
 use crate::ledger::{Ledger, Segment};
 use crate::record::{Body, Window};
+use crate::settings::Settings;
 use crate::steps::{Step, Steps};
 use crate::unit::{ByteBasis, Cause, Flag, Flags, NodeId, Volume};
 
@@ -23,8 +25,18 @@ use crate::unit::{ByteBasis, Cause, Flag, Flags, NodeId, Volume};
 pub(crate) struct Sealer<'a> {
     /// The gateway.
     pub(crate) node_id: &'a NodeId,
+    /// Whose columns the files have.
+    pub(crate) format: Format,
     /// Most rows in a file.
     pub(crate) file_records_max: u32,
+}
+
+impl<'a> Sealer<'a> {
+    /// Who seals by these settings.
+    pub(crate) fn of(settings: &'a Settings) -> Sealer<'a> {
+        let Settings { node_id, format, file_records_max, .. } = settings;
+        Sealer { node_id, format: *format, file_records_max: *file_records_max }
+    }
 }
 
 /// What to seal, and what comes after.
