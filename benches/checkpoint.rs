@@ -121,14 +121,14 @@ fn checkpoint(criterion: &mut Criterion) {
         for _ in 0..rounds {
             period += 900;
             exporter.seal_due(at(period)).unwrap();
-            exporter.publish().unwrap();
+            exporter.courier().deliver().unwrap();
             let tick = next(period);
             sums[0] += timed(|| exporter.checkpoint(&tick).unwrap());
             sums[1] += timed(|| {
                 black_box(exporter.seal_due(at(period + 900)).unwrap());
             });
             sums[2] += timed(|| {
-                black_box(exporter.publish().unwrap());
+                black_box(exporter.courier().deliver().unwrap());
             });
         }
         sums[which]

@@ -233,8 +233,8 @@ fn io_remedy(source: &io::Error) -> &'static str {
 /// What to do about a store error.
 fn store_remedy(source: &rusqlite::Error) -> &'static str {
     use rusqlite::ErrorCode;
-    if let rusqlite::Error::FromSqlConversionFailure(_, _, word) = source
-        && (word.is::<UnknownLabel>() || word.is::<FieldError>())
+    if std::error::Error::source(source)
+        .is_some_and(|word| word.is::<UnknownLabel>() || word.is::<FieldError>())
     {
         return "A later version of the gateway wrote it, or another hand: run the version that wrote it, or a later one";
     }

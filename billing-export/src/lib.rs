@@ -2,8 +2,8 @@
 //!
 //! The words ([`Class`], [`Reason`], [`Volume`], [`Session`], [`Account`], [`Tick`]) say what was carried for whom and
 //! as what. The **ledger** adds ticks to open counters and seals them into immutable records; the **store** keeps both
-//! in SQLite so that what was committed survives any stop; the **sink** hands sealed records to billing as files that
-//! are complete or not there. [`Exporter`] is the three together.
+//! in SQLite so that what was committed survives any stop: [`Exporter`] is the two together. A **sink** takes what is sealed,
+//! each by a [`sink::Courier`] of its own; the first is the folder where billing finds files that are complete or not there.
 //!
 //! [`verify`] and [`totals`] are the receiving side: they read what billing received.
 //!
@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod name;
 pub mod pickup;
 pub mod record;
+pub mod sink;
 pub mod totals;
 pub mod verify;
 
@@ -31,7 +32,6 @@ mod ledger;
 mod period;
 mod render;
 mod settings;
-mod sink;
 mod steps;
 mod store;
 mod subscriber;
@@ -47,7 +47,7 @@ pub use jiff::Timestamp;
 pub use period::{PERIOD_DEFAULT, Period, PeriodError, format_instant, parse_instant};
 pub use render::render;
 pub use settings::{ACCOUNTS_MAX_DEFAULT, FILE_RECORDS_MAX_DEFAULT, Settings};
-pub use steps::{NoFault, Step, Steps};
-pub use store::STORE_NAME;
+pub use steps::{NoFault, SharedSteps, Step, Steps};
+pub use store::{STORE_NAME, SinkStanding};
 pub use subscriber::{ID_LEN_MAX, Session, SessionError, SubscriberType};
 pub use unit::{ByteBasis, Cause, Disposition, Flag, Flags, NodeId, Volume};

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::ExportError;
-use crate::exporter::publish::{check_hash, manifest_text, render as render_rows};
 use crate::manifest::Hash;
+use crate::sink::SealedFile;
 use crate::sink::file::{PART_ENDING, create_directory, place, sync_directory, write_part};
 use crate::store::{STORE_NAME, Store};
 
@@ -18,16 +18,17 @@ use crate::store::{STORE_NAME, Store};
 pub fn render(state: &Path, file_seq: u64, out: &Path) -> Result<[PathBuf; 2], ExportError> {
     let ledger = if state.is_dir() { state.join(STORE_NAME) } else { state.to_owned() };
     let store = Store::open_to_read(&ledger)?;
-    let file = store.file(file_seq)?;
-    let manifest_text = manifest_text(&store, &file)?;
+    let row = store.file(file_seq)?;
+    let file = SealedFile::new(&store, &row);
+    let manifest_text = file.manifest_text()?;
     create_directory(out)?;
-    let data = out.join(file.name.data());
-    let part = out.join(file.name.data() + PART_ENDING);
-    let hash = write_part(&part, |writer| render_rows(&store, &file, &part, writer, &mut |_| Ok(())))?;
-    check_hash(&store, &file, hash)?;
+    let data = out.join(file.name().data());
+    let part = out.join(file.name().data() + PART_ENDING);
+    let hash = write_part(&part, |writer| file.render(&part, writer, &mut |_| Ok(())))?;
+    file.check_hash(hash)?;
     place(&part, &data, hash)?;
-    let manifest = out.join(file.name.manifest());
-    let part = out.join(file.name.manifest() + PART_ENDING);
+    let manifest = out.join(file.name().manifest());
+    let part = out.join(file.name().manifest() + PART_ENDING);
     let hash = write_part(&part, |writer| {
         writer
             .write_all(manifest_text.as_bytes())

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::error::UnknownLabel;
+use crate::error::{ExportError, UnknownLabel};
 
 /// Told of every named point as it is reached. Production passes [`NoFault`].
 pub trait Steps: Send {
@@ -13,6 +15,34 @@ pub trait Steps: Send {
     /// # Errors
     /// Whatever the test wants to inject.
     fn at(&mut self, step: Step) -> io::Result<()>;
+}
+
+/// The steps of one start, for whoever of its threads comes to a point.
+#[derive(Clone)]
+pub struct SharedSteps(Arc<Mutex<Box<dyn Steps>>>);
+
+impl SharedSteps {
+    /// These steps, shared.
+    pub(crate) fn new(steps: Box<dyn Steps>) -> SharedSteps {
+        SharedSteps(Arc::new(Mutex::new(steps)))
+    }
+
+    /// Reaches a point in work on `path`.
+    pub(crate) fn reach(&self, step: Step, path: &Path) -> Result<(), ExportError> {
+        self.clone().at(step).map_err(|source| ExportError::io(path, step.label(), source))
+    }
+}
+
+impl Steps for SharedSteps {
+    fn at(&mut self, step: Step) -> io::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).at(step)
+    }
+}
+
+impl fmt::Debug for SharedSteps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedSteps").finish_non_exhaustive()
+    }
 }
 
 /// Nothing is injected.

@@ -21,6 +21,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("export", "accounts_max"),
     Key::defaulted("export", "file_records_max"),
     Key::defaulted("export", "byte_basis"),
+    Key::defaulted("export", "retry_max"),
     Key::defaulted("export", "egress_interfaces"),
 ];
 
@@ -46,6 +47,10 @@ pub const ACCOUNTS_MAX_RANGE: RangeInclusive<usize> = 1..=100_000_000;
 pub const FILE_RECORDS_MAX_DEFAULT: u32 = 1_000_000;
 /// Range of `file_records_max`.
 pub const FILE_RECORDS_MAX_RANGE: RangeInclusive<u32> = 1..=100_000_000;
+/// Longest pause between two tries of a sink that fails: the pause doubles from a second up to this.
+pub const RETRY_MAX_DEFAULT: Duration = Duration::from_secs(30);
+/// Range of `retry_max`.
+pub const RETRY_MAX_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
 /// What the staging folder's name adds to that of the pickup folder.
 pub const STAGING_SUFFIX: &str = ".staging";
 
@@ -69,6 +74,8 @@ pub struct Export {
     pub accounts_max: usize,
     /// Most records of one usage file.
     pub file_records_max: u32,
+    /// Longest pause between two tries of a sink that fails; one that is at a file for longer is told as standing still.
+    pub retry_max: Duration,
     /// What is counted.
     pub byte_basis: ByteBasis,
     /// Interfaces by which packets leave towards subscribers, with the devices below them, as names and patterns with `*` at their
@@ -110,6 +117,7 @@ impl Export {
         let file_records_max =
             section.count(reader, "file_records_max", FILE_RECORDS_MAX_DEFAULT, FILE_RECORDS_MAX_RANGE).value;
         let byte_basis = byte_basis(reader, &section, listeners, has_sockets);
+        let retry_max = section.duration(reader, "retry_max", RETRY_MAX_DEFAULT, RETRY_MAX_RANGE).value;
         let egress_interfaces = interfaces(reader, &section, "egress_interfaces");
         judge_times(reader, &period, &checkpoint, &unsaved_max);
         let (dir, dir_at) = dir?;
@@ -130,6 +138,7 @@ impl Export {
             unsaved_max: unsaved_max.value,
             accounts_max,
             file_records_max,
+            retry_max,
             byte_basis,
             egress_interfaces,
         };

@@ -298,7 +298,7 @@ fn the_ledger_is_read_by_any_sqlite() {
     let auditor = rusqlite::Connection::open(node.settings.state_dir.join(STORE_NAME)).unwrap();
     let ask = |sql: &str| auditor.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(ask("SELECT sum(up_bytes) FROM record WHERE class = 'exempt'"), 1_310);
-    assert_eq!(ask("SELECT count(*) FROM file WHERE phase = 'published'"), 3);
+    assert_eq!(ask("SELECT count(*) FROM delivery WHERE sink = 'files' AND phase = 'published'"), 3);
     assert_eq!(ask("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND sql NOT LIKE '%STRICT%'"), 0);
 }
 

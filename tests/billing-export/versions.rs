@@ -35,7 +35,7 @@ struct Stored {
 }
 
 /// Every version before the present one, each as it was stored.
-const STORED: [Stored; 2] = [
+const STORED: [Stored; 3] = [
     Stored {
         version: 1,
         sql: include_str!("golden/ledger-1.sql"),
@@ -46,6 +46,13 @@ const STORED: [Stored; 2] = [
     Stored {
         version: 2,
         sql: include_str!("golden/ledger-2.sql"),
+        start_id: "01010101010101010101010101010101",
+        up: 1_510 + 1_221 + 1,
+        spent: 11,
+    },
+    Stored {
+        version: 3,
+        sql: include_str!("golden/ledger-3.sql"),
         start_id: "01010101010101010101010101010101",
         up: 1_510 + 1_221 + 1,
         spent: 11,
@@ -213,7 +220,7 @@ fn a_ledger_of_a_later_version_is_told_with_its_remedy_and_stays_as_it_is() {
         (format!("PRAGMA user_version = {later}"), format!("version {later}")),
         ("INSERT INTO file SELECT file_seq + 5, epoch, name || '9', byte_basis, records, first_seq, last_seq, up_bytes, \
           down_bytes, seen_up, seen_down, pending_before_up, pending_before_down, pending_after_up, pending_after_down, \
-          conserved, sha256, previous_manifest_sha256, manifest_sha256, phase, 7 FROM file LIMIT 1"
+          conserved, sha256, previous_manifest_sha256, manifest_sha256, 7 FROM file LIMIT 1"
             .to_owned(), "format 7".to_owned()),
     ] {
         let mut node = stored_and_opened(&STORED[1]);

@@ -183,8 +183,13 @@ fn b2_damaged_files_in_the_staging_folder_are_written_again() {
         let before = lab.ledger().sums;
         if let Some(phase) = phase {
             let connection = rusqlite::Connection::open(lab.state.join("ledger.db")).unwrap();
-            let changed =
-                connection.execute("UPDATE file SET phase = ?1 WHERE phase <> 'published'", [phase]);
+            let changed = connection.execute(
+                "INSERT INTO delivery (sink, file_seq, phase, attempts)
+                 SELECT 'files', min(file_seq), ?1, 0 FROM file WHERE file_seq NOT IN
+                    (SELECT file_seq FROM delivery WHERE sink = 'files' AND phase = 'published')
+                 ON CONFLICT DO UPDATE SET phase = excluded.phase",
+                [phase],
+            );
             assert_eq!(changed.unwrap(), 1);
         }
         let parts: Vec<_> = fs::read_dir(&lab.staging)

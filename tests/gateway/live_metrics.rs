@@ -39,7 +39,7 @@ const COUNTED: &str = "gateway/src/app/status/count.rs";
 /// The test there.
 const FAULTS: &str = "f21_faults_of_our_own_are_counted";
 /// What moves each metric that ordinary traffic does not: the metric, a file, a test in it that demands a value other than 0.
-const MOVED_BY: [(&str, &str, &str); 40] = [
+const MOVED_BY: [(&str, &str, &str); 43] = [
     (
         "zrgw_accept_errors_total",
         "tests/gateway/live_limits.rs",
@@ -198,6 +198,21 @@ const MOVED_BY: [(&str, &str, &str); 40] = [
         "zrgw_source_ports_used_up_total",
         "tests/gateway/edge_ports.rs",
         "s_port_exhaustion_used_up_ports_are_told_and_further_addresses_carry_on",
+    ),
+    (
+        "zrgw_sink_backlog_records",
+        "tests/gateway/crash_sinks.rs",
+        "a_sink_that_hangs_stops_neither_saving_nor_sealing_and_has_all_of_it_afterwards",
+    ),
+    (
+        "zrgw_sink_errors_total",
+        "tests/gateway/crash_sinks.rs",
+        "a_sink_that_hangs_stops_neither_saving_nor_sealing_and_has_all_of_it_afterwards",
+    ),
+    (
+        "zrgw_sink_watermark",
+        "tests/gateway/crash_sinks.rs",
+        "a_sink_that_hangs_stops_neither_saving_nor_sealing_and_has_all_of_it_afterwards",
     ),
     (
         "zrgw_socket_memory_bytes",

@@ -122,7 +122,7 @@ const VERSIONS: &[&Version] = &[
     &VERSION_OF_TESTS,
 ];
 
-/// The first version: CONTRACT.
+/// The first version: `billing-export/docs/records.md`.
 const VERSION_1: Version = Version { number: 1, columns: COLUMNS_1 };
 
 /// A column that no version has, for the tests of what happens once there are two.

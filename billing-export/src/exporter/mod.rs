@@ -1,4 +1,4 @@
-//! Ledger, store and file sink in one: what the gateway's export task and the crash tests drive.
+//! Ledger and store in one: what the gateway's export task and the crash tests drive. What is sealed leaves by couriers.
 //!
 //! **Counting.** [`Exporter::checkpoint`] returns when the tick is on disk. A tick belongs to the period that contains
 //! its `from`; a tick that comes late goes to the period that is open, a sealed one is never reopened.
@@ -15,13 +15,13 @@
 //! ([`ExportError::Ledger`]) leaves everything known and unchanged.
 
 mod open;
-pub(crate) mod publish;
 #[cfg(test)]
 mod tests;
 
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -34,35 +34,38 @@ use crate::period::{is_far_behind, to_millis};
 use crate::record::Window;
 use crate::settings::Settings;
 use crate::sink::file::Lock;
-use crate::steps::Steps;
-use crate::store::{STORE_NAME, SealOrder, Sealer, Standing, Store};
+use crate::sink::folder::Folder;
+use crate::sink::{Courier, Since, Sink};
+use crate::steps::{SharedSteps, Steps};
+use crate::store::{STORE_NAME, SealOrder, Sealer, SinkStanding, Store, WriteTurn};
 use crate::unit::{Cause, Volume};
-use crate::witness::Memory;
 
 pub use open::{Found, LOCK_NAME, Opened};
 
-/// Ledger, store and file sink of one node. One process at a time holds the directories.
+/// Ledger and store of one node. One process at a time holds the directories.
 pub struct Exporter {
     /// What it was told.
     settings: Settings,
     /// Told of every named point.
-    steps: Box<dyn Steps>,
+    steps: SharedSteps,
+    /// Its turn to write, and that of its couriers.
+    turn: WriteTurn,
     /// Id of this start, in hex.
     start_id: String,
     /// How the start went.
     opened: Opened,
     /// Store and ledger; none after an error, until they are read again.
     live: Option<Live>,
-    /// Backlog and mismatches at the last success.
-    standing: Standing,
+    /// Files whose bytes were not conserved, at the last success.
+    mismatches: u64,
     /// While the clock stands before the open segment: the period of that clock last seen.
     behind: Option<Timestamp>,
-    /// Highest file the witness knows.
+    /// Highest file the witness knew at the start.
     witnessed: u64,
-    /// The witness in memory.
-    memory: Memory,
     /// Held while the exporter lives.
-    _locks: [Lock; 2],
+    _lock: Lock,
+    /// Held while the exporter lives, or a courier that makes files there.
+    staging: Arc<Lock>,
 }
 
 /// What is on disk, and its mirror in memory.
@@ -75,21 +78,14 @@ struct Live {
 
 impl Live {
     /// Reads what is on disk. Refuses a ledger that another start has written since.
-    fn read(settings: &Settings, start_id: &str) -> Result<Live, ExportError> {
-        let store = Store::open(&settings.state_dir.join(STORE_NAME))?;
+    fn read(settings: &Settings, start_id: &str, turn: &WriteTurn) -> Result<Live, ExportError> {
+        let store = Store::open(&settings.state_dir.join(STORE_NAME), turn)?;
         let node = store.node()?;
         let ours = node.as_ref().is_some_and(|node| node.mark.start_id.as_deref() == Some(start_id));
         if !store.examine()?.is_clean() {
             return Err(ExportError::Changed { path: store.path().to_owned(), what: "a row" });
         }
-        let Some(node) = node.filter(|_| ours) else {
-            return Err(ExportError::Damaged {
-                path: store.path().to_owned(),
-                found: "a ledger that this process did not start".into(),
-                wanted: "the one it was writing".into(),
-                remedy: "The file was replaced while the gateway ran: restart the gateway, it begins a new epoch",
-            });
-        };
+        let Some(node) = node.filter(|_| ours) else { return Err(store.of_another_start()) };
         Live::of(store, node.tick_sequence, settings)
     }
 
@@ -287,38 +283,29 @@ impl Exporter {
         })
     }
 
-    /// Hands sealed files to billing, in order. Returns the files published.
+    /// A courier to the folder of usage files. Nothing incomplete is ever visible there.
+    pub fn courier(&self) -> Courier {
+        let (settings, start_id) = (&self.settings, &self.start_id);
+        let lock = Arc::clone(&self.staging);
+        self.courier_of(Box::new(Folder::new(settings, start_id, self.opened.epoch, self.witnessed, lock)))
+    }
+
+    /// A courier to another sink. One that the ledger has not heard of begins as `since` says.
     ///
     /// # Errors
-    /// The first file that cannot be published; those before it are, and the next call goes on with it. Nothing
-    /// incomplete is ever visible.
-    pub fn publish(&mut self) -> Result<u64, ExportError> {
-        let (mut witnessed, start_id, epoch) = (self.witnessed, self.start_id.clone(), self.opened.epoch);
-        let memory = std::mem::take(&mut self.memory);
-        let published = self.with_live(|live, settings, steps| {
-            publish::publish(
-                &mut live.store,
-                settings,
-                &mut |file_seq| {
-                    if file_seq > witnessed {
-                        crate::witness::write(
-                            &settings.staging_dir,
-                            &settings.node_id,
-                            &start_id,
-                            epoch,
-                            file_seq,
-                        )?;
-                        memory.write(&settings.node_id, &start_id, epoch, file_seq);
-                        witnessed = file_seq;
-                    }
-                    Ok(())
-                },
-                steps,
-            )
-        });
-        self.witnessed = witnessed;
-        self.memory = memory;
-        published
+    /// The store's.
+    pub fn courier_to(&mut self, sink: Box<dyn Sink>, since: Since) -> Result<Courier, ExportError> {
+        match since {
+            Since::Oldest => {}
+            Since::Next => self.with_live(|live, _, _| live.store.begin_sink(sink.id()))?,
+        }
+        Ok(self.courier_of(sink))
+    }
+
+    /// A courier to this sink.
+    fn courier_of(&self, sink: Box<dyn Sink>) -> Courier {
+        let ledger = self.settings.state_dir.join(STORE_NAME);
+        Courier::new(sink, ledger, self.start_id.clone(), self.turn.clone(), self.steps.clone())
     }
 
     /// Calls `each` for what every subscriber has spent of every allowance in these spans. Memory does not grow with them.
@@ -337,9 +324,9 @@ impl Exporter {
         self.with_live(|live, _, _| live.store.forget_spent(over))
     }
 
-    /// Records sealed and not yet published.
-    pub fn backlog_records(&self) -> u64 {
-        self.standing.backlog_records
+    /// How far a sink is; none while the ledger has to be read again.
+    pub fn sink_standing(&self, sink: &str) -> Option<SinkStanding> {
+        self.live.as_ref().and_then(|live| live.store.sink_standing(sink).ok())
     }
 
     /// The epoch of the records of this run.
@@ -359,7 +346,7 @@ impl Exporter {
 
     /// Sealed files whose bytes were not conserved, over the whole ledger. Each is an alarm.
     pub fn conservation_mismatches(&self) -> u64 {
-        self.standing.mismatches
+        self.mismatches
     }
 
     /// A clean stop: what is open stays open, without a flag, for the next start.
@@ -377,12 +364,12 @@ impl Exporter {
     ) -> Result<T, ExportError> {
         let mut live = match self.live.take() {
             Some(live) => live,
-            None => Live::read(&self.settings, &self.start_id)?,
+            None => Live::read(&self.settings, &self.start_id, &self.turn)?,
         };
-        let outcome = work(&mut live, &self.settings, self.steps.as_mut());
+        let outcome = work(&mut live, &self.settings, &mut self.steps);
         let known = outcome.as_ref().err().is_none_or(ExportError::leaves_state_known);
         if known {
-            self.standing = live.store.standing()?;
+            self.mismatches = live.store.mismatches()?;
             self.live = Some(live);
         }
         outcome
@@ -393,7 +380,7 @@ impl std::fmt::Debug for Exporter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Exporter")
             .field("opened", &self.opened)
-            .field("standing", &self.standing)
+            .field("mismatches", &self.mismatches)
             .finish_non_exhaustive()
     }
 }

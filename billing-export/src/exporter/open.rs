@@ -1,5 +1,7 @@
 //! The start: locks, epoch, recovery.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::{Exporter, Live};
@@ -11,8 +13,8 @@ use crate::period::{is_far_behind, to_millis};
 use crate::record::Window;
 use crate::settings::Settings;
 use crate::sink::file::{Lock, create_directory};
-use crate::steps::Steps;
-use crate::store::{NewState, NodeRow, Repaired, STORE_NAME, SealOrder, Sealer, Standing, Store};
+use crate::steps::{SharedSteps, Steps};
+use crate::store::{NewState, NodeRow, Repaired, STORE_NAME, SealOrder, Sealer, Store, WriteTurn};
 use crate::unit::{Cause, Volume};
 use crate::witness::{self, Memory};
 
@@ -59,17 +61,17 @@ pub(super) fn open(
     settings: Settings,
     now: Timestamp,
     start_id: &str,
-    mut steps: Box<dyn Steps>,
+    steps: Box<dyn Steps>,
 ) -> Result<Exporter, ExportError> {
+    let mut steps = SharedSteps::new(steps);
     check(&settings)?;
     for directory in [&settings.state_dir, &settings.staging_dir, &settings.pickup_dir] {
         create_directory(directory)?;
     }
-    let locks = [
-        Lock::take(settings.state_dir.join(LOCK_NAME))?,
-        Lock::take(settings.staging_dir.join(format!("{}.lock", settings.node_id)))?,
-    ];
-    let mut store = Store::open(&settings.state_dir.join(STORE_NAME))?;
+    let lock = Lock::take(settings.state_dir.join(LOCK_NAME))?;
+    let staging = Lock::take(settings.staging_dir.join(format!("{}.lock", settings.node_id)))?;
+    let turn = WriteTurn::default();
+    let mut store = Store::open(&settings.state_dir.join(STORE_NAME), &turn)?;
     let findings = store.examine()?;
     let found = match findings.is_clean() {
         true => None,
@@ -84,26 +86,27 @@ pub(super) fn open(
         memory: memory.read(&settings.node_id, node.is_some()),
     };
     let (mut store, mut opened) =
-        begin(store, node.as_ref(), &witnesses, &settings, now, start_id, steps.as_mut())?;
+        begin(store, node.as_ref(), &witnesses, &settings, now, start_id, &mut steps)?;
     opened.found = found.map(|found| {
         let Repaired { counters, bytes, totals, spent, other } = found;
         Found { counters, bytes, totals, spent, other }
     });
     let witnessed = complete(&mut store, &witnesses, &memory, &settings, start_id)?;
     let mut live = Live::of(store, 0, &settings)?;
-    recover(&mut live, node.as_ref(), &mut opened, &settings, now, steps.as_mut())?;
-    let standing: Standing = live.store.standing()?;
+    recover(&mut live, node.as_ref(), &mut opened, &settings, now, &mut steps)?;
+    let mismatches = live.store.mismatches()?;
     Ok(Exporter {
         settings,
         steps,
+        turn,
         start_id: start_id.to_owned(),
         opened,
         live: Some(live),
-        standing,
+        mismatches,
         behind: None,
         witnessed,
-        memory,
-        _locks: locks,
+        _lock: lock,
+        staging: Arc::new(staging),
     })
 }
 

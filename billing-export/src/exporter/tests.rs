@@ -68,7 +68,7 @@ fn files_sealed_by_an_older_version_are_published_rendered_and_verified_with_its
     let mut exporter = open(root.path(), Format::NEWEST, at(0)).unwrap();
     exporter.checkpoint(&tick(1, at(1))).unwrap();
     exporter.seal_due(at(15)).unwrap();
-    exporter.publish().unwrap();
+    exporter.courier().deliver().unwrap();
     exporter.checkpoint(&tick(2, at(16))).unwrap();
     exporter.seal_due(at(30)).unwrap();
     exporter.checkpoint(&tick(3, at(31))).unwrap();
@@ -76,7 +76,7 @@ fn files_sealed_by_an_older_version_are_published_rendered_and_verified_with_its
     // A program of a later version finds a file that is published, one that is sealed, and open counters.
     let mut exporter = open(root.path(), Format::OF_TESTS, at(32)).unwrap();
     exporter.seal_due(at(45)).unwrap();
-    exporter.publish().unwrap();
+    exporter.courier().deliver().unwrap();
     exporter.close().unwrap();
     let files = data_files(&pickup);
     let headers: Vec<bool> = files

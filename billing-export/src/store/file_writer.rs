@@ -272,10 +272,10 @@ fn insert_file(
         .prepare_cached(
             "INSERT INTO file (file_seq, epoch, name, byte_basis, records, first_seq, last_seq, up_bytes, down_bytes,
                 seen_up, seen_down, pending_before_up, pending_before_down, pending_after_up, pending_after_down,
-                conserved, sha256, previous_manifest_sha256, manifest_sha256, format, phase)
+                conserved, sha256, previous_manifest_sha256, manifest_sha256, format)
              VALUES (:file_seq, :epoch, :name, :byte_basis, :records, :first_seq, :last_seq, :up, :down, :seen_up,
                 :seen_down, :before_up, :before_down, :after_up, :after_down, :conserved, :sha256, :previous,
-                :manifest_sha256, :format, 'sealed')",
+                :manifest_sha256, :format)",
         )?
         .execute(named_params! {
             ":file_seq": integer(manifest.file_seq)?,

@@ -16,10 +16,11 @@ struct Migration {
 }
 
 /// All steps from nothing to the present, in order.
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 4] = [
     Migration { to: 1, apply: |transaction| transaction.execute_batch(schema::SCHEMA) },
     Migration { to: 2, apply: checks },
     Migration { to: 3, apply: |transaction| transaction.execute_batch(schema::FORMATS) },
+    Migration { to: 4, apply: |transaction| transaction.execute_batch(schema::DELIVERIES) },
 ];
 
 /// The version of the tables that this program writes.

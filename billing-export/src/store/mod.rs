@@ -1,8 +1,10 @@
-//! The durable ledger: SQLite in WAL mode with `synchronous=FULL` and one writer (decision 17).
+//! The durable ledger: SQLite in WAL mode with `synchronous=FULL` and one writer at a time (decision 17): the exporter, which
+//! counts and seals, and the couriers of sinks, which note in `delivery` how far they are.
 //!
 //! Every change is one transaction. After any error the connection is dropped and what is on disk is read again: a
 //! failed fsync is never repeated as if it had succeeded.
 
+mod delivery;
 mod examine;
 mod file_writer;
 mod migrate;
@@ -16,6 +18,7 @@ mod spent;
 mod write;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
@@ -23,37 +26,51 @@ use crate::error::ExportError;
 use crate::sink::file::create_file;
 use node_row::Sums;
 
-pub(crate) use read::{FileRow, Standing};
+pub use delivery::SinkStanding;
+pub(crate) use read::FileRow;
 pub(crate) use repair::Repaired;
 pub(crate) use seal::{NewState, SealOrder, Sealer};
-pub(crate) use write::{NodeRow, Phase};
+pub(crate) use write::NodeRow;
 
 /// Name of the ledger in the state directory.
 pub const STORE_NAME: &str = "ledger.db";
 
-/// How long another program's transaction is waited for. The ledger has one writer, so a lock in its way is somebody's
-/// mistake; the operation is tried again at the next call, and a stopping gateway must not wait long at each.
+/// How long another program's transaction is waited for. The ledger has one process that writes, in turns ([`WriteTurn`]), so
+/// a lock in its way is somebody's mistake; the operation is tried again at the next call, and a stopping gateway must not wait long at each.
 const BUSY_WAIT: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// Whose turn it is to write, among the connections of one process: none waits for a lock of another in vain.
+#[derive(Clone, Default)]
+pub(crate) struct WriteTurn(Arc<Mutex<()>>);
 
 /// The durable ledger, open.
 pub(crate) struct Store {
-    /// The one connection that writes.
+    /// The connection.
     connection: Connection,
     /// Its file, for messages.
     path: PathBuf,
+    /// Taken for each transaction.
+    turn: WriteTurn,
+}
+
+impl WriteTurn {
+    /// Waits for it, and has it until the value goes.
+    fn take(&self) -> MutexGuard<'_, ()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Store {
     /// Opens or creates the ledger for writing, checks it and brings its tables to the present version. One that a later
     /// program wrote stays as it is.
-    pub(crate) fn open(path: &Path) -> Result<Store, ExportError> {
+    pub(crate) fn open(path: &Path, turn: &WriteTurn) -> Result<Store, ExportError> {
         Store::refuse_newer(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         // SQLite would open it to everyone; log and index take their permissions from it.
         create_file(path)?;
-        let mut store = Store::connect(path, flags)?;
+        let mut store = Store { turn: turn.clone(), ..Store::connect(path, flags)? };
         store.run("setting up the ledger", |connection| {
             connection.execute_batch(
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
@@ -65,6 +82,20 @@ impl Store {
         }
         store.check()?;
         store.migrate()?;
+        Ok(store)
+    }
+
+    /// Opens a ledger that this process has open already, beside that, for a courier.
+    pub(crate) fn open_beside(path: &Path, turn: &WriteTurn) -> Result<Store, ExportError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut store = Store { turn: turn.clone(), ..Store::connect(path, flags)? };
+        store.run("opening the ledger for a sink", |connection| {
+            connection.execute_batch(
+                "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;
+                 PRAGMA temp_store = MEMORY;",
+            )
+        })?;
+        store.check_mark()?;
         Ok(store)
     }
 
@@ -113,7 +144,7 @@ impl Store {
         connection
             .busy_timeout(BUSY_WAIT)
             .map_err(|source| ExportError::store(path, "opening the ledger", source))?;
-        Ok(Store { connection, path: path.to_owned() })
+        Ok(Store { connection, path: path.to_owned(), turn: WriteTurn::default() })
     }
 
     /// Refuses files that are not ours, newer than we are, or damaged.
@@ -131,6 +162,16 @@ impl Store {
     /// The ledger's file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The error for a ledger that another start has.
+    pub(crate) fn of_another_start(&self) -> ExportError {
+        ExportError::Damaged {
+            path: self.path.clone(),
+            found: "a ledger that this process did not start".into(),
+            wanted: "the one it was writing".into(),
+            remedy: "The file was replaced while the gateway ran: restart the gateway, it begins a new epoch",
+        }
     }
 
     /// The error for a ledger that contradicts itself.
@@ -170,6 +211,7 @@ impl Store {
     ) -> Result<(), ExportError> {
         let path = &self.path;
         let failed = |source| ExportError::store(path, action, source);
+        let _turn = self.turn.take();
         let transaction = self
             .connection
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
@@ -188,6 +230,7 @@ impl Store {
         let path = &self.path;
         let failed = |source| ExportError::store(path, action, source);
         let changed = |what| ExportError::Changed { path: path.clone(), what };
+        let _turn = self.turn.take();
         let transaction = self
             .connection
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)

@@ -1,10 +1,9 @@
-//! Sealed files read back: rows for rendering, figures for manifests, the backlog.
+//! Sealed files read back: rows for rendering, figures for manifests.
 
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::Store;
 use super::row::{account, count, instant, integer, unreadable, volume, word, word_or_none};
-use super::write::Phase;
 use crate::codec::Format;
 use crate::error::{ExportError, UnknownLabel};
 use crate::manifest::{Hash, Manifest};
@@ -12,7 +11,7 @@ use crate::name::{FileName, STREAM_USAGE};
 use crate::record::{Body, Kind, Record, Window};
 use crate::unit::{ByteBasis, NodeId};
 
-/// A sealed file: name, manifest, hashes and how far it is published.
+/// A sealed file: name, columns, manifest and its hash.
 #[derive(Debug, Clone)]
 pub(crate) struct FileRow {
     /// Its name.
@@ -23,30 +22,12 @@ pub(crate) struct FileRow {
     pub(crate) manifest: Manifest,
     /// Hash of the manifest's text as it was sealed.
     pub(crate) manifest_hash: Hash,
-    /// How far it is published.
-    pub(crate) phase: Phase,
 }
 
-/// What is left to publish, and what was not conserved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Standing {
-    /// Records sealed and not published.
-    pub(crate) backlog_records: u64,
-    /// Files whose bytes are not conserved.
-    pub(crate) mismatches: u64,
-}
+/// Most records read at once: a query does not stay open while somebody works on what it found.
+const RECORDS_AT_ONCE: usize = 1_000;
 
 impl Store {
-    /// The first file that is not published.
-    pub(crate) fn next_unpublished(&self) -> Result<Option<FileRow>, ExportError> {
-        self.ask("reading the next file to publish", |connection| {
-            connection
-                .prepare_cached("SELECT * FROM file WHERE phase <> 'published' ORDER BY file_seq LIMIT 1")?
-                .query_row([], file_row)
-                .optional()
-        })
-    }
-
     /// A sealed file by its number.
     pub(crate) fn file(&self, file_seq: u64) -> Result<FileRow, ExportError> {
         let found = self.ask("reading a sealed file", |connection| {
@@ -71,20 +52,11 @@ impl Store {
         Err(ExportError::NoSuchFile { path: self.path.clone(), file_seq, wanted })
     }
 
-    /// Backlog and mismatches.
-    pub(crate) fn standing(&self) -> Result<Standing, ExportError> {
-        self.ask("reading the backlog", |connection| {
-            connection.query_row(
-                "SELECT (SELECT coalesce(sum(records), 0) FROM file WHERE phase <> 'published') AS backlog,
-                        (SELECT count(*) FROM file WHERE conserved = 0) AS mismatches",
-                [],
-                |row| {
-                    Ok(Standing {
-                        backlog_records: count(row, "backlog")?,
-                        mismatches: count(row, "mismatches")?,
-                    })
-                },
-            )
+    /// Sealed files whose bytes are not conserved.
+    pub(crate) fn mismatches(&self) -> Result<u64, ExportError> {
+        self.ask("reading the files that are not conserved", |connection| {
+            let query = "SELECT count(*) AS mismatches FROM file WHERE conserved = 0";
+            connection.prepare_cached(query)?.query_row([], |row| count(row, "mismatches"))
         })
     }
 
@@ -98,17 +70,35 @@ impl Store {
         let manifest = &file.manifest;
         let byte_basis: ByteBasis =
             manifest.byte_basis.parse().map_err(|error| failed(unreadable("byte_basis", error)))?;
-        let mut statement = self
-            .connection
-            .prepare_cached(
-                "SELECT * FROM record WHERE epoch = ?1 AND record_seq BETWEEN ?2 AND ?3 ORDER BY record_seq",
-            )
-            .map_err(failed)?;
-        let range = integer(manifest.first_seq).and_then(|first| Ok((first, integer(manifest.last_seq)?)));
-        let (first, last) = range.map_err(failed)?;
-        let mut rows = statement.query(params![manifest.epoch, first, last]).map_err(failed)?;
-        while let Some(row) = rows.next().map_err(failed)? {
-            each(&record(row, file.name.node_id(), byte_basis).map_err(failed)?)?;
+        let (mut next, last) = (manifest.first_seq, manifest.last_seq);
+        let mut records = Vec::new();
+        while next <= last {
+            let read = self.records(file, byte_basis, next, &mut records);
+            read.map_err(failed)?;
+            let Some(end) = records.last().map(|record| record.seq) else { break };
+            records.iter().try_for_each(&mut *each)?;
+            next = end.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    /// Reads the records of a file from `next` on, as many as are read at once.
+    fn records(
+        &self,
+        file: &FileRow,
+        byte_basis: ByteBasis,
+        next: u64,
+        records: &mut Vec<Record>,
+    ) -> rusqlite::Result<()> {
+        records.clear();
+        let mut statement = self.connection.prepare_cached(
+            "SELECT * FROM record WHERE epoch = ?1 AND record_seq BETWEEN ?2 AND ?3 ORDER BY record_seq LIMIT ?4",
+        )?;
+        let limit = i64::try_from(RECORDS_AT_ONCE).unwrap_or(i64::MAX);
+        let range = params![file.manifest.epoch, integer(next)?, integer(file.manifest.last_seq)?, limit];
+        let mut rows = statement.query(range)?;
+        while let Some(row) = rows.next()? {
+            records.push(record(row, file.name.node_id(), byte_basis)?);
         }
         Ok(())
     }
@@ -149,7 +139,7 @@ fn record(row: &Row<'_>, node_id: &NodeId, byte_basis: ByteBasis) -> rusqlite::R
 }
 
 /// A file from its row.
-fn file_row(row: &Row<'_>) -> rusqlite::Result<FileRow> {
+pub(super) fn file_row(row: &Row<'_>) -> rusqlite::Result<FileRow> {
     let name: FileName = word(row, "name")?;
     let format = format(row)?;
     let manifest = Manifest {
@@ -175,8 +165,7 @@ fn file_row(row: &Row<'_>) -> rusqlite::Result<FileRow> {
         pending_after_down_bytes: count(row, "pending_after_down")?,
         conserved: row.get("conserved")?,
     };
-    let (manifest_hash, phase) = (word(row, "manifest_sha256")?, word(row, "phase")?);
-    Ok(FileRow { name, format, manifest, manifest_hash, phase })
+    Ok(FileRow { name, format, manifest, manifest_hash: word(row, "manifest_sha256")? })
 }
 
 /// The version of a file's columns: the first in a ledger that is read as a program before versions left it.

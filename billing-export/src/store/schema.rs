@@ -55,6 +55,30 @@ CREATE TRIGGER file_is_immutable BEFORE UPDATE OF file_seq, epoch, name, byte_ba
     BEGIN SELECT RAISE (ABORT, 'a sealed file is never changed: only its phase is'); END;
 ";
 
+/// What version 4 adds: how far each file is at each sink. Until then there was one, the folder of usage files, and how far a
+/// file was stood beside it.
+pub(super) const DELIVERIES: &str = "
+CREATE TABLE delivery (                -- sealed files at sinks; a file that a sink has not begun has no row
+    sink       TEXT    NOT NULL,           -- 'files' is the folder of usage files
+    file_seq   INTEGER NOT NULL,           -- 0: the sink began before there was a file
+    phase      TEXT    NOT NULL            -- the sink has all up to its highest that is published
+        CHECK (phase IN ('sealed', 'data_ready', 'manifest_ready', 'published')),
+    attempts   INTEGER NOT NULL CHECK (attempts >= 0),     -- tries that ended, the one that succeeded among them
+    last_error TEXT,                       -- of the last try; null where it succeeded, or goes on
+    PRIMARY KEY (sink, file_seq)
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO delivery (sink, file_seq, phase, attempts)
+    SELECT 'files', file_seq, phase, phase = 'published' FROM file WHERE phase <> 'sealed';
+CREATE INDEX delivery_open ON delivery (sink, file_seq) WHERE phase <> 'published';
+
+DROP INDEX file_unpublished;
+DROP TRIGGER file_is_immutable;
+ALTER TABLE file DROP COLUMN phase;
+CREATE TRIGGER file_is_immutable BEFORE UPDATE ON file
+    BEGIN SELECT RAISE (ABORT, 'a sealed file is never changed'); END;
+";
+
 /// Version 1.
 pub(super) const SCHEMA: &str = "
 CREATE TABLE node (                    -- one row: who writes this ledger, and what the next numbers are

@@ -144,7 +144,8 @@ impl Store {
             set_aside = set_counters_aside(transaction, state.now, state.why)?;
             sums.totals = Sum::default();
             transaction.execute_batch(
-                "DELETE FROM counter; DELETE FROM total; UPDATE file SET phase = 'sealed' WHERE phase <> 'published'",
+                "DELETE FROM counter; DELETE FROM total;
+                 UPDATE delivery SET phase = 'sealed' WHERE phase <> 'published'",
             )?;
             let file_seq = state.file_seq.checked_add(1).ok_or(rusqlite::Error::ExecuteReturnedResults)?;
             transaction.execute(

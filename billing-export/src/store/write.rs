@@ -1,7 +1,6 @@
 //! Starts, ticks and phases: every change of the ledger but the seal.
 
 use std::collections::HashMap;
-use std::str::FromStr;
 
 use rusqlite::{OptionalExtension as _, Transaction, named_params, params};
 
@@ -14,48 +13,10 @@ use crate::account::{Account, Spent};
 use crate::check::{Check, CounterFields, Sum, identity, of_segment, of_total};
 use crate::codec::account::AccountWords;
 use crate::epoch::Mark;
-use crate::error::{ExportError, UnknownLabel};
+use crate::error::ExportError;
 use crate::ledger::{Counter, Opening, Segment, Staged};
 use crate::steps::{Step, Steps};
 use crate::unit::{ByteBasis, Volume};
-
-/// How far the publication of a file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Its records are sealed.
-    Sealed,
-    /// The data file is complete in the staging directory, or has its name.
-    DataReady,
-    /// The data file is in place; the manifest is complete in the staging directory, or has its name.
-    ManifestReady,
-    /// Both are in place: they belong to billing.
-    Published,
-}
-
-impl Phase {
-    /// All phases.
-    const ALL: [Phase; 4] = [Phase::Sealed, Phase::DataReady, Phase::ManifestReady, Phase::Published];
-
-    /// The word in the store.
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Phase::Sealed => "sealed",
-            Phase::DataReady => "data_ready",
-            Phase::ManifestReady => "manifest_ready",
-            Phase::Published => "published",
-        }
-    }
-}
-
-impl FromStr for Phase {
-    type Err = UnknownLabel;
-
-    fn from_str(text: &str) -> Result<Phase, UnknownLabel> {
-        Phase::ALL.into_iter().find(|phase| phase.label() == text).ok_or_else(|| {
-            UnknownLabel::new("phase", text, "sealed, data_ready, manifest_ready or published")
-        })
-    }
-}
 
 /// The row of `node`, read.
 #[derive(Debug, Clone)]
@@ -105,14 +66,6 @@ impl Store {
             connection.query_row("SELECT coalesce(max(file_seq), 0) AS file_seq FROM file", [], |row| {
                 count(row, "file_seq")
             })
-        })
-    }
-
-    /// The highest number of a file whose publication was begun; 0 for none.
-    pub(crate) fn highest_begun(&self) -> Result<u64, ExportError> {
-        self.ask("reading the published files", |connection| {
-            let query = "SELECT coalesce(max(file_seq), 0) AS file_seq FROM file WHERE phase <> 'sealed'";
-            connection.query_row(query, [], |row| count(row, "file_seq"))
         })
     }
 
@@ -244,16 +197,6 @@ impl Store {
     /// Writes a segment in which nothing was counted.
     pub(crate) fn write_idle_segment(&mut self, segment: &Segment) -> Result<(), ExportError> {
         self.checked("writing the open segment", |transaction, _| write_segment(transaction, segment))
-    }
-
-    /// Notes how far the publication of a file is.
-    pub(crate) fn set_phase(&mut self, file_seq: u64, phase: Phase) -> Result<(), ExportError> {
-        self.transaction("writing how far a file is published", |transaction| {
-            transaction
-                .prepare_cached("UPDATE file SET phase = ?2 WHERE file_seq = ?1")?
-                .execute(params![integer(file_seq)?, phase.label()])?;
-            Ok(())
-        })
     }
 }
 

@@ -1,15 +1,18 @@
-//! The export task: pulls the workers' counts once a tick, saves them, seals ended periods, publishes files.
+//! The export task: pulls the workers' counts once a tick, saves them and seals ended periods. What is sealed leaves by the
+//! threads of `sinks`, which it waits for at the end alone.
 //!
-//! The only place that touches ledger, store and sink. Its own thread: a slow disk never delays traffic. While a tick
+//! The only place that touches ledger, store and sinks. Its own thread: a slow disk never delays traffic. While a tick
 //! cannot be saved nothing more is pulled; the counts stay with the flows, which lose nothing, and after
 //! `export.unsaved_max` exemption is suspended, so that no byte is exempt for long without a record of it.
 
 mod allowances;
 mod clock;
+mod ending;
 mod fault;
 mod handed;
 mod machine;
 mod opened;
+mod sinks;
 pub mod state;
 
 use std::path::PathBuf;
@@ -17,6 +20,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
+use billing_export::sink::FILES;
 use billing_export::{
     ByteBasis, Cause, ExportError, Exporter, LedgerError, NoFault, NodeId, Period, Settings, Steps, Tick,
     Usage, Volume,
@@ -38,13 +42,12 @@ use crate::net::shared::{Saved, Shared};
 use allowances::Followed;
 use clock::Watched;
 use fault::{SharedFault, fault};
+use sinks::Sinks;
 
-/// How long a worker may take to answer; one that does not is asked again at the next tick.
+/// How long a worker, or a sink that is to end, may take to answer; one that does not is asked again at the next tick.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 /// How long the last answers of stopping workers are waited for.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
-/// How often the store is tried again at the end of the process.
-const LAST_TRIES: u32 = 3;
 /// How often expired trusted answers are dropped, in ticks.
 const SWEEP_TICKS: u64 = 600;
 
@@ -68,6 +71,8 @@ pub struct Plan {
     pub file_records_max: u32,
     /// Length of a tick.
     pub checkpoint: Duration,
+    /// The longest pause between two tries of a sink that fails.
+    pub retry_max: Duration,
     /// Test switch: where to kill the process or fail, `step[:count][:error]`.
     pub fault: Option<String>,
 }
@@ -135,6 +140,7 @@ pub struct Export {
     egress: Arc<Egress>,
     status: Arc<Status>,
     exporter: Option<Exporter>,
+    sinks: Sinks,
     books: Books,
     /// Where the processes of this node meet, once another one has taken over.
     place: Option<Arc<Incumbent>>,
@@ -179,7 +185,9 @@ impl Export {
     pub fn new(plan: Plan, shared: &Shared, status: Arc<Status>) -> Result<Self, String> {
         let settings = settings(&plan)?;
         let fault = plan.fault.as_deref().and_then(fault);
+        let sinks = Sinks::new(plan.retry_max, shared.clock);
         Ok(Self {
+            sinks,
             plan,
             settings,
             workers: Vec::new(),
@@ -271,7 +279,7 @@ impl Export {
         }
     }
 
-    /// One tick: pull, save, seal, publish.
+    /// One tick: pull, save, seal.
     fn own_round(&mut self) {
         self.watch_clock();
         let silent = if self.unsaved.is_none() { self.pull() } else { 0 };
@@ -280,11 +288,11 @@ impl Export {
         let serial = self.policy.load().list.as_ref().map(|list| list.serial());
         // Another list came into force: what was counted until now is sealed with that cause.
         let changed = self.serial.is_some() && self.serial != serial;
-        let delivered = self.deliver(changed.then_some(Cause::ListChange));
-        if delivered.is_ok() {
+        let sealed = self.seal(changed.then_some(Cause::ListChange));
+        if sealed.is_ok() {
             self.serial = serial;
         }
-        match saved.and(delivered) {
+        match saved.and(sealed) {
             Ok(()) => self.told = None,
             Err(error) => self.tell(&error),
         }
@@ -392,6 +400,7 @@ impl Export {
     /// tick that may be in it already is not offered again: a record never claims more than was carried.
     fn open_anew(&mut self) {
         self.exporter = None;
+        self.sinks.dismiss();
         if std::mem::take(&mut self.doubtful)
             && let Some(tick) = self.unsaved.take()
         {
@@ -405,36 +414,57 @@ impl Export {
         }
     }
 
-    /// Seals what has ended, or everything for a `cause`, and publishes.
-    fn deliver(&mut self, cause: Option<Cause>) -> Result<(), ExportError> {
-        let delivered = self.seal_and_publish(cause);
-        if matches!(delivered, Err(ExportError::Changed { .. })) {
-            self.open_anew();
+    /// Seals what has ended, or everything for a `cause`, and tells the sinks.
+    fn seal(&mut self, cause: Option<Cause>) -> Result<(), ExportError> {
+        let sealed = self.seal_in_ledger(cause);
+        match sealed {
+            Ok(0) => {}
+            Ok(_) => self.sinks.tell(),
+            // What was sealed before the error stays sealed.
+            Err(ref error) => {
+                self.sinks.tell();
+                if matches!(error, ExportError::Changed { .. }) {
+                    self.open_anew();
+                }
+            }
         }
-        delivered
+        sealed.map(drop)
     }
 
-    /// Seals and publishes in the open ledger.
-    fn seal_and_publish(&mut self, cause: Option<Cause>) -> Result<(), ExportError> {
-        let Some(exporter) = &mut self.exporter else { return Ok(()) };
+    /// Seals in the open ledger; how many records.
+    fn seal_in_ledger(&mut self, cause: Option<Cause>) -> Result<u64, ExportError> {
+        let Some(exporter) = &mut self.exporter else { return Ok(0) };
         let now = wall();
         let epoch = exporter.epoch();
-        exporter.seal_due(now)?;
+        let ended = exporter.seal_due(now)?;
         if let (true, Some(why)) = (exporter.epoch() != epoch, exporter.opened().new_epoch) {
             tracing::warn!(epoch = exporter.epoch(), why, "a new epoch begins, with a gap record");
         }
-        if let Some(cause) = cause {
-            exporter.seal_now(now, cause)?;
-        }
-        let published = exporter.publish()?;
-        if published > 0 {
-            tracing::info!(files = published, "usage files published");
-        }
-        Ok(())
+        let rest = cause.map_or(Ok(0), |cause| exporter.seal_now(now, cause))?;
+        Ok(ended.saturating_add(rest))
+    }
+
+    /// Lets a courier carry for every sink that has none.
+    fn begin_sinks(&mut self, exporter: &Exporter) -> Result<(), ExportError> {
+        let couriers = if self.sinks.has(FILES) { Vec::new() } else { vec![exporter.courier()] };
+        self.sinks.begin(couriers).map_err(|source| ExportError::Io {
+            path: self.settings.pickup_dir.clone(),
+            action: "starting a thread for the usage files",
+            source,
+            remedy: "What is sealed waits in the ledger; the ledger is opened again at the next tick",
+        })
     }
 
     /// Opens the ledger.
     fn try_open(&mut self) -> Result<(), ExportError> {
+        if !self.sinks.have_left(ANSWER_LIMIT) {
+            return Err(ExportError::Io {
+                path: self.settings.staging_dir.clone(),
+                action: "waiting for a sink to be done with its file",
+                source: std::io::ErrorKind::ResourceBusy.into(),
+                remedy: "The ledger is opened again once it is: look at what the sink writes to",
+            });
+        }
         let mut start_id = [0; 16];
         random(&mut start_id);
         let steps: Box<dyn Steps> = match &self.fault {
@@ -449,6 +479,7 @@ impl Export {
         }
         opened::tell(exporter.opened());
         self.attention = opened::attention(exporter.opened());
+        self.begin_sinks(&exporter)?;
         self.exporter = Some(exporter);
         self.shared.set(self.clock.monotonic());
         Ok(())
@@ -470,40 +501,6 @@ impl Export {
         }
     }
 
-    /// The last counts, sealed and published; what cannot be saved is told.
-    fn last_round(&mut self) -> Ending {
-        if let Err(error) = self.save() {
-            self.tell(&error);
-        }
-        let mut reports = self.stop_workers();
-        let mut lost = None;
-        for _ in 0..LAST_TRIES {
-            if self.unsaved.is_none() && !reports.is_empty() {
-                self.unsaved = Some(self.tick(std::mem::take(&mut reports)));
-            }
-            lost = self.save().err();
-            if lost.is_none() && reports.is_empty() && self.unsaved.is_none() {
-                break;
-            }
-        }
-        let delivered = self.deliver(Some(Cause::Shutdown));
-        if let Err(error) = &delivered {
-            tracing::error!(%error, "what is counted stays in the ledger and is published at the next start");
-        }
-        if lost.is_some() || self.unsaved.is_some() || !reports.is_empty() {
-            // Left as after a crash: the next start finds an unclean stop and flags what it recovers.
-            let error = lost.map(|error| error.to_string());
-            tracing::error!(error, "the last counts are lost: they could not be saved and are in no record");
-            return Ending::Lost;
-        }
-        if let Some(exporter) = self.exporter.take()
-            && let Err(error) = exporter.close()
-        {
-            tracing::error!(%error, "the ledger was not closed cleanly; its content is safe");
-        }
-        if delivered.is_ok() { Ending::Sealed } else { Ending::Kept }
-    }
-
     /// Logs a fault once for as long as it stays the same.
     fn tell(&mut self, error: &ExportError) {
         let text = error.to_string();
@@ -518,10 +515,11 @@ impl Export {
         let saved_ago =
             jiff::SignedDuration::try_from(self.shared.age(self.clock.monotonic())).unwrap_or_default();
         self.status.set_export(ExportState {
-            fault: self.told.clone(),
+            fault: self.told.clone().or_else(|| self.sinks.fault()),
             last_saved: self.exporter.as_ref().and_then(|_| wall().checked_sub(saved_ago).ok()),
             epoch: self.exporter.as_ref().map(Exporter::epoch),
-            backlog_records: self.exporter.as_ref().map_or(0, Exporter::backlog_records),
+            backlog_records: Sinks::backlog_records(self.exporter.as_ref()),
+            sinks: self.sinks.states(self.exporter.as_ref()),
             mismatches: self.exporter.as_ref().map_or(0, Exporter::conservation_mismatches),
             silent_workers,
             attention: self.attention.iter().cloned().chain(self.watched.attention(self.clock)).collect(),

@@ -8,7 +8,7 @@ mod describe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use allowlist::{Matcher, Validity};
-use billing_export::{Account, Usage};
+use billing_export::{Account, SinkStanding, Usage};
 use jiff::Timestamp;
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -59,8 +59,10 @@ struct Facts {
     last_saved: Option<Timestamp>,
     /// Epoch of the records.
     epoch: Option<u32>,
-    /// Records sealed and not yet published.
+    /// Records sealed that the folder of usage files does not have.
     backlog_records: u64,
+    /// How each way out for records stands.
+    sinks: Vec<SinkState>,
     /// Open flows, and those of them that are UDP, by worker.
     flows_open: Vec<(u64, u64)>,
     /// Conservation mismatches told so far.
@@ -93,6 +95,20 @@ impl Facts {
     }
 }
 
+/// How a way out for records stands.
+pub struct SinkState {
+    /// Its id.
+    pub id: String,
+    /// What it has, and what waits for it; none while nobody can say.
+    pub standing: Option<SinkStanding>,
+    /// Tries that failed.
+    pub errors: u64,
+    /// When it last had all that was sealed.
+    pub last_success: Option<Timestamp>,
+    /// What of it wants attention.
+    pub attention: Option<Attention>,
+}
+
 /// What the export task tells after each round.
 pub struct ExportState {
     /// Why counts cannot be saved or published.
@@ -101,8 +117,10 @@ pub struct ExportState {
     pub last_saved: Option<Timestamp>,
     /// Epoch of the records.
     pub epoch: Option<u32>,
-    /// Records sealed and not yet published.
-    pub backlog_records: u64,
+    /// Records sealed that the folder of usage files does not have; none while nobody can say.
+    pub backlog_records: Option<u64>,
+    /// How each way out for records stands.
+    pub sinks: Vec<SinkState>,
     /// Files whose bytes were not conserved.
     pub mismatches: u64,
     /// Workers that did not answer.
@@ -219,7 +237,8 @@ impl Status {
         facts.export_fault = state.fault;
         facts.last_saved = state.last_saved.or(facts.last_saved);
         facts.epoch = state.epoch.or(facts.epoch);
-        facts.backlog_records = state.backlog_records;
+        facts.backlog_records = state.backlog_records.unwrap_or(facts.backlog_records);
+        facts.sinks = state.sinks;
         facts.silent_workers = state.silent_workers;
         facts.export_attention = state.attention;
         drop(facts);
@@ -284,6 +303,20 @@ fn reading(count: u64) -> f64 {
     count as f64
 }
 
+/// Tells how a way out for records stands.
+fn sink_metrics(sink: &SinkState) {
+    let id = || sink.id.clone();
+    if let Some(standing) = sink.standing {
+        gauge!("zrgw_sink_watermark", "sink" => id()).set(reading(standing.watermark));
+        gauge!("zrgw_sink_backlog_records", "sink" => id()).set(reading(standing.backlog_records));
+    }
+    if let Some(at) = sink.last_success {
+        gauge!("zrgw_sink_last_success_timestamp_seconds", "sink" => id())
+            .set(reading(at.as_second().max(0).unsigned_abs()));
+    }
+    counter!("zrgw_sink_errors_total", "sink" => id()).absolute(sink.errors);
+}
+
 impl Source for Status {
     fn metrics(&self) -> String {
         let now = wall();
@@ -321,6 +354,7 @@ impl Source for Status {
                 }
             }
             gauge!("zrgw_export_backlog_records").set(reading(facts.backlog_records));
+            facts.sinks.iter().for_each(sink_metrics);
             if let Some(saved) = facts.last_saved {
                 gauge!("zrgw_export_last_success_timestamp_seconds")
                     .set(reading(saved.as_second().max(0).unsigned_abs()));
@@ -436,6 +470,7 @@ impl Source for Status {
         }
         items.extend(self.lookups.answers().attention());
         items.extend(facts.export_attention.iter().cloned());
+        items.extend(facts.sinks.iter().filter_map(|sink| sink.attention.clone()));
         items.extend(facts.egress.as_ref().and_then(|egress| egress.attention()));
         items.extend(facts.overload.as_ref().and_then(|overload| overload.over_limit.attention()));
         items
@@ -473,6 +508,13 @@ impl Source for Status {
                 "backlog_records": facts.backlog_records,
                 "last_saved": facts.last_saved.map(|at| at.to_string()),
                 "conservation_mismatches": facts.mismatches,
+                "sinks": facts.sinks.iter().map(|sink| json!({
+                    "id": sink.id,
+                    "watermark": sink.standing.map(|standing| standing.watermark),
+                    "backlog_records": sink.standing.map(|standing| standing.backlog_records),
+                    "last_success": sink.last_success.map(|at| at.to_string()),
+                    "errors": sink.errors,
+                })).collect::<Vec<_>>(),
             },
         })
     }

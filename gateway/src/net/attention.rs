@@ -34,6 +34,8 @@ pub enum AttentionReason {
     ClockStep,
     /// Subscribers have more open flows than are read.
     FlowsPerSubscriber,
+    /// A way out for records fails or stands still; they wait in the ledger.
+    SinkBehind,
 }
 
 impl AttentionReason {
@@ -52,6 +54,7 @@ impl AttentionReason {
         Self::EgressUnknown,
         Self::ClockStep,
         Self::FlowsPerSubscriber,
+        Self::SinkBehind,
     ];
 
     /// The label's value.
@@ -70,6 +73,7 @@ impl AttentionReason {
             Self::EgressUnknown => "egress_unknown",
             Self::ClockStep => "clock_step",
             Self::FlowsPerSubscriber => "flows_per_subscriber",
+            Self::SinkBehind => "sink_behind",
         }
     }
 }

@@ -68,6 +68,25 @@ impl Node {
     }
 }
 
+/// The folder of usage files by a courier of the moment, where a gateway has one on a thread of its own.
+pub trait Publish {
+    /// Hands sealed files to billing, in order. Returns the files published.
+    fn publish(&mut self) -> Result<u64, ExportError>;
+
+    /// Records sealed and not yet published.
+    fn backlog_records(&self) -> u64;
+}
+
+impl Publish for Exporter {
+    fn publish(&mut self) -> Result<u64, ExportError> {
+        self.courier().deliver()
+    }
+
+    fn backlog_records(&self) -> u64 {
+        self.sink_standing(sink::FILES).unwrap().backlog_records
+    }
+}
+
 /// Verifies directories and wants no fault.
 pub fn verified(paths: &[PathBuf]) -> verify::Report {
     let report = verify_paths(paths);

@@ -251,7 +251,7 @@ impl World {
                 let cause = Cause::ALL[usize::from(next()) % Cause::ALL.len()];
                 self.insist(|exporter| exporter.seal_now(now, cause).map(drop));
             }
-            6 => self.insist(|exporter| exporter.publish().map(drop)),
+            6 => self.insist(|exporter| exporter.courier().deliver().map(drop)),
             7 => {
                 self.exporter = None;
                 self.start();
@@ -282,7 +282,7 @@ impl World {
         self.start();
         let now = self.now(1_000);
         self.insist(|exporter| exporter.seal_now(now, Cause::Shutdown).map(drop));
-        self.insist(|exporter| exporter.publish().map(drop));
+        self.insist(|exporter| exporter.courier().deliver().map(drop));
         let exporter = self.exporter.as_mut().unwrap();
         assert_eq!(exporter.conservation_mismatches(), 0);
         let mut spent = BTreeMap::new();

@@ -26,6 +26,7 @@ pub(crate) struct Shape {
     pub(crate) period: &'static str,
     pub(crate) checkpoint: &'static str,
     pub(crate) unsaved_max: &'static str,
+    pub(crate) retry_max: &'static str,
     pub(crate) drain: &'static str,
     pub(crate) drain_hard: &'static str,
     pub(crate) identify_deadline: &'static str,
@@ -40,6 +41,7 @@ impl Default for Shape {
             period: "1 s",
             checkpoint: "200 ms",
             unsaved_max: "60 s",
+            retry_max: "30 s",
             drain: "20 s",
             drain_hard: "20 s",
             identify_deadline: "20 s",
@@ -83,7 +85,7 @@ impl Lab {
              [list]\nfile = \"list.toml\"\nsignatures = \"none\"\n\
              [subscribers]\nfile = \"subscribers.csv\"\n\
              [export]\ndir = \"{usage}\"\nstaging_dir = \"{staging}\"\nperiod = \"{period}\"\n\
-             checkpoint = \"{checkpoint}\"\nunsaved_max = \"{unsaved_max}\"\n\
+             checkpoint = \"{checkpoint}\"\nunsaved_max = \"{unsaved_max}\"\nretry_max = \"{retry_max}\"\n\
              [upstream]\nresolvers = []\nport_map = {{ 80 = {ORIGIN_PORT} }}\nallow_private = true\n\
              [[trusted_answers.static]]\nname = \"{LISTED}\"\naddresses = [\"{origin_address}\"]\n\
              [limits]\ndrain = \"{drain}\"\ndrain_hard = \"{drain_hard}\"\n\
@@ -95,6 +97,7 @@ impl Lab {
             period = shape.period,
             checkpoint = shape.checkpoint,
             unsaved_max = shape.unsaved_max,
+            retry_max = shape.retry_max,
             drain = shape.drain,
             drain_hard = shape.drain_hard,
             identify_deadline = shape.identify_deadline,

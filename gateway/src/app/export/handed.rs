@@ -13,6 +13,8 @@ use crate::net::report::{UsageMap, saturating_sum};
 
 /// How long a worker may take to settle what has no verdict.
 const SETTLE_LIMIT: Duration = Duration::from_secs(5);
+/// How long a sink may take for the file it is at before the ledger is handed over.
+const HAND_OVER_LIMIT: Duration = Duration::from_secs(5);
 /// How long an answer is waited for between two ticks.
 const ANSWER_WAIT: Duration = Duration::from_millis(20);
 /// How long the last answers of a draining process are waited for.
@@ -72,8 +74,14 @@ impl Export {
         if silent || !settled {
             return Err("a worker does not answer".to_owned());
         }
-        self.deliver(None).map_err(text)?;
+        self.seal(None).map_err(text)?;
+        let ended = self.sinks.end(HAND_OVER_LIMIT);
         let Some(exporter) = self.exporter.take() else { return Err("it is not open".to_owned()) };
+        if let Err(sink) = ended {
+            self.begin_sinks(&exporter).map_err(text)?;
+            self.exporter = Some(exporter);
+            return Err(format!("sink \"{sink}\" is at a file and does not end"));
+        }
         exporter.close().map_err(text)?;
         self.books = Books::Released;
         Ok(())

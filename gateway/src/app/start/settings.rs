@@ -182,6 +182,7 @@ pub(super) fn plan(config: &Config) -> Plan {
         accounts_max: export.accounts_max,
         file_records_max: export.file_records_max,
         checkpoint: export.checkpoint,
+        retry_max: export.retry_max,
         fault: std::env::var(FAULT_SWITCH).ok(),
     }
 }

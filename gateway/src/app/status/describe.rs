@@ -100,6 +100,17 @@ pub(super) fn describe() {
         Unit::Seconds,
         "When counts were last saved"
     );
+    describe_gauge!(
+        "zrgw_sink_watermark",
+        "Number of the last usage file that a sink has, with all before it"
+    );
+    describe_gauge!("zrgw_sink_backlog_records", "Records sealed that a sink does not have");
+    describe_gauge!(
+        "zrgw_sink_last_success_timestamp_seconds",
+        Unit::Seconds,
+        "When a sink last had all that was sealed"
+    );
+    describe_counter!("zrgw_sink_errors_total", "Tries of a sink that failed");
     describe_gauge!("zrgw_trusted_answers", "Pairs of listed name and address that are vouched for");
     describe_gauge!(
         "zrgw_shared_addresses",
