@@ -164,7 +164,7 @@ async fn flow(worker: Rc<Worker>, bytes: usize, fails: bool) {
     let side = SubscriberSide::stream(stream, peer.ip(), ByteBasis::Payload);
     let place = Place::Original("127.0.0.1:443".parse().unwrap());
     let open = worker.open_flow(peer.ip(), place, side);
-    assert!(!open.flow().is_over_limit, "his one place is free");
+    assert!(!open.flow().is_over_limit(), "his one place is free");
     worker.received(open.flow(), &vec![22; bytes]);
     if fails {
         // With the worker's one buffer in its hands.
@@ -214,7 +214,7 @@ fn f33_what_is_over_a_limit_takes_none_of_the_last_places() {
     runtime.block_on(async {
         let worker = Worker::new(shared(), 0);
         let (one, other): (IpAddr, IpAddr) = ("127.0.0.2".parse().unwrap(), "127.0.0.3".parse().unwrap());
-        let ends = |open: &OpenFlow| (open.flow().is_over_limit, open.flow().cut.is_asked());
+        let ends = |open: &OpenFlow| (open.flow().is_over_limit(), open.flow().cut.is_asked());
         let take = || Arc::clone(&worker.shared.flow_permits).try_acquire_owned().unwrap();
         let mut places: Vec<_> = (1..ROOM).map(|_| take()).collect();
         let (first, _client) = begun(&worker, one).await;

@@ -17,6 +17,7 @@ pub mod belief;
 pub mod binding;
 pub mod decide;
 pub mod dns_tunnel;
+pub mod engine;
 pub mod identify;
 pub mod ip_bytes;
 pub mod mark;

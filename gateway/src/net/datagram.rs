@@ -45,11 +45,12 @@ use self::port::Port;
 use self::table::{Ends, Key, Table};
 use self::undecided::Undecided;
 use super::access::Access;
-use super::flow_record::{Flow, Place, State, SubscriberSide, has_long_header};
+use super::flow_record::{Flow, Place, SubscriberSide};
 use super::report::{DropCause, ProtocolLabel, Refusal};
 use super::settings::{DatagramHeaders, Limits, Listener, Mode};
 use super::worker::{OpenFlow, Worker};
 use crate::flow::decide::Vouched;
+use crate::flow::engine::{Engine, has_long_header};
 use crate::flow::mark;
 use crate::flow::time::Monotonic;
 use crate::wire::quic::is_within_connection;
@@ -138,7 +139,7 @@ impl Entry {
 
     /// Whether the name is known, or known not to be readable.
     fn is_identified(&self) -> bool {
-        self.flow().state.borrow().identity.is_some()
+        self.flow().is_identified()
     }
 }
 
@@ -409,7 +410,7 @@ impl Relay {
 
     /// Keeps datagrams until they can go on.
     fn hold(&self, key: &Key, entry: &mut Entry, train: &Train<'_>) {
-        let reader_bytes = entry.flow().state.borrow().reader_bytes();
+        let reader_bytes = entry.flow().state.borrow().engine.claim.reader_bytes();
         let most = self.worker.shared.limits.held_datagrams_max;
         let mut lost = entry.held.trim(reader_bytes);
         for datagram in train.datagrams() {
@@ -532,7 +533,7 @@ impl Relay {
     }
 
     /// Ends flows that were idle for as long as `limit` says.
-    fn end_idle(&self, limit: impl Fn(&Limits, &State) -> Duration) {
+    fn end_idle(&self, limit: impl Fn(&Limits, &Engine) -> Duration) {
         let now = self.worker.shared.clock.monotonic();
         let limits = &self.worker.shared.limits;
         let idle: Vec<Key> = self
@@ -541,7 +542,7 @@ impl Relay {
             .iter()
             .filter(|(_, entry)| {
                 let flow = entry.flow();
-                now.since(flow.last_activity.get()) >= limit(limits, &flow.state.borrow())
+                now.since(flow.last_activity.get()) >= limit(limits, &flow.state.borrow().engine)
             })
             .map(|(key, _)| *key)
             .collect();
@@ -566,14 +567,14 @@ impl Relay {
 }
 
 /// How long a flow may be idle: seconds while nobody has answered it, though not before its time for a name is over.
-fn idle_limit(limits: &Limits, state: &State) -> Duration {
-    let answered = match state.protocol {
+fn idle_limit(limits: &Limits, flow: &Engine) -> Duration {
+    let answered = match flow.claim.protocol() {
         ProtocolLabel::Quic => limits.quic_idle_timeout,
         ProtocolLabel::Udp | ProtocolLabel::Tls | ProtocolLabel::Http | ProtocolLabel::Tcp => {
             limits.udp_idle_timeout
         }
     };
-    match (state.unanswered, &state.identity) {
+    match (flow.unanswered, flow.claim.identity()) {
         (false, _) => answered,
         (true, Some(_)) => answered.min(limits.unanswered_timeout),
         (true, None) => answered.min(limits.unanswered_timeout.max(limits.identify_deadline)),

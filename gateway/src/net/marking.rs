@@ -19,7 +19,7 @@ static FAILURE_TOLD: AtomicBool = AtomicBool::new(false);
 impl Worker {
     /// The flow's packets carry `mark` from here on.
     pub(super) fn set_mark(&self, state: &mut State, mark: Mark) {
-        let before = std::mem::replace(&mut state.mark, mark);
+        let before = std::mem::replace(&mut state.engine.mark, mark);
         if before == mark {
             return;
         }
@@ -37,7 +37,7 @@ impl Worker {
         if state.subscriber.as_ref().and_then(SubscriberSide::own_socket).is_none() {
             return;
         }
-        self.apply(origin, Mark::NONE, state.mark.towards_origin());
+        self.apply(origin, Mark::NONE, state.engine.mark.towards_origin());
     }
 
     /// Has a socket carry `mark` where it carried `before`.

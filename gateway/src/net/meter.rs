@@ -19,6 +19,7 @@ use billing_export::{ByteBasis, Volume};
 use self::stream::StreamMeter;
 use super::header_lengths::{Birth, HeaderLengths};
 use super::stream::TcpStream;
+use crate::flow::engine::{Reading, Unknowable};
 use crate::flow::ip_bytes::datagram_header;
 use crate::flow::sent::{Queues, Sent};
 
@@ -38,41 +39,6 @@ struct Totals {
     carried: Volume,
     /// Those of them that were told: at a call, or at a reading.
     told: Volume,
-}
-
-/// Bytes that may have passed and that nobody can count.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Unknowable {
-    /// What the machine's own queues may have dropped of what was sent.
-    pub dropped: u64,
-    /// Options that nobody counts, where they are worth a word.
-    pub options: u64,
-}
-
-impl Unknowable {
-    /// Whether either is more than it ever was.
-    pub const fn exceeds(self, most: Self) -> bool {
-        self.dropped > most.dropped || self.options > most.options
-    }
-
-    /// The most of both.
-    #[must_use]
-    pub fn most(self, other: Self) -> Self {
-        Self { dropped: self.dropped.max(other.dropped), options: self.options.max(other.options) }
-    }
-}
-
-/// One reading of a meter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading {
-    /// Running totals.
-    pub carried: Volume,
-    /// What of them nobody was told before.
-    pub unseen: Volume,
-    /// Bytes that may have passed and are never among the totals.
-    pub unknowable: Unknowable,
-    /// Our calls moved more than the kernel says passed: one of the two counts is wrong.
-    pub contradicts: bool,
 }
 
 impl Totals {

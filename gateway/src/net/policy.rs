@@ -1,6 +1,5 @@
 //! What decisions rest on, published as one snapshot that workers take without a lock.
 
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use allowlist::{DomainName, HostMatch, Matcher, Routes, Transport};
@@ -9,11 +8,11 @@ use billing_export::{Account, Entry, Reason, Session};
 use jiff::Timestamp;
 
 use super::allowances::{Allowances, NoCounter};
-use super::flow_record::HTTPS_PORT;
 use crate::flow::allowance::{AllowancePlan, Share};
 use crate::flow::binding::Listing;
+use crate::flow::engine::{HTTPS_PORT, Standing};
 use crate::flow::rating::RatingPlan;
-use crate::flow::session::{SubscriberKey, SubscriberTable};
+use crate::flow::session::SubscriberTable;
 use crate::flow::verdict::{Outcome, Verdict};
 
 /// Whether anything may be exempt at all.
@@ -166,41 +165,5 @@ impl Policy {
             Outcome::Charged(reason) => Entry::Charged(*reason),
         };
         Account { session, list, entry }
-    }
-}
-
-/// The subscriber of a flow.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// The session that had the address when the flow began.
-    Known(Session),
-    /// No session had the address when the flow began.
-    Unknown,
-    /// The address passed to somebody else while the flow was open; what comes after belongs to nobody (decision 15).
-    Ended,
-}
-
-impl Standing {
-    /// The standing of a flow that begins.
-    pub fn at_start(session: Option<&Session>) -> Self {
-        session.map_or(Self::Unknown, |session| Self::Known(session.clone()))
-    }
-
-    /// Who a flow from the customer's `network` counts for.
-    pub fn key(&self, network: IpAddr) -> SubscriberKey {
-        match self {
-            Self::Known(session) => SubscriberKey::Session(session.clone()),
-            Self::Unknown | Self::Ended => SubscriberKey::Address(network),
-        }
-    }
-
-    /// The standing after the subscriber table changed.
-    #[must_use]
-    pub fn after_change(&self, session: Option<&Session>) -> Self {
-        match self {
-            Self::Known(own) if session == Some(own) => self.clone(),
-            Self::Known(_) | Self::Ended => Self::Ended,
-            Self::Unknown => Self::Unknown,
-        }
     }
 }

@@ -4,33 +4,7 @@ use std::collections::HashMap;
 
 use billing_export::{Account, Class, Entry, Flags, Reason, Session, Usage, Volume};
 
-/// How the first bytes of a flow were carried, for the `protocol` label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ProtocolLabel {
-    /// TLS over TCP.
-    Tls,
-    /// HTTP/1 over TCP.
-    Http,
-    /// TCP that is neither.
-    Tcp,
-    /// QUIC over UDP.
-    Quic,
-    /// UDP that is not.
-    Udp,
-}
-
-impl ProtocolLabel {
-    /// The label's value.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Tls => "tls",
-            Self::Http => "http",
-            Self::Tcp => "tcp",
-            Self::Quic => "quic",
-            Self::Udp => "udp",
-        }
-    }
-}
+pub use crate::flow::engine::ProtocolLabel;
 
 /// Labels of `zrgw_flows_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -90,7 +90,7 @@ fn comes_back(worker: &Worker, client: &TcpStream, peer: SocketAddr) -> bool {
 async fn read_name(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream) -> io::Result<Vec<u8>> {
     let deadline = Instant::now() + worker.shared.overload.shorten(worker.shared.limits.identify_deadline);
     let mut first = Vec::new();
-    while flow.state.borrow().identity.is_none() {
+    while !flow.is_identified() {
         tokio::select! {
             biased;
             // Others need its place.
@@ -124,11 +124,7 @@ struct Reached {
 
 /// Connects to the name's own addresses.
 async fn reach(worker: &Rc<Worker>, flow: &Rc<Flow>) -> Result<Reached, Refusal> {
-    let (name, port) = {
-        let state = flow.state.borrow();
-        let name = state.identity.as_ref().and_then(|identity| identity.name.clone());
-        (name.ok_or(Refusal::NotRouted)?, flow.service_port(state.protocol))
-    };
+    let (name, port) = (flow.name().ok_or(Refusal::NotRouted)?, flow.service_port());
     if !worker.shared.policy.load().routes(&name) {
         return Err(Refusal::NotRouted);
     }
@@ -217,7 +213,7 @@ async fn refuse(worker: &Rc<Worker>, flow: &Rc<Flow>, client: &TcpStream, refusa
     worker.count_refusal(refusal);
     tracing::debug!(flow = flow.id, refusal = refusal.label(), "not carried");
     worker.release(flow, Vouched::No, None);
-    let protocol = flow.state.borrow().protocol;
+    let protocol = flow.protocol();
     let answer: &[u8] = match (protocol, refusal) {
         (ProtocolLabel::Tls, Refusal::NotRouted) => &ALERT_UNRECOGNIZED_NAME,
         (ProtocolLabel::Http, Refusal::NotRouted) => MISDIRECTED_REQUEST,

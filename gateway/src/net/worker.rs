@@ -26,17 +26,13 @@ use tokio::sync::Notify;
 use self::queues::Queues;
 use super::beats;
 use super::datagram::unanswered::Unanswered;
-use super::flow_record::{Cut, Flow, Names, Place, Ruling, State, SubscriberSide, Unknowable};
-use super::policy::Standing;
-use super::report::{DropCause, FlowLabels, ProtocolLabel, Refusal, UsageMap};
+use super::flow_record::{Cut, Flow, Place, State, SubscriberSide};
+use super::report::{DropCause, FlowLabels, Refusal, UsageMap};
 use super::shared::{Entrance, Shared, SubscriberKey};
 use super::splice::PipePool;
-use crate::flow::decide::Vouched;
-use crate::flow::identify::{Identifier, Identity, QuicIdentifier};
-use crate::flow::mark::Mark;
+use crate::flow::engine::{Claim, Engine, Ruling, Standing, Start};
 use crate::flow::race::Failures;
 use crate::flow::session::network;
-use crate::flow::tally::Tally;
 use crate::flow::time::Monotonic;
 
 /// How often deadlines, idle flows and dates are looked at.
@@ -171,61 +167,35 @@ impl Worker {
         }
         let id = self.next_id.replace(self.next_id.get().wrapping_add(IDS_STEP));
         log_opened(id, source, &place, transport);
-        let (vouched, held) = match place {
-            Place::Steered { .. } => (Vouched::No, true),
-            Place::Original(_) => (Vouched::NotYet, false),
-        };
+        let is_held = matches!(place, Place::Steered { .. });
         // Steered flows wait for their name: they do not begin while memory is too short to read it.
-        let unread = !held && (is_over_limit || self.shared.overload.is_unread());
+        let unread = !is_held && (is_over_limit || self.shared.overload.is_unread());
         let dns_only = match place {
             Place::Steered { .. } => None,
             Place::Original(destination) => self.shared.lookups.answers().dns_only(&key, destination.ip()),
         };
         let limits = &self.shared.limits;
-        let (names, protocol) = match transport {
-            Transport::Tcp => {
-                (Names::Stream(Box::new(Identifier::new(&limits.identify))), ProtocolLabel::Tcp)
-            }
-            Transport::Udp => {
-                (Names::Datagrams(Box::new(QuicIdentifier::new(&limits.quic))), ProtocolLabel::Udp)
-            }
+        let claim = match transport {
+            Transport::Tcp => Claim::of_stream(&limits.identify),
+            Transport::Udp => Claim::of_datagrams(&limits.quic),
         };
+        let claim = if unread { claim.unread(Reason::Overload) } else { claim };
+        let start = Start { network, place, transport, is_over_limit, dns_only };
         let flow = Rc::new(Flow {
             id,
             source,
-            network,
-            place,
-            transport,
-            is_over_limit,
-            dns_only,
             opened,
             last_activity: Cell::new(opened),
             recent: Cell::default(),
             segments_seen: Cell::new(0),
             has_place: Cell::new(transport == Transport::Tcp),
+            is_dirty: Cell::default(),
             cut: Cut::default(),
             state: RefCell::new(State {
-                names: (!unread).then_some(names),
-                identity: unread.then(|| Identity::nameless(Reason::Overload)),
-                protocol,
-                standing,
-                dialled: None,
-                vouched,
-                held,
-                unanswered: transport == Transport::Udp,
-                last_call: false,
-                tally: Tally::default(),
-                unknowable: Unknowable::default(),
+                engine: Engine::new(start, standing, claim),
                 subscriber: Some(subscriber),
                 remainder: None,
-                ruling: Ruling::Pending,
-                owed: Vec::new(),
-                at_shared_address: false,
-                allowed: None,
-                mark: Mark::NONE,
-                foreseen: None,
                 origin: Weak::new(),
-                dirty: false,
             }),
         });
         self.flows.borrow_mut().insert(id, Rc::clone(&flow));
@@ -336,7 +306,7 @@ impl Worker {
     /// Ends every TCP flow that was idle for at least `idle`; those of UDP are ended by their table.
     pub fn cut_idle(&self, idle: Duration) {
         let now = self.shared.clock.monotonic();
-        for flow in self.flows.borrow().values().filter(|flow| flow.transport == Transport::Tcp) {
+        for flow in self.flows.borrow().values().filter(|flow| flow.transport() == Transport::Tcp) {
             if now.since(flow.last_activity.get()) >= idle {
                 flow.cut.ask();
             }
@@ -396,10 +366,10 @@ impl Worker {
     pub fn deadline(self: &Rc<Self>, flow: &Rc<Flow>) {
         {
             let mut state = flow.state.borrow_mut();
-            if state.names.is_none() {
+            if !state.engine.claim.is_observed() {
                 return;
             }
-            state.deadline();
+            state.engine.claim.deadline();
         }
         self.judge(flow);
     }
@@ -410,7 +380,7 @@ impl Worker {
             let mut state = flow.state.borrow_mut();
             self.count_carried(&mut state);
             state.close(self.shared.egress.queues());
-            state.held = false;
+            state.engine.held = false;
         }
         self.mark_dirty(flow);
         self.subscriber_finished(flow);
@@ -418,7 +388,7 @@ impl Worker {
         // Counted at once, so that a flow does not outlive its sockets while nobody asks for reports.
         self.count_carried(&mut flow.state.borrow_mut());
         self.open.set(self.open.get().saturating_sub(1));
-        if flow.transport == Transport::Udp {
+        if flow.transport() == Transport::Udp {
             self.udp_open.set(self.udp_open.get().saturating_sub(1));
         }
         self.forget_if_closed(flow);
@@ -428,7 +398,7 @@ impl Worker {
     fn forget_if_closed(&self, flow: &Rc<Flow>) {
         let ended = {
             let mut state = flow.state.borrow_mut();
-            let ended = state.subscriber.is_none() && matches!(state.ruling, Ruling::Latched { .. });
+            let ended = state.subscriber.is_none() && matches!(state.engine.ruling, Ruling::Latched { .. });
             if ended {
                 self.count_carried(&mut state);
             }
@@ -479,13 +449,16 @@ impl Drop for OpenFlow {
             let mut counts = self.worker.counts.borrow_mut();
             counts.panics = counts.panics.saturating_add(1);
         }
-        let unanswered = self.flow.state.borrow().unanswered;
+        let (unanswered, is_over_limit) = {
+            let engine = &self.flow.state.borrow().engine;
+            (engine.unanswered, engine.start.is_over_limit)
+        };
         self.worker.close(&self.flow);
         if unanswered {
             self.worker.settle_unanswered(&self.flow, &self.key);
         }
         self.worker.shared.leave(&self.key, unanswered);
-        if self.flow.is_over_limit {
+        if is_over_limit {
             self.worker.shared.overload.over_limit.end();
         }
     }

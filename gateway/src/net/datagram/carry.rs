@@ -19,10 +19,11 @@ use super::port::{Length, Manner, Port, Sent};
 use super::table::{Ends, Key};
 use super::{Continuation, Relay, Service, Stage};
 use crate::flow::decide::Vouched;
+use crate::flow::engine::has_long_header;
 use crate::flow::mark::Mark;
 use crate::flow::time::Monotonic;
 use crate::net::dial::{ADDRESSES_MAX, is_about_ports};
-use crate::net::flow_record::{Flow, has_long_header};
+use crate::net::flow_record::Flow;
 use crate::net::lookup::{LookupError, Whereabouts};
 use crate::net::own_ends::DatagramEnd;
 use crate::net::report::{DropCause, ProtocolLabel, Refusal};
@@ -108,7 +109,7 @@ impl Carried {
         self.keep_known(worker, flow);
         if !up.ids.borrow().is_empty() {
             up.pulse.note_moved(flow.last_activity.get());
-            if is_contradicted(flow) {
+            if flow.is_contradicted() {
                 // The name does not hold: nothing may be continued under it.
                 worker.shared.connection_ids.forget(&up.subscriber, up.destination, &up.pulse);
                 up.ids.borrow_mut().clear();
@@ -133,7 +134,7 @@ impl Carried {
         let up = &self.up;
         let mut continues = up.continues.borrow_mut();
         let Some(known) = &*continues else { return };
-        if !known.is_blind && is_contradicted(flow) {
+        if !known.is_blind && flow.is_contradicted() {
             worker.shared.connection_ids.forget(&up.subscriber, up.destination, &known.pulse);
             *continues = None;
         } else if up.blind.get().is_none() {
@@ -149,8 +150,8 @@ impl Carried {
             return;
         }
         self.up.pulse.prove();
-        let state = flow.state.borrow();
-        if let Some(name) = state.identity.as_ref().and_then(|identity| identity.name.as_ref()) {
+        let engine = &flow.state.borrow().engine;
+        if let Some(name) = engine.claim.identity().and_then(|identity| identity.name.as_ref()) {
             worker.shared.lookups.note_use(name, &self.up.subscriber);
         }
     }
@@ -195,7 +196,7 @@ impl Relay {
 
     /// Finds out where a steered flow goes.
     fn reach(self: &Rc<Self>, key: &Key, flow: &Rc<Flow>, continues: Option<Continuation>) {
-        let name = flow.state.borrow().identity.as_ref().and_then(|identity| identity.name.clone());
+        let name = flow.name();
         let is_routed = |name: &DomainName| self.worker.shared.policy.load().routes(name);
         let name = match (name, continues) {
             (Some(name), None) if is_routed(&name) => name,
@@ -235,7 +236,7 @@ impl Relay {
                 Stage::Waiting | Stage::Carried(_) | Stage::Refused => return,
             }
         }
-        let port = flow.service_port(flow.state.borrow().protocol);
+        let port = flow.service_port();
         let places = match answer {
             Ok(places) => places,
             Err(error) => {
@@ -345,12 +346,12 @@ impl Relay {
 
     /// How the flow's datagrams go. Behind a balancer nothing is marked: its own packets go to the subscriber.
     pub(super) fn manner(&self, flow: &Flow) -> Manner {
-        let state = flow.state.borrow();
+        let engine = &flow.state.borrow().engine;
         let mark = match self.service {
-            Service::Steered { .. } | Service::Transparent { .. } => state.mark,
+            Service::Steered { .. } | Service::Transparent { .. } => engine.mark,
             Service::Proxied { .. } => Mark::NONE,
         };
-        let length = match (state.protocol, &state.identity) {
+        let length = match (engine.claim.protocol(), engine.claim.identity()) {
             // A balancer's datagrams are not the subscriber's: nobody is there to be told.
             _ if matches!(self.service, Service::Proxied { .. }) => Length::Cut,
             (ProtocolLabel::Udp, Some(_)) => Length::Cut,
@@ -420,24 +421,18 @@ impl Relay {
         if known || ids.len() >= IDS_PER_FLOW_MAX {
             return;
         }
-        let identity = flow.state.borrow().identity.clone();
         let Some(identity) =
-            identity.filter(|identity| identity.name.is_some() && identity.gave_up.is_none())
+            flow.identity().filter(|identity| identity.name.is_some() && identity.gave_up.is_none())
         else {
             return;
         };
         ids.push(id);
         let now: Monotonic = self.worker.shared.clock.monotonic();
         up.pulse.note_moved(now);
-        let vouched = flow.state.borrow().vouched;
+        let vouched = flow.state.borrow().engine.vouched;
         let continued = Continued { identity, target: up.target, vouched, pulse: Arc::clone(&up.pulse) };
         self.worker.shared.connection_ids.learn(&up.subscriber, up.destination, id, continued, now);
     }
-}
-
-/// Whether what the client sent contradicts the flow's name, or it never had one.
-fn is_contradicted(flow: &Flow) -> bool {
-    flow.state.borrow().identity.as_ref().is_some_and(|identity| identity.gave_up.is_some())
 }
 
 /// Passes on what the origin sends until the flow ends.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use billing_export::{ByteBasis, Volume};
 
-use super::{Reading, Totals, Unknowable};
+use super::Totals;
+use crate::flow::engine::{Reading, Unknowable};
 use crate::flow::ip_bytes::{InboundOptions, StreamCounters, segment_header};
 use crate::flow::sent::{Queues, Sent};
 use crate::net::header_lengths::{Birth, HeaderLengths};

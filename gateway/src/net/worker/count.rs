@@ -7,8 +7,9 @@ use billing_export::{Account, Entry, Flag, Flags, Reason, Session, Volume};
 
 use super::Worker;
 use super::verdict::{flags, unanswered_account};
+use crate::flow::engine::{Allowed, News, Ruling, Unknowable};
 use crate::net::datagram::port::Sent;
-use crate::net::flow_record::{Allowed, Flow, Ruling, State, SubscriberSide, Unknowable};
+use crate::net::flow_record::{Flow, State, SubscriberSide};
 use crate::net::report::{Report, saturating_sum};
 
 /// How long what an ended flow sent last waits to be settled: far longer than looks are apart.
@@ -34,17 +35,12 @@ impl Worker {
     /// Takes bytes of a TCP stream that the subscriber sent: counts them and shows them to the reader of names.
     pub fn received(self: &Rc<Self>, flow: &Rc<Flow>, bytes: &[u8]) {
         self.count_read(flow, bytes.len());
-        let (named, judge) = {
-            let mut state = flow.state.borrow_mut();
-            let before = state.identity.is_some();
-            let judge = state.observe(bytes);
-            (!before && state.identity.is_some(), judge)
-        };
+        let news = flow.state.borrow_mut().engine.claim.observe(bytes);
         self.mark_dirty(flow);
-        if judge {
-            self.judge(flow);
-        } else if named {
-            self.foresee(flow);
+        match news {
+            News::Verdict => self.judge(flow),
+            News::Name => self.foresee(flow),
+            News::None => {}
         }
         self.spend(flow, bytes.len() as u64);
     }
@@ -62,14 +58,13 @@ impl Worker {
     fn spend(self: &Rc<Self>, flow: &Rc<Flow>, moved: u64) {
         let spent = {
             let mut state = flow.state.borrow_mut();
-            let State { allowed: Some(allowed), subscriber: Some(subscriber), .. } = &mut *state else {
-                return;
-            };
+            let State { engine, subscriber: Some(subscriber), .. } = &mut *state else { return };
+            let Some(allowed) = &mut engine.allowed else { return };
             if !allowed.share.moved(subscriber.guess(moved)) {
                 return;
             }
             self.count_carried(&mut state);
-            state.allowed.as_ref().is_some_and(|allowed| !allowed.share.has_room())
+            state.engine.allowed.as_ref().is_some_and(|allowed| !allowed.share.has_room())
         };
         if spent {
             self.cap(flow);
@@ -105,9 +100,10 @@ impl Worker {
         let now = self.shared.clock.monotonic();
         let mut seen = 0_u64;
         for datagram in datagrams {
-            let judge = flow.state.borrow_mut().observe(datagram);
-            if judge {
-                self.judge(flow);
+            let news = flow.state.borrow_mut().engine.claim.observe(datagram);
+            match news {
+                News::Verdict => self.judge(flow),
+                News::Name | News::None => {}
             }
             if let Some(subscriber) = &mut flow.state.borrow_mut().subscriber {
                 seen = seen.saturating_add(subscriber.add_received_datagram(datagram.len()));
@@ -155,8 +151,7 @@ impl Worker {
 
     /// Puts the flow on the list that the next tick reads.
     pub(super) fn mark_dirty(&self, flow: &Rc<Flow>) {
-        let mut state = flow.state.borrow_mut();
-        if !std::mem::replace(&mut state.dirty, true) {
+        if !flow.is_dirty.replace(true) {
             self.dirty.borrow_mut().push(Rc::clone(flow));
         }
     }
@@ -172,20 +167,20 @@ impl Worker {
                 counts.meter_mismatches = counts.meter_mismatches.saturating_add(1);
             }
         }
-        if let Ruling::Latched { account, flags } = &state.ruling {
+        if let Ruling::Latched { account, flags } = &state.engine.ruling {
             let (account, flags) = (account.clone(), *flags);
             let unknowable = reading.map_or_else(Unknowable::default, |reading| reading.unknowable);
-            let is_lower = unknowable.exceeds(state.unknowable);
+            let is_lower = unknowable.exceeds(state.engine.unknowable);
             let remark = if is_lower { Flags::from(Flag::LowerBound) } else { Flags::NONE };
-            state.unknowable = state.unknowable.most(unknowable);
-            let mut volume = state.tally.take();
+            state.engine.unknowable = state.engine.unknowable.most(unknowable);
+            let mut volume = state.engine.tally.take();
             volume.down = volume.down.saturating_sub(self.count_owed(state, volume.down, remark));
-            let owed = state.owed.last().map_or(0, |owed| owed.way.upto());
-            if let Some(allowed) = &mut state.allowed {
+            let owed = state.engine.owed.last().map_or(0, |owed| owed.way.upto());
+            if let Some(allowed) = &mut state.engine.allowed {
                 let uncounted = state.subscriber.as_ref().map_or(0, |side| side.uncounted(owed));
                 volume = self.count_allowed(allowed, &account, volume, uncounted);
             }
-            if state.at_shared_address {
+            if state.engine.at_shared_address {
                 let mut counts = self.counts.borrow_mut();
                 let bytes = volume.up.saturating_add(volume.down);
                 counts.shared_exempt_bytes = counts.shared_exempt_bytes.saturating_add(bytes);
@@ -262,7 +257,7 @@ impl Worker {
     /// What was sent and nothing says of whether it left is not counted: the flow's record says so.
     fn give_up_moving(&self, state: &State) {
         let is_open = state.sent().is_some_and(|sent| sent.moving() > 0);
-        if let (true, Ruling::Latched { account, flags }) = (is_open, &state.ruling) {
+        if let (true, Ruling::Latched { account, flags }) = (is_open, &state.engine.ruling) {
             self.count(account, *flags, Volume::ZERO, Flag::LowerBound.into());
         }
     }
@@ -301,29 +296,30 @@ impl Worker {
         for flow in dirty {
             let mut state = flow.state.borrow_mut();
             self.count_carried(&mut state);
-            let mut undecided = !matches!(state.ruling, Ruling::Latched { .. });
+            let mut undecided = !matches!(state.engine.ruling, Ruling::Latched { .. });
             match (undecided, rule) {
-                (true, Pending::Stays) if state.unanswered && now.since(flow.opened) >= unanswered => {
+                (true, Pending::Stays) if state.engine.unanswered && now.since(flow.opened) >= unanswered => {
                     // Nothing is pending of it until more comes.
                     undecided = false;
-                    let account = unanswered_account(&policy, &state.standing);
-                    let (flags, volume) = (flags(&flow, &account), state.tally.take());
+                    let account = unanswered_account(&policy, &state.engine.standing);
+                    let (flags, volume) = (flags(&state.engine.start, &account), state.engine.tally.take());
                     self.usage.borrow_mut().add(&account, flags, volume, self.shared.accounts_max);
                 }
-                (true, Pending::Stays) => pending = saturating_sum(pending, state.pending()),
+                (true, Pending::Stays) => pending = saturating_sum(pending, state.engine.pending()),
                 (true, Pending::Orphaned) => {
-                    let volume = state.tally.take();
+                    let volume = state.engine.tally.take();
                     let flags = Flags::NONE.with(Flag::Recovered);
                     self.usage.borrow_mut().add(&nobodys(), flags, volume, self.shared.accounts_max);
                 }
                 (false, _) => {}
             }
             let waiting = state.subscriber.as_ref().is_some_and(SubscriberSide::is_waiting);
-            state.dirty = undecided || waiting || state.remainder.is_some();
-            if state.allowed.as_ref().is_some_and(|allowed| !allowed.share.has_room()) {
+            let is_dirty = undecided || waiting || state.remainder.is_some();
+            flow.is_dirty.set(is_dirty);
+            if state.engine.allowed.as_ref().is_some_and(|allowed| !allowed.share.has_room()) {
                 spent.push(Rc::clone(&flow));
             }
-            if state.dirty {
+            if is_dirty {
                 drop(state);
                 still_dirty.push(flow);
             }

@@ -10,8 +10,9 @@ use super::Worker;
 use super::verdict::mark;
 use crate::flow::allowance::Share;
 use crate::flow::decide::Decision;
+use crate::flow::engine::Ruling;
 use crate::flow::mark::Mark;
-use crate::net::flow_record::{Flow, Ruling, State};
+use crate::net::flow_record::{Flow, State};
 use crate::net::policy::Policy;
 
 /// Bytes that a flight of the server may come to, for what the subscriber may have exempt: a chain of long certificates
@@ -26,24 +27,27 @@ impl Worker {
             return;
         }
         let mut state = flow.state.borrow_mut();
-        if state.names.is_none() || state.unanswered || !matches!(state.ruling, Ruling::Pending) {
+        if !state.engine.claim.is_observed()
+            || state.engine.unanswered
+            || !matches!(state.engine.ruling, Ruling::Pending)
+        {
             return;
         }
-        let (mark, share) = self.foreseen(flow, &state, &policy).unwrap_or((Mark::NONE, None));
-        state.foreseen = share.map(Box::new);
+        let (mark, share) = self.foreseen(&state, &policy).unwrap_or((Mark::NONE, None));
+        state.engine.foreseen = share.map(Box::new);
         self.set_mark(&mut state, mark);
     }
 
     /// The mark, and the flow's share in what the subscriber may have exempt, where that is limited.
-    fn foreseen(&self, flow: &Flow, state: &State, policy: &Policy) -> Option<(Mark, Option<Share>)> {
-        let verdict = match self.decision(flow, state, policy)? {
+    fn foreseen(&self, state: &State, policy: &Policy) -> Option<(Mark, Option<Share>)> {
+        let verdict = match self.decision(state, policy)? {
             (Decision::Final(verdict), _) => policy.limit(verdict),
             (Decision::LookUp(_), _) => return None,
         };
-        let shared = self.is_at_shared_address(flow, state, &verdict);
+        let shared = self.is_at_shared_address(state, &verdict);
         let (verdict, mut share) =
-            policy.allow(&state.standing, verdict, shared, || self.shared.clock.now().wall);
-        let mark = mark(policy, &verdict, &policy.account(&state.standing, &verdict));
+            policy.allow(&state.engine.standing, verdict, shared, || self.shared.clock.now().wall);
+        let mark = mark(policy, &verdict, &policy.account(&state.engine.standing, &verdict));
         // Held against the limits, so that many flows at once do not pass them; near one, nobody goes ahead of his verdict.
         let near = share.as_mut().is_some_and(|share| share.moved(FLIGHT_BYTES));
         (mark != Mark::NONE && !near).then_some((mark, share))

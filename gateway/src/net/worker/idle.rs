@@ -11,8 +11,9 @@ use std::time::Duration;
 use allowlist::Transport;
 
 use super::Worker;
+use crate::flow::engine::HTTPS_PORT;
 use crate::flow::time::Monotonic;
-use crate::net::flow_record::{Flow, HTTPS_PORT};
+use crate::net::flow_record::Flow;
 use crate::net::settings::Limits;
 use crate::net::socket;
 
@@ -45,7 +46,7 @@ impl Worker {
     pub(super) fn end_idle(&self) {
         let now = self.shared.clock.monotonic();
         let mut alive = Vec::new();
-        for flow in self.flows.borrow().values().filter(|flow| flow.transport == Transport::Tcp) {
+        for flow in self.flows.borrow().values().filter(|flow| flow.transport() == Transport::Tcp) {
             let limit = self.shared.overload.shorten(idle_limit(&self.shared.limits, flow));
             match Idle::of(now.since(flow.last_activity.get()), limit) {
                 Idle::Busy => flow.segments_seen.set(0),
@@ -78,8 +79,7 @@ impl Worker {
 
 /// How long a flow may be idle, by the port that its subscriber dialled.
 fn idle_limit(limits: &Limits, flow: &Flow) -> Duration {
-    let protocol = flow.state.borrow().protocol;
-    if flow.service_port(protocol) == HTTPS_PORT { limits.https_idle_timeout } else { limits.idle_timeout }
+    if flow.service_port() == HTTPS_PORT { limits.https_idle_timeout } else { limits.idle_timeout }
 }
 
 /// Segments that the subscriber's end has received, modulo 2³²; 0 when nobody says.

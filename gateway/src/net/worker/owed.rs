@@ -4,7 +4,8 @@
 use billing_export::{Entry, Flags, Volume};
 
 use super::Worker;
-use crate::net::flow_record::{Owed, Ruling, State};
+use crate::flow::engine::{Owed, Ruling};
+use crate::net::flow_record::State;
 
 /// Accounts of one flow that wait for bytes; those of further ones go to the account that stands.
 const OWED_MAX: usize = 8;
@@ -12,27 +13,32 @@ const OWED_MAX: usize = 8;
 impl Worker {
     /// The flow's account is about to change: what is on its way belongs to the one that stands.
     pub(super) fn owe(state: &mut State) {
-        let allowed = state.allowed.take();
-        let (Ruling::Latched { account, flags }, Some(sent)) = (&state.ruling, state.sent()) else { return };
-        if sent.unproven() == 0 || state.owed.len() >= OWED_MAX {
+        let allowed = state.engine.allowed.take();
+        let (Ruling::Latched { account, flags }, Some(sent)) = (&state.engine.ruling, state.sent()) else {
+            return;
+        };
+        if sent.unproven() == 0 || state.engine.owed.len() >= OWED_MAX {
             return;
         }
         let owed = Owed { account: account.clone(), flags: *flags, allowed, way: sent.on_its_way() };
-        state.owed.push(owed);
+        let mut all = std::mem::take(&mut state.engine.owed).into_vec();
+        all.push(owed);
+        state.engine.owed = all.into();
     }
 
     /// Counts what of `down`, the newest bytes known to have left, belongs to accounts before the present one, with a `remark` on
     /// it; how much.
     pub(super) fn count_owed(&self, state: &mut State, down: u64, remark: Flags) -> u64 {
-        if state.owed.is_empty() {
+        if state.engine.owed.is_empty() {
             return 0;
         }
-        let known = state.tally.carried().down;
+        let known = state.engine.tally.carried().down;
         let from = known.saturating_sub(down);
         let sent = state.sent().copied();
-        let is_exempt_now = state.ruling.is_exempt();
+        let is_exempt_now = state.engine.ruling.is_exempt();
         let mut at = from;
-        state.owed.retain_mut(|owed| {
+        let mut all = std::mem::take(&mut state.engine.owed).into_vec();
+        all.retain_mut(|owed| {
             let is_exempt = matches!(owed.account.entry, Entry::Exempt { .. });
             let (end, is_final) = match &sent {
                 Some(sent) => owed.way.end(sent, is_exempt_now && !is_exempt),
@@ -48,6 +54,7 @@ impl Worker {
             self.count(&owed.account, owed.flags, part, remark);
             at < end && !is_final
         });
+        state.engine.owed = all.into();
         at.saturating_sub(from)
     }
 }

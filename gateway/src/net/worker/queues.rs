@@ -69,11 +69,11 @@ impl Worker {
                 continue;
             };
             let state = flow.state.borrow();
-            let carried = state.tally.carried();
+            let carried = state.engine.tally.carried();
             let carried = carried.up.saturating_add(carried.down);
             let held = follow(known, bytes, carried, queues.round, now);
             queues.held.insert(flow.id, held);
-            let subscriber = state.standing.key(flow.network);
+            let subscriber = state.engine.subscriber();
             let sum = by_subscriber.entry(subscriber.clone()).or_insert(0);
             *sum = sum.saturating_add(bytes);
             found.push((flow, subscriber, held));

@@ -24,7 +24,7 @@ impl Worker {
         for flow in flows.values().filter(|flow| flow.has_place.get()) {
             let state = flow.state.borrow();
             // UDP whose name may yet come has a room and a deadline of its own.
-            let waits = state.unanswered && state.identity.is_none();
+            let waits = state.engine.unanswered && state.engine.claim.identity().is_none();
             if state.subscriber.is_none() || waits {
                 continue;
             }
@@ -32,14 +32,14 @@ impl Worker {
                 ending = ending.saturating_add(1);
                 continue;
             }
-            let holder = *holders.entry(state.standing.key(flow.network)).or_insert_with(|| {
+            let holder = *holders.entry(state.engine.subscriber()).or_insert_with(|| {
                 // Its session has ended since: it has no others.
                 holdings.push(0);
                 holdings.len().saturating_sub(1)
             });
             candidates.push(Candidate {
                 holder,
-                answered: !state.unanswered,
+                answered: !state.engine.unanswered,
                 age: now.since(flow.opened),
                 idle: now.since(flow.last_activity.get()),
                 recent: flow.recent.get().at(now),

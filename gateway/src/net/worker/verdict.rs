@@ -10,20 +10,22 @@ use super::Worker;
 use super::count::nobodys;
 use crate::flow::allowance::Share;
 use crate::flow::decide::{Case, Decision, Vouched, decide};
+use crate::flow::engine::{Allowed, News, Place, Ruling, Standing, Start};
 use crate::flow::identify::Identity;
 use crate::flow::mark::Mark;
 use crate::flow::verdict::{Outcome, Verdict};
-use crate::net::flow_record::{Allowed, Flow, Names, Place, Ruling, State};
-use crate::net::policy::{Policy, Standing};
-use crate::net::report::{FlowLabels, ProtocolLabel};
+use crate::net::flow_record::{Flow, State};
+use crate::net::policy::Policy;
+use crate::net::report::FlowLabels;
 use crate::net::shared::SubscriberKey;
 
 impl Worker {
     /// The subscriber sends nothing more: a name that is not complete will not be.
     pub fn subscriber_finished(self: &Rc<Self>, flow: &Rc<Flow>) {
-        let judge = flow.state.borrow_mut().finish_reading();
-        if judge {
-            self.judge(flow);
+        let news = flow.state.borrow_mut().engine.claim.finish();
+        match news {
+            News::Verdict => self.judge(flow),
+            News::Name | News::None => {}
         }
     }
 
@@ -31,17 +33,14 @@ impl Worker {
     pub fn release(self: &Rc<Self>, flow: &Rc<Flow>, vouched: Vouched, dialled: Option<IpAddr>) {
         let judge = {
             let mut state = flow.state.borrow_mut();
-            state.dialled = dialled;
-            state.vouched = vouched;
-            state.held = false;
-            if flow.is_over_limit && dialled.is_some() {
+            state.engine.dialled = dialled;
+            state.engine.vouched = vouched;
+            state.engine.held = false;
+            if state.engine.start.is_over_limit && dialled.is_some() {
                 // The name said where to go, and no more is asked of it.
-                state.names = None;
-                if let Some(identity) = &mut state.identity {
-                    identity.gave_up.get_or_insert(Reason::Overload);
-                }
+                state.engine.claim.stop(Reason::Overload);
             }
-            state.is_readable()
+            state.engine.claim.is_readable()
         };
         if judge {
             self.judge(flow);
@@ -52,38 +51,32 @@ impl Worker {
 
     /// The server has answered on this flow: its verdict may latch.
     pub fn answered(self: &Rc<Self>, flow: &Rc<Flow>, subscriber: &SubscriberKey) {
-        let first = std::mem::replace(&mut flow.state.borrow_mut().unanswered, false);
+        let first = std::mem::replace(&mut flow.state.borrow_mut().engine.unanswered, false);
         if !first {
             return;
         }
         self.shared.answered(subscriber);
         self.settle_unanswered(flow, subscriber);
-        if flow.state.borrow().is_readable() {
+        if flow.state.borrow().engine.claim.is_readable() {
             self.judge(flow);
         }
     }
 
     /// Gives a UDP flow the name of the one it continues.
     pub fn inherit(&self, flow: &Rc<Flow>, identity: Identity) {
-        let mut state = flow.state.borrow_mut();
-        state.protocol = ProtocolLabel::of_datagrams(identity.seen_in);
-        state.identity = Some(identity);
-        state.names = match state.names.take() {
-            Some(Names::Datagrams(reader) | Names::Inherited(reader)) => Some(Names::Inherited(reader)),
-            names @ (Some(Names::Stream(_)) | None) => names,
-        };
+        flow.state.borrow_mut().engine.claim.inherit(identity);
     }
 
     /// Decides about a flow whose identity is known, or decides again after something changed.
     pub(super) fn judge(self: &Rc<Self>, flow: &Rc<Flow>) {
         let policy = self.shared.policy.load();
-        let Some((decision, vouched)) = self.decision(flow, &flow.state.borrow(), &policy) else { return };
+        let Some((decision, vouched)) = self.decision(&flow.state.borrow(), &policy) else { return };
         // What was vouched for once stays so for this flow, however long it lasts.
-        flow.state.borrow_mut().vouched = vouched;
+        flow.state.borrow_mut().engine.vouched = vouched;
         match decision {
             Decision::Final(verdict) => self.latch(flow, &policy, verdict),
             // Whoever forges source addresses costs no look-up: a verdict would wait for the answer too.
-            Decision::LookUp(otherwise) if flow.state.borrow().unanswered => {
+            Decision::LookUp(otherwise) if flow.state.borrow().engine.unanswered => {
                 self.latch(flow, &policy, otherwise);
             }
             Decision::LookUp(otherwise) => self.look_up(flow, &policy, otherwise),
@@ -91,48 +84,49 @@ impl Worker {
     }
 
     /// What is decided by what is known; none while no verdict is taken.
-    pub(super) fn decision(
-        &self,
-        flow: &Flow,
-        state: &State,
-        policy: &Policy,
-    ) -> Option<(Decision, Vouched)> {
-        if state.held || matches!(state.ruling, Ruling::LookingUp) {
+    pub(super) fn decision(&self, state: &State, policy: &Policy) -> Option<(Decision, Vouched)> {
+        if state.engine.held || matches!(state.engine.ruling, Ruling::LookingUp) {
             return None;
         }
-        let identity = state.identity.as_ref()?;
-        let vouched = self.vouched(flow, state, identity);
+        let identity = state.engine.claim.identity()?;
+        let vouched = self.vouched(state, identity);
         let case = Case {
             identity,
-            transport: flow.transport,
-            address: flow
+            transport: state.engine.start.transport,
+            address: state
+                .engine
+                .start
                 .destination()
                 .map(|destination| self.shared.lookups.answers().destination(destination.ip())),
-            port: flow.service_port(state.protocol),
+            port: state.engine.service_port(),
             vouched,
-            dns_only: flow.dns_only.as_ref(),
+            dns_only: state.engine.start.dns_only.as_ref(),
             at: Some(self.shared.clock.now().wall),
         };
         Some((decide(policy.list.as_deref(), &case), vouched))
     }
 
     /// Whether what this flow has exempt counts as at an address that other sites share.
-    pub(super) fn is_at_shared_address(&self, flow: &Flow, state: &State, verdict: &Verdict) -> bool {
+    pub(super) fn is_at_shared_address(&self, state: &State, verdict: &Verdict) -> bool {
         matches!(verdict.outcome, Outcome::Exempt { .. })
-            && flow.destination().map(|destination| destination.ip()).or(state.dialled).is_some_and(
-                |address| {
-                    let subscriber = state.standing.key(flow.network);
+            && state
+                .engine
+                .start
+                .destination()
+                .map(|destination| destination.ip())
+                .or(state.engine.dialled)
+                .is_some_and(|address| {
+                    let subscriber = state.engine.subscriber();
                     self.shared.lookups.answers().is_shared_for(&subscriber, address)
-                },
-            )
+                })
     }
 
     /// What is known about the flow's name and address together.
-    fn vouched(&self, flow: &Flow, state: &State, identity: &Identity) -> Vouched {
-        match (state.vouched, &identity.name, flow.destination()) {
+    fn vouched(&self, state: &State, identity: &Identity) -> Vouched {
+        match (state.engine.vouched, &identity.name, state.engine.start.destination()) {
             (Vouched::NotYet | Vouched::No, Some(name), Some(destination))
                 if self.shared.lookups.answers().vouches_for(
-                    &state.standing.key(flow.network),
+                    &state.engine.subscriber(),
                     name,
                     destination.ip(),
                 ) =>
@@ -145,22 +139,23 @@ impl Worker {
 
     /// Asks our own resolver whether the name may be at the address; the flow's bytes stay pending, its traffic untouched.
     fn look_up(self: &Rc<Self>, flow: &Rc<Flow>, policy: &Policy, otherwise: Verdict) {
-        let name = flow.state.borrow().identity.as_ref().and_then(|identity| identity.name.clone());
-        let (Some(name), Some(destination)) = (name, flow.destination()) else {
+        let name = flow.name();
+        let destination = flow.state.borrow().engine.start.destination();
+        let (Some(name), Some(destination)) = (name, destination) else {
             self.latch(flow, policy, otherwise);
             return;
         };
         let asker = flow.asker();
         let Some(answer) = self.shared.lookups.verify(&asker, &name, destination.ip()) else {
-            flow.state.borrow_mut().vouched = Vouched::No;
+            flow.state.borrow_mut().engine.vouched = Vouched::No;
             self.latch(flow, policy, otherwise);
             return;
         };
         // A flow that was judged before (a list came into force) keeps its account until the answer is here.
-        let first = matches!(flow.state.borrow().ruling, Ruling::Pending);
+        let first = matches!(flow.state.borrow().engine.ruling, Ruling::Pending);
         if first {
             let mut state = flow.state.borrow_mut();
-            state.ruling = Ruling::LookingUp;
+            state.engine.ruling = Ruling::LookingUp;
             self.set_mark(&mut state, Mark::NONE);
         }
         let worker = Rc::clone(self);
@@ -172,9 +167,9 @@ impl Worker {
             }
             {
                 let mut state = flow.state.borrow_mut();
-                state.vouched = if found { Vouched::Yes } else { Vouched::No };
-                if matches!(state.ruling, Ruling::LookingUp) {
-                    state.ruling = Ruling::Pending;
+                state.engine.vouched = if found { Vouched::Yes } else { Vouched::No };
+                if matches!(state.engine.ruling, Ruling::LookingUp) {
+                    state.engine.ruling = Ruling::Pending;
                 }
             }
             worker.judge(&flow);
@@ -192,27 +187,27 @@ impl Worker {
         }
         let verdict =
             if waits { Verdict { outcome: Outcome::Charged(Reason::Undecided), ..verdict } } else { verdict };
-        let at_shared_address = self.is_at_shared_address(flow, &state, &verdict);
+        let at_shared_address = self.is_at_shared_address(&state, &verdict);
         let now = || self.shared.clock.now().wall;
-        let (verdict, share) = policy.allow(&state.standing, verdict, at_shared_address, now);
+        let (verdict, share) = policy.allow(&state.engine.standing, verdict, at_shared_address, now);
         let account = if waits {
-            unanswered_account(policy, &state.standing)
+            unanswered_account(policy, &state.engine.standing)
         } else {
-            policy.account(&state.standing, &verdict)
+            policy.account(&state.engine.standing, &verdict)
         };
-        let flags = flags(flow, &account);
+        let flags = flags(&state.engine.start, &account);
         // Also where the account stays: the group may have another mark.
         self.set_mark(&mut state, mark(policy, &verdict, &account));
-        state.foreseen = None;
-        if !matches!(&state.ruling, Ruling::Pending | Ruling::LookingUp) {
+        state.engine.foreseen = None;
+        if !matches!(&state.engine.ruling, Ruling::Pending | Ruling::LookingUp) {
             self.count_carried(&mut state);
         }
-        if matches!(&state.ruling, Ruling::Latched { account: old, .. } if *old != account) {
+        if matches!(&state.engine.ruling, Ruling::Latched { account: old, .. } if *old != account) {
             Self::owe(&mut state);
         }
-        state.at_shared_address = at_shared_address && account.entry.class() == Class::Exempt;
-        state.allowed = share.map(|share| allowed(flow, &state, policy, &verdict, share));
-        match &state.ruling {
+        state.engine.at_shared_address = at_shared_address && account.entry.class() == Class::Exempt;
+        state.engine.allowed = share.map(|share| allowed(&state, policy, &verdict, share));
+        match &state.engine.ruling {
             Ruling::Latched { account: old, .. } if *old == account => return,
             Ruling::Latched { account: old, .. } => {
                 if account.entry.reason() == Some(Reason::CapReached) && old.entry.class() == Class::Exempt {
@@ -221,7 +216,7 @@ impl Worker {
             }
             Ruling::Pending | Ruling::LookingUp => {
                 let labels = FlowLabels {
-                    protocol: state.protocol,
+                    protocol: state.engine.claim.protocol(),
                     class: account.entry.class(),
                     reason: account.entry.reason(),
                 };
@@ -229,11 +224,11 @@ impl Worker {
                 let count = counts.flows.entry(labels).or_insert(0);
                 *count = count.saturating_add(1);
                 drop(counts);
-                self.note_ech(flow, &state);
+                self.note_ech(&state);
             }
         }
         log_verdict(flow, &state, &verdict);
-        state.ruling = Ruling::Latched { account, flags };
+        state.engine.ruling = Ruling::Latched { account, flags };
         drop(state);
         self.mark_dirty(flow);
     }
@@ -242,25 +237,25 @@ impl Worker {
     pub(super) fn cap(&self, flow: &Flow) {
         let mut state = flow.state.borrow_mut();
         self.count_carried(&mut state);
-        let Some(allowed) = &state.allowed else { return };
+        let Some(allowed) = &state.engine.allowed else { return };
         let (account, flags) = (allowed.over.clone(), allowed.over_flags);
         Self::owe(&mut state);
         if let Ruling::Latched { account, .. } =
-            std::mem::replace(&mut state.ruling, Ruling::Latched { account, flags })
+            std::mem::replace(&mut state.engine.ruling, Ruling::Latched { account, flags })
         {
             self.note_capped(&account);
         }
-        state.at_shared_address = false;
+        state.engine.at_shared_address = false;
         self.set_mark(&mut state, Mark::NONE);
         tracing::debug!(flow = flow.id, reason = Reason::CapReached.label(), "charged");
     }
 
     /// Counts a hello that may hide another name than the one it shows (decision 9).
-    fn note_ech(&self, flow: &Flow, state: &State) {
-        let Some(identity) = &state.identity else { return };
+    fn note_ech(&self, state: &State) {
+        let Some(identity) = state.engine.claim.identity() else { return };
         let config_id = identity.ech.and_then(|ech| ech.config_id);
         if let (Some(name), Some(config_id), Some(destination)) =
-            (&identity.name, config_id, flow.destination())
+            (&identity.name, config_id, state.engine.start.destination())
         {
             self.shared.lookups.answers().note_ech(name, destination.ip(), config_id);
         }
@@ -282,12 +277,15 @@ impl Worker {
             let judged = {
                 let mut state = flow.state.borrow_mut();
                 if renewed {
-                    state.standing = state.standing.after_change(policy.subscribers.find(flow.source));
-                    if state.vouched == Vouched::No && matches!(flow.place, Place::Original(_)) {
-                        state.vouched = Vouched::NotYet;
+                    state.engine.standing =
+                        state.engine.standing.after_change(policy.subscribers.find(flow.source));
+                    if state.engine.vouched == Vouched::No
+                        && matches!(state.engine.start.place, Place::Original(_))
+                    {
+                        state.engine.vouched = Vouched::NotYet;
                     }
                 }
-                matches!(state.ruling, Ruling::Latched { .. })
+                matches!(state.engine.ruling, Ruling::Latched { .. })
             };
             if judged {
                 self.judge(&flow);
@@ -303,13 +301,13 @@ impl Worker {
         for flow in flows {
             {
                 let mut state = flow.state.borrow_mut();
-                state.held = false;
-                state.last_call = true;
-                if state.vouched == Vouched::NotYet {
-                    state.vouched = Vouched::No;
+                state.engine.held = false;
+                state.engine.last_call = true;
+                if state.engine.vouched == Vouched::NotYet {
+                    state.engine.vouched = Vouched::No;
                 }
-                if matches!(state.ruling, Ruling::LookingUp) {
-                    state.ruling = Ruling::Pending;
+                if matches!(state.engine.ruling, Ruling::LookingUp) {
+                    state.engine.ruling = Ruling::Pending;
                 }
             }
             self.subscriber_finished(&flow);
@@ -320,7 +318,7 @@ impl Worker {
 
     /// Judges a flow that ended before its verdict latched (a name known, the watch for a second one still on).
     pub(super) fn judge_if_pending(self: &Rc<Self>, flow: &Rc<Flow>) {
-        let pending = matches!(flow.state.borrow().ruling, Ruling::Pending);
+        let pending = matches!(flow.state.borrow().engine.ruling, Ruling::Pending);
         if pending {
             self.judge(flow);
         }
@@ -330,8 +328,8 @@ impl Worker {
 /// Whether the flow's bytes stay pending until its server answers: those that would be exempt, and those that would be
 /// charged to a subscriber. What is nobody's anyhow need not wait.
 const fn waits_for_answer(state: &State, verdict: &Verdict) -> bool {
-    state.unanswered
-        && match (&verdict.outcome, &state.standing) {
+    state.engine.unanswered
+        && match (&verdict.outcome, &state.engine.standing) {
             (Outcome::Exempt { .. }, _) | (Outcome::Charged(_), Standing::Known(_)) => true,
             (Outcome::Charged(_), Standing::Unknown | Standing::Ended) => false,
         }
@@ -357,25 +355,25 @@ pub(super) fn mark(policy: &Policy, verdict: &Verdict, account: &Account) -> Mar
 }
 
 /// Remarks on bytes of the flow under this account: steered ones pass free in the core, whatever they are to us.
-pub(super) fn flags(flow: &Flow, account: &Account) -> Flags {
-    match (flow.place, account.entry.class()) {
+pub(super) fn flags(start: &Start, account: &Account) -> Flags {
+    match (start.place, account.entry.class()) {
         (Place::Steered { .. }, Class::Charged | Class::Unattributed) => Flags::NONE.with(Flag::FreeInCore),
         (Place::Steered { .. }, Class::Exempt) | (Place::Original(_), _) => Flags::default(),
     }
 }
 
 /// What the flow may have exempt from here on, with what it has carried without a count.
-fn allowed(flow: &Flow, state: &State, policy: &Policy, verdict: &Verdict, mut share: Share) -> Box<Allowed> {
+fn allowed(state: &State, policy: &Policy, verdict: &Verdict, mut share: Share) -> Box<Allowed> {
     let over = Verdict { outcome: Outcome::Charged(Reason::CapReached), ..verdict.clone() };
-    let over = policy.account(&state.standing, &over);
-    let pending = state.pending();
+    let over = policy.account(&state.engine.standing, &over);
+    let pending = state.engine.pending();
     share.moved(pending.up.saturating_add(pending.down));
-    Box::new(Allowed { share, over_flags: flags(flow, &over), over })
+    Box::new(Allowed { share, over_flags: flags(&state.engine.start, &over), over })
 }
 
 /// The decision in the log, at DEBUG: it names what a subscriber visits.
 fn log_verdict(flow: &Flow, state: &State, verdict: &Verdict) {
-    let name = state.identity.as_ref().and_then(|identity| identity.name.as_ref());
+    let name = state.engine.claim.identity().and_then(|identity| identity.name.as_ref());
     let name = name.map(DomainName::as_str);
     let rule = verdict.rule.as_ref().map(tracing::field::display);
     match &verdict.outcome {

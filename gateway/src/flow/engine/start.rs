@@ -1,0 +1,64 @@
+//! What is fixed of a flow from its first byte on.
+
+use std::net::{IpAddr, SocketAddr};
+
+use allowlist::Transport;
+
+use super::claim::ProtocolLabel;
+use crate::flow::binding::DnsOnly;
+
+/// IANA service name `https`.
+pub const HTTPS_PORT: u16 = 443;
+/// IANA service name `http`.
+const HTTP_PORT: u16 = 80;
+
+/// Where a flow was going when it came in.
+#[derive(Clone, Copy, Debug)]
+pub enum Place {
+    /// To the gateway itself, sent by our DNS; the name decides.
+    Steered {
+        /// The port rules are judged by, when the listener states one.
+        service_port: Option<u16>,
+    },
+    /// To this destination.
+    Original(SocketAddr),
+}
+
+/// A flow as it began.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The network of the subscriber's address that is one customer's.
+    pub network: IpAddr,
+    /// Where it was going.
+    pub place: Place,
+    /// TCP or UDP.
+    pub transport: Transport,
+    /// It began beyond what its subscriber may have: it is charged.
+    pub is_over_limit: bool,
+    /// What the subscriber's own look-ups said of the destination.
+    pub dns_only: Option<DnsOnly>,
+}
+
+impl Start {
+    /// The destination address, when the flow came with one.
+    pub const fn destination(&self) -> Option<SocketAddr> {
+        match self.place {
+            Place::Original(destination) => Some(destination),
+            Place::Steered { .. } => None,
+        }
+    }
+
+    /// The port that rules are judged by, of a flow whose first bytes look like `protocol`.
+    pub const fn service_port(&self, protocol: ProtocolLabel) -> u16 {
+        match self.place {
+            Place::Original(destination) => destination.port(),
+            Place::Steered { service_port: Some(port) } => port,
+            Place::Steered { service_port: None } => match protocol {
+                ProtocolLabel::Http => HTTP_PORT,
+                ProtocolLabel::Tls | ProtocolLabel::Tcp | ProtocolLabel::Quic | ProtocolLabel::Udp => {
+                    HTTPS_PORT
+                }
+            },
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! One flow's life without sockets: what it says it is called, when it is judged, and where its bytes go.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests may panic"
+)]
+
+#[path = "support/capture.rs"]
+mod capture;
+#[path = "flow_engine/claim.rs"]
+mod claim;
+#[path = "support/quic.rs"]
+mod quic;
