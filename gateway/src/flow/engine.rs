@@ -16,7 +16,7 @@ use billing_export::Volume;
 
 pub use self::account::{Allowed, Owed, Ruling};
 pub use self::claim::{Claim, News, ProtocolLabel, has_long_header};
-pub use self::counter::{Reading, Unknowable};
+pub use self::counter::{Counter, Reading, Unknowable};
 pub use self::standing::Standing;
 pub use self::start::{HTTPS_PORT, Place, Start};
 use crate::flow::allowance::Share;

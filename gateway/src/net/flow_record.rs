@@ -15,7 +15,7 @@ use super::meter::Remainder;
 pub use super::meter::SubscriberSide;
 use super::stream::TcpStream;
 pub use crate::flow::engine::Place;
-use crate::flow::engine::{Engine, ProtocolLabel, Reading};
+use crate::flow::engine::{Counter, Engine, ProtocolLabel, Reading};
 use crate::flow::identify::Identity;
 use crate::flow::room::Recent;
 use crate::flow::sent::{Queues, Sent};
@@ -102,24 +102,34 @@ pub struct State {
 }
 
 impl State {
-    /// Reads the subscriber's meter into the tally; none when the sockets are closed and all they sent is settled.
+    /// What counts the flow's bytes; none when the sockets are closed and all they sent is settled.
+    pub fn counter(&self) -> Option<&dyn Counter> {
+        match (&self.subscriber, &self.remainder) {
+            (Some(subscriber), _) => Some(subscriber.counter()),
+            (None, Some(remainder)) => Some(&**remainder),
+            (None, None) => None,
+        }
+    }
+
+    /// The same, to be read.
+    pub fn counter_mut(&mut self) -> Option<&mut dyn Counter> {
+        match (&mut self.subscriber, &mut self.remainder) {
+            (Some(subscriber), _) => Some(subscriber.counter_mut()),
+            (None, Some(remainder)) => Some(&mut **remainder),
+            (None, None) => None,
+        }
+    }
+
+    /// Reads the flow's counter into the tally.
     pub fn read_meter(&mut self, queues: Queues) -> Option<Reading> {
-        let reading = match (&mut self.subscriber, &mut self.remainder) {
-            (Some(subscriber), _) => subscriber.read(queues),
-            (None, Some(remainder)) => remainder.read(queues),
-            (None, None) => return None,
-        };
+        let reading = self.counter_mut()?.read(queues);
         self.engine.tally.raise(reading.carried);
         Some(reading)
     }
 
     /// What was sent to the subscriber, where it counts before it is acknowledged.
     pub fn sent(&self) -> Option<&Sent> {
-        match (&self.subscriber, &self.remainder) {
-            (Some(subscriber), _) => subscriber.sent(),
-            (None, Some(remainder)) => Some(remainder.sent()),
-            (None, None) => None,
-        }
+        self.counter().and_then(Counter::sent)
     }
 
     /// The sockets close: what they sent last is settled when the queues have let it go.

@@ -19,7 +19,7 @@ use billing_export::{ByteBasis, Volume};
 use self::stream::StreamMeter;
 use super::header_lengths::{Birth, HeaderLengths};
 use super::stream::TcpStream;
-use crate::flow::engine::{Reading, Unknowable};
+use crate::flow::engine::{Counter, Reading, Unknowable};
 use crate::flow::ip_bytes::datagram_header;
 use crate::flow::sent::{Queues, Sent};
 
@@ -88,23 +88,46 @@ pub struct Remainder {
     sent: Sent,
 }
 
-impl Remainder {
-    /// Reads what is known of it.
-    pub fn read(&mut self, queues: Queues) -> Reading {
+impl Counter for Remainder {
+    fn read(&mut self, queues: Queues) -> Reading {
         self.sent.settle(queues);
         self.totals.raise(Volume { up: 0, down: self.sent.left() });
         let unknowable = Unknowable { dropped: self.sent.lost(), options: 0 };
         self.totals.reading(unknowable, false)
     }
 
-    /// Whether a later reading may say more.
-    pub const fn is_waiting(&self) -> bool {
-        self.sent.is_waiting()
+    fn sent(&self) -> Option<&Sent> {
+        Some(&self.sent)
     }
 
-    /// What was sent.
-    pub const fn sent(&self) -> &Sent {
-        &self.sent
+    /// None: no limit is held for a flow that has ended.
+    fn moving(&self) -> u64 {
+        0
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.sent.is_waiting()
+    }
+}
+
+impl Counter for DatagramMeter {
+    fn read(&mut self, queues: Queues) -> Reading {
+        self.sent.look(queues);
+        self.totals.raise(Volume { up: 0, down: self.sent.left() });
+        let unknowable = Unknowable { dropped: self.sent.lost(), options: 0 };
+        self.totals.reading(unknowable, false)
+    }
+
+    fn sent(&self) -> Option<&Sent> {
+        Some(&self.sent)
+    }
+
+    fn moving(&self) -> u64 {
+        self.sent.moving()
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.sent.is_waiting()
     }
 }
 
@@ -230,16 +253,19 @@ impl SubscriberSide {
         }
     }
 
-    /// Reads the meter. A reading that fails leaves the totals where they were: it under-counts.
-    pub fn read(&mut self, queues: Queues) -> Reading {
+    /// What counts its bytes.
+    pub fn counter(&self) -> &dyn Counter {
         match self {
-            Self::Stream(meter) => meter.read(queues),
-            Self::Datagrams(meter) => {
-                meter.sent.look(queues);
-                meter.totals.raise(Volume { up: 0, down: meter.sent.left() });
-                let unknowable = Unknowable { dropped: meter.sent.lost(), options: 0 };
-                meter.totals.reading(unknowable, false)
-            }
+            Self::Stream(meter) => meter,
+            Self::Datagrams(meter) => &**meter,
+        }
+    }
+
+    /// The same, to be read.
+    pub fn counter_mut(&mut self) -> &mut dyn Counter {
+        match self {
+            Self::Stream(meter) => meter,
+            Self::Datagrams(meter) => &mut **meter,
         }
     }
 
@@ -261,38 +287,11 @@ impl SubscriberSide {
         }
     }
 
-    /// What was sent, where it counts before it is acknowledged.
-    pub fn sent(&self) -> Option<&Sent> {
-        match self {
-            Self::Stream(meter) => meter.sent(),
-            Self::Datagrams(meter) => Some(&meter.sent),
-        }
-    }
-
-    /// Bytes on their way to the subscriber that are not among the totals yet, at the last reading, but for those that were
-    /// among the first `owed`.
-    pub fn uncounted(&self, owed: u64) -> u64 {
-        let before = self.sent().map_or(0, |sent| sent.moving_of(owed));
-        let all = match self {
-            Self::Stream(meter) => meter.uncounted(),
-            Self::Datagrams(meter) => meter.sent.moving(),
-        };
-        all.saturating_sub(before)
-    }
-
     /// What payload that one call moved comes to in the byte basis, at a guess: one segment and its acknowledgement.
     pub fn guess(&self, payload: u64) -> u64 {
         match self {
             Self::Stream(meter) => meter.guess(payload),
             Self::Datagrams(_) => payload,
-        }
-    }
-
-    /// Whether the totals rise without a call of ours: something sent waits for its acknowledgement, or for a look at the queues.
-    pub fn is_waiting(&self) -> bool {
-        match self {
-            Self::Stream(meter) => meter.is_waiting(),
-            Self::Datagrams(meter) => meter.sent.is_waiting(),
         }
     }
 }
@@ -322,7 +321,7 @@ mod tests {
             let queues = |looks| Queues { looks, emptied: looks, dropped: 0 };
             let seen = Volume { up, down: 0 };
             assert_eq!(
-                side.read(queues(1)),
+                side.counter_mut().read(queues(1)),
                 Reading {
                     carried: seen,
                     unseen: Volume::ZERO,
@@ -330,13 +329,16 @@ mod tests {
                     contradicts: false
                 }
             );
-            assert_eq!((side.uncounted(0), side.uncounted(down), side.is_waiting()), (down, 0, true));
+            assert_eq!(
+                (side.counter().moving(), side.counter().moving_after(down), side.counter().is_waiting()),
+                (down, 0, true)
+            );
             let (carried, unseen) = (Volume { up, down }, Volume { up: 0, down });
             assert_eq!(
-                side.read(queues(2)),
+                side.counter_mut().read(queues(2)),
                 Reading { carried, unseen, unknowable: Unknowable::default(), contradicts: false }
             );
-            assert!(!side.is_waiting() && side.end(queues(2)).is_none());
+            assert!(!side.counter().is_waiting() && side.end(queues(2)).is_none());
             carried
         };
         assert_eq!(count("192.0.2.1", ByteBasis::Payload), Volume { up: 1_200, down: 3_600 });
@@ -352,7 +354,7 @@ mod tests {
             side.begin(queues(4, 7));
             side.add_sent_datagrams(2, 1_500, 1_000);
             side.add_sent_datagrams(1, 1_500, 1_500);
-            assert_eq!(side.read(queues(4, 7)).carried, Volume::ZERO);
+            assert_eq!(side.counter_mut().read(queues(4, 7)).carried, Volume::ZERO);
             let mut rest = side.end(queues(4, 7)).unwrap();
             assert_eq!((rest.read(queues(4, 7)).unseen, rest.is_waiting()), (Volume::ZERO, true));
             assert_eq!(rest.read(queues(5, 7 + dropped)).unseen, Volume { up: 0, down });

@@ -1,6 +1,35 @@
-//! What a counter of a flow's bytes says.
+//! Counters of a flow's bytes, and what they say.
+//!
+//! Who counts depends on who carries: the kernel of a stream that is relayed, the calls of datagrams, the slots of packets that
+//! stay in the kernel. The basis of the bytes is the counter's own.
 
 use billing_export::Volume;
+
+use crate::flow::sent::{Queues, Sent};
+
+/// Counts the bytes of one flow. Whether it is asked at each reading or was read before for many flows at once is its own
+/// affair.
+pub trait Counter {
+    /// Reads it, with the queues of the machine's interfaces like this. A reading that fails says what the last one said: it
+    /// under-counts.
+    fn read(&mut self, queues: Queues) -> Reading;
+
+    /// What was sent to the subscriber, where it counts before it is acknowledged.
+    fn sent(&self) -> Option<&Sent>;
+
+    /// Bytes on their way to the subscriber that are not among the totals yet, at the last reading.
+    fn moving(&self) -> u64;
+
+    /// Whether a later reading may say more though nobody moves anything: what was sent waits for its acknowledgement, or for a
+    /// look at the queues. The reading of an ended flow that waits for nothing is its last.
+    fn is_waiting(&self) -> bool;
+
+    /// Those of the bytes on their way that were not among the first `owed`.
+    fn moving_after(&self, owed: u64) -> u64 {
+        let before = self.sent().map_or(0, |sent| sent.moving_of(owed));
+        self.moving().saturating_sub(before)
+    }
+}
 
 /// Bytes that may have passed and that nobody can count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use billing_export::{ByteBasis, Volume};
 
 use super::Totals;
-use crate::flow::engine::{Reading, Unknowable};
+use crate::flow::engine::{Counter, Reading, Unknowable};
 use crate::flow::ip_bytes::{InboundOptions, StreamCounters, segment_header};
 use crate::flow::sent::{Queues, Sent};
 use crate::net::header_lengths::{Birth, HeaderLengths};
@@ -183,33 +183,17 @@ impl StreamMeter {
         self.finished = true;
     }
 
-    /// Reads it.
-    pub(super) fn read(&mut self, queues: Queues) -> Reading {
-        self.refresh(queues);
-        self.totals.reading(self.unknowable(), self.contradicts)
-    }
-
     /// The totals and what was sent, of a flow that has ended; none where what was sent is what was acknowledged.
     pub(super) fn into_sent(self) -> Option<(Totals, Sent)> {
         self.ip.map(|ip| (self.totals, ip.sent))
     }
 
-    /// What was sent, where it counts before it is acknowledged.
-    pub(super) fn sent(&self) -> Option<&Sent> {
-        self.ip.as_ref().map(|ip| &ip.sent)
-    }
-
     /// Bytes that may have passed and are never among the totals, at the last reading.
-    pub(super) fn unknowable(&self) -> Unknowable {
+    fn unknowable(&self) -> Unknowable {
         self.ip.as_ref().map_or_else(Unknowable::default, |ip| Unknowable {
             dropped: ip.sent.lost(),
             options: ip.options_uncounted,
         })
-    }
-
-    /// Bytes on their way that are not among the totals yet, at the last reading.
-    pub(super) const fn uncounted(&self) -> u64 {
-        self.uncounted
     }
 
     /// What payload comes to, at a guess.
@@ -218,11 +202,6 @@ impl StreamMeter {
             Some(ip) => payload.saturating_add(segment_header(ip.address).saturating_mul(2)),
             None => payload,
         }
-    }
-
-    /// Whether the totals rise without a call of ours.
-    pub(super) fn is_waiting(&self) -> bool {
-        self.waiting || self.sent().is_some_and(Sent::is_waiting)
     }
 
     /// Raises the totals to what the kernel says; false when it does not say.
@@ -303,6 +282,25 @@ impl StreamMeter {
         ip.over = self.finished && state.may_have_received_fin && !self.waiting;
         let queued = state.bytes_sent.saturating_add(u64::from(state.unsent));
         self.contradicts = self.read > state.bytes_received || self.written > queued;
+    }
+}
+
+impl Counter for StreamMeter {
+    fn read(&mut self, queues: Queues) -> Reading {
+        self.refresh(queues);
+        self.totals.reading(self.unknowable(), self.contradicts)
+    }
+
+    fn sent(&self) -> Option<&Sent> {
+        self.ip.as_ref().map(|ip| &ip.sent)
+    }
+
+    fn moving(&self) -> u64 {
+        self.uncounted
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.waiting || self.sent().is_some_and(Sent::is_waiting)
     }
 }
 

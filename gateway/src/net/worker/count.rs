@@ -7,9 +7,9 @@ use billing_export::{Account, Entry, Flag, Flags, Reason, Session, Volume};
 
 use super::Worker;
 use super::verdict::{flags, unanswered_account};
-use crate::flow::engine::{Allowed, News, Ruling, Unknowable};
+use crate::flow::engine::{Allowed, Counter as _, News, Ruling, Unknowable};
 use crate::net::datagram::port::Sent;
-use crate::net::flow_record::{Flow, State, SubscriberSide};
+use crate::net::flow_record::{Flow, State};
 use crate::net::report::{Report, saturating_sum};
 
 /// How long what an ended flow sent last waits to be settled: far longer than looks are apart.
@@ -177,7 +177,7 @@ impl Worker {
             volume.down = volume.down.saturating_sub(self.count_owed(state, volume.down, remark));
             let owed = state.engine.owed.last().map_or(0, |owed| owed.way.upto());
             if let Some(allowed) = &mut state.engine.allowed {
-                let uncounted = state.subscriber.as_ref().map_or(0, |side| side.uncounted(owed));
+                let uncounted = state.subscriber.as_ref().map_or(0, |side| side.counter().moving_after(owed));
                 volume = self.count_allowed(allowed, &account, volume, uncounted);
             }
             if state.engine.at_shared_address {
@@ -313,7 +313,7 @@ impl Worker {
                 }
                 (false, _) => {}
             }
-            let waiting = state.subscriber.as_ref().is_some_and(SubscriberSide::is_waiting);
+            let waiting = state.subscriber.as_ref().is_some_and(|side| side.counter().is_waiting());
             let is_dirty = undecided || waiting || state.remainder.is_some();
             flow.is_dirty.set(is_dirty);
             if state.engine.allowed.as_ref().is_some_and(|allowed| !allowed.share.has_room()) {
