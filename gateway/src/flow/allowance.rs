@@ -22,6 +22,10 @@ use jiff::tz::TimeZone;
 pub use calendar::{Calendar, Length, Span};
 pub use share::{Counter, Part, Share};
 
+/// There is no room for another counter, or time is out of all bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoCounter;
+
 /// What an allowance is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {

@@ -3,91 +3,280 @@
 //! Bytes before the verdict are carried and pending; when the verdict latches they are counted where it says, and so is what
 //! follows, until a change of list, subscribers or name has the flow judged again: then what was carried before stays where it
 //! was counted. Nothing here knows who carries the bytes: no socket, clock or lock.
+//!
+//! ```text
+//!   Observation ──►  Engine  ──► Effect          what to do about it: Carrier
+//!                    ▲    ▲
+//!           Terms ───┘    └─── Counter           what judgements rest on; what passed
+//! ```
 
 mod account;
+mod attribution;
 mod claim;
 mod counter;
+mod effect;
+mod observation;
 mod standing;
 mod start;
+mod terms;
+mod verdict;
 
 use std::net::IpAddr;
 
-use billing_export::Volume;
+use allowlist::Transport;
+use billing_export::{Reason, Session, Volume};
 
-pub use self::account::{Allowed, Owed, Ruling};
+use self::account::{Allowed, Owed, Ruling};
 pub use self::claim::{Claim, News, ProtocolLabel, has_long_header};
 pub use self::counter::{Counter, Reading, Unknowable};
+pub use self::effect::{Carrier, Decided, Effect};
+pub use self::observation::{LookedUp, Observation};
 pub use self::standing::Standing;
 pub use self::start::{HTTPS_PORT, Place, Start};
+pub use self::terms::{Allowances, Evidence, Exemption, Terms, World};
 use crate::flow::allowance::Share;
 use crate::flow::decide::Vouched;
 use crate::flow::mark::Mark;
 use crate::flow::session::SubscriberKey;
 use crate::flow::tally::Tally;
 
+/// How far a flow's life has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// More may become known.
+    Open,
+    /// Nobody waits for more: the process ends.
+    LastCall,
+    /// It has ended.
+    Ended,
+}
+
 /// One flow, whoever carries it.
 pub struct Engine {
     /// What is fixed of it.
-    pub start: Start,
+    start: Start,
     /// What it says it is called.
-    pub claim: Claim,
+    claim: Claim,
     /// Whose flow it is.
-    pub standing: Standing,
+    standing: Standing,
     /// Steered: where the gateway found the name.
-    pub dialled: Option<IpAddr>,
+    dialled: Option<IpAddr>,
     /// Whether the address may carry the name, as far as this flow found out.
-    pub vouched: Vouched,
+    vouched: Vouched,
     /// No verdict is taken yet: steered mode waits for its upstream.
-    pub held: bool,
+    is_held: bool,
     /// UDP only: the server has said nothing yet, and nothing is exempt, nor charged to anybody, before it has. A source
     /// address is free to forge, and datagrams that nobody answers are no visit.
-    pub unanswered: bool,
-    /// Nobody waits for more: the process ends.
-    pub last_call: bool,
+    is_unanswered: bool,
+    /// Whether more may become known.
+    life: Life,
     /// Bytes carried and reported.
-    pub tally: Tally,
+    tally: Tally,
     /// The most bytes that a record was told may be missing in it.
-    pub unknowable: Unknowable,
+    unknowable: Unknowable,
     /// Where the bytes are counted.
-    pub ruling: Ruling,
+    ruling: Ruling,
     /// Accounts before this one, for bytes that were sent under them and are not known to have left.
-    pub owed: Box<[Owed]>,
+    owed: Box<[Owed]>,
     /// It is exempt at an address that is known to serve other sites too: no gateway can tell them apart (trap T24).
-    pub at_shared_address: bool,
+    is_at_shared_address: bool,
     /// While it is exempt and that is capped: how much is left.
-    pub allowed: Option<Box<Allowed>>,
+    allowed: Option<Box<Allowed>>,
     /// What the flow's packets carry, by where its bytes are counted, or will be as far as can be foreseen.
-    pub mark: Mark,
+    mark: Mark,
     /// Its share in an allowance while it is marked before its verdict.
-    pub foreseen: Option<Box<Share>>,
+    foreseen: Option<Box<Share>>,
 }
 
 impl Engine {
     /// A flow of which nothing has been carried. Steered ones are held until it is known where they go; UDP waits for an answer.
     pub fn new(start: Start, standing: Standing, claim: Claim) -> Self {
-        let (vouched, held) = match start.place {
+        let (vouched, is_held) = match start.place {
             Place::Steered { .. } => (Vouched::No, true),
             Place::Original(_) => (Vouched::NotYet, false),
         };
-        let unanswered = start.transport == allowlist::Transport::Udp;
+        let is_unanswered = start.transport == Transport::Udp;
         Self {
             start,
             claim,
             standing,
             dialled: None,
             vouched,
-            held,
-            unanswered,
-            last_call: false,
+            is_held,
+            is_unanswered,
+            life: Life::Open,
             tally: Tally::default(),
             unknowable: Unknowable::default(),
             ruling: Ruling::Pending,
             owed: Box::default(),
-            at_shared_address: false,
+            is_at_shared_address: false,
             allowed: None,
             mark: Mark::NONE,
             foreseen: None,
         }
+    }
+
+    /// Takes what happened, and has `carrier` do what follows from it. `world` is asked where the flow is judged.
+    pub fn observe(&mut self, observation: Observation<'_>, world: &impl World, carrier: &mut impl Carrier) {
+        match observation {
+            Observation::Unread => self.judge(world, carrier),
+            Observation::Bytes(bytes) => {
+                let news = self.claim.observe(bytes);
+                self.follow(news, world, carrier);
+            }
+            Observation::Finished => self.finish(world, carrier),
+            Observation::Deadline => self.deadline(world, carrier),
+            Observation::Placed { vouched, dialled } => self.place(vouched, dialled, world, carrier),
+            Observation::Answered => self.answered(world, carrier),
+            Observation::Continues(identity) => self.claim.inherit(identity),
+            Observation::LookedUp(outcome) => self.looked_up(outcome, world, carrier),
+            Observation::Renewed(session) => self.renewed(session, world, carrier),
+            Observation::Dated => self.judge_again(world, carrier),
+            Observation::Moved(bytes) => self.spend(bytes, carrier),
+            Observation::Tick => self.count(carrier),
+            Observation::Spent => self.cap(carrier),
+            Observation::Overdue => self.disown(world, carrier),
+            Observation::Orphaned => self.orphan(carrier),
+            Observation::Unwatched => self.give_up_moving(carrier),
+            Observation::LastCall => self.last_call(world, carrier),
+            Observation::Ended => self.ended(world, carrier),
+        }
+    }
+
+    /// Does what news of the name ask for.
+    fn follow(&mut self, news: News, world: &impl World, carrier: &mut impl Carrier) {
+        match news {
+            News::Verdict => self.judge(world, carrier),
+            News::Name => self.foresee(world, carrier),
+            News::None => {}
+        }
+    }
+
+    /// See [`Observation::Finished`].
+    fn finish(&mut self, world: &impl World, carrier: &mut impl Carrier) {
+        let news = self.claim.finish();
+        self.follow(news, world, carrier);
+    }
+
+    /// See [`Observation::Deadline`]: it is judged by what is known. The watch for a second hello goes on.
+    fn deadline(&mut self, world: &impl World, carrier: &mut impl Carrier) {
+        if self.claim.is_observed() {
+            self.claim.deadline();
+            self.judge(world, carrier);
+        }
+    }
+
+    /// See [`Observation::Placed`]: its verdict may latch.
+    fn place(
+        &mut self,
+        vouched: Vouched,
+        dialled: Option<IpAddr>,
+        world: &impl World,
+        carrier: &mut impl Carrier,
+    ) {
+        self.vouched = vouched;
+        self.dialled = dialled;
+        self.is_held = false;
+        if self.start.is_over_limit && dialled.is_some() {
+            // The name said where to go, and no more is asked of it.
+            self.claim.stop(Reason::Overload);
+        }
+        if self.claim.is_readable() {
+            self.judge(world, carrier);
+        } else {
+            self.foresee(world, carrier);
+        }
+    }
+
+    /// See [`Observation::Answered`]: its verdict may latch.
+    fn answered(&mut self, world: &impl World, carrier: &mut impl Carrier) {
+        if std::mem::replace(&mut self.is_unanswered, false) && self.claim.is_readable() {
+            self.judge(world, carrier);
+        }
+    }
+
+    /// See [`Observation::LookedUp`].
+    fn looked_up(&mut self, outcome: LookedUp, world: &impl World, carrier: &mut impl Carrier) {
+        self.vouched = match outcome {
+            LookedUp::Found => Vouched::Yes,
+            LookedUp::NotFound | LookedUp::NotAsked => Vouched::No,
+        };
+        self.wait_no_longer();
+        self.judge(world, carrier);
+        self.let_go_if_ended(carrier);
+    }
+
+    /// See [`Observation::Renewed`] (traps T32, B24).
+    fn renewed(&mut self, session: Option<&Session>, world: &impl World, carrier: &mut impl Carrier) {
+        self.standing = self.standing.after_change(session);
+        if self.vouched == Vouched::No && matches!(self.start.place, Place::Original(_)) {
+            self.vouched = Vouched::NotYet;
+        }
+        self.judge_again(world, carrier);
+    }
+
+    /// Judges it anew where it was judged, and else what its mark was foreseen by.
+    fn judge_again(&mut self, world: &impl World, carrier: &mut impl Carrier) {
+        if self.ruling.is_latched() {
+            self.judge(world, carrier);
+        } else {
+            self.foresee(world, carrier);
+        }
+    }
+
+    /// See [`Observation::LastCall`]: it is judged by what is known at the moment.
+    fn last_call(&mut self, world: &impl World, carrier: &mut impl Carrier) {
+        if self.life == Life::Open {
+            self.life = Life::LastCall;
+        }
+        if self.vouched == Vouched::NotYet {
+            self.vouched = Vouched::No;
+        }
+        self.wait_no_longer();
+        self.conclude(world, carrier);
+    }
+
+    /// See [`Observation::Ended`]: the verdict on what is known, unless a look-up is on its way.
+    fn ended(&mut self, world: &impl World, carrier: &mut impl Carrier) {
+        self.life = Life::Ended;
+        self.conclude(world, carrier);
+    }
+
+    /// No more will be known of it.
+    fn conclude(&mut self, world: &impl World, carrier: &mut impl Carrier) {
+        self.is_held = false;
+        self.finish(world, carrier);
+        // A name may be known, and the watch for a second one still on.
+        self.judge_if_pending(world, carrier);
+        self.let_go_if_ended(carrier);
+    }
+
+    /// No look-up is waited for.
+    fn wait_no_longer(&mut self) {
+        if matches!(self.ruling, Ruling::LookingUp) {
+            self.ruling = Ruling::Pending;
+        }
+    }
+
+    /// Lets go of a flow that has ended and whose bytes have their account. They are counted at once, so that it does not outlive
+    /// its sockets while nobody asks for reports.
+    fn let_go_if_ended(&mut self, carrier: &mut impl Carrier) {
+        if self.life == Life::Ended {
+            self.count(carrier);
+            if self.ruling.is_latched() {
+                carrier.carry_out(Effect::LetGo);
+            }
+        }
+    }
+
+    /// What is fixed of it.
+    pub const fn start(&self) -> &Start {
+        &self.start
+    }
+
+    /// What it says it is called.
+    pub const fn claim(&self) -> &Claim {
+        &self.claim
     }
 
     /// Who the flow counts for.
@@ -98,6 +287,49 @@ impl Engine {
     /// The port that rules are judged by.
     pub const fn service_port(&self) -> u16 {
         self.start.service_port(self.claim.protocol())
+    }
+
+    /// Whether the address may carry the name, as far as this flow found out.
+    pub const fn vouched(&self) -> Vouched {
+        self.vouched
+    }
+
+    /// What the flow's packets carry.
+    pub const fn mark(&self) -> Mark {
+        self.mark
+    }
+
+    /// UDP only: whether the server has said nothing yet.
+    pub const fn is_unanswered(&self) -> bool {
+        self.is_unanswered
+    }
+
+    /// Whether its bytes have an account.
+    pub const fn is_decided(&self) -> bool {
+        self.ruling.is_latched()
+    }
+
+    /// Whether no more can become known.
+    const fn is_ending(&self) -> bool {
+        match self.life {
+            Life::Open => false,
+            Life::LastCall | Life::Ended => true,
+        }
+    }
+
+    /// Whether what it may have exempt has a limit.
+    pub const fn is_limited(&self) -> bool {
+        self.allowed.is_some()
+    }
+
+    /// Whether nothing is left of what it may have exempt.
+    pub fn is_spent(&self) -> bool {
+        self.allowed.as_ref().is_some_and(|allowed| !allowed.share.has_room())
+    }
+
+    /// Bytes carried so far.
+    pub const fn carried(&self) -> Volume {
+        self.tally.carried()
     }
 
     /// Bytes carried that no account has.

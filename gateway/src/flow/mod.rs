@@ -10,6 +10,8 @@
 //!              trusted answers (binding) ────┘         tally: bytes not yet reported
 //!              subscriber (session)  ──────────────────────────────►┘
 //! ```
+//!
+//! [`engine`] runs this for one flow, from its first byte to its last.
 
 pub mod address;
 pub mod allowance;

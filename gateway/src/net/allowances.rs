@@ -13,6 +13,7 @@ use billing_export::{Session, Spent};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+pub use crate::flow::allowance::NoCounter;
 use crate::flow::allowance::{
     AllowancePlan, Calendar, Counter, Length, Part, Scope, Share, Span, Subscriber,
 };
@@ -41,10 +42,6 @@ pub struct Allowances {
     /// Verdicts that found no free counter, since the start.
     full: AtomicU64,
 }
-
-/// There is no room for another counter, or time is out of all bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoCounter;
 
 /// Sizes for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

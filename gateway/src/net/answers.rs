@@ -20,6 +20,7 @@ use crate::flow::binding::{
     AddressFacts, AnswerLimits, Asker, DnsOnly, Lack, Learning, Nat64, News, Restored, SnapshotError,
     TrustedAnswers,
 };
+use crate::flow::engine::Evidence;
 use crate::flow::session::SubscriberKey;
 use crate::wire::dns;
 
@@ -61,6 +62,20 @@ pub struct AnswerFigures {
     pub displaced: u64,
     /// Flows whose outer hello looked like one that hides another name, since the start.
     pub ech_suspects: u64,
+}
+
+impl Evidence for Answers {
+    fn destination(&self, address: IpAddr) -> IpAddr {
+        Self::destination(self, address)
+    }
+
+    fn vouches_for(&self, subscriber: &SubscriberKey, name: &DomainName, address: IpAddr) -> bool {
+        self.read().vouches_for(subscriber, name, address, self.clock.monotonic())
+    }
+
+    fn is_shared_for(&self, subscriber: &SubscriberKey, address: IpAddr) -> bool {
+        self.read().is_shared_for(subscriber, address, self.clock.monotonic())
+    }
 }
 
 impl Answers {
@@ -143,11 +158,6 @@ impl Answers {
         self.read().vouches(name, address, self.clock.monotonic())
     }
 
-    /// The same for a flow of `subscriber`, for whom his own answers count too.
-    pub fn vouches_for(&self, subscriber: &SubscriberKey, name: &DomainName, address: IpAddr) -> bool {
-        self.read().vouches_for(subscriber, name, address, self.clock.monotonic())
-    }
-
     /// What the subscriber's own answers say of the destination of a flow that begins.
     pub fn dns_only(&self, subscriber: &SubscriberKey, address: IpAddr) -> Option<DnsOnly> {
         self.read().dns_only(subscriber, address, self.clock.monotonic())
@@ -159,11 +169,6 @@ impl Answers {
         let suspect = self.read().is_ech_suspect(outer, address, config_id);
         self.counts.ech_suspects.fetch_add(u64::from(suspect), Ordering::Relaxed);
         suspect
-    }
-
-    /// Whether the address counts as shared for the flows of `subscriber`.
-    pub fn is_shared_for(&self, subscriber: &SubscriberKey, address: IpAddr) -> bool {
-        self.read().is_shared_for(subscriber, address, self.clock.monotonic())
     }
 
     /// The address that rules speak of: IPv4 where the destination stands behind a NAT64.

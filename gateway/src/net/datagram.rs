@@ -410,7 +410,7 @@ impl Relay {
 
     /// Keeps datagrams until they can go on.
     fn hold(&self, key: &Key, entry: &mut Entry, train: &Train<'_>) {
-        let reader_bytes = entry.flow().state.borrow().engine.claim.reader_bytes();
+        let reader_bytes = entry.flow().state.borrow().engine.claim().reader_bytes();
         let most = self.worker.shared.limits.held_datagrams_max;
         let mut lost = entry.held.trim(reader_bytes);
         for datagram in train.datagrams() {
@@ -568,13 +568,13 @@ impl Relay {
 
 /// How long a flow may be idle: seconds while nobody has answered it, though not before its time for a name is over.
 fn idle_limit(limits: &Limits, flow: &Engine) -> Duration {
-    let answered = match flow.claim.protocol() {
+    let answered = match flow.claim().protocol() {
         ProtocolLabel::Quic => limits.quic_idle_timeout,
         ProtocolLabel::Udp | ProtocolLabel::Tls | ProtocolLabel::Http | ProtocolLabel::Tcp => {
             limits.udp_idle_timeout
         }
     };
-    match (flow.unanswered, flow.claim.identity()) {
+    match (flow.is_unanswered(), flow.claim().identity()) {
         (false, _) => answered,
         (true, Some(_)) => answered.min(limits.unanswered_timeout),
         (true, None) => answered.min(limits.unanswered_timeout.max(limits.identify_deadline)),

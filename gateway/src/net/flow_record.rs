@@ -15,10 +15,10 @@ use super::meter::Remainder;
 pub use super::meter::SubscriberSide;
 use super::stream::TcpStream;
 pub use crate::flow::engine::Place;
-use crate::flow::engine::{Counter, Engine, ProtocolLabel, Reading};
+use crate::flow::engine::{Counter, Engine, ProtocolLabel};
 use crate::flow::identify::Identity;
 use crate::flow::room::Recent;
-use crate::flow::sent::{Queues, Sent};
+use crate::flow::sent::Queues;
 use crate::flow::time::Monotonic;
 
 /// One flow.
@@ -102,44 +102,21 @@ pub struct State {
 }
 
 impl State {
-    /// What counts the flow's bytes; none when the sockets are closed and all they sent is settled.
-    pub fn counter(&self) -> Option<&dyn Counter> {
-        match (&self.subscriber, &self.remainder) {
-            (Some(subscriber), _) => Some(subscriber.counter()),
-            (None, Some(remainder)) => Some(&**remainder),
-            (None, None) => None,
-        }
-    }
-
-    /// The same, to be read.
-    pub fn counter_mut(&mut self) -> Option<&mut dyn Counter> {
-        match (&mut self.subscriber, &mut self.remainder) {
-            (Some(subscriber), _) => Some(subscriber.counter_mut()),
-            (None, Some(remainder)) => Some(&mut **remainder),
-            (None, None) => None,
-        }
-    }
-
-    /// Reads the flow's counter into the tally.
-    pub fn read_meter(&mut self, queues: Queues) -> Option<Reading> {
-        let reading = self.counter_mut()?.read(queues);
-        self.engine.tally.raise(reading.carried);
-        Some(reading)
-    }
-
-    /// What was sent to the subscriber, where it counts before it is acknowledged.
-    pub fn sent(&self) -> Option<&Sent> {
-        self.counter().and_then(Counter::sent)
-    }
-
     /// The sockets close: what they sent last is settled when the queues have let it go.
     pub fn close(&mut self, queues: Queues) {
         self.remainder = self.subscriber.take().and_then(|side| side.end(queues)).map(Box::new);
     }
+}
 
-    /// Whether no more can become known.
-    pub const fn is_ending(&self) -> bool {
-        self.subscriber.is_none() || self.engine.last_call
+/// What counts a flow's bytes: its sockets, or what they sent last; none when all of it is settled.
+pub(super) fn counter_of<'a>(
+    subscriber: &'a mut Option<SubscriberSide>,
+    remainder: &'a mut Option<Box<Remainder>>,
+) -> Option<&'a mut dyn Counter> {
+    match (subscriber, remainder) {
+        (Some(subscriber), _) => Some(subscriber.counter_mut()),
+        (None, Some(remainder)) => Some(&mut **remainder),
+        (None, None) => None,
     }
 }
 
@@ -147,17 +124,17 @@ impl Flow {
     /// Who a look-up for the flow counts for.
     pub fn asker(&self) -> Asker {
         let engine = &self.state.borrow().engine;
-        Asker::new(engine.subscriber(), engine.start.transport)
+        Asker::new(engine.subscriber(), engine.start().transport)
     }
 
     /// TCP or UDP.
     pub fn transport(&self) -> Transport {
-        self.state.borrow().engine.start.transport
+        self.state.borrow().engine.start().transport
     }
 
     /// Whether it began beyond what its subscriber may have.
     pub fn is_over_limit(&self) -> bool {
-        self.state.borrow().engine.start.is_over_limit
+        self.state.borrow().engine.start().is_over_limit
     }
 
     /// Notes that `bytes` moved.
@@ -173,28 +150,28 @@ impl Flow {
 
     /// What the first bytes looked like.
     pub fn protocol(&self) -> ProtocolLabel {
-        self.state.borrow().engine.claim.protocol()
+        self.state.borrow().engine.claim().protocol()
     }
 
     /// What it is called, as far as that is known.
     pub fn identity(&self) -> Option<Identity> {
-        self.state.borrow().engine.claim.identity().cloned()
+        self.state.borrow().engine.claim().identity().cloned()
     }
 
     /// The name it goes by.
     pub fn name(&self) -> Option<DomainName> {
-        self.state.borrow().engine.claim.identity().and_then(|identity| identity.name.clone())
+        self.state.borrow().engine.claim().identity().and_then(|identity| identity.name.clone())
     }
 
     /// Whether the name is known, or known not to be readable.
     pub fn is_identified(&self) -> bool {
-        self.state.borrow().engine.claim.identity().is_some()
+        self.state.borrow().engine.claim().identity().is_some()
     }
 
     /// Whether what the client sent contradicts the flow's name, or it never had one.
     pub fn is_contradicted(&self) -> bool {
         let state = self.state.borrow();
-        state.engine.claim.identity().is_some_and(|identity| identity.gave_up.is_some())
+        state.engine.claim().identity().is_some_and(|identity| identity.gave_up.is_some())
     }
 
     /// Whether the flow has ended and all its bytes have their account.
@@ -202,13 +179,13 @@ impl Flow {
         let state = self.state.borrow();
         state.subscriber.is_none()
             && state.remainder.is_none()
-            && state.engine.ruling.is_latched()
+            && state.engine.is_decided()
             && state.engine.pending() == Volume::ZERO
     }
 
     /// Whether the subscriber's next bytes may still say something about the name.
     pub fn is_observed(&self) -> bool {
-        self.state.borrow().engine.claim.is_observed()
+        self.state.borrow().engine.claim().is_observed()
     }
 }
 

@@ -1,13 +1,13 @@
 //! Has the sockets of TCP flows carry their flows' marks (trap T38).
 //!
 //! Nothing is asked of the system for a flow that is never exempt. Behind a balancer nothing is marked: its own packets go
-//! to the subscriber. Datagrams are marked one by one where they are sent, by [`State::mark`].
+//! to the subscriber. Datagrams are marked one by one where they are sent, by what their flow's engine says.
 
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::flow_record::{Flow, State, SubscriberSide};
+use super::flow_record::{Flow, SubscriberSide};
 use super::socket;
 use super::stream::TcpStream;
 use super::worker::Worker;
@@ -17,15 +17,16 @@ use crate::flow::mark::Mark;
 static FAILURE_TOLD: AtomicBool = AtomicBool::new(false);
 
 impl Worker {
-    /// The flow's packets carry `mark` from here on.
-    pub(super) fn set_mark(&self, state: &mut State, mark: Mark) {
-        let before = std::mem::replace(&mut state.engine.mark, mark);
-        if before == mark {
-            return;
-        }
-        let Some(subscriber) = state.subscriber.as_ref().and_then(SubscriberSide::own_socket) else { return };
-        self.apply(&subscriber, before, mark);
-        if let Some(origin) = state.origin.upgrade() {
+    /// The packets of a flow between these sockets carry `mark` from here on, where they carried `before`.
+    pub(super) fn change_marks(
+        &self,
+        subscriber: &TcpStream,
+        origin: &Weak<TcpStream>,
+        before: Mark,
+        mark: Mark,
+    ) {
+        self.apply(subscriber, before, mark);
+        if let Some(origin) = origin.upgrade() {
             self.apply(&origin, before.towards_origin(), mark.towards_origin());
         }
     }
@@ -37,7 +38,7 @@ impl Worker {
         if state.subscriber.as_ref().and_then(SubscriberSide::own_socket).is_none() {
             return;
         }
-        self.apply(origin, Mark::NONE, state.engine.mark.towards_origin());
+        self.apply(origin, Mark::NONE, state.engine.mark().towards_origin());
     }
 
     /// Has a socket carry `mark` where it carried `before`.

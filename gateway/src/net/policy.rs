@@ -4,25 +4,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use allowlist::{DomainName, HostMatch, Matcher, Routes, Transport};
 use arc_swap::{ArcSwap, Guard};
-use billing_export::{Account, Entry, Reason, Session};
+use billing_export::Session;
 use jiff::Timestamp;
 
 use super::allowances::{Allowances, NoCounter};
 use crate::flow::allowance::{AllowancePlan, Share};
 use crate::flow::binding::Listing;
-use crate::flow::engine::{HTTPS_PORT, Standing};
+pub use crate::flow::engine::Exemption;
+use crate::flow::engine::{self, HTTPS_PORT};
 use crate::flow::rating::RatingPlan;
 use crate::flow::session::SubscriberTable;
-use crate::flow::verdict::{Outcome, Verdict};
-
-/// Whether anything may be exempt at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exemption {
-    /// Decisions follow the list.
-    Allowed,
-    /// Counts cannot be saved: everything is charged as `overload`, so that no exempt byte is without a record.
-    Suspended,
-}
 
 /// One consistent set of list, subscribers and rating; replaced as a whole, never changed in place.
 #[derive(Clone)]
@@ -104,66 +95,19 @@ impl Policy {
         let midnight = if self.allowance.is_unlimited() { None } else { midnight() };
         listed.into_iter().chain(midnight).min()
     }
+}
 
-    /// `verdict`, or `overload` while exemption is suspended.
-    pub fn limit(&self, verdict: Verdict) -> Verdict {
-        match (self.exemption, &verdict.outcome) {
-            (Exemption::Suspended, Outcome::Exempt { .. }) => {
-                Verdict { outcome: Outcome::Charged(Reason::Overload), ..verdict }
-            }
-            (Exemption::Allowed, _) | (Exemption::Suspended, Outcome::Charged(_)) => verdict,
-        }
-    }
-
-    /// The flow's share in what the subscriber may have exempt, and `verdict`, unless nothing is left or it cannot be counted.
-    pub fn allow(
+impl engine::Allowances for Policy {
+    fn share(
         &self,
-        standing: &Standing,
-        verdict: Verdict,
-        at_shared_address: bool,
-        at: impl FnOnce() -> Timestamp,
-    ) -> (Verdict, Option<Share>) {
+        session: &Session,
+        service: &str,
+        is_at_shared_address: bool,
+        at: Timestamp,
+    ) -> Result<Option<Share>, NoCounter> {
         if self.allowance.is_unlimited() {
-            return (verdict, None);
+            return Ok(None);
         }
-        let (Outcome::Exempt { service, .. }, Standing::Known(session)) = (&verdict.outcome, standing) else {
-            return (verdict, None);
-        };
-        let reason = match self.allowances.share(&self.allowance, session, (service, at_shared_address), at())
-        {
-            Ok(None) => return (verdict, None),
-            Ok(Some(share)) if share.has_room() => return (verdict, Some(share)),
-            Ok(Some(_)) => Reason::CapReached,
-            Err(NoCounter) => Reason::Overload,
-        };
-        (Verdict { outcome: Outcome::Charged(reason), ..verdict }, None)
-    }
-
-    /// The account that bytes under `verdict` belong to.
-    pub fn account(&self, standing: &Standing, verdict: &Verdict) -> Account {
-        let list = verdict.list.clone();
-        let session = match standing {
-            Standing::Known(session) => session.clone(),
-            Standing::Unknown => {
-                let entry = Entry::Unattributed(Reason::NoSubscriber);
-                return Account { session: Session::none(), list, entry };
-            }
-            Standing::Ended => {
-                let entry = Entry::Unattributed(Reason::SessionEnded);
-                return Account { session: Session::none(), list, entry };
-            }
-        };
-        let entry = match &verdict.outcome {
-            Outcome::Exempt { service, .. } => {
-                let group = self.rating.group(service);
-                Entry::Exempt {
-                    service: Arc::clone(service),
-                    rating_group: group.id,
-                    disposition: group.disposition,
-                }
-            }
-            Outcome::Charged(reason) => Entry::Charged(*reason),
-        };
-        Account { session, list, entry }
+        self.allowances.share(&self.allowance, session, (service, is_at_shared_address), at)
     }
 }

@@ -13,7 +13,7 @@ use billing_export::ByteBasis;
 use tokio::sync::Semaphore;
 
 use super::beats::Beats;
-use super::clock::Clock;
+use super::clock::{self, Clock};
 use super::datagram::connection_ids::ConnectionIds;
 use super::egress::Egress;
 use super::header_lengths::HeaderLengths;
@@ -23,6 +23,7 @@ use super::own_ends::OwnEnds;
 use super::policy::{Exemption, PolicyCell};
 use super::settings::{DialRules, Limits};
 use super::silence::Silences;
+use crate::flow::engine::{Terms, World};
 pub use crate::flow::session::SubscriberKey;
 use crate::flow::time::Monotonic;
 
@@ -117,6 +118,20 @@ impl Saved {
     /// Whether they have gone unsaved for too long.
     pub fn is_overdue(&self, now: Monotonic) -> bool {
         self.age(now) > self.unsaved_max
+    }
+}
+
+impl World for Shared {
+    fn consult<R>(&self, judge: impl FnOnce(&Terms<'_>) -> R) -> R {
+        let policy = self.policy.load();
+        judge(&Terms {
+            list: policy.list.as_deref(),
+            exemption: policy.exemption,
+            rating: &policy.rating,
+            evidence: &**self.lookups.answers(),
+            allowances: &**policy,
+            now: clock::wall(),
+        })
     }
 }
 

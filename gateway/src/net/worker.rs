@@ -3,10 +3,9 @@
 //! All of it runs on one thread with a single-threaded event loop; nothing is shared with other workers but the
 //! published policy, the trusted answers (asked once a flow) and the two flow limits.
 
+mod carrier;
 mod count;
-mod foresee;
 mod idle;
-mod owed;
 mod queues;
 mod shed;
 mod verdict;
@@ -30,7 +29,7 @@ use super::flow_record::{Cut, Flow, Place, State, SubscriberSide};
 use super::report::{DropCause, FlowLabels, Refusal, UsageMap};
 use super::shared::{Entrance, Shared, SubscriberKey};
 use super::splice::PipePool;
-use crate::flow::engine::{Claim, Engine, Ruling, Standing, Start};
+use crate::flow::engine::{Claim, Engine, Observation, Standing, Start};
 use crate::flow::race::Failures;
 use crate::flow::session::network;
 use crate::flow::time::Monotonic;
@@ -206,7 +205,7 @@ impl Worker {
             Transport::Udp => self.udp_open.set(self.udp_open.get().saturating_add(1)),
         }
         if unread {
-            self.judge(&flow);
+            self.observe(&flow, Observation::Unread);
         }
         let is_short = || self.shared.overload.surplus(self.shared.flows_in_use()) > 0;
         if is_over_limit && transport == Transport::Tcp && is_short() {
@@ -362,50 +361,18 @@ impl Worker {
         }
     }
 
-    /// The flow's time for a name is over: it is judged by what is known. The watch for a second hello goes on.
-    pub fn deadline(self: &Rc<Self>, flow: &Rc<Flow>) {
-        {
-            let mut state = flow.state.borrow_mut();
-            if !state.engine.claim.is_observed() {
-                return;
-            }
-            state.engine.claim.deadline();
-        }
-        self.judge(flow);
-    }
-
     /// The flow's sockets are closing: the last reading, and the verdict on what is known.
     fn close(self: &Rc<Self>, flow: &Rc<Flow>) {
         {
             let mut state = flow.state.borrow_mut();
-            self.count_carried(&mut state);
+            self.tell(flow, &mut state, Observation::Tick);
             state.close(self.shared.egress.queues());
-            state.engine.held = false;
+            self.tell(flow, &mut state, Observation::Ended);
         }
         self.mark_dirty(flow);
-        self.subscriber_finished(flow);
-        self.judge_if_pending(flow);
-        // Counted at once, so that a flow does not outlive its sockets while nobody asks for reports.
-        self.count_carried(&mut flow.state.borrow_mut());
         self.open.set(self.open.get().saturating_sub(1));
         if flow.transport() == Transport::Udp {
             self.udp_open.set(self.udp_open.get().saturating_sub(1));
-        }
-        self.forget_if_closed(flow);
-    }
-
-    /// Drops a flow that has ended and whose bytes have their account; the list of dirty flows still reports them.
-    fn forget_if_closed(&self, flow: &Rc<Flow>) {
-        let ended = {
-            let mut state = flow.state.borrow_mut();
-            let ended = state.subscriber.is_none() && matches!(state.engine.ruling, Ruling::Latched { .. });
-            if ended {
-                self.count_carried(&mut state);
-            }
-            ended
-        };
-        if ended {
-            self.flows.borrow_mut().remove(&flow.id);
         }
     }
 }
@@ -451,7 +418,7 @@ impl Drop for OpenFlow {
         }
         let (unanswered, is_over_limit) = {
             let engine = &self.flow.state.borrow().engine;
-            (engine.unanswered, engine.start.is_over_limit)
+            (engine.is_unanswered(), engine.start().is_over_limit)
         };
         self.worker.close(&self.flow);
         if unanswered {

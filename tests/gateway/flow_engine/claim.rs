@@ -142,6 +142,9 @@ fn what_is_not_read_has_its_reason_and_what_is_stopped_keeps_an_older_one() {
     stopped.observe(&hello("listed.example"));
     stopped.stop(Reason::Overload);
     assert_eq!(told(&stopped), (Some("listed.example"), Some(Reason::Overload)));
+    let mut nameless = stream();
+    nameless.stop(Reason::Overload);
+    assert_eq!((told(&nameless), nameless.is_readable()), ((None, Some(Reason::Overload)), true));
     let mut contradicted = stream();
     contradicted.observe(&hello("listed.example"));
     contradicted.observe(&hello("other.example"));

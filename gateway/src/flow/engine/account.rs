@@ -1,13 +1,13 @@
 //! Where a flow's bytes are counted, and where those go that were sent before that changed.
 
-use billing_export::{Account, Entry, Flags};
+use billing_export::{Account, Entry, Flags, Reason, Session};
 
 use crate::flow::allowance::Share;
 use crate::flow::sent::OnItsWay;
 
 /// Where a flow's bytes are counted.
 #[derive(Debug)]
-pub enum Ruling {
+pub(super) enum Ruling {
     /// Nowhere yet.
     Pending,
     /// Nowhere yet; a look-up is on its way.
@@ -23,7 +23,7 @@ pub enum Ruling {
 
 impl Ruling {
     /// Whether the flow's bytes have an account.
-    pub const fn is_latched(&self) -> bool {
+    pub(super) const fn is_latched(&self) -> bool {
         match self {
             Self::Latched { .. } => true,
             Self::Pending | Self::LookingUp => false,
@@ -31,7 +31,7 @@ impl Ruling {
     }
 
     /// Whether the flow's bytes are exempt.
-    pub const fn is_exempt(&self) -> bool {
+    pub(super) const fn is_exempt(&self) -> bool {
         match self {
             Self::Latched { account, .. } => matches!(account.entry, Entry::Exempt { .. }),
             Self::Pending | Self::LookingUp => false,
@@ -41,7 +41,7 @@ impl Ruling {
 
 /// What an exempt flow may still have exempt, and where its bytes are counted beyond that.
 #[derive(Debug)]
-pub struct Allowed {
+pub(super) struct Allowed {
     /// Its part in the subscriber's allowances.
     pub share: Share,
     /// The counter of what is over.
@@ -52,7 +52,7 @@ pub struct Allowed {
 
 /// An account that bytes on their way belong to.
 #[derive(Debug)]
-pub struct Owed {
+pub(super) struct Owed {
     /// The counter.
     pub account: Account,
     /// Remarks on it.
@@ -61,4 +61,11 @@ pub struct Owed {
     pub allowed: Option<Box<Allowed>>,
     /// What had been sent when the next account began.
     pub way: OnItsWay,
+}
+
+/// Where bytes go that are nobody's: without a verdict when the ledger that would have held them is closed, and those of UDP
+/// that nobody answered (the source address is free to forge).
+pub(super) fn nobodys() -> Account {
+    let entry = Entry::Unattributed(Reason::Undecided);
+    Account { session: Session::none(), list: None, entry }
 }

@@ -239,8 +239,6 @@ impl Claim {
     /// Nothing more is read, for `reason`; a name that is known, and an older reason, stay beside it.
     pub fn stop(&mut self, reason: Reason) {
         self.reader = None;
-        if let Some(identity) = &mut self.identity {
-            identity.gave_up.get_or_insert(reason);
-        }
+        self.identity.get_or_insert_with(|| Identity::nameless(reason)).gave_up.get_or_insert(reason);
     }
 }

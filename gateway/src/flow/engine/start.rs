@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use allowlist::Transport;
+use billing_export::{Account, Class, Flag, Flags};
 
 use super::claim::ProtocolLabel;
 use crate::flow::binding::DnsOnly;
@@ -45,6 +46,16 @@ impl Start {
         match self.place {
             Place::Original(destination) => Some(destination),
             Place::Steered { .. } => None,
+        }
+    }
+
+    /// Remarks on bytes of the flow under this account: steered ones pass free in the core, whatever they are to us.
+    pub fn flags(&self, account: &Account) -> Flags {
+        match (self.place, account.entry.class()) {
+            (Place::Steered { .. }, Class::Charged | Class::Unattributed) => {
+                Flags::NONE.with(Flag::FreeInCore)
+            }
+            (Place::Steered { .. }, Class::Exempt) | (Place::Original(_), _) => Flags::default(),
         }
     }
 

@@ -151,7 +151,7 @@ impl Carried {
         }
         self.up.pulse.prove();
         let engine = &flow.state.borrow().engine;
-        if let Some(name) = engine.claim.identity().and_then(|identity| identity.name.as_ref()) {
+        if let Some(name) = engine.claim().identity().and_then(|identity| identity.name.as_ref()) {
             worker.shared.lookups.note_use(name, &self.up.subscriber);
         }
     }
@@ -348,10 +348,10 @@ impl Relay {
     pub(super) fn manner(&self, flow: &Flow) -> Manner {
         let engine = &flow.state.borrow().engine;
         let mark = match self.service {
-            Service::Steered { .. } | Service::Transparent { .. } => engine.mark,
+            Service::Steered { .. } | Service::Transparent { .. } => engine.mark(),
             Service::Proxied { .. } => Mark::NONE,
         };
-        let length = match (engine.claim.protocol(), engine.claim.identity()) {
+        let length = match (engine.claim().protocol(), engine.claim().identity()) {
             // A balancer's datagrams are not the subscriber's: nobody is there to be told.
             _ if matches!(self.service, Service::Proxied { .. }) => Length::Cut,
             (ProtocolLabel::Udp, Some(_)) => Length::Cut,
@@ -429,7 +429,7 @@ impl Relay {
         ids.push(id);
         let now: Monotonic = self.worker.shared.clock.monotonic();
         up.pulse.note_moved(now);
-        let vouched = flow.state.borrow().engine.vouched;
+        let vouched = flow.state.borrow().engine.vouched();
         let continued = Continued { identity, target: up.target, vouched, pulse: Arc::clone(&up.pulse) };
         self.worker.shared.connection_ids.learn(&up.subscriber, up.destination, id, continued, now);
     }

@@ -3,11 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use billing_export::{Account, Entry, Flag, Flags, Reason, Session, Volume};
+use billing_export::Volume;
 
 use super::Worker;
-use super::verdict::{flags, unanswered_account};
-use crate::flow::engine::{Allowed, Counter as _, News, Ruling, Unknowable};
+use crate::flow::engine::Observation;
 use crate::net::datagram::port::Sent;
 use crate::net::flow_record::{Flow, State};
 use crate::net::report::{Report, saturating_sum};
@@ -24,24 +23,12 @@ enum Pending {
     Orphaned,
 }
 
-/// Where bytes go that are nobody's: without a verdict when the ledger that would have held them is closed, and those of UDP
-/// that nobody answered (the source address is free to forge).
-pub(super) fn nobodys() -> Account {
-    let entry = Entry::Unattributed(Reason::Undecided);
-    Account { session: Session::none(), list: None, entry }
-}
-
 impl Worker {
     /// Takes bytes of a TCP stream that the subscriber sent: counts them and shows them to the reader of names.
     pub fn received(self: &Rc<Self>, flow: &Rc<Flow>, bytes: &[u8]) {
         self.count_read(flow, bytes.len());
-        let news = flow.state.borrow_mut().engine.claim.observe(bytes);
+        self.observe(flow, Observation::Bytes(bytes));
         self.mark_dirty(flow);
-        match news {
-            News::Verdict => self.judge(flow),
-            News::Name => self.foresee(flow),
-            News::None => {}
-        }
         self.spend(flow, bytes.len() as u64);
     }
 
@@ -53,21 +40,13 @@ impl Worker {
         self.spend(flow, bytes as u64);
     }
 
-    /// Holds what has just moved against what the flow may have exempt. Near a limit it is counted at once, and when nothing
-    /// is left the flow is charged from here on: within one buffer of it, and what is on its way (trap T31).
+    /// Holds payload that has just moved against what the flow may have exempt, where that is limited.
     fn spend(self: &Rc<Self>, flow: &Rc<Flow>, moved: u64) {
-        let spent = {
-            let mut state = flow.state.borrow_mut();
-            let State { engine, subscriber: Some(subscriber), .. } = &mut *state else { return };
-            let Some(allowed) = &mut engine.allowed else { return };
-            if !allowed.share.moved(subscriber.guess(moved)) {
-                return;
-            }
-            self.count_carried(&mut state);
-            state.engine.allowed.as_ref().is_some_and(|allowed| !allowed.share.has_room())
-        };
-        if spent {
-            self.cap(flow);
+        let mut state = flow.state.borrow_mut();
+        let State { engine, subscriber: Some(subscriber), .. } = &*state else { return };
+        if engine.is_limited() {
+            let moved = subscriber.guess(moved);
+            self.tell(flow, &mut state, Observation::Moved(moved));
         }
     }
 
@@ -100,12 +79,9 @@ impl Worker {
         let now = self.shared.clock.monotonic();
         let mut seen = 0_u64;
         for datagram in datagrams {
-            let news = flow.state.borrow_mut().engine.claim.observe(datagram);
-            match news {
-                News::Verdict => self.judge(flow),
-                News::Name | News::None => {}
-            }
-            if let Some(subscriber) = &mut flow.state.borrow_mut().subscriber {
+            let mut state = flow.state.borrow_mut();
+            self.tell(flow, &mut state, Observation::Bytes(datagram));
+            if let Some(subscriber) = &mut state.subscriber {
                 seen = seen.saturating_add(subscriber.add_received_datagram(datagram.len()));
             }
         }
@@ -156,121 +132,34 @@ impl Worker {
         }
     }
 
-    /// Reads the flow's meter and counts what is not reported under its present account, and what is over a limit as charged;
-    /// pending bytes stay with the flow.
-    pub(super) fn count_carried(&self, state: &mut State) {
-        let reading = state.read_meter(self.shared.egress.queues());
-        if let Some(reading) = &reading {
-            let mut counts = self.counts.borrow_mut();
-            counts.seen = saturating_sum(counts.seen, reading.unseen);
-            if reading.contradicts {
-                counts.meter_mismatches = counts.meter_mismatches.saturating_add(1);
-            }
-        }
-        if let Ruling::Latched { account, flags } = &state.engine.ruling {
-            let (account, flags) = (account.clone(), *flags);
-            let unknowable = reading.map_or_else(Unknowable::default, |reading| reading.unknowable);
-            let is_lower = unknowable.exceeds(state.engine.unknowable);
-            let remark = if is_lower { Flags::from(Flag::LowerBound) } else { Flags::NONE };
-            state.engine.unknowable = state.engine.unknowable.most(unknowable);
-            let mut volume = state.engine.tally.take();
-            volume.down = volume.down.saturating_sub(self.count_owed(state, volume.down, remark));
-            let owed = state.engine.owed.last().map_or(0, |owed| owed.way.upto());
-            if let Some(allowed) = &mut state.engine.allowed {
-                let uncounted = state.subscriber.as_ref().map_or(0, |side| side.counter().moving_after(owed));
-                volume = self.count_allowed(allowed, &account, volume, uncounted);
-            }
-            if state.engine.at_shared_address {
-                let mut counts = self.counts.borrow_mut();
-                let bytes = volume.up.saturating_add(volume.down);
-                counts.shared_exempt_bytes = counts.shared_exempt_bytes.saturating_add(bytes);
-            }
-            self.count(&account, flags, volume, remark);
-        }
-        if state.remainder.as_ref().is_some_and(|remainder| !remainder.is_waiting()) {
-            state.remainder = None;
-        }
-    }
-
-    /// Counts bytes of an account, with a `remark` on it: also on bytes that were counted before.
-    pub(super) fn count(&self, account: &Account, flags: Flags, volume: Volume, remark: Flags) {
-        let mut usage = self.usage.borrow_mut();
-        if volume != Volume::ZERO {
-            usage.add(account, flags.union(remark), volume, self.shared.accounts_max);
-        } else if !remark.is_empty() {
-            usage.remark(account, remark, self.shared.accounts_max);
-        }
-    }
-
-    /// Counts what of `volume` may be exempt, which is returned; the rest goes where bytes over the limit go.
-    pub(super) fn count_allowed(
-        &self,
-        allowed: &mut Allowed,
-        account: &Account,
-        volume: Volume,
-        uncounted: u64,
-    ) -> Volume {
-        let exempt = allowed.share.take(volume, uncounted);
-        if volume == Volume::ZERO {
-            return volume;
-        }
-        self.shared.policy.load().allowances.note_changed(&allowed.share);
-        if exempt != volume {
-            // Never negative: only a part of it is exempt.
-            let over = Volume {
-                up: volume.up.saturating_sub(exempt.up),
-                down: volume.down.saturating_sub(exempt.down),
-            };
-            self.usage.borrow_mut().add(&allowed.over, allowed.over_flags, over, self.shared.accounts_max);
-            self.note_capped(account);
-        }
-        exempt
-    }
-
-    /// Notes that an exempt account reached a cap.
-    pub(super) fn note_capped(&self, account: &Account) {
-        let mut counts = self.counts.borrow_mut();
-        if counts.capped.len() < self.shared.accounts_max {
-            counts.capped.insert(account.clone());
-        }
-    }
-
     /// Settles what ended flows sent last, also while nobody asks for reports, and forgets those that are settled. What no
     /// look at the queues has settled for long is given up.
-    pub(super) fn settle_ended(&self) {
+    pub(super) fn settle_ended(self: &Rc<Self>) {
         let now = self.shared.clock.monotonic();
-        self.dirty.borrow_mut().retain(|flow| {
-            {
-                let mut state = flow.state.borrow_mut();
-                if state.remainder.is_some() {
-                    self.count_carried(&mut state);
-                    if now.since(flow.last_activity.get()) > REMAINDER_TIME_MAX {
-                        self.give_up_moving(&state);
-                        state.remainder = None;
-                    }
+        let mut dirty = std::mem::take(&mut *self.dirty.borrow_mut());
+        dirty.retain(|flow| {
+            let mut state = flow.state.borrow_mut();
+            if state.remainder.is_some() {
+                self.tell(flow, &mut state, Observation::Tick);
+                if now.since(flow.last_activity.get()) > REMAINDER_TIME_MAX {
+                    self.tell(flow, &mut state, Observation::Unwatched);
+                    state.remainder = None;
                 }
             }
+            drop(state);
             !flow.is_settled()
         });
-    }
-
-    /// What was sent and nothing says of whether it left is not counted: the flow's record says so.
-    fn give_up_moving(&self, state: &State) {
-        let is_open = state.sent().is_some_and(|sent| sent.moving() > 0);
-        if let (true, Ruling::Latched { account, flags }) = (is_open, &state.engine.ruling) {
-            self.count(account, *flags, Volume::ZERO, Flag::LowerBound.into());
-        }
+        self.dirty.borrow_mut().append(&mut dirty);
     }
 
     /// The last report: what is sent by now is looked after once more. It may wait for the system; nobody else does.
     pub fn last_report(self: &Rc<Self>) -> Report {
         let dirty = self.dirty.borrow().clone();
-        dirty.iter().for_each(|flow| self.count_carried(&mut flow.state.borrow_mut()));
+        dirty.iter().for_each(|flow| self.observe(flow, Observation::Tick));
         self.shared.egress.look();
         dirty.iter().for_each(|flow| {
-            let mut state = flow.state.borrow_mut();
-            self.count_carried(&mut state);
-            self.give_up_moving(&state);
+            self.observe(flow, Observation::Tick);
+            self.observe(flow, Observation::Unwatched);
         });
         self.report()
     }
@@ -290,44 +179,37 @@ impl Worker {
         let mut pending = Volume::ZERO;
         // What nobody has answered for as long as this is told as nobody's as it comes: nothing is pending for ever.
         let (now, unanswered) = (self.shared.clock.monotonic(), self.shared.limits.unanswered_timeout);
-        let policy = self.shared.policy.load();
         let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
         let (mut still_dirty, mut spent) = (Vec::new(), Vec::new());
         for flow in dirty {
             let mut state = flow.state.borrow_mut();
-            self.count_carried(&mut state);
-            let mut undecided = !matches!(state.engine.ruling, Ruling::Latched { .. });
-            match (undecided, rule) {
-                (true, Pending::Stays) if state.engine.unanswered && now.since(flow.opened) >= unanswered => {
+            self.tell(&flow, &mut state, Observation::Tick);
+            let mut is_pending = !state.engine.is_decided();
+            match (is_pending, rule) {
+                (true, Pending::Stays)
+                    if state.engine.is_unanswered() && now.since(flow.opened) >= unanswered =>
+                {
                     // Nothing is pending of it until more comes.
-                    undecided = false;
-                    let account = unanswered_account(&policy, &state.engine.standing);
-                    let (flags, volume) = (flags(&state.engine.start, &account), state.engine.tally.take());
-                    self.usage.borrow_mut().add(&account, flags, volume, self.shared.accounts_max);
+                    is_pending = false;
+                    self.tell(&flow, &mut state, Observation::Overdue);
                 }
                 (true, Pending::Stays) => pending = saturating_sum(pending, state.engine.pending()),
-                (true, Pending::Orphaned) => {
-                    let volume = state.engine.tally.take();
-                    let flags = Flags::NONE.with(Flag::Recovered);
-                    self.usage.borrow_mut().add(&nobodys(), flags, volume, self.shared.accounts_max);
-                }
+                (true, Pending::Orphaned) => self.tell(&flow, &mut state, Observation::Orphaned),
                 (false, _) => {}
             }
-            let waiting = state.subscriber.as_ref().is_some_and(|side| side.counter().is_waiting());
-            let is_dirty = undecided || waiting || state.remainder.is_some();
+            let is_waiting = state.subscriber.as_ref().is_some_and(|side| side.counter().is_waiting());
+            let is_dirty = is_pending || is_waiting || state.remainder.is_some();
             flow.is_dirty.set(is_dirty);
-            if state.engine.allowed.as_ref().is_some_and(|allowed| !allowed.share.has_room()) {
+            if state.engine.is_spent() {
                 spent.push(Rc::clone(&flow));
             }
+            drop(state);
             if is_dirty {
-                drop(state);
                 still_dirty.push(flow);
             }
         }
         self.dirty.borrow_mut().append(&mut still_dirty);
-        for flow in spent {
-            self.cap(&flow);
-        }
+        spent.iter().for_each(|flow| self.observe(flow, Observation::Spent));
         let counts = std::mem::take(&mut *self.counts.borrow_mut());
         Report {
             seen: counts.seen,

@@ -69,7 +69,7 @@ impl Worker {
                 continue;
             };
             let state = flow.state.borrow();
-            let carried = state.engine.tally.carried();
+            let carried = state.engine.carried();
             let carried = carried.up.saturating_add(carried.down);
             let held = follow(known, bytes, carried, queues.round, now);
             queues.held.insert(flow.id, held);

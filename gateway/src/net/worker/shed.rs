@@ -24,7 +24,7 @@ impl Worker {
         for flow in flows.values().filter(|flow| flow.has_place.get()) {
             let state = flow.state.borrow();
             // UDP whose name may yet come has a room and a deadline of its own.
-            let waits = state.engine.unanswered && state.engine.claim.identity().is_none();
+            let waits = state.engine.is_unanswered() && state.engine.claim().identity().is_none();
             if state.subscriber.is_none() || waits {
                 continue;
             }
@@ -39,7 +39,7 @@ impl Worker {
             });
             candidates.push(Candidate {
                 holder,
-                answered: !state.engine.unanswered,
+                answered: !state.engine.is_unanswered(),
                 age: now.since(flow.opened),
                 idle: now.since(flow.last_activity.get()),
                 recent: flow.recent.get().at(now),

@@ -1,0 +1,64 @@
+//! What is seen of a flow.
+
+use std::net::IpAddr;
+
+use billing_export::Session;
+
+use crate::flow::decide::Vouched;
+use crate::flow::identify::Identity;
+
+/// What happened to one flow. The time of it, where a verdict asks for one, is that of the terms it is judged by.
+pub enum Observation<'a> {
+    /// It began, and nobody reads it.
+    Unread,
+    /// The client sent bytes: of a stream, or one datagram. Those of a datagram are counted after this.
+    Bytes(&'a [u8]),
+    /// The subscriber sends nothing more: a name that is not complete will not be.
+    Finished,
+    /// The time for a name is over.
+    Deadline,
+    /// Steered: it is known where the flow goes, or that it goes nowhere.
+    Placed {
+        /// Whether the name may be there.
+        vouched: Vouched,
+        /// The address that was dialled.
+        dialled: Option<IpAddr>,
+    },
+    /// UDP: the server has answered.
+    Answered,
+    /// UDP: it goes on where a flow of this name stopped.
+    Continues(Identity),
+    /// What became of the look-up that was asked for.
+    LookedUp(LookedUp),
+    /// List, rating or subscribers changed; the address is this session's.
+    Renewed(Option<&'a Session>),
+    /// A date has passed that changes an answer.
+    Dated,
+    /// So many bytes have just moved, in the byte basis at a guess. They are held against what may be exempt.
+    Moved(u64),
+    /// The counter is to be read and its bytes attributed.
+    Tick,
+    /// Nothing is left of what the flow may have exempt, other flows' part in it included.
+    Spent,
+    /// UDP: nobody has answered for as long as bytes may be pending.
+    Overdue,
+    /// The ledger changes hands: what is pending by now is nobody's.
+    Orphaned,
+    /// What is on its way is looked after no longer.
+    Unwatched,
+    /// Nobody waits for more: the process ends.
+    LastCall,
+    /// It has ended; its counter was read.
+    Ended,
+}
+
+/// What became of a look-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookedUp {
+    /// The name may be at the address.
+    Found,
+    /// It may not, as far as was found.
+    NotFound,
+    /// None was begun.
+    NotAsked,
+}
