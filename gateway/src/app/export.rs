@@ -36,8 +36,7 @@ use crate::net::clock::{Clock, wall};
 use crate::net::egress::Egress;
 use crate::net::lookup::Lookups;
 use crate::net::policy::{Exemption, PolicyCell};
-use crate::net::pool::WorkerHandle;
-use crate::net::report::{Report, UsageMap, saturating_sum};
+use crate::net::report::{Report, ReportSource, UsageMap, saturating_sum};
 use crate::net::shared::{Saved, Shared};
 use allowances::Followed;
 use clock::Watched;
@@ -134,7 +133,7 @@ struct TakenDelta {
 pub struct Export {
     plan: Plan,
     settings: Settings,
-    workers: Vec<WorkerHandle>,
+    sources: Vec<Box<dyn ReportSource>>,
     policy: Arc<PolicyCell>,
     lookups: Arc<Lookups>,
     egress: Arc<Egress>,
@@ -190,7 +189,7 @@ impl Export {
             sinks,
             plan,
             settings,
-            workers: Vec::new(),
+            sources: Vec::new(),
             policy: Arc::clone(&shared.policy),
             lookups: Arc::clone(&shared.lookups),
             egress: Arc::clone(&shared.egress),
@@ -227,10 +226,10 @@ impl Export {
         self.tell_status(0);
     }
 
-    /// Takes the workers whose counts are to be saved.
-    pub fn employ(&mut self, workers: Vec<WorkerHandle>) {
-        self.pending = vec![Volume::ZERO; workers.len()];
-        self.workers = workers;
+    /// Takes those whose counts are to be saved.
+    pub fn employ(&mut self, sources: Vec<Box<dyn ReportSource>>) {
+        self.pending = vec![Volume::ZERO; sources.len()];
+        self.sources = sources;
     }
 
     /// Whether the ledger is open.
@@ -312,10 +311,10 @@ impl Export {
     /// The reports of all workers, and how many did not answer. What they sent before is settled by a look at the queues.
     fn ask_all(&mut self) -> (Vec<(usize, Report)>, usize) {
         self.egress.look();
-        for worker in &mut self.workers {
-            worker.ask();
+        for source in &mut self.sources {
+            source.ask();
         }
-        let answers: Vec<_> = self.workers.iter_mut().map(|worker| worker.receive(ANSWER_LIMIT)).collect();
+        let answers: Vec<_> = self.sources.iter_mut().map(|source| source.receive(ANSWER_LIMIT)).collect();
         let silent = answers.iter().filter(|answer| answer.is_none()).count();
         let reports = answers.into_iter().enumerate().filter_map(|(worker, report)| Some((worker, report?)));
         (reports.collect(), silent)
@@ -324,8 +323,8 @@ impl Export {
     /// Ends the workers; their last reports.
     fn stop_workers(&mut self) -> Vec<(usize, Report)> {
         let mut reports = Vec::new();
-        for (index, worker) in std::mem::take(&mut self.workers).into_iter().enumerate() {
-            reports.extend(worker.stop(STOP_LIMIT).into_iter().map(|report| (index, report)));
+        for (index, source) in std::mem::take(&mut self.sources).into_iter().enumerate() {
+            reports.extend(source.stop(STOP_LIMIT).into_iter().map(|report| (index, report)));
         }
         reports
     }

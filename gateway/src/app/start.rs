@@ -43,6 +43,7 @@ use crate::net::local::Standing;
 use crate::net::overload::Overload;
 use crate::net::policy::{Exemption, Policy, PolicyCell};
 use crate::net::pool::{Remote, Sockets};
+use crate::net::report::ReportSource;
 use crate::net::shared::{Saved, Shared};
 use crate::net::silence::Silences;
 pub use dns::certificate_fault;
@@ -357,7 +358,7 @@ impl Node {
             control.spawn(Arc::clone(edge).keep());
         }
         let remote = Remote::new(&handles);
-        export.employ(handles);
+        export.employ(handles.into_iter().map(|handle| Box::new(handle) as Box<dyn ReportSource>).collect());
         let (orders, inbox) = mpsc::channel();
         let export = std::thread::Builder::new()
             .name("export".to_owned())

@@ -21,7 +21,7 @@ use super::datagram::batch::Batch;
 use super::datagram::undecided::Undecided;
 use super::inherited::{Inherited, Offered, complete_connections, complete_datagrams};
 use super::local::{LocalPlace, Standing};
-use super::report::Report;
+use super::report::{Report, ReportSource};
 use super::settings::{Interception, Listener, Mode};
 use super::shared::Shared;
 use super::worker::Worker;
@@ -349,23 +349,20 @@ impl Remote {
     }
 }
 
-impl WorkerHandle {
-    /// Asks for a report, unless one is already asked for.
-    pub fn ask(&mut self) {
+impl ReportSource for WorkerHandle {
+    fn ask(&mut self) {
         if !self.outstanding {
             self.outstanding = self.commands.try_send(Command::Report).is_ok();
         }
     }
 
-    /// Asks for a report after which nothing is pending, unless one is already asked for.
-    pub fn ask_settled(&mut self) {
+    fn ask_settled(&mut self) {
         if !self.outstanding {
             self.outstanding = self.commands.try_send(Command::ReportSettled).is_ok();
         }
     }
 
-    /// Waits for the report asked for; none when the worker does not answer in time. A late report comes with the next call.
-    pub fn receive(&mut self, limit: Duration) -> Option<Report> {
+    fn receive(&mut self, limit: Duration) -> Option<Report> {
         if !self.outstanding {
             return None;
         }
@@ -374,8 +371,7 @@ impl WorkerHandle {
         Some(report)
     }
 
-    /// Takes the reports that are left and waits for the thread, at most `limit`.
-    pub fn stop(self, limit: Duration) -> Vec<Report> {
+    fn stop(self: Box<Self>, limit: Duration) -> Vec<Report> {
         let _ = self.commands.try_send(Command::Stop);
         let mut last = Vec::new();
         // The worker drops its end of the channel when it is done.

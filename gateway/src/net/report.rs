@@ -1,6 +1,7 @@
 //! What a worker hands over once a tick: bytes by account, what is pending, and counts for the metrics.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use billing_export::{Account, Class, Entry, Flags, Reason, Session, Usage, Volume};
 
@@ -129,6 +130,21 @@ pub struct Report {
     pub ports_used_up: u64,
     /// Transparent flows that left from another port than the subscriber's.
     pub ports_changed: u64,
+}
+
+/// Whoever counts and reports: a worker's thread, or what else carries bytes.
+pub trait ReportSource: Send {
+    /// Asks for a report, unless one is already asked for.
+    fn ask(&mut self);
+
+    /// Asks for a report after which nothing is pending, unless one is already asked for.
+    fn ask_settled(&mut self);
+
+    /// Waits for the report asked for; none when it does not come in time. A late report comes with the next call.
+    fn receive(&mut self, limit: Duration) -> Option<Report>;
+
+    /// Ends it, at most `limit` between two reports; what it still had to report.
+    fn stop(self: Box<Self>, limit: Duration) -> Vec<Report>;
 }
 
 /// Bytes by account until the next report; bounded.

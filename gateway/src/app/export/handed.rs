@@ -60,10 +60,10 @@ impl Export {
         if self.unsaved.is_some() {
             self.save().map_err(text)?;
         }
-        for worker in &mut self.workers {
-            worker.ask_settled();
+        for source in &mut self.sources {
+            source.ask_settled();
         }
-        let answers: Vec<_> = self.workers.iter_mut().map(|worker| worker.receive(SETTLE_LIMIT)).collect();
+        let answers: Vec<_> = self.sources.iter_mut().map(|source| source.receive(SETTLE_LIMIT)).collect();
         let silent = answers.iter().any(Option::is_none);
         let reports = answers.into_iter().enumerate().filter_map(|(worker, report)| Some((worker, report?)));
         let reports = reports.collect();
