@@ -1,5 +1,6 @@
 //! When a flow is judged, and what becomes of what it carried before.
 
+use allocation_counter::measure;
 use allowlist::Transport;
 use billing_export::{Flag, Flags, Reason};
 use gateway::flow::decide::Vouched;
@@ -390,15 +391,25 @@ fn what_nothing_says_has_left_is_a_lower_bound() {
 }
 
 #[test]
-fn the_terms_are_asked_for_verdicts_and_never_for_bytes() {
-    let (mut life, _) = judged(Life::trusted());
-    let consulted = life.known.consulted.get();
-    assert_eq!(consulted, 2, "the mark that is foreseen, and the verdict");
-    for _ in 0..100 {
-        life.up(1);
-        life.down(1);
-        life.read(&DATA);
-        life.look(0);
+fn the_terms_are_asked_for_verdicts_and_a_byte_allocates_nothing() {
+    for limit in [None, Some(1 << 30)] {
+        let mut life = Life::trusted();
+        if let Some(limit) = limit {
+            life.known.limit(limit);
+        }
+        let (mut life, _) = judged(life);
+        let consulted = life.known.consulted.get();
+        assert_eq!(consulted, 2, "the mark that is foreseen, and the verdict");
+        life.settle();
+        let allocated = measure(|| {
+            for _ in 0..100 {
+                life.up(1);
+                life.down(1);
+                life.read(&DATA);
+                life.look(0);
+            }
+        });
+        assert_eq!((life.known.consulted.get(), allocated.count_total), (consulted, 0));
+        assert!(life.bill()[0].1 > 100 && life.bill()[0].2 > 90);
     }
-    assert_eq!(life.known.consulted.get(), consulted);
 }
