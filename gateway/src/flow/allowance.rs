@@ -242,6 +242,12 @@ mod tests {
         assert!(!plan.has(&Scope::SharedAddresses, Length::Day));
         let unlimited = AllowancePlan::unlimited();
         assert!(unlimited.is_unlimited());
+        let none = Limits::default();
+        for (overall, shared, groups) in
+            [(day, none, vec![]), (none, day, vec![]), (none, none, vec![(Arc::from("dns"), day, vec![])])]
+        {
+            assert!(!AllowancePlan::new(TimeZone::UTC, overall, shared, groups).is_unlimited());
+        }
         assert_eq!(unlimited.bounds("school", true).count(), 0);
     }
 

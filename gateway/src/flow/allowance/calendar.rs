@@ -162,7 +162,9 @@ mod tests {
         assert_eq!(text, "day 2010-11-07 1500");
         let again = "2010-11-07T02:40:00Z";
         assert_eq!(day("America/St_Johns", again, Some(&after)).1, "day 2010-11-07 1490");
-        assert_eq!(day("America/St_Johns", again, None).1, "day 2010-11-06 15");
+        let (again_from, text) = day("America/St_Johns", again, None);
+        assert_eq!(text, "day 2010-11-06 15");
+        assert!(again_from.covers(again.parse().unwrap()), "it is asked for once");
     }
 
     #[test]
@@ -172,6 +174,7 @@ mod tests {
         assert_eq!(day("UTC", "2026-11-24T00:00:01Z", Some(&today)).0, today);
         assert_eq!(day("UTC", "2026-11-24T00:00:00Z", Some(&today)).1, "day 2026-11-24 1440");
         assert!(today.covers("2026-11-25T23:59:59Z".parse().unwrap()));
+        assert!(today.covers("2026-11-25T00:00:00Z".parse().unwrap()));
         assert!(!today.covers("2026-11-24T23:59:59Z".parse().unwrap()));
         assert!(!today.covers("2026-11-26T00:00:00Z".parse().unwrap()));
         assert_eq!(day("UTC", "2026-11-26T00:00:00Z", Some(&today)).1, "day 2026-11-26 1440");

@@ -223,6 +223,14 @@ mod tests {
     }
 
     #[test]
+    fn t31_what_moves_is_counted_at_once_when_as_much_again_reaches_any_limit() {
+        let (narrow, wide) = (counter(), counter());
+        let mut share = share(&[(&narrow, 100), (&wide, 1_000)]);
+        assert!(!share.moved(49));
+        assert!(share.moved(1), "twice fifty is the narrower one");
+    }
+
+    #[test]
     fn t31_a_limit_of_zero_and_one_that_was_lowered_leave_nothing() {
         let counter = counter();
         assert!(!share(&[(&counter, 0)]).has_room());
