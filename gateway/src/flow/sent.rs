@@ -333,4 +333,47 @@ mod tests {
         huge.look(queues(1, u64::MAX));
         assert_eq!((huge.left(), huge.unproven()), (0, u64::MAX));
     }
+
+    #[test]
+    fn f61_drops_are_taken_from_what_was_sent_around_them_and_from_nothing_later() {
+        let mut sent = Sent::new(queues(0, 0));
+        for (looks, before, after, wanted) in
+            [(0, 0, 2, (7_000, 3_000)), (1, 2, 2, (14_000, 6_000)), (2, 2, 2, (24_000, 6_000))]
+        {
+            sent.add(10_000, PACKET);
+            sent.look(queues(looks, before));
+            sent.look(queues(looks + 1, after));
+            assert_eq!((sent.left(), sent.lost()), wanted, "look {looks}");
+        }
+        assert_eq!(sent.on_its_way().end(&sent, true), (30_000, true), "a look has said all of it");
+        sent.add(700, PACKET);
+        sent.look(queues(3, 2));
+        sent.look(queues(4, 400));
+        assert_eq!((sent.left(), sent.lost()), (24_000, 6_700), "no more than was sent since");
+        sent.add(50, PACKET);
+        assert_eq!((sent.moving(), sent.moving_of(u64::MAX)), (50, 50));
+    }
+
+    #[test]
+    fn f61_the_end_settles_what_it_can_and_remembers_the_size_of_what_waits() {
+        let waiting = |packet| {
+            let mut sent = Sent::new(queues(0, 0));
+            sent.add(10_000, packet);
+            sent.look(queues(0, 0));
+            sent
+        };
+        let mut sent = waiting(PACKET);
+        sent.end(queues(1, 0));
+        assert_eq!((sent.left(), sent.is_waiting()), (10_000, false));
+        let mut acknowledged = waiting(PACKET);
+        acknowledged.raise(10_000, PACKET, 10_000);
+        acknowledged.end(queues(0, 0));
+        assert!(!acknowledged.is_waiting(), "no look says more");
+        // What is dropped may be the largest packet of all that waits, not of the last alone.
+        let mut large = waiting(9_000);
+        large.add(500, PACKET);
+        large.end(queues(0, 0));
+        large.settle(queues(1, 1));
+        assert_eq!(large.left(), 1_500);
+    }
 }
