@@ -219,7 +219,14 @@ mod tests {
         };
         // 5,228 + 60 + 6 × 52 = 5,600 bytes: half a percent are 28.
         assert_eq!((out_of_order(0, true), out_of_order(1, true), out_of_order(2, true)), (0, 0, 56));
-        assert_eq!(out_of_order(2, false), 0, "was not agreed on");
+        assert_eq!(out_of_order(1_000, false), 0, "was not agreed on");
+        let bare = StreamOptions { timestamps: false, ..VISIT.options };
+        let bare = StreamCounters { segments_out_of_order: 2, options: bare, ..VISIT };
+        assert_eq!(bare.uncounted_options(address), 2 * 40, "no time stamps beside them");
+        let unseen = StreamCounters { inbound: InboundOptions::Unknown, ..bare };
+        assert_eq!(unseen.uncounted_options(address), 2 * 40, "and none that nobody saw");
+        let nothing = StreamCounters { inbound: InboundOptions::USUAL, ..StreamCounters::default() };
+        assert_eq!(nothing.uncounted_options(address), 0);
         let unseen = StreamCounters { inbound: InboundOptions::Unknown, ..VISIT };
         assert_eq!(unseen.uncounted_options(address), 7 * 12, "seven segments may each have told their time");
         let upload = StreamCounters { bytes_received: 100_000, ..unseen };
@@ -260,6 +267,23 @@ mod tests {
         assert_eq!(with(true, true, true), Volume { up: 60, down: 60 });
         assert_eq!(with(false, true, true), Volume { up: 52, down: 52 });
         assert_eq!(with(false, false, false), Volume { up: 44, down: 44 });
+    }
+
+    #[test]
+    fn t26_segments_without_time_stamps_have_bare_headers() {
+        let counters = StreamCounters { bytes_sent: 100, segments_out: 3, ..StreamCounters::default() };
+        assert_eq!(counters.volume("192.0.2.1".parse().unwrap()).down, 100 + 3 * 40 + 44);
+    }
+
+    #[test]
+    fn t26_headers_in_front_of_a_payload_are_those_of_its_protocol_and_version() {
+        let of = |address: &str| {
+            let address = address.parse().unwrap();
+            (segment_header(address), datagram_header(address))
+        };
+        assert_eq!(of("192.0.2.1"), (20 + 20 + 12, 20 + 8));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_eq!(of("2001:db8::1"), (40 + 20 + 12, 40 + 8));
     }
 
     #[test]
