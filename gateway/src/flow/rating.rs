@@ -57,3 +57,28 @@ impl RatingPlan {
         self.by_service.get(service).copied().unwrap_or(self.otherwise)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A group with this code point and mark of the machine.
+    fn group(id: u32, dscp: u8, fwmark: u32) -> RatingGroup {
+        RatingGroup { id, disposition: Disposition::Tagged, mark: Mark { dscp, fwmark, upstream: false } }
+    }
+
+    #[test]
+    fn t38_a_plan_marks_when_any_of_its_groups_does_and_knows_all_code_points() {
+        let bare = group(1, 0, 0);
+        let plan = |otherwise, group| RatingPlan::new(otherwise, [(Arc::from("school"), group)]);
+        assert!(!plan(bare, bare).is_marking());
+        assert!(plan(bare, group(2, 63, 0)).is_marking() && plan(group(2, 0, 7), bare).is_marking());
+        let both = plan(group(1, 1, 0), group(2, 63, 0));
+        let known: Vec<u8> = (0..=u8::MAX).filter(|dscp| both.marks_with(*dscp)).collect();
+        assert_eq!(known, [1, 63]);
+        // 0 is what packets of everybody carry, and what does not fit is none of ours.
+        let none = plan(bare, group(2, 64, 0));
+        assert!((0..=u8::MAX).all(|dscp| !none.marks_with(dscp)));
+        assert_eq!((both.group("school").id, both.group("other").id), (2, 1));
+    }
+}
