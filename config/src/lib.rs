@@ -203,7 +203,8 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let lookup = Lookup::read(reader);
     let trusted_answers = TrustedAnswers::read(reader);
     let dns = Dns::read(reader, &upstream.resolvers);
-    let limits = Limits::read(reader);
+    let rows_max = subscribers.as_ref().map(|subscribers| subscribers.entries_max);
+    let limits = Limits::read(reader, rows_max);
     let (admin, admin_address) = Admin::read(reader);
     let log = Log::read(reader);
     judge_addresses(reader, &listeners, &admin_address);

@@ -37,6 +37,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("limits", "flows_per_msisdn_max"),
     Key::defaulted("limits", "flows_per_imsi_max"),
     Key::defaulted("limits", "flows_per_account_max"),
+    Key::defaulted("limits", "sessions_max"),
     Key::defaulted("limits", "unknown_prefix_v4"),
     Key::defaulted("limits", "unknown_prefix_v6"),
     Key::defaulted("limits", "unanswered_per_subscriber_max"),
@@ -113,6 +114,10 @@ pub const FLOWS_MAX_RANGE: RangeInclusive<usize> = 1..=10_000_000;
 pub const FLOWS_PER_SUBSCRIBER_MAX_DEFAULT: usize = 2_048;
 /// Range of `flows_per_subscriber_max` and `unanswered_per_subscriber_max`.
 pub const FLOWS_PER_SUBSCRIBER_MAX_RANGE: RangeInclusive<usize> = 1..=1_000_000;
+/// Addresses and prefixes that have a session: as many as the subscriber table may have rows, each some 300 bytes.
+pub const SESSIONS_MAX_DEFAULT: usize = crate::subscribers::ENTRIES_MAX_DEFAULT;
+/// Range of `sessions_max`.
+pub const SESSIONS_MAX_RANGE: RangeInclusive<usize> = crate::subscribers::ENTRIES_MAX_RANGE;
 /// UDP flows of one subscriber that nobody has answered: browsers open some dozens at once, and whoever forges his address
 /// takes these places and none of his others.
 pub const UNANSWERED_PER_SUBSCRIBER_MAX_DEFAULT: usize = 256;
@@ -188,6 +193,8 @@ pub struct Limits {
     pub flows_per_imsi_max: usize,
     /// The same of one whose id is an account, behind which may stand a whole school.
     pub flows_per_account_max: usize,
+    /// Addresses and prefixes that have a session, of all sources; further ones have none.
+    pub sessions_max: usize,
     /// Bits of an IPv4 network that counts as one subscriber where no session has the address.
     pub unknown_prefix_v4: u8,
     /// The same of IPv6: what an operator gives one customer.
@@ -247,8 +254,9 @@ impl Quic {
 }
 
 impl Limits {
-    /// Reads `[limits]`.
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Limits {
+    /// Reads `[limits]`; `rows_max` is how many rows the subscriber table may have: all of them find room unless stated
+    /// otherwise.
+    pub(crate) fn read(reader: &mut Reader<'_>, rows_max: Option<usize>) -> Limits {
         let section = reader.section("limits");
         let s = &section;
         let r = reader;
@@ -313,6 +321,9 @@ impl Limits {
             flows_per_msisdn_max: msisdn,
             flows_per_imsi_max: imsi,
             flows_per_account_max: account,
+            sessions_max: s
+                .count(r, "sessions_max", rows_max.unwrap_or(SESSIONS_MAX_DEFAULT), SESSIONS_MAX_RANGE)
+                .value,
             unknown_prefix_v4: s
                 .count(r, "unknown_prefix_v4", SOURCE_PREFIX_V4_DEFAULT, SOURCE_PREFIX_V4_RANGE)
                 .value,

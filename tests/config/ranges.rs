@@ -175,6 +175,7 @@ const MORE_ROWS: &[Row] = &[
     ("limits", "flows_per_msisdn_max", &["1", "1000000"], &["0", "1000001"]),
     ("limits", "flows_per_imsi_max", &["1", "1000000"], &["0", "1000001"]),
     ("limits", "flows_per_account_max", &["1", "1000000"], &["0", "1000001"]),
+    ("limits", "sessions_max", &["1", "100000000"], &["0", "100000001"]),
     ("limits", "unknown_prefix_v4", &["8", "32"], &["7", "33"]),
     ("limits", "unknown_prefix_v6", &["32", "128"], &["31", "129"]),
     ("limits", "unanswered_per_subscriber_max", &["1", "1000000"], &["0", "1000001"]),

@@ -10,6 +10,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::hash::RandomState;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -21,6 +22,7 @@ use gateway::flow::binding::{AnswerLimits, Nat64};
 use gateway::flow::identify::IdentifyLimits;
 use gateway::flow::mark::Mark;
 use gateway::flow::rating::{RatingGroup, RatingPlan};
+use gateway::flow::session::Sessions;
 use gateway::flow::silence::SilenceLimits;
 use gateway::net::answers::Answers;
 use gateway::net::beats::Beats;
@@ -84,7 +86,6 @@ fn shared() -> Arc<Shared> {
         list: None,
         pending: Vec::new(),
         routes: Arc::default(),
-        subscribers: Arc::default(),
         rating: Arc::new(RatingPlan::new(group, Vec::new())),
         allowance: Arc::new(AllowancePlan::unlimited()),
         allowances: Arc::default(),
@@ -129,6 +130,7 @@ fn shared() -> Arc<Shared> {
     Arc::new(Shared {
         beats: Beats::new(0),
         policy,
+        sessions: Arc::new(Sessions::new(1, RandomState::new())),
         lookups,
         byte_basis: ByteBasis::Payload,
         headers: None,

@@ -22,7 +22,6 @@ use super::reload::{gate, load, named_by, read_subscribers};
 use super::start::{certificate_fault, nat64, static_answer_problem};
 use super::{EXIT_CONFIG, EXIT_IO};
 use crate::flow::binding::Nat64;
-use crate::flow::session::SubscriberTable;
 use crate::net::dns::tls;
 
 /// Warnings of the linter that are shown; how many more there are is told.
@@ -139,9 +138,10 @@ fn examine(config: &Config) -> Findings {
     findings.notes.extend(config.local_peers());
     examine_list(config, &mut findings);
     match read_subscribers(config) {
-        Ok(table) => {
-            findings.subscriber_prefixes = table.len();
-            findings.notes.extend(unnamed_pools(config, &table));
+        Ok(rows) => {
+            findings.subscriber_prefixes = rows.len();
+            let prefixes: Vec<_> = rows.into_iter().map(|(prefix, _)| prefix).collect();
+            findings.notes.extend(unnamed_pools(config, &prefixes));
         }
         Err(fault) => findings.problems.extend(fault.lines),
     }
@@ -164,13 +164,13 @@ fn examine(config: &Config) -> Findings {
 
 /// Steered listeners that serve some subscribers only while the table has them: whoever has a public address, and a session
 /// that is not known yet, or not any more while his resolver keeps our answer, would be reset.
-fn unnamed_pools(config: &Config, table: &SubscriberTable) -> Vec<String> {
+fn unnamed_pools(config: &Config, prefixes: &[IpNet]) -> Vec<String> {
     let mut notes = Vec::new();
     let steered = config.listeners.iter().enumerate().filter(|(_, one)| one.mode == config::Mode::Steered);
     for (number, listener) in steered {
         let named: Vec<_> = listener.clients.iter().flat_map(Clients::prefixes).collect();
         let is_named = |prefix: &IpNet| named.iter().any(|net| net.contains(prefix));
-        let count = table.prefixes().filter(|prefix| !is_named(prefix)).count();
+        let count = prefixes.iter().filter(|prefix| !is_named(prefix)).count();
         if count > 0 {
             notes.push(format!(
                 "listener[{number}].clients: {count} prefixes of the subscriber table are within none that is named here: an address of theirs is served only while it is in the table. Name the pools they come from"

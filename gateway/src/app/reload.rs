@@ -17,6 +17,7 @@ use super::start::edge;
 use crate::flow::allowance::{AllowancePlan, Limits};
 use crate::flow::mark::Mark;
 use crate::flow::rating::{RatingGroup, RatingPlan};
+use crate::flow::session::Sessions;
 use crate::net::policy::PolicyCell;
 pub use subscribers::read as read_subscribers;
 
@@ -147,21 +148,21 @@ pub struct Outcome {
     pub notes: Vec<Fault>,
 }
 
-/// Reads list and subscribers anew and publishes what is good, as one policy.
-pub fn refresh(config: &Config, keeper: &mut ListKeeper, policy: &PolicyCell, now: Timestamp) -> Outcome {
+/// Reads list and subscribers anew and publishes what is good: the list as one policy with rating and limits, of the table what
+/// changed.
+pub fn refresh(
+    config: &Config,
+    keeper: &mut ListKeeper,
+    (policy, sessions): (&PolicyCell, &Sessions),
+    now: Timestamp,
+) -> Outcome {
     let mut outcome = Outcome::default();
     match keeper.accept(&config.list.file, &gate(&config.list), now) {
         Ok(notes) => outcome.notes.extend(notes),
         Err(fault) => outcome.list = Some(named_by(config, "list.file", fault)),
     }
     outcome.unproven = keeper.unproven().map(ToOwned::to_owned);
-    let subscribers = match subscribers::renew(config, policy.load().subscribers.len()) {
-        Ok(table) => Some(Arc::new(table)),
-        Err(fault) => {
-            outcome.subscribers = Some(fault);
-            None
-        }
-    };
+    let subscribers = subscribers::renew(config, sessions.stated());
     let rating = Arc::new(rating(config));
     let allowance = allowance(config).map_err(|problem| {
         outcome.notes.push(Fault {
@@ -175,10 +176,14 @@ pub fn refresh(config: &Config, keeper: &mut ListKeeper, policy: &PolicyCell, no
         if let Ok(allowance) = allowance {
             next.allowance = Arc::new(allowance);
         }
-        if let Some(subscribers) = subscribers {
-            next.subscribers = subscribers;
-        }
     });
+    match subscribers {
+        Ok(rows) => {
+            sessions.set_held_max(config.limits.sessions_max);
+            sessions.replace_static(rows.into_iter().map(|(prefix, session)| (prefix.into(), session)));
+        }
+        Err(fault) => outcome.subscribers = Some(fault),
+    }
     outcome
 }
 
@@ -194,6 +199,7 @@ pub fn reread(path: &Path, config: &mut Config) {
                 old.certificate.clone_from(&new.certificate);
                 old.key.clone_from(&new.key);
             }
+            config.limits.sessions_max = new.limits.sessions_max;
             let restart = needs_restart(config, &new);
             if !restart.is_empty() {
                 tracing::warn!(sections = ?restart, "changed sections that take effect at the next start only");

@@ -8,6 +8,7 @@ mod memory;
 mod room;
 mod settings;
 
+use std::hash::RandomState;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ use super::takeover::incumbent::Incumbent;
 use super::takeover::successor::{Predecessor, TakeOverError};
 use super::{EXIT_CONFIG, EXIT_IO, log, shutdown};
 use crate::flow::allowance::AllowancePlan;
+use crate::flow::session::Sessions;
 use crate::net::admin;
 use crate::net::beats::Beats;
 use crate::net::clock::{Clock, wall};
@@ -295,7 +297,8 @@ impl Node {
         );
         let policy = Arc::new(PolicyCell::new(first_policy(config)));
         let lookups = lookups(config, &policy, &dial, clock, control.handle())?;
-        let mut outcome = reload::refresh(config, &mut keeper, &policy, clock.now().wall);
+        let sessions = Arc::new(Sessions::new(config.limits.sessions_max, RandomState::new()));
+        let mut outcome = reload::refresh(config, &mut keeper, (&policy, &sessions), clock.now().wall);
         outcome.notes.extend(kept_faults);
         // Behind the list: what no list speaks of is not taken back.
         let snapshot = Snapshot::new(&config.node.state_dir, Arc::clone(&lookups));
@@ -303,7 +306,7 @@ impl Node {
         control.spawn(snapshot.clone().keep(config.trusted_answers.snapshot_interval));
         control.spawn(Arc::clone(&lookups).follow_schedule());
         let status =
-            Status::new(&config.node.id, clock.now().wall, Arc::clone(&policy), Arc::clone(&lookups));
+            Status::new(&config.node.id, clock.now().wall, (&policy, &sessions), Arc::clone(&lookups));
         let saved = Arc::new(Saved::new(config.export.unsaved_max));
         let egress = Egress::new(clock, config.export.egress_interfaces.clone());
         let flow_permits = Arc::new(Semaphore::new(flows_max));
@@ -313,6 +316,7 @@ impl Node {
         let limits = limits(config, workers, flows_max);
         let shared = Arc::new(Shared {
             policy: Arc::clone(&policy),
+            sessions,
             lookups: Arc::clone(&lookups),
             byte_basis: byte_basis(config),
             headers: headers(config),
@@ -411,7 +415,8 @@ impl Node {
         dns::follow(self.plane.as_deref(), config, &self.status);
         let outcome = {
             let mut keeper = self.keeper.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            reload::refresh(config, &mut keeper, &self.policy, wall())
+            let published = (&*self.policy, &*self.shared.sessions);
+            reload::refresh(config, &mut keeper, published, wall())
         };
         self.tell(outcome.clone());
         outcome
@@ -475,7 +480,7 @@ impl Node {
         let list_stays =
             if policy.list.is_some() { "the last good one stays" } else { "there is none to stay" };
         let table_stays =
-            if policy.subscribers.is_empty() { "there is none to stay" } else { "the last good one stays" };
+            if self.shared.sessions.is_empty() { "there is none to stay" } else { "the last good one stays" };
         for (what, stays, fault) in
             [("list", list_stays, &outcome.list), ("subscribers", table_stays, &outcome.subscribers)]
         {
@@ -507,7 +512,16 @@ impl Node {
                 "a list is accepted and pending: it comes into force at its date; a higher serial that takes effect no later withdraws it"
             );
         }
-        tracing::info!(prefixes = policy.subscribers.len(), "subscribers");
+        let sessions = &self.shared.sessions;
+        if sessions.unbound() > 0 {
+            let (unbound, sessions_max) = (sessions.unbound(), sessions.held_max());
+            tracing::error!(
+                unbound,
+                sessions_max,
+                "prefixes of the subscriber table found no room: raise limits.sessions_max"
+            );
+        }
+        tracing::info!(prefixes = sessions.len(), "subscribers");
         self.status.set_reload(outcome);
     }
 }
@@ -533,7 +547,6 @@ fn first_policy(config: &Config) -> Policy {
         list: None,
         pending: Vec::new(),
         routes: Arc::default(),
-        subscribers: Arc::default(),
         rating: Arc::new(reload::rating(config)),
         allowance: Arc::new(AllowancePlan::unlimited()),
         allowances: Arc::default(),

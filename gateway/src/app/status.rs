@@ -16,6 +16,7 @@ use serde_json::json;
 
 use super::reload::Outcome;
 use crate::flow::belief::Step;
+use crate::flow::session::Sessions;
 use crate::net::admin::Source;
 use crate::net::attention::{Attention, AttentionReason};
 use crate::net::clock::wall;
@@ -38,6 +39,8 @@ pub struct Status {
     handle: PrometheusHandle,
     /// The policy in force.
     policy: Arc<PolicyCell>,
+    /// Who has which addresses.
+    sessions: Arc<Sessions>,
     /// Trusted answers and look-ups.
     lookups: Arc<Lookups>,
     /// What is written from elsewhere.
@@ -134,7 +137,7 @@ impl Status {
     pub fn new(
         node_id: &str,
         started: Timestamp,
-        policy: Arc<PolicyCell>,
+        (policy, sessions): (&Arc<PolicyCell>, &Arc<Sessions>),
         lookups: Arc<Lookups>,
     ) -> Arc<Self> {
         let recorder = PrometheusBuilder::new().build_recorder();
@@ -142,7 +145,8 @@ impl Status {
         let status = Self {
             recorder,
             handle,
-            policy,
+            policy: Arc::clone(policy),
+            sessions: Arc::clone(sessions),
             lookups,
             facts: Mutex::default(),
             node_id: node_id.to_owned(),
@@ -160,6 +164,7 @@ impl Status {
             counter!("zrgw_allowance_reached_total").absolute(0);
             counter!("zrgw_source_ports_used_up_total").absolute(0);
             counter!("zrgw_source_port_changed_total").absolute(0);
+            counter!("zrgw_flows_judged_again_total").absolute(0);
             counter!("zrgw_meter_mismatch_total").absolute(0);
             for direction in ["up", "down"] {
                 counter!("zrgw_stream_payload_bytes_total", "direction" => direction).absolute(0);
@@ -337,7 +342,7 @@ impl Source for Status {
                 let age = now.duration_since(list.issued()).as_secs().max(0);
                 gauge!("zrgw_list_age_seconds").set(reading(age.unsigned_abs()));
             }
-            gauge!("zrgw_sessions").set(reading(policy.subscribers.len() as u64));
+            gauge!("zrgw_sessions").set(reading(self.sessions.len() as u64));
             gauge!("zrgw_flows_open").set(reading(facts.open().0));
             if let Some(edge) = &facts.edge {
                 let now = edge.aside();
@@ -456,6 +461,15 @@ impl Source for Status {
             let text = format!("subscribers not renewed: {}", fault.summary());
             add(AttentionReason::SubscribersNotTaken, text);
         }
+        if self.sessions.unbound() > 0 {
+            let text = format!(
+                "{} prefixes of the subscriber table found no room and have no session: raise limits.sessions_max, {} at the \
+                 moment",
+                self.sessions.unbound(),
+                self.sessions.held_max()
+            );
+            add(AttentionReason::SessionsFull, text);
+        }
         if let Some(fault) = &facts.dns_tls_fault {
             add(AttentionReason::DnsCertificate, fault.clone());
         }
@@ -500,7 +514,7 @@ impl Source for Status {
                     "expires": pending.expires().to_string(),
                 })),
             })),
-            "subscriber_prefixes": policy.subscribers.len(),
+            "subscriber_prefixes": self.sessions.len(),
             "flows_open": open,
             "flows_open_udp": udp,
             "export": {

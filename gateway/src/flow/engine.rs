@@ -16,7 +16,6 @@ mod claim;
 mod counter;
 mod effect;
 mod observation;
-mod standing;
 mod start;
 mod terms;
 mod verdict;
@@ -24,20 +23,20 @@ mod verdict;
 use std::net::IpAddr;
 
 use allowlist::Transport;
-use billing_export::{Reason, Session, Volume};
+use billing_export::{Reason, Volume};
 
 use self::account::{Allowed, Owed, Ruling};
 pub use self::claim::{Claim, News, ProtocolLabel, has_long_header};
 pub use self::counter::{Counter, Reading, Unknowable};
 pub use self::effect::{Carrier, Decided, Effect};
 pub use self::observation::{LookedUp, Observation};
-pub use self::standing::Standing;
 pub use self::start::{HTTPS_PORT, Place, Start};
 pub use self::terms::{Allowances, Evidence, Exemption, Terms, World};
 use crate::flow::allowance::Share;
 use crate::flow::decide::Vouched;
 use crate::flow::mark::Mark;
-use crate::flow::session::SubscriberKey;
+pub use crate::flow::session::Standing;
+use crate::flow::session::{self, Holding, SubscriberKey};
 use crate::flow::tally::Tally;
 
 /// How far a flow's life has come.
@@ -130,7 +129,8 @@ impl Engine {
             Observation::Answered => self.answered(world, carrier),
             Observation::Continues(identity) => self.claim.inherit(identity),
             Observation::LookedUp(outcome) => self.looked_up(outcome, world, carrier),
-            Observation::Renewed(session) => self.renewed(session, world, carrier),
+            Observation::Renewed => self.renewed(world, carrier),
+            Observation::Sessions(holding, evidence) => self.stand(holding, evidence, world, carrier),
             Observation::Dated => self.judge_again(world, carrier),
             Observation::Moved(bytes) => self.spend(bytes, carrier),
             Observation::Tick => self.count(carrier),
@@ -207,17 +207,32 @@ impl Engine {
     }
 
     /// See [`Observation::Renewed`] (traps T32, B24).
-    fn renewed(&mut self, session: Option<&Session>, world: &impl World, carrier: &mut impl Carrier) {
-        self.standing = self.standing.after_change(session);
+    fn renewed(&mut self, world: &impl World, carrier: &mut impl Carrier) {
         if self.vouched == Vouched::No && matches!(self.start.place, Place::Original(_)) {
             self.vouched = Vouched::NotYet;
         }
         self.judge_again(world, carrier);
     }
 
+    /// See [`Observation::Sessions`] (trap B19): it is judged again where it is another's, or nobody's.
+    fn stand(
+        &mut self,
+        holding: Option<Holding>,
+        evidence: session::Evidence<'_>,
+        world: &impl World,
+        carrier: &mut impl Carrier,
+    ) {
+        let standing = self.standing.after(holding, evidence);
+        if standing != self.standing {
+            self.standing = standing;
+            self.judge_again(world, carrier);
+        }
+    }
+
     /// Judges it anew where it was judged, and else what its mark was foreseen by.
     fn judge_again(&mut self, world: &impl World, carrier: &mut impl Carrier) {
         if self.ruling.is_latched() {
+            carrier.carry_out(Effect::JudgedAgain);
             self.judge(world, carrier);
         } else {
             self.foresee(world, carrier);

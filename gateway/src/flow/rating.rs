@@ -19,7 +19,7 @@ pub struct RatingGroup {
 }
 
 /// Service → rating group, with one group for all services not named.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RatingPlan {
     by_service: HashMap<Arc<str>, RatingGroup>,
     otherwise: RatingGroup,

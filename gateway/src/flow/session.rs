@@ -1,62 +1,24 @@
-//! Which subscriber an address belongs to: longest prefix of the static table.
+//! Which subscriber an address belongs to, and whose a flow is.
 //!
-//! Counters belong to the session, never to the address (decision 15). A flow keeps the session it
-//! started with; an address that is in no prefix has none, and its bytes are `unattributed`.
+//! Counters belong to the session, never to the address (decision 15). Sessions come and go in a table of their own
+//! ([`Sessions`]), one address at a time, whatever list and rating are in force. A flow keeps the session it started with for
+//! as long as that holds its address ([`Standing`]); an address that is in no block has none, and its bytes are
+//! `unattributed`.
+
+mod block;
+mod news;
+mod slots;
+mod standing;
+mod table;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use billing_export::Session;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use prefix_trie::PrefixMap;
 
-/// Address → session, by longest prefix. IPv4 and IPv6 prefixes of one subscriber share one session (trap T36).
-#[derive(Default)]
-pub struct SubscriberTable {
-    v4: PrefixMap<Ipv4Net, Session>,
-    v6: PrefixMap<Ipv6Net, Session>,
-}
-
-impl SubscriberTable {
-    /// The table of these rows; of equal prefixes the last one counts (the parser refuses duplicates).
-    pub fn new(rows: impl IntoIterator<Item = (IpNet, Session)>) -> Self {
-        let mut table = Self::default();
-        for (prefix, session) in rows {
-            match prefix {
-                IpNet::V4(prefix) => {
-                    table.v4.insert(prefix, session);
-                }
-                IpNet::V6(prefix) => {
-                    table.v6.insert(prefix, session);
-                }
-            }
-        }
-        table
-    }
-
-    /// The session of `address`; IPv4-mapped IPv6 addresses count as IPv4.
-    pub fn find(&self, address: IpAddr) -> Option<&Session> {
-        match address.to_canonical() {
-            IpAddr::V4(address) => self.v4.get_lpm(&Ipv4Net::from(address)).map(|(_, session)| session),
-            IpAddr::V6(address) => self.v6.get_lpm(&Ipv6Net::from(address)).map(|(_, session)| session),
-        }
-    }
-
-    /// The prefixes, in no order.
-    pub fn prefixes(&self) -> impl Iterator<Item = IpNet> {
-        let v4 = self.v4.iter().map(|(prefix, _)| IpNet::V4(prefix));
-        v4.chain(self.v6.iter().map(|(prefix, _)| IpNet::V6(prefix)))
-    }
-
-    /// How many prefixes the table holds.
-    pub fn len(&self) -> usize {
-        self.v4.len().saturating_add(self.v6.len())
-    }
-
-    /// Whether no address has a session.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
+pub use block::{Block, bits_of};
+pub use news::{Batch, Changed, News, What};
+pub use standing::{Evidence, Standing};
+pub use table::{Applied, Change, Event, Holding, SessionState, Sessions, Source};
 
 /// Who a flow or a look-up counts for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

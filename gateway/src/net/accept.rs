@@ -241,7 +241,7 @@ fn admit(worker: &Worker, service: &Service, peer: Option<SocketAddr>) -> Result
     match (service, peer) {
         (Service::Local, _) | (Service::Transparent { .. }, Some(_)) => Ok(()),
         (Service::Steered { access, .. }, Some(peer)) => {
-            let is_served = access.admits(peer.ip(), &worker.shared.policy.load().subscribers);
+            let is_served = access.admits(peer.ip(), &worker.shared.sessions);
             if is_served { Ok(()) } else { Err(Refusal::Client) }
         }
         (Service::Proxied { peers }, Some(peer)) => {

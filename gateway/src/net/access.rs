@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::flow::session::SubscriberTable;
+use crate::flow::session::Sessions;
 
 /// Who is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,24 +22,28 @@ pub struct Access {
 impl Access {
     /// Whether a client is served. A table that is configured and empty was never read: then subscribers are not known from
     /// others.
-    pub fn admits(&self, client: IpAddr, table: &SubscriberTable) -> bool {
+    pub fn admits(&self, client: IpAddr, sessions: &Sessions) -> bool {
         let client = client.to_canonical();
         self.prefixes.iter().any(|prefix| prefix.contains(&client))
-            || (self.subscribers && (table.is_empty() || table.find(client).is_some()))
+            || (self.subscribers && (sessions.is_empty() || sessions.find(client).is_some()))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::hash::RandomState;
+
     use billing_export::Session;
 
     use super::*;
+    use crate::flow::session::Block;
 
     #[test]
     fn f15_subscribers_and_named_prefixes_are_served_and_without_a_table_everybody() {
-        let session = Session::none();
-        let table = SubscriberTable::new([("203.0.113.0/25".parse().unwrap(), session)]);
-        let (nobody, prefix) = (SubscriberTable::default(), "10.0.0.0/8".parse().unwrap());
+        let [table, nobody] = [(); 2].map(|()| Sessions::new(10, RandomState::new()));
+        let block = Block::from("203.0.113.0/25".parse::<IpNet>().unwrap());
+        table.replace_static([(block, Session::none())]);
+        let prefix = "10.0.0.0/8".parse().unwrap();
         let both = Access { prefixes: vec![prefix], subscribers: true };
         let admits = |access: &Access, client: &str| access.admits(client.parse().unwrap(), &table);
         for client in ["203.0.113.127", "::ffff:203.0.113.1", "10.255.0.1", "::ffff:10.0.0.1"] {

@@ -14,6 +14,8 @@ pub enum AttentionReason {
     ListChain,
     /// A new subscriber table was not taken; the one before stays.
     SubscribersNotTaken,
+    /// The subscriber table has more prefixes than there is room for sessions.
+    SessionsFull,
     /// The certificate of DNS over TLS cannot be used.
     DnsCertificate,
     /// Trusted answers, or the share of a rule or a subscriber in them, are full.
@@ -44,6 +46,7 @@ impl AttentionReason {
         Self::ListNotTaken,
         Self::ListChain,
         Self::SubscribersNotTaken,
+        Self::SessionsFull,
         Self::DnsCertificate,
         Self::TrustedAnswersFull,
         Self::Conservation,
@@ -63,6 +66,7 @@ impl AttentionReason {
             Self::ListNotTaken => "list_not_taken",
             Self::ListChain => "previous_hash",
             Self::SubscribersNotTaken => "subscribers_not_taken",
+            Self::SessionsFull => "sessions_full",
             Self::DnsCertificate => "dns_certificate",
             Self::TrustedAnswersFull => "trusted_answers_full",
             Self::Conservation => "conservation",

@@ -335,7 +335,7 @@ impl Relay {
                 (key.peer.ip(), Place::Original(destination))
             }
             (Service::Steered { service_port, access }, Ends::Steered { .. }) => {
-                if !access.admits(key.peer.ip(), &self.worker.shared.policy.load().subscribers) {
+                if !access.admits(key.peer.ip(), &self.worker.shared.sessions) {
                     self.worker.count_refusal(Refusal::Client);
                     return;
                 }

@@ -13,9 +13,8 @@ use crate::flow::binding::Listing;
 pub use crate::flow::engine::Exemption;
 use crate::flow::engine::{self, HTTPS_PORT};
 use crate::flow::rating::RatingPlan;
-use crate::flow::session::SubscriberTable;
 
-/// One consistent set of list, subscribers and rating; replaced as a whole, never changed in place.
+/// One consistent set of list, rating and limits; replaced as a whole, never changed in place.
 #[derive(Clone)]
 pub struct Policy {
     /// Rises with each publication; a worker that sees a new one judges its open flows again.
@@ -26,8 +25,6 @@ pub struct Policy {
     pub pending: Vec<Arc<Matcher>>,
     /// Names of the lists accepted before it, which steered mode carries all the same (decision 4).
     pub routes: Arc<Routes>,
-    /// Address → subscriber.
-    pub subscribers: Arc<SubscriberTable>,
     /// Service → rating group.
     pub rating: Arc<RatingPlan>,
     /// How much one subscriber may have exempt.
@@ -55,17 +52,37 @@ impl PolicyCell {
         self.current.load()
     }
 
-    /// Publishes what `change` makes of a copy of the policy in force, as the next generation.
+    /// Publishes what `change` makes of a copy of the policy in force, as the next generation; nothing where that is the same:
+    /// each generation has all open flows judged again.
     pub fn update(&self, change: impl FnOnce(&mut Policy)) {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut next = Policy::clone(&self.current.load());
+        let current = self.current.load();
+        let mut next = Policy::clone(&current);
         change(&mut next);
+        if next.is_same(&current) {
+            return;
+        }
         next.generation = next.generation.wrapping_add(1);
         self.current.store(Arc::new(next));
     }
 }
 
 impl Policy {
+    /// Whether every decision is that of `other`.
+    fn is_same(&self, other: &Self) -> bool {
+        let is_same = |(one, other): (&Arc<Matcher>, &Arc<Matcher>)| Arc::ptr_eq(one, other);
+        let lists = |policy: &Self| policy.list.iter().chain(&policy.pending).cloned().collect::<Vec<_>>();
+        let (own, others) = (lists(self), lists(other));
+        self.list.is_some() == other.list.is_some()
+            && own.len() == others.len()
+            && own.iter().zip(&others).all(is_same)
+            && Arc::ptr_eq(&self.routes, &other.routes)
+            && self.rating == other.rating
+            && self.allowance == other.allowance
+            && Arc::ptr_eq(&self.allowances, &other.allowances)
+            && self.exemption == other.exemption
+    }
+
     /// Whether steered mode carries `name`: some list ever accepted speaks of it, expired or not.
     pub fn routes(&self, name: &DomainName) -> bool {
         self.list.iter().chain(&self.pending).any(|list| list.covers(name)) || self.routes.covers(name)

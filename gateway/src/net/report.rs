@@ -130,6 +130,8 @@ pub struct Report {
     pub ports_used_up: u64,
     /// Transparent flows that left from another port than the subscriber's.
     pub ports_changed: u64,
+    /// Verdicts taken again because list, rating, a date or a session changed.
+    pub judged_again: u64,
 }
 
 /// Whoever counts and reports: a worker's thread, or what else carries bytes.

@@ -1,4 +1,4 @@
-//! What all workers share: published policy, trusted answers, limits, and the two counts that bound open flows.
+//! What all workers share: published policy, sessions, trusted answers, limits, and the two counts that bound open flows.
 //!
 //! Asked when a flow opens, is judged or closes; never for a byte.
 
@@ -24,13 +24,16 @@ use super::policy::{Exemption, PolicyCell};
 use super::settings::{DialRules, Limits};
 use super::silence::Silences;
 use crate::flow::engine::{Terms, World};
+use crate::flow::session::Sessions;
 pub use crate::flow::session::SubscriberKey;
 use crate::flow::time::Monotonic;
 
 /// What all workers share.
 pub struct Shared {
-    /// List, subscribers, rating: taken anew for each decision.
+    /// List, rating and limits: taken anew for each decision.
     pub policy: Arc<PolicyCell>,
+    /// Whose an address is.
+    pub sessions: Arc<Sessions>,
     /// Trusted answers and our own look-ups.
     pub lookups: Arc<Lookups>,
     /// What is counted.

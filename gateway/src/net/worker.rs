@@ -1,12 +1,14 @@
 //! One worker: a thread's flows, their verdicts and their counts.
 //!
 //! All of it runs on one thread with a single-threaded event loop; nothing is shared with other workers but the
-//! published policy, the trusted answers (asked once a flow) and the two flow limits.
+//! published policy, the sessions, the trusted answers (asked once a flow) and the two flow limits.
 
 mod carrier;
 mod count;
+mod flows;
 mod idle;
 mod queues;
+mod sessions;
 mod shed;
 mod verdict;
 
@@ -22,6 +24,7 @@ use billing_export::{Account, Reason, Volume};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
+use self::flows::Flows;
 use self::queues::Queues;
 use super::beats;
 use super::datagram::unanswered::Unanswered;
@@ -29,9 +32,9 @@ use super::flow_record::{Cut, Flow, Place, State, SubscriberSide};
 use super::report::{DropCause, FlowLabels, Refusal, UsageMap};
 use super::shared::{Entrance, Shared, SubscriberKey};
 use super::splice::PipePool;
-use crate::flow::engine::{Claim, Engine, Observation, Standing, Start};
+use crate::flow::engine::{Claim, Engine, Observation, Start};
 use crate::flow::race::Failures;
-use crate::flow::session::network;
+use crate::flow::session::{Standing, network};
 use crate::flow::time::Monotonic;
 
 /// How often deadlines, idle flows and dates are looked at.
@@ -56,7 +59,7 @@ pub struct Worker {
     /// Tells the accept loops to end.
     pub draining: Notify,
     /// Open flows, and ended ones whose look-up is on its way.
-    flows: RefCell<HashMap<u64, Rc<Flow>>>,
+    flows: RefCell<Flows>,
     /// Flows that moved bytes since the last tick, or wait for a verdict or an acknowledgement.
     dirty: RefCell<Vec<Rc<Flow>>>,
     /// UDP flows that nobody has answered.
@@ -81,6 +84,8 @@ pub struct Worker {
     observes_headers: Cell<(bool, u64)>,
     /// Generation of the policy that open flows were judged by.
     judged_by: Cell<u64>,
+    /// Number of the last change of sessions that open flows followed.
+    sessions_seen: Cell<u64>,
     /// When it was last told that flows are ended for room.
     shed_told: Cell<Option<Monotonic>>,
     /// The next instant at which a date changes an answer.
@@ -106,6 +111,7 @@ struct Counts {
     capped: HashSet<Account>,
     ports_used_up: u64,
     ports_changed: u64,
+    judged_again: u64,
 }
 
 impl Worker {
@@ -113,6 +119,7 @@ impl Worker {
     pub fn new(shared: Arc<Shared>, index: usize) -> Rc<Self> {
         let policy = shared.policy.load();
         let generation = policy.generation;
+        let sessions_seen = shared.sessions.number();
         let next_change = policy.next_change_after(shared.clock.now().wall);
         drop(policy);
         let buffer = vec![0; shared.limits.relay_buffer].into_boxed_slice();
@@ -138,6 +145,7 @@ impl Worker {
             udp_open: Cell::new(0),
             observes_headers: Cell::new((true, 0)),
             judged_by: Cell::new(generation),
+            sessions_seen: Cell::new(sessions_seen),
             shed_told: Cell::default(),
             next_change: Cell::new(next_change),
         })
@@ -153,8 +161,7 @@ impl Worker {
     ) -> OpenFlow {
         let source = source.to_canonical();
         subscriber.begin(self.shared.egress.queues());
-        let policy = self.shared.policy.load();
-        let standing = Standing::at_start(policy.subscribers.find(source));
+        let standing = Standing::at_start(self.shared.sessions.find(source));
         let (v4, v6) = self.shared.limits.unknown_prefix;
         let network = network(source, v4, v6);
         let key = standing.key(network);
@@ -197,7 +204,7 @@ impl Worker {
                 origin: Weak::new(),
             }),
         });
-        self.flows.borrow_mut().insert(id, Rc::clone(&flow));
+        self.flows.borrow_mut().insert(Rc::clone(&flow));
         self.open.set(self.open.get().saturating_add(1));
         match transport {
             Transport::Tcp => self.undecided.borrow_mut().push_back(Rc::downgrade(&flow)),
@@ -312,7 +319,7 @@ impl Worker {
         }
     }
 
-    /// Deadlines, idle flows, dates and new policies; runs until the worker's event loop ends.
+    /// Deadlines, idle flows, dates, new policies and sessions; runs until the worker's event loop ends.
     pub async fn keep_house(self: Rc<Self>) {
         let mut tick = tokio::time::interval(HOUSEKEEPING);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -325,6 +332,7 @@ impl Worker {
             }
             self.expire_undecided();
             self.follow_policy();
+            self.follow_sessions();
             self.shed();
             rounds = rounds.wrapping_add(1);
             if rounds.is_multiple_of(10) {

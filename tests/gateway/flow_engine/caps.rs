@@ -5,7 +5,7 @@ use gateway::flow::engine::Observation;
 use gateway::flow::mark::Mark;
 
 use super::capture::hello;
-use super::world::{DATA, Life, MARK, session};
+use super::world::{DATA, Life, MARK};
 
 /// An exempt flow of which so many bytes more may be exempt.
 fn limited(limit: u64) -> Life {
@@ -41,7 +41,7 @@ fn t31_a_cap_splits_the_bytes_and_takes_the_mark() {
     assert_eq!(life.ship.decided, [(true, "exempt"), (false, "cap_reached")]);
     // Its name stays judged: more room makes it exempt again.
     life.known.limit(100_000);
-    life.tell(Observation::Renewed(Some(&session("one"))));
+    life.tell(Observation::Renewed);
     life.up(40);
     life.tell(Observation::Tick);
     assert_eq!((beyond(&life), life.ship.mark), ((10_040, 2_500), MARK));

@@ -6,6 +6,7 @@ use allowlist::Transport;
 use billing_export::Volume;
 use gateway::flow::decide::Vouched;
 use gateway::flow::engine::{Exemption, LookedUp, Observation};
+use gateway::flow::session::SessionState;
 use proptest::prelude::*;
 
 use super::capture::{hello, hello_message, request};
@@ -153,7 +154,8 @@ impl Course {
             Event::MayAsk(may) => life.known.may_ask = *may,
             Event::Renewed(who) => {
                 let now = [None, Some(session("one")), Some(session("another"))];
-                life.tell(Observation::Renewed(now[usize::from(*who)].as_ref()));
+                life.pass_to(SessionState::Active, now[usize::from(*who)].as_ref());
+                life.tell(Observation::Renewed);
             }
             Event::Dated(is_late) => {
                 let now = if *is_late { "2026-06-01T00:00:00Z" } else { "2026-03-01T00:00:00Z" };

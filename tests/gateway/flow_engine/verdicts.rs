@@ -6,6 +6,7 @@ use billing_export::{Flag, Flags, Reason};
 use gateway::flow::decide::Vouched;
 use gateway::flow::engine::{Exemption, LookedUp, Observation};
 use gateway::flow::mark::Mark;
+use gateway::flow::session::SessionState;
 
 use super::capture::{hello, hello_message};
 use super::quic::Initial;
@@ -71,7 +72,7 @@ fn a_look_up_that_is_not_begun_is_a_mismatch_at_once() {
     assert_eq!(life.bill(), [("address_mismatch", bytes, 0)]);
     // What is known by the next change is asked again; meanwhile the account stays.
     life.known.may_ask = true;
-    life.tell(Observation::Renewed(Some(&session("one"))));
+    life.tell(Observation::Renewed);
     life.up(50);
     life.tell(Observation::Tick);
     assert_eq!((life.bill(), life.ship.asked.len()), (vec![("address_mismatch", bytes + 50, 0)], 2));
@@ -97,7 +98,7 @@ fn t38_the_mark_is_set_from_the_first_hello_on_and_a_second_name_takes_it_back()
     // Nor what a change has made doubtful.
     let (mut life, _) = named(Life::trusted());
     life.known.list = Some(list(false));
-    life.tell(Observation::Renewed(Some(&session("one"))));
+    life.tell(Observation::Renewed);
     assert_eq!((life.ship.mark, life.engine.is_decided()), (Mark::NONE, false));
 }
 
@@ -133,14 +134,14 @@ fn t32_a_change_of_list_moves_what_follows_and_leaves_what_was() {
     life.down(1_500);
     let bytes = bytes + 8;
     life.known.list = Some(list(false));
-    life.tell(Observation::Renewed(Some(&session("one"))));
+    life.tell(Observation::Renewed);
     life.down(400);
     life.up(3);
     life.settle();
     assert_eq!(life.bill(), [("exempt", bytes, 3_500), ("not_listed", 3, 400)]);
     assert_eq!(life.ship.mark, Mark::NONE);
     life.known.list = Some(list(true));
-    life.tell(Observation::Renewed(Some(&session("one"))));
+    life.tell(Observation::Renewed);
     life.up(20);
     life.settle();
     assert_eq!(life.bill(), [("exempt", bytes + 20, 3_500), ("not_listed", 3, 400)]);
@@ -153,7 +154,7 @@ fn a_drop_among_what_two_accounts_sent_makes_no_charged_byte_exempt() {
     life.tell(Observation::Tick);
     life.known.list = Some(list(false));
     life.down(3_000);
-    life.tell(Observation::Renewed(Some(&session("one"))));
+    life.tell(Observation::Renewed);
     life.down(3_000);
     life.look(1);
     life.look(0);
@@ -176,14 +177,34 @@ fn a_date_that_passes_is_a_change() {
 }
 
 #[test]
+fn b19_a_flow_is_judged_again_only_if_its_session_changed_and_a_stale_ones_bytes_are_nobodys() {
+    let (mut life, bytes) = judged(Life::trusted());
+    life.tell(Observation::Tick);
+    let one = session("one");
+    let mut turn = |state, up| {
+        life.pass_to(state, Some(&one));
+        life.up(up);
+        life.settle();
+        (life.ship.judged_again, life.ship.mark)
+    };
+    assert_eq!(turn(SessionState::Active, 1), (0, MARK));
+    assert_eq!(turn(SessionState::Stale, 2), (1, Mark::NONE));
+    // Heard of again it is what it was.
+    assert_eq!(turn(SessionState::Active, 4), (2, MARK));
+    // The account stays, and has a remark from here on.
+    assert_eq!(turn(SessionState::Suspect, 8), (3, MARK));
+    assert_eq!(life.bill(), [("exempt", bytes + 13, 0), ("stale_subscriber", 2, 0)]);
+}
+
+#[test]
 fn b24_what_comes_after_the_session_is_nobodys_whoever_has_the_address() {
     let (mut life, bytes) = judged(Life::trusted());
     life.down(700);
     life.tell(Observation::Tick);
-    life.tell(Observation::Renewed(Some(&session("another"))));
+    life.pass_to(SessionState::Active, Some(&session("another")));
     life.up(5);
     life.settle();
-    life.tell(Observation::Renewed(Some(&session("one"))));
+    life.pass_to(SessionState::Active, Some(&session("one")));
     life.up(6);
     life.settle();
     assert_eq!(life.bill(), [("exempt", bytes, 700), ("session_ended", 11, 0)]);
@@ -289,12 +310,12 @@ fn while_counts_cannot_be_saved_nothing_is_exempt() {
     let (mut life, bytes) = judged(Life::trusted());
     life.tell(Observation::Tick);
     life.known.exemption = Exemption::Suspended;
-    life.tell(Observation::Renewed(Some(&session("one"))));
+    life.tell(Observation::Renewed);
     life.up(40);
     life.tell(Observation::Tick);
     assert_eq!((life.bill(), life.ship.mark), (vec![("exempt", bytes, 0), ("overload", 40, 0)], Mark::NONE));
     life.known.exemption = Exemption::Allowed;
-    life.tell(Observation::Renewed(Some(&session("one"))));
+    life.tell(Observation::Renewed);
     life.up(2);
     life.tell(Observation::Tick);
     assert_eq!(life.bill(), [("exempt", bytes + 2, 0), ("overload", 40, 0)]);
@@ -374,7 +395,7 @@ fn t24_what_is_exempt_at_a_shared_address_is_told_apart() {
     life.tell(Observation::Tick);
     assert_eq!(life.ship.at_shared_address, bytes);
     life.known.list = Some(list(false));
-    life.tell(Observation::Renewed(Some(&session("one"))));
+    life.tell(Observation::Renewed);
     life.up(100);
     life.tell(Observation::Tick);
     assert_eq!(life.ship.at_shared_address, bytes);

@@ -18,7 +18,7 @@ use gateway::flow::identify::IdentifyLimits;
 use gateway::flow::mark::Mark;
 use gateway::flow::rating::{RatingGroup, RatingPlan};
 use gateway::flow::sent::{Queues, Sent};
-use gateway::flow::session::SubscriberKey;
+use gateway::flow::session::{self, Block, Holding, SessionState, SubscriberKey};
 use gateway::wire::quic::QuicLimits;
 use jiff::Timestamp;
 use jiff::civil::date;
@@ -204,6 +204,7 @@ pub struct Ship {
     pub capped: usize,
     pub at_shared_address: u64,
     pub let_go: usize,
+    pub judged_again: usize,
 }
 
 impl Ship {
@@ -251,6 +252,7 @@ impl Carrier for Ship {
                 self.decided.push((decided.is_first, reason.map_or("exempt", Reason::label)));
             }
             Effect::Charged(reason) => self.decided.push((false, reason.label())),
+            Effect::JudgedAgain => self.judged_again += 1,
             Effect::LetGo => self.let_go += 1,
         }
     }
@@ -268,6 +270,11 @@ pub fn to_site() -> Place {
     Place::Original(SocketAddr::new(SITE.parse().unwrap(), 443))
 }
 
+/// The flow's address in the hands of a session.
+fn held(session: &Session, state: SessionState) -> Holding {
+    Holding { session: session.clone(), state, block: Block::of("192.0.2.1".parse().unwrap()), since: 0 }
+}
+
 /// Steered to the gateway.
 pub const STEERED: Place = Place::Steered { service_port: None };
 
@@ -281,7 +288,11 @@ impl Life {
         };
         let is_unread = is_over_limit && matches!(place, Place::Original(_));
         let claim = if is_unread { claim.unread(Reason::Overload) } else { claim };
-        let engine = Engine::new(start, Standing::at_start(owner), claim);
+        let engine = Engine::new(
+            start,
+            Standing::at_start(owner.map(|owner| held(owner, SessionState::Active))),
+            claim,
+        );
         let mut life = Self { engine, known: Known::new(), ship: Ship::default() };
         if is_unread {
             life.tell(Observation::Unread);
@@ -304,6 +315,12 @@ impl Life {
         let mut life = Self::stream();
         life.known.trust();
         life
+    }
+
+    /// The address is this session's from here on, in this state.
+    pub fn pass_to(&mut self, state: SessionState, owner: Option<&Session>) {
+        let holding = owner.map(|owner| held(owner, state));
+        self.tell(Observation::Sessions(holding, session::Evidence::Since(0)));
     }
 
     pub fn tell(&mut self, observation: Observation<'_>) {

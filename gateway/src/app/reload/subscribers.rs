@@ -2,26 +2,29 @@
 
 use billing_export::{Session, SubscriberType};
 use config::{Config, Subscribers};
+use ipnet::IpNet;
 
 use super::{Fault, named_by, read_text};
-use crate::flow::session::SubscriberTable;
+
+/// The rows of a table.
+type Rows = Vec<(IpNet, Session)>;
 
 /// Reads and judges the table of a configuration; empty where it has none.
 ///
 /// # Errors
 /// Every problem with its place; never an id or a prefix.
-pub fn read(config: &Config) -> Result<SubscriberTable, Fault> {
-    let Some(subscribers) = &config.subscribers else { return Ok(SubscriberTable::default()) };
+pub fn read(config: &Config) -> Result<Rows, Fault> {
+    let Some(subscribers) = &config.subscribers else { return Ok(Rows::new()) };
     text(config, subscribers).and_then(|text| judge(subscribers, &text))
 }
 
-/// The same for a node whose table in force has `held` prefixes: one that is much smaller is not taken before somebody has
+/// The same for a node whose table in force names `held` prefixes: one that is much smaller is not taken before somebody has
 /// said that it is meant. A table cut off at a full disk costs thousands of pupils their exemption otherwise.
 ///
 /// # Errors
 /// As of [`read`], and that the table waits.
-pub(super) fn renew(config: &Config, held: usize) -> Result<SubscriberTable, Fault> {
-    let Some(subscribers) = &config.subscribers else { return Ok(SubscriberTable::default()) };
+pub(super) fn renew(config: &Config, held: usize) -> Result<Rows, Fault> {
+    let Some(subscribers) = &config.subscribers else { return Ok(Rows::new()) };
     let text = text(config, subscribers)?;
     let table = judge(subscribers, &text)?;
     let percent = usize::from(subscribers.hold_removed_percent);
@@ -47,7 +50,7 @@ fn text(config: &Config, subscribers: &Subscribers) -> Result<String, Fault> {
 }
 
 /// The table of a text.
-fn judge(subscribers: &Subscribers, text: &str) -> Result<SubscriberTable, Fault> {
+fn judge(subscribers: &Subscribers, text: &str) -> Result<Rows, Fault> {
     let path = &subscribers.file;
     let rows = config::subscribers::parse(text, subscribers.size_max, subscribers.entries_max).map_err(
         |problems| Fault {
@@ -70,5 +73,5 @@ fn judge(subscribers: &Subscribers, text: &str) -> Result<SubscriberTable, Fault
         })?;
         sessions.push((row.prefix, session));
     }
-    Ok(SubscriberTable::new(sessions))
+    Ok(sessions)
 }

@@ -32,6 +32,7 @@ pub(super) fn report(report: &Report) {
         shared_exempt_bytes,
         ports_used_up,
         ports_changed,
+        judged_again,
     } = report;
     for (labels, count) in flows {
         counter!("zrgw_flows_total",
@@ -54,6 +55,7 @@ pub(super) fn report(report: &Report) {
     counter!("zrgw_exempt_shared_address_bytes_total").increment(*shared_exempt_bytes);
     counter!("zrgw_source_ports_used_up_total").increment(*ports_used_up);
     counter!("zrgw_source_port_changed_total").increment(*ports_changed);
+    counter!("zrgw_flows_judged_again_total").increment(*judged_again);
     counter!("zrgw_meter_mismatch_total").increment(*meter_mismatches);
     for (direction, bytes) in [("up", stream_payload.up), ("down", stream_payload.down)] {
         counter!("zrgw_stream_payload_bytes_total", "direction" => direction).increment(bytes);

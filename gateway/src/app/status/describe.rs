@@ -93,6 +93,10 @@ pub(super) fn describe() {
     );
     describe_gauge!("zrgw_list_age_seconds", Unit::Seconds, "Time since the list in force was issued");
     describe_gauge!("zrgw_sessions", "Address prefixes with a subscriber");
+    describe_counter!(
+        "zrgw_flows_judged_again_total",
+        "Verdicts taken again on open flows because list, rating, a date or their session changed"
+    );
     describe_gauge!("zrgw_flows_open", "Flows open at the last tick");
     describe_gauge!("zrgw_export_backlog_records", "Records sealed and not yet published");
     describe_gauge!(

@@ -70,6 +70,8 @@ pub enum Effect<'a> {
         /// What they carry.
         mark: Mark,
     },
+    /// It has a verdict, and is judged anew because something changed.
+    JudgedAgain,
     /// The flow's bytes have another account from here on.
     Decided(Decided<'a>),
     /// The flow is charged from here on, whatever its name.

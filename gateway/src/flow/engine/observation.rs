@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
-use billing_export::Session;
-
 use crate::flow::decide::Vouched;
 use crate::flow::identify::Identity;
+use crate::flow::session::{self, Holding};
 
 /// What happened to one flow. The time of it, where a verdict asks for one, is that of the terms it is judged by.
 pub enum Observation<'a> {
@@ -30,8 +29,10 @@ pub enum Observation<'a> {
     Continues(Identity),
     /// What became of the look-up that was asked for.
     LookedUp(LookedUp),
-    /// List, rating or subscribers changed; the address is this session's.
-    Renewed(Option<&'a Session>),
+    /// List, rating or limits changed.
+    Renewed,
+    /// The sessions of its address changed, or may have; this is who has it by then.
+    Sessions(Option<Holding>, session::Evidence<'a>),
     /// A date has passed that changes an answer.
     Dated,
     /// So many bytes have just moved, in the byte basis at a guess. They are held against what may be exempt.

@@ -4,14 +4,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use allowlist::{DomainName, Matcher};
-use billing_export::{Account, Class, Entry, Reason, Session};
+use billing_export::{Account, Class, Entry, ListVersion, Reason, Session};
 use jiff::Timestamp;
 
 use super::account::nobodys;
-use super::standing::Standing;
 use crate::flow::allowance::{NoCounter, Share};
 use crate::flow::mark::Mark;
 use crate::flow::rating::RatingPlan;
+use crate::flow::session::Standing;
 use crate::flow::session::SubscriberKey;
 use crate::flow::verdict::{Outcome, Verdict};
 
@@ -91,7 +91,7 @@ impl Terms<'_> {
         verdict: Verdict,
         is_at_shared_address: bool,
     ) -> (Verdict, Option<Share>) {
-        let (Outcome::Exempt { service, .. }, Standing::Known(session)) = (&verdict.outcome, standing) else {
+        let (Outcome::Exempt { service, .. }, Some(session)) = (&verdict.outcome, standing.session()) else {
             return (verdict, None);
         };
         let reason = match self.allowances.share(session, service, is_at_shared_address, self.now) {
@@ -107,15 +107,10 @@ impl Terms<'_> {
     pub(super) fn account(&self, standing: &Standing, verdict: &Verdict) -> Account {
         let list = verdict.list.clone();
         let session = match standing {
-            Standing::Known(session) => session.clone(),
-            Standing::Unknown => {
-                let entry = Entry::Unattributed(Reason::NoSubscriber);
-                return Account { session: Session::none(), list, entry };
-            }
-            Standing::Ended => {
-                let entry = Entry::Unattributed(Reason::SessionEnded);
-                return Account { session: Session::none(), list, entry };
-            }
+            Standing::Known(session) | Standing::Suspect(session) => session.clone(),
+            Standing::Stale(_) => return unattributed(list, Reason::StaleSubscriber),
+            Standing::Unknown => return unattributed(list, Reason::NoSubscriber),
+            Standing::Ended => return unattributed(list, Reason::SessionEnded),
         };
         let entry = match &verdict.outcome {
             Outcome::Exempt { service, .. } => {
@@ -134,8 +129,8 @@ impl Terms<'_> {
     /// Where bytes of UDP go that nobody answered: to nobody, whoever has the source address.
     pub(super) fn unanswered_account(&self, standing: &Standing) -> Account {
         match standing {
-            Standing::Known(_) => nobodys(),
-            Standing::Unknown | Standing::Ended => {
+            Standing::Known(_) | Standing::Suspect(_) => nobodys(),
+            Standing::Stale(_) | Standing::Unknown | Standing::Ended => {
                 let outcome = Outcome::Charged(Reason::Undecided);
                 self.account(standing, &Verdict { outcome, rule: None, list: None })
             }
@@ -149,4 +144,9 @@ impl Terms<'_> {
             (Outcome::Exempt { .. } | Outcome::Charged(_), _) => Mark::NONE,
         }
     }
+}
+
+/// The account of bytes that belong to no subscriber.
+fn unattributed(list: Option<ListVersion>, reason: Reason) -> Account {
+    Account { session: Session::none(), list, entry: Entry::Unattributed(reason) }
 }

@@ -5,12 +5,12 @@ use billing_export::{Account, Class, Reason};
 use super::Engine;
 use super::account::{Allowed, Ruling};
 use super::effect::{Carrier, Decided, Effect};
-use super::standing::Standing;
 use super::terms::{Terms, World};
 use crate::flow::allowance::Share;
 use crate::flow::decide::{Case, Decision, Vouched, decide};
 use crate::flow::identify::Identity;
 use crate::flow::mark::Mark;
+use crate::flow::session::Standing;
 use crate::flow::verdict::{Outcome, Verdict};
 
 /// Bytes that a flight of the server may come to, for what the subscriber may have exempt: a chain of long certificates
@@ -136,8 +136,9 @@ impl Engine {
         }
         self.is_at_shared_address = is_at_shared_address && account.entry.class() == Class::Exempt;
         self.allowed = share.map(|share| self.allowed_by(terms, &verdict, share));
+        let flags = self.start.flags(&account).union(self.standing.remark());
         let is_first = match &self.ruling {
-            Ruling::Latched { account: old, .. } if *old == account => return,
+            Ruling::Latched { account: old, flags: said } if (old, *said) == (&account, flags) => return,
             Ruling::Latched { account: old, .. } => {
                 if account.entry.reason() == Some(Reason::CapReached) && old.entry.class() == Class::Exempt {
                     carrier.carry_out(Effect::Capped(old));
@@ -153,7 +154,6 @@ impl Engine {
             claim: &self.claim,
             destination: self.start.destination(),
         }));
-        let flags = self.start.flags(&account);
         self.ruling = Ruling::Latched { account, flags };
     }
 
@@ -162,8 +162,9 @@ impl Engine {
     const fn waits_for_answer(&self, verdict: &Verdict) -> bool {
         self.is_unanswered
             && match (&verdict.outcome, &self.standing) {
-                (Outcome::Exempt { .. }, _) | (Outcome::Charged(_), Standing::Known(_)) => true,
-                (Outcome::Charged(_), Standing::Unknown | Standing::Ended) => false,
+                (Outcome::Exempt { .. }, _)
+                | (Outcome::Charged(_), Standing::Known(_) | Standing::Suspect(_)) => true,
+                (Outcome::Charged(_), Standing::Stale(_) | Standing::Unknown | Standing::Ended) => false,
             }
     }
 

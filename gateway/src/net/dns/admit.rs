@@ -53,8 +53,8 @@ impl Relay {
 
     /// Takes one query from the allowance of a client on a connection; how long he has to wait when it is used up.
     pub(super) fn take_turn(&self, client: SocketAddr) -> Result<(), Duration> {
-        let policy = self.shared.policy.load();
-        let subscriber = policy.subscribers.find(client.ip());
+        let holding = self.shared.sessions.find(client.ip());
+        let subscriber = holding.as_ref().map(|holding| &holding.session);
         let source = self.plane.sources.of(client.ip(), subscriber).proven();
         let now = self.now();
         self.plane.allowances.take(source, now).inspect_err(|_| self.note_over_limit(subscriber, now))

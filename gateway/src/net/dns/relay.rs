@@ -22,7 +22,7 @@ use super::message::{Asked, BAD_VERS, REFUSED, SERV_FAIL};
 use super::pending::{Asker, Form, Pending, Table, Ticket, bit_of};
 use super::random::Random;
 use super::unsent::Unsent;
-use crate::flow::session::SubscriberKey;
+use crate::flow::session::{Holding, SubscriberKey};
 use crate::flow::steer::Steering;
 use crate::flow::time::Monotonic;
 use crate::net::shared::Shared;
@@ -117,7 +117,8 @@ impl Relay {
         self.count(Event::Query(transport));
         let policy = self.shared.policy.load();
         let now = self.now();
-        let subscriber = policy.subscribers.find(from.ip());
+        let holding = self.shared.sessions.find(from.ip());
+        let subscriber = holding.as_ref().map(|holding| &holding.session);
         if let Some(refused) = self.unwelcome(query, from, subscriber) {
             self.count(Event::Refused(refused));
             return Taken::Dropped;
@@ -154,7 +155,8 @@ impl Relay {
         if question.kind == TYPE_ANY {
             return refuse(Refused::Any, 0, asked.minimal_any());
         }
-        let form = match self.steer(&policy, subscriber, &question) {
+        let payer = holding.as_ref().and_then(Holding::counted);
+        let form = match self.steer(&policy, payer, &question) {
             Steering::V4 => Form::Steered(Steered::V4),
             Steering::V6 => Form::Steered(Steered::V6),
             Steering::Service => Form::Steered(Steered::Service),

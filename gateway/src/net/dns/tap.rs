@@ -125,17 +125,15 @@ fn learn(payload: &[u8], shared: &Shared, plane: &Plane) -> io::Result<()> {
         plane.counts.count(Event::Dnstap(Dnstap::Ignored));
         return Ok(());
     };
-    let policy = shared.policy.load();
-    let subscriber = told.client.and_then(|client| Some((client, policy.subscribers.find(client)?)));
+    let subscriber = told.client.and_then(|client| Some((client, shared.sessions.find(client)?.session)));
     // Whatever the answer is: it is the other end of a tunnel that writes it. Who is no subscriber may ask for many.
-    if let (Some((client, session)), Ok(question)) = (subscriber, dns::question(&told.response)) {
-        let source = plane.sources.of(client, Some(session));
-        plane.look_for_tunnel(source, client, &question, shared.clock.monotonic());
+    if let (Some((client, session)), Ok(question)) = (&subscriber, dns::question(&told.response)) {
+        let source = plane.sources.of(*client, Some(session));
+        plane.look_for_tunnel(source, *client, &question, shared.clock.monotonic());
     }
     match dns::answer(&told.response, &plane.answer_limits) {
         Outcome::Answer(facts) => {
-            let session = subscriber.map(|(_, session)| session.clone());
-            let subscriber = session.map(SubscriberKey::Session);
+            let subscriber = subscriber.map(|(_, session)| SubscriberKey::Session(session));
             plane.learn(shared, &facts, subscriber.as_ref());
             plane.counts.count(Event::Dnstap(Dnstap::Answer));
         }

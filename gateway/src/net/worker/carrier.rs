@@ -110,11 +110,15 @@ impl Carrier for SocketCarrier<'_> {
                 log_verdict(self.flow, &decided);
                 self.worker.mark_dirty(self.flow);
             }
+            Effect::JudgedAgain => {
+                let mut counts = self.worker.counts.borrow_mut();
+                counts.judged_again = counts.judged_again.saturating_add(1);
+            }
             Effect::Charged(reason) => {
                 tracing::debug!(flow = self.flow.id, reason = reason.label(), "charged");
             }
             Effect::LetGo => {
-                self.worker.flows.borrow_mut().remove(&self.flow.id);
+                self.worker.flows.borrow_mut().remove(self.flow);
             }
         }
     }

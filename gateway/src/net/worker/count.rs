@@ -231,6 +231,7 @@ impl Worker {
             capped: counts.capped.into_iter().collect(),
             ports_used_up: counts.ports_used_up,
             ports_changed: counts.ports_changed,
+            judged_again: counts.judged_again,
         }
     }
 }

@@ -41,7 +41,7 @@ impl Worker {
         self.observe(flow, Observation::Deadline);
     }
 
-    /// Judges every open flow again when list, subscribers or dates changed (traps T32, B24).
+    /// Judges every open flow again when list, rating or dates changed (traps T32, B24).
     pub(super) fn follow_policy(self: &Rc<Self>) {
         let now = self.shared.clock.now().wall;
         let policy = self.shared.policy.load();
@@ -54,12 +54,7 @@ impl Worker {
         self.next_change.set(policy.next_change_after(now));
         let flows: Vec<_> = self.flows.borrow().values().cloned().collect();
         for flow in flows {
-            let observation = if is_renewed {
-                Observation::Renewed(policy.subscribers.find(flow.source))
-            } else {
-                Observation::Dated
-            };
-            self.observe(&flow, observation);
+            self.observe(&flow, if is_renewed { Observation::Renewed } else { Observation::Dated });
         }
     }
 
