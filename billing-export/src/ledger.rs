@@ -140,6 +140,9 @@ pub(crate) struct Ledger {
     last_sequence: u64,
     /// Most open counters.
     accounts_max: usize,
+    /// Sessions that ended in this segment: what is counted for them is not to be continued. Not on the disk: after a restart
+    /// their records close like all others.
+    ended: HashSet<Session>,
 }
 
 impl Ledger {
@@ -150,7 +153,7 @@ impl Ledger {
         last_sequence: u64,
         accounts_max: usize,
     ) -> Ledger {
-        Ledger { open, segment, last_sequence, accounts_max }
+        Ledger { open, segment, last_sequence, accounts_max, ended: HashSet::new() }
     }
 
     /// The segment.
@@ -285,9 +288,22 @@ impl Ledger {
         self.last_sequence = staged.sequence;
     }
 
+    /// Notes that a session has ended; of more than there may be counters nothing is noted.
+    pub(crate) fn end(&mut self, session: Session) {
+        if self.ended.len() < self.accounts_max {
+            self.ended.insert(session);
+        }
+    }
+
+    /// Whether the session ended in this segment.
+    pub(crate) fn has_ended(&self, session: &Session) -> bool {
+        self.ended.contains(session)
+    }
+
     /// Begins the next segment after a committed seal: no counter is open.
     pub(crate) fn begin(&mut self, segment: Segment) {
         self.open.clear();
+        self.ended.clear();
         self.segment = segment;
     }
 

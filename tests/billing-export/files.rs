@@ -345,3 +345,38 @@ fn f61_a_remark_that_comes_without_bytes_stands_on_what_was_counted_and_makes_no
     assert!(rows[0].ends_with(",period,lower_bound"), "{text}");
     node.verify();
 }
+
+#[test]
+fn b19_the_record_of_a_session_that_ended_says_so_and_nobody_elses_is_sealed_for_it() {
+    let mut node = Node::new();
+    let mut exporter = node.open(at(0));
+    let usage = [(exempt("1", "a"), volume(1, 1)), (exempt("2", "a"), volume(1, 1))];
+    exporter.checkpoint(&tick(1, at(0), &usage)).unwrap();
+    let ended = |id: &str| exempt(id, "a").session;
+    // Of the third nothing is counted: it has no record to say so.
+    exporter.end_sessions(vec![ended("1"), ended("3")]).unwrap();
+    // What was on its way is counted where it belongs.
+    exporter.checkpoint(&tick(2, at(1_000), &usage[..1])).unwrap();
+    assert_eq!(exporter.seal_due(at(2_000)).unwrap(), 0, "nobody's period ends for it");
+    exporter.seal_due(at(15 * MINUTE)).unwrap();
+    let causes = |node: &Node| {
+        let rows = node.rows();
+        let usage = rows.iter().filter(|row| row["kind"] == "usage");
+        usage
+            .map(|row| format!("{} {} {}", row["subscriber_id"], row["cause"], row["up_bytes"]))
+            .collect::<Vec<_>>()
+    };
+    exporter.publish().unwrap();
+    assert_eq!(causes(&node), ["1 session_end 2", "2 period 1"]);
+    // The next period knows nothing of it; a seal for another cause says that one.
+    exporter.checkpoint(&tick(3, at(16 * MINUTE), &usage)).unwrap();
+    exporter.seal_due(at(30 * MINUTE)).unwrap();
+    exporter.checkpoint(&tick(4, at(31 * MINUTE), &usage)).unwrap();
+    exporter.end_sessions(vec![ended("2")]).unwrap();
+    exporter.seal_now(at(31 * MINUTE + 1_000), Cause::Shutdown).unwrap();
+    exporter.publish().unwrap();
+    let later = ["1 period 1", "2 period 1", "1 shutdown 1", "2 shutdown 1"];
+    assert_eq!(causes(&node)[2..], later);
+    node.verify();
+    node.render_all_again();
+}

@@ -1,4 +1,5 @@
-//! Sessions of a running gateway: what a reload of the static table does to open flows, and how many may have one.
+//! Sessions of a running gateway: what a reload of the static table does to open flows, how many may have one, and how their
+//! records close.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,6 +17,7 @@ use std::io::Write;
 use std::net::TcpStream;
 
 use support::client::*;
+use support::eventually;
 use support::hellos::{self, Hello};
 use support::origin::Origin;
 use support::world::World;
@@ -115,4 +117,42 @@ fn t36_prefixes_over_the_limit_have_no_session_and_that_is_told_until_there_is_r
     assert_eq!(usage.unattributed("no_subscriber"), (length, length));
     let exempt = (1..=9).filter(|number| usage.exempt(&format!("s{number}")) == (length, length));
     assert_eq!(exempt.count(), 8);
+}
+
+/// A period may end between a session's last byte and its end, and then its last record is closed already: so more than one
+/// session ends.
+#[test]
+fn b19_the_record_of_a_session_that_ended_closes_with_that_and_nobody_elses_does() {
+    let world = World::with(Origin::echo(), |setup| {
+        setup.write("subscribers.csv", table("n0"));
+        setup.set("export", "period = \"5 s\"")
+    });
+    let visit = visit();
+    let mut other = world.proxied(2);
+    exchange(&mut other, &visit);
+    let setup = world.gateway.setup();
+    let closed = || setup.usage().rows.iter().any(|row| row["cause"] == "session_end");
+    for number in 1..=20 {
+        let mut client = world.proxied(1);
+        exchange(&mut client, &visit);
+        exchange(&mut other, &[7; 100]);
+        await_exempt(&world, (number + 1) * visit.len() + number * 100);
+        setup.write("subscribers.csv", table(&format!("n{number}")));
+        world.gateway.reload();
+        world.gateway.await_metric(AGAIN, number as u64);
+        assert_eq!(finish(client), b"");
+        // The period that was open has been sealed when another one has.
+        let files = setup.usage().files.len();
+        assert!(eventually(|| setup.usage().files.len() > files + 1));
+        if closed() {
+            break;
+        }
+    }
+    assert_eq!(finish(other), b"");
+    let usage = world.gateway.stop_and_count();
+    let ended: Vec<_> = usage.rows.iter().filter(|row| row["cause"] == "session_end").collect();
+    assert!(!ended.is_empty(), "{:?}", usage.rows);
+    for row in ended {
+        assert!(row["subscriber_id"].starts_with('n') && row["class"] == "exempt", "{row:?}");
+    }
 }

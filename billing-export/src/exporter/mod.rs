@@ -38,6 +38,7 @@ use crate::sink::folder::Folder;
 use crate::sink::{Courier, Since, Sink};
 use crate::steps::{SharedSteps, Steps};
 use crate::store::{STORE_NAME, SealOrder, Sealer, SinkStanding, Store, WriteTurn};
+use crate::subscriber::Session;
 use crate::unit::{Cause, Volume};
 
 pub use open::{Found, LOCK_NAME, Opened};
@@ -203,6 +204,22 @@ impl Exporter {
             }
             live.seal_ended(tick.from, settings, steps)?;
             live.add(tick, steps)
+        })
+    }
+
+    /// Notes sessions that have ended: the records of what is counted for them in the open segment close with
+    /// [`Cause::SessionEnd`] when the period ends, and nobody else's are sealed for it. In memory only: a restart before that
+    /// closes them like all others.
+    ///
+    /// # Errors
+    /// The store's, after an earlier error.
+    pub fn end_sessions(&mut self, sessions: Vec<Session>) -> Result<(), ExportError> {
+        if sessions.is_empty() {
+            return Ok(());
+        }
+        self.with_live(|live, _, _| {
+            sessions.into_iter().for_each(|session| live.ledger.end(session));
+            Ok(())
         })
     }
 

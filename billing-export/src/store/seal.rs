@@ -256,8 +256,9 @@ fn write_seal(
         let total = before.checked_add(counter.volume).ok_or(rusqlite::Error::ExecuteReturnedResults)?;
         running = Some((total_id, total));
         let body = Body::Usage { account: account.clone(), volume: counter.volume, total };
-        // The bytes end at the cap, not with the period.
+        // The bytes end with the session or at the cap, not with the period.
         let cause = match order.cause {
+            Cause::Period if ledger.has_ended(&account.session) => Cause::SessionEnd,
             Cause::Period if counter.capped => Cause::Cap,
             cause => cause,
         };

@@ -31,6 +31,7 @@ use super::status::{ExportState, Status};
 use super::takeover::incumbent::Incumbent;
 use super::takeover::remainder::Remainder;
 use super::takeover::words::Delta;
+use crate::flow::session::Sessions;
 use crate::net::attention::Attention;
 use crate::net::clock::{Clock, wall};
 use crate::net::egress::Egress;
@@ -135,6 +136,7 @@ pub struct Export {
     settings: Settings,
     sources: Vec<Box<dyn ReportSource>>,
     policy: Arc<PolicyCell>,
+    sessions: Arc<Sessions>,
     lookups: Arc<Lookups>,
     egress: Arc<Egress>,
     status: Arc<Status>,
@@ -191,6 +193,7 @@ impl Export {
             settings,
             sources: Vec::new(),
             policy: Arc::clone(&shared.policy),
+            sessions: Arc::clone(&shared.sessions),
             lookups: Arc::clone(&shared.lookups),
             egress: Arc::clone(&shared.egress),
             status,
@@ -283,7 +286,7 @@ impl Export {
         self.watch_clock();
         let silent = if self.unsaved.is_none() { self.pull() } else { 0 };
         // Sealing frees counters, so it is tried also when a tick is refused for want of them.
-        let saved = self.save().and_then(|()| self.follow_allowances());
+        let saved = self.save().and_then(|()| self.follow_allowances()).and_then(|()| self.end_sessions());
         let serial = self.policy.load().list.as_ref().map(|list| list.serial());
         // Another list came into force: what was counted until now is sealed with that cause.
         let changed = self.serial.is_some() && self.serial != serial;
@@ -393,6 +396,14 @@ impl Export {
         }
         self.shared.set(self.clock.monotonic());
         Ok(())
+    }
+
+    /// Has the records of sessions that ended close with that cause.
+    fn end_sessions(&mut self) -> Result<(), ExportError> {
+        match &mut self.exporter {
+            Some(exporter) => exporter.end_sessions(self.sessions.take_ended()),
+            None => Ok(()),
+        }
     }
 
     /// Another hand has changed the ledger: it is closed as it stands, and the next opening sets aside what was changed. A
