@@ -64,13 +64,14 @@ fn wait_behind(lab: &Lab) {
     });
 }
 
-fn shape() -> Shape {
-    Shape { unsaved_max: "2 s", retry_max: "1 s", ..Shape::default() }
+fn shape(retry_max: &'static str) -> Shape {
+    Shape { unsaved_max: "8 s", retry_max, ..Shape::default() }
 }
 
 #[test]
 fn a_sink_that_hangs_stops_neither_saving_nor_sealing_and_has_all_of_it_afterwards() {
-    let lab = Lab::new(&shape());
+    // Long enough for a healthy folder on a busy disk: at the stop it is to be waited for.
+    let lab = Lab::new(&shape("5 s"));
     let daemon = lab.start(None);
     let load = Load::start(&lab, seed());
     more_traffic(&load, 30);
@@ -110,7 +111,7 @@ fn a_sink_that_hangs_stops_neither_saving_nor_sealing_and_has_all_of_it_afterwar
 
 #[test]
 fn a_stop_waits_for_no_sink_that_stands_still_and_the_next_start_publishes_what_was_counted() {
-    let lab = Lab::new(&shape());
+    let lab = Lab::new(&shape("1 s"));
     let mut daemon = lab.start(None);
     let load = Load::start(&lab, seed());
     more_traffic(&load, 30);
@@ -129,5 +130,33 @@ fn a_stop_waits_for_no_sink_that_stands_still_and_the_next_start_publishes_what_
     daemon.stop(&lab);
     lab.verify();
     lab.render_again();
+    assert_eq!(lab.totals(), books.rows());
+}
+
+#[test]
+fn while_a_sink_stands_still_no_process_takes_over_and_the_old_one_goes_on() {
+    let lab = Lab::new(&shape("1 s"));
+    let daemon = lab.start(None);
+    let load = Load::start(&lab, seed());
+    more_traffic(&load, 30);
+    wait_for("a first file", || (!lab.pickup().is_empty()).then_some(()));
+    let pipe = Pipe::put(&lab);
+    wait_behind(&lab);
+    // It makes files in the staging folder as soon as it goes on: two must not do that at once.
+    let mut successor = lab.spawn_successor();
+    assert!(!successor.wait().success(), "{}", lab.log());
+    more_traffic(&load, 30);
+    assert_eq!(lab.metric("zrgw_exemption_suspended"), 0.0, "{}", lab.log());
+    let reader = pipe.open();
+    wait_for("no backlog", || (lab.metric("zrgw_sink_backlog_records") < 8.0).then_some(()));
+    let books = load.end();
+    assert_eq!(books.broken.load(Ordering::Relaxed), 0, "{}", lab.log());
+    daemon.signal(Signal::TERM);
+    let mut daemon = daemon;
+    daemon.wait();
+    reader.join().unwrap();
+    // A stop on a busy disk may leave the last file to the next start.
+    lab.start(None).stop(&lab);
+    lab.verify();
     assert_eq!(lab.totals(), books.rows());
 }

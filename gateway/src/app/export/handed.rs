@@ -14,7 +14,7 @@ use crate::net::report::{UsageMap, saturating_sum};
 /// How long a worker may take to settle what has no verdict.
 const SETTLE_LIMIT: Duration = Duration::from_secs(5);
 /// How long a sink may take for the file it is at before the ledger is handed over.
-const HAND_OVER_LIMIT: Duration = Duration::from_secs(5);
+const HAND_OVER_LIMIT: Duration = Duration::from_secs(20);
 /// How long an answer is waited for between two ticks.
 const ANSWER_WAIT: Duration = Duration::from_millis(20);
 /// How long the last answers of a draining process are waited for.
@@ -55,6 +55,10 @@ impl Export {
     fn release(&mut self) -> Result<(), String> {
         if !matches!(self.books, Books::Own) {
             return Err("it is not ours".to_owned());
+        }
+        // Before anything is settled: another process would have to wait for it.
+        if let Some(sink) = self.sinks.standing_still() {
+            return Err(format!("sink \"{sink}\" stands still at a file"));
         }
         let text = |error: billing_export::ExportError| error.to_string();
         if self.unsaved.is_some() {

@@ -142,7 +142,7 @@ impl Sinks {
         }
     }
 
-    /// Waits until each has tried to take what is sealed by now, but for none that stands still.
+    /// Waits until each has tried to take what is sealed by now, but for none that has stood still already.
     pub(super) fn wait(&self, limit: Duration) -> Waited {
         let begun = Instant::now();
         let mut waited = Waited::Delivered;
@@ -153,10 +153,10 @@ impl Sinks {
                 state.is_urgent = true;
                 round = state.asked;
             });
+            let stands_still = self.stands_still(sink);
             let mut state = sink.bell.state();
             while state.done < round {
-                let busy = state.busy_since.map(|since| self.clock.monotonic().since(since));
-                if begun.elapsed() >= limit || busy.is_some_and(|busy| busy > self.retry_max) {
+                if stands_still || begun.elapsed() >= limit {
                     return Waited::Hangs;
                 }
                 state = sink.bell.rung.wait_timeout(state, POLL).unwrap_or_else(PoisonError::into_inner).0;
@@ -171,10 +171,10 @@ impl Sinks {
     /// Ends them after the file each is at. Where one is not done with its file in time, it goes on, and its id comes back.
     pub(super) fn end(&mut self, limit: Duration) -> Result<(), String> {
         self.dismiss();
-        let mut hanging = None;
         if self.have_left(limit) {
             return Ok(());
         }
+        let mut hanging = None;
         for sink in std::mem::take(&mut self.leaving) {
             let mut goes_on = false;
             sink.bell.ring(|state| {
@@ -191,6 +191,17 @@ impl Sinks {
             }
         }
         hanging.map_or(Ok(()), Err)
+    }
+
+    /// The id of one that stands still; none where none does.
+    pub(super) fn standing_still(&self) -> Option<&str> {
+        self.threads.iter().find(|sink| self.stands_still(sink)).map(|sink| &*sink.id)
+    }
+
+    /// Whether a sink has been at one file for longer than it may without being told.
+    fn stands_still(&self, sink: &SinkThread) -> bool {
+        let since = sink.bell.state().busy_since;
+        since.is_some_and(|since| self.clock.monotonic().since(since) > self.retry_max)
     }
 
     /// Whether a sink of this id carries.
