@@ -162,3 +162,52 @@ pub(super) fn push_ech(all: &mut Vec<Ech>, config: Ech) {
     }
     all.push(config);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn n7_an_address_of_many_entries_is_shared_as_long_as_they_have_it_and_forgotten_with_its_last_pair() {
+        let (at, now) = ("192.0.2.1".parse().unwrap(), Monotonic::default());
+        let mut addresses = Addresses::new(2);
+        let found = |addresses: &Addresses| {
+            (
+                addresses.has(at),
+                addresses.is_shared(at, now),
+                addresses.shared(now),
+                addresses.maybe_shared.len(),
+            )
+        };
+        addresses.enter(at);
+        assert_eq!(found(&addresses), (false, false, 0, 0), "it is not held");
+        for _ in 0..2 {
+            addresses.hold(at, &[]);
+            addresses.enter(at);
+            assert_eq!(found(&addresses), (true, false, 0, 0));
+        }
+        addresses.hold(at, &[]);
+        addresses.enter(at);
+        assert_eq!(found(&addresses), (true, true, 1, 1), "one over");
+        addresses.leave(at);
+        assert_eq!(found(&addresses), (true, false, 0, 1));
+        addresses.enter(at);
+        for _ in 0..2 {
+            addresses.release(at);
+            assert_eq!(found(&addresses), (true, true, 1, 1), "one pair has it");
+        }
+        addresses.release(at);
+        assert_eq!(found(&addresses), (false, false, 0, 0));
+        // Nothing of it is left for whoever has it next.
+        addresses.hold(at, &[]);
+        addresses.enter(at);
+        assert_eq!(found(&addresses), (true, false, 0, 0));
+        let until = Monotonic::new(std::time::Duration::from_secs(60));
+        addresses.mark_unlisted(at, until);
+        assert!(addresses.is_shared(at, until) && addresses.shared(until) == 1);
+        let after = Monotonic::new(std::time::Duration::from_millis(60_001));
+        assert!(!addresses.is_shared(at, after) && addresses.unlisted_until(at, after).is_none());
+        addresses.mark_unlisted(at, now);
+        assert!(addresses.is_shared(at, until), "an earlier end takes nothing back");
+    }
+}
