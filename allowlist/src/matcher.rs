@@ -25,6 +25,40 @@ use crate::table::{NameTable, Step, place};
 pub use view::{Rule, RuleLabel};
 
 /// A compiled list.
+///
+/// ```
+/// use allowlist::{Document, DomainName, HostMatch, Matcher, Transport};
+///
+/// let list = r#"
+///     format = 1
+///     list_id = "kz-edu"
+///     serial = 7
+///     issued = 2020-04-01T00:00:00Z
+///     effective_from = 2020-04-06T00:00:00Z
+///     expires = 2021-06-01T00:00:00Z
+///
+///     [[service]]
+///     id = "study"
+///     name = "Study"
+///     owner = "Example school"
+///     reference = "Order 1"
+///
+///     [[service.rule]]
+///     host = "study.example"
+///     scope = "subtree"
+///     reason = "lessons"
+///     evidence = "seen"
+/// "#;
+/// let matcher = Matcher::new(&Document::parse(list).expect("a list without problems"));
+/// let ask = |name: &str, port| {
+///     let name = DomainName::from_wire(name.as_bytes()).expect("a host name");
+///     matches!(matcher.host(&name, Transport::Tcp, port, None), HostMatch::Listed(_))
+/// };
+/// assert!(ask("www.study.example", 443));
+/// // Another name with the same ending is none below it, and another port is none of the rule's.
+/// assert!(!ask("not-study.example", 443));
+/// assert!(!ask("www.study.example", 25));
+/// ```
 #[derive(Debug)]
 pub struct Matcher {
     list_id: Arc<str>,

@@ -19,6 +19,20 @@ pub const NAME_BYTES_MAX: usize = 253;
 pub const LABEL_BYTES_MAX: usize = 63;
 
 /// A host name: lower-case ASCII labels of `[a-z0-9_-]`, at most 253 bytes, no trailing dot, not an IP literal.
+///
+/// ```
+/// use allowlist::{DomainName, NameError};
+///
+/// let said = DomainName::from_wire(b"WWW.Study.Example.")?;
+/// assert_eq!(said.as_str(), "www.study.example");
+/// // What is on the wire is an A-label already; what an officer types is made one.
+/// assert_eq!(DomainName::from_wire("оқу.example".as_bytes()), Err(NameError::NotAscii));
+/// let listed = DomainName::from_list_entry("оқу.example")?;
+/// assert!(listed.as_str().starts_with("xn--"));
+/// // An address is no name.
+/// assert_eq!(DomainName::from_wire(b"192.0.2.1"), Err(NameError::IpLiteral));
+/// # Ok::<(), NameError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DomainName(Box<str>);
 

@@ -44,6 +44,51 @@ use crate::unit::{Cause, Volume};
 pub use open::{Found, LOCK_NAME, Opened};
 
 /// Ledger and store of one node. One process at a time holds the directories.
+///
+/// From a tick of counts to files that billing verifies:
+///
+/// ```
+/// use billing_export::{
+///     Account, ByteBasis, Cause, Entry, Exporter, Flags, ListVersion, NoFault, Reason, Session, Settings,
+///     SubscriberType, Tick, Timestamp, Usage, Volume, pickup, verify::verify,
+/// };
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// let [state, usage, staging] = ["state", "usage", "usage.staging"].map(|name| folder.path().join(name));
+/// let settings = Settings::new("zrgw-01".parse()?, state, usage.clone(), staging, ByteBasis::Ip);
+/// let noon: Timestamp = "2020-04-06T12:00:00Z".parse()?;
+/// let mut exporter = Exporter::open(settings, noon, [7; 16], Box::new(NoFault))?;
+///
+/// // One second: 40 bytes up and 1,500 down of a subscriber's flow to a site that no list names.
+/// let volume = Volume { up: 40, down: 1_500 };
+/// let account = Account {
+///     session: Session::new(SubscriberType::Msisdn, "77010000001", "")?,
+///     list: Some(ListVersion { id: "kz-edu".into(), serial: 7 }),
+///     entry: Entry::because(Reason::NotListed),
+/// };
+/// exporter.checkpoint(&Tick {
+///     sequence: 1,
+///     from: noon,
+///     at: noon,
+///     seen: volume,
+///     pending_after: Volume::ZERO,
+///     usage: vec![Usage { account, flags: Flags::NONE, volume }],
+///     capped: Vec::new(),
+///     spent: Vec::new(),
+///     stepped: false,
+/// })?;
+/// // On the disk from here on, whatever happens. Sealed, its record never changes; a courier hands it to billing.
+/// exporter.seal_now("2020-04-06T12:00:01Z".parse()?, Cause::Shutdown)?;
+/// exporter.courier().deliver()?;
+/// exporter.close()?;
+///
+/// let report = verify(&pickup::pairs(&[usage])?, &mut |_| ())?;
+/// assert!(report.faults.is_empty());
+/// assert_eq!((report.records, report.up_bytes, report.down_bytes), (1, 40, 1_500));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Exporter {
     /// What it was told.
     settings: Settings,
