@@ -13,10 +13,12 @@
 
 mod support;
 
-use std::io::Write as _;
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use support::client::{connect_proxied, read_to_end};
+use support::client::{connect_proxied, proxy_v1, proxy_v2, read_to_end};
 use support::dns::Resolver;
 use support::hellos::Hello;
 use support::link::{GATEWAY, Link, SUBSCRIBER};
@@ -181,4 +183,45 @@ fn f8_a_listener_at_every_address_follows_the_machine_s_addresses() {
         judged(&link, &gateway) == visits.get() + loops && loops < visits.get()
     };
     assert!(eventually(comes_to), "{} of {}", judged(&link, &gateway), visits.get());
+}
+
+/// A balancer in front that greets before it has a server: what it says is no answer of another machine.
+#[test]
+fn f8_a_balancer_that_speaks_first_is_not_led_to_again() {
+    const MOST: u64 = 20;
+    let setup = Setup::new().proxied();
+    setup.write("subscribers.csv", "prefix,subscriber_type,subscriber_id\n127.0.0.0/8,account,s1\n");
+    let gateway = setup.start();
+    let to = gateway.listener(0);
+    let balancer = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = balancer.local_addr().unwrap();
+    let led = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&led);
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        for client in balancer.incoming().map(Result::unwrap) {
+            let from = client.peer_addr().unwrap();
+            (&client).write_all(b"220 ready\r\n").unwrap();
+            // The greeting has arrived before the gateway is asked: a byte of the client's says so.
+            let _ = (&client).read(&mut [0]);
+            if count.fetch_add(1, Ordering::Relaxed) < MOST {
+                let mut server = TcpStream::connect(to).unwrap();
+                server.write_all(&proxy_v1(from, address)).unwrap();
+                server.write_all(b"Q").unwrap();
+                kept.push((client, server));
+            }
+        }
+    });
+    // Whether the balancer of the client has his first bytes already, or not.
+    for (number, said) in [(1, &b""[..]), (2, b"Q")] {
+        let mut client = TcpStream::connect(to).unwrap();
+        let source = SocketAddr::from(([127, 0, 0, 77], 40_000));
+        client.write_all(&[&proxy_v2(source, address), said].concat()).unwrap();
+        let mut greeting = [0; 11];
+        client.read_exact(&mut greeting).unwrap();
+        client.write_all(b"Q").unwrap();
+        let is_refused = || gateway.metric("zrgw_refused_total{reason=\"loop\"}") == number;
+        assert!(eventually(is_refused), "{} connections\n{}", led.load(Ordering::Relaxed), gateway.log());
+        assert_eq!(led.load(Ordering::Relaxed), number);
+    }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::time::timeout;
 
+use super::own_ends::StreamEnd;
 use super::socket;
 use super::stream::TcpStream;
 use super::worker::Worker;
@@ -27,8 +28,10 @@ const RETURN_MAX: Duration = Duration::from_secs(5);
 /// Who speaks first on a connection to an origin, as far as we know when we dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum First {
-    /// The subscriber, and the bytes are at hand.
-    Subscriber,
+    /// The subscriber, with a hello of TLS or HTTP, whose servers say nothing before they are asked.
+    Hello,
+    /// The subscriber, with bytes that nobody has read.
+    Bytes,
     /// It may be the origin.
     Unknown,
 }
@@ -42,7 +45,8 @@ pub enum DialError {
     Connect(io::Error),
 }
 
-/// Connects to the one of `destinations` that may be dialled and answers first, with the subscriber's first bytes at hand; each try within `upstream.connect_timeout`.
+/// Connects to the one of `destinations` that may be dialled and answers first, each try within `upstream.connect_timeout`. The
+/// subscriber's first bytes are at hand.
 ///
 /// # Errors
 /// [`DialError::NotPermitted`] when no destination may be dialled, else what the last one said.
@@ -65,7 +69,7 @@ pub async fn dial(
 /// Connects to the only destination there is.
 async fn dial_one(worker: &Worker, target: SocketAddr) -> Result<(TcpStream, SocketAddr), DialError> {
     let limit = worker.shared.limits.connect_timeout;
-    match timeout(limit, connect(worker, target, First::Subscriber, limit)).await {
+    match timeout(limit, connect(worker, target, First::Hello, limit)).await {
         Ok(Ok(origin)) => Ok((origin, target)),
         Ok(Err(error)) => Err(DialError::Connect(error)),
         Err(_) => Err(DialError::Connect(io::ErrorKind::TimedOut.into())),
@@ -129,7 +133,7 @@ impl<'r> Runners<'r> {
         // The race counts as many as there are.
         let Some(target) = self.targets.get(number).copied() else { return };
         let (worker, limit) = (self.worker, self.worker.shared.limits.connect_timeout);
-        let connecting = Box::pin(connect(worker, target, First::Subscriber, limit));
+        let connecting = Box::pin(connect(worker, target, First::Hello, limit));
         self.under_way.push(Runner { target, begun: now, connecting });
     }
 
@@ -226,12 +230,7 @@ async fn connect_from(
     source: Option<IpAddr>,
     limit: Duration,
 ) -> io::Result<TcpStream> {
-    let socket = socket::stream_socket(target, source)?;
-    match first {
-        First::Subscriber => socket::acknowledge_with_first_bytes(&socket),
-        First::Unknown => {}
-    }
-    establish_own(worker, socket, target, limit).await
+    establish_own(worker, socket::stream_socket(target, source)?, target, first, limit).await
 }
 
 /// Connects `socket` from an address of ours, which is noted: the connection is known by it if it comes back within the
@@ -243,11 +242,21 @@ pub async fn establish_own(
     worker: &Worker,
     socket: std::net::TcpStream,
     target: SocketAddr,
+    first: First,
     limit: Duration,
 ) -> io::Result<TcpStream> {
+    match first {
+        First::Hello | First::Bytes => socket::acknowledge_with_first_bytes(&socket),
+        First::Unknown => {}
+    }
     let origin = begin(socket, target)?;
     // At once: what comes back does not wait until we are told that it is connected.
-    note_own_end(worker, &origin, target, limit);
+    let end = note_own_end(worker, &origin, target, limit);
+    match first {
+        First::Hello => origin.set_own_end(end),
+        // A balancer that greets its clients answers before it has come back to us.
+        First::Bytes | First::Unknown => {}
+    }
     await_connected(origin).await
 }
 
@@ -260,13 +269,16 @@ pub async fn establish(socket: std::net::TcpStream, target: SocketAddr) -> io::R
 }
 
 /// Notes where a connection of ours leaves from.
-fn note_own_end(worker: &Worker, socket: &TcpStream, target: SocketAddr, limit: Duration) {
+fn note_own_end(
+    worker: &Worker,
+    socket: &TcpStream,
+    target: SocketAddr,
+    limit: Duration,
+) -> Option<StreamEnd> {
     let shared = &worker.shared;
-    if let Ok(local) = socket.local_addr() {
-        let now = shared.clock.monotonic();
-        let until = now.plus(limit).plus(RETURN_MAX);
-        socket.set_own_end(shared.own_ends.note_stream(local, target, now, until));
-    }
+    let local = socket.local_addr().ok()?;
+    let now = shared.clock.monotonic();
+    shared.own_ends.note_stream(local, target, now, now.plus(limit).plus(RETURN_MAX))
 }
 
 /// Begins to connect.

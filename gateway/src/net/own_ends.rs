@@ -5,9 +5,10 @@
 //! address and port that ours left from; it is refused, and with it the one that led to it ends.
 //!
 //! A UDP socket's end is its own as long as it is open. A TCP port is used towards many destinations at a time, by others of
-//! this machine too, so there both ends must fit. What comes back is seen, and refused, before the one that led to it is
-//! answered: so they are kept until the other side has said something, or for seconds, and an open flow holds nothing here. Flows of `tproxy` leave from the subscriber's own address and are not here:
-//! `edge.upstream_mark` and the kernel's table of sockets keep them from coming back on the same machine.
+//! this machine too, so there both ends must fit. Behind a hello of TLS or HTTP what comes back is seen, and refused, before
+//! the one that led to it is answered: its end is kept until the other side has said something. Other ends are kept for
+//! seconds. Flows of `tproxy` leave from the subscriber's own address and are not here: `edge.upstream_mark` and the kernel's
+//! table of sockets keep them from coming back on the same machine.
 //!
 //! Sharded by the local end: a lock is held for a few entries, twice a flow.
 

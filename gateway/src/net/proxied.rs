@@ -80,7 +80,7 @@ pub async fn begin(worker: Rc<Worker>, client: TcpStream, permit: OwnedSemaphore
         return refuse_flow(&open, &client, Refusal::Destination, "the destination is private or our own");
     };
     let waiting = Ends { worker: &worker, open: &open, client: &client, destination: told.destination };
-    let first = if told.first.is_empty() { First::Unknown } else { First::Subscriber };
+    let first = if told.first.is_empty() { First::Unknown } else { First::Bytes };
     let connecting = connect(&worker, target, first, worker.shared.limits.original_connect_timeout);
     let origin = match reach(waiting, connecting).await {
         Ok(origin) => origin,

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::accept::Visitor;
-use super::dial::{establish, establish_own, is_about_ports};
+use super::dial::{First, establish, establish_own, is_about_ports};
 use super::flow_record::Place;
 use super::patience::{Ends, NotReached, reach};
 use super::relay::Begun;
@@ -73,7 +73,7 @@ async fn connect(
 ) -> io::Result<TcpStream> {
     let limit = worker.shared.limits.original_connect_timeout;
     let first = match socket::upstream(target, source, mark) {
-        Ok(socket) if source.is_none() => establish_own(worker, socket, target, limit).await,
+        Ok(socket) if source.is_none() => establish_own(worker, socket, target, First::Unknown, limit).await,
         Ok(socket) => establish(socket, target).await,
         Err(error) => Err(error),
     };
