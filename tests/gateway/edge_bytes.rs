@@ -232,7 +232,7 @@ fn b25_q14_a_download_of_1_gb_over_quic_is_exported_to_the_byte_that_passed() {
             client.fetch(&connection, 1_000_000_000);
             client.close(connection);
         });
-        link.at_gateway(|| gateway.await_metric("zrgw_flows_open", 0));
+        link.at_gateway(|| gateway.await_flows_closed());
         let counted = link.counted();
         let usage = link.at_gateway(|| gateway.stop_and_count());
         println!("{address}: exported {:?}, passed {counted:?}", usage.total());
@@ -276,7 +276,7 @@ fn b25_t26_q14_quic_is_exported_to_the_byte_that_passed() {
                 client.wait_idle().await;
             });
         });
-        link.at_gateway(|| gateway.await_metric("zrgw_flows_open", 0));
+        link.at_gateway(|| gateway.await_flows_closed());
         let counted = link.counted();
         let usage = link.at_gateway(|| gateway.stop_and_count());
         assert!(usage.conserved && usage.rows.iter().all(|row| row["byte_basis"] == "ip"));

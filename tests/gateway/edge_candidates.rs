@@ -66,7 +66,7 @@ fn is_taken(edge: &Edge, to: SocketAddr, name: &str) -> bool {
     assert_eq!(read_exactly(&mut stream, 1_000), [7; 1_000]);
     let open = eventually_or_open(edge, taken);
     finish(stream);
-    edge.await_metric("zrgw_flows_open", 0);
+    edge.await_flows_closed();
     open
 }
 

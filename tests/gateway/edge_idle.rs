@@ -56,7 +56,7 @@ fn f34_keep_alives_of_a_subscriber_are_life_and_bytes_and_the_gateway_sends_him_
     for stream in kept {
         assert_eq!(finish(stream), b"");
     }
-    edge.await_metric("zrgw_flows_open", 0);
+    edge.await_flows_closed();
     let (up, down) = edge.link.counted();
     let usage = edge.stop_and_count();
     let counted = usage.total();

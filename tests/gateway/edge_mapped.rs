@@ -123,7 +123,7 @@ fn f7_flows_to_private_addresses_behind_public_ones_pass_by() {
         let taken = net.edge.link.gateway_runs("ss -Htn state established sport = :443").lines().count();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         read_to_end(&mut stream).unwrap();
-        net.edge.await_metric("zrgw_flows_open", 0);
+        net.edge.await_flows_closed();
         taken
     };
     for address in [PRIVATE, SIX_TO_FOUR, ISATAP, WELL_KNOWN] {

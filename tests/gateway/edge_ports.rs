@@ -153,7 +153,7 @@ fn s_port_exhaustion_a_port_that_rests_here_and_not_at_the_subscriber_is_changed
             TcpStream::from(socket)
         });
         assert!(passes(stream));
-        edge.await_metric("zrgw_flows_open", 0);
+        edge.await_flows_closed();
     }
     edge.await_metric("zrgw_source_port_changed_total", 1);
     let usage = edge.stop_and_count();

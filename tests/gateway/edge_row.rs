@@ -109,7 +109,7 @@ fn proxy_loop_a_flow_that_is_led_back_to_its_gateway_is_not_taken_again() {
         assert!(!matches!(stream.read(&mut [0; 16]), Ok(1..)), "nobody is there");
     }
     assert!(eventually(|| edge.metric("zrgw_refused_total{reason=\"connect\"}") == 1));
-    edge.await_metric("zrgw_flows_open", 0);
+    edge.await_flows_closed();
     assert_eq!(edge.metric("zrgw_accept_errors_total"), before);
     let usage = edge.stop_and_count();
     assert!(usage.conserved);

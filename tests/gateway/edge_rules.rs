@@ -79,7 +79,7 @@ fn f30_source_nat_on_the_same_machine_hides_subscribers_and_stops_no_flow() {
         assert!(visit(&edge, origin(family, 443)).starts_with(outside), "the origin sees the machine");
         assert!(ask(&edge, origin(family, 443)).contains(outside));
     }
-    edge.await_metric("zrgw_flows_open", 0);
+    edge.await_flows_closed();
     let counted = edge.link.counted();
     let usage = edge.stop_and_count();
     assert!(usage.exempt("s1").0 > 0 && usage.exempt("s1").1 > 0, "{usage:?}");
@@ -101,7 +101,7 @@ fn f30_destination_nat_in_front_does_not_reach_flows_that_are_taken_and_stops_no
     assert!(said.ends_with("at 11.77.0.10:443"), "taken before it is translated: {said}");
     let said = visit(&edge, origin(0, 8443));
     assert!(said.ends_with("at 11.77.0.66:8443"), "what passes by is translated: {said}");
-    edge.await_metric("zrgw_flows_open", 0);
+    edge.await_flows_closed();
     let usage = edge.stop_and_count();
     assert!(usage.exempt("s1").0 > 0, "{usage:?}");
 }
@@ -159,7 +159,7 @@ fn f36_interfaces_that_come_and_go_are_named_by_a_pattern() {
     let edge = Edge { gateway, link };
     let _origin = edge.link.in_internet(|| telling(origin(0, 443)));
     visit(&edge, origin(0, 443));
-    edge.await_metric("zrgw_flows_open", 0);
+    edge.await_flows_closed();
     assert!(edge.stop_and_count().exempt("s1").0 > 0);
     let Some(link) = Link::with_internet() else { return };
     let gateway = link.at_gateway(|| edge::start(edge::setup("tproxy", "ppp*")));

@@ -121,7 +121,7 @@ fn f31_a_name_with_a_dead_aaaa_and_a_live_a_loads_at_the_next_try() {
     assert_eq!(load(), "");
     assert_eq!(load(), "hello", "and the next one comes as it would directly");
     assert!(edge.metric("zrgw_edge_silent_total") >= 1);
-    edge.await_metric("zrgw_flows_open", 0);
+    edge.await_flows_closed();
     let usage = edge.stop_and_count();
     assert!(usage.exempt("s1").1 > 0, "what lives is counted");
 }
@@ -236,7 +236,7 @@ fn f34_whoever_does_not_wait_any_more_is_not_waited_for() {
     reset(gone);
     drop(closed);
     // One was reset; the other has said all it had to say, and may still be there.
-    edge.await_metric("zrgw_flows_open", 0);
+    edge.await_flows_closed();
     edge.stop_and_count();
 }
 

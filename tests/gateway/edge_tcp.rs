@@ -60,7 +60,7 @@ fn t10_t23_t26_t36_both_ends_keep_their_addresses_and_only_name_and_address_toge
         visit(&edge, foreign(family, 443), LISTED);
         visit(&edge, origin(family, 443), "elsewhere.example");
     }
-    edge.await_metric("zrgw_flows_open", 0);
+    edge.await_flows_closed();
     let (up, down) = edge.link.counted();
     let usage = edge.stop_and_count();
     let exempt = usage.exempt("s1");
@@ -93,7 +93,7 @@ fn t9_t11_who_speaks_first_is_heard_and_a_port_used_again_is_a_flow_of_its_own()
         assert_eq!(read_exactly(&mut stream, hello.len()), hello);
         // The subscriber's side is reset, so that the same port serves at once.
         support::client::reset(stream);
-        edge.await_metric("zrgw_flows_open", 0);
+        edge.await_flows_closed();
     }
     assert_eq!(ports[0], "10.77.0.2:23456");
     assert!(ports[1].starts_with("10.77.0.2:"), "{}", ports[1]);
@@ -119,7 +119,7 @@ fn f33_a_school_behind_one_account_is_carried_beyond_its_limit() {
     for stream in open {
         assert_eq!(finish(stream), b"");
     }
-    edge.await_metric("zrgw_flows_open", 0);
+    edge.await_flows_closed();
     assert_eq!(edge.metric("zrgw_attention{reason=\"flows_per_subscriber\"}"), 0);
     let carried = edge.link.counted();
     let usage = edge.stop_and_count();

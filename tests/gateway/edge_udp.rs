@@ -90,7 +90,7 @@ fn t26_t36_datagrams_keep_both_ends_and_are_exported_to_the_byte() {
     for cause in ["unreachable", "stray", "forbidden"] {
         assert_eq!(edge.metric(&format!("zrgw_datagrams_dropped_total{{cause=\"{cause}\"}}")), 0);
     }
-    edge.await_metric("zrgw_flows_open", 0);
+    edge.await_flows_closed();
     let counted = edge.link.counted();
     let usage = edge.stop_and_count();
     assert!(usage.conserved);
@@ -137,7 +137,7 @@ fn f17_datagrams_in_anothers_name_pass_by_and_are_not_on_his_bill() {
             // What nobody answers is on nobody's bill. The answer to a forged datagram goes to the victim.
             server.send_to(b"y", from).unwrap();
         }
-        assert!(eventually(|| edge.metric("zrgw_flows_open") == 0));
+        edge.await_flows_closed();
         let usage = edge.stop_and_count();
         assert_eq!(usage.reasons("victim").is_empty(), validates, "{:?}", usage.reasons("victim"));
         assert!(!usage.reasons("s1").is_empty(), "who sends in his own name is counted");
@@ -173,12 +173,12 @@ fn q14_t23_t36_quic_is_exempt_by_name_and_address_and_to_the_byte() {
             });
         };
         visit(origin(family, 443), LISTED, &at_home);
-        assert!(eventually(|| edge.metric("zrgw_flows_open") == 0));
+        edge.await_flows_closed();
         let exempt = edge.link.counted();
         // CheckSni and CheckIp of MobileAtlas.
         visit(foreign(family, 443), LISTED, &abroad);
         visit(origin(family, 443), "elsewhere.example", &at_home);
-        assert!(eventually(|| edge.metric("zrgw_flows_open") == 0));
+        edge.await_flows_closed();
         let all = edge.link.counted();
         let usage = edge.stop_and_count();
         assert!(usage.conserved && exempt.1 > 200_000);
@@ -314,7 +314,7 @@ fn t16_q14_http3_of_ngtcp2_arrives_whole_also_when_the_client_migrates() {
             assert!(arrived, "{options:?}");
         }
     }
-    edge.await_metric("zrgw_flows_open", 0);
+    edge.await_flows_closed();
     let counted = edge.link.counted();
     let usage = edge.stop_and_count();
     assert!(counted.1 > 40_000_000);

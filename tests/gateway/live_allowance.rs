@@ -195,7 +195,7 @@ fn t31_what_was_spent_is_spent_after_kill_9_restart_and_take_over() {
     let mut gateway = with(DAILY)(setup).start();
     let mut carried = visit();
     // On the disk, and then killed.
-    gateway.await_metric("zrgw_flows_open", 0);
+    gateway.await_flows_closed();
     let counted = "zrgw_bytes_total{direction=\"down\",class=\"exempt\",service=\"school\"}";
     gateway.await_metric(counted, carried);
     let ledger = gateway.setup().path("state/ledger.db");

@@ -151,7 +151,7 @@ fn s_descriptor_exhaustion_neither_spins_nor_parks_and_is_got_over() {
         assert!(served, "s{number} not served after the release");
     }
     assert!(world.gateway.metric("zrgw_accept_errors_total") > 0);
-    world.gateway.await_metric("zrgw_flows_open", 0);
+    world.gateway.await_flows_closed();
     let usage = world.gateway.stop_and_count();
     assert!(usage.exempt("s2").0 >= visit.len() as u64);
 }
@@ -500,7 +500,7 @@ fn b26_m4_t39_random_flows_under_reloads_conserve_every_byte() {
         let sent: Vec<u64> = clients.into_iter().map(|client| client.join().unwrap()).collect();
         (sent[..3].to_vec(), sent[3..].to_vec())
     });
-    world.gateway.await_metric("zrgw_flows_open", 0);
+    world.gateway.await_flows_closed();
     assert!(eventually(|| descriptors(&world.gateway) <= unused + 1), "descriptors leak");
     assert_eq!(world.gateway.metric("zrgw_conservation_mismatch_total"), 0);
     assert_eq!(world.gateway.metric("zrgw_flow_panics_total"), 0);

@@ -98,7 +98,7 @@ fn f16_haproxy_speaks_over_a_unix_socket_and_every_byte_is_counted() {
         sender.join().unwrap();
         assert_eq!(finish(stream), b"");
     }
-    world.gateway.await_metric("zrgw_flows_open", 0);
+    world.gateway.await_flows_closed();
     assert!(world.gateway.metric("zrgw_spliced_bytes_total") > 0);
     let bytes = (hello.len() + BYTES) as u64;
     let usage = world.gateway.stop_and_count();

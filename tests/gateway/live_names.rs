@@ -22,7 +22,7 @@ use support::dns::Resolver;
 use support::hellos::{self, Hello};
 use support::origin::{self, Origin};
 use support::world::World;
-use support::{Setup, eventually, free_port};
+use support::{Setup, free_port};
 
 const LISTED: &str = "www.listed.example";
 
@@ -345,7 +345,7 @@ fn t11_the_same_ports_again_with_another_name_get_a_fresh_verdict() {
         // Both FINs would leave the ports in TIME-WAIT; the acknowledged bytes count all the same.
         world.gateway.await_metric("zrgw_flows_open", 1);
         reset(client);
-        world.gateway.await_metric("zrgw_flows_open", 0);
+        world.gateway.await_flows_closed();
     }
     let usage = world.gateway.stop_and_count();
     assert_eq!(usage.exempt("s1"), (sizes[0] + sizes[2], sizes[0] + sizes[2]));
@@ -485,7 +485,7 @@ fn v5_three_hundred_flows_of_one_name_ask_once() {
         client.shutdown(Shutdown::Write).unwrap();
         assert_eq!(read_to_end(&mut client).unwrap(), hello);
     }
-    assert!(eventually(|| world.gateway.metric("zrgw_flows_open") == 0));
+    world.gateway.await_flows_closed();
     assert_eq!(world.resolver.asked(LISTED), 1);
     let usage = world.gateway.stop_and_count();
     let all = FLOWS as u64 * size(&hello);

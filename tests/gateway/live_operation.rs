@@ -325,6 +325,30 @@ fn files_below(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
 }
 
 #[test]
+fn what_is_sealed_in_the_middle_of_a_period_for_want_of_room_is_published_at_once() {
+    // Nothing ends a period within this test.
+    let world = World::with(Origin::echo(), |setup| {
+        setup.set("export", "period = \"24 h\"").set("export", "accounts_max = 2")
+    });
+    let visit = visit_of(LISTED);
+    let mut clients: Vec<_> = (1..=3).map(|number| (world.proxied(number), 0)).collect();
+    let published = eventually(|| {
+        for (client, bytes) in &mut clients {
+            exchange(client, &visit);
+            *bytes += visit.len() as u64;
+        }
+        !world.gateway.setup().usage().rows.is_empty()
+    });
+    assert!(published, "{}", world.gateway.log());
+    let all = clients.iter().map(|(_, bytes)| bytes).sum();
+    for (client, _) in clients {
+        assert_eq!(finish(client), b"");
+    }
+    world.gateway.await_flows_closed();
+    assert_eq!(world.gateway.stop_and_count().total(), (all, all));
+}
+
+#[test]
 fn canary_names_and_addresses_appear_nowhere() {
     use std::os::unix::fs::PermissionsExt as _;
     let world = World::new(origin::http(SocketAddr::from(([127, 0, 2, 1], 0))));
@@ -349,7 +373,7 @@ fn canary_names_and_addresses_appear_nowhere() {
     let mut client = connect_from([127, 0, 0, 1].into(), world.gateway.listener(1));
     client.write_all(b"GET /canary-header HTTP/1.1\r\n\r\n").unwrap();
     let _ = read_to_end(&mut client);
-    world.gateway.await_metric("zrgw_flows_open", 0);
+    world.gateway.await_flows_closed();
     let mut pages = String::new();
     for path in ["/metrics", "/readyz", "/api/v1/status"] {
         pages += &world.gateway.ask(path).unwrap().1;

@@ -102,7 +102,7 @@ fn s_slowloris_nine_thousand_drips_end_at_the_deadline_and_cost_nobody_else_anyt
         assert_eq!(finish(client), b"");
     }
     drop(steered);
-    gateway.await_metric("zrgw_flows_open", 0);
+    gateway.await_flows_closed();
     let usage = world.gateway.stop_and_count();
     let length = visit.len() as u64;
     assert_eq!(usage.exempt("s4"), (visits * length, visits * length));

@@ -220,7 +220,7 @@ fn f24_at_debug_every_line_of_a_flow_has_its_number_and_names_are_written_plainl
         let _ = read_to_end(&mut refused);
         let _ = read_to_end(&mut world.proxied_to(number, nowhere));
     }
-    world.gateway.await_metric("zrgw_flows_open", 0);
+    world.gateway.await_flows_closed();
     let log = world.gateway.log();
     let lines = |word: &str| {
         log.lines().filter(|line| line.contains("DEBUG") && line.contains(word)).collect::<Vec<_>>()

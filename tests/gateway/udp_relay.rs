@@ -388,11 +388,11 @@ fn an_origin_where_nobody_listens_ends_the_flow_quietly() {
     let access = world.proxied(1, Header::Each);
     access.inject(&initial(LISTED));
     world.await_judged("quic", "unattributed", "undecided", 1);
-    world.gateway.await_metric("zrgw_flows_open", 0);
+    world.gateway.await_flows_closed();
     let steered = world.steered(2);
     steered.inject(&initial(LISTED));
     world.await_judged("quic", "unattributed", "undecided", 2);
-    world.gateway.await_metric("zrgw_flows_open", 0);
+    world.gateway.await_flows_closed();
     assert_eq!((access.carried().1, steered.carried().1), (0, 0));
     let log = world.gateway.log();
     assert!(!log.contains("ERROR") && !log.contains(LISTED), "{log}");

@@ -247,7 +247,10 @@ impl Status {
         facts.silent_workers = state.silent_workers;
         facts.export_attention = state.attention;
         drop(facts);
-        metrics::with_local_recorder(&self.recorder, || count::mismatches(new));
+        metrics::with_local_recorder(&self.recorder, || {
+            count::mismatches(new);
+            counter!("zrgw_ticks_total").increment(1);
+        });
     }
 
     /// Counts what was seen of the system's clock.

@@ -140,6 +140,11 @@ impl Edge {
         self.link.at_gateway(|| self.gateway.await_metric(name, value));
     }
 
+    /// Waits until all flows are counted and closed.
+    pub fn await_flows_closed(&self) {
+        self.link.at_gateway(|| self.gateway.await_flows_closed());
+    }
+
     /// Ends the gateway: what it exported.
     pub fn stop_and_count(self) -> super::usage::Usage {
         let Self { gateway, link } = self;

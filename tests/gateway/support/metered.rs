@@ -71,7 +71,7 @@ impl Edge {
     pub fn compare(self) -> (Usage, Bytes) {
         let Self { link, gateway, .. } = self;
         let mismatches = link.at_gateway(|| {
-            gateway.await_metric("zrgw_flows_open", 0);
+            gateway.await_flows_closed();
             gateway.metric("zrgw_meter_mismatch_total")
         });
         assert_eq!(mismatches, 0);

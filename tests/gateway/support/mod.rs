@@ -396,6 +396,17 @@ impl Gateway {
         assert!(reached, "{name} is {}, not {value}\n{}", self.metric(name), self.log());
     }
 
+    /// Waits until every flow that has been carried to its end is counted and closed. The gauge is that of the last tick, which
+    /// may have been before the flow: it speaks of now when a whole tick has passed.
+    pub fn await_flows_closed(&self) {
+        let ticks = || self.metric("zrgw_ticks_total");
+        let before = ticks();
+        // The first may have been under way already.
+        let passed = eventually(|| ticks() >= before + 2);
+        assert!(passed, "no tick in time\n{}", self.log());
+        self.await_metric("zrgw_flows_open", 0);
+    }
+
     /// Waits until the readiness answer fits.
     pub fn await_readiness(&self, fits: impl Fn(u16, &str) -> bool) {
         let reached = eventually(|| self.ask("/readyz").is_some_and(|(code, body)| fits(code, &body)));

@@ -98,6 +98,10 @@ pub(super) fn describe() {
         "Verdicts taken again on open flows because list, rating, a date or their session changed"
     );
     describe_gauge!("zrgw_flows_open", "Flows open at the last tick");
+    describe_counter!(
+        "zrgw_ticks_total",
+        "Ticks (export.checkpoint): counts asked of every worker, to be saved"
+    );
     describe_gauge!("zrgw_export_backlog_records", "Records sealed and not yet published");
     describe_gauge!(
         "zrgw_export_last_success_timestamp_seconds",
