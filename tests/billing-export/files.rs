@@ -354,7 +354,7 @@ fn b19_the_record_of_a_session_that_ended_says_so_and_nobody_elses_is_sealed_for
     exporter.checkpoint(&tick(1, at(0), &usage)).unwrap();
     let ended = |id: &str| exempt(id, "a").session;
     // Of the third nothing is counted: it has no record to say so.
-    exporter.end_sessions(vec![ended("1"), ended("3")]).unwrap();
+    exporter.end_sessions(&[ended("1"), ended("3")]).unwrap();
     // What was on its way is counted where it belongs.
     exporter.checkpoint(&tick(2, at(1_000), &usage[..1])).unwrap();
     assert_eq!(exporter.seal_due(at(2_000)).unwrap(), 0, "nobody's period ends for it");
@@ -372,7 +372,7 @@ fn b19_the_record_of_a_session_that_ended_says_so_and_nobody_elses_is_sealed_for
     exporter.checkpoint(&tick(3, at(16 * MINUTE), &usage)).unwrap();
     exporter.seal_due(at(30 * MINUTE)).unwrap();
     exporter.checkpoint(&tick(4, at(31 * MINUTE), &usage)).unwrap();
-    exporter.end_sessions(vec![ended("2")]).unwrap();
+    exporter.end_sessions(&[ended("2")]).unwrap();
     exporter.seal_now(at(31 * MINUTE + 1_000), Cause::Shutdown).unwrap();
     exporter.publish().unwrap();
     let later = ["1 period 1", "2 period 1", "1 shutdown 1", "2 shutdown 1"];

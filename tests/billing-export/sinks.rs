@@ -27,6 +27,8 @@ enum Answer {
     Take,
     /// Fails.
     Fail,
+    /// Finds what it has made damaged: says that it is a step back.
+    Damaged,
 }
 
 /// A sink that asks before each file what to do, and stands still until it is told.
@@ -50,9 +52,11 @@ impl Sink for Asking {
         phase: Phase,
         _: &SharedSteps,
     ) -> Result<Phase, ExportError> {
-        assert_eq!(phase, Phase::Sealed, "it has one step");
         let file_seq = file.manifest().file_seq;
-        let mut records = 0;
+        let (mut records, mut next) = (0, Phase::Published);
+        if phase != Phase::Sealed {
+            return Ok(Phase::Sealed);
+        }
         // It stands still among the records, where a query that is not closed would hurt.
         file.each_record(&mut |_| {
             if records == 0 {
@@ -60,13 +64,16 @@ impl Sink for Asking {
                 match self.answers.recv().unwrap() {
                     Answer::Take => {}
                     Answer::Fail => return Err(ExportError::Settings("the broker said no".into())),
+                    Answer::Damaged => next = Phase::DataReady,
                 }
             }
             records += 1;
             Ok(())
         })?;
-        self.taken.lock().unwrap().push((file_seq, records));
-        Ok(Phase::Published)
+        if next == Phase::Published {
+            self.taken.lock().unwrap().push((file_seq, records));
+        }
+        Ok(next)
     }
 }
 
@@ -169,6 +176,77 @@ fn a_sink_that_fails_is_told_tried_again_and_gets_each_file_once() {
     assert_eq!(courier.deliver().unwrap(), 1);
     assert_eq!(ask(&node, noted), [(0, 0, None), (1, 3, None), (2, 2, None)]);
     assert_eq!(*ends.taken.lock().unwrap(), [(1, 2), (2, 2)]);
+}
+
+#[test]
+fn what_a_sink_finds_damaged_is_made_again_once_in_a_try() {
+    let mut node = Node::new();
+    let mut exporter = node.open(at(0));
+    let (sink, ends) = asking();
+    let mut courier = exporter.courier_to(sink, Since::Next).unwrap();
+    period(&mut exporter, 0);
+    ends.answers.send(Answer::Damaged).unwrap();
+    ends.answers.send(Answer::Take).unwrap();
+    assert_eq!(courier.deliver().unwrap(), 1);
+    period(&mut exporter, 1);
+    // A disk that damages whatever is written: told, and not tried without end.
+    for _ in 0..3 {
+        ends.answers.send(Answer::Damaged).unwrap();
+    }
+    let error = courier.deliver().unwrap_err().to_string();
+    assert!(error.contains("damaged and made again"), "{error}");
+    assert_eq!(ends.asked.try_iter().count(), 4, "two tries for either file");
+    ends.answers.send(Answer::Take).unwrap();
+    // The third answer stands before it: the next try makes it again, too.
+    assert_eq!(courier.deliver().unwrap(), 1);
+    assert_eq!(*ends.taken.lock().unwrap(), [(1, 2), (2, 2)]);
+}
+
+#[test]
+fn a_manifest_damaged_while_it_lay_there_is_written_again_though_the_ledger_could_not_note_it() {
+    let mut node = Node::new();
+    let steps = FailAt::once(Step::BeforePublishedMark);
+    let mut exporter = node.try_open(at(0), Box::new(steps)).unwrap();
+    let mut courier = exporter.courier();
+    period(&mut exporter, 0);
+    courier.deliver().unwrap_err();
+    // The disk loses the name and gives back a part of what was in it.
+    let [manifest] = &files_ending(&node.settings.pickup_dir, ".json")[..] else { panic!("one manifest") };
+    let part = node.settings.staging_dir.join(manifest.with_added_extension("part").file_name().unwrap());
+    std::fs::remove_file(manifest).unwrap();
+    std::fs::write(&part, "{\"format\":1").unwrap();
+    let ledger = Connection::open(node.settings.state_dir.join(STORE_NAME)).unwrap();
+    ledger.execute_batch("BEGIN IMMEDIATE").unwrap();
+    courier.deliver().unwrap_err();
+    ledger.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(courier.deliver().unwrap(), 1);
+    assert!(manifest.exists(), "billing takes no file without its manifest");
+    node.verify();
+}
+
+#[test]
+fn a_sinks_id_is_a_name_of_its_own() {
+    struct Named(String);
+    impl Sink for Named {
+        fn id(&self) -> &str {
+            &self.0
+        }
+
+        fn advance(&mut self, _: &SealedFile<'_>, _: Phase, _: &SharedSteps) -> Result<Phase, ExportError> {
+            Ok(Phase::Published)
+        }
+    }
+    let mut node = Node::new();
+    let mut exporter = node.open(at(0));
+    let longest = "a".repeat(32);
+    let too_long = "a".repeat(33);
+    for id in ["nats-2", "0", &longest] {
+        exporter.courier_to(Box::new(Named(id.to_owned())), Since::Next).unwrap();
+    }
+    for id in ["", sink::FILES, "Nats", "na ts", "n_ts", "nät", &too_long] {
+        let error = exporter.courier_to(Box::new(Named(id.to_owned())), Since::Next).unwrap_err();
+        assert!(error.to_string().contains(&format!("found {id:?}")), "{error}");
+    }
 }
 
 #[test]

@@ -35,7 +35,7 @@ use crate::record::Window;
 use crate::settings::Settings;
 use crate::sink::file::Lock;
 use crate::sink::folder::Folder;
-use crate::sink::{Courier, Since, Sink};
+use crate::sink::{Courier, FILES, Since, Sink, is_sink_id};
 use crate::steps::{SharedSteps, Steps};
 use crate::store::{STORE_NAME, SealOrder, Sealer, SinkStanding, Store, WriteTurn};
 use crate::subscriber::Session;
@@ -258,12 +258,12 @@ impl Exporter {
     ///
     /// # Errors
     /// The store's, after an earlier error.
-    pub fn end_sessions(&mut self, sessions: Vec<Session>) -> Result<(), ExportError> {
+    pub fn end_sessions(&mut self, sessions: &[Session]) -> Result<(), ExportError> {
         if sessions.is_empty() {
             return Ok(());
         }
         self.with_live(|live, _, _| {
-            sessions.into_iter().for_each(|session| live.ledger.end(session));
+            sessions.iter().for_each(|session| live.ledger.end(session.clone()));
             Ok(())
         })
     }
@@ -355,8 +355,14 @@ impl Exporter {
     /// A courier to another sink. One that the ledger has not heard of begins as `since` says.
     ///
     /// # Errors
-    /// The store's.
+    /// The store's; an id that is not one, or is that of the folder of usage files.
     pub fn courier_to(&mut self, sink: Box<dyn Sink>, since: Since) -> Result<Courier, ExportError> {
+        let id = sink.id();
+        if id == FILES || !is_sink_id(id) {
+            return Err(ExportError::Settings(format!(
+                "a sink's id is 1 to 32 of a-z, 0-9 and hyphen, and \"{FILES}\" is the folder of usage files: found {id:?}"
+            )));
+        }
         match since {
             Since::Oldest => {}
             Since::Next => self.with_live(|live, _, _| live.store.begin_sink(sink.id()))?,

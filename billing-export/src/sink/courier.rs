@@ -1,7 +1,8 @@
 //! Carries sealed files to one sink, each step noted in the ledger before the next.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use crate::error::ExportError;
 use crate::sink::{Phase, SealedFile, Sink};
@@ -102,11 +103,20 @@ impl Courier {
         }
     }
 
-    /// Carries a file from a phase to its end.
+    /// Carries a file from a phase to its end. What it finds damaged is made again, once.
     fn carry(&mut self, store: &mut Store, file: &FileRow, mut phase: Phase) -> Result<(), ExportError> {
+        let mut is_made_again = false;
         while phase != Phase::Published {
-            phase = self.sink.advance(&SealedFile::new(store, file), phase, &self.steps)?;
-            store.note_phase(self.sink.id(), file.manifest.file_seq, phase, &self.start_id)?;
+            let next = self.sink.advance(&SealedFile::new(store, file), phase, &self.steps)?;
+            store.note_phase(self.sink.id(), file.manifest.file_seq, next, &self.start_id)?;
+            if next < phase && std::mem::replace(&mut is_made_again, true) {
+                return Err(ExportError::io(
+                    Path::new(&file.name.data()),
+                    "making a file that was damaged and made again, and is damaged",
+                    io::ErrorKind::InvalidData.into(),
+                ));
+            }
+            phase = next;
         }
         self.steps.reach(Step::AfterPublishedMark, store.path())
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::error::ExportError;
 use crate::settings::Settings;
-use crate::sink::file::{Lock, PART_ENDING, hash_file, place, remove_if_there, sync_directory, write_part};
+use crate::sink::file::{Lock, PART_ENDING, hash_file, place, sync_directory, write_part};
 use crate::sink::{FILES, Phase, SealedFile, Sink};
 use crate::steps::{SharedSteps, Step};
 use crate::unit::NodeId;
@@ -206,11 +206,9 @@ impl Folder {
                 place(&places.manifest_part, &places.manifest, file.manifest_hash())?;
                 steps.reach(Step::AfterManifestRename, &places.manifest)?;
             }
-            // Damaged while it lay there: its data has its name, the manifest is written again.
-            Some(_) => {
-                remove_if_there(&places.manifest_part)?;
-                return Ok(Phase::DataReady);
-            }
+            // Damaged while it lay there: its data has its name, the manifest is written again. Until that is noted the part
+            // stays: without it the manifest would pass for one that had its name.
+            Some(_) => return Ok(Phase::DataReady),
             // It had its name before an interruption; billing may have taken both away.
             None => {}
         }

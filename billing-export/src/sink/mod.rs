@@ -29,6 +29,15 @@ use crate::store::{FileRow, Store};
 /// Id of the folder of usage files (`[export] dir`) in the ledger and in metrics.
 pub const FILES: &str = "files";
 
+/// Longest id of a sink.
+const ID_LEN_MAX: usize = 32;
+
+/// Whether a text may be a sink's id.
+pub(crate) fn is_sink_id(id: &str) -> bool {
+    let is_of_ids = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=ID_LEN_MAX).contains(&id.len()) && id.bytes().all(is_of_ids)
+}
+
 /// One way out.
 pub trait Sink: Send {
     /// What the ledger and the metrics call it: `[a-z0-9-]{1,32}`, and never another.
@@ -50,7 +59,7 @@ pub trait Sink: Send {
 }
 
 /// How far a file is at a sink. A sink that makes no files of its own goes from the first to the last in one step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Its records are sealed.
     Sealed,

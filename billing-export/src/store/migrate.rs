@@ -24,7 +24,7 @@ const MIGRATIONS: [Migration; 4] = [
 ];
 
 /// The version of the tables that this program writes.
-pub(super) const VERSION: i64 = {
+pub const VERSION: i64 = {
     let [.., last] = &MIGRATIONS;
     last.to
 };

@@ -27,6 +27,7 @@ use crate::sink::file::create_file;
 use node_row::Sums;
 
 pub use delivery::SinkStanding;
+pub use migrate::VERSION as LEDGER_VERSION;
 pub(crate) use read::FileRow;
 pub(crate) use repair::Repaired;
 pub(crate) use seal::{NewState, SealOrder, Sealer};
