@@ -22,6 +22,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("export", "file_records_max"),
     Key::defaulted("export", "byte_basis"),
     Key::defaulted("export", "retry_max"),
+    Key::defaulted("export", "delivery_max"),
     Key::defaulted("export", "egress_interfaces"),
 ];
 
@@ -49,7 +50,9 @@ pub const FILE_RECORDS_MAX_DEFAULT: u32 = 1_000_000;
 pub const FILE_RECORDS_MAX_RANGE: RangeInclusive<u32> = 1..=100_000_000;
 /// Longest pause between two tries of a sink that fails: the pause doubles from a second up to this.
 pub const RETRY_MAX_DEFAULT: Duration = Duration::from_secs(30);
-/// Range of `retry_max`.
+/// How long one file may take at a sink before that is told.
+pub const DELIVERY_MAX_DEFAULT: Duration = Duration::from_secs(30);
+/// Range of `retry_max` and `delivery_max`.
 pub const RETRY_MAX_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
 /// What the staging folder's name adds to that of the pickup folder.
 pub const STAGING_SUFFIX: &str = ".staging";
@@ -74,8 +77,10 @@ pub struct Export {
     pub accounts_max: usize,
     /// Most records of one usage file.
     pub file_records_max: u32,
-    /// Longest pause between two tries of a sink that fails; one that is at a file for longer is told as standing still.
+    /// Longest pause between two tries of a sink that fails.
     pub retry_max: Duration,
+    /// How long a sink may be at one file; then it is told as standing still.
+    pub delivery_max: Duration,
     /// What is counted.
     pub byte_basis: ByteBasis,
     /// Interfaces by which packets leave towards subscribers, with the devices below them, as names and patterns with `*` at their
@@ -118,6 +123,8 @@ impl Export {
             section.count(reader, "file_records_max", FILE_RECORDS_MAX_DEFAULT, FILE_RECORDS_MAX_RANGE).value;
         let byte_basis = byte_basis(reader, &section, listeners, has_sockets);
         let retry_max = section.duration(reader, "retry_max", RETRY_MAX_DEFAULT, RETRY_MAX_RANGE).value;
+        let delivery_max =
+            section.duration(reader, "delivery_max", DELIVERY_MAX_DEFAULT, RETRY_MAX_RANGE).value;
         let egress_interfaces = interfaces(reader, &section, "egress_interfaces");
         judge_times(reader, &period, &checkpoint, &unsaved_max);
         let (dir, dir_at) = dir?;
@@ -139,6 +146,7 @@ impl Export {
             accounts_max,
             file_records_max,
             retry_max,
+            delivery_max,
             byte_basis,
             egress_interfaces,
         };

@@ -64,8 +64,8 @@ fn wait_behind(lab: &Lab) {
     });
 }
 
-fn shape(retry_max: &'static str) -> Shape {
-    Shape { unsaved_max: "8 s", retry_max, ..Shape::default() }
+fn shape(delivery_max: &'static str) -> Shape {
+    Shape { unsaved_max: "8 s", delivery_max, ..Shape::default() }
 }
 
 #[test]

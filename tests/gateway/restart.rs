@@ -334,7 +334,7 @@ impl Stranger {
 }
 
 /// What a new process says first.
-const TAKE_OVER: &str = r#"{"TakeOver":{"version":2,"node_id":"crash-1","byte_basis":"payload"}}"#;
+const TAKE_OVER: &str = r#"{"TakeOver":{"version":3,"node_id":"crash-1","byte_basis":"payload"}}"#;
 
 #[test]
 fn s_a_new_process_that_ends_before_it_accepts_is_as_if_it_had_never_been() {
@@ -541,9 +541,9 @@ fn s_the_restart_socket_is_its_users_alone_and_refuses_what_does_not_fit() {
     let mode = socket.permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     for (strange, wanted) in [
-        (r#"{"TakeOver":{"version":1,"node_id":"crash-1","byte_basis":"payload"}}"#, "version: 1"),
-        (r#"{"TakeOver":{"version":2,"node_id":"another","byte_basis":"payload"}}"#, "another"),
-        (r#"{"TakeOver":{"version":2,"node_id":"crash-1","byte_basis":"ip"}}"#, "ip"),
+        (r#"{"TakeOver":{"version":2,"node_id":"crash-1","byte_basis":"payload"}}"#, "version: 2"),
+        (r#"{"TakeOver":{"version":3,"node_id":"another","byte_basis":"payload"}}"#, "another"),
+        (r#"{"TakeOver":{"version":3,"node_id":"crash-1","byte_basis":"ip"}}"#, "ip"),
     ] {
         let mut stranger = Stranger::new(&lab);
         stranger.say(strange);
@@ -557,7 +557,7 @@ fn s_the_restart_socket_is_its_users_alone_and_refuses_what_does_not_fit() {
     let mut endless = Stranger::new(&lab);
     endless.0.write_all(&[0, 0]).unwrap();
     let mut counts = Stranger::new(&lab);
-    counts.say(r#"{"Remainder":{"version":2,"node_id":"crash-1","byte_basis":"payload"}}"#);
+    counts.say(r#"{"Remainder":{"version":3,"node_id":"crash-1","byte_basis":"payload"}}"#);
     assert_eq!(counts.hear(), "\"Welcome\"");
     counts.say(r#"{"seen_up":1,"seen_down":1,"rows":[{"kind":"pager","subscriber":"1","session":"1","list":null,"class":"charged","reason":"port","exempt":null,"flags":"","up":1,"down":1}]}"#);
     assert_eq!(counts.hear(), "\"NotTaken\"");

@@ -18,12 +18,12 @@ pub mod state;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use billing_export::sink::FILES;
 use billing_export::{
-    ByteBasis, Cause, ExportError, Exporter, LedgerError, NoFault, NodeId, Period, Settings, Steps, Tick,
-    Usage, Volume,
+    ByteBasis, Cause, ExportError, Exporter, LedgerError, NoFault, NodeId, Period, Session, Settings, Steps,
+    Tick, Usage, Volume,
 };
 use jiff::Timestamp;
 
@@ -73,14 +73,16 @@ pub struct Plan {
     pub checkpoint: Duration,
     /// The longest pause between two tries of a sink that fails.
     pub retry_max: Duration,
+    /// How long one file may take at a sink before that is told.
+    pub delivery_max: Duration,
     /// Test switch: where to kill the process or fail, `step[:count][:error]`.
     pub fault: Option<String>,
 }
 
 /// What the export task is told.
 pub enum Order {
-    /// Take the last counts, seal, publish, end.
-    Stop,
+    /// Take the last counts, seal, publish, end, all by this time.
+    Stop(Instant),
     /// Save what is counted and close the ledger; the answer says whether it is.
     Release(Sender<Result<(), String>>),
     /// The ledger is ours again.
@@ -137,6 +139,8 @@ pub struct Export {
     sources: Vec<Box<dyn ReportSource>>,
     policy: Arc<PolicyCell>,
     sessions: Arc<Sessions>,
+    /// Those that have ended and of which the ledger does not know yet.
+    ended: Vec<Session>,
     lookups: Arc<Lookups>,
     egress: Arc<Egress>,
     status: Arc<Status>,
@@ -186,7 +190,7 @@ impl Export {
     pub fn new(plan: Plan, shared: &Shared, status: Arc<Status>) -> Result<Self, String> {
         let settings = settings(&plan)?;
         let fault = plan.fault.as_deref().and_then(fault);
-        let sinks = Sinks::new(plan.retry_max, shared.clock);
+        let sinks = Sinks::new(plan.retry_max, plan.delivery_max, shared.clock);
         Ok(Self {
             sinks,
             plan,
@@ -194,6 +198,7 @@ impl Export {
             sources: Vec::new(),
             policy: Arc::clone(&shared.policy),
             sessions: Arc::clone(&shared.sessions),
+            ended: Vec::new(),
             lookups: Arc::clone(&shared.lookups),
             egress: Arc::clone(&shared.egress),
             status,
@@ -243,9 +248,10 @@ impl Export {
     /// Works until told to stop; what became of what was counted.
     pub fn run(mut self, orders: &Receiver<Order>) -> Ending {
         let mut rounds = 0_u64;
-        loop {
+        let until = loop {
             match orders.recv_timeout(until_next(self.plan.checkpoint, wall())) {
-                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(Order::Stop(until)) => break Some(until),
+                Err(RecvTimeoutError::Disconnected) => break None,
                 Ok(order) => self.obey(order),
                 Err(RecvTimeoutError::Timeout) => {
                     self.round();
@@ -255,9 +261,9 @@ impl Export {
                     }
                 }
             }
-        }
+        };
         let handed = !matches!(self.books, Books::Own) && self.last_handed_round(orders);
-        let ending = if handed { Ending::HandedOn } else { self.last_round() };
+        let ending = if handed { Ending::HandedOn } else { self.last_round(until) };
         while let Ok(order) = orders.try_recv() {
             if let Order::Take(_, answer) = order {
                 let _ = answer.send(Fate::NotTaken);
@@ -294,6 +300,8 @@ impl Export {
         if sealed.is_ok() {
             self.serial = serial;
         }
+        // Whoever has sealed something, and though that failed in the end.
+        self.sinks.tell();
         match saved.and(sealed) {
             Ok(()) => self.told = None,
             Err(error) => self.tell(&error),
@@ -401,7 +409,14 @@ impl Export {
     /// Has the records of sessions that ended close with that cause.
     fn end_sessions(&mut self) -> Result<(), ExportError> {
         match &mut self.exporter {
-            Some(exporter) => exporter.end_sessions(self.sessions.take_ended()),
+            Some(exporter) => {
+                self.ended.extend(self.sessions.take_ended());
+                // No more than these can have a record open.
+                self.ended.truncate(self.plan.accounts_max);
+                exporter.end_sessions(&self.ended)?;
+                self.ended.clear();
+                Ok(())
+            }
             None => Ok(()),
         }
     }
@@ -424,34 +439,28 @@ impl Export {
         }
     }
 
-    /// Seals what has ended, or everything for a `cause`, and tells the sinks.
+    /// Seals what has ended, or everything for a `cause`.
     fn seal(&mut self, cause: Option<Cause>) -> Result<(), ExportError> {
         let sealed = self.seal_in_ledger(cause);
-        match sealed {
-            Ok(0) => {}
-            Ok(_) => self.sinks.tell(),
-            // What was sealed before the error stays sealed.
-            Err(ref error) => {
-                self.sinks.tell();
-                if matches!(error, ExportError::Changed { .. }) {
-                    self.open_anew();
-                }
-            }
+        if matches!(sealed, Err(ExportError::Changed { .. })) {
+            self.open_anew();
         }
-        sealed.map(drop)
+        sealed
     }
 
-    /// Seals in the open ledger; how many records.
-    fn seal_in_ledger(&mut self, cause: Option<Cause>) -> Result<u64, ExportError> {
-        let Some(exporter) = &mut self.exporter else { return Ok(0) };
+    /// Seals in the open ledger.
+    fn seal_in_ledger(&mut self, cause: Option<Cause>) -> Result<(), ExportError> {
+        let Some(exporter) = &mut self.exporter else { return Ok(()) };
         let now = wall();
         let epoch = exporter.epoch();
-        let ended = exporter.seal_due(now)?;
+        exporter.seal_due(now)?;
         if let (true, Some(why)) = (exporter.epoch() != epoch, exporter.opened().new_epoch) {
             tracing::warn!(epoch = exporter.epoch(), why, "a new epoch begins, with a gap record");
         }
-        let rest = cause.map_or(Ok(0), |cause| exporter.seal_now(now, cause))?;
-        Ok(ended.saturating_add(rest))
+        if let Some(cause) = cause {
+            exporter.seal_now(now, cause)?;
+        }
+        Ok(())
     }
 
     /// Lets a courier carry for every sink that has none.

@@ -451,8 +451,8 @@ impl Node {
     /// Takes the last counts, seals, publishes and ends all threads; what became of what was counted, lost when that could not
     /// be done in `STOP_LIMIT`.
     pub fn stop(self) -> Ending {
-        let _ = self.orders.send(Order::Stop);
         let asked = Instant::now();
+        let _ = self.orders.send(Order::Stop(asked + STOP_LIMIT));
         while !self.export.is_finished() && asked.elapsed() < STOP_LIMIT {
             std::thread::sleep(STOP_POLL);
         }

@@ -40,7 +40,12 @@ use billing_export::ByteBasis;
 use self::words::Terms;
 
 /// What is spoken here; raised when a message changes, or the ledger: who lets go of it must be able to take it back.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+/// The ledger that it was last raised for.
+const _: () = assert!(
+    billing_export::LEDGER_VERSION == 4,
+    "raise VERSION: the process before could not take the ledger back"
+);
 /// The terms of this node's processes.
 pub fn terms(node_id: &str, byte_basis: ByteBasis) -> Terms {
     Terms { version: VERSION, node_id: node_id.to_owned(), byte_basis: byte_basis.label().to_owned() }

@@ -26,7 +26,7 @@ pub(crate) struct Shape {
     pub(crate) period: &'static str,
     pub(crate) checkpoint: &'static str,
     pub(crate) unsaved_max: &'static str,
-    pub(crate) retry_max: &'static str,
+    pub(crate) delivery_max: &'static str,
     pub(crate) drain: &'static str,
     pub(crate) drain_hard: &'static str,
     pub(crate) identify_deadline: &'static str,
@@ -41,7 +41,7 @@ impl Default for Shape {
             period: "1 s",
             checkpoint: "200 ms",
             unsaved_max: "60 s",
-            retry_max: "30 s",
+            delivery_max: "30 s",
             drain: "20 s",
             drain_hard: "20 s",
             identify_deadline: "20 s",
@@ -85,7 +85,7 @@ impl Lab {
              [list]\nfile = \"list.toml\"\nsignatures = \"none\"\n\
              [subscribers]\nfile = \"subscribers.csv\"\n\
              [export]\ndir = \"{usage}\"\nstaging_dir = \"{staging}\"\nperiod = \"{period}\"\n\
-             checkpoint = \"{checkpoint}\"\nunsaved_max = \"{unsaved_max}\"\nretry_max = \"{retry_max}\"\n\
+             checkpoint = \"{checkpoint}\"\nunsaved_max = \"{unsaved_max}\"\ndelivery_max = \"{delivery_max}\"\n\
              [upstream]\nresolvers = []\nport_map = {{ 80 = {ORIGIN_PORT} }}\nallow_private = true\n\
              [[trusted_answers.static]]\nname = \"{LISTED}\"\naddresses = [\"{origin_address}\"]\n\
              [limits]\ndrain = \"{drain}\"\ndrain_hard = \"{drain_hard}\"\n\
@@ -97,7 +97,7 @@ impl Lab {
             period = shape.period,
             checkpoint = shape.checkpoint,
             unsaved_max = shape.unsaved_max,
-            retry_max = shape.retry_max,
+            delivery_max = shape.delivery_max,
             drain = shape.drain,
             drain_hard = shape.drain_hard,
             identify_deadline = shape.identify_deadline,

@@ -1,6 +1,6 @@
 //! The end of a process that has the ledger: the last counts, sealed, and handed to every way out that takes them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use billing_export::Cause;
 
@@ -11,10 +11,12 @@ use super::{Ending, Export};
 const LAST_TRIES: u32 = 3;
 /// How long the sinks may take for what is sealed at the end of the process.
 const DELIVERY_LIMIT: Duration = Duration::from_secs(40);
+/// What of the time for the end is left for closing the ledger.
+const CLOSING: Duration = Duration::from_secs(5);
 
 impl Export {
-    /// The last counts, sealed and published; what cannot be saved is told.
-    pub(super) fn last_round(&mut self) -> Ending {
+    /// The last counts, sealed and published, by the time `until`; what cannot be saved is told.
+    pub(super) fn last_round(&mut self, until: Option<Instant>) -> Ending {
         if let Err(error) = self.save() {
             self.tell(&error);
         }
@@ -29,7 +31,7 @@ impl Export {
                 break;
             }
         }
-        let is_delivered = self.last_delivery();
+        let is_delivered = self.last_delivery(until);
         if lost.is_some() || self.unsaved.is_some() || !reports.is_empty() {
             // Left as after a crash: the next start finds an unclean stop and flags what it recovers.
             let error = lost.map(|error| error.to_string());
@@ -45,17 +47,19 @@ impl Export {
     }
 
     /// Seals what is open and waits for the sinks; whether they have it.
-    fn last_delivery(&mut self) -> bool {
+    fn last_delivery(&mut self, until: Option<Instant>) -> bool {
         const KEPT: &str = "what is counted stays in the ledger and is published at the next start";
         if let Err(error) = self.seal(Some(Cause::Shutdown)) {
             tracing::error!(%error, "{KEPT}");
             return false;
         }
-        let waited = self.sinks.wait(DELIVERY_LIMIT);
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()).saturating_sub(CLOSING));
+        let waited = self.sinks.wait(left.unwrap_or(DELIVERY_LIMIT).min(DELIVERY_LIMIT));
         match waited {
             Waited::Delivered => {}
             Waited::Failed => tracing::error!("{KEPT}: a sink does not take it"),
-            Waited::Hangs => tracing::error!("{KEPT}: a sink stands still"),
+            Waited::StandsStill => tracing::error!("{KEPT}: a sink stands still"),
+            Waited::OutOfTime => tracing::error!("{KEPT}: a sink was not done in time"),
         }
         self.sinks.dismiss();
         waited == Waited::Delivered

@@ -30,7 +30,7 @@ impl Export {
     /// Does what it is told, all but to stop.
     pub(super) fn obey(&mut self, order: Order) {
         match order {
-            Order::Stop => {}
+            Order::Stop(_) => {}
             Order::Release(answer) => {
                 let released = self.release();
                 if let Err(why) = &released {
@@ -56,10 +56,46 @@ impl Export {
         if !matches!(self.books, Books::Own) {
             return Err("it is not ours".to_owned());
         }
-        // Before anything is settled: another process would have to wait for it.
         if let Some(sink) = self.sinks.standing_still() {
             return Err(format!("sink \"{sink}\" stands still at a file"));
         }
+        let released = self.end_sinks().and_then(|()| self.settle_and_close());
+        if released.is_err()
+            && let Err(error) = self.begin_sinks_again()
+        {
+            self.tell(&error);
+        }
+        released
+    }
+
+    /// Ends the sinks after the file each is at, for only then may another process have the ledger. Before anything is settled,
+    /// which cannot be undone; what is counted is saved meanwhile.
+    fn end_sinks(&mut self) -> Result<(), String> {
+        let begun = Instant::now();
+        self.sinks.dismiss();
+        while !self.sinks.have_left(self.plan.checkpoint) {
+            if begun.elapsed() >= HAND_OVER_LIMIT {
+                return Err("a sink is at a file and does not end".to_owned());
+            }
+            if self.unsaved.is_none() {
+                self.pull();
+            }
+            self.save().map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Lets the sinks carry again, after a hand-over that came to nothing.
+    fn begin_sinks_again(&mut self) -> Result<(), billing_export::ExportError> {
+        self.sinks.take_back();
+        let Some(exporter) = self.exporter.take() else { return Ok(()) };
+        let begun = self.begin_sinks(&exporter);
+        self.exporter = Some(exporter);
+        begun
+    }
+
+    /// Has the workers settle what has no verdict, and closes the ledger.
+    fn settle_and_close(&mut self) -> Result<(), String> {
         let text = |error: billing_export::ExportError| error.to_string();
         if self.unsaved.is_some() {
             self.save().map_err(text)?;
@@ -79,13 +115,7 @@ impl Export {
             return Err("a worker does not answer".to_owned());
         }
         self.seal(None).map_err(text)?;
-        let ended = self.sinks.end(HAND_OVER_LIMIT);
         let Some(exporter) = self.exporter.take() else { return Err("it is not open".to_owned()) };
-        if let Err(sink) = ended {
-            self.begin_sinks(&exporter).map_err(text)?;
-            self.exporter = Some(exporter);
-            return Err(format!("sink \"{sink}\" is at a file and does not end"));
-        }
         exporter.close().map_err(text)?;
         self.books = Books::Released;
         Ok(())

@@ -1,6 +1,9 @@
 //! The ways out for sealed files, each on a thread of its own: the export thread tells them that something is sealed, and
 //! waits for none of them but at the end of the process, and then not for long.
 
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,7 +17,7 @@ use crate::flow::time::Monotonic;
 use crate::net::attention::{Attention, AttentionReason};
 use crate::net::clock::{Clock, wall};
 
-/// How often a sink that is waited for is looked at.
+/// How often a thread that is to end is looked at.
 const POLL: Duration = Duration::from_millis(5);
 
 /// All ways out of this process.
@@ -23,26 +26,42 @@ pub(super) struct Sinks {
     threads: Vec<SinkThread>,
     /// Those that were told to end and have not.
     leaving: Vec<SinkThread>,
-    /// The longest pause after a failure, and the longest try that is not told.
+    /// Rounds of each that failed, on all threads it has had.
+    errors: BTreeMap<String, Arc<AtomicU64>>,
+    /// The longest pause after a failure.
     retry_max: Duration,
+    /// How long one file may take before that is told.
+    delivery_max: Duration,
     clock: Clock,
 }
 
-/// What became of what a sink was waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What became of what the sinks were waited for; of several the worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Waited {
     /// Every sink has all that is sealed.
     Delivered,
     /// One failed; it is told.
     Failed,
-    /// One stands still.
-    Hangs,
+    /// One has stood still since before it was waited for.
+    StandsStill,
+    /// One was not done in time.
+    OutOfTime,
+}
+
+/// How far a round came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    /// The sink has all that was sealed.
+    Everything,
+    /// It was to end, and files may be left.
+    Ended,
 }
 
 /// One way out.
 struct SinkThread {
     id: String,
     bell: Arc<Bell>,
+    errors: Arc<AtomicU64>,
     thread: JoinHandle<()>,
 }
 
@@ -70,8 +89,6 @@ struct State {
     busy_since: Option<Monotonic>,
     /// Why the last round failed.
     fault: Option<String>,
-    /// Rounds that failed.
-    errors: u64,
     /// When it last had all there was.
     last_success: Option<Timestamp>,
 }
@@ -86,6 +103,17 @@ impl Bell {
     fn ring(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state());
         self.rung.notify_all();
+    }
+
+    /// Asks for a round that waits for no pause; its number.
+    fn ask_at_once(&self) -> u64 {
+        let mut round = 0;
+        self.ring(|state| {
+            state.asked = state.asked.saturating_add(1);
+            state.is_urgent = true;
+            round = state.asked;
+        });
+        round
     }
 
     /// Waits until there is a round to carry; none when there will be none.
@@ -113,8 +141,9 @@ impl Bell {
 
 impl Sinks {
     /// None yet.
-    pub(super) fn new(retry_max: Duration, clock: Clock) -> Self {
-        Self { threads: Vec::new(), leaving: Vec::new(), retry_max, clock }
+    pub(super) fn new(retry_max: Duration, delivery_max: Duration, clock: Clock) -> Self {
+        let (threads, leaving, errors) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Self { threads, leaving, errors, retry_max, delivery_max, clock }
     }
 
     /// Lets these couriers carry.
@@ -126,16 +155,18 @@ impl Sinks {
             let (id, bell) = (courier.id().to_owned(), Arc::new(Bell::default()));
             // What was sealed before, and by the start.
             bell.state().asked = 1;
-            let (of_thread, clock, backoff) = (Arc::clone(&bell), self.clock, Backoff::new(self.retry_max));
+            let errors = Arc::clone(self.errors.entry(id.clone()).or_default());
+            let (of_thread, failed) = (Arc::clone(&bell), Arc::clone(&errors));
+            let (clock, backoff) = (self.clock, Backoff::new(self.retry_max));
             let thread = std::thread::Builder::new()
                 .name(format!("sink-{id}"))
-                .spawn(move || carry(courier, &of_thread, backoff, clock))?;
-            self.threads.push(SinkThread { id, bell, thread });
+                .spawn(move || carry(courier, &of_thread, &failed, backoff, clock))?;
+            self.threads.push(SinkThread { id, bell, errors, thread });
         }
         Ok(())
     }
 
-    /// Tells them that something is sealed.
+    /// Tells them to look whether something is sealed.
     pub(super) fn tell(&self) {
         for sink in &self.threads {
             sink.bell.ring(|state| state.asked = state.asked.saturating_add(1));
@@ -145,36 +176,26 @@ impl Sinks {
     /// Waits until each has tried to take what is sealed by now, but for none that has stood still already.
     pub(super) fn wait(&self, limit: Duration) -> Waited {
         let begun = Instant::now();
-        let mut waited = Waited::Delivered;
-        for sink in &self.threads {
-            let mut round = 0;
-            sink.bell.ring(|state| {
-                state.asked = state.asked.saturating_add(1);
-                state.is_urgent = true;
-                round = state.asked;
-            });
-            let stands_still = self.stands_still(sink);
+        let ask = |sink: &SinkThread| (self.stands_still(sink), sink.bell.ask_at_once());
+        let asked: Vec<_> = self.threads.iter().map(ask).collect();
+        let outcomes = self.threads.iter().zip(asked).map(|(sink, (stands_still, round))| {
             let mut state = sink.bell.state();
             while state.done < round {
-                if stands_still || begun.elapsed() >= limit {
-                    return Waited::Hangs;
+                let left = limit.saturating_sub(begun.elapsed());
+                if stands_still {
+                    return Waited::StandsStill;
+                } else if left.is_zero() {
+                    return Waited::OutOfTime;
                 }
-                state = sink.bell.rung.wait_timeout(state, POLL).unwrap_or_else(PoisonError::into_inner).0;
+                state = sink.bell.rung.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
             }
-            if state.fault.is_some() {
-                waited = Waited::Failed;
-            }
-        }
-        waited
+            if state.fault.is_some() { Waited::Failed } else { Waited::Delivered }
+        });
+        outcomes.max().unwrap_or(Waited::Delivered)
     }
 
-    /// Ends them after the file each is at. Where one is not done with its file in time, it goes on, and its id comes back.
-    pub(super) fn end(&mut self, limit: Duration) -> Result<(), String> {
-        self.dismiss();
-        if self.have_left(limit) {
-            return Ok(());
-        }
-        let mut hanging = None;
+    /// Has those that were dismissed and have not ended go on.
+    pub(super) fn take_back(&mut self) {
         for sink in std::mem::take(&mut self.leaving) {
             let mut goes_on = false;
             sink.bell.ring(|state| {
@@ -183,14 +204,8 @@ impl Sinks {
                 // What it left when it was to end.
                 state.asked = state.asked.saturating_add(1);
             });
-            if goes_on {
-                hanging = hanging.or_else(|| Some(sink.id.clone()));
-                self.threads.push(sink);
-            } else {
-                self.leaving.push(sink);
-            }
+            if goes_on { &mut self.threads } else { &mut self.leaving }.push(sink);
         }
-        hanging.map_or(Ok(()), Err)
     }
 
     /// The id of one that stands still; none where none does.
@@ -201,7 +216,7 @@ impl Sinks {
     /// Whether a sink has been at one file for longer than it may without being told.
     fn stands_still(&self, sink: &SinkThread) -> bool {
         let since = sink.bell.state().busy_since;
-        since.is_some_and(|since| self.clock.monotonic().since(since) > self.retry_max)
+        since.is_some_and(|since| self.clock.monotonic().since(since) > self.delivery_max)
     }
 
     /// Whether a sink of this id carries.
@@ -245,14 +260,15 @@ impl Sinks {
     pub(super) fn states(&self, exporter: Option<&Exporter>) -> Vec<SinkState> {
         let now = self.clock.monotonic();
         let mut states: Vec<SinkState> = Vec::new();
-        for sink in &self.threads {
+        let leaving = self.leaving.iter().filter(|sink| !sink.bell.state().has_ended);
+        for sink in self.threads.iter().chain(leaving) {
             let standing = exporter.and_then(|exporter| exporter.sink_standing(&sink.id));
             let state = sink.bell.state();
             let busy = state.busy_since.map(|since| now.since(since));
             states.push(SinkState {
                 id: sink.id.clone(),
                 standing,
-                errors: state.errors,
+                errors: sink.errors.load(Ordering::Relaxed),
                 last_success: state.last_success,
                 attention: self.attention(&sink.id, state.fault.as_deref(), busy),
             });
@@ -262,7 +278,7 @@ impl Sinks {
 
     /// What of a sink wants the operator's eye.
     fn attention(&self, id: &str, fault: Option<&str>, busy: Option<Duration>) -> Option<Attention> {
-        let text = match (busy.filter(|busy| *busy > self.retry_max), fault) {
+        let text = match (busy.filter(|busy| *busy > self.delivery_max), fault) {
             (Some(busy), _) => format!(
                 "sink \"{id}\" has been at one file for {} s: what it writes to does not answer. Records wait in the ledger; \
                  nothing else waits for it",
@@ -283,17 +299,25 @@ fn since_start(clock: Clock) -> Duration {
 }
 
 /// The work of one thread: carries what is sealed whenever it is told, and again after a pause where that failed.
-fn carry(mut courier: Courier, bell: &Bell, mut backoff: Backoff, clock: Clock) {
+fn carry(mut courier: Courier, bell: &Bell, errors: &AtomicU64, mut backoff: Backoff, clock: Clock) {
     let mut told: Option<String> = None;
     while let Some(round) = bell.wait(&backoff, clock) {
-        let carried = carry_round(&mut courier, bell, clock);
-        let fault = carried.as_ref().err().map(ToString::to_string);
+        // A panic is this sink's fault like any other: it opens the ledger anew, and tries again.
+        let carried = catch_unwind(AssertUnwindSafe(|| carry_round(&mut courier, bell, clock)));
+        let fault = match carried {
+            Ok(Ok(Round::Everything)) => None,
+            Ok(Ok(Round::Ended)) => {
+                bell.ring(|state| state.busy_since = None);
+                continue;
+            }
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("it panicked: report what standard error says of it".to_owned()),
+        };
         match &fault {
             None => backoff.succeeded(),
             Some(_) => backoff.failed(since_start(clock)),
         }
-        if fault.is_some() && fault != told {
-            let error = fault.as_deref().unwrap_or_default();
+        if let Some(error) = fault.as_ref().filter(|_| fault != told) {
             tracing::error!(sink = courier.id(), "export: {error}");
         }
         told.clone_from(&fault);
@@ -302,7 +326,9 @@ fn carry(mut courier: Courier, bell: &Bell, mut backoff: Backoff, clock: Clock) 
             state.busy_since = None;
             match &fault {
                 None => state.last_success = Some(wall()),
-                Some(_) => state.errors = state.errors.saturating_add(1),
+                Some(_) => {
+                    errors.fetch_add(1, Ordering::Relaxed);
+                }
             }
             state.fault = fault;
         });
@@ -310,22 +336,25 @@ fn carry(mut courier: Courier, bell: &Bell, mut backoff: Backoff, clock: Clock) 
 }
 
 /// Carries file by file until there is none, or until it is to end.
-fn carry_round(courier: &mut Courier, bell: &Bell, clock: Clock) -> Result<(), ExportError> {
+fn carry_round(courier: &mut Courier, bell: &Bell, clock: Clock) -> Result<Round, ExportError> {
     let mut files = 0_u64;
-    loop {
+    let came_to = loop {
         let mut state = bell.state();
         if state.is_to_end {
-            return Ok(());
+            break Round::Ended;
         }
         state.busy_since = Some(clock.monotonic());
         drop(state);
         if !courier.deliver_next()? {
-            break;
+            break Round::Everything;
         }
         files = files.saturating_add(1);
-    }
+    };
     if files > 0 {
         tracing::info!(sink = courier.id(), files, "usage files published");
     }
-    Ok(())
+    Ok(came_to)
 }
+
+#[cfg(test)]
+mod tests;

@@ -183,6 +183,7 @@ pub(super) fn plan(config: &Config) -> Plan {
         file_records_max: export.file_records_max,
         checkpoint: export.checkpoint,
         retry_max: export.retry_max,
+        delivery_max: export.delivery_max,
         fault: std::env::var(FAULT_SWITCH).ok(),
     }
 }
