@@ -272,7 +272,13 @@ pub fn to_site() -> Place {
 
 /// The flow's address in the hands of a session.
 fn held(session: &Session, state: SessionState) -> Holding {
-    Holding { session: session.clone(), state, block: Block::of("192.0.2.1".parse().unwrap()), since: 0 }
+    Holding {
+        session: session.clone(),
+        state,
+        block: Block::of("192.0.2.1".parse().unwrap()),
+        since: 0,
+        regained: 0,
+    }
 }
 
 /// Steered to the gateway.

@@ -29,7 +29,7 @@ pub enum Evidence<'c> {
     /// A block that its address is in was changed by the write with this number.
     Changed(u64, &'c Changed),
     /// A write, or more of them than are kept, that do not say what they changed: whoever came after the write with this
-    /// number may not have been there before.
+    /// number, or was given an address back, may not have had it before.
     Since(u64),
 }
 
@@ -97,7 +97,7 @@ fn is_broken(own: &Session, holding: &Holding, evidence: Evidence<'_>) -> bool {
             let hidden = holding.block.length() > changed.block.length() && holding.since <= number;
             !hidden && changed.holder.as_ref() != Some(own)
         }
-        Evidence::Since(number) => holding.since > number,
+        Evidence::Since(number) => holding.since.max(holding.regained) > number,
     }
 }
 
@@ -109,7 +109,13 @@ mod tests {
     #[test]
     fn a_flow_counts_for_its_session_or_its_network() {
         let network: IpAddr = "2001:db8::".parse().unwrap();
-        let held = |state| Holding { session: Session::none(), state, block: Block::of(network), since: 1 };
+        let held = |state| Holding {
+            session: Session::none(),
+            state,
+            block: Block::of(network),
+            since: 1,
+            regained: 1,
+        };
         for state in [SessionState::Active, SessionState::Suspect, SessionState::Stale] {
             let standing = Standing::at_start(Some(held(state)));
             assert_eq!(standing.key(network), SubscriberKey::Session(Session::none()));

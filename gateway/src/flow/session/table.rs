@@ -4,7 +4,8 @@
 //! a writer puts another head in its place. An address is looked up by the lengths of prefix that are in use, the longest
 //! first. Writers take turns; what they changed is told in numbered writes ([`News`]), behind the change itself.
 //!
-//! Memory: some 300 bytes for a block with a session of its own; their number is limited, and what is over binds nobody.
+//! Memory: some 300 bytes for a block with a session of its own; their number is limited. What is over binds nobody, and leaves its
+//! addresses to nobody: where a wider block would have them, that one gives way, the widest first.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -61,6 +62,8 @@ pub struct Holding {
     pub block: Block,
     /// The write by which it came to the block.
     pub since: u64,
+    /// The latest write that gave it back an address: one that somebody had by a narrower block, or by a later source's word.
+    pub regained: u64,
 }
 
 impl Holding {
@@ -100,7 +103,7 @@ pub struct Change {
 pub struct Applied {
     /// Those that changed something.
     pub changed: usize,
-    /// Those that found no room: their sessions have nothing.
+    /// Blocks for which there was no room, or of which others took it: their addresses are nobody's.
     pub full: usize,
 }
 
@@ -152,29 +155,28 @@ impl Sessions {
         }
     }
 
-    /// The session of `address`: of the longest prefix that is held. IPv4-mapped IPv6 addresses count as IPv4.
+    /// The session of `address`: of the longest prefix that is held. IPv4-mapped IPv6 addresses count as IPv4. Nobody's, where
+    /// the address changes hands at each of a few looks.
     pub fn find(&self, address: IpAddr) -> Option<Holding> {
         let block = Block::of(address);
-        let mut found = None;
+        let mut last = None;
         for _ in 0..TRIES {
             let before = self.changes.load(Ordering::Acquire);
-            found = self.find_around(block);
-            // Of two changes beside the look at several slots it may have seen the second and not the first.
-            if self.changes.load(Ordering::Acquire) == before {
-                break;
+            let found = self.find_around(block);
+            // Of two changes beside a look at several slots it may have seen the second and not the first. What such a look
+            // finds, the next one does not: it sees both.
+            if self.changes.load(Ordering::Acquire) == before || last.as_ref() == Some(&found) {
+                return found;
             }
+            last = Some(found);
         }
-        found
+        None
     }
 
     /// Who has the block, by itself or by a wider one.
     fn find_around(&self, block: Block) -> Option<Holding> {
         let slots = self.slots.load();
-        let [v4, v6 @ ..] = &self.lengths;
-        let (words, firsts) = match block.v4_length() {
-            Some(_) => (std::slice::from_ref(v4), &V4_FIRSTS[..]),
-            None => (&v6[..], &V6_FIRSTS[..]),
-        };
+        let (words, firsts) = self.lengths_of(block);
         for (word, first) in words.iter().zip(firsts).rev() {
             let mut bits = word.load(Ordering::Acquire);
             while let Some(bit) = bits.checked_ilog2() {
@@ -189,6 +191,15 @@ impl Sessions {
             }
         }
         None
+    }
+
+    /// The words of the lengths in use for blocks of its family, and the length that the first bit of each stands for.
+    fn lengths_of(&self, block: Block) -> (&[AtomicU64], &'static [u8]) {
+        let [v4, v6 @ ..] = &self.lengths;
+        match block.v4_length() {
+            Some(_) => (std::slice::from_ref(v4), &V4_FIRSTS),
+            None => (v6, &V6_FIRSTS),
+        }
     }
 
     /// Blocks held, of each source once.
@@ -216,7 +227,7 @@ impl Sessions {
         self.held_max.load(Ordering::Relaxed)
     }
 
-    /// Changes how many blocks there are at most; what is held stays.
+    /// Changes how many blocks there are at most; what is held stays until the static table is read again.
     pub fn set_held_max(&self, held_max: usize) {
         self.held_max.store(held_max, Ordering::Relaxed);
     }
@@ -242,12 +253,22 @@ impl Sessions {
     }
 
     /// Has the static table say `rows` and nothing else; of equal blocks the last one counts. What other sources say stays, and
-    /// so does a block whose row is what it was. At each moment an address has the session it had before or has after; for
-    /// that, what comes is there before what goes has gone.
+    /// so does a block whose row is what it was. Of more rows than there is room for the longest prefixes have it. At each moment
+    /// an address has the session it had before or has after; for that, what comes is there before what goes has gone.
     pub fn replace_static(&self, rows: impl IntoIterator<Item = (Block, Session)>) -> Applied {
         let mut writer = self.writer();
+        let rows: HashMap<Block, Session> = rows.into_iter().collect();
+        self.stated.store(rows.len(), Ordering::Relaxed);
+        let mut rows: Vec<_> = rows.into_iter().collect();
+        rows.sort_unstable_by_key(|(block, _)| longest_first(*block));
+        let mut others = 0_usize;
+        self.slots.load().each(|source, _| match source {
+            Source::Static => {}
+            Source::Accounting => others = others.saturating_add(1),
+        });
+        let room = rows.len().min(self.held_max().saturating_sub(others));
+        let over = rows.split_off(room);
         let mut wanted: HashMap<Block, Session> = rows.into_iter().collect();
-        self.stated.store(wanted.len(), Ordering::Relaxed);
         let (mut bound, mut released) = (Vec::new(), Vec::new());
         self.slots.load().each(|source, holding| match source {
             Source::Static => match wanted.remove(&holding.block) {
@@ -257,24 +278,23 @@ impl Sessions {
             },
             Source::Accounting => {}
         });
-        let mut new: Vec<_> = wanted.into_iter().collect();
-        let longest_first = |(block, _): &(Block, Session)| Reverse((block.length(), block.ends()));
-        new.sort_unstable_by_key(longest_first);
-        let kept = self.len().saturating_sub(released.len());
-        let (stated, room) = (new.len(), self.held_max().saturating_sub(kept));
-        new.truncate(room);
-        let full = stated.saturating_sub(new.len());
-        self.unbound.store(full, Ordering::Relaxed);
-        self.make_room(&mut writer, new.len());
-        // Longest first, then what is released the other way round: nothing wider shows through in between.
-        bound.append(&mut new);
-        bound.sort_unstable_by_key(longest_first);
-        released.sort_unstable_by_key(|block| (block.length(), block.ends()));
+        self.make_room(&mut writer, wanted.len());
+        // Longest first, then what is released the other way round: nothing wider has an address in between.
+        bound.extend(wanted);
+        bound.sort_unstable_by_key(|(block, _)| longest_first(*block));
+        released.sort_unstable_by_key(|block| Reverse(longest_first(*block)));
         let change = |block, event| Change { block, source: Source::Static, event };
-        let bound = bound.into_iter().map(|(block, session)| change(block, Event::Bind(session)));
+        let bind = |(block, session)| change(block, Event::Bind(session));
+        let bound = bound.into_iter().map(bind);
         let released = released.into_iter().map(|block| change(block, Event::Release));
         let applied = self.write(&mut writer, bound.chain(released), usize::MAX);
-        Applied { full, ..applied }
+        // Those for which there is no room, where a wider block of another source has their addresses.
+        let full = over.len();
+        let covered: Vec<_> =
+            over.into_iter().filter(|(block, _)| self.find_around(*block).is_some()).collect();
+        let forced = self.write(&mut writer, covered.into_iter().map(bind), self.held_max());
+        self.unbound.store(full, Ordering::Relaxed);
+        Applied { changed: applied.changed.saturating_add(forced.changed), full }
     }
 
     /// Applies changes, where there is room for so many blocks, and tells of them.
@@ -291,7 +311,16 @@ impl Sessions {
             let is_full = matches!(change.event, Event::Bind(_)) && self.len() >= held_max;
             if is_full && self.slots.load().find_of(block, change.source, &self.hasher).is_none() {
                 applied.full = applied.full.saturating_add(1);
-            } else if self.change(writer, change, number, &mut left) {
+                let Some(wider) = self.widest_around(block) else { continue };
+                for source in [Source::Static, Source::Accounting] {
+                    let release = Change { block: wider, source, event: Event::Release };
+                    if self.change(writer, release, number, &mut left) && source == Source::Static {
+                        self.unbound.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                touched.push(wider);
+            }
+            if self.change(writer, change, number, &mut left) {
                 touched.push(block);
             }
         }
@@ -314,7 +343,8 @@ impl Sessions {
                 Some(Holding { state: SessionState::Active, ..before.clone() })
             }
             (Event::Bind(session), _) => {
-                Some(Holding { session, state: SessionState::Active, block, since: number })
+                let state = SessionState::Active;
+                Some(Holding { session, state, block, since: number, regained: number })
             }
             (Event::Turn(state), Some(before)) => Some(Holding { state, ..before.clone() }),
             (Event::Turn(_) | Event::Release, None) => None,
@@ -334,24 +364,54 @@ impl Sessions {
         self.put(block, source, after);
         if goes {
             self.count(writer, block, Count::Goes);
+            if let Some(heir) = self.find_around(block) {
+                self.relink(
+                    heir.block,
+                    |_, holding| Some(Holding { regained: number, ..holding.clone() }),
+                    None,
+                );
+            }
         }
         left.extend(before.and_then(|before| writer.give_back(before.session)));
         true
     }
 
-    /// Puts another chain in the place of the one that has, or is to have, the block of a source.
+    /// Puts what a source says of a block in the place of what it said.
     fn put(&self, block: Block, source: Source, after: Option<Holding>) {
+        let others = |of, holding: &Holding| (of != source).then(|| holding.clone());
+        self.relink(block, others, after.map(|holding| (source, holding)));
+    }
+
+    /// Puts another chain in the place of the one that has, or is to have, a block: of its holdings what `keep` makes of them, and
+    /// one more.
+    fn relink(
+        &self,
+        block: Block,
+        keep: impl Fn(Source, &Holding) -> Option<Holding>,
+        more: Option<(Source, Holding)>,
+    ) {
         let slots = self.slots.load();
         let Some(slot) = slots.slot(block, &self.hasher) else { return };
         let head = slot.load_full();
-        let others = links(head.as_deref())
-            .filter(|link| link.source != source || link.holding.block != block)
-            .map(|link| (link.source, link.holding.clone()));
-        let chain = others.chain(after.map(|holding| (source, holding)));
+        let kept = links(head.as_deref()).filter_map(|link| {
+            let holding = &link.holding;
+            let after =
+                if holding.block == block { keep(link.source, holding) } else { Some(holding.clone()) };
+            Some((link.source, after?))
+        });
+        let chain = kept.chain(more);
         let chain =
             chain.fold(None, |next, (source, holding)| Some(Arc::new(Link { source, holding, next })));
         self.changes.fetch_add(1, Ordering::AcqRel);
         slot.store(chain);
+    }
+
+    /// The widest block with a session that the block is in and is not.
+    fn widest_around(&self, block: Block) -> Option<Block> {
+        let slots = self.slots.load();
+        let shortest = if block.is_v4() { MAPPED_BITS } else { 0 };
+        let wider = (shortest..block.length()).map(|length| block.widened(length));
+        wider.into_iter().find(|wider| slots.find(*wider, &self.hasher).is_some())
     }
 
     /// More slots, where there would be fewer of them than blocks with those that come.
@@ -434,6 +494,11 @@ impl Writer {
         let room = ended_max.saturating_sub(self.ended.len());
         self.ended.extend(left.into_iter().take(room));
     }
+}
+
+/// The order in which blocks of the static table get room, and come.
+const fn longest_first(block: Block) -> Reverse<(u8, (u128, u128))> {
+    Reverse((block.length(), block.ends()))
 }
 
 /// Which of [`Sessions::lengths`] has a block's length, and the bit there.
