@@ -149,6 +149,28 @@ fn t32_a_change_of_list_moves_what_follows_and_leaves_what_was() {
 }
 
 #[test]
+fn t32_what_is_on_its_way_under_more_accounts_than_are_kept_is_nobodys() {
+    // So many changes of the list while nothing of what was sent is known to have left.
+    let bill = |changes: u32| {
+        let (mut life, bytes) = judged(Life::trusted());
+        for change in 0..changes {
+            life.down(1_000);
+            life.known.list = Some(list(change % 2 == 1));
+            life.tell(Observation::Renewed);
+        }
+        life.down(10);
+        life.settle();
+        let without_hello =
+            |(label, up, down)| if label == "exempt" { (label, up - bytes, down) } else { (label, up, down) };
+        life.bill().into_iter().map(without_hello).collect::<Vec<_>>()
+    };
+    assert_eq!(bill(8), [("exempt", 0, 4_010), ("not_listed", 0, 4_000)]);
+    // One over: with the last one that is kept it would be charged, or exempt, wrongly.
+    assert_eq!(bill(9), [("exempt", 0, 4_000), ("not_listed", 0, 3_010), ("overload", 0, 2_000)]);
+    assert_eq!(bill(12), [("exempt", 0, 4_010), ("not_listed", 0, 3_000), ("overload", 0, 5_000)]);
+}
+
+#[test]
 fn a_drop_among_what_two_accounts_sent_makes_no_charged_byte_exempt() {
     let (mut life, bytes) = judged(Life::trusted());
     life.tell(Observation::Tick);
@@ -194,6 +216,39 @@ fn b19_a_flow_is_judged_again_only_if_its_session_changed_and_a_stale_ones_bytes
     // The account stays, and has a remark from here on.
     assert_eq!(turn(SessionState::Suspect, 8), (3, MARK));
     assert_eq!(life.bill(), [("exempt", bytes + 13, 0), ("stale_subscriber", 2, 0)]);
+}
+
+#[test]
+fn b19_bytes_of_a_session_that_nothing_was_heard_of_say_so_also_over_a_limit_and_on_their_way() {
+    let one = session("one");
+    let remarks = |life: &Life, label: &str| life.flags(label).to_string();
+    // Over a limit.
+    let (mut life, bytes) = judged(Life::trusted());
+    life.tell(Observation::Tick);
+    life.known.limit(100);
+    life.pass_to(SessionState::Suspect, Some(&one));
+    life.up(1_000);
+    life.tell(Observation::Tick);
+    assert_eq!(life.bill(), [("cap_reached", 900, 0), ("exempt", bytes + 100, 0)]);
+    assert_eq!(
+        (remarks(&life, "exempt"), remarks(&life, "cap_reached")),
+        ("stale_binding".into(), "stale_binding".into())
+    );
+    // What was sent before it was heard of again is known to have left only after.
+    let (mut life, _) = judged(Life::trusted());
+    life.tell(Observation::Tick);
+    assert_eq!(remarks(&life, "exempt"), "");
+    life.pass_to(SessionState::Suspect, Some(&one));
+    life.down(1_000);
+    life.pass_to(SessionState::Active, Some(&one));
+    life.settle();
+    assert_eq!(remarks(&life, "exempt"), "stale_binding");
+    // And what was sent before nothing was heard of it has none.
+    let (mut life, _) = judged(Life::trusted());
+    life.down(1_000);
+    life.pass_to(SessionState::Suspect, Some(&one));
+    life.settle();
+    assert_eq!(remarks(&life, "exempt"), "");
 }
 
 #[test]

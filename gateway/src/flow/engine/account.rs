@@ -63,6 +63,20 @@ pub(super) struct Owed {
     pub way: OnItsWay,
 }
 
+impl Owed {
+    /// Takes what another account is owed too. Of two accounts nobody could tell any more which bytes are whose, so they are
+    /// nobody's: neither exempt nor charged to anybody.
+    pub(super) fn join(&mut self, next: Owed) {
+        if self.account != next.account {
+            self.account.session = Session::none();
+            self.account.entry = Entry::Unattributed(Reason::Overload);
+            self.allowed = None;
+        }
+        self.flags = self.flags.union(next.flags);
+        self.way = next.way;
+    }
+}
+
 /// Where bytes go that are nobody's: without a verdict when the ledger that would have held them is closed, and those of UDP
 /// that nobody answered (the source address is free to forge).
 pub(super) fn nobodys() -> Account {

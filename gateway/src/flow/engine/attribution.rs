@@ -3,7 +3,7 @@
 //! Bytes sent under one account may be known to have left only when another has begun: they stay the first one's, as the mark
 //! they carry says.
 
-use billing_export::{Account, Entry, Flag, Flags, Reason, Volume};
+use billing_export::{Account, Class, Entry, Flag, Flags, Reason, Volume};
 
 use super::Engine;
 use super::account::{Allowed, Owed, Ruling, nobodys};
@@ -12,7 +12,7 @@ use super::effect::{Carrier, Effect};
 use super::terms::World;
 use crate::flow::mark::Mark;
 
-/// Accounts of one flow that wait for bytes; those of further ones go to the account that stands.
+/// Accounts of one flow that wait for bytes. What is on its way under further ones is nobody's.
 const OWED_MAX: usize = 8;
 
 impl Engine {
@@ -51,13 +51,26 @@ impl Engine {
         let allowed = self.allowed.take();
         let sent = carrier.counter().and_then(|counter| counter.sent().copied());
         let (Ruling::Latched { account, flags }, Some(sent)) = (&self.ruling, sent) else { return };
-        if sent.unproven() == 0 || self.owed.len() >= OWED_MAX {
+        if sent.unproven() == 0 {
             return;
         }
         let owed = Owed { account: account.clone(), flags: *flags, allowed, way: sent.on_its_way() };
         let mut all = std::mem::take(&mut self.owed).into_vec();
-        all.push(owed);
+        if all.len() < OWED_MAX {
+            all.push(owed);
+        } else if let Some(last) = all.last_mut() {
+            last.join(owed);
+        }
         self.owed = all.into();
+    }
+
+    /// Remarks on bytes of the flow under this account.
+    pub(super) fn flags(&self, account: &Account) -> Flags {
+        let remark = match account.entry.class() {
+            Class::Exempt | Class::Charged => self.standing.remark(),
+            Class::Unattributed => Flags::NONE,
+        };
+        self.start.flags(account).union(remark)
     }
 
     /// Counts what of `down`, the newest bytes known to have left, belongs to accounts before the present one, with a `remark` on
@@ -124,7 +137,7 @@ impl Engine {
     pub(super) fn disown(&mut self, world: &impl World, carrier: &mut impl Carrier) {
         if self.is_unanswered && !self.ruling.is_latched() {
             let account = world.consult(|terms| terms.unanswered_account(&self.standing));
-            attribute(&account, self.start.flags(&account), self.tally.take(), Flags::NONE, carrier);
+            attribute(&account, self.flags(&account), self.tally.take(), Flags::NONE, carrier);
         }
     }
 

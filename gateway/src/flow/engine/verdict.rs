@@ -131,12 +131,14 @@ impl Engine {
         if self.ruling.is_latched() {
             self.count(carrier);
         }
-        if matches!(&self.ruling, Ruling::Latched { account: old, .. } if *old != account) {
+        let flags = self.flags(&account);
+        if let Ruling::Latched { account: old, flags: said } = &self.ruling
+            && (old, *said) != (&account, flags)
+        {
             self.owe(carrier);
         }
         self.is_at_shared_address = is_at_shared_address && account.entry.class() == Class::Exempt;
         self.allowed = share.map(|share| self.allowed_by(terms, &verdict, share));
-        let flags = self.start.flags(&account).union(self.standing.remark());
         let is_first = match &self.ruling {
             Ruling::Latched { account: old, flags: said } if (old, *said) == (&account, flags) => return,
             Ruling::Latched { account: old, .. } => {
@@ -174,7 +176,7 @@ impl Engine {
         let over: Account = terms.account(&self.standing, &over);
         let pending = self.pending();
         share.moved(pending.up.saturating_add(pending.down));
-        Box::new(Allowed { share, over_flags: self.start.flags(&over), over })
+        Box::new(Allowed { share, over_flags: self.flags(&over), over })
     }
 
     /// The flow's packets carry `mark` from here on.
