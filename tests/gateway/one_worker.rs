@@ -1,4 +1,5 @@
-//! A fault of ours in one flow costs that flow alone: its places come back, its bytes are counted, the others go on.
+//! One worker without a listener: a fault of ours in one flow costs that flow alone (its places come back, its bytes are counted,
+//! the others go on), and whose a flow is that begins while sessions change.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,13 +17,13 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use billing_export::{ByteBasis, Disposition, Volume};
+use billing_export::{ByteBasis, Disposition, Session, SubscriberType, Volume};
 use gateway::flow::allowance::AllowancePlan;
 use gateway::flow::binding::{AnswerLimits, Nat64};
 use gateway::flow::identify::IdentifyLimits;
 use gateway::flow::mark::Mark;
 use gateway::flow::rating::{RatingGroup, RatingPlan};
-use gateway::flow::session::Sessions;
+use gateway::flow::session::{Block, Change, Event, Sessions, Source};
 use gateway::flow::silence::SilenceLimits;
 use gateway::net::answers::Answers;
 use gateway::net::beats::Beats;
@@ -33,6 +34,7 @@ use gateway::net::flow_record::{Place, SubscriberSide};
 use gateway::net::lookup::{LookupSettings, Lookups};
 use gateway::net::overload::Overload;
 use gateway::net::policy::{Exemption, Policy, PolicyCell};
+use gateway::net::report::Report;
 use gateway::net::settings::{DialRules, FlowsPerSubscriber, Limits};
 use gateway::net::shared::{Saved, Shared};
 use gateway::net::silence::Silences;
@@ -231,5 +233,46 @@ fn f33_what_is_over_a_limit_takes_none_of_the_last_places() {
         assert!(worker.shared.overload.over_limit.attention().is_some());
         drop((first, second, third, others));
         assert!(worker.shared.overload.over_limit.attention().is_none());
+    });
+}
+
+#[test]
+fn b19_a_flow_that_begins_when_its_address_has_just_changed_hands_is_the_new_sessions() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+        .unwrap();
+    runtime.block_on(async {
+        let worker = Worker::new(shared(), 0);
+        let sessions = Arc::clone(&worker.shared.sessions);
+        let account = |id: &str| Session::new(SubscriberType::Account, id, "").unwrap();
+        let change = |event| {
+            let block = Block::of("127.0.0.1".parse().unwrap());
+            sessions.apply([Change { block, source: Source::Accounting, event }]);
+        };
+        change(Event::Bind(account("before")));
+        change(Event::Release);
+        change(Event::Bind(account("after")));
+        let (stream, _client, peer) = connection().await;
+        let side = SubscriberSide::stream(stream, peer.ip(), ByteBasis::Payload);
+        let open = worker.open_flow(peer.ip(), Place::Original("127.0.0.1:443".parse().unwrap()), side);
+        worker.received(open.flow(), b"SSH-2.0-first\r\n");
+        // The end of the session before is news to the worker, and none of this flow's.
+        worker.follow_sessions();
+        worker.received(open.flow(), b"SSH-2.0-again\r\n");
+        let of = |report: &Report| {
+            let usage = report
+                .usage
+                .iter()
+                .map(|usage| (usage.account.session.subscriber_id().to_owned(), usage.volume.up));
+            usage.collect::<Vec<_>>()
+        };
+        assert_eq!(of(&worker.report()), [("after".to_owned(), 30)]);
+        // Its own end is.
+        change(Event::Release);
+        change(Event::Bind(account("after")));
+        worker.follow_sessions();
+        worker.received(open.flow(), b"SSH-2.0-later\r\n");
+        assert_eq!(of(&worker.report()), [(String::new(), 15)]);
     });
 }

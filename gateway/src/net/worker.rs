@@ -161,7 +161,7 @@ impl Worker {
     ) -> OpenFlow {
         let source = source.to_canonical();
         subscriber.begin(self.shared.egress.queues());
-        let standing = Standing::at_start(self.shared.sessions.find(source));
+        let standing = Standing::at_start(self.holding_now(source));
         let (v4, v6) = self.shared.limits.unknown_prefix;
         let network = network(source, v4, v6);
         let key = standing.key(network);
