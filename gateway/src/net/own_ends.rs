@@ -80,10 +80,14 @@ impl OwnEnds {
     ) -> Option<StreamEnd> {
         let stream = Stream { local: self.key.hash_one(local), target: self.key.hash_one(target), until };
         let streams = &mut self.shard(stream.local).streams;
-        while streams
-            .front()
-            .is_some_and(|oldest| oldest.until <= now || streams.len() >= STREAMS_PER_SHARD_MAX)
-        {
+        while streams.front().is_some_and(|oldest| oldest.until <= now) {
+            streams.pop_front();
+        }
+        if streams.len() >= STREAMS_PER_SHARD_MAX {
+            // Behind one that is kept for long.
+            streams.retain(|known| now < known.until);
+        }
+        if streams.len() >= STREAMS_PER_SHARD_MAX {
             streams.pop_front();
         }
         streams.push_back(stream);
@@ -238,5 +242,11 @@ mod tests {
         assert!(own[1..].iter().all(|local| ends.has_stream(*local, || vec![vip], at(1))));
         ends.note_stream(own[0], vip, at(10), at(20));
         assert_eq!(ends.shard(0).streams.len(), 1, "what is over is dropped");
+        // Also behind one that is kept for longer: nothing that lasts goes for what is over.
+        for local in &own[2..] {
+            ends.note_stream(*local, vip, at(10), at(11));
+        }
+        ends.note_stream(own[1], vip, at(11), at(20));
+        assert!([own[0], own[1]].iter().all(|local| ends.has_stream(*local, || vec![vip], at(12))));
     }
 }

@@ -1,5 +1,6 @@
 //! What moved: bytes seen at the subscribers' sockets, their accounts, and the report of both.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -136,8 +137,7 @@ impl Worker {
     /// look at the queues has settled for long is given up.
     pub(super) fn settle_ended(self: &Rc<Self>) {
         let now = self.shared.clock.monotonic();
-        let mut dirty = std::mem::take(&mut *self.dirty.borrow_mut());
-        dirty.retain(|flow| {
+        Taken::from(&self.dirty).flows.retain(|flow| {
             let mut state = flow.state.borrow_mut();
             if state.remainder.is_some() {
                 self.tell(flow, &mut state, Observation::Tick);
@@ -149,7 +149,6 @@ impl Worker {
             drop(state);
             !flow.is_settled()
         });
-        self.dirty.borrow_mut().append(&mut dirty);
     }
 
     /// The last report: what is sent by now is looked after once more. It may wait for the system; nobody else does.
@@ -179,11 +178,10 @@ impl Worker {
         let mut pending = Volume::ZERO;
         // What nobody has answered for as long as this is told as nobody's as it comes: nothing is pending for ever.
         let (now, unanswered) = (self.shared.clock.monotonic(), self.shared.limits.unanswered_timeout);
-        let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
-        let (mut still_dirty, mut spent) = (Vec::new(), Vec::new());
-        for flow in dirty {
+        let mut spent = Vec::new();
+        Taken::from(&self.dirty).flows.retain(|flow| {
             let mut state = flow.state.borrow_mut();
-            self.tell(&flow, &mut state, Observation::Tick);
+            self.tell(flow, &mut state, Observation::Tick);
             let mut is_pending = !state.engine.is_decided();
             match (is_pending, rule) {
                 (true, Pending::Stays)
@@ -191,24 +189,20 @@ impl Worker {
                 {
                     // Nothing is pending of it until more comes.
                     is_pending = false;
-                    self.tell(&flow, &mut state, Observation::Overdue);
+                    self.tell(flow, &mut state, Observation::Overdue);
                 }
                 (true, Pending::Stays) => pending = saturating_sum(pending, state.engine.pending()),
-                (true, Pending::Orphaned) => self.tell(&flow, &mut state, Observation::Orphaned),
+                (true, Pending::Orphaned) => self.tell(flow, &mut state, Observation::Orphaned),
                 (false, _) => {}
             }
             let is_waiting = state.subscriber.as_ref().is_some_and(|side| side.counter().is_waiting());
             let is_dirty = is_pending || is_waiting || state.remainder.is_some();
             flow.is_dirty.set(is_dirty);
             if state.engine.is_spent() {
-                spent.push(Rc::clone(&flow));
+                spent.push(Rc::clone(flow));
             }
-            drop(state);
-            if is_dirty {
-                still_dirty.push(flow);
-            }
-        }
-        self.dirty.borrow_mut().append(&mut still_dirty);
+            is_dirty
+        });
         spent.iter().for_each(|flow| self.observe(flow, Observation::Spent));
         let counts = std::mem::take(&mut *self.counts.borrow_mut());
         Report {
@@ -233,5 +227,23 @@ impl Worker {
             ports_changed: counts.ports_changed,
             judged_again: counts.judged_again,
         }
+    }
+}
+
+/// The list of flows to be read, out of its place. It goes back there with what is left, also where reading one fails.
+struct Taken<'w> {
+    flows: Vec<Rc<Flow>>,
+    place: &'w RefCell<Vec<Rc<Flow>>>,
+}
+
+impl<'w> From<&'w RefCell<Vec<Rc<Flow>>>> for Taken<'w> {
+    fn from(place: &'w RefCell<Vec<Rc<Flow>>>) -> Self {
+        Self { flows: std::mem::take(&mut *place.borrow_mut()), place }
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.place.borrow_mut().append(&mut self.flows);
     }
 }
