@@ -12,25 +12,23 @@ mod fault;
 mod handed;
 mod machine;
 mod opened;
+pub mod orders;
 mod sinks;
 pub mod state;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use billing_export::sink::FILES;
 use billing_export::{
-    ByteBasis, Cause, ExportError, Exporter, LedgerError, NoFault, NodeId, Period, Session, Settings, Steps,
-    Tick, Usage, Volume,
+    Cause, ExportError, Exporter, LedgerError, NoFault, NodeId, Period, Session, Settings, Steps, Tick,
+    Usage, Volume,
 };
 use jiff::Timestamp;
 
 use super::status::{ExportState, Status};
-use super::takeover::incumbent::Incumbent;
 use super::takeover::remainder::Remainder;
-use super::takeover::words::Delta;
 use crate::flow::session::Sessions;
 use crate::net::attention::Attention;
 use crate::net::clock::{Clock, wall};
@@ -42,6 +40,7 @@ use crate::net::shared::{Saved, Shared};
 use allowances::Followed;
 use clock::Watched;
 use fault::{SharedFault, fault};
+use orders::{Ending, Fate, MeetingPlace, Order, Plan};
 use sinks::Sinks;
 
 /// How long a worker, or a sink that is to end, may take to answer; one that does not is asked again at the next tick.
@@ -50,70 +49,6 @@ const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// How often expired trusted answers are dropped, in ticks.
 const SWEEP_TICKS: u64 = 600;
-
-/// What the export task is told once.
-pub struct Plan {
-    /// The node's name in records and files.
-    pub node_id: String,
-    /// Where the ledger is kept.
-    pub state_dir: PathBuf,
-    /// Where billing finds the files.
-    pub pickup_dir: PathBuf,
-    /// Where files are made, on the file system of `pickup_dir`.
-    pub staging_dir: PathBuf,
-    /// What is counted.
-    pub byte_basis: ByteBasis,
-    /// Length of a billing period.
-    pub period: Duration,
-    /// Counters open at once.
-    pub accounts_max: usize,
-    /// Rows of one file.
-    pub file_records_max: u32,
-    /// Length of a tick.
-    pub checkpoint: Duration,
-    /// The longest pause between two tries of a sink that fails.
-    pub retry_max: Duration,
-    /// How long one file may take at a sink before that is told.
-    pub delivery_max: Duration,
-    /// Test switch: where to kill the process or fail, `step[:count][:error]`.
-    pub fault: Option<String>,
-}
-
-/// What the export task is told.
-pub enum Order {
-    /// Take the last counts, seal, publish, end, all by this time.
-    Stop(Instant),
-    /// Save what is counted and close the ledger; the answer says whether it is.
-    Release(Sender<Result<(), String>>),
-    /// The ledger is ours again.
-    Resume,
-    /// Another process holds the ledger: what is counted goes there, by way of this place.
-    HandOn(Arc<Incumbent>),
-    /// Add what a draining process counted; the answer comes when it is on the disk.
-    Take(Box<Delta>, Sender<Fate>),
-}
-
-/// What became of a draining process's counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// They are on the disk.
-    Saved,
-    /// They are in no record and will not be.
-    NotTaken,
-}
-
-/// What became of everything that was counted, at the end of the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// It is sealed and published.
-    Sealed,
-    /// It is in the ledger; the next start seals or publishes what is left.
-    Kept,
-    /// Another process has it.
-    HandedOn,
-    /// Some of it is in no record and will not be, or nobody knows: the ledger cannot be used.
-    Lost,
-}
 
 /// Whose the ledger is.
 enum Books {
@@ -148,7 +83,7 @@ pub struct Export {
     sinks: Sinks,
     books: Books,
     /// Where the processes of this node meet, once another one has taken over.
-    place: Option<Arc<Incumbent>>,
+    place: Option<Arc<dyn MeetingPlace>>,
     /// Counts of draining processes for the next tick.
     taken: Vec<TakenDelta>,
     /// Whose counts are in the tick that is not saved.

@@ -1,6 +1,7 @@
 //! What the configuration names, read at start and at each reload: list, subscribers, rating groups, allowances. The last good
 //! ones stay when new ones are bad.
 
+pub mod outcome;
 mod subscribers;
 
 use std::path::Path;
@@ -19,6 +20,7 @@ use crate::flow::mark::Mark;
 use crate::flow::rating::{RatingGroup, RatingPlan};
 use crate::flow::session::Sessions;
 use crate::net::policy::PolicyCell;
+use outcome::Outcome;
 pub use subscribers::read as read_subscribers;
 
 /// Reads a configuration file.
@@ -133,19 +135,6 @@ pub fn rating(config: &Config) -> RatingPlan {
         }
     }
     RatingPlan::new(otherwise, by_service)
-}
-
-/// What a reload came to.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Outcome {
-    /// What is wrong with the list; the last good one stays.
-    pub list: Option<Fault>,
-    /// What is wrong with the subscriber table; the last good one stays.
-    pub subscribers: Option<Fault>,
-    /// What of the list's chain could not be proven, while that edition is the newest.
-    pub unproven: Option<String>,
-    /// What else is worth a word.
-    pub notes: Vec<Fault>,
 }
 
 /// Reads list and subscribers anew and publishes what is good: the list as one policy with rating and limits, of the table what

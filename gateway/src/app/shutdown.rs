@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
-use super::export::Ending;
+use super::export::orders::Ending;
 use super::service;
 use super::start::Node;
 

@@ -22,9 +22,11 @@ use config::{Config, Workers};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-use super::export::{Ending, Export, Order};
+use super::export::Export;
+use super::export::orders::{Ending, Order};
 use super::lists::ListKeeper;
-use super::reload::{self, Outcome, load};
+use super::reload::outcome::Outcome;
+use super::reload::{self, load};
 use super::snapshot::Snapshot;
 use super::status::Status;
 use super::takeover;

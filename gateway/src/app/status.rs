@@ -14,7 +14,7 @@ use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use serde_json::json;
 
-use super::reload::Outcome;
+use super::reload::outcome::Outcome;
 use crate::flow::belief::Step;
 use crate::flow::session::Sessions;
 use crate::net::admin::Source;

@@ -3,6 +3,8 @@
 //! The set `alive` of [`super::nft`] is renewed only while every worker's event loop runs and there is room for flows; the
 //! moment that ends it is emptied, and whatever hangs lets it run out (decision 24).
 
+mod silent;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -124,7 +126,7 @@ impl Edge {
         if let Some(candidates) = &self.candidates {
             tokio::spawn(Arc::clone(candidates).keep(Arc::clone(&self)));
         }
-        tokio::spawn(Silences::keep(Arc::clone(&self.shared), self.plan.clone(), Arc::clone(&self)));
+        tokio::spawn(silent::keep(Arc::clone(&self.shared), self.plan.clone(), Arc::clone(&self)));
         let mut tick = tokio::time::interval(LOOK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut renewed: Option<Monotonic> = None;

@@ -25,7 +25,7 @@ use super::settings::{DialRules, Limits};
 use super::silence::Silences;
 use crate::flow::engine::{Terms, World};
 use crate::flow::session::Sessions;
-pub use crate::flow::session::SubscriberKey;
+use crate::flow::session::SubscriberKey;
 use crate::flow::time::Monotonic;
 
 /// What all workers share.

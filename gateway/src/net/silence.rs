@@ -1,32 +1,24 @@
 //! Keeps flows to destinations that do not answer on the kernel's way (see [`crate::flow::silence`] for what and for whom).
 //!
-//! Workers note failures and answers; a task on the control thread tells the kernel's table, in one transaction a look. The
+//! Workers note failures and answers; [`super::edge`] has a task that tells the kernel's table, in one transaction a look. The
 //! first connection to a dead destination has been answered by us when we learn that it is dead: what comes of the client's
 //! next try is all that can be mended here. A flow that succeeds takes no lock unless its destination may be known.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::time::{MissedTickBehavior, sleep, timeout};
+use tokio::time::timeout;
 
-use super::edge::{Aside, Edge, run};
-use super::nft::Plan;
-use super::shared::{Shared, SubscriberKey};
+use crate::flow::session::SubscriberKey;
 use crate::flow::silence::{Failure, Order, Silence, SilenceLimits};
 use crate::flow::time::Monotonic;
 
-/// How often it is looked what is over.
-const LOOK: Duration = Duration::from_millis(500);
-/// How far apart the kernel is told at least: a program is run for it.
-const PAUSE: Duration = Duration::from_millis(100);
 /// How long a flow that has failed waits until the kernel knows, so that its client's next try passes by.
 const TOLD_MAX: Duration = Duration::from_millis(500);
-/// Looks between two at what is over.
-const LOOKS_PER_EXPIRY: u32 = 10;
 /// Words of the sieve, 64 bits each.
 const SIEVE_WORDS: usize = 256;
 
@@ -128,47 +120,23 @@ impl Silences {
         self.memory().silence.full()
     }
 
-    /// Tells the kernel until `edge` leads no flows here any more.
-    pub async fn keep(shared: Arc<Shared>, plan: Plan, edge: Arc<Edge>) {
-        shared.silences.is_kept.store(true, Ordering::Relaxed);
-        let mut tick = tokio::time::interval(LOOK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut looks, mut failure_told) = (0_u32, false);
-        while edge.aside() != Aside::Draining {
-            tokio::select! {
-                _ = tick.tick() => {
-                    looks = looks.wrapping_add(1);
-                    if looks.is_multiple_of(LOOKS_PER_EXPIRY) {
-                        shared.silences.expire(shared.clock.monotonic());
-                    }
-                }
-                () = shared.silences.wanted.notified() => {}
-            }
-            let (orders, round) = shared.silences.take_orders();
-            if orders.is_empty() {
-                continue;
-            }
-            let plan = plan.clone();
-            match run(move || plan.obey(&orders)).await {
-                Ok(()) => failure_told = false,
-                Err(error) => {
-                    // The commands name subscribers: their words are not for the log of every day.
-                    tracing::debug!(%error, "orders not obeyed");
-                    if !std::mem::replace(&mut failure_told, true) {
-                        tracing::warn!(
-                            "the kernel does not let flows pass by whose destinations do not answer: they are taken and wait. Remedy: `gateway nft apply` with this configuration"
-                        );
-                    }
-                }
-            }
-            shared.silences.told.send_replace(round);
-            sleep(PAUSE).await;
-        }
-        shared.silences.is_kept.store(false, Ordering::Relaxed);
+    /// Somebody tells the kernel from here on, or nobody does.
+    pub(super) fn set_kept(&self, is_kept: bool) {
+        self.is_kept.store(is_kept, Ordering::Relaxed);
+    }
+
+    /// Waits until there may be something to tell.
+    pub(super) async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// What was to be told in this round has been, as far as that can be done.
+    pub(super) fn note_told(&self, round: u64) {
+        self.told.send_replace(round);
     }
 
     /// What is to be told, and the round in which it is.
-    fn take_orders(&self) -> (Vec<Order>, u64) {
+    pub(super) fn take_orders(&self) -> (Vec<Order>, u64) {
         let mut memory = self.memory();
         let orders = memory.silence.take_orders();
         if !orders.is_empty() {
@@ -178,7 +146,7 @@ impl Silences {
     }
 
     /// Forgets what is over, and what the sieve still shows of it.
-    fn expire(&self, now: Monotonic) {
+    pub(super) fn expire(&self, now: Monotonic) {
         let mut memory = self.memory();
         memory.silence.expire(now);
         let mut bits = vec![0_u64; SIEVE_WORDS];

@@ -30,10 +30,11 @@ use super::beats;
 use super::datagram::unanswered::Unanswered;
 use super::flow_record::{Cut, Flow, Place, State, SubscriberSide};
 use super::report::{DropCause, FlowLabels, Refusal, UsageMap};
-use super::shared::{Entrance, Shared, SubscriberKey};
+use super::shared::{Entrance, Shared};
 use super::splice::PipePool;
 use crate::flow::engine::{Claim, Engine, Observation, Start};
 use crate::flow::race::Failures;
+use crate::flow::session::SubscriberKey;
 use crate::flow::session::{Standing, network};
 use crate::flow::time::Monotonic;
 

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use billing_export::Cause;
 
+use super::Export;
+use super::orders::Ending;
 use super::sinks::Waited;
-use super::{Ending, Export};
 
 /// How often the store is tried again at the end of the process.
 const LAST_TRIES: u32 = 3;

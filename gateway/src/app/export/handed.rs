@@ -1,11 +1,13 @@
 //! The export task around a restart without a gap: the ledger is let go, taken back, or in another process's hands.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use billing_export::{Account, Tick, Volume};
 
 use super::allowances::settle;
-use super::{Books, Export, Fate, Order, TakenDelta};
+use super::orders::{Fate, Order};
+use super::{Books, Export, TakenDelta};
 use crate::app::takeover::remainder::{Progress, Remainder};
 use crate::app::takeover::words::Delta;
 use crate::net::clock::wall;
@@ -186,7 +188,7 @@ impl Export {
             self.tell(&error);
         }
         if let Some(place) = &self.place {
-            place.take_place();
+            Arc::clone(place).take_place();
         }
     }
 

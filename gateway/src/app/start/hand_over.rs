@@ -10,7 +10,8 @@ use config::Config;
 use tokio::sync::watch;
 
 use super::{Args, Node, StartError};
-use crate::app::export::{Export, Order};
+use crate::app::export::Export;
+use crate::app::export::orders::Order;
 use crate::app::snapshot::Snapshot;
 use crate::app::takeover;
 use crate::app::takeover::incumbent::Incumbent;

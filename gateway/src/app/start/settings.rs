@@ -8,7 +8,7 @@ use billing_export::ByteBasis;
 use config::Config;
 use config::dns::Clients;
 
-use crate::app::export::Plan;
+use crate::app::export::orders::Plan;
 use crate::flow::binding::{Nat64, Nat64Prefix};
 use crate::flow::identify::IdentifyLimits;
 use crate::flow::silence::SilenceLimits;

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::remainder::Remainder;
 use super::words::{Answer, Delta, FromNew, FromOld, Request, Terms};
 use super::{frame, peer_process};
-use crate::app::export::{Fate, Order};
+use crate::app::export::orders::{Fate, MeetingPlace, Order};
 use crate::app::snapshot::Snapshot;
 use crate::net::inherited::{Offered, Served};
 use crate::net::local::{LocalPlace, MODE_OWN, Standing};
@@ -108,11 +108,6 @@ impl Incumbent {
             .map(|_| ())
     }
 
-    /// Whether another process listens where this one did.
-    pub fn has_newcomer(&self) -> bool {
-        !self.has_place() && UnixStream::connect(&self.path).is_ok()
-    }
-
     /// Whether the socket is this process's.
     fn has_place(&self) -> bool {
         let bound = self.bound.load(Ordering::Acquire);
@@ -124,23 +119,6 @@ impl Incumbent {
         if self.has_place() {
             let _ = fs::remove_file(&self.path);
         }
-    }
-
-    /// A draining process has the ledger again: others that drain find it here, and so does the next one that takes over.
-    pub fn take_place(self: &Arc<Self>) {
-        self.returned.store(true, Ordering::Release);
-        self.busy.store(false, Ordering::Release);
-        self.listen();
-    }
-
-    /// Where the counts of this process go while another one holds the ledger.
-    pub fn remainder(&self) -> Box<Remainder> {
-        Box::new(Remainder::new(self.path.clone(), self.terms.clone()))
-    }
-
-    /// The ledger goes to another process again.
-    pub fn give_place(&self) {
-        self.returned.store(false, Ordering::Release);
     }
 
     /// Offers nothing any more: this process stops by itself.
@@ -216,7 +194,7 @@ impl Incumbent {
                 // Whoever comes now belongs to the new process.
                 std::mem::forget(free);
                 self.withdraw();
-                let _ = self.orders.send(Order::HandOn(Arc::clone(self)));
+                let _ = self.orders.send(Order::HandOn(Arc::<Self>::clone(self)));
                 self.successor.send_replace(Some(process));
                 Ok(())
             }
@@ -246,7 +224,7 @@ impl Incumbent {
             Ok((FromNew::Accepting, _)) => {
                 std::mem::forget(free);
                 self.give_place();
-                let _ = self.orders.send(Order::HandOn(Arc::clone(self)));
+                let _ = self.orders.send(Order::HandOn(Arc::<Self>::clone(self)));
             }
             Ok((FromNew::Prepared, _)) | Err(_) => {
                 let _ = self.orders.send(Order::Resume);
@@ -311,5 +289,25 @@ struct Free<'b>(&'b AtomicBool);
 impl Drop for Free<'_> {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Release);
+    }
+}
+
+impl MeetingPlace for Incumbent {
+    fn remainder(&self) -> Box<Remainder> {
+        Box::new(Remainder::new(self.path.clone(), self.terms.clone()))
+    }
+
+    fn take_place(self: Arc<Self>) {
+        self.returned.store(true, Ordering::Release);
+        self.busy.store(false, Ordering::Release);
+        self.listen();
+    }
+
+    fn has_newcomer(&self) -> bool {
+        !self.has_place() && UnixStream::connect(&self.path).is_ok()
+    }
+
+    fn give_place(&self) {
+        self.returned.store(false, Ordering::Release);
     }
 }

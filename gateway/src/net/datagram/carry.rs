@@ -17,17 +17,18 @@ use super::connection_ids::{Continued, Pulse};
 use super::held::Waiting;
 use super::port::{Length, Manner, Port, Sent};
 use super::table::{Ends, Key};
+use super::unanswered::GivesUp;
 use super::{Continuation, Relay, Service, Stage};
 use crate::flow::decide::Vouched;
 use crate::flow::engine::has_long_header;
 use crate::flow::mark::Mark;
+use crate::flow::session::SubscriberKey;
 use crate::flow::time::Monotonic;
 use crate::net::dial::{ADDRESSES_MAX, is_about_ports};
 use crate::net::flow_record::Flow;
 use crate::net::lookup::{LookupError, Whereabouts};
 use crate::net::own_ends::DatagramEnd;
 use crate::net::report::{DropCause, ProtocolLabel, Refusal};
-use crate::net::shared::SubscriberKey;
 use crate::net::socket;
 use crate::net::worker::Worker;
 use crate::wire::quic::{ConnectionId, is_addressed_to, server_connection_id};
@@ -486,4 +487,10 @@ fn is_about_descriptors(error: &io::Error) -> bool {
         error.raw_os_error(),
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EAGAIN)
     )
+}
+
+impl GivesUp for Relay {
+    fn give_up(&self, key: &Key) -> bool {
+        self.remove(key)
+    }
 }

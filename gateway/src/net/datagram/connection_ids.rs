@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use crate::flow::decide::Vouched;
 use crate::flow::identify::Identity;
+use crate::flow::session::SubscriberKey;
 use crate::flow::time::Monotonic;
-use crate::net::shared::SubscriberKey;
 use crate::wire::quic::{ConnectionId, is_addressed_to};
 
 /// How long after its last datagram a flow may be continued from another port (notes §2.3).

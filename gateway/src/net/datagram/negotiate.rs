@@ -11,8 +11,8 @@ use super::batch::Train;
 use super::port::Manner;
 use super::table::Key;
 use super::{Entry, Relay, Service};
+use crate::flow::session::SubscriberKey;
 use crate::flow::time::Monotonic;
-use crate::net::shared::SubscriberKey;
 use crate::wire::quic::negotiation;
 
 /// Answers to one subscriber in a second; a client repeats itself about twice in that time.

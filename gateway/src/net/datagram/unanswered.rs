@@ -12,15 +12,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::rc::{Rc, Weak};
 
-use super::Relay;
 use super::table::Key;
-use crate::net::shared::SubscriberKey;
+use crate::flow::session::SubscriberKey;
 
 /// Flows that one subscriber may wait with without being taken for somebody who hoards: browsers open six to a site.
 const WAITING_MAX: usize = 16;
 
+/// Who carries the flows.
+pub trait GivesUp {
+    /// Ends a flow; its last counts are taken, and it settles itself. False where there is none of this key.
+    fn give_up(&self, key: &Key) -> bool;
+}
+
 /// Where a flow is found.
-type Place = (Weak<Relay>, Key);
+type Place = (Weak<dyn GivesUp>, Key);
 
 /// The UDP flows of one worker that nobody has answered.
 pub struct Unanswered {
@@ -39,13 +44,25 @@ impl Unanswered {
     }
 
     /// One more, by its number among the worker's flows.
-    pub(super) fn begin(&self, subscriber: &SubscriberKey, number: u64, relay: &Rc<Relay>, key: Key) {
-        self.all.borrow_mut().insert(subscriber, number, (Rc::downgrade(relay), key));
+    pub(super) fn begin(
+        &self,
+        subscriber: &SubscriberKey,
+        number: u64,
+        relay: &Rc<impl GivesUp + 'static>,
+        key: Key,
+    ) {
+        self.all.borrow_mut().insert(subscriber, number, place(relay, key));
     }
 
     /// This one holds an upstream socket.
-    pub(super) fn carry(&self, subscriber: &SubscriberKey, number: u64, relay: &Rc<Relay>, key: Key) {
-        self.carried.borrow_mut().insert(subscriber, number, (Rc::downgrade(relay), key));
+    pub(super) fn carry(
+        &self,
+        subscriber: &SubscriberKey,
+        number: u64,
+        relay: &Rc<impl GivesUp + 'static>,
+        key: Key,
+    ) {
+        self.carried.borrow_mut().insert(subscriber, number, place(relay, key));
     }
 
     /// One was answered, or has ended; whether it held an upstream socket.
@@ -76,8 +93,13 @@ impl Unanswered {
 /// Ends the flow there; its last counts are taken, and it settles itself.
 fn give_up(place: Option<Place>) -> bool {
     let Some((relay, key)) = place else { return false };
-    let Some(relay) = relay.upgrade() else { return false };
-    relay.remove(&key)
+    relay.upgrade().is_some_and(|relay| relay.give_up(&key))
+}
+
+/// Where a relay has the flow of this key.
+fn place(relay: &Rc<impl GivesUp + 'static>, key: Key) -> Place {
+    let relay = Rc::downgrade(relay);
+    (relay, key)
 }
 
 /// Numbered things by whom they belong to; names the oldest of one holder, and of the one that has most.

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use super::Worker;
 use crate::flow::room::Recent;
+use crate::flow::session::SubscriberKey;
 use crate::flow::stall::{Memory, Queue, STALL_MIN, choose};
 use crate::flow::time::Monotonic;
 use crate::net::flow_record::Flow;
-use crate::net::shared::SubscriberKey;
 use crate::net::socket;
 
 /// Less than this is no queue: what a socket keeps at hand.

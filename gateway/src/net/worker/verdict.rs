@@ -7,8 +7,8 @@ use super::Worker;
 use crate::flow::decide::Vouched;
 use crate::flow::engine::Observation;
 use crate::flow::identify::Identity;
+use crate::flow::session::SubscriberKey;
 use crate::net::flow_record::Flow;
-use crate::net::shared::SubscriberKey;
 
 impl Worker {
     /// The subscriber sends nothing more: a name that is not complete will not be.
