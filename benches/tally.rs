@@ -7,7 +7,7 @@ use std::hint::black_box;
 use billing_export::{Account, Entry, Flags, Reason, Session, SubscriberType, Volume};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gateway::flow::tally::Tally;
-use gateway::net::report::UsageMap;
+use gateway::net::node::report::UsageMap;
 
 /// Subscribers of the tick benchmark.
 const SUBSCRIBERS: usize = 10_000;

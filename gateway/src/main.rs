@@ -4,7 +4,9 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use gateway::app::{check, classify, conformance, demo, explain, nft, start};
+use gateway::app::command::{check, classify, explain, nft};
+use gateway::app::lab::{conformance, demo};
+use gateway::app::node::start;
 
 /// Shown below the commands.
 const EXAMPLES: &str = "\

@@ -16,8 +16,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use gateway::flow::binding::Nat64;
-use gateway::net::nft::{Plan, Tap};
-use gateway::net::settings::Interception;
+use gateway::net::edge::nft::{Plan, Tap};
+use gateway::net::node::settings::Interception;
 use support::client::{finish, read_exactly};
 use support::dns::Resolver;
 use support::edge::{Edge, LISTED, foreign, origin};

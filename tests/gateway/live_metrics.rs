@@ -35,7 +35,7 @@ const LIMIT: usize = 1 << 20;
 /// Bytes of one exchange, each way.
 const STEP: usize = 16_384;
 /// Where what nothing on the network can bring about is counted.
-const COUNTED: &str = "gateway/src/app/status/count.rs";
+const COUNTED: &str = "gateway/src/app/node/status/count.rs";
 /// The test there.
 const FAULTS: &str = "f21_faults_of_our_own_are_counted";
 /// What moves each metric that ordinary traffic does not: the metric, a file, a test in it that demands a value other than 0.
@@ -402,7 +402,7 @@ fn answers_of_all_kinds(seen: &mut BTreeSet<String>) {
 
 #[test]
 fn f21_every_metric_of_a_running_gateway_moves_here_or_in_the_test_that_is_named_for_it() {
-    let described = names(&source("gateway/src/app/status/describe.rs"));
+    let described = names(&source("gateway/src/app/node/status/describe.rs"));
     let mut seen = BTreeSet::new();
     an_ordinary_evening(&mut seen);
     answers_of_all_kinds(&mut seen);
@@ -453,7 +453,7 @@ fn f21_every_metric_of_the_code_is_described() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     below(&root, &mut files);
-    let described = root.join("app/status/describe.rs");
+    let described = root.join("app/node/status/describe.rs");
     let known = names(&fs::read_to_string(&described).unwrap());
     assert!(known.len() > 60, "{known:?}");
     for file in files.iter().filter(|file| **file != described) {

@@ -25,20 +25,20 @@ use gateway::flow::mark::Mark;
 use gateway::flow::rating::{RatingGroup, RatingPlan};
 use gateway::flow::session::{Block, Change, Event, Sessions, Source};
 use gateway::flow::silence::SilenceLimits;
-use gateway::net::answers::Answers;
-use gateway::net::beats::Beats;
-use gateway::net::clock::Clock;
-use gateway::net::datagram::connection_ids::ConnectionIds;
-use gateway::net::egress::Egress;
-use gateway::net::flow_record::{Place, SubscriberSide};
+use gateway::net::edge::silence::Silences;
+use gateway::net::lookup::answers::Answers;
 use gateway::net::lookup::{LookupSettings, Lookups};
-use gateway::net::overload::Overload;
-use gateway::net::policy::{Exemption, Policy, PolicyCell};
-use gateway::net::report::Report;
-use gateway::net::settings::{DialRules, FlowsPerSubscriber, Limits};
-use gateway::net::shared::{Saved, Shared};
-use gateway::net::silence::Silences;
-use gateway::net::worker::{OpenFlow, Worker};
+use gateway::net::node::flow_record::{Place, SubscriberSide};
+use gateway::net::node::policy::{Exemption, Policy, PolicyCell};
+use gateway::net::node::report::Report;
+use gateway::net::node::settings::{DialRules, FlowsPerSubscriber, Limits};
+use gateway::net::node::shared::{Saved, Shared};
+use gateway::net::node::worker::{OpenFlow, Worker};
+use gateway::net::sys::beats::Beats;
+use gateway::net::sys::clock::Clock;
+use gateway::net::sys::egress::Egress;
+use gateway::net::sys::overload::Overload;
+use gateway::net::udp::connection_ids::ConnectionIds;
 use gateway::wire::quic::QuicLimits;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::LocalOptions;
@@ -153,11 +153,11 @@ fn shared() -> Arc<Shared> {
 }
 
 /// A connection as it was accepted; the client's side stays open.
-async fn connection() -> (Rc<gateway::net::stream::TcpStream>, TcpStream, SocketAddr) {
+async fn connection() -> (Rc<gateway::net::tcp::stream::TcpStream>, TcpStream, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (accepted, peer) = listener.accept().await.unwrap();
-    let accepted = gateway::net::stream::TcpStream::from_std(accepted.into_std().unwrap()).unwrap();
+    let accepted = gateway::net::tcp::stream::TcpStream::from_std(accepted.into_std().unwrap()).unwrap();
     (Rc::new(accepted), client, peer)
 }
 

@@ -5,6 +5,8 @@ use crate::source::{Source, none, sample, sources};
 
 /// The floors of the gateway, lowest first: a floor uses only itself and those below.
 const FLOORS: [&str; 4] = ["wire", "flow", "net", "app"];
+/// Rooms of app; its other files stand by themselves.
+const APP_ROOMS: [&str; 3] = ["node", "command", "lab"];
 /// Files of app that may import `config`.
 const CONFIG_READERS: [&str; 4] = ["start", "reload", "check", "demo"];
 /// What only app/export.rs may touch of `billing_export`.
@@ -47,9 +49,25 @@ fn target<'p>(source: &Source, path: &'p RustPath) -> Option<(bool, &'p [String]
 fn broken_floor(source: &Source, path: &RustPath) -> Option<String> {
     let module = source.module();
     let floor = FLOORS.iter().position(|floor| module.first() == Some(floor))?;
-    let file = module.get(1).copied().unwrap_or_default();
+    let in_room = module.get(1).is_some_and(|room| APP_ROOMS.contains(room));
+    let file = module.get(if in_room { 2 } else { 1 }).copied().unwrap_or_default();
     let (own, words) = target(source, path)?;
     let first = words.first().map_or("", String::as_str);
+    if own
+        && FLOORS[floor] == "app"
+        && words.get(1).is_some_and(|room| room == "lab")
+        && module.get(1) != Some(&"lab")
+    {
+        return Some("app uses its lab: packages are built without it".to_owned());
+    }
+    if own && FLOORS[floor] == "net" && module.get(1) == Some(&"sys") && first == "net" {
+        let room = words.get(1).map_or("", String::as_str);
+        if !room.is_empty() && room != "sys" {
+            return Some(format!(
+                "net/sys uses net/{room}: it knows the system and nobody of us; hand the value in"
+            ));
+        }
+    }
     if own {
         let other = FLOORS.iter().position(|floor| *floor == first)?;
         return (other > floor).then(|| {
@@ -67,11 +85,11 @@ fn broken_floor(source: &Source, path: &RustPath) -> Option<String> {
         ("wire", "allowlist" | "billing_export" | "config") => {
             Some(format!("wire uses {first}: wire knows nobody; give it values"))
         }
-        ("flow" | "net", "config") => {
-            Some("only app/{start,reload,check,demo}.rs import config; hand in limits as values".to_owned())
-        }
+        ("flow" | "net", "config") => Some(
+            "only start, reload, check and demo of app import config; hand in limits as values".to_owned(),
+        ),
         ("app", "config") if !CONFIG_READERS.contains(&file) => Some(format!(
-            "app/{file} imports config; only app/{{start,reload,check,demo}}.rs do: hand in the values"
+            "app/{file} imports config; only start, reload, check and demo do: hand in the values"
         )),
         (name, "billing_export") if LEDGER_SIDE.contains(&second) && !(name == "app" && file == "export") => {
             Some(format!(
@@ -111,13 +129,18 @@ fn a_floor_uses_only_those_below() {
         refused("flow/tally", "use crate::wire::tls; use allowlist::Matcher; use billing_export::Reason;"),
         0
     );
-    assert_eq!(refused("net/accept", "use crate::app::start;"), 1);
-    assert_eq!(refused("net/accept", "fn f(c: &config::Limits) {}"), 1);
-    assert_eq!(refused("app/explain", "use config::Config;"), 1);
-    assert_eq!(refused("app/start", "use config::Config;"), 0);
-    assert_eq!(refused("app/start", "fn f() { billing_export::Exporter::open() }"), 1);
+    assert_eq!(refused("net/ingress/accept", "use crate::app::node::start;"), 1);
+    assert_eq!(refused("net/ingress/accept", "fn f(c: &config::Limits) {}"), 1);
+    assert_eq!(refused("net/sys/clock", "use crate::net::node::worker::Worker;"), 1);
+    assert_eq!(refused("net/sys/clock", "use crate::net::sys::beats::Beats;"), 0);
+    assert_eq!(refused("app/command/explain", "use config::Config;"), 1);
+    assert_eq!(refused("app/command/explain", "use crate::app::lab::demo;"), 1);
+    assert_eq!(refused("app/lab/demo", "use crate::app::lab::demo::world;"), 0);
+    assert_eq!(refused("app/node/start", "use config::Config;"), 0);
+    assert_eq!(refused("app/node/start/dns", "use config::Config;"), 0);
+    assert_eq!(refused("app/node/start", "fn f() { billing_export::Exporter::open() }"), 1);
     assert_eq!(refused("app/export", "fn f() { billing_export::Exporter::open() }"), 0);
-    assert_eq!(refused("app/check", "use billing_export::manifest::Manifest;"), 0);
+    assert_eq!(refused("app/command/check", "use billing_export::manifest::Manifest;"), 0);
     none(judge_floors(&sources()));
 }
 
@@ -205,7 +228,7 @@ fn pure_parts_touch_no_system() {
     ] {
         assert_eq!(refused("gateway/src/flow/tally.rs", impure), 1, "{impure}");
         assert_eq!(refused("config/src/node.rs", impure), 1, "{impure}");
-        assert_eq!(refused("gateway/src/net/accept.rs", impure), 0, "{impure}");
+        assert_eq!(refused("gateway/src/net/ingress/accept.rs", impure), 0, "{impure}");
         assert_eq!(refused("billing-export/src/store/sqlite.rs", impure), 0, "{impure}");
         assert_eq!(refused("allowlist/src/main.rs", impure), 0, "{impure}");
     }

@@ -27,16 +27,16 @@ use billing_export::{
 };
 use jiff::Timestamp;
 
-use super::status::{ExportState, Status};
-use super::takeover::remainder::Remainder;
+use crate::app::node::status::{ExportState, Status};
+use crate::app::node::takeover::remainder::Remainder;
 use crate::flow::session::Sessions;
-use crate::net::attention::Attention;
-use crate::net::clock::{Clock, wall};
-use crate::net::egress::Egress;
 use crate::net::lookup::Lookups;
-use crate::net::policy::{Exemption, PolicyCell};
-use crate::net::report::{Report, ReportSource, UsageMap, saturating_sum};
-use crate::net::shared::{Saved, Shared};
+use crate::net::node::policy::{Exemption, PolicyCell};
+use crate::net::node::report::{Report, ReportSource, UsageMap, saturating_sum};
+use crate::net::node::shared::{Saved, Shared};
+use crate::net::sys::attention::Attention;
+use crate::net::sys::clock::{Clock, wall};
+use crate::net::sys::egress::Egress;
 use allowances::Followed;
 use clock::Watched;
 use fault::{SharedFault, fault};

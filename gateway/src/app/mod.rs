@@ -3,24 +3,10 @@
 //! Only `start`, `reload`, `check` and `demo` know the configuration; only `export` knows ledger, store and sinks
 //! (`demo` and `check` read manifests).
 
-pub mod check;
-pub mod classify;
-pub mod conformance;
-pub mod demo;
-pub mod explain;
+pub mod command;
 pub mod export;
-mod folder;
-pub mod input;
-pub mod lists;
-pub mod log;
-pub mod nft;
-pub mod reload;
-pub mod service;
-pub mod shutdown;
-pub mod snapshot;
-pub mod start;
-pub mod status;
-pub mod takeover;
+pub mod lab;
+pub mod node;
 
 /// Exit code of wrong use (clap's own).
 pub const EXIT_USAGE: u8 = 2;

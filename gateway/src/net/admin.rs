@@ -23,9 +23,9 @@ use tokio::net::TcpListener;
 
 use self::host::Hosts;
 use self::visit::Limited;
-use super::attention::Attention;
-use super::inherited::Inherited;
-use super::socket;
+use crate::net::ingress::inherited::Inherited;
+use crate::net::sys::attention::Attention;
+use crate::net::sys::socket;
 
 /// What the endpoint serves; the answers are made by whoever knows them.
 pub trait Source: Send + Sync + 'static {

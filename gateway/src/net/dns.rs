@@ -62,12 +62,12 @@ use self::relay::Relay;
 use self::settings::Settings;
 use self::source::{Source, Sources};
 use self::tunnels::Tunnels;
-use super::inherited::{Inherited, Offered, complete_connections, complete_datagrams};
-use super::notice::Notice;
-use super::shared::Shared;
-use super::socket;
 use crate::flow::session::SubscriberKey;
 use crate::flow::time::Monotonic;
+use crate::net::ingress::inherited::{Inherited, Offered, complete_connections, complete_datagrams};
+use crate::net::node::shared::Shared;
+use crate::net::sys::notice::Notice;
+use crate::net::sys::socket;
 use crate::wire::dns::{AnswerLimits, Facts, Question};
 
 /// Records of an answer that is read for learning; with more it is relayed and not learnt.

@@ -1,8 +1,11 @@
 //! Keeps the kernel's rules in step with the gateway: flows are led to it while it answers and has room, and pass by else.
 //!
-//! The set `alive` of [`super::nft`] is renewed only while every worker's event loop runs and there is room for flows; the
+//! The set `alive` of [`crate::net::edge::nft`] is renewed only while every worker's event loop runs and there is room for flows; the
 //! moment that ends it is emptied, and whatever hangs lets it run out (decision 24).
 
+pub mod candidates;
+pub mod nft;
+pub mod silence;
 mod silent;
 
 use std::io;
@@ -12,12 +15,12 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
-use super::candidates::Candidates;
-use super::nft::{NftError, Plan};
-use super::overload::Level;
-use super::shared::Shared;
-use super::silence::Silences;
 use crate::flow::time::Monotonic;
+use crate::net::edge::candidates::Candidates;
+use crate::net::edge::nft::{NftError, Plan};
+use crate::net::edge::silence::Silences;
+use crate::net::node::shared::Shared;
+use crate::net::sys::overload::Level;
 
 /// How often it is looked whether flows may come.
 const LOOK: Duration = Duration::from_millis(100);

@@ -5,6 +5,7 @@
 //! `proxy_protocol` flows with a listed name at an unknown address ask here before they are exempt (`verify`); listed names are
 //! asked for again as their answers run out (`schedule`).
 
+pub mod answers;
 mod ask;
 mod cache;
 mod copy;
@@ -29,11 +30,11 @@ use self::flight::Flights;
 pub use self::turns::Asker;
 use self::verify::{Denied, Inquiry, Personal};
 pub use self::whereabouts::Whereabouts;
-use super::answers::Answers;
-use super::clock::Clock;
-use super::policy::PolicyCell;
-use super::settings::DialRules;
 use crate::flow::session::SubscriberKey;
+use crate::net::lookup::answers::Answers;
+use crate::net::node::policy::PolicyCell;
+use crate::net::node::settings::DialRules;
+use crate::net::sys::clock::Clock;
 
 /// Shortest time an answer is used before it is asked again: TTL 0 does not mean a query per flow.
 const TTL_MIN: Duration = Duration::from_secs(5);

@@ -12,7 +12,7 @@ use std::io::{BufReader, Read, Result};
 use std::sync::LazyLock;
 
 use allowlist::{Document, Matcher};
-use gateway::app::classify::{Format, Judge, Order, Printer, read_capture};
+use gateway::app::command::classify::{Format, Judge, Order, Printer, read_capture};
 
 /// The list of the tests: `listed.example` and what is below it, and one address rule.
 static JUDGE: LazyLock<Judge> = LazyLock::new(|| {

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 
 use super::Export;
 use crate::flow::allowance::{AllowancePlan, Calendar, Length};
-use crate::net::allowances::NoCounter;
-use crate::net::clock::wall;
-use crate::net::policy::Policy;
+use crate::net::node::allowances::NoCounter;
+use crate::net::node::policy::Policy;
+use crate::net::sys::clock::wall;
 
 /// The limits and the calendar at the last look.
 pub(super) type Followed = (Arc<AllowancePlan>, Calendar);

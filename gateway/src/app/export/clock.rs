@@ -7,8 +7,8 @@ use jiff::SignedDuration;
 use super::Export;
 use crate::flow::belief::Step;
 use crate::flow::time::Monotonic;
-use crate::net::attention::{Attention, AttentionReason};
-use crate::net::clock::{Clock, Follower};
+use crate::net::sys::attention::{Attention, AttentionReason};
+use crate::net::sys::clock::{Clock, Follower};
 
 /// How long a step stays among what wants attention.
 const TOLD_FOR: Duration = Duration::from_secs(3_600);

@@ -8,10 +8,10 @@ use billing_export::{Account, Tick, Volume};
 use super::allowances::settle;
 use super::orders::{Fate, Order};
 use super::{Books, Export, TakenDelta};
-use crate::app::takeover::remainder::{Progress, Remainder};
-use crate::app::takeover::words::Delta;
-use crate::net::clock::wall;
-use crate::net::report::{UsageMap, saturating_sum};
+use crate::app::node::takeover::remainder::{Progress, Remainder};
+use crate::app::node::takeover::words::Delta;
+use crate::net::node::report::{UsageMap, saturating_sum};
+use crate::net::sys::clock::wall;
 
 /// How long a worker may take to settle what has no verdict.
 const SETTLE_LIMIT: Duration = Duration::from_secs(5);
@@ -237,7 +237,7 @@ impl Export {
     }
 
     /// Makes a delta of these reports. Bytes without a verdict wait here until they have one, and so do their bytes seen.
-    fn hand(&mut self, remainder: &mut Remainder, reports: Vec<(usize, crate::net::report::Report)>) {
+    fn hand(&mut self, remainder: &mut Remainder, reports: Vec<(usize, crate::net::node::report::Report)>) {
         let tick = self.tick(reports);
         let seen = saturating_sum(self.withheld, tick.seen);
         let less = |all: u64, part: u64| all.saturating_sub(part);

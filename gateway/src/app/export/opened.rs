@@ -2,7 +2,7 @@
 
 use billing_export::{Found, Opened, Volume};
 
-use crate::net::attention::{Attention, AttentionReason};
+use crate::net::sys::attention::{Attention, AttentionReason};
 
 /// Logs how the ledger was found.
 pub(super) fn tell(opened: &Opened) {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use billing_export::ByteBasis;
 
-use crate::app::takeover::remainder::Remainder;
-use crate::app::takeover::words::Delta;
+use crate::app::node::takeover::remainder::Remainder;
+use crate::app::node::takeover::words::Delta;
 
 /// What the export task is told once.
 pub struct Plan {

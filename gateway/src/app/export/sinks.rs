@@ -12,10 +12,10 @@ use billing_export::sink::{Backoff, Courier, FILES};
 use billing_export::{ExportError, Exporter};
 use jiff::Timestamp;
 
-use crate::app::status::SinkState;
+use crate::app::node::status::SinkState;
 use crate::flow::time::Monotonic;
-use crate::net::attention::{Attention, AttentionReason};
-use crate::net::clock::{Clock, wall};
+use crate::net::sys::attention::{Attention, AttentionReason};
+use crate::net::sys::clock::{Clock, wall};
 
 /// How often a thread that is to end is looked at.
 const POLL: Duration = Duration::from_millis(5);

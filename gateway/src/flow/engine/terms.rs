@@ -11,8 +11,7 @@ use super::account::nobodys;
 use crate::flow::allowance::{NoCounter, Share};
 use crate::flow::mark::Mark;
 use crate::flow::rating::RatingPlan;
-use crate::flow::session::Standing;
-use crate::flow::session::SubscriberKey;
+use crate::flow::session::{Standing, SubscriberKey};
 use crate::flow::verdict::{Outcome, Verdict};
 
 /// Whether anything may be exempt at all.

@@ -13,7 +13,7 @@ use super::count::Transport;
 use super::outbox::Outbox;
 use super::pending::Asker;
 use super::relay::Relay;
-use crate::net::socket::make_listening_room;
+use crate::net::sys::socket::make_listening_room;
 
 /// Longest run of queries that the kernel hands over as one (UDP GRO).
 const RUN_BYTES_MAX: usize = 65_535;

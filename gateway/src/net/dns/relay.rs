@@ -25,7 +25,7 @@ use super::unsent::Unsent;
 use crate::flow::session::{Holding, SubscriberKey};
 use crate::flow::steer::Steering;
 use crate::flow::time::Monotonic;
-use crate::net::shared::Shared;
+use crate::net::node::shared::Shared;
 use crate::wire::dns::layout::{self, Additional};
 use crate::wire::dns::{self, OPCODE_QUERY, TYPE_ANY};
 

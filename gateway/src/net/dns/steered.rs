@@ -27,7 +27,7 @@ use super::pending::Pending;
 use super::relay::Relay;
 use crate::flow::steer::{self, RelayReason, Steering, steered_service};
 use crate::flow::time::Monotonic;
-use crate::net::policy::{Exemption, Policy};
+use crate::net::node::policy::{Exemption, Policy};
 use crate::wire::dns::{self, Facts, RCODE_NO_ERROR, TYPE_A, TYPE_AAAA, TYPE_HTTPS, layout};
 
 /// Response code NXDOMAIN, RFC 1035 §4.1.1.

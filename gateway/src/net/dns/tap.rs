@@ -1,7 +1,7 @@
 //! dnstap: what the operator's own resolvers tell of their answers, over a Unix socket (Frame Streams, bidirectional).
 //!
 //! Their word is taken like that of our own upstream: whoever may write to the socket is trusted, so its owner and its group
-//! alone may ([`crate::net::local`]). A frame that breaks its format ends its connection and nothing else.
+//! alone may ([`crate::net::ingress::local`]). A frame that breaks its format ends its connection and nothing else.
 
 use std::io;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use tokio::time::{sleep, timeout};
 use super::Plane;
 use super::count::{Dnstap, Event};
 use crate::flow::session::SubscriberKey;
-use crate::net::local::{LocalPlace, Standing};
-use crate::net::shared::Shared;
+use crate::net::ingress::local::{LocalPlace, Standing};
+use crate::net::node::shared::Shared;
 use crate::wire::dns::{self, Outcome};
 use crate::wire::dnstap::{CONTROL_BYTES_MAX, Control, FRAME_BYTES_MAX, control, control_frame, observed};
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, sleep};
 
 use super::{Aside, Edge, run};
-use crate::net::nft::Plan;
-use crate::net::shared::Shared;
+use crate::net::edge::nft::Plan;
+use crate::net::node::shared::Shared;
 
 /// How often it is looked what is over.
 const LOOK: Duration = Duration::from_millis(500);

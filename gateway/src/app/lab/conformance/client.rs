@@ -1,0 +1,197 @@
+//! The subscriber's devices: one connection with one request each, and their own count of what came.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Buf as _;
+use http::{Request, StatusCode};
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, Endpoint};
+use rustls::RootCertStore;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::plan::{Audit, HTTPS, Probe, Protocol, Wanted};
+use crate::app::lab::demo::counting::{Counting, Counts};
+use crate::app::lab::demo::http3;
+
+/// The longest a probe is waited for.
+const PROBE_LIMIT: Duration = Duration::from_secs(60);
+/// The same where little is asked for, and a core that knows no mark would keep all of it back.
+const FEW_BYTES_LIMIT: Duration = Duration::from_secs(20);
+/// The same where no answer may come: far above what an answer takes.
+const CUT_OFF_LIMIT: Duration = Duration::from_secs(5);
+/// Bytes read at a time.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Longest head of an answer.
+const HEAD_BYTES_MAX: usize = 8 * 1024;
+
+/// What a device saw of its probe.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// Bytes that came to its socket: stream bytes, or payload of datagrams.
+    pub down_bytes: u64,
+    /// Whether all that was asked for came, or why not.
+    pub outcome: Result<(), String>,
+}
+
+/// The devices' TLS.
+#[derive(Clone)]
+pub(super) struct Client {
+    /// For TCP.
+    tls: TlsConnector,
+    /// For QUIC.
+    quic: Arc<QuicClientConfig>,
+}
+
+impl Client {
+    /// A client that trusts the sites' certificate.
+    ///
+    /// # Errors
+    /// The libraries'.
+    pub(super) fn new(trust: &RootCertStore) -> io::Result<Self> {
+        let tls = |protocol: &[u8]| -> io::Result<rustls::ClientConfig> {
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+                .with_protocol_versions(&[&rustls::version::TLS13])
+                .map_err(io::Error::other)?
+                .with_root_certificates(trust.clone())
+                .with_no_client_auth();
+            tls.alpn_protocols = vec![protocol.to_vec()];
+            Ok(tls)
+        };
+        let quic = QuicClientConfig::try_from(tls(http3::ALPN)?).map_err(io::Error::other)?;
+        Ok(Self { tls: TlsConnector::from(Arc::new(tls(b"http/1.1")?)), quic: Arc::new(quic) })
+    }
+
+    /// Makes one probe.
+    pub(super) async fn probe(&self, probe: &Probe) -> Seen {
+        let counts = Arc::new(Counts::default());
+        let ends = (
+            SocketAddr::new(probe.who.address(probe.family), 0),
+            SocketAddr::new(probe.place.address(probe.family), HTTPS),
+        );
+        let limit = match probe.wanted {
+            Wanted::CutOff => CUT_OFF_LIMIT,
+            Wanted::Exempt | Wanted::NotExempt if probe.audit == Audit::ZeroBalance => FEW_BYTES_LIMIT,
+            Wanted::Exempt | Wanted::NotExempt => PROBE_LIMIT,
+        };
+        let outcome = match probe.protocol {
+            Protocol::Tcp => timeout(limit, self.tcp(probe, ends, &counts)).await,
+            Protocol::Quic => timeout(limit, self.quic(probe, ends, &counts)).await,
+        };
+        let outcome = outcome.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        Seen { down_bytes: counts.volume().down, outcome: outcome.map_err(|error| error.to_string()) }
+    }
+
+    /// A request over TLS; the site ends first, so that no byte is cut off.
+    async fn tcp(
+        &self,
+        probe: &Probe,
+        (from, to): (SocketAddr, SocketAddr),
+        counts: &Arc<Counts>,
+    ) -> io::Result<()> {
+        let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.bind(from)?;
+        let stream = Counting::new(socket.connect(to).await?, Arc::clone(counts));
+        let name = ServerName::try_from(probe.name).map_err(io::Error::other)?;
+        let mut stream = self.tls.connect(name, stream).await?;
+        let request = format!(
+            "GET /{} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            probe.payload_bytes, probe.name
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let mut head = Vec::new();
+        let mut body: u64 = 0;
+        let mut complete = false;
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            let count = stream.read(&mut chunk).await?;
+            let bytes = chunk.get(..count).unwrap_or_default();
+            if bytes.is_empty() {
+                break;
+            }
+            if complete {
+                body = body.saturating_add(bytes.len() as u64);
+                continue;
+            }
+            head.extend_from_slice(bytes);
+            if let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") {
+                body = head.len().saturating_sub(end.saturating_add(4)) as u64;
+                complete = true;
+            } else if head.len() > HEAD_BYTES_MAX {
+                return Err(io::Error::other("the answer has no complete head"));
+            }
+        }
+        let good = head.starts_with(b"HTTP/1.1 200 ");
+        // What the site sent behind its own end, such as its FIN, is to be read before ours goes out.
+        while stream.get_mut().0.read(&mut chunk).await? > 0 {}
+        stream.shutdown().await?;
+        check(good, body, probe.payload_bytes)
+    }
+
+    /// A request over HTTP/3.
+    async fn quic(
+        &self,
+        probe: &Probe,
+        (from, to): (SocketAddr, SocketAddr),
+        counts: &Arc<Counts>,
+    ) -> io::Result<()> {
+        let endpoint = Endpoint::client(from)?;
+        let mut config = ClientConfig::new(Arc::clone(&self.quic) as _);
+        config.transport_config(Arc::new(http3::transport(PROBE_LIMIT)?));
+        let connection = endpoint.connect_with(config, to, probe.name).map_err(io::Error::other)?.await?;
+        let _counted = Counted { connection: connection.clone(), counts: Arc::clone(counts) };
+        let answered = ask(connection.clone(), probe).await;
+        connection.close(http3::NO_ERROR, b"");
+        endpoint.wait_idle().await;
+        let (status, body) = answered?;
+        check(status == StatusCode::OK, body, probe.payload_bytes)
+    }
+}
+
+/// Counts what came over a connection at its end, also when the wait for more is given up.
+struct Counted {
+    /// The connection.
+    connection: quinn::Connection,
+    /// Where it is counted.
+    counts: Arc<Counts>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.counts.add_down(self.connection.stats().udp_rx.bytes);
+    }
+}
+
+/// The request of a probe over HTTP/3; status and length of the answer.
+async fn ask(connection: quinn::Connection, probe: &Probe) -> io::Result<(StatusCode, u64)> {
+    let quic = h3_quinn::Connection::new(connection);
+    let (mut driver, mut sender) = h3::client::new(quic).await.map_err(io::Error::other)?;
+    // It ends with the connection.
+    tokio::spawn(async move { driver.wait_idle().await });
+    let uri = format!("https://{}/{}", probe.name, probe.payload_bytes);
+    let head = Request::get(uri).body(()).map_err(io::Error::other)?;
+    let mut stream = sender.send_request(head).await.map_err(io::Error::other)?;
+    stream.finish().await.map_err(io::Error::other)?;
+    let answer = stream.recv_response().await.map_err(io::Error::other)?;
+    let mut body: u64 = 0;
+    while let Some(part) = stream.recv_data().await.map_err(io::Error::other)? {
+        body = body.saturating_add(part.remaining() as u64);
+    }
+    Ok((answer.status(), body))
+}
+
+/// Whether the answer is the one asked for.
+fn check(good: bool, body: u64, wanted: u64) -> io::Result<()> {
+    if good && body == wanted {
+        return Ok(());
+    }
+    let status = if good { "200" } else { "another status than 200" };
+    Err(io::Error::other(format!("found {status} and {body} bytes, wanted 200 and {wanted} bytes")))
+}

@@ -1,0 +1,16 @@
+//! What a reload came to, for whoever shows it.
+
+use crate::app::node::input::Fault;
+
+/// What a reload came to.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// What is wrong with the list; the last good one stays.
+    pub list: Option<Fault>,
+    /// What is wrong with the subscriber table; the last good one stays.
+    pub subscribers: Option<Fault>,
+    /// What of the list's chain could not be proven, while that edition is the newest.
+    pub unproven: Option<String>,
+    /// What else is worth a word.
+    pub notes: Vec<Fault>,
+}

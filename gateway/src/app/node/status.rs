@@ -1,0 +1,538 @@
+//! What the node says of itself: readiness, status, metrics.
+//!
+//! Every figure is written by whoever counts it and read here; no subscriber, name or address is among them.
+
+mod count;
+mod describe;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use allowlist::{Matcher, Validity};
+use billing_export::{Account, SinkStanding, Usage};
+use jiff::Timestamp;
+use metrics::{counter, gauge};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use serde_json::json;
+
+use super::reload::outcome::Outcome;
+use crate::flow::belief::Step;
+use crate::flow::session::Sessions;
+use crate::net::admin::Source;
+use crate::net::dns::Plane;
+use crate::net::edge::{Aside, Edge};
+use crate::net::lookup::{LookupCounts, Lookups};
+use crate::net::node::policy::{Exemption, Policy, PolicyCell};
+use crate::net::node::report::Report;
+use crate::net::sys::attention::{Attention, AttentionReason};
+use crate::net::sys::clock::wall;
+use crate::net::sys::egress::Egress;
+use crate::net::sys::overload::Overload;
+
+/// Seconds without saved counts after which the node says it is not ready.
+const UNSAVED_SECONDS_TOLD: i64 = 30;
+
+/// The node's state as others may see it.
+pub struct Status {
+    /// Where metrics are counted; each node of a process has its own.
+    recorder: PrometheusRecorder,
+    /// Renders them.
+    handle: PrometheusHandle,
+    /// The policy in force.
+    policy: Arc<PolicyCell>,
+    /// Who has which addresses.
+    sessions: Arc<Sessions>,
+    /// Trusted answers and look-ups.
+    lookups: Arc<Lookups>,
+    /// What is written from elsewhere.
+    facts: Mutex<Facts>,
+    /// Name of the node.
+    node_id: String,
+    /// When the node started.
+    started: Timestamp,
+}
+
+/// Facts that other parts tell.
+#[derive(Default)]
+struct Facts {
+    /// What the last reading of list and subscribers came to.
+    reload: Outcome,
+    /// Why counts cannot be saved or published; none when they can.
+    export_fault: Option<String>,
+    /// When a tick was last saved.
+    last_saved: Option<Timestamp>,
+    /// Epoch of the records.
+    epoch: Option<u32>,
+    /// Records sealed that the folder of usage files does not have.
+    backlog_records: u64,
+    /// How each way out for records stands.
+    sinks: Vec<SinkState>,
+    /// Open flows, and those of them that are UDP, by worker.
+    flows_open: Vec<(u64, u64)>,
+    /// Conservation mismatches told so far.
+    mismatches: u64,
+    /// What the export task wants looked at.
+    export_attention: Vec<Attention>,
+    /// Whether the node accepts nothing more.
+    draining: bool,
+    /// Workers that did not answer at the last tick.
+    silent_workers: usize,
+    /// The DNS plane, where there is one.
+    dns: Option<Arc<Plane>>,
+    edge: Option<Arc<Edge>>,
+    /// What of it cannot be used.
+    dns_faults: Vec<String>,
+    /// What is wrong with the certificate of DNS over TLS.
+    dns_tls_fault: Option<String>,
+    /// Whether memory or room runs short.
+    overload: Option<Arc<Overload>>,
+    /// The queues of interfaces.
+    egress: Option<Arc<Egress>>,
+}
+
+impl Facts {
+    /// Open flows of all workers, and those of them that are UDP.
+    fn open(&self) -> (u64, u64) {
+        self.flows_open.iter().fold((0, 0), |(all, udp), (open, open_udp)| {
+            (u64::saturating_add(all, *open), u64::saturating_add(udp, *open_udp))
+        })
+    }
+}
+
+/// How a way out for records stands.
+pub struct SinkState {
+    /// Its id.
+    pub id: String,
+    /// What it has, and what waits for it; none while nobody can say.
+    pub standing: Option<SinkStanding>,
+    /// Tries that failed.
+    pub errors: u64,
+    /// When it last had all that was sealed.
+    pub last_success: Option<Timestamp>,
+    /// What of it wants attention.
+    pub attention: Option<Attention>,
+}
+
+/// What the export task tells after each round.
+pub struct ExportState {
+    /// Why counts cannot be saved or published.
+    pub fault: Option<String>,
+    /// When a tick was last saved.
+    pub last_saved: Option<Timestamp>,
+    /// Epoch of the records.
+    pub epoch: Option<u32>,
+    /// Records sealed that the folder of usage files does not have; none while nobody can say.
+    pub backlog_records: Option<u64>,
+    /// How each way out for records stands.
+    pub sinks: Vec<SinkState>,
+    /// Files whose bytes were not conserved.
+    pub mismatches: u64,
+    /// Workers that did not answer.
+    pub silent_workers: usize,
+    /// What wants attention.
+    pub attention: Vec<Attention>,
+}
+
+impl Status {
+    /// A node that has counted nothing.
+    pub fn new(
+        node_id: &str,
+        started: Timestamp,
+        (policy, sessions): (&Arc<PolicyCell>, &Arc<Sessions>),
+        lookups: Arc<Lookups>,
+    ) -> Arc<Self> {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        let status = Self {
+            recorder,
+            handle,
+            policy: Arc::clone(policy),
+            sessions: Arc::clone(sessions),
+            lookups,
+            facts: Mutex::default(),
+            node_id: node_id.to_owned(),
+            started,
+        };
+        metrics::with_local_recorder(&status.recorder, || {
+            describe::describe();
+            gauge!("zrgw_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+            // A counter that is absent until its first event cannot be watched.
+            counter!("zrgw_conservation_mismatch_total").absolute(0);
+            counter!("zrgw_accept_errors_total").absolute(0);
+            counter!("zrgw_mark_errors_total").absolute(0);
+            counter!("zrgw_spliced_bytes_total").absolute(0);
+            counter!("zrgw_exempt_shared_address_bytes_total").absolute(0);
+            counter!("zrgw_allowance_reached_total").absolute(0);
+            counter!("zrgw_source_ports_used_up_total").absolute(0);
+            counter!("zrgw_source_port_changed_total").absolute(0);
+            counter!("zrgw_flows_judged_again_total").absolute(0);
+            counter!("zrgw_meter_mismatch_total").absolute(0);
+            for direction in ["up", "down"] {
+                counter!("zrgw_stream_payload_bytes_total", "direction" => direction).absolute(0);
+            }
+            counter!("zrgw_flow_panics_total").absolute(0);
+            for outcome in Step::LABELS {
+                counter!("zrgw_clock_steps_total", "outcome" => outcome).absolute(0);
+            }
+            counter!("zrgw_undecided_evicted_total").absolute(0);
+        });
+        Arc::new(status)
+    }
+
+    /// Tells what the last reading of list and subscribers came to.
+    pub fn set_reload(&self, reload: Outcome) {
+        self.facts().reload = reload;
+    }
+
+    /// Tells that nothing more is accepted.
+    pub fn set_draining(&self) {
+        self.facts().draining = true;
+    }
+
+    /// Tells what is wrong with the certificate of DNS over TLS, as last read.
+    pub fn set_dns_tls(&self, fault: Option<String>) {
+        self.facts().dns_tls_fault = fault;
+    }
+
+    /// Tells of the keeper of the kernel's rules.
+    pub fn set_edge(&self, edge: Arc<Edge>) {
+        self.facts().edge = Some(edge);
+    }
+
+    /// Tells of the DNS plane, and what of it cannot be used.
+    pub fn set_dns(&self, plane: Arc<Plane>, faults: Vec<String>) {
+        let mut facts = self.facts();
+        facts.dns = Some(plane);
+        facts.dns_faults = faults;
+    }
+
+    /// Tells of what says whether memory or room runs short, and of the queues of interfaces.
+    pub fn set_overload(&self, overload: Arc<Overload>, egress: Arc<Egress>) {
+        let mut facts = self.facts();
+        facts.overload = Some(overload);
+        facts.egress = Some(egress);
+    }
+
+    /// Counts one worker's report.
+    pub fn count(&self, worker: usize, report: &Report) {
+        metrics::with_local_recorder(&self.recorder, || count::report(report));
+        let mut facts = self.facts();
+        if facts.flows_open.len() <= worker {
+            facts.flows_open.resize(worker.saturating_add(1), (0, 0));
+        }
+        if let Some(open) = facts.flows_open.get_mut(worker) {
+            *open = (report.flows_open, report.udp_flows_open);
+        }
+    }
+
+    /// Counts the exempt accounts that reached a cap in one tick of all workers.
+    pub fn count_reached(&self, capped: &[Account]) {
+        metrics::with_local_recorder(&self.recorder, || count::reached(capped));
+    }
+
+    /// Adds bytes that a draining process counted.
+    pub fn count_usage(&self, usage: &[Usage]) {
+        metrics::with_local_recorder(&self.recorder, || count::bytes(usage));
+    }
+
+    /// Tells how the export task stands.
+    pub fn set_export(&self, state: ExportState) {
+        let mut facts = self.facts();
+        let new = state.mismatches.saturating_sub(facts.mismatches);
+        facts.mismatches = facts.mismatches.max(state.mismatches);
+        facts.export_fault = state.fault;
+        facts.last_saved = state.last_saved.or(facts.last_saved);
+        facts.epoch = state.epoch.or(facts.epoch);
+        facts.backlog_records = state.backlog_records.unwrap_or(facts.backlog_records);
+        facts.sinks = state.sinks;
+        facts.silent_workers = state.silent_workers;
+        facts.export_attention = state.attention;
+        drop(facts);
+        metrics::with_local_recorder(&self.recorder, || {
+            count::mismatches(new);
+            counter!("zrgw_ticks_total").increment(1);
+        });
+    }
+
+    /// Counts what was seen of the system's clock.
+    pub fn count_clock_step(&self, step: Step) {
+        metrics::with_local_recorder(&self.recorder, || {
+            counter!("zrgw_clock_steps_total", "outcome" => step.label()).increment(1);
+        });
+    }
+
+    /// Adds what the look-ups came to.
+    pub fn count_lookups(&self, counts: LookupCounts) {
+        metrics::with_local_recorder(&self.recorder, || {
+            for (outcome, count) in [
+                ("answered", counts.answered),
+                ("empty", counts.empty),
+                ("failed", counts.failed),
+                ("refused", counts.refused),
+                ("scheduled", counts.scheduled),
+                ("scheduled_failed", counts.scheduled_failed),
+            ] {
+                counter!("zrgw_lookups_total", "outcome" => outcome).increment(count);
+            }
+        });
+    }
+
+    /// The facts; a panic elsewhere does not make them unusable.
+    fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sets the counters of the DNS plane to what it has counted.
+fn dns_metrics(plane: &Plane) {
+    for (metric, label, value, count) in plane.counts() {
+        if label.is_empty() {
+            counter!(metric).absolute(count);
+        } else {
+            counter!(metric, label => value).absolute(count);
+        }
+    }
+    gauge!("zrgw_dns_stale_answers").set(reading(plane.stale_answers() as u64));
+    let (down, _) = plane.servers_down();
+    gauge!("zrgw_dns_servers_down").set(reading(down as u64));
+}
+
+/// The accepted list that comes into force next, if one is still to come.
+fn pending(policy: &Policy) -> Option<&Matcher> {
+    let ahead = |list: &&Arc<Matcher>| list.validity(wall()) == Validity::NotYetInForce;
+    policy.list.iter().chain(&policy.pending).find(ahead).map(|list| &**list)
+}
+
+/// A count as the exporter's gauges take it; they are read by people and alarms, never billed.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "gauges of the metrics library are f64; no bill is made of them"
+)]
+fn reading(count: u64) -> f64 {
+    count as f64
+}
+
+/// Tells how a way out for records stands.
+fn sink_metrics(sink: &SinkState) {
+    let id = || sink.id.clone();
+    if let Some(standing) = sink.standing {
+        gauge!("zrgw_sink_watermark", "sink" => id()).set(reading(standing.watermark));
+        gauge!("zrgw_sink_backlog_records", "sink" => id()).set(reading(standing.backlog_records));
+    }
+    if let Some(at) = sink.last_success {
+        gauge!("zrgw_sink_last_success_timestamp_seconds", "sink" => id())
+            .set(reading(at.as_second().max(0).unsigned_abs()));
+    }
+    counter!("zrgw_sink_errors_total", "sink" => id()).absolute(sink.errors);
+}
+
+impl Source for Status {
+    fn metrics(&self) -> String {
+        let now = wall();
+        let (ready, attention) = (self.not_ready().is_empty(), self.attention());
+        let policy = self.policy.load();
+        let facts = self.facts();
+        metrics::with_local_recorder(&self.recorder, || {
+            gauge!("zrgw_ready").set(reading(u64::from(ready)));
+            for reason in AttentionReason::ALL.iter().copied() {
+                let stands = attention.iter().any(|item| item.reason == reason);
+                gauge!("zrgw_attention", "reason" => reason.label()).set(reading(u64::from(stands)));
+            }
+            let serial = policy.list.as_ref().map_or(0, |list| list.serial());
+            gauge!("zrgw_list_serial").set(reading(serial));
+            let pending = pending(&policy).map_or(0, |list| list.serial());
+            gauge!("zrgw_list_pending_serial").set(reading(pending));
+            if let Some(list) = &policy.list {
+                let age = now.duration_since(list.issued()).as_secs().max(0);
+                gauge!("zrgw_list_age_seconds").set(reading(age.unsigned_abs()));
+            }
+            gauge!("zrgw_sessions").set(reading(self.sessions.len() as u64));
+            gauge!("zrgw_flows_open").set(reading(facts.open().0));
+            if let Some(edge) = &facts.edge {
+                let now = edge.aside();
+                for aside in Aside::ALL {
+                    gauge!("zrgw_edge", "state" => aside.label()).set(reading(u64::from(aside == now)));
+                }
+                let silences = edge.silences();
+                gauge!("zrgw_edge_silent").set(reading(silences.held()));
+                counter!("zrgw_edge_silent_total").absolute(silences.failures());
+                counter!("zrgw_edge_silent_full_total").absolute(silences.full());
+                if let Some(candidates) = edge.candidates() {
+                    gauge!("zrgw_edge_candidates").set(reading(candidates.held()));
+                    counter!("zrgw_edge_candidates_full_total").absolute(candidates.full());
+                }
+            }
+            gauge!("zrgw_export_backlog_records").set(reading(facts.backlog_records));
+            facts.sinks.iter().for_each(sink_metrics);
+            if let Some(saved) = facts.last_saved {
+                gauge!("zrgw_export_last_success_timestamp_seconds")
+                    .set(reading(saved.as_second().max(0).unsigned_abs()));
+            }
+            let allowances = policy.allowances.figures();
+            gauge!("zrgw_allowance_counters").set(reading(allowances.counters));
+            counter!("zrgw_allowance_full_total").absolute(allowances.full);
+            let answers = self.lookups.answers().figures();
+            gauge!("zrgw_trusted_answers").set(reading(answers.pairs));
+            gauge!("zrgw_shared_addresses").set(reading(answers.shared_addresses));
+            gauge!("zrgw_dns_only_pairs").set(reading(answers.dns_only_pairs));
+            gauge!("zrgw_dns_only_subscribers").set(reading(answers.dns_only_subscribers));
+            counter!("zrgw_answers_private_total").absolute(answers.private);
+            counter!("zrgw_answers_no_room_total").absolute(answers.full);
+            counter!("zrgw_answers_displaced_total").absolute(answers.displaced);
+            counter!("zrgw_ech_suspects_total").absolute(answers.ech_suspects);
+            gauge!("zrgw_lookups_failing").set(if self.lookups.is_failing() { 1.0 } else { 0.0 });
+            let suspended = policy.exemption == Exemption::Suspended;
+            gauge!("zrgw_exemption_suspended").set(if suspended { 1.0 } else { 0.0 });
+            if let Some(plane) = &facts.dns {
+                dns_metrics(plane);
+            }
+            if let Some(egress) = &facts.egress {
+                counter!("zrgw_egress_dropped_packets_total").absolute(egress.dropped());
+            }
+            if let Some(overload) = &facts.overload {
+                gauge!("zrgw_overload_level").set(f64::from(overload.level().number()));
+                counter!("zrgw_flows_shed_total").absolute(overload.shed_total());
+                gauge!("zrgw_socket_memory_bytes").set(reading(overload.queued()));
+                counter!("zrgw_stalled_ended_total").absolute(overload.stalled_total());
+                counter!("zrgw_unanswered_given_up_total").absolute(overload.given_up_total());
+                counter!("zrgw_flows_over_limit_total").absolute(overload.over_limit.total());
+            }
+        });
+        drop(facts);
+        self.handle.render()
+    }
+
+    fn not_ready(&self) -> Vec<String> {
+        let policy = self.policy.load();
+        let facts = self.facts();
+        let mut reasons = Vec::new();
+        match (&policy.list, &facts.reload.list) {
+            (None, None) => reasons.push("no list was ever accepted: everything is charged".to_owned()),
+            (None, Some(fault)) => reasons.push(format!("no list: {}", fault.summary())),
+            (Some(list), _) => {
+                if list.validity(wall()) == Validity::Expired {
+                    reasons.push(format!("the list expired at {}", list.expires()));
+                }
+            }
+        }
+        if let Some(fault) = &facts.export_fault {
+            reasons.push(format!("export: {fault}"));
+        }
+        let age = facts.last_saved.map(|saved| wall().duration_since(saved).as_secs());
+        if let Some(age) = age.filter(|age| *age > UNSAVED_SECONDS_TOLD) {
+            reasons.push(format!("counts were last saved {age} seconds ago"));
+        }
+        if policy.exemption == Exemption::Suspended {
+            reasons.push("counts cannot be saved: everything is charged as overload".to_owned());
+        }
+        if facts.silent_workers > 0 {
+            reasons.push(format!("{} workers do not answer", facts.silent_workers));
+        }
+        reasons.extend(facts.dns_faults.iter().cloned());
+        if let Some((down, all)) = facts.dns.as_ref().map(|plane| plane.servers_down())
+            && down == all
+            && all > 0
+        {
+            reasons.push(format!("DNS: none of {all} resolvers answers (dns.upstream)"));
+        }
+        if let Some(aside) = facts.edge.as_ref().map(|edge| edge.aside())
+            && aside != Aside::Taken
+        {
+            reasons.push(format!("transparent listeners: new flows pass by ({})", aside.label()));
+        }
+        if facts.overload.as_ref().is_some_and(|overload| overload.is_unread()) {
+            reasons.push("memory runs short (limits.memory_max): new flows are not read".to_owned());
+        }
+        if facts.draining {
+            reasons.push("draining: no new connections".to_owned());
+        }
+        reasons
+    }
+
+    fn attention(&self) -> Vec<Attention> {
+        let policy = self.policy.load();
+        let facts = self.facts();
+        let mut items = Vec::new();
+        let mut add = |reason, text: String| items.push(Attention::new(reason, text));
+        if let (Some(list), Some(fault)) = (&policy.list, &facts.reload.list) {
+            let text = format!("list not renewed, serial {} stays: {}", list.serial(), fault.summary());
+            add(AttentionReason::ListNotTaken, text);
+        }
+        if let Some(unproven) = &facts.reload.unproven {
+            add(AttentionReason::ListChain, unproven.clone());
+        }
+        if let Some(fault) = &facts.reload.subscribers {
+            let text = format!("subscribers not renewed: {}", fault.summary());
+            add(AttentionReason::SubscribersNotTaken, text);
+        }
+        if self.sessions.unbound() > 0 {
+            let text = format!(
+                "{} prefixes of the subscriber table found no room and have no session: raise limits.sessions_max, {} at the \
+                 moment",
+                self.sessions.unbound(),
+                self.sessions.held_max()
+            );
+            add(AttentionReason::SessionsFull, text);
+        }
+        if let Some(fault) = &facts.dns_tls_fault {
+            add(AttentionReason::DnsCertificate, fault.clone());
+        }
+        if facts.mismatches > 0 {
+            let text = format!("{} files with bytes not conserved", facts.mismatches);
+            add(AttentionReason::Conservation, text);
+        }
+        if self.lookups.is_failing() {
+            let text = "none of upstream.resolvers answers: names are dialled where they were last found, addresses that \
+                        nobody has vouched for are charged";
+            add(AttentionReason::Resolvers, text.to_owned());
+        }
+        items.extend(self.lookups.answers().attention());
+        items.extend(facts.export_attention.iter().cloned());
+        items.extend(facts.sinks.iter().filter_map(|sink| sink.attention.clone()));
+        items.extend(facts.egress.as_ref().and_then(|egress| egress.attention()));
+        items.extend(facts.overload.as_ref().and_then(|overload| overload.over_limit.attention()));
+        items
+    }
+
+    fn status(&self) -> serde_json::Value {
+        let policy = self.policy.load();
+        let (reasons, attention) = (self.not_ready(), self.attention());
+        let facts = self.facts();
+        let (open, udp) = facts.open();
+        json!({
+            "node_id": self.node_id,
+            "version": env!("CARGO_PKG_VERSION"),
+            "started": self.started.to_string(),
+            "ready": reasons.is_empty(),
+            "not_ready": reasons,
+            "attention": attention,
+            "list": policy.list.as_ref().map(|list| json!({
+                "id": &**list.list_id(),
+                "serial": list.serial(),
+                "effective_from": list.effective_from().to_string(),
+                "expires": list.expires().to_string(),
+                "pending": pending(&policy).map(|pending| json!({
+                    "id": &**pending.list_id(),
+                    "serial": pending.serial(),
+                    "effective_from": pending.effective_from().to_string(),
+                    "expires": pending.expires().to_string(),
+                })),
+            })),
+            "subscriber_prefixes": self.sessions.len(),
+            "flows_open": open,
+            "flows_open_udp": udp,
+            "export": {
+                "epoch": facts.epoch,
+                "backlog_records": facts.backlog_records,
+                "last_saved": facts.last_saved.map(|at| at.to_string()),
+                "conservation_mismatches": facts.mismatches,
+                "sinks": facts.sinks.iter().map(|sink| json!({
+                    "id": sink.id,
+                    "watermark": sink.standing.map(|standing| standing.watermark),
+                    "backlog_records": sink.standing.map(|standing| standing.backlog_records),
+                    "last_success": sink.last_success.map(|at| at.to_string()),
+                    "errors": sink.errors,
+                })).collect::<Vec<_>>(),
+            },
+        })
+    }
+}

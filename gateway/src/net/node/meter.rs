@@ -1,0 +1,364 @@
+//! The subscriber's side of a flow: running totals of what passed there, in the node's byte basis.
+//!
+//! Payload of TCP: up is what was read from the socket, down what the subscriber acknowledged. IP bytes of TCP: the kernel's
+//! own counters (decision 13). Datagrams: each as it is read or taken for sending. What is sent counts when it is
+//! acknowledged, or when the queues of interfaces have let it go ([`crate::flow::sent`]).
+//!
+//! What passes at a call of ours is seen there, and the call's answer says how much; what only the kernel knows of is seen at
+//! the next reading. Either way the sum of what was seen is what conservation is checked against, beside the tallies.
+
+mod stream;
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use allowlist::Transport;
+use billing_export::{ByteBasis, Volume};
+
+use self::stream::StreamMeter;
+use crate::flow::engine::{Counter, Reading, Unknowable};
+use crate::flow::ip_bytes::datagram_header;
+use crate::flow::sent::{Queues, Sent};
+use crate::net::sys::header_lengths::{Birth, HeaderLengths};
+use crate::net::tcp::stream::TcpStream;
+
+/// The subscriber's side of a flow.
+pub enum SubscriberSide {
+    /// A TCP socket of the flow's own.
+    Stream(StreamMeter),
+    /// Datagrams through the listener's socket.
+    // In a box, for a stream needs half as much room, and there are many that are idle.
+    Datagrams(Box<DatagramMeter>),
+}
+
+/// Running totals of one side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Totals {
+    /// Bytes of both directions.
+    carried: Volume,
+    /// Those of them that were told: at a call, or at a reading.
+    told: Volume,
+}
+
+impl Totals {
+    /// Raises the totals; a lower one changes nothing.
+    fn raise(&mut self, to: Volume) {
+        self.carried.up = self.carried.up.max(to.up);
+        self.carried.down = self.carried.down.max(to.down);
+    }
+
+    /// Adds bytes that the subscriber sent and that are told at once.
+    fn see_up(&mut self, bytes: u64) {
+        self.carried.up = self.carried.up.saturating_add(bytes);
+        self.told.up = self.told.up.saturating_add(bytes);
+    }
+
+    /// What was not told before.
+    fn tell(&mut self) -> Volume {
+        // Never negative: `told` is a former value of `carried`, which only rises.
+        let new = Volume {
+            up: self.carried.up.saturating_sub(self.told.up),
+            down: self.carried.down.saturating_sub(self.told.down),
+        };
+        self.told = self.carried;
+        new
+    }
+
+    /// What is known by now, and that it is told.
+    fn reading(&mut self, unknowable: Unknowable, contradicts: bool) -> Reading {
+        let unseen = self.tell();
+        Reading { carried: self.carried, unseen, unknowable, contradicts }
+    }
+}
+
+/// Datagrams both ways.
+pub struct DatagramMeter {
+    totals: Totals,
+    /// What went to the subscriber.
+    sent: Sent,
+    /// Bytes of the headers that count with each.
+    header: u64,
+}
+
+/// What a flow that has ended sent last: it counts when the queues have let it go.
+#[derive(Debug)]
+pub struct Remainder {
+    totals: Totals,
+    sent: Sent,
+}
+
+impl Counter for Remainder {
+    fn read(&mut self, queues: Queues) -> Reading {
+        self.sent.settle(queues);
+        self.totals.raise(Volume { up: 0, down: self.sent.left() });
+        let unknowable = Unknowable { dropped: self.sent.lost(), options: 0 };
+        self.totals.reading(unknowable, false)
+    }
+
+    fn sent(&self) -> Option<&Sent> {
+        Some(&self.sent)
+    }
+
+    /// None: no limit is held for a flow that has ended.
+    fn moving(&self) -> u64 {
+        0
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.sent.is_waiting()
+    }
+}
+
+impl Counter for DatagramMeter {
+    fn read(&mut self, queues: Queues) -> Reading {
+        self.sent.look(queues);
+        self.totals.raise(Volume { up: 0, down: self.sent.left() });
+        let unknowable = Unknowable { dropped: self.sent.lost(), options: 0 };
+        self.totals.reading(unknowable, false)
+    }
+
+    fn sent(&self) -> Option<&Sent> {
+        Some(&self.sent)
+    }
+
+    fn moving(&self) -> u64 {
+        self.sent.moving()
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.sent.is_waiting()
+    }
+}
+
+impl SubscriberSide {
+    /// The side of a TCP flow that has not begun, of a subscriber at `address`.
+    pub fn stream(socket: Rc<TcpStream>, address: IpAddr, basis: ByteBasis) -> Self {
+        Self::Stream(StreamMeter::new(socket, address, basis))
+    }
+
+    /// The same of a connection of `peer` whose headers were seen from its `birth` on; none: they were not.
+    #[must_use]
+    pub fn observed(
+        mut self,
+        lengths: Option<&Arc<HeaderLengths>>,
+        peer: SocketAddr,
+        birth: Option<Birth>,
+    ) -> Self {
+        match (&mut self, lengths, birth) {
+            (Self::Stream(meter), Some(lengths), Some(birth)) => meter.observe(lengths, peer, birth),
+            (Self::Stream(_) | Self::Datagrams(_), _, _) => {}
+        }
+        self
+    }
+
+    /// The same behind a balancer.
+    #[must_use]
+    pub fn behind_balancer(self) -> Self {
+        match self {
+            Self::Stream(meter) => Self::Stream(meter.behind_balancer()),
+            Self::Datagrams(_) => self,
+        }
+    }
+
+    /// The flow's own socket on this side: none of datagrams.
+    pub fn socket(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Stream(meter) => Some(meter.socket()),
+            Self::Datagrams(_) => None,
+        }
+    }
+
+    /// The socket whose packets reach the subscriber as they are: none of datagrams, which share their socket, and none
+    /// behind a balancer.
+    pub fn own_socket(&self) -> Option<Rc<TcpStream>> {
+        match self {
+            Self::Stream(meter) => meter.own_socket(),
+            Self::Datagrams(_) => None,
+        }
+    }
+
+    /// The side of a UDP flow that has not begun, of a subscriber at `address`.
+    pub fn datagrams(address: IpAddr, basis: ByteBasis) -> Self {
+        let header = match basis {
+            ByteBasis::Payload => 0,
+            ByteBasis::Ip => datagram_header(address),
+        };
+        Self::Datagrams(Box::new(DatagramMeter { totals: Totals::default(), sent: Sent::default(), header }))
+    }
+
+    /// The flow begins, with the queues like this: what they dropped before was not its own.
+    pub fn begin(&mut self, queues: Queues) {
+        match self {
+            Self::Stream(meter) => meter.begin(queues),
+            Self::Datagrams(meter) => meter.sent = Sent::new(queues),
+        }
+    }
+
+    /// TCP or UDP.
+    pub const fn transport(&self) -> Transport {
+        match self {
+            Self::Stream(_) => Transport::Tcp,
+            Self::Datagrams(_) => Transport::Udp,
+        }
+    }
+
+    /// Adds payload of a stream that was read; the bytes seen with it.
+    pub fn add_read(&mut self, bytes: u64) -> u64 {
+        match self {
+            Self::Stream(meter) => meter.add_read(bytes),
+            Self::Datagrams(_) => 0,
+        }
+    }
+
+    /// Adds payload of a stream that the socket took; it is seen when the subscriber acknowledges it, or the kernel sends it.
+    pub fn add_written(&mut self, bytes: u64) {
+        match self {
+            Self::Stream(meter) => meter.add_written(bytes),
+            Self::Datagrams(_) => {}
+        }
+    }
+
+    /// Adds a datagram that was received, by the length of its payload; the bytes seen with it.
+    pub fn add_received_datagram(&mut self, payload: usize) -> u64 {
+        match self {
+            Self::Stream(_) => 0,
+            Self::Datagrams(meter) => {
+                let bytes = meter.header.saturating_add(payload as u64);
+                meter.totals.see_up(bytes);
+                bytes
+            }
+        }
+    }
+
+    /// Adds datagrams that the listener's socket took for the subscriber, by their number, the sum of their payloads and that of
+    /// the largest packet they went in; what they come to. They are seen when the queues have let them go.
+    pub fn add_sent_datagrams(&mut self, datagrams: u64, payload: u64, largest: u64) -> u64 {
+        match self {
+            Self::Stream(_) => 0,
+            Self::Datagrams(meter) => {
+                let bytes = meter.header.saturating_mul(datagrams).saturating_add(payload);
+                let packet = if largest == payload { bytes } else { meter.header.saturating_add(largest) };
+                meter.sent.add(bytes, packet);
+                bytes
+            }
+        }
+    }
+
+    /// Notes that FIN follows what was written.
+    pub const fn set_finished(&mut self) {
+        match self {
+            Self::Stream(meter) => meter.set_finished(),
+            Self::Datagrams(_) => {}
+        }
+    }
+
+    /// What counts its bytes.
+    pub fn counter(&self) -> &dyn Counter {
+        match self {
+            Self::Stream(meter) => meter,
+            Self::Datagrams(meter) => &**meter,
+        }
+    }
+
+    /// The same, to be read.
+    pub fn counter_mut(&mut self) -> &mut dyn Counter {
+        match self {
+            Self::Stream(meter) => meter,
+            Self::Datagrams(meter) => &mut **meter,
+        }
+    }
+
+    /// The flow has ended and was read for the last time: what of it is not known yet.
+    pub fn end(self, queues: Queues) -> Option<Remainder> {
+        let (totals, mut sent) = match self {
+            Self::Stream(meter) => meter.into_sent()?,
+            Self::Datagrams(meter) => (meter.totals, meter.sent),
+        };
+        sent.end(queues);
+        sent.is_waiting().then_some(Remainder { totals, sent })
+    }
+
+    /// Whether the subscriber has acknowledged everything, FIN included; also when the system does not say.
+    pub fn is_delivered(&mut self, queues: Queues) -> bool {
+        match self {
+            Self::Stream(meter) => meter.is_delivered(queues),
+            Self::Datagrams(_) => true,
+        }
+    }
+
+    /// What payload that one call moved comes to in the byte basis, at a guess: one segment and its acknowledgement.
+    pub fn guess(&self, payload: u64) -> u64 {
+        match self {
+            Self::Stream(meter) => meter.guess(payload),
+            Self::Datagrams(_) => payload,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b26_what_is_told_adds_up_and_never_falls() {
+        let mut totals = Totals::default();
+        let mut told = Volume::ZERO;
+        for step in [5_u64, 3, 9, 9, 0, 20] {
+            totals.raise(Volume { up: step, down: 2 * step });
+            told = told.checked_add(totals.tell()).unwrap();
+        }
+        assert_eq!(told, Volume { up: 20, down: 40 });
+        assert_eq!(totals.tell(), Volume::ZERO);
+    }
+
+    #[test]
+    fn datagrams_count_their_headers_in_ip_bytes_alone() {
+        let count = |address: &str, basis| {
+            let mut side = SubscriberSide::datagrams(address.parse().unwrap(), basis);
+            let up = side.add_received_datagram(1_200) + side.add_received_datagram(0);
+            let down = side.add_sent_datagrams(3, 3_600, 3_600);
+            let queues = |looks| Queues { looks, emptied: looks, dropped: 0 };
+            let seen = Volume { up, down: 0 };
+            assert_eq!(
+                side.counter_mut().read(queues(1)),
+                Reading {
+                    carried: seen,
+                    unseen: Volume::ZERO,
+                    unknowable: Unknowable::default(),
+                    contradicts: false
+                }
+            );
+            assert_eq!(
+                (side.counter().moving(), side.counter().moving_after(down), side.counter().is_waiting()),
+                (down, 0, true)
+            );
+            let (carried, unseen) = (Volume { up, down }, Volume { up: 0, down });
+            assert_eq!(
+                side.counter_mut().read(queues(2)),
+                Reading { carried, unseen, unknowable: Unknowable::default(), contradicts: false }
+            );
+            assert!(!side.counter().is_waiting() && side.end(queues(2)).is_none());
+            carried
+        };
+        assert_eq!(count("192.0.2.1", ByteBasis::Payload), Volume { up: 1_200, down: 3_600 });
+        assert_eq!(count("192.0.2.1", ByteBasis::Ip), Volume { up: 1_200 + 56, down: 3_600 + 84 });
+        assert_eq!(count("2001:db8::1", ByteBasis::Ip), Volume { up: 1_200 + 96, down: 3_600 + 144 });
+    }
+
+    #[test]
+    fn f61_what_an_ended_flow_sent_last_counts_when_it_has_left() {
+        let queues = |looks, dropped| Queues { looks, emptied: looks, dropped };
+        for (dropped, down) in [(0, 3_000), (1, 1_500), (2, 0)] {
+            let mut side = SubscriberSide::datagrams("192.0.2.1".parse().unwrap(), ByteBasis::Payload);
+            side.begin(queues(4, 7));
+            side.add_sent_datagrams(2, 1_500, 1_000);
+            side.add_sent_datagrams(1, 1_500, 1_500);
+            assert_eq!(side.counter_mut().read(queues(4, 7)).carried, Volume::ZERO);
+            let mut rest = side.end(queues(4, 7)).unwrap();
+            assert_eq!((rest.read(queues(4, 7)).unseen, rest.is_waiting()), (Volume::ZERO, true));
+            assert_eq!(rest.read(queues(5, 7 + dropped)).unseen, Volume { up: 0, down });
+            assert!(!rest.is_waiting());
+        }
+    }
+}

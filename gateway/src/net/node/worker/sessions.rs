@@ -1,0 +1,70 @@
+//! What sessions do to flows that are open: those of an address that changed hands are judged again, and no others.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use super::Worker;
+use crate::flow::engine::Observation;
+use crate::flow::session::{Evidence, Holding, News, What};
+use crate::net::node::flow_record::Flow;
+
+/// How often the session of a flow that begins is looked for while the table is written; a look takes a microsecond. Written as
+/// often as that, a flow may lose its session for one that went before it: its bytes are nobody's then.
+const LOOKS: usize = 8;
+
+impl Worker {
+    /// Follows what happened to sessions since the last look; ten times a second, and before a flow begins.
+    pub fn follow_sessions(self: &Rc<Self>) {
+        let seen = self.sessions_seen.get();
+        if self.shared.sessions.number() == seen {
+            return;
+        }
+        match self.shared.sessions.news(seen) {
+            News::Batches(batches) => {
+                for batch in &batches {
+                    let number = batch.number;
+                    match &batch.what {
+                        What::Blocks(blocks) => blocks.iter().for_each(|changed| {
+                            let flows: Vec<_> = self.flows.borrow().of(changed.block).cloned().collect();
+                            flows.iter().for_each(|flow| {
+                                self.stand_again(flow, Evidence::Changed(number, changed));
+                            });
+                        }),
+                        What::Everything => self.all_stand_again(number),
+                    }
+                    self.sessions_seen.set(number);
+                }
+            }
+            News::TooMany(latest) => {
+                self.all_stand_again(seen);
+                self.sessions_seen.set(latest);
+            }
+        }
+    }
+
+    /// The session of an address, for a flow that begins: what is followed later was written after this look. Otherwise that of
+    /// its holder before, going, would pass for its own.
+    pub(super) fn holding_now(self: &Rc<Self>, source: IpAddr) -> Option<Holding> {
+        let mut holding = None;
+        for _ in 0..LOOKS {
+            self.follow_sessions();
+            holding = self.shared.sessions.find(source);
+            if self.shared.sessions.number() == self.sessions_seen.get() {
+                break;
+            }
+        }
+        holding
+    }
+
+    /// Looks whose every flow is, where nobody says what changed after the write with this number.
+    fn all_stand_again(self: &Rc<Self>, number: u64) {
+        let flows: Vec<_> = self.flows.borrow().values().cloned().collect();
+        flows.iter().for_each(|flow| self.stand_again(flow, Evidence::Since(number)));
+    }
+
+    /// Looks whose a flow is; it is judged again where that changed.
+    fn stand_again(self: &Rc<Self>, flow: &Rc<Flow>, evidence: Evidence<'_>) {
+        let holding = self.shared.sessions.find(flow.source);
+        self.observe(flow, Observation::Sessions(holding, evidence));
+    }
+}

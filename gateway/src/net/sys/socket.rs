@@ -1,0 +1,598 @@
+//! Socket options and readings that std and tokio do not offer.
+//!
+//! The only file beside `splice` where `unsafe` may stand; each block has its proof.
+
+#![expect(
+    unsafe_code,
+    reason = "SIOCOUTQ, TCP_INFO, SO_MEMINFO, recvmmsg(2), bpf(2), the event loop's registration and descriptors by number have no safe wrapper; each block has its proof"
+)]
+
+mod datagrams;
+mod streams;
+
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Deref;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
+use rustix::net::{SocketFlags, acceptfrom_with};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+pub use self::datagrams::{
+    connect_datagrams, connect_datagrams_from, connect_listening_datagrams, let_fragment, listen_datagrams,
+    listen_datagrams_transparent, make_listening_room, path_mtu, prepare_datagrams,
+    probe_exclusive_datagrams, send_datagrams, send_icmp,
+};
+pub use self::streams::{
+    acknowledge_with_first_bytes, listen_alone, original_destination, probe_exclusive, send_before_fin,
+    send_urgent,
+};
+use super::control::{self, Head};
+pub use crate::net::sys::tcp_info::StreamState;
+use crate::net::sys::{batch, tcp_info};
+
+/// `SO_ATTACH_BPF` (`asm-generic/socket.h`), which the libraries lack.
+const SO_ATTACH_BPF: libc::c_int = 50;
+/// Room for a sender's address ([`super::control::NAME_ROOM`]).
+const NAME_LENGTH: libc::socklen_t = 28;
+/// `SIOCATMARK` (`asm-generic/sockios.h`), which the libraries lack.
+const SIOCATMARK: libc::Ioctl = 0x8905;
+/// Length of an `int` as system calls take it.
+const INT_LENGTH: libc::socklen_t = 4;
+
+/// Connections the kernel holds while a worker is busy; above it the kernel drops SYNs, which clients repeat.
+pub const BACKLOG: i32 = 4_096;
+
+/// Time after which a silent origin is probed: the most that middleboxes are known to forget early, and no traffic to speak of.
+const KEEPALIVE: Duration = Duration::from_secs(15 * 60);
+
+/// A listening TCP socket that shares its address with the other workers (`SO_REUSEPORT`). Its connections inherit what is
+/// set here: no Nagle delay, for the relay passes on what was written when it was written, urgent bytes in their place, and no
+/// keep-alives of ours: the subscriber would pay for them, and a telephone would wake.
+///
+/// # Errors
+/// What the system says when the address is in use, not ours, or below 1024 without the right.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    listen_with(address, |_| Ok(()))
+}
+
+/// Such a socket that takes connections to any address (nft `tproxy`; `IP_TRANSPARENT`).
+///
+/// # Errors
+/// As [`listen`], and when CAP_NET_ADMIN is missing.
+pub fn listen_transparent(address: SocketAddr) -> io::Result<TcpListener> {
+    listen_with(address, |socket| set_transparent(socket, address))
+}
+
+/// Makes a listening socket that is open already such a one; its connections inherit it.
+///
+/// # Errors
+/// When CAP_NET_ADMIN is missing.
+pub fn make_transparent(socket: &impl AsFd, address: SocketAddr) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    if address.is_ipv4() { socket.set_ip_transparent_v4(true) } else { socket.set_ip_transparent_v6(true) }
+}
+
+/// Lets the socket have addresses that are not this machine's (ip(7), `IP_TRANSPARENT`).
+fn set_transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    if address.is_ipv4() { socket.set_ip_transparent_v4(true) } else { socket.set_ip_transparent_v6(true) }
+}
+
+/// A listening TCP socket with options of its own.
+fn listen_with(
+    address: SocketAddr,
+    prepare: impl FnOnce(&Socket) -> io::Result<()>,
+) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // One listener per IP version: a subscriber's IPv4 address must not arrive in two spellings.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    prepare_listener(&SockRef::from(&socket));
+    prepare(&socket)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Sets what the connections of a listening socket inherit. All are refinements: a connection without them carries the
+/// same bytes.
+pub fn prepare_listener(socket: &SockRef<'_>) {
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_keepalive(false);
+    // An urgent byte stays in its place among the others.
+    let _ = socket.set_out_of_band_inline(true);
+}
+
+/// Takes over a socket that this process was started with.
+///
+/// # Errors
+/// When the number is not open, or no socket: then nothing was taken.
+pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
+    let mut kind: libc::c_int = 0;
+    let mut length = libc::socklen_t::try_from(size_of_val(&kind)).unwrap_or(0);
+    // SAFETY: `SO_TYPE` writes one `int` through the pointer, which points to a live local `c_int` of `length` bytes for the
+    // whole call; a number that is not open is answered with `EBADF`, one that is no socket with `ENOTSOCK`.
+    let outcome = unsafe {
+        libc::getsockopt(number, libc::SOL_SOCKET, libc::SO_TYPE, (&raw mut kind).cast(), &raw mut length)
+    };
+    if outcome == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the number is open (just asked) and nobody else in this process owns it: the only caller takes each of the
+    // numbers from 3 on that the service manager opened for this process (`LISTEN_PID` is ours), once, before the process has
+    // opened anything of its own.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// The next connection that waits at `listener`, ready for an event loop (`accept4`), and where it comes from; a program of
+/// this machine at a Unix socket has no address.
+///
+/// # Errors
+/// What the system says; `WouldBlock` when none waits.
+pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, Option<SocketAddr>)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (socket, peer) = acceptfrom_with(listener, flags)?;
+    Ok((socket.into(), peer.and_then(|peer| peer.try_into().ok())))
+}
+
+/// Reads from a stream that never blocks (`recv`); 0 at its end.
+///
+/// # Errors
+/// What the system says; `WouldBlock` when nothing is there.
+pub fn receive(stream: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match rustix::io::read(stream, &mut *buffer) {
+            Err(rustix::io::Errno::INTR) => {}
+            read => return Ok(read?),
+        }
+    }
+}
+
+/// Whether the next byte to be read is an urgent one (socket(7), `SIOCATMARK`).
+///
+/// # Errors
+/// What the system says; it does not fail on an open TCP socket.
+pub fn is_at_urgent(stream: &impl AsRawFd) -> io::Result<bool> {
+    let mut at_mark: libc::c_int = 0;
+    // SAFETY: `SIOCATMARK` writes one `int` through the pointer, which points to a live local `c_int` for the whole call; the
+    // descriptor is open because `stream` is borrowed.
+    let outcome = unsafe { libc::ioctl(stream.as_raw_fd(), SIOCATMARK, &raw mut at_mark) };
+    if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(at_mark != 0) }
+}
+
+/// A TCP socket that will connect to `target` and never blocks; from `source`, an address of ours, where it is given.
+///
+/// # Errors
+/// What the system says: no descriptor, an address that is not ours.
+pub fn stream_socket(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = origin_socket(target)?;
+    if let Some(source) = source {
+        bind_any_port(&socket, source)?;
+    }
+    Ok(socket.into())
+}
+
+/// A TCP socket that never blocks and has urgent bytes in their place.
+fn origin_socket(target: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_out_of_band_inline(true)?;
+    Ok(socket)
+}
+
+/// Begins to connect a socket that never blocks; it is connected when it can be written to and has no error (connect(2),
+/// `EINPROGRESS`).
+///
+/// # Errors
+/// What the system says at once.
+pub fn begin_connection(socket: &impl AsFd, target: SocketAddr) -> io::Result<()> {
+    match rustix::net::connect(socket, &target) {
+        Err(rustix::io::Errno::INPROGRESS) => Ok(()),
+        outcome => Ok(outcome?),
+    }
+}
+
+/// A TCP socket that will connect to `target` with the marks of what we send ourselves; from the subscriber's own address and
+/// port where `source` gives them, so that the origin sees no difference.
+///
+/// # Errors
+/// What the system says: no descriptor, CAP_NET_ADMIN is missing; `AddrInUse` when another socket of this machine has that
+/// port alone.
+pub fn upstream(target: SocketAddr, source: Option<SocketAddr>, mark: u32) -> io::Result<TcpStream> {
+    let socket = origin_socket(target)?;
+    socket.set_mark(mark)?;
+    if let Some(source) = source {
+        set_transparent(&socket, source)?;
+        // Several flows of one subscriber may share a port towards different servers.
+        socket.set_reuse_address(true)?;
+        socket.bind(&source.into())?;
+    }
+    Ok(socket.into())
+}
+
+/// The same from another port, when the pair of ends is taken.
+///
+/// # Errors
+/// As [`upstream`].
+pub fn upstream_from_any_port(target: SocketAddr, source: IpAddr, mark: u32) -> io::Result<TcpStream> {
+    let socket = origin_socket(target)?;
+    socket.set_mark(mark)?;
+    set_transparent(&socket, target)?;
+    bind_any_port(&socket, source)?;
+    Ok(socket.into())
+}
+
+/// Binds to the address alone; the kernel chooses the port when it knows the other end, so that one port serves many of them.
+fn bind_any_port(socket: &Socket, address: IpAddr) -> io::Result<()> {
+    setsockopt(socket, IpBindAddressNoPort, &true)?;
+    socket.bind(&SocketAddr::new(address, 0).into())
+}
+
+/// A listener that the event loop watches: readiness first, so that room for a flow can be awaited before accepting.
+///
+/// # Errors
+/// What the system says when the event loop cannot watch the socket.
+pub fn watch(listener: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+    // SAFETY: `TcpListener` owns its descriptor and returns the same one from `as_raw_fd` until it is dropped; it is given
+    // by value and `AsyncFd` keeps it, so the descriptor stays open and the same while it is registered.
+    unsafe { AsyncFd::register(listener) }.map_err(io::Error::from)
+}
+
+/// A connection that the event loop watches, for urgent data too.
+///
+/// # Errors
+/// As [`watch`].
+pub fn watch_stream(stream: TcpStream) -> io::Result<AsyncFd<TcpStream>> {
+    let interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+    // SAFETY: `TcpStream` owns its descriptor and returns the same one from `as_raw_fd` until it is dropped; it is given by
+    // value and `AsyncFd` keeps it, so the descriptor stays open and the same while it is registered.
+    unsafe { AsyncFd::register_with_interest(stream, interest) }.map_err(io::Error::from)
+}
+
+/// Another descriptor that the event loop watches.
+///
+/// # Errors
+/// As [`watch`].
+pub fn watch_descriptor(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: `OwnedFd` is the descriptor, open and the same until it is dropped; it is given by value and `AsyncFd` keeps
+    // it while it is registered.
+    unsafe { AsyncFd::register(descriptor) }.map_err(io::Error::from)
+}
+
+/// No Nagle delay: the relay passes on what was written, when it was written.
+pub fn set_nodelay(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_nodelay(true)
+}
+
+/// Has the kernel ask the peer whether it is there when nothing else comes for long, and end the connection where it is not.
+///
+/// # Errors
+/// What the system says; it does not fail on an open TCP socket.
+pub fn probe_when_silent(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE))
+}
+
+/// The next close sends RST: the peer's reset or failure is passed on as what it was.
+pub fn reset_on_close(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_linger(Some(Duration::ZERO))
+}
+
+/// Has the system tell which datagrams came in fragments (`IP_RECVFRAGSIZE`, Linux 4.10). A refinement: without it they count as
+/// sent in one piece.
+pub fn tell_fragments(socket: &impl AsFd, is_ipv4: bool) {
+    let (level, option) = if is_ipv4 {
+        (libc::IPPROTO_IP, control::IP_RECVFRAGSIZE)
+    } else {
+        (libc::IPPROTO_IPV6, control::IPV6_RECVFRAGSIZE)
+    };
+    let on: libc::c_int = 1;
+    let number = socket.as_fd().as_raw_fd();
+    // SAFETY: the option is one `int`, which is a live local of the length given; the descriptor is open.
+    let _ = unsafe { libc::setsockopt(number, level, option, (&raw const on).cast(), INT_LENGTH) };
+}
+
+/// Takes what waits at a UDP socket, one sender's datagrams of one size behind one another in a buffer (recvmmsg(2), udp(7)
+/// `UDP_GRO`); how many buffers were filled. Each has its head, at most [`batch::BUFFERS`] of them.
+///
+/// # Errors
+/// What the system says; `WouldBlock` when nothing waits; of a connected socket also ICMP errors that came in.
+pub fn receive_datagrams(
+    socket: &impl AsFd,
+    buffers: &mut [IoSliceMut<'_>],
+    heads: &mut [Head],
+) -> io::Result<usize> {
+    // SAFETY: of an `mmsghdr` all bytes may be 0: no pointers, no lengths.
+    let mut messages: [libc::mmsghdr; batch::BUFFERS] = unsafe { std::mem::zeroed() };
+    let mut count = 0;
+    for ((message, buffer), head) in messages.iter_mut().zip(buffers.iter_mut()).zip(heads.iter_mut()) {
+        let message = &mut message.msg_hdr;
+        message.msg_name = head.name.as_mut_ptr().cast();
+        message.msg_namelen = NAME_LENGTH;
+        message.msg_iov = (&raw mut *buffer).cast();
+        message.msg_iovlen = 1;
+        message.msg_control = head.control.as_mut_ptr().cast();
+        message.msg_controllen = head.control.len();
+        count += 1;
+    }
+    let (number, now) = (socket.as_fd().as_raw_fd(), libc::MSG_DONTWAIT);
+    let filled = loop {
+        // SAFETY: the first `count` messages point to names, buffers (`IoSliceMut` is an `iovec`) and control messages that
+        // are borrowed for the whole call, with their lengths; the descriptor is open because `socket` is borrowed.
+        let filled =
+            unsafe { libc::recvmmsg(number, messages.as_mut_ptr(), count, now, std::ptr::null_mut()) };
+        match usize::try_from(filled) {
+            Ok(filled) => break filled,
+            Err(_) => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return Err(error),
+            },
+        }
+    };
+    for (message, head) in messages.iter().zip(heads).take(filled) {
+        head.length = usize::try_from(message.msg_len).unwrap_or(0);
+        head.control_length = message.msg_hdr.msg_controllen;
+    }
+    Ok(filled)
+}
+
+/// Sends FIN after what was written; the other direction stays open.
+pub fn shutdown_write(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).shutdown(std::net::Shutdown::Write)
+}
+
+/// Sets what a stream's packets carry as IPv4's type of service or IPv6's traffic class, but for the two congestion bits,
+/// which the kernel keeps (ip(7), `IP_TOS`; ipv6(7), `IPV6_TCLASS`).
+///
+/// # Errors
+/// What the system says; it does not fail on an open TCP socket.
+pub fn set_octet(socket: &impl AsFd, is_ipv4: bool, octet: u32) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    if is_ipv4 { socket.set_tos_v4(octet) } else { socket.set_tclass_v6(octet) }
+}
+
+/// Sets the mark that a socket's packets carry on this machine (socket(7), `SO_MARK`); 0 is none.
+///
+/// # Errors
+/// When CAP_NET_ADMIN is missing.
+pub fn set_firewall_mark(socket: &impl AsFd, mark: u32) -> io::Result<()> {
+    SockRef::from(socket).set_mark(mark)
+}
+
+/// Bytes written to the socket that the peer has not acknowledged, one more while an unacknowledged FIN is out
+/// (`SIOCOUTQ`, tcp(7)).
+///
+/// # Errors
+/// What the system says; it does not fail on an open TCP socket.
+pub fn unacknowledged(socket: &impl AsRawFd) -> io::Result<u64> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: `TIOCOUTQ` (the same number as `SIOCOUTQ`) writes one `int` through the pointer, which points to a live
+    // local `c_int` for the whole call; the descriptor is open because `socket` is borrowed.
+    let outcome = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if outcome == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::try_from(bytes).unwrap_or(0))
+}
+
+/// Memory that the socket holds in the kernel, in bytes: what waits to be read or sent, and what is set aside for that
+/// (`SO_MEMINFO` of `linux/sock_diag.h`).
+///
+/// # Errors
+/// What the system says (before Linux 4.11 it knows no such option).
+pub fn memory(socket: &impl AsRawFd) -> io::Result<u64> {
+    let (mut values, mut length) = ([0_u32; 9], 36);
+    let (name, room) = (libc::SO_MEMINFO, values.as_mut_ptr().cast());
+    // SAFETY: `getsockopt` writes at most `length` bytes through `room`, and that is the size of the live local array, whose
+    // elements may have any value; the new length goes to a live local; the descriptor is open because `socket` is borrowed.
+    let outcome =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, name, room, &raw mut length) };
+    if outcome == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    let [received, _, _, _, aside, sent, _, backlog, _] = values.map(u64::from);
+    Ok([received, aside, sent, backlog].into_iter().fold(0, u64::saturating_add))
+}
+
+/// Reads what the kernel knows of a TCP connection (tcp(7), `TCP_INFO`).
+///
+/// # Errors
+/// What the system says; `Unsupported` when the kernel has no such counters (before Linux 4.19).
+pub fn stream_state(socket: &impl AsRawFd) -> io::Result<StreamState> {
+    let mut bytes = [0_u8; tcp_info::ROOM];
+    let mut length: libc::socklen_t = tcp_info::ROOM_LENGTH;
+    // SAFETY: `getsockopt` writes at most `length` bytes through the pointer, and `length` is the size of the live local array;
+    // the new length goes to a live local `socklen_t`; the descriptor is open because `socket` is borrowed.
+    let outcome = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            bytes.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if outcome == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    let filled = usize::try_from(length).ok().and_then(|length| bytes.get(..length));
+    filled.and_then(tcp_info::read).ok_or_else(|| io::ErrorKind::Unsupported.into())
+}
+
+/// The number that the kernel knows a socket by, never used again (socket(7), `SO_COOKIE`).
+///
+/// # Errors
+/// What the system says; it does not fail on an open socket.
+pub fn cookie(socket: &impl AsFd) -> io::Result<u64> {
+    Ok(rustix::net::sockopt::socket_cookie(socket)?)
+}
+
+/// Memory that socket filters and this process share; it stays mapped until the process ends.
+pub struct Cells {
+    map: OwnedFd,
+    memory: &'static [AtomicU64],
+}
+
+impl Deref for Cells {
+    type Target = [AtomicU64];
+
+    fn deref(&self) -> &[AtomicU64] {
+        self.memory
+    }
+}
+
+impl AsFd for Cells {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.map.as_fd()
+    }
+}
+
+/// So many cells, all 0 (bpf(2), `BPF_MAP_TYPE_ARRAY` with `BPF_F_MMAPABLE`).
+///
+/// # Errors
+/// What the system says; `PermissionDenied` without CAP_BPF.
+pub fn bpf_cells(count: u32) -> io::Result<Cells> {
+    let map = bpf_map(2, [4, 8, count, 1 << 10])?;
+    let cells = usize::try_from(count).unwrap_or(usize::MAX);
+    let length = cells.checked_mul(size_of::<AtomicU64>()).ok_or(io::ErrorKind::OutOfMemory)?;
+    let (rights, how) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+    // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours; the descriptor is open.
+    let address = unsafe { libc::mmap(std::ptr::null_mut(), length, rights, how, map.as_raw_fd(), 0) };
+    if address == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the mapping is `length` bytes from a page's beginning, readable and writable, and is never taken away; every
+    // bit pattern is an `AtomicU64`, and the kernel changes them by whole words.
+    let memory = unsafe { std::slice::from_raw_parts(address.cast::<AtomicU64>(), cells) };
+    Ok(Cells { map, memory })
+}
+
+/// A map with room for so many entries of two numbers each; the one that was used longest ago makes room (bpf(2),
+/// `BPF_MAP_TYPE_LRU_HASH`).
+///
+/// # Errors
+/// As [`bpf_cells`].
+pub fn bpf_entries(count: u32) -> io::Result<OwnedFd> {
+    bpf_map(9, [8, 16, count, 0])
+}
+
+/// The entry for `key`, where there is one.
+///
+/// # Errors
+/// What the system says.
+pub fn bpf_entry(entries: &OwnedFd, key: u64) -> io::Result<Option<[u64; 2]>> {
+    let mut value = [0_u64; 2];
+    let number = u64::from(entries.as_raw_fd().unsigned_abs());
+    let attributes = [number, (&raw const key) as u64, (&raw mut value) as u64, 0, 0, 0];
+    // SAFETY: `BPF_MAP_LOOKUP_ELEM` reads a key of 8 bytes and writes a value of 16, the sizes that `bpf_entries` gave the map;
+    // both pointers are to live locals of these sizes.
+    match unsafe { bpf(1, &attributes) } {
+        Ok(_) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Loads a socket filter (bpf(2), `BPF_PROG_TYPE_SOCKET_FILTER`).
+///
+/// # Errors
+/// What the system says; `PermissionDenied` without CAP_BPF, `InvalidInput` when the kernel refuses the program.
+pub fn bpf_filter(code: &[u64]) -> io::Result<OwnedFd> {
+    let license = c"Dual MIT/GPL";
+    let count = u32::try_from(code.len()).unwrap_or(u32::MAX);
+    let attributes = [halves(1, count), code.as_ptr() as u64, license.as_ptr() as u64, 0, 0, 0];
+    // SAFETY: `BPF_PROG_LOAD` reads `count` instructions of 8 bytes and a string; both live through the call.
+    let number = unsafe { bpf(5, &attributes) }?;
+    // SAFETY: the call made this descriptor and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Has a filter see what comes to a socket, and to those accepted from it (socket(7), `SO_ATTACH_BPF`).
+///
+/// # Errors
+/// What the system says.
+pub fn attach_filter(socket: &impl AsFd, filter: &OwnedFd) -> io::Result<()> {
+    let number: libc::c_int = filter.as_raw_fd();
+    // SAFETY: `SO_ATTACH_BPF` reads one `int`, which is a live local of the length given; both descriptors are open.
+    let outcome = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_ATTACH_BPF,
+            (&raw const number).cast(),
+            INT_LENGTH,
+        )
+    };
+    if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A map of a type: bytes of key and value, entries, flags.
+fn bpf_map(kind: u32, [key, value, entries, flags]: [u32; 4]) -> io::Result<OwnedFd> {
+    let attributes = [halves(kind, key), halves(value, entries), halves(flags, 0), 0, 0, 0];
+    // SAFETY: `BPF_MAP_CREATE` takes no pointers.
+    let number = unsafe { bpf(0, &attributes) }?;
+    // SAFETY: the call made this descriptor and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Two numbers of 32 bits behind one another, as `union bpf_attr` has them.
+fn halves(first: u32, second: u32) -> u64 {
+    let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+// SAFETY: of the caller: pointers among the attributes are good for what the command does with them.
+unsafe fn bpf(command: libc::c_int, attributes: &[u64; 6]) -> io::Result<libc::c_int> {
+    // SAFETY: the attributes are read from a live array of the length given; the rest is the caller's promise.
+    let outcome =
+        unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), size_of_val(attributes)) };
+    if outcome == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    libc::c_int::try_from(outcome).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    #[test]
+    fn unacknowledged_bytes_are_those_the_peer_has_not_taken() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut writer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut reader, _) = listener.accept().unwrap();
+        writer.set_nonblocking(true).unwrap();
+        let mut written = 0_u64;
+        loop {
+            match writer.write(&[7; 65_536]) {
+                Ok(taken) => written += taken as u64,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        let waiting = unacknowledged(&writer).unwrap();
+        assert!(waiting > 0 && waiting <= written);
+        let mut sink = vec![0; 1 << 20];
+        let mut read = 0_u64;
+        while read < written {
+            read += reader.read(&mut sink).unwrap() as u64;
+        }
+        for _ in 0..1_000 {
+            if unacknowledged(&writer).unwrap() == 0 {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("{} bytes never acknowledged", unacknowledged(&writer).unwrap());
+    }
+}

@@ -1,0 +1,506 @@
+//! The relay of UDP: datagrams of subscribers, each flow with an upstream socket of its own (decisions 3, 4, 5).
+//!
+//! Steered: datagrams are held until the name is known, then go to the name's own addresses; names never listed, or unreadable,
+//! are refused, which for UDP is silence; by itself the gateway answers unknown versions of QUIC alone, with less than it was
+//! sent, so nobody can have it flood somebody else. Behind a balancer (PROXY header in front of datagrams): the original
+//! destination, at once, whatever the name; handed over by the kernel (nft `tproxy`): the same, from the subscriber's own
+//! address and port, and answered from the server's by the listener's socket, which has the port of the service; of the
+//! upstream sockets only a quarter may belong to flows without a name, the rest wait in the table.
+//!
+//! One relay per listener and worker; its table belongs to that thread alone. The task of the relay takes what subscribers
+//! send, a task per upstream socket what servers answer; between two awaits they share the worker's batch of buffers.
+//! QUIC: RFC 8999 to 9001, 9369; the PROXY protocol in front of datagrams: §2.2 of its specification.
+
+mod carry;
+pub mod connection_ids;
+mod ending;
+mod hand_over;
+mod headers;
+pub mod held;
+mod negotiate;
+pub mod port;
+pub mod table;
+mod too_long;
+pub mod unanswered;
+pub mod undecided;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, sleep};
+
+use self::carry::Carried;
+use self::connection_ids::{Continued, Pulse};
+use self::ending::idle_limit;
+use self::hand_over::{Own, Pair};
+use self::held::{Held, Waiting};
+use self::negotiate::Negotiations;
+use self::port::Port;
+use self::table::{Ends, Key, Table};
+use self::undecided::Undecided;
+use crate::flow::decide::Vouched;
+use crate::flow::engine::has_long_header;
+use crate::flow::mark;
+use crate::flow::time::Monotonic;
+use crate::net::ingress::access::Access;
+use crate::net::node::flow_record::{Flow, Place, SubscriberSide};
+use crate::net::node::report::{DropCause, Refusal};
+use crate::net::node::settings::{DatagramHeaders, Listener, Mode};
+use crate::net::node::worker::{OpenFlow, Worker};
+use crate::net::sys::batch::{Batch, Train};
+use crate::wire::quic::is_within_connection;
+
+/// How often deadlines are looked at.
+const HOUSEKEEPING: Duration = Duration::from_millis(100);
+/// Rounds between two looks at idle flows.
+const ROUNDS_PER_IDLE: u32 = 10;
+/// Batches taken before other work gets its turn.
+const BATCHES_PER_WAKE_MAX: usize = 8;
+/// The least datagram of a connection that migrated: first byte, an id of [`connection_ids`], packet number, tag.
+const MIGRATED_BYTES_MIN: usize = 1 + 4 + 4 + 16;
+/// The pause after an error of receiving.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// What one listener's datagrams are to one worker.
+pub struct Relay {
+    worker: Rc<Worker>,
+    /// The listener's socket, until another process takes it over.
+    port: RefCell<Option<Rc<Port>>>,
+    /// Sockets of open flows while another process takes over.
+    own: RefCell<HashMap<Pair, Own>>,
+    /// Flows that begin get such sockets too.
+    keeping: Cell<bool>,
+    /// The address it is bound to.
+    bound: SocketAddr,
+    service: Service,
+    table: RefCell<Table<Entry>>,
+    batch: Rc<RefCell<Batch>>,
+    /// The undecided flows of all relays of the worker.
+    undecided: Rc<Undecided>,
+    /// Answers to versions of QUIC that are not read.
+    negotiations: Negotiations,
+    /// No flow begins any more.
+    draining: Cell<bool>,
+    /// The listener's socket is another process's.
+    handed_over: Notify,
+    /// Descriptors ran out: no upstream socket is tried before.
+    dial_again: Cell<Monotonic>,
+}
+
+/// How the destination is learnt.
+enum Service {
+    Steered { service_port: Option<u16>, access: Access },
+    Proxied { peers: Vec<IpNet>, datagrams: DatagramHeaders },
+    Transparent { upstream_mark: u32 },
+}
+
+/// A flow in the table; when it is taken out, its last counts are taken.
+pub struct Entry {
+    open: OpenFlow,
+    stage: Stage,
+    held: Held,
+    /// Where the flow that this one continues was carried to.
+    continues: Option<Continuation>,
+}
+
+/// Where a flow was carried that goes on from another port, and what vouched for it.
+#[derive(Clone)]
+struct Continuation {
+    target: SocketAddr,
+    vouched: Vouched,
+    /// Nothing shows that the server knows the connection.
+    is_blind: bool,
+    /// Of the flow that taught the ids by which it is known.
+    pulse: Pulse,
+}
+
+/// How far a flow is.
+enum Stage {
+    /// Its name is not known, or there is no room for its upstream socket; datagrams are held.
+    Waiting,
+    /// Its name is being resolved; datagrams are held.
+    Reaching,
+    /// Datagrams go both ways.
+    Carried(Carried),
+    /// Not carried: what else comes within the time for a name is dropped.
+    Refused,
+}
+
+impl Entry {
+    /// The flow's record.
+    fn flow(&self) -> &Rc<Flow> {
+        self.open.flow()
+    }
+
+    /// Whether the name is known, or known not to be readable.
+    fn is_identified(&self) -> bool {
+        self.flow().is_identified()
+    }
+}
+
+impl Relay {
+    /// The relay of a bound socket.
+    ///
+    /// # Errors
+    /// What the system says to the socket's options.
+    pub fn new(
+        worker: Rc<Worker>,
+        socket: std::net::UdpSocket,
+        listener: &Listener,
+        batch: Rc<RefCell<Batch>>,
+        undecided: Rc<Undecided>,
+    ) -> io::Result<Rc<Self>> {
+        let service = match &listener.mode {
+            Mode::Steered { service_port, access } => {
+                Service::Steered { service_port: *service_port, access: access.clone() }
+            }
+            Mode::ProxyProtocol { peers, datagrams } => {
+                Service::Proxied { peers: peers.clone(), datagrams: *datagrams }
+            }
+            Mode::Transparent { upstream_mark, .. } => Service::Transparent { upstream_mark: *upstream_mark },
+        };
+        let bound = socket.local_addr()?;
+        let relay = Rc::new(Self {
+            worker,
+            port: RefCell::new(Some(Rc::new(Port::new(socket)?))),
+            own: RefCell::default(),
+            keeping: Cell::new(false),
+            bound,
+            service,
+            table: RefCell::default(),
+            batch,
+            undecided,
+            negotiations: Negotiations::default(),
+            draining: Cell::new(false),
+            handed_over: Notify::new(),
+            dial_again: Cell::default(),
+        });
+        relay.undecided.join(&relay);
+        Ok(relay)
+    }
+
+    /// Takes datagrams and keeps house until the worker's event loop ends.
+    pub async fn run(self: Rc<Self>) {
+        let mut tick = tokio::time::interval(HOUSEKEEPING);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut rounds = 0_u32;
+        let mut port = self.port.borrow().clone();
+        loop {
+            tokio::select! {
+                // First of all: what is taken from the listener's socket behind it belongs to nobody.
+                biased;
+                () = self.handed_over.notified() => port = None,
+                _ = tick.tick() => {
+                    rounds = rounds.wrapping_add(1);
+                    self.end_overdue();
+                    if rounds.is_multiple_of(ROUNDS_PER_IDLE) {
+                        self.sweep_own();
+                        self.end_idle(|limits, state| self.worker.shared.overload.shorten(idle_limit(limits, state)));
+                    }
+                }
+                ready = readable(port.as_deref()) => {
+                    if let Some(port) = &port
+                        && (ready.is_err() || self.receive(port).is_err())
+                    {
+                        self.worker.count_accept_error();
+                        sleep(BACK_OFF).await;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
+
+    /// No flow begins any more; open ones go on.
+    pub fn drain(&self) {
+        self.draining.set(true);
+    }
+
+    /// Ends every flow that was idle for at least `idle`.
+    pub fn cut_idle(&self, idle: Duration) {
+        self.end_idle(|_, _| idle);
+    }
+
+    /// Takes what has come, at most [`BATCHES_PER_WAKE_MAX`] batches of it.
+    fn receive(self: &Rc<Self>, port: &Port) -> io::Result<()> {
+        for _ in 0..BATCHES_PER_WAKE_MAX {
+            let mut batch = self.batch.borrow_mut();
+            port.receive(&mut batch)?;
+            for train in batch.trains() {
+                let train = self.without_own_marks(train);
+                match &self.service {
+                    Service::Steered { .. } => {
+                        let ends = Ends::Steered { local: train.local };
+                        self.take(Key { peer: train.peer, ends }, &train);
+                    }
+                    Service::Proxied { peers, datagrams } => self.unwrap(peers, *datagrams, &train),
+                    Service::Transparent { .. } => match train.local {
+                        // The packet is unchanged: it came to the address and port it was going to.
+                        Some(address) => {
+                            let destination = SocketAddr::new(address, self.bound.port());
+                            let ends = Ends::Transparent { destination };
+                            self.take(Key { peer: train.peer, ends }, &train);
+                        }
+                        None => self.worker.count_refusal(Refusal::Destination),
+                    },
+                }
+            }
+            if !batch.is_full() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The datagrams without a code point of ours, which would pass for our own mark (trap T38); others' stay.
+    fn without_own_marks<'b>(&self, train: Train<'b>) -> Train<'b> {
+        match mark::code_point(train.octet) {
+            0 => train,
+            dscp if self.worker.shared.policy.load().rating.marks_with(dscp) => {
+                Train { octet: mark::without_code_point(train.octet), ..train }
+            }
+            _ => train,
+        }
+    }
+
+    /// Takes datagrams of one flow.
+    fn take(self: &Rc<Self>, key: Key, train: &Train<'_>) {
+        if !self.pass(&key, train, false) {
+            self.begin(key, train);
+        }
+    }
+
+    /// Sends datagrams of a flow on, or holds them, and reads them unless they `are_read`; false when there is no such flow.
+    fn pass(self: &Rc<Self>, key: &Key, train: &Train<'_>, are_read: bool) -> bool {
+        let mut table = self.table.borrow_mut();
+        let Some(entry) = table.get_mut(key) else { return false };
+        if !are_read {
+            self.worker.received_datagrams(entry.flow(), train.datagrams());
+        }
+        let identified = entry.is_identified();
+        let flow = Rc::clone(entry.flow());
+        match &mut entry.stage {
+            Stage::Carried(carried) => {
+                let sent = carried.send(&self.worker, &flow, self.manner(&flow), train);
+                if sent.cause == Some(DropCause::TooLong) {
+                    self.too_long(key, &flow, carried.up());
+                }
+                if identified && carried.leave_the_undecided() {
+                    self.settle(&mut table, flow.id);
+                }
+                drop(table);
+                if sent.refused {
+                    self.remove(key);
+                }
+            }
+            Stage::Waiting => {
+                self.hold(key, entry, train);
+                drop(table);
+                self.advance(key);
+            }
+            Stage::Reaching => self.hold(key, entry, train),
+            Stage::Refused => {}
+        }
+        true
+    }
+
+    /// Takes the first datagrams of a flow.
+    fn begin(self: &Rc<Self>, key: Key, train: &Train<'_>) {
+        if !self.takes_flows(&key) {
+            self.worker.count_dropped(DropCause::Draining, train.count());
+            return;
+        }
+        if matches!(key.ends, Ends::Steered { .. }) && self.worker.shared.overload.is_unread() {
+            self.worker.count_dropped(DropCause::Overload, train.count());
+            return;
+        }
+        let (source, place) = match (&self.service, key.ends) {
+            (_, Ends::Proxied { source, destination, .. }) => {
+                if self.worker.shared.dial.target(destination).is_none() {
+                    self.worker.count_refusal(Refusal::Destination);
+                    return;
+                }
+                (source.ip(), Place::Original(destination))
+            }
+            (_, Ends::Transparent { destination }) => {
+                if self.worker.shared.dial.target(destination).is_none() {
+                    self.worker.count_refusal(Refusal::Destination);
+                    return;
+                }
+                (key.peer.ip(), Place::Original(destination))
+            }
+            (Service::Steered { service_port, access }, Ends::Steered { .. }) => {
+                if !access.admits(key.peer.ip(), &self.worker.shared.sessions) {
+                    self.worker.count_refusal(Refusal::Client);
+                    return;
+                }
+                (key.peer.ip(), Place::Steered { service_port: *service_port })
+            }
+            (Service::Proxied { .. } | Service::Transparent { .. }, Ends::Steered { .. }) => return,
+        };
+        let from = match key.ends {
+            Ends::Proxied { source, .. } => source,
+            Ends::Steered { .. } | Ends::Transparent { .. } => key.peer,
+        };
+        if self.worker.shared.is_own_datagram(from) {
+            self.worker.count_refusal(Refusal::Loop);
+            return;
+        }
+        let side = SubscriberSide::datagrams(source, self.worker.shared.byte_basis);
+        let open = self.worker.open_flow(source, place, side);
+        let continues = self.continued(&open, &key, train);
+        self.worker.received_datagrams(open.flow(), train.datagrams());
+        let number = open.flow().id;
+        self.worker.unanswered.begin(open.subscriber(), number, self, key);
+        let entry = Entry { open, stage: Stage::Waiting, held: Held::default(), continues };
+        self.table.borrow_mut().insert(key, number, entry);
+        self.undecided.begin();
+        if self.keeping.get() {
+            self.keep(&key);
+        }
+        match key.ends {
+            // Where it goes is known: what came together goes on together, however much it is.
+            Ends::Proxied { .. } | Ends::Transparent { .. } => self.advance(&key),
+            Ends::Steered { .. } => {}
+        }
+        self.pass(&key, train, true);
+        while let Some(relay) = self.undecided.surplus() {
+            relay.evict();
+        }
+    }
+
+    /// Gives a flow that begins in the middle of a connection the name of the one it continues, if that is known; returns
+    /// where that one was carried to.
+    fn continued(&self, open: &OpenFlow, key: &Key, train: &Train<'_>) -> Option<Continuation> {
+        let first = train.datagrams().next().filter(|first| is_within_connection(first))?;
+        let shared = &self.worker.shared;
+        let now = shared.clock.monotonic();
+        let (subscriber, destination) = (open.subscriber(), self.destination(key));
+        if let Some(known) = shared.connection_ids.find(subscriber, destination, first, now) {
+            let Continued { identity, target, vouched, pulse } = known;
+            self.worker.inherit(open.flow(), identity);
+            return Some(Continuation { target, vouched, is_blind: false, pulse });
+        }
+        match key.ends {
+            // A client that migrates on purpose takes an id that nobody has seen. It goes where his connection goes that moved
+            // last: to addresses of a listed name, so that nobody is steered elsewhere, but without a name it is charged.
+            Ends::Steered { .. } if may_migrate(first) => {
+                let (target, pulse) = shared.connection_ids.latest(subscriber, destination, now)?;
+                Some(Continuation { target, vouched: Vouched::No, is_blind: true, pulse })
+            }
+            Ends::Steered { .. } | Ends::Proxied { .. } | Ends::Transparent { .. } => None,
+        }
+    }
+
+    /// Where the subscriber's datagrams were going.
+    fn destination(&self, key: &Key) -> SocketAddr {
+        match key.ends {
+            Ends::Proxied { destination, .. } | Ends::Transparent { destination } => destination,
+            Ends::Steered { local } => {
+                let address: IpAddr = local.unwrap_or(self.bound.ip()).to_canonical();
+                SocketAddr::new(address, self.bound.port())
+            }
+        }
+    }
+
+    /// Keeps datagrams until they can go on.
+    fn hold(&self, key: &Key, entry: &mut Entry, train: &Train<'_>) {
+        let reader_bytes = entry.flow().state.borrow().engine.claim().reader_bytes();
+        let most = self.worker.shared.limits.held_datagrams_max;
+        let mut lost = entry.held.trim(reader_bytes);
+        for datagram in train.datagrams() {
+            if self.negotiate(key, entry, datagram) {
+                continue;
+            }
+            let (octet, in_fragments) = (train.octet, train.in_fragments);
+            let waiting = Waiting { bytes: datagram.into(), octet, in_fragments };
+            if !entry.held.push(waiting, most, reader_bytes) {
+                lost = lost.saturating_add(1);
+            }
+        }
+        if lost > 0 {
+            self.worker.count_dropped(DropCause::Held, lost);
+        }
+    }
+
+    /// Gives up the oldest undecided flow of this table.
+    fn evict(self: &Rc<Self>) {
+        let mut table = self.table.borrow_mut();
+        let Some((number, key)) = table.oldest_undecided() else { return };
+        self.settle(&mut table, number);
+        let Some(entry) = table.get_mut(&key) else { return };
+        let refused = matches!(entry.stage, Stage::Refused);
+        if let Stage::Carried(carried) = &mut entry.stage {
+            // Its bytes go on; only the wait for a name is over.
+            carried.leave_the_undecided();
+            self.worker.subscriber_finished(entry.flow());
+            drop(table);
+        } else if refused || matches!(self.service, Service::Steered { .. }) {
+            let entry = table.remove(&key);
+            drop(table);
+            drop(entry);
+        } else {
+            // Where it goes is known: only its name is given up.
+            let flow = Rc::clone(entry.flow());
+            drop(table);
+            self.worker.subscriber_finished(&flow);
+            self.advance(&key);
+            self.give_up(&key);
+        }
+        if !refused {
+            self.worker.count_evicted();
+        }
+    }
+
+    /// Takes a flow off the list of undecided ones.
+    fn settle(&self, table: &mut Table<Entry>, number: u64) {
+        if table.settle(number) {
+            self.undecided.settle();
+        }
+    }
+
+    /// Ends a flow; false when there is none.
+    fn remove(&self, key: &Key) -> bool {
+        let mut table = self.table.borrow_mut();
+        let Some(entry) = table.remove(key) else { return false };
+        self.settle(&mut table, entry.flow().id);
+        drop(table);
+        // Takes the last counts; no borrow of the table may be held.
+        drop(entry);
+        true
+    }
+
+    /// Says that a flow is not carried: silence to the subscriber, a count for the operator.
+    fn refuse(&self, key: &Key, refusal: Refusal) {
+        let flow = {
+            let mut table = self.table.borrow_mut();
+            let Some(entry) = table.get_mut(key) else { return };
+            entry.stage = Stage::Refused;
+            entry.held.take();
+            Rc::clone(entry.flow())
+        };
+        self.worker.count_refusal(refusal);
+        tracing::debug!(flow = flow.id, refusal = refusal.label(), "not carried");
+        self.worker.release(&flow, Vouched::No, None);
+    }
+}
+
+/// Whether a datagram may be the first of a connection that migrated: a short header, with room for an id, a packet number and
+/// the tag (RFC 9000 §17.3.1, RFC 9001 §5.3). The fixed bit may be anything (RFC 9287).
+fn may_migrate(datagram: &[u8]) -> bool {
+    datagram.len() >= MIGRATED_BYTES_MIN && !has_long_header(datagram)
+}
+
+/// Waits until something may be received; for ever where there is no socket any more.
+async fn readable(port: Option<&Port>) -> io::Result<()> {
+    match port {
+        Some(port) => port.readable().await,
+        None => std::future::pending().await,
+    }
+}
