@@ -5,6 +5,7 @@
 
 pub mod command;
 pub mod export;
+#[cfg(feature = "lab")]
 pub mod lab;
 pub mod node;
 
