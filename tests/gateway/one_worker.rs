@@ -23,11 +23,12 @@ use gateway::flow::binding::{AnswerLimits, Nat64};
 use gateway::flow::identify::IdentifyLimits;
 use gateway::flow::mark::Mark;
 use gateway::flow::rating::{RatingGroup, RatingPlan};
-use gateway::flow::session::{Block, Change, Event, Sessions, Source};
+use gateway::flow::session::{self, Block, Change, Sessions, Source};
 use gateway::flow::silence::SilenceLimits;
 use gateway::net::edge::silence::Silences;
 use gateway::net::lookup::answers::Answers;
 use gateway::net::lookup::{LookupSettings, Lookups};
+use gateway::net::node::event::Event;
 use gateway::net::node::flow_record::{Place, SubscriberSide};
 use gateway::net::node::policy::{Exemption, Policy, PolicyCell};
 use gateway::net::node::report::Report;
@@ -194,11 +195,11 @@ fn s_a_panic_in_a_flow_costs_that_flow_alone_and_is_counted() {
         assert!(worker.shared.open_by_subscriber.lock().unwrap().is_empty());
         assert_eq!(worker.buffer.borrow().len(), 4_096, "whoever comes next can borrow it");
         let report = worker.report();
-        assert_eq!(report.panics, 1);
+        assert_eq!(report.events.of(Event::Panic), 1);
         assert_eq!(report.seen, Volume { up: 110, down: 0 });
         let counted: u64 = report.usage.iter().map(|usage| usage.volume.up).sum();
         assert_eq!((counted, report.pending_after), (110, Volume::ZERO));
-        assert_eq!(worker.report().panics, 0, "once");
+        assert_eq!(worker.report().events.of(Event::Panic), 0, "once");
     });
 }
 
@@ -250,9 +251,9 @@ fn b19_a_flow_that_begins_when_its_address_has_just_changed_hands_is_the_new_ses
             let block = Block::of("127.0.0.1".parse().unwrap());
             sessions.apply([Change { block, source: Source::Accounting, event }]);
         };
-        change(Event::Bind(account("before")));
-        change(Event::Release);
-        change(Event::Bind(account("after")));
+        change(session::Event::Bind(account("before")));
+        change(session::Event::Release);
+        change(session::Event::Bind(account("after")));
         let (stream, _client, peer) = connection().await;
         let side = SubscriberSide::stream(stream, peer.ip(), ByteBasis::Payload);
         let open = worker.open_flow(peer.ip(), Place::Original("127.0.0.1:443".parse().unwrap()), side);
@@ -269,8 +270,8 @@ fn b19_a_flow_that_begins_when_its_address_has_just_changed_hands_is_the_new_ses
         };
         assert_eq!(of(&worker.report()), [("after".to_owned(), 30)]);
         // Its own end is.
-        change(Event::Release);
-        change(Event::Bind(account("after")));
+        change(session::Event::Release);
+        change(session::Event::Bind(account("after")));
         worker.follow_sessions();
         worker.received(open.flow(), b"SSH-2.0-later\r\n");
         assert_eq!(of(&worker.report()), [(String::new(), 15)]);

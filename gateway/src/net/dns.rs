@@ -53,6 +53,7 @@ use tokio::task::AbortHandle;
 use tokio_rustls::rustls::ServerConfig;
 
 use self::cache::StaleAnswers;
+pub use self::count::described;
 use self::count::{Counts, Event, Transport};
 use self::datagram::Listener;
 use self::health::Health;

@@ -49,6 +49,7 @@ use crate::flow::engine::has_long_header;
 use crate::flow::mark;
 use crate::flow::time::Monotonic;
 use crate::net::ingress::access::Access;
+use crate::net::node::event::Event;
 use crate::net::node::flow_record::{Flow, Place, SubscriberSide};
 use crate::net::node::report::{DropCause, Refusal};
 use crate::net::node::settings::{DatagramHeaders, Listener, Mode};
@@ -208,7 +209,7 @@ impl Relay {
                     if let Some(port) = &port
                         && (ready.is_err() || self.receive(port).is_err())
                     {
-                        self.worker.count_accept_error();
+                        self.worker.count_event(Event::AcceptError);
                         sleep(BACK_OFF).await;
                     }
                     tokio::task::yield_now().await;
@@ -454,7 +455,7 @@ impl Relay {
             self.give_up(&key);
         }
         if !refused {
-            self.worker.count_evicted();
+            self.worker.count_event(Event::Evicted);
         }
     }
 

@@ -3,7 +3,7 @@
 //! Every figure is written by whoever counts it and read here; no subscriber, name or address is among them.
 
 mod count;
-mod describe;
+mod readings;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,6 +14,7 @@ use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use serde_json::json;
 
+use self::readings::View;
 use super::reload::outcome::Outcome;
 use crate::flow::belief::Step;
 use crate::flow::session::Sessions;
@@ -153,7 +154,7 @@ impl Status {
             started,
         };
         metrics::with_local_recorder(&status.recorder, || {
-            describe::describe();
+            readings::describe();
             gauge!("zrgw_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
             // A counter that is absent until its first event cannot be watched.
             counter!("zrgw_conservation_mismatch_total").absolute(0);
@@ -282,47 +283,10 @@ impl Status {
     }
 }
 
-/// Sets the counters of the DNS plane to what it has counted.
-fn dns_metrics(plane: &Plane) {
-    for (metric, label, value, count) in plane.counts() {
-        if label.is_empty() {
-            counter!(metric).absolute(count);
-        } else {
-            counter!(metric, label => value).absolute(count);
-        }
-    }
-    gauge!("zrgw_dns_stale_answers").set(reading(plane.stale_answers() as u64));
-    let (down, _) = plane.servers_down();
-    gauge!("zrgw_dns_servers_down").set(reading(down as u64));
-}
-
 /// The accepted list that comes into force next, if one is still to come.
 fn pending(policy: &Policy) -> Option<&Matcher> {
     let ahead = |list: &&Arc<Matcher>| list.validity(wall()) == Validity::NotYetInForce;
     policy.list.iter().chain(&policy.pending).find(ahead).map(|list| &**list)
-}
-
-/// A count as the exporter's gauges take it; they are read by people and alarms, never billed.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "gauges of the metrics library are f64; no bill is made of them"
-)]
-fn reading(count: u64) -> f64 {
-    count as f64
-}
-
-/// Tells how a way out for records stands.
-fn sink_metrics(sink: &SinkState) {
-    let id = || sink.id.clone();
-    if let Some(standing) = sink.standing {
-        gauge!("zrgw_sink_watermark", "sink" => id()).set(reading(standing.watermark));
-        gauge!("zrgw_sink_backlog_records", "sink" => id()).set(reading(standing.backlog_records));
-    }
-    if let Some(at) = sink.last_success {
-        gauge!("zrgw_sink_last_success_timestamp_seconds", "sink" => id())
-            .set(reading(at.as_second().max(0).unsigned_abs()));
-    }
-    counter!("zrgw_sink_errors_total", "sink" => id()).absolute(sink.errors);
 }
 
 impl Source for Status {
@@ -331,70 +295,24 @@ impl Source for Status {
         let (ready, attention) = (self.not_ready().is_empty(), self.attention());
         let policy = self.policy.load();
         let facts = self.facts();
+        let view = View {
+            now,
+            is_ready: ready,
+            policy: &policy,
+            sessions: &self.sessions,
+            lookups: &self.lookups,
+            answers: self.lookups.answers().figures(),
+            facts: &facts,
+        };
         metrics::with_local_recorder(&self.recorder, || {
-            gauge!("zrgw_ready").set(reading(u64::from(ready)));
-            for reason in AttentionReason::ALL.iter().copied() {
-                let stands = attention.iter().any(|item| item.reason == reason);
-                gauge!("zrgw_attention", "reason" => reason.label()).set(reading(u64::from(stands)));
-            }
-            let serial = policy.list.as_ref().map_or(0, |list| list.serial());
-            gauge!("zrgw_list_serial").set(reading(serial));
-            let pending = pending(&policy).map_or(0, |list| list.serial());
-            gauge!("zrgw_list_pending_serial").set(reading(pending));
-            if let Some(list) = &policy.list {
-                let age = now.duration_since(list.issued()).as_secs().max(0);
-                gauge!("zrgw_list_age_seconds").set(reading(age.unsigned_abs()));
-            }
-            gauge!("zrgw_sessions").set(reading(self.sessions.len() as u64));
-            gauge!("zrgw_flows_open").set(reading(facts.open().0));
+            readings::show(&view);
+            count::attention(&attention);
+            facts.sinks.iter().for_each(count::sink);
             if let Some(edge) = &facts.edge {
-                let now = edge.aside();
-                for aside in Aside::ALL {
-                    gauge!("zrgw_edge", "state" => aside.label()).set(reading(u64::from(aside == now)));
-                }
-                let silences = edge.silences();
-                gauge!("zrgw_edge_silent").set(reading(silences.held()));
-                counter!("zrgw_edge_silent_total").absolute(silences.failures());
-                counter!("zrgw_edge_silent_full_total").absolute(silences.full());
-                if let Some(candidates) = edge.candidates() {
-                    gauge!("zrgw_edge_candidates").set(reading(candidates.held()));
-                    counter!("zrgw_edge_candidates_full_total").absolute(candidates.full());
-                }
+                count::edge(edge.aside());
             }
-            gauge!("zrgw_export_backlog_records").set(reading(facts.backlog_records));
-            facts.sinks.iter().for_each(sink_metrics);
-            if let Some(saved) = facts.last_saved {
-                gauge!("zrgw_export_last_success_timestamp_seconds")
-                    .set(reading(saved.as_second().max(0).unsigned_abs()));
-            }
-            let allowances = policy.allowances.figures();
-            gauge!("zrgw_allowance_counters").set(reading(allowances.counters));
-            counter!("zrgw_allowance_full_total").absolute(allowances.full);
-            let answers = self.lookups.answers().figures();
-            gauge!("zrgw_trusted_answers").set(reading(answers.pairs));
-            gauge!("zrgw_shared_addresses").set(reading(answers.shared_addresses));
-            gauge!("zrgw_dns_only_pairs").set(reading(answers.dns_only_pairs));
-            gauge!("zrgw_dns_only_subscribers").set(reading(answers.dns_only_subscribers));
-            counter!("zrgw_answers_private_total").absolute(answers.private);
-            counter!("zrgw_answers_no_room_total").absolute(answers.full);
-            counter!("zrgw_answers_displaced_total").absolute(answers.displaced);
-            counter!("zrgw_ech_suspects_total").absolute(answers.ech_suspects);
-            gauge!("zrgw_lookups_failing").set(if self.lookups.is_failing() { 1.0 } else { 0.0 });
-            let suspended = policy.exemption == Exemption::Suspended;
-            gauge!("zrgw_exemption_suspended").set(if suspended { 1.0 } else { 0.0 });
             if let Some(plane) = &facts.dns {
-                dns_metrics(plane);
-            }
-            if let Some(egress) = &facts.egress {
-                counter!("zrgw_egress_dropped_packets_total").absolute(egress.dropped());
-            }
-            if let Some(overload) = &facts.overload {
-                gauge!("zrgw_overload_level").set(f64::from(overload.level().number()));
-                counter!("zrgw_flows_shed_total").absolute(overload.shed_total());
-                gauge!("zrgw_socket_memory_bytes").set(reading(overload.queued()));
-                counter!("zrgw_stalled_ended_total").absolute(overload.stalled_total());
-                counter!("zrgw_unanswered_given_up_total").absolute(overload.given_up_total());
-                counter!("zrgw_flows_over_limit_total").absolute(overload.over_limit.total());
+                count::dns(plane);
             }
         });
         drop(facts);

@@ -115,19 +115,43 @@ pub(super) enum Dnstap {
     Connection,
 }
 
-/// The metrics, each with its label and values; the counters stand in this order.
-const METRICS: [(&str, &str, &[&str]); 11] = [
-    ("zrgw_dns_queries_total", "transport", &["udp", "tcp", "tls"]),
-    (
-        "zrgw_dns_answers_total",
-        "rcode",
-        &["noerror", "formerr", "servfail", "nxdomain", "notimp", "refused", OTHER],
-    ),
-    ("zrgw_dns_steered_total", "kind", &["v4", "v6", "service"]),
-    (
-        "zrgw_dns_refused_total",
-        "cause",
-        &[
+/// A metric of the DNS plane.
+#[derive(Clone, Copy)]
+struct Metric {
+    /// Its name.
+    name: &'static str,
+    /// Its label; empty: none.
+    label: &'static str,
+    /// The label's values.
+    values: &'static [&'static str],
+    /// What it says.
+    help: &'static str,
+}
+
+/// The metrics; the counters stand in this order.
+const METRICS: [Metric; 11] = [
+    Metric {
+        name: "zrgw_dns_queries_total",
+        label: "transport",
+        values: &["udp", "tcp", "tls"],
+        help: "DNS queries by transport",
+    },
+    Metric {
+        name: "zrgw_dns_answers_total",
+        label: "rcode",
+        values: &["noerror", "formerr", "servfail", "nxdomain", "notimp", "refused", OTHER],
+        help: "DNS answers given by response code",
+    },
+    Metric {
+        name: "zrgw_dns_steered_total",
+        label: "kind",
+        values: &["v4", "v6", "service"],
+        help: "DNS questions answered by the gateway itself",
+    },
+    Metric {
+        name: "zrgw_dns_refused_total",
+        label: "cause",
+        values: &[
             "client",
             "source",
             "response",
@@ -139,19 +163,45 @@ const METRICS: [(&str, &str, &[&str]); 11] = [
             "in_flight",
             "connection",
         ],
+        help: "DNS queries not passed on by cause",
+    },
+    Metric::plain("zrgw_dns_unparsed_total", "DNS answers relayed that could not be read"),
+    Metric::plain("zrgw_dns_stale_total", "Old DNS answers given while the resolvers were silent"),
+    Metric {
+        name: "zrgw_dns_upstream_total",
+        label: "event",
+        values: &["sent", "timeout", "unreachable", "failure", "bad_reply", "late", "gave_up_port", "unsent"],
+        help: "What became of queries to the resolvers",
+    },
+    Metric {
+        name: "zrgw_dns_dnstap_total",
+        label: "outcome",
+        values: &["answer", "ignored", "malformed", "connection"],
+        help: "What came over dnstap",
+    },
+    Metric::plain("zrgw_dns_lost_total", "DNS answers that their client could not be sent"),
+    Metric::plain(
+        "zrgw_dns_tunnel_suspected_total",
+        "Times that a client's DNS questions below one domain looked like a tunnel",
     ),
-    ("zrgw_dns_unparsed_total", "", &[""]),
-    ("zrgw_dns_stale_total", "", &[""]),
-    (
-        "zrgw_dns_upstream_total",
-        "event",
-        &["sent", "timeout", "unreachable", "failure", "bad_reply", "late", "gave_up_port", "unsent"],
+    Metric::plain(
+        "zrgw_dns_truncated_total",
+        "DNS queries of sources over their limit that were told to come over TCP",
     ),
-    ("zrgw_dns_dnstap_total", "outcome", &["answer", "ignored", "malformed", "connection"]),
-    ("zrgw_dns_lost_total", "", &[""]),
-    ("zrgw_dns_tunnel_suspected_total", "", &[""]),
-    ("zrgw_dns_truncated_total", "", &[""]),
 ];
+
+impl Metric {
+    /// One without a label.
+    const fn plain(name: &'static str, help: &'static str) -> Self {
+        Self { name, label: "", values: &[""], help }
+    }
+}
+
+/// Each metric, and what it says.
+pub fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
+    METRICS.iter().map(|metric| (metric.name, metric.help))
+}
+
 /// Most values of one label.
 const VALUES_MAX: usize = 10;
 
@@ -185,9 +235,9 @@ impl Counts {
 
     /// All of them: metric, label (empty: none), value of the label, count.
     pub(super) fn all(&self) -> impl Iterator<Item = (&'static str, &'static str, &'static str, u64)> {
-        self.counters.iter().zip(METRICS).flat_map(|(counters, (metric, label, values))| {
+        self.counters.iter().zip(METRICS).flat_map(|(counters, Metric { name, label, values, .. })| {
             let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-            counters.iter().zip(values).map(move |(counter, value)| (metric, label, *value, read(counter)))
+            counters.iter().zip(values).map(move |(counter, value)| (name, label, *value, read(counter)))
         })
     }
 }
@@ -287,7 +337,7 @@ mod tests {
             assert_eq!(found.map(|(_, _, _, count)| count), Some(1), "{metric} {value}");
         }
         assert_eq!(counts.all().map(|(_, _, _, count)| count).sum::<u64>(), 12);
-        assert!(METRICS.iter().all(|(_, _, values)| values.len() <= VALUES_MAX));
-        assert_eq!(METRICS[1].2[..RCODES.len()], RCODES);
+        assert!(METRICS.iter().all(|metric| metric.values.len() <= VALUES_MAX));
+        assert_eq!(METRICS[1].values[..RCODES.len()], RCODES);
     }
 }

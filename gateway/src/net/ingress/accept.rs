@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use super::access::Access;
 use super::{proxied, steered, transparent};
+use crate::net::node::event::Event;
 use crate::net::node::flow_record::SubscriberSide;
 use crate::net::node::report::Refusal;
 use crate::net::node::settings::{Interception, Listener, Mode};
@@ -188,7 +189,7 @@ async fn accept_some(
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 drop(permit);
-                worker.count_accept_error();
+                worker.count_event(Event::AcceptError);
                 if pause == BACK_OFF_MIN {
                     tracing::warn!(%error, "cannot accept; trying again. Remedy for too many open files: raise RLIMIT_NOFILE or lower limits.flows_max");
                 }
@@ -215,7 +216,7 @@ fn start(
         return;
     }
     let Ok(client) = TcpStream::from_std(stream) else {
-        worker.count_accept_error();
+        worker.count_event(Event::AcceptError);
         return;
     };
     let worker = Rc::clone(worker);

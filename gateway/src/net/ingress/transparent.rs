@@ -10,6 +10,7 @@ use std::rc::Rc;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::accept::Visitor;
+use crate::net::node::event::Event;
 use crate::net::node::flow_record::Place;
 use crate::net::node::report::Refusal;
 use crate::net::node::settings::Interception;
@@ -81,7 +82,7 @@ async fn connect(
         // Another socket has the port, or a connection between the same ends has just ended and the kernel keeps its place
         // for a minute: any port of the subscriber's address serves.
         (Err(error), Some(source)) if is_about_ports(&error) => {
-            worker.count_port_changed();
+            worker.count_event(Event::PortChanged);
             let again = socket::upstream_from_any_port(target, source.ip(), mark)?;
             establish(again, target).await
         }

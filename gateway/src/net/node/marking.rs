@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::flow_record::{Flow, SubscriberSide};
 use super::worker::Worker;
 use crate::flow::mark::Mark;
+use crate::net::node::event::Event;
 use crate::net::sys::socket;
 use crate::net::tcp::stream::TcpStream;
 
@@ -50,7 +51,7 @@ impl Worker {
 
     /// Counts a mark that the system did not take, and tells the first.
     pub(in crate::net) fn mark_refused(&self, error: &io::Error) {
-        self.count_mark_error();
+        self.count_event(Event::MarkError);
         if !FAILURE_TOLD.swap(true, Ordering::Relaxed) {
             tracing::warn!(%error, "marks of flows cannot be set: the core sees them as charged, or still as exempt. Remedy: CAP_NET_ADMIN for rating_group.fwmark; zrgw_mark_errors_total counts on");
         }

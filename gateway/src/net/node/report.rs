@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use billing_export::{Account, Class, Entry, Flags, Reason, Session, Usage, Volume};
 
+use super::event::Events;
 pub use crate::flow::engine::ProtocolLabel;
 
 /// Labels of `zrgw_flows_total`.
@@ -96,8 +97,6 @@ pub struct Report {
     pub seen: Volume,
     /// Payload that our calls read from subscribers' TCP sockets and wrote to them, whatever the byte basis.
     pub stream_payload: Volume,
-    /// Readings at which our calls had moved more than the kernel says passed.
-    pub meter_mismatches: u64,
     /// Bytes carried for flows that have no verdict yet.
     pub pending_after: Volume,
     /// Bytes by account.
@@ -108,30 +107,14 @@ pub struct Report {
     pub refusals: Vec<(Refusal, u64)>,
     /// Datagrams that went no further.
     pub dropped: Vec<(DropCause, u64)>,
-    /// Undecided UDP flows given up for newer ones.
-    pub evicted: u64,
     /// Flows open at the moment.
     pub flows_open: u64,
     /// Those of them that are UDP.
     pub udp_flows_open: u64,
-    /// Tasks that panicked; each cost one flow and is a fault of ours.
-    pub panics: u64,
-    /// Errors of accept(2).
-    pub accept_errors: u64,
-    /// Marks that could not be set or taken back.
-    pub mark_errors: u64,
-    /// Bytes of both directions that moved inside the kernel; they are among `seen` like all others.
-    pub spliced_bytes: u64,
-    /// Bytes of both directions that were exempt at addresses that serve other sites too (trap T24); they are in `usage`.
-    pub shared_exempt_bytes: u64,
+    /// What else happened. Spliced bytes are among `seen`, exempt ones at shared addresses in `usage`.
+    pub events: Events,
     /// Exempt accounts that reached a cap; at most as many as a worker holds accounts.
     pub capped: Vec<Account>,
-    /// Connections for which no port was free towards their destination.
-    pub ports_used_up: u64,
-    /// Transparent flows that left from another port than the subscriber's.
-    pub ports_changed: u64,
-    /// Verdicts taken again because list, rating, a date or a session changed.
-    pub judged_again: u64,
 }
 
 /// Whoever counts and reports: a worker's thread, or what else carries bytes.

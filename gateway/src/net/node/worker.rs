@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 
 use self::flows::Flows;
 use self::queues::Queues;
+use super::event::{Event, Events};
 use super::flow_record::{Cut, Flow, Place, State, SubscriberSide};
 use super::report::{DropCause, FlowLabels, Refusal, UsageMap};
 use super::shared::{Entrance, Shared};
@@ -97,21 +98,12 @@ pub struct Worker {
 struct Counts {
     seen: Volume,
     stream_payload: Volume,
-    meter_mismatches: u64,
     flows: HashMap<FlowLabels, u64>,
     refusals: HashMap<Refusal, u64>,
     dropped: HashMap<DropCause, u64>,
-    evicted: u64,
-    panics: u64,
-    accept_errors: u64,
-    mark_errors: u64,
-    spliced_bytes: u64,
-    shared_exempt_bytes: u64,
+    events: Events,
     /// Exempt accounts that reached a cap.
     capped: HashSet<Account>,
-    ports_used_up: u64,
-    ports_changed: u64,
-    judged_again: u64,
 }
 
 impl Worker {
@@ -263,34 +255,9 @@ impl Worker {
         *count = count.saturating_add(datagrams);
     }
 
-    /// Counts an undecided UDP flow that is given up for a newer one.
-    pub fn count_evicted(&self) {
-        let mut counts = self.counts.borrow_mut();
-        counts.evicted = counts.evicted.saturating_add(1);
-    }
-
-    /// Counts an error of accept(2), or of receiving from a listener's UDP socket.
-    pub fn count_accept_error(&self) {
-        let mut counts = self.counts.borrow_mut();
-        counts.accept_errors = counts.accept_errors.saturating_add(1);
-    }
-
-    /// Counts a connection for which no port was free towards its destination.
-    pub(in crate::net) fn count_ports_used_up(&self) {
-        let mut counts = self.counts.borrow_mut();
-        counts.ports_used_up = counts.ports_used_up.saturating_add(1);
-    }
-
-    /// Counts a flow that leaves from another port than the subscriber's.
-    pub(in crate::net) fn count_port_changed(&self) {
-        let mut counts = self.counts.borrow_mut();
-        counts.ports_changed = counts.ports_changed.saturating_add(1);
-    }
-
-    /// Counts a mark that could not be set or taken back.
-    pub(in crate::net) fn count_mark_error(&self) {
-        let mut counts = self.counts.borrow_mut();
-        counts.mark_errors = counts.mark_errors.saturating_add(1);
+    /// Counts something that happened.
+    pub fn count_event(&self, event: Event) {
+        self.counts.borrow_mut().events.add(event, 1);
     }
 
     /// Another process is about to put its own filter at the listeners, or it is gone and ours is to stand there again.
@@ -421,8 +388,7 @@ impl OpenFlow {
 impl Drop for OpenFlow {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let mut counts = self.worker.counts.borrow_mut();
-            counts.panics = counts.panics.saturating_add(1);
+            self.worker.count_event(Event::Panic);
         }
         let (unanswered, is_over_limit) = {
             let engine = &self.flow.state.borrow().engine;

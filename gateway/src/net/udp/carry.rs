@@ -24,6 +24,7 @@ use crate::flow::mark::Mark;
 use crate::flow::session::SubscriberKey;
 use crate::flow::time::Monotonic;
 use crate::net::lookup::{LookupError, Whereabouts};
+use crate::net::node::event::Event;
 use crate::net::node::flow_record::Flow;
 use crate::net::node::report::{DropCause, ProtocolLabel, Refusal};
 use crate::net::node::worker::Worker;
@@ -289,7 +290,7 @@ impl Relay {
         let (port, target) = match connect_first(&self.worker, targets, self.source(key)) {
             Ok(connected) => connected,
             Err(error) if is_about_descriptors(&error) => {
-                self.worker.count_accept_error();
+                self.worker.count_event(Event::AcceptError);
                 self.dial_again.set(shared.clock.monotonic().plus(DIAL_PAUSE));
                 return;
             }
@@ -465,7 +466,7 @@ fn connect_first(
         let connected = match source {
             Some((source, mark)) => match socket::connect_datagrams_from(*target, source, mark) {
                 Err(error) if is_about_ports(&error) => {
-                    worker.count_port_changed();
+                    worker.count_event(Event::PortChanged);
                     socket::connect_datagrams_from(*target, SocketAddr::new(source.ip(), 0), mark)
                 }
                 outcome => outcome,

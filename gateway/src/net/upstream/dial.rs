@@ -15,6 +15,7 @@ use super::own_ends::StreamEnd;
 use crate::flow::race::{Race, STAGGER, Step, TRIED_MAX};
 use crate::flow::silence::Failure;
 use crate::flow::time::Monotonic;
+use crate::net::node::event::Event;
 use crate::net::node::worker::Worker;
 use crate::net::sys::socket;
 use crate::net::tcp::stream::TcpStream;
@@ -210,7 +211,7 @@ pub async fn connect(
 ) -> io::Result<TcpStream> {
     let mut tried = connect_from(worker, target, first, None, limit).await;
     if tried.as_ref().is_err_and(is_about_ports) {
-        worker.count_ports_used_up();
+        worker.count_event(Event::PortsUsedUp);
         let of_family = |source: &&IpAddr| source.is_ipv4() == target.is_ipv4();
         for source in worker.shared.dial.sources.iter().filter(of_family) {
             tried = connect_from(worker, target, first, Some(*source), limit).await;

@@ -1,11 +1,44 @@
-//! How what was counted elsewhere moves the metrics.
+//! Metrics with labels, and those that are counted where they happen.
 
 use std::collections::HashSet;
 
 use billing_export::{Account, Class, Reason, Usage};
-use metrics::counter;
+use metrics::{counter, gauge};
 
+use super::SinkState;
+use super::readings::reading;
+use crate::net::dns::Plane;
+use crate::net::edge::Aside;
+use crate::net::node::event::Event;
 use crate::net::node::report::Report;
+use crate::net::sys::attention::{Attention, AttentionReason};
+
+/// The metrics of this file and of the rest of `status`, with what each says.
+pub(super) const DESCRIBED: [(&str, &str); 17] = [
+    ("zrgw_flows_total", "Flows by the protocol that named them, and class and reason of the first verdict"),
+    ("zrgw_bytes_total", "Bytes counted, by direction, class and listed service"),
+    ("zrgw_refused_total", "Connections closed without being carried"),
+    (
+        "zrgw_datagrams_dropped_total",
+        "Datagrams that went no further, by cause; their senders repeat what matters",
+    ),
+    ("zrgw_stream_payload_bytes_total", "Payload of subscribers' TCP connections, whatever the byte basis"),
+    (
+        "zrgw_allowance_reached_total",
+        "Ticks (export.checkpoint) in which bytes of a subscriber with a service came to a cap: at least one each time",
+    ),
+    ("zrgw_conservation_mismatch_total", "Usage files whose bytes do not add up: an alarm"),
+    ("zrgw_ticks_total", "Ticks (export.checkpoint): counts asked of every worker, to be saved"),
+    ("zrgw_clock_steps_total", "Times the system's clock was set: doubted at once, then withdrawn or taken"),
+    ("zrgw_lookups_total", "Look-ups of listed names by outcome"),
+    ("zrgw_build_info", "Version of the gateway"),
+    ("zrgw_attention", "1 while something else is wrong for this reason; /readyz says what"),
+    ("zrgw_edge", "1 for what new flows do: taken by transparent listeners, or pass by and why"),
+    ("zrgw_sink_watermark", "Number of the last usage file that a sink has, with all before it"),
+    ("zrgw_sink_backlog_records", "Records sealed that a sink does not have"),
+    ("zrgw_sink_last_success_timestamp_seconds", "When a sink last had all that was sealed"),
+    ("zrgw_sink_errors_total", "Tries of a sink that failed"),
+];
 
 /// Counts one worker's report, every field of it.
 pub(super) fn report(report: &Report) {
@@ -19,20 +52,11 @@ pub(super) fn report(report: &Report) {
         // One account may reach its cap at several workers in one tick: counted over all of them.
         capped: _,
         stream_payload,
-        meter_mismatches,
         usage,
         flows,
         refusals,
         dropped,
-        evicted,
-        panics,
-        accept_errors,
-        mark_errors,
-        spliced_bytes,
-        shared_exempt_bytes,
-        ports_used_up,
-        ports_changed,
-        judged_again,
+        events,
     } = report;
     for (labels, count) in flows {
         counter!("zrgw_flows_total",
@@ -47,20 +71,13 @@ pub(super) fn report(report: &Report) {
     for (cause, count) in dropped {
         counter!("zrgw_datagrams_dropped_total", "cause" => cause.label()).increment(*count);
     }
-    counter!("zrgw_undecided_evicted_total").increment(*evicted);
+    for event in Event::ALL {
+        counter!(event.metric()).increment(events.of(*event));
+    }
     bytes(usage);
-    counter!("zrgw_accept_errors_total").increment(*accept_errors);
-    counter!("zrgw_mark_errors_total").increment(*mark_errors);
-    counter!("zrgw_spliced_bytes_total").increment(*spliced_bytes);
-    counter!("zrgw_exempt_shared_address_bytes_total").increment(*shared_exempt_bytes);
-    counter!("zrgw_source_ports_used_up_total").increment(*ports_used_up);
-    counter!("zrgw_source_port_changed_total").increment(*ports_changed);
-    counter!("zrgw_flows_judged_again_total").increment(*judged_again);
-    counter!("zrgw_meter_mismatch_total").increment(*meter_mismatches);
     for (direction, bytes) in [("up", stream_payload.up), ("down", stream_payload.down)] {
         counter!("zrgw_stream_payload_bytes_total", "direction" => direction).increment(bytes);
     }
-    counter!("zrgw_flow_panics_total").increment(*panics);
 }
 
 /// Counts the bytes of these accounts.
@@ -87,12 +104,53 @@ pub(super) fn mismatches(files: u64) {
     counter!("zrgw_conservation_mismatch_total").increment(files);
 }
 
+/// Sets the counters of the DNS plane to what it has counted.
+pub(super) fn dns(plane: &Plane) {
+    for (metric, label, value, count) in plane.counts() {
+        if label.is_empty() {
+            counter!(metric).absolute(count);
+        } else {
+            counter!(metric, label => value).absolute(count);
+        }
+    }
+}
+
+/// Tells how a way out for records stands.
+pub(super) fn sink(sink: &SinkState) {
+    let id = || sink.id.clone();
+    if let Some(standing) = sink.standing {
+        gauge!("zrgw_sink_watermark", "sink" => id()).set(reading(standing.watermark));
+        gauge!("zrgw_sink_backlog_records", "sink" => id()).set(reading(standing.backlog_records));
+    }
+    if let Some(at) = sink.last_success {
+        gauge!("zrgw_sink_last_success_timestamp_seconds", "sink" => id())
+            .set(reading(at.as_second().max(0).unsigned_abs()));
+    }
+    counter!("zrgw_sink_errors_total", "sink" => id()).absolute(sink.errors);
+}
+
+/// Tells what wants attention, and what does not.
+pub(super) fn attention(attention: &[Attention]) {
+    for reason in AttentionReason::ALL.iter().copied() {
+        let stands = attention.iter().any(|item| item.reason == reason);
+        gauge!("zrgw_attention", "reason" => reason.label()).set(reading(u64::from(stands)));
+    }
+}
+
+/// Tells what new flows do.
+pub(super) fn edge(now: Aside) {
+    for aside in Aside::ALL {
+        gauge!("zrgw_edge", "state" => aside.label()).set(reading(u64::from(aside == now)));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use billing_export::{Entry, Flags, Session, SubscriberType, Volume};
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     use super::*;
+    use crate::net::node::event::Events;
 
     /// The page after `count`.
     fn page(count: impl FnOnce()) -> String {
@@ -115,7 +173,10 @@ mod tests {
     #[test]
     fn f21_faults_of_our_own_are_counted() {
         let page = page(|| {
-            report(&Report { panics: 2, meter_mismatches: 3, ..Report::default() });
+            let mut events = Events::default();
+            events.add(Event::Panic, 2);
+            events.add(Event::MeterMismatch, 3);
+            report(&Report { events, ..Report::default() });
             mismatches(4);
         });
         assert!(says(&page, "zrgw_flow_panics_total 2"), "{page}");

@@ -12,6 +12,7 @@ use crate::flow::mark::Mark;
 use crate::flow::sent::Queues;
 use crate::flow::verdict::Outcome;
 use crate::net::lookup::Asker;
+use crate::net::node::event::Event;
 use crate::net::node::flow_record::{Flow, State, SubscriberSide, counter_of};
 use crate::net::node::meter::Remainder;
 use crate::net::node::report::{FlowLabels, saturating_sum};
@@ -97,8 +98,7 @@ impl Carrier for SocketCarrier<'_> {
                 self.worker.usage.borrow_mut().remark(account, flags, accounts_max);
             }
             Effect::AtSharedAddress(bytes) => {
-                let mut counts = self.worker.counts.borrow_mut();
-                counts.shared_exempt_bytes = counts.shared_exempt_bytes.saturating_add(bytes);
+                self.worker.counts.borrow_mut().events.add(Event::SharedExemptBytes, bytes);
             }
             Effect::Spent(share) => self.worker.shared.policy.load().allowances.note_changed(share),
             Effect::Capped(account) => self.worker.note_capped(account),
@@ -110,10 +110,7 @@ impl Carrier for SocketCarrier<'_> {
                 log_verdict(self.flow, &decided);
                 self.worker.mark_dirty(self.flow);
             }
-            Effect::JudgedAgain => {
-                let mut counts = self.worker.counts.borrow_mut();
-                counts.judged_again = counts.judged_again.saturating_add(1);
-            }
+            Effect::JudgedAgain => self.worker.count_event(Event::JudgedAgain),
             Effect::Charged(reason) => {
                 tracing::debug!(flow = self.flow.id, reason = reason.label(), "charged");
             }
@@ -146,7 +143,7 @@ impl SocketCarrier<'_> {
         let mut counts = self.worker.counts.borrow_mut();
         counts.seen = saturating_sum(counts.seen, reading.unseen);
         if reading.contradicts {
-            counts.meter_mismatches = counts.meter_mismatches.saturating_add(1);
+            counts.events.add(Event::MeterMismatch, 1);
         }
     }
 

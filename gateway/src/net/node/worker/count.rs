@@ -8,6 +8,7 @@ use billing_export::Volume;
 
 use super::Worker;
 use crate::flow::engine::Observation;
+use crate::net::node::event::Event;
 use crate::net::node::flow_record::{Flow, State};
 use crate::net::node::report::{Report, saturating_sum};
 use crate::net::udp::port::Sent;
@@ -66,8 +67,7 @@ impl Worker {
 
     /// Counts bytes that moved inside the kernel.
     pub fn count_spliced(&self, bytes: usize) {
-        let mut counts = self.counts.borrow_mut();
-        counts.spliced_bytes = counts.spliced_bytes.saturating_add(bytes as u64);
+        self.counts.borrow_mut().events.add(Event::SplicedBytes, bytes as u64);
     }
 
     /// Takes datagrams the subscriber sent. Each is read before it is counted: one that contradicts the name counts under
@@ -208,24 +208,15 @@ impl Worker {
         Report {
             seen: counts.seen,
             stream_payload: counts.stream_payload,
-            meter_mismatches: counts.meter_mismatches,
             pending_after: pending,
             usage: self.usage.borrow_mut().take(),
             flows: counts.flows.into_iter().collect(),
             refusals: counts.refusals.into_iter().collect(),
             dropped: counts.dropped.into_iter().collect(),
-            evicted: counts.evicted,
             flows_open: self.open.get(),
             udp_flows_open: self.udp_open.get(),
-            panics: counts.panics,
-            accept_errors: counts.accept_errors,
-            mark_errors: counts.mark_errors,
-            spliced_bytes: counts.spliced_bytes,
-            shared_exempt_bytes: counts.shared_exempt_bytes,
+            events: counts.events,
             capped: counts.capped.into_iter().collect(),
-            ports_used_up: counts.ports_used_up,
-            ports_changed: counts.ports_changed,
-            judged_again: counts.judged_again,
         }
     }
 }
