@@ -10,3 +10,4 @@ pub mod snapshot;
 pub mod start;
 pub mod status;
 pub mod takeover;
+mod whole_file;

@@ -5,5 +5,6 @@ pub mod access;
 pub mod inherited;
 pub mod local;
 pub mod proxied;
+mod refuse;
 pub mod steered;
 pub mod transparent;

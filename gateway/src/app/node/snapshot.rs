@@ -7,21 +7,19 @@
 //! They hold listed names and their addresses, nothing of subscribers. A copy that cannot be read is told and left aside:
 //! answers are learnt again, and until then an unknown address is looked up (decision 1).
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
+use super::whole_file;
 use crate::net::lookup::Lookups;
 
 /// Names in the state folder.
 const ANSWERS: &str = "answers.snapshot";
 const KNOWN: &str = "known.snapshot";
-/// Mode of the files: what a node learnt is its operator's.
-const MODE: u32 = 0o640;
 /// Longest file that is read: 64 million pairs need less.
 const BYTES_MAX: u64 = 4 << 30;
 
@@ -129,8 +127,8 @@ impl Snapshot {
         if self.held.load(Ordering::Relaxed) {
             return;
         }
-        let answers = write(&self.path, &self.lookups.answers().snapshot());
-        let known = write(&self.known, &self.lookups.copy_known());
+        let answers = whole_file::write(&self.path, &self.lookups.answers().snapshot());
+        let known = whole_file::write(&self.known, &self.lookups.copy_known());
         for (path, written) in [(&self.path, answers), (&self.known, known)] {
             if let Err(error) = written {
                 tracing::warn!(
@@ -152,14 +150,4 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     file.take(BYTES_MAX).read_to_end(&mut bytes)?;
     Ok(Some(bytes))
-}
-
-/// Beside it, to the disk, then in its place.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let part = path.with_extension("part");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&part)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&part, path)?;
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::transparent::refuse_flow;
+use super::refuse;
 use crate::net::node::flow_record::{Place, SubscriberSide};
 use crate::net::node::report::Refusal;
 use crate::net::node::worker::Worker;
@@ -56,9 +56,11 @@ pub async fn begin(worker: Rc<Worker>, client: TcpStream, permit: OwnedSemaphore
         Ok(Ok(Said::Check(said))) => return answer_check(&worker, &client, said).await,
         // A balancer that checks whether we are there may say nothing at all.
         Ok(Ok(Said::Nothing)) => return None,
-        Ok(Err(error)) => return refuse(&worker, &client, Refusal::ProxyHeader, &error.to_string()),
+        Ok(Err(error)) => {
+            return refuse::connection(&worker, &client, Refusal::ProxyHeader, &error.to_string());
+        }
         Err(_) => {
-            return refuse(
+            return refuse::connection(
                 &worker,
                 &client,
                 Refusal::ProxyHeader,
@@ -69,7 +71,7 @@ pub async fn begin(worker: Rc<Worker>, client: TcpStream, permit: OwnedSemaphore
     // Behind a balancer that brings what we send to its own address.
     let target = worker.shared.dial.target(told.destination);
     if target.is_some_and(|target| worker.shared.is_own_stream(told.source, || [target])) {
-        return refuse(&worker, &client, Refusal::Loop, "the source is a connection of our own");
+        return refuse::connection(&worker, &client, Refusal::Loop, "the source is a connection of our own");
     }
     let client = Rc::new(client);
     let place = Place::Original(told.destination);
@@ -77,7 +79,7 @@ pub async fn begin(worker: Rc<Worker>, client: TcpStream, permit: OwnedSemaphore
     let side = side.behind_balancer();
     let open = worker.open_flow(told.source.ip(), place, side);
     let Some(target) = target else {
-        return refuse_flow(&open, &client, Refusal::Destination, "the destination is private or our own");
+        return refuse::flow(&open, &client, Refusal::Destination, "the destination is private or our own");
     };
     let waiting = Ends { worker: &worker, open: &open, client: &client, destination: told.destination };
     let first = if told.first.is_empty() { First::Unknown } else { First::Bytes };
@@ -85,7 +87,7 @@ pub async fn begin(worker: Rc<Worker>, client: TcpStream, permit: OwnedSemaphore
     let origin = match reach(waiting, connecting).await {
         Ok(origin) => origin,
         Err(NotReached::Failed(error)) => {
-            return refuse_flow(&open, &client, Refusal::Connect, &error.to_string());
+            return refuse::flow(&open, &client, Refusal::Connect, &error.to_string());
         }
         Err(NotReached::Cut) => {
             let _ = socket::reset_on_close(&*client);
@@ -96,14 +98,6 @@ pub async fn begin(worker: Rc<Worker>, client: TcpStream, permit: OwnedSemaphore
         worker.received(open.flow(), &told.first);
     }
     Some(Begun { open, client, origin, first: told.first, permit })
-}
-
-/// Counts a connection that is not carried and no flow yet, and resets it.
-fn refuse(worker: &Worker, client: &TcpStream, refusal: Refusal, why: &str) -> Option<Begun> {
-    worker.count_refusal(refusal);
-    tracing::debug!(refusal = refusal.label(), why, "connection not carried");
-    let _ = socket::reset_on_close(client);
-    None
 }
 
 /// Whether a header is about the balancer's own connection, as HAProxy's checks say it in version 1, which has no LOCAL: it was

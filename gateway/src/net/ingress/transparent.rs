@@ -10,11 +10,12 @@ use std::rc::Rc;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::accept::Visitor;
+use super::refuse;
 use crate::net::node::event::Event;
 use crate::net::node::flow_record::Place;
 use crate::net::node::report::Refusal;
 use crate::net::node::settings::Interception;
-use crate::net::node::worker::{OpenFlow, Worker};
+use crate::net::node::worker::Worker;
 use crate::net::sys::socket;
 use crate::net::tcp::relay::Begun;
 use crate::net::tcp::stream::TcpStream;
@@ -40,10 +41,15 @@ pub async fn begin(
         Ok((SocketAddr::new(told.ip().to_canonical(), told.port()), target))
     });
     let Ok((destination, target)) = target else {
-        return refuse(&worker, &client, Refusal::Destination, "the destination is private or our own");
+        return refuse::connection(
+            &worker,
+            &client,
+            Refusal::Destination,
+            "the destination is private or our own",
+        );
     };
     if worker.shared.is_own_stream(visitor.peer, || [target]) {
-        return refuse(&worker, &client, Refusal::Loop, "the source is a connection of our own");
+        return refuse::connection(&worker, &client, Refusal::Loop, "the source is a connection of our own");
     }
     let client = Rc::new(client);
     let peer = visitor.peer;
@@ -57,7 +63,7 @@ pub async fn begin(
     let connecting = connect(&worker, target, source, upstream_mark);
     match reach(ends, connecting).await {
         Ok(origin) => Some(Begun { open, client, origin, first: Vec::new(), permit }),
-        Err(NotReached::Failed(error)) => refuse_flow(&open, &client, Refusal::Connect, &error.to_string()),
+        Err(NotReached::Failed(error)) => refuse::flow(&open, &client, Refusal::Connect, &error.to_string()),
         Err(NotReached::Cut) => {
             let _ = socket::reset_on_close(&*client);
             None
@@ -88,25 +94,4 @@ async fn connect(
         }
         (outcome, _) => outcome,
     }
-}
-
-/// Says of a flow that it is not carried, counts that, and resets its connection.
-pub(in crate::net) fn refuse_flow(
-    open: &OpenFlow,
-    client: &TcpStream,
-    refusal: Refusal,
-    why: &str,
-) -> Option<Begun> {
-    open.worker().count_refusal(refusal);
-    tracing::debug!(flow = open.flow().id, refusal = refusal.label(), why, "not carried");
-    let _ = socket::reset_on_close(client);
-    None
-}
-
-/// Counts a connection that is not carried and no flow yet, and resets it.
-fn refuse(worker: &Worker, client: &TcpStream, refusal: Refusal, why: &str) -> Option<Begun> {
-    worker.count_refusal(refusal);
-    tracing::debug!(refusal = refusal.label(), why, "connection not carried");
-    let _ = socket::reset_on_close(client);
-    None
 }

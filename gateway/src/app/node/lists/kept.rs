@@ -1,11 +1,12 @@
 //! Copies of accepted lists in the state directory: written whole or not at all, the oldest removed.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::app::node::input::Fault;
+use crate::app::node::whole_file;
 
 /// Permissions of the folders of a node's state, which holds subscribers: the owner writes, the group reads.
 const STATE_MODE: u32 = 0o750;
@@ -71,12 +72,7 @@ impl Kept {
     pub(super) fn keep(&self, serial: u64, text: &str) -> io::Result<()> {
         // Closed to others, and so is the state directory above it where this comes before the ledger.
         fs::DirBuilder::new().recursive(true).mode(STATE_MODE).create(&self.folder)?;
-        let part = self.folder.join("accepted.part");
-        let mut file = File::create(&part)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&part, self.path(serial))?;
-        File::open(&self.folder)?.sync_all()?;
+        whole_file::write(&self.path(serial), text.as_bytes())?;
         let (copies, _) = self.copies();
         let surplus = copies.len().saturating_sub(KEPT_LISTS_MAX);
         for copy in copies.into_iter().take(surplus) {
