@@ -23,6 +23,7 @@ pub mod engine;
 pub mod identify;
 pub mod ip_bytes;
 pub mod mark;
+pub mod packets;
 pub mod race;
 pub mod rating;
 pub mod room;

@@ -1,14 +1,10 @@
 //! `gateway classify`: what the gateway would have made of each flow of a capture.
 //!
-//! Opens files, prints lines and messages; which packet belongs to which flow is `flows`, the decision is that of the
+//! Opens files, prints lines and messages; which packet belongs to which flow is [`crate::flow::packets`], the decision is that of the
 //! daemon ([`crate::flow::decide`]). A capture is read as a stream: memory grows with its flows, not with its length.
 
 mod answers;
 mod capture;
-mod datagrams;
-mod direction;
-mod flow;
-mod flows;
 mod report;
 
 use std::fs::File;

@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use allowlist::{DomainName, Transport};
 
-use super::flow::End;
 use super::report::Judge;
 use crate::flow::address::{is_documentation, is_public, meanings};
 use crate::flow::binding::{AnswerLimits, DnsOnly, DnsOnlyStanding, Nat64, TrustedAnswers};
+use crate::flow::packets::flow::End;
+use crate::flow::packets::tracker::Companion;
 use crate::flow::session::SubscriberKey;
 use crate::flow::time::Monotonic;
 use crate::wire::dns;
@@ -107,12 +108,12 @@ impl<'a> Answers<'a> {
     }
 
     /// A packet with this time stamp comes next.
-    pub(super) fn tick(&mut self, unix_nanos: Option<u64>) {
+    fn tick(&mut self, unix_nanos: Option<u64>) {
         self.clock.tick(unix_nanos.map(Duration::from_nanos));
     }
 
     /// Notes what is known of a flow at its first packet, between these ends.
-    pub(super) fn begin(&self, evidence: &mut Evidence, first: End, second: End) {
+    fn begin(&self, evidence: &mut Evidence, first: End, second: End) {
         if evidence.begun.is_some() {
             return;
         }
@@ -128,7 +129,7 @@ impl<'a> Answers<'a> {
     }
 
     /// Notes whether the name that a flow has got may be at the server's address.
-    pub(super) fn named(&self, evidence: &mut Evidence, name: &DomainName, server: SocketAddr) {
+    fn named(&self, evidence: &mut Evidence, name: &DomainName, server: SocketAddr) {
         if evidence.vouched.is_none() {
             evidence.vouched = Some(self.trusted.vouches(name, server.ip(), self.clock.now()));
         }
@@ -136,7 +137,7 @@ impl<'a> Answers<'a> {
 
     /// The same for a flow whose name is known in hindsight only, for its start was not captured: what had been learnt
     /// before its first packet counts.
-    pub(super) fn named_late(&self, evidence: &mut Evidence, name: &DomainName, server: SocketAddr) {
+    fn named_late(&self, evidence: &mut Evidence, name: &DomainName, server: SocketAddr) {
         if evidence.vouched.is_none() {
             let since = self.trusted.vouched_since(name, server.ip(), self.clock.now());
             evidence.vouched =
@@ -145,7 +146,7 @@ impl<'a> Answers<'a> {
     }
 
     /// Takes a whole UDP datagram, header included.
-    pub(super) fn datagram(&mut self, source: End, destination: End, datagram: &[u8]) {
+    fn datagram(&mut self, source: End, destination: End, datagram: &[u8]) {
         let server = |end| self.is_resolver(end, Transport::Udp);
         if !server(source) && !server(destination) {
             return;
@@ -159,7 +160,7 @@ impl<'a> Answers<'a> {
     }
 
     /// Takes a TCP segment.
-    pub(super) fn segment(&mut self, source: End, destination: End, segment: &Tcp<'_>) {
+    fn segment(&mut self, source: End, destination: End, segment: &Tcp<'_>) {
         let server = |end| self.is_resolver(end, Transport::Tcp);
         if !server(source) && !server(destination) {
             return;
@@ -243,6 +244,49 @@ impl<'a> Answers<'a> {
                 );
             }
             dns::Outcome::NotAnAnswer | dns::Outcome::Oversize | dns::Outcome::Malformed { .. } => {}
+        }
+    }
+}
+
+/// None where names alone are to count.
+impl Companion for Option<Answers<'_>> {
+    type Notes = Evidence;
+
+    fn tick(&mut self, unix_nanos: Option<u64>) {
+        if let Some(answers) = self {
+            answers.tick(unix_nanos);
+        }
+    }
+
+    fn seen(
+        &mut self,
+        evidence: &mut Evidence,
+        first: End,
+        second: End,
+        named: Option<(&DomainName, SocketAddr)>,
+    ) {
+        let Some(answers) = self else { return };
+        answers.begin(evidence, first, second);
+        if let Some((name, server)) = named {
+            answers.named(evidence, name, server);
+        }
+    }
+
+    fn datagram(&mut self, source: End, destination: End, datagram: &[u8]) {
+        if let Some(answers) = self {
+            answers.datagram(source, destination, datagram);
+        }
+    }
+
+    fn segment(&mut self, source: End, destination: End, segment: &Tcp<'_>) {
+        if let Some(answers) = self {
+            answers.segment(source, destination, segment);
+        }
+    }
+
+    fn over(&self, evidence: &mut Evidence, name: &DomainName, server: SocketAddr) {
+        if let Some(answers) = self {
+            answers.named_late(evidence, name, server);
         }
     }
 }

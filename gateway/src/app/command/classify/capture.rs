@@ -7,8 +7,10 @@ use std::io::{self, BufRead, Read, Write};
 use flate2::bufread::MultiGzDecoder;
 
 use super::answers::Answers;
-use super::flows::{FLOWS_MAX, HELD_BYTES_MAX, Tracker};
 use super::report::{Judge, Printer};
+use crate::flow::packets::tracker::FLOWS_MAX;
+use crate::flow::packets::tracker::HELD_BYTES_MAX;
+use crate::flow::packets::tracker::Tracker;
 use crate::wire::pcap::file::{Decoder, FileError, LinkType, Step};
 use crate::wire::pcap::layers::PassedOver;
 use crate::wire::pcap::link::NoDatagram;
@@ -192,7 +194,7 @@ struct Reading<'a, W: Write> {
     judge: &'a Judge,
     printer: &'a mut Printer<W>,
     decoder: Decoder,
-    flows: Tracker<'a>,
+    flows: Tracker<Option<Answers<'a>>>,
     order: Order,
     unread: Tally<Option<LinkType>>,
     passed: Tally<PassedOver>,
@@ -207,8 +209,8 @@ struct Reading<'a, W: Write> {
 impl<'a, W: Write> Reading<'a, W> {
     /// Nothing read yet.
     fn new(name: &'a str, order: Order, judge: &'a Judge, printer: &'a mut Printer<W>) -> Self {
-        let flows = Tracker::new(FLOWS_MAX, HELD_BYTES_MAX);
-        let flows = if judge.names_only { flows } else { flows.learning(Answers::new(judge)) };
+        let answers = (!judge.names_only).then(|| Answers::new(judge));
+        let flows = Tracker::new(FLOWS_MAX, HELD_BYTES_MAX, answers);
         Self {
             name,
             judge,

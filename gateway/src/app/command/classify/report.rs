@@ -7,10 +7,11 @@ use allowlist::{Matcher, Transport};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::flow::Finished;
+use super::answers::Evidence;
 use crate::flow::binding::Nat64;
 use crate::flow::decide::{Case, Vouched, decide};
 use crate::flow::identify::SeenIn;
+use crate::flow::packets::flow::Finished;
 
 /// How lines are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -79,18 +80,18 @@ pub struct Judge {
 
 impl Judge {
     /// The line of a flow of `file`.
-    pub(super) fn line(&self, file: &str, flow: &Finished) -> Line {
+    pub(super) fn line(&self, file: &str, flow: &Finished<Evidence>) -> Line {
         let case = Case {
             identity: &flow.identity,
             transport: flow.transport,
             address: Some(Nat64::default().destination(flow.server.ip())),
             port: flow.server.port(),
-            vouched: if self.names_only || flow.evidence.vouched == Some(true) {
+            vouched: if self.names_only || flow.notes.vouched == Some(true) {
                 Vouched::Yes
             } else {
                 Vouched::No
             },
-            dns_only: flow.evidence.dns_only(flow.client_is_first),
+            dns_only: flow.notes.dns_only(flow.client_is_first),
             at: self.at,
         };
         // Where not even the ports are sure, no rule of the list is asked: an address rule needs them.

@@ -1,4 +1,4 @@
-//! The flows of one capture: which packet belongs to which, and how many are held.
+//! Which packet belongs to which flow, and how many are held.
 //!
 //! Pure: packets go in, finished flows come out, in the order of their first packets. A flow is a 5-tuple, both
 //! directions, until a segment opens another connection between the same ends. Of a packet in a tunnel the inner one
@@ -9,10 +9,10 @@
 //! anonymised are not those of the network.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 
-use allowlist::Transport;
+use allowlist::{DomainName, Transport};
 
-use super::answers::Answers;
 use super::flow::{End, Finished, Flow, Way};
 use crate::wire::pcap::file::Captured;
 use crate::wire::pcap::fragment::{PAYLOAD_BYTES_MAX, Reassembler};
@@ -23,9 +23,9 @@ use crate::wire::pcap::transport::{self, Tcp};
 use crate::wire::pcap::tunnel;
 
 /// Flows held at a time. Above it the oldest is given out as it stands, and its later packets are a flow of their own.
-pub(super) const FLOWS_MAX: usize = 1_000_000;
+pub const FLOWS_MAX: usize = 1_000_000;
 /// Bytes of undecided and compared streams held at a time. Above it the flows that were opened first are decided as they stand.
-pub(super) const HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
+pub const HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Which packets belong together: both ends, the lower first, in the same tunnels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -35,10 +35,53 @@ struct Key {
     high: End,
 }
 
-/// The flows of one capture.
-pub(super) struct Tracker<'a> {
+/// Who sits beside the tracker, sees every packet, and keeps something with each flow: what else the packets say of names and
+/// addresses. `()` sees and keeps nothing.
+pub trait Companion {
+    /// What is kept with a flow.
+    type Notes: Default;
+
+    /// The next packet, with its capture time.
+    fn tick(&mut self, unix_nanos: Option<u64>);
+
+    /// A packet of the flow whose first one went from `first` to `second`, before what it says is learnt; and what the flow has
+    /// been named by now.
+    fn seen(
+        &mut self,
+        notes: &mut Self::Notes,
+        first: End,
+        second: End,
+        named: Option<(&DomainName, SocketAddr)>,
+    );
+
+    /// A whole UDP datagram, header included.
+    fn datagram(&mut self, source: End, destination: End, datagram: &[u8]);
+
+    /// A TCP segment, whole.
+    fn segment(&mut self, source: End, destination: End, segment: &Tcp<'_>);
+
+    /// A flow is over, and had this name.
+    fn over(&self, notes: &mut Self::Notes, name: &DomainName, server: SocketAddr);
+}
+
+impl Companion for () {
+    type Notes = ();
+
+    fn tick(&mut self, _: Option<u64>) {}
+
+    fn seen(&mut self, (): &mut (), _: End, _: End, _: Option<(&DomainName, SocketAddr)>) {}
+
+    fn datagram(&mut self, _: End, _: End, _: &[u8]) {}
+
+    fn segment(&mut self, _: End, _: End, _: &Tcp<'_>) {}
+
+    fn over(&self, (): &mut (), _: &DomainName, _: SocketAddr) {}
+}
+
+/// The flows that packets belong to.
+pub struct Tracker<C: Companion> {
     /// In order of first packet; none where a flow was given out before older ones.
-    flows: VecDeque<Option<Flow>>,
+    flows: VecDeque<Option<Flow<C::Notes>>>,
     /// How many there are.
     held: usize,
     /// How many were given out before the first of `flows`.
@@ -52,15 +95,14 @@ pub(super) struct Tracker<'a> {
     /// Capture time of the packet at hand.
     now: Option<u64>,
     fragments: Reassembler,
-    /// What the capture's DNS has taught; none when names alone are to count.
-    answers: Option<Answers<'a>>,
+    companion: C,
     flows_max: usize,
     held_bytes_max: usize,
 }
 
-impl<'a> Tracker<'a> {
+impl<C: Companion> Tracker<C> {
     /// No flows yet; the limits are [`FLOWS_MAX`] and [`HELD_BYTES_MAX`] or a test's.
-    pub(super) fn new(flows_max: usize, held_bytes_max: usize) -> Self {
+    pub fn new(flows_max: usize, held_bytes_max: usize, companion: C) -> Self {
         Self {
             flows: VecDeque::new(),
             held: 0,
@@ -70,27 +112,20 @@ impl<'a> Tracker<'a> {
             held_bytes: 0,
             now: None,
             fragments: Reassembler::default(),
-            answers: None,
+            companion,
             flows_max,
             held_bytes_max,
         }
-    }
-
-    /// The same, learning from the capture's DNS.
-    pub(super) fn learning(self, answers: Answers<'a>) -> Self {
-        Self { answers: Some(answers), ..self }
     }
 
     /// Takes the next packet; gives out the oldest flow when there are more than the limit.
     ///
     /// # Errors
     /// [`NoDatagram`]: the packet belongs to no flow, and why.
-    pub(super) fn packet(&mut self, captured: &Captured<'_>) -> Result<Option<Finished>, NoDatagram> {
+    pub fn packet(&mut self, captured: &Captured<'_>) -> Result<Option<Finished<C::Notes>>, NoDatagram> {
         let link = captured.link.ok_or(NoDatagram::UnknownLink)?;
         let datagram = link::network(link, captured.bytes, captured.wire_bytes)?;
-        if let Some(answers) = &mut self.answers {
-            answers.tick(captured.unix_nanos);
-        }
+        self.companion.tick(captured.unix_nanos);
         self.now = captured.unix_nanos;
         self.unwrap(&datagram, captured.unix_nanos)?;
         Ok(if self.held > self.flows_max { self.pop() } else { None })
@@ -138,7 +173,7 @@ impl<'a> Tracker<'a> {
     }
 
     /// The oldest flow, as it stands.
-    pub(super) fn pop(&mut self) -> Option<Finished> {
+    pub fn pop(&mut self) -> Option<Finished<C::Notes>> {
         loop {
             let flow = self.flows.pop_front()?;
             let number = self.given_out;
@@ -151,7 +186,7 @@ impl<'a> Tracker<'a> {
 
     /// The flows that are over at `unix_nanos`: closed a moment ago, or silent for as long as the gateway would have waited. What
     /// comes later between the same ends is a flow of its own.
-    pub(super) fn take_ended(&mut self, unix_nanos: u64) -> Vec<Finished> {
+    pub fn take_ended(&mut self, unix_nanos: u64) -> Vec<Finished<C::Notes>> {
         let mut ended = Vec::new();
         for index in 0..self.flows.len() {
             let over =
@@ -168,7 +203,7 @@ impl<'a> Tracker<'a> {
     }
 
     /// Ends the observation of a flow that was taken out.
-    fn give_out(&mut self, number: u64, flow: Flow) -> Finished {
+    fn give_out(&mut self, number: u64, flow: Flow<C::Notes>) -> Finished<C::Notes> {
         let key = flow.way().key();
         if self.current.get(&key) == Some(&number) {
             self.current.remove(&key);
@@ -176,41 +211,37 @@ impl<'a> Tracker<'a> {
         self.held = self.held.saturating_sub(1);
         self.held_bytes = self.held_bytes.saturating_sub(flow.held_bytes());
         let mut finished = flow.finish();
-        if let (Some(answers), Some(name)) = (&self.answers, &finished.identity.name) {
-            answers.named_late(&mut finished.evidence, name, finished.server);
+        if let Some(name) = &finished.identity.name {
+            self.companion.over(&mut finished.notes, name, finished.server);
         }
         finished
     }
 
     /// The flow of this number.
-    fn flow_mut(&mut self, number: u64) -> Option<&mut Flow> {
+    fn flow_mut(&mut self, number: u64) -> Option<&mut Flow<C::Notes>> {
         let index = usize::try_from(number.checked_sub(self.given_out)?).ok()?;
         self.flows.get_mut(index)?.as_mut()
     }
 
-    /// Shows a packet to the DNS reader, and notes what its answers say of the packet's flow; `whole` as for
+    /// Shows a packet to the companion, behind the flow that it belongs to; `whole` as for
     /// [`Tracker::datagram`], and not contradictory.
     fn learn(&mut self, packet: &Packet<'_>, way: &Way, whole: bool) {
-        let Some(answers) = &mut self.answers else { return };
         let number = self.current.get(&way.key());
         let index = number.and_then(|number| usize::try_from(number.checked_sub(self.given_out)?).ok());
         if let Some(Some(flow)) = index.and_then(|index| self.flows.get_mut(index)) {
-            let mut evidence = std::mem::take(&mut flow.evidence);
+            let mut notes = std::mem::take(&mut flow.notes);
             let Way { source: first, destination: second, .. } = flow.way();
-            answers.begin(&mut evidence, first, second);
-            if let Some((name, server)) = flow.named() {
-                answers.named(&mut evidence, name, server);
-            }
-            flow.evidence = evidence;
+            self.companion.seen(&mut notes, first, second, flow.named());
+            flow.notes = notes;
         }
         if !whole {
             return;
         }
         match way.transport {
-            Transport::Udp => answers.datagram(way.source, way.destination, packet.payload),
+            Transport::Udp => self.companion.datagram(way.source, way.destination, packet.payload),
             Transport::Tcp => {
                 if let Some(segment) = Tcp::read(packet.payload, packet.payload_bytes) {
-                    answers.segment(way.source, way.destination, &segment);
+                    self.companion.segment(way.source, way.destination, &segment);
                 }
             }
         }
@@ -305,14 +336,14 @@ mod tests {
     }
 
     /// Gives a packet to the tracker.
-    fn offer(tracker: &mut Tracker<'_>, bytes: &[u8]) -> Option<Finished> {
+    fn offer(tracker: &mut Tracker<()>, bytes: &[u8]) -> Option<Finished<()>> {
         let link = Some(LinkType(101));
         tracker.packet(&Captured { link, bytes, wire_bytes: bytes.len(), unix_nanos: None }).unwrap()
     }
 
     #[test]
     fn above_the_limit_of_flows_the_oldest_is_given_out_and_comes_back_as_a_new_one() {
-        let mut tracker = Tracker::new(2, HELD_BYTES_MAX);
+        let mut tracker = Tracker::new(2, HELD_BYTES_MAX, ());
         assert!(offer(&mut tracker, &segment(1, b"GET")).is_none());
         assert!(offer(&mut tracker, &segment(2, b"x")).is_none(), "at the limit");
         let oldest = offer(&mut tracker, &segment(3, b"y")).unwrap();
@@ -330,11 +361,11 @@ mod tests {
     #[test]
     fn above_the_limit_of_held_bytes_the_flow_watched_longest_is_decided_as_it_stands() {
         let one = {
-            let mut tracker = Tracker::new(FLOWS_MAX, HELD_BYTES_MAX);
+            let mut tracker = Tracker::new(FLOWS_MAX, HELD_BYTES_MAX, ());
             offer(&mut tracker, &segment(1, b"GET / HTTP/1.1\r\n"));
             tracker.held_bytes
         };
-        let mut tracker = Tracker::new(FLOWS_MAX, one * 10);
+        let mut tracker = Tracker::new(FLOWS_MAX, one * 10, ());
         for client in 1..=1_000 {
             offer(&mut tracker, &segment(client, b"GET / HTTP/1.1\r\n"));
             assert!(tracker.held_bytes <= one * 10, "flow {client}");
@@ -348,7 +379,7 @@ mod tests {
 
     #[test]
     fn t42_a_hundred_thousand_flows_that_never_say_anything_hold_no_stream() {
-        let mut tracker = Tracker::new(FLOWS_MAX, HELD_BYTES_MAX);
+        let mut tracker = Tracker::new(FLOWS_MAX, HELD_BYTES_MAX, ());
         for high in 0..2_u8 {
             for client in 1..50_000 {
                 let mut packet = segment(client, b"");
@@ -372,12 +403,12 @@ mod tests {
     #[test]
     fn t42_half_open_quic_flows_count_as_held_and_the_oldest_are_decided() {
         let one = {
-            let mut tracker = Tracker::new(FLOWS_MAX, HELD_BYTES_MAX);
+            let mut tracker = Tracker::new(FLOWS_MAX, HELD_BYTES_MAX, ());
             offer(&mut tracker, &initial(1));
             tracker.held_bytes
         };
         assert!(one > 500, "keys are held: {one}");
-        let mut tracker = Tracker::new(FLOWS_MAX, one * 10);
+        let mut tracker = Tracker::new(FLOWS_MAX, one * 10, ());
         for client in 1..=1_000 {
             offer(&mut tracker, &initial(client));
             assert!(tracker.held_bytes <= one * 10, "flow {client}");

@@ -1,6 +1,6 @@
-//! One flow of a capture: who opened it, how much it carried, what it was named.
+//! One flow: who opened it, how much it carried, what it was named.
 //!
-//! The rules of `classify`:
+//! The rules:
 //!
 //! - The client sent the SYN, or received the SYN-ACK. Without either it is the sender of the hello or request, else of
 //!   the first packet; both directions are read until that is known.
@@ -16,7 +16,6 @@ use std::net::{IpAddr, SocketAddr};
 use allowlist::{DomainName, Transport};
 use billing_export::Reason;
 
-use super::answers::Evidence;
 use super::datagrams::Speaker;
 use super::direction::Reader;
 use crate::flow::identify::Identity;
@@ -24,19 +23,19 @@ use crate::wire::pcap::layers::Layers;
 use crate::wire::pcap::transport::Tcp;
 
 /// Address and port.
-pub(super) type End = (IpAddr, u16);
+pub type End = (IpAddr, u16);
 
 /// How a packet goes: from where to where, by what, and in what it was wrapped.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Way {
+pub struct Way {
     /// TCP or UDP.
-    pub(super) transport: Transport,
+    pub transport: Transport,
     /// Who sent it.
-    pub(super) source: End,
+    pub source: End,
     /// To whom.
-    pub(super) destination: End,
+    pub destination: End,
     /// What it was wrapped in.
-    pub(super) layers: Layers,
+    pub layers: Layers,
 }
 
 /// How long a flow that was closed is waited for: the last acknowledgement, and what was sent again.
@@ -48,31 +47,31 @@ const IDLE_UDP_NANOS: u64 = 120 * 1_000_000_000;
 
 /// A flow whose last packet has been seen.
 #[derive(Debug)]
-pub(super) struct Finished {
+pub struct Finished<N> {
     /// TCP or UDP.
-    pub(super) transport: Transport,
+    pub transport: Transport,
     /// Who opened it.
-    pub(super) client: SocketAddr,
+    pub client: SocketAddr,
     /// To whom.
-    pub(super) server: SocketAddr,
+    pub server: SocketAddr,
     /// What the client's bytes say.
-    pub(super) identity: Identity,
-    /// What the capture's DNS says of name and address.
-    pub(super) evidence: Evidence,
+    pub identity: Identity,
+    /// What its companion noted of it.
+    pub notes: N,
     /// The client sent the first packet that was captured.
-    pub(super) client_is_first: bool,
+    pub client_is_first: bool,
     /// Fragments contradicted each other: not even the ports are sure.
-    pub(super) contradictory: bool,
+    pub contradictory: bool,
     /// IP bytes from the client.
-    pub(super) up_bytes: u64,
+    pub up_bytes: u64,
     /// IP bytes to the client.
-    pub(super) down_bytes: u64,
+    pub down_bytes: u64,
     /// What its first packet was wrapped in.
-    pub(super) layers: Layers,
+    pub layers: Layers,
 }
 
 /// A flow under observation.
-pub(super) struct Flow {
+pub struct Flow<N> {
     transport: Transport,
     ends: Pair<End>,
     /// What its first packet was wrapped in.
@@ -89,8 +88,8 @@ pub(super) struct Flow {
     closed: bool,
     /// Fragments contradicted each other.
     contradictory: bool,
-    /// What the capture's DNS says of name and address.
-    pub(super) evidence: Evidence,
+    /// What its companion noted of it.
+    pub notes: N,
     state: State,
 }
 
@@ -150,9 +149,9 @@ impl<T> Pair<T> {
     }
 }
 
-impl Flow {
+impl<N: Default> Flow<N> {
     /// A flow whose first packet goes this way.
-    pub(super) fn new(way: Way) -> Self {
+    pub fn new(way: Way) -> Self {
         Self {
             transport: way.transport,
             ends: Pair { first: way.source, second: way.destination },
@@ -163,24 +162,24 @@ impl Flow {
             opener: None,
             closed: false,
             contradictory: false,
-            evidence: Evidence::default(),
+            notes: N::default(),
             state: State::Silent,
         }
     }
 
     /// The way of its first packet.
-    pub(super) fn way(&self) -> Way {
+    pub fn way(&self) -> Way {
         let Pair { first: source, second: destination } = self.ends;
         Way { transport: self.transport, source, destination, layers: self.layers }
     }
 
     /// Notes the capture time of a packet.
-    pub(super) fn see(&mut self, unix_nanos: Option<u64>) {
+    pub fn see(&mut self, unix_nanos: Option<u64>) {
         self.last = unix_nanos.or(self.last);
     }
 
     /// Whether nothing more is expected at `unix_nanos`.
-    pub(super) fn is_over(&self, unix_nanos: u64) -> bool {
+    pub fn is_over(&self, unix_nanos: u64) -> bool {
         let patience = match (self.transport, self.closed) {
             (Transport::Tcp, true) => CLOSED_NANOS,
             (Transport::Tcp, false) => IDLE_TCP_NANOS,
@@ -195,7 +194,7 @@ impl Flow {
     }
 
     /// Counts a datagram of `source`; `contradictory` when it was put together from fragments that disagree.
-    pub(super) fn count(&mut self, source: End, ip_bytes: u64, contradictory: bool) {
+    pub fn count(&mut self, source: End, ip_bytes: u64, contradictory: bool) {
         let side = self.side(source);
         let sent = self.bytes.of_mut(side);
         *sent = sent.saturating_add(ip_bytes);
@@ -203,7 +202,7 @@ impl Flow {
     }
 
     /// Whether a segment of `source` opens another connection between the same ends.
-    pub(super) fn is_reopened(&self, source: End, segment: &Tcp<'_>) -> bool {
+    pub fn is_reopened(&self, source: End, segment: &Tcp<'_>) -> bool {
         if !segment.syn {
             return false;
         }
@@ -227,7 +226,7 @@ impl Flow {
     }
 
     /// Takes a segment of `source`.
-    pub(super) fn segment(&mut self, source: End, segment: &Tcp<'_>) {
+    pub fn segment(&mut self, source: End, segment: &Tcp<'_>) {
         let side = self.side(source);
         if segment.syn {
             self.opening(side, segment);
@@ -243,7 +242,7 @@ impl Flow {
     }
 
     /// Takes a UDP datagram of `source`.
-    pub(super) fn datagram(&mut self, source: End, payload: &[u8]) {
+    pub fn datagram(&mut self, source: End, payload: &[u8]) {
         let side = self.side(source);
         if self.opener.is_some_and(|opener| opener != side) {
             return;
@@ -310,7 +309,7 @@ impl Flow {
     }
 
     /// Decides with what has been seen, and lets go of the streams.
-    pub(super) fn settle(&mut self) {
+    pub fn settle(&mut self) {
         let opener = self.opener;
         match &mut self.state {
             State::Settled(..) => {}
@@ -336,7 +335,7 @@ impl Flow {
     }
 
     /// The name that the client asked for and the server it was sent to, as soon as the name is complete.
-    pub(super) fn named(&self) -> Option<(&DomainName, SocketAddr)> {
+    pub fn named(&self) -> Option<(&DomainName, SocketAddr)> {
         let (client, identity) = match &self.state {
             State::Silent => return None,
             State::Watched(readers) => {
@@ -354,7 +353,7 @@ impl Flow {
     }
 
     /// The flow's line.
-    pub(super) fn finish(mut self) -> Finished {
+    pub fn finish(mut self) -> Finished<N> {
         self.settle();
         let (client, identity) = match self.state {
             State::Settled(client, identity) => (client, identity),
@@ -367,7 +366,7 @@ impl Flow {
             client: address(*self.ends.of(client)),
             server: address(*self.ends.of(client.other())),
             identity,
-            evidence: self.evidence,
+            notes: self.notes,
             client_is_first: client == Side::First,
             contradictory: self.contradictory,
             up_bytes: *self.bytes.of(client),
@@ -377,7 +376,7 @@ impl Flow {
     }
 
     /// What its streams hold.
-    pub(super) fn held_bytes(&self) -> usize {
+    pub fn held_bytes(&self) -> usize {
         let held = |reader: &Option<Reader>| reader.as_ref().map_or(0, Reader::held_bytes);
         let heard = |speaker: &Option<Speaker>| speaker.as_ref().map_or(0, Speaker::held_bytes);
         match &self.state {
@@ -401,6 +400,6 @@ fn likely_client(readers: &mut Pair<Option<Reader>>) -> Side {
 }
 
 /// An identity without a name.
-pub(super) fn nameless(reason: Reason) -> Identity {
+pub fn nameless(reason: Reason) -> Identity {
     Identity::nameless(reason)
 }
