@@ -32,9 +32,10 @@ impl Source {
         self.path.split('/').next().unwrap()
     }
 
-    /// True for a Rust file of a crate's own code.
+    /// True for a Rust file of a crate's own code, but for files of tests alone.
     pub fn is_code(&self) -> bool {
         self.path.ends_with(".rs")
+            && !self.path.ends_with("/tests.rs")
             && CRATES.iter().any(|krate| self.path.starts_with(&format!("{krate}/src/")))
     }
 
