@@ -1,21 +1,22 @@
 //! `[dns]`: the DNS plane: where subscribers ask, whom it asks, what it answers itself, and its limits. Absent: there is none.
 
 mod address;
+mod stale;
 
-pub use address::{CLIENTS_MAX, Clients, PRIVATE_CLIENTS, SERVERS_MAX, STEER_ADDRESSES_MAX, Server};
-pub(crate) use address::{read_clients, read_own_addresses};
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
 
+use self::stale::{read_path, read_stale};
 use crate::key::Key;
 use crate::local::LocalSocket;
 use crate::quantity::show_duration;
 use crate::reader::{Fault, Reader};
 use crate::relation::at_least;
-use crate::section::{Found, Section};
-use crate::value::path_text;
-use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
-use std::path::PathBuf;
-use std::time::Duration;
+use crate::section::Section;
+pub use address::{CLIENTS_MAX, Clients, PRIVATE_CLIENTS, SERVERS_MAX, STEER_ADDRESSES_MAX, Server};
+pub(crate) use address::{read_clients, read_own_addresses};
 
 /// The keys of `[dns]`.
 pub(crate) const KEYS: &[Key] = &[
@@ -448,25 +449,5 @@ fn read_connections<'t>(reader: &mut Reader<'t>, section: &Section<'t>) -> Conne
         first_byte_timeout: first.value,
         idle_timeout: idle.value,
         queries_per_connection_max: queries.value,
-    }
-}
-
-/// Reads the keys of old answers; `None` when they are not to be given.
-fn read_stale<'t>(reader: &mut Reader<'t>, section: &Section<'t>, total: Duration) -> Option<Stale> {
-    let wanted = section.boolean(reader, "serve_stale", true).value;
-    let after = section.duration(reader, "stale_after", STALE_AFTER_DEFAULT, TIMEOUT_RANGE);
-    let ttl = section.duration(reader, "stale_ttl", STALE_TTL_DEFAULT, STALE_TTL_RANGE).value;
-    let age_max = section.duration(reader, "stale_max", STALE_MAX_DEFAULT, STALE_MAX_RANGE).value;
-    let entries_max =
-        section.count(reader, "stale_entries_max", STALE_ENTRIES_MAX_DEFAULT, STALE_ENTRIES_MAX_RANGE).value;
-    let stale = Stale { after: after.value.min(total), ttl, age_max, entries_max };
-    wanted.then_some(stale)
-}
-
-/// A path, joined to the configuration's folder.
-fn read_path<'t>(reader: &mut Reader<'t>, section: &Section<'t>, name: &str) -> Option<PathBuf> {
-    match section.read(reader, name, path_text) {
-        Found::Is(text, _) => Some(reader.join(&text)),
-        Found::Absent | Found::Wrong(_) => None,
     }
 }

@@ -17,12 +17,14 @@ mod ending;
 mod hand_over;
 mod headers;
 pub mod held;
+mod migration;
 mod negotiate;
 pub mod port;
 pub mod table;
 mod too_long;
 pub mod unanswered;
 pub mod undecided;
+mod undecided_flows;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -36,16 +38,15 @@ use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, sleep};
 
 use self::carry::Carried;
-use self::connection_ids::{Continued, Pulse};
+use self::connection_ids::Pulse;
 use self::ending::idle_limit;
 use self::hand_over::{Own, Pair};
-use self::held::{Held, Waiting};
+use self::held::Held;
 use self::negotiate::Negotiations;
 use self::port::Port;
 use self::table::{Ends, Key, Table};
 use self::undecided::Undecided;
 use crate::flow::decide::Vouched;
-use crate::flow::engine::has_long_header;
 use crate::flow::mark;
 use crate::flow::time::Monotonic;
 use crate::net::ingress::access::Access;
@@ -55,7 +56,6 @@ use crate::net::node::report::{DropCause, Refusal};
 use crate::net::node::settings::{DatagramHeaders, Listener, Mode};
 use crate::net::node::worker::{OpenFlow, Worker};
 use crate::net::sys::batch::{Batch, Train};
-use crate::wire::quic::is_within_connection;
 
 /// How often deadlines are looked at.
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
@@ -376,29 +376,6 @@ impl Relay {
         }
     }
 
-    /// Gives a flow that begins in the middle of a connection the name of the one it continues, if that is known; returns
-    /// where that one was carried to.
-    fn continued(&self, open: &OpenFlow, key: &Key, train: &Train<'_>) -> Option<Continuation> {
-        let first = train.datagrams().next().filter(|first| is_within_connection(first))?;
-        let shared = &self.worker.shared;
-        let now = shared.clock.monotonic();
-        let (subscriber, destination) = (open.subscriber(), self.destination(key));
-        if let Some(known) = shared.connection_ids.find(subscriber, destination, first, now) {
-            let Continued { identity, target, vouched, pulse } = known;
-            self.worker.inherit(open.flow(), identity);
-            return Some(Continuation { target, vouched, is_blind: false, pulse });
-        }
-        match key.ends {
-            // A client that migrates on purpose takes an id that nobody has seen. It goes where his connection goes that moved
-            // last: to addresses of a listed name, so that nobody is steered elsewhere, but without a name it is charged.
-            Ends::Steered { .. } if may_migrate(first) => {
-                let (target, pulse) = shared.connection_ids.latest(subscriber, destination, now)?;
-                Some(Continuation { target, vouched: Vouched::No, is_blind: true, pulse })
-            }
-            Ends::Steered { .. } | Ends::Proxied { .. } | Ends::Transparent { .. } => None,
-        }
-    }
-
     /// Where the subscriber's datagrams were going.
     fn destination(&self, key: &Key) -> SocketAddr {
         match key.ends {
@@ -407,62 +384,6 @@ impl Relay {
                 let address: IpAddr = local.unwrap_or(self.bound.ip()).to_canonical();
                 SocketAddr::new(address, self.bound.port())
             }
-        }
-    }
-
-    /// Keeps datagrams until they can go on.
-    fn hold(&self, key: &Key, entry: &mut Entry, train: &Train<'_>) {
-        let reader_bytes = entry.flow().state.borrow().engine.claim().reader_bytes();
-        let most = self.worker.shared.limits.held_datagrams_max;
-        let mut lost = entry.held.trim(reader_bytes);
-        for datagram in train.datagrams() {
-            if self.negotiate(key, entry, datagram) {
-                continue;
-            }
-            let (octet, in_fragments) = (train.octet, train.in_fragments);
-            let waiting = Waiting { bytes: datagram.into(), octet, in_fragments };
-            if !entry.held.push(waiting, most, reader_bytes) {
-                lost = lost.saturating_add(1);
-            }
-        }
-        if lost > 0 {
-            self.worker.count_dropped(DropCause::Held, lost);
-        }
-    }
-
-    /// Gives up the oldest undecided flow of this table.
-    fn evict(self: &Rc<Self>) {
-        let mut table = self.table.borrow_mut();
-        let Some((number, key)) = table.oldest_undecided() else { return };
-        self.settle(&mut table, number);
-        let Some(entry) = table.get_mut(&key) else { return };
-        let refused = matches!(entry.stage, Stage::Refused);
-        if let Stage::Carried(carried) = &mut entry.stage {
-            // Its bytes go on; only the wait for a name is over.
-            carried.leave_the_undecided();
-            self.worker.subscriber_finished(entry.flow());
-            drop(table);
-        } else if refused || matches!(self.service, Service::Steered { .. }) {
-            let entry = table.remove(&key);
-            drop(table);
-            drop(entry);
-        } else {
-            // Where it goes is known: only its name is given up.
-            let flow = Rc::clone(entry.flow());
-            drop(table);
-            self.worker.subscriber_finished(&flow);
-            self.advance(&key);
-            self.give_up(&key);
-        }
-        if !refused {
-            self.worker.count_event(Event::Evicted);
-        }
-    }
-
-    /// Takes a flow off the list of undecided ones.
-    fn settle(&self, table: &mut Table<Entry>, number: u64) {
-        if table.settle(number) {
-            self.undecided.settle();
         }
     }
 
@@ -490,12 +411,6 @@ impl Relay {
         tracing::debug!(flow = flow.id, refusal = refusal.label(), "not carried");
         self.worker.release(&flow, Vouched::No, None);
     }
-}
-
-/// Whether a datagram may be the first of a connection that migrated: a short header, with room for an id, a packet number and
-/// the tag (RFC 9000 §17.3.1, RFC 9001 §5.3). The fixed bit may be anything (RFC 9287).
-fn may_migrate(datagram: &[u8]) -> bool {
-    datagram.len() >= MIGRATED_BYTES_MIN && !has_long_header(datagram)
 }
 
 /// Waits until something may be received; for ever where there is no socket any more.

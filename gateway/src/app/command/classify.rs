@@ -17,10 +17,9 @@ use allowlist::{Document, KZ_EDUCATION_2020, Matcher};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
+use self::capture::CHUNK_BYTES;
 pub use self::capture::{Order, Outcome, read_capture};
 pub use self::report::{Format, Judge, Printer};
-
-use self::capture::CHUNK_BYTES;
 use crate::app::node::input::Fault;
 use crate::app::node::lists::read_by_itself;
 use crate::app::{EXIT_CONFIG, EXIT_IO};

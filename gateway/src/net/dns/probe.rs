@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use super::lane::{connect, push_framed, read_framed};
+use super::lane::connection::{connect, push_framed, read_framed};
 use super::relay::Relay;
 use super::settings::Server;
 use crate::flow::time::Monotonic;

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use super::count::{Event, Refused, Transport};
-use super::lane::push_framed;
+use super::lane::connection::push_framed;
 use super::limit::ConnectionPlace;
 use super::pending::{Asker, Backlog};
 use super::relay::{Relay, Taken};

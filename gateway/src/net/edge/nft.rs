@@ -5,15 +5,16 @@
 //! without the table flows pass as if there were no gateway. What the gateway would not dial is never taken.
 
 mod candidates;
+mod run;
 mod silence;
 mod space;
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
-use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use self::run::{ip, nft};
 use crate::flow::binding::Nat64;
 use crate::net::node::settings::Interception;
 
@@ -450,42 +451,6 @@ fn joined(elements: impl Iterator<Item = impl ToString>) -> String {
 /// A time as nft reads it.
 fn milliseconds(time: Duration) -> String {
     format!("{}ms", time.as_millis())
-}
-
-/// Runs `nft` with a text on its standard input.
-fn nft(arguments: &[&str], text: &str) -> Result<(), NftError> {
-    let started = Command::new("nft")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let failed = |source| NftError::Start { program: "nft", package: "nftables", source };
-    let mut child = started.map_err(failed)?;
-    if let Some(mut input) = child.stdin.take() {
-        // What it does not read it does not want; its own word says why.
-        let _ = input.write_all(text.as_bytes());
-    }
-    let output = child.wait_with_output().map_err(failed)?;
-    judge(format!("nft {}", arguments.join(" ")), &output)
-}
-
-/// Runs a command of `ip`.
-fn ip(command: &str) -> Result<(), NftError> {
-    let output = Command::new("ip").args(command.split_whitespace().skip(1)).stdin(Stdio::null()).output();
-    let output = output.map_err(|source| NftError::Start { program: "ip", package: "iproute2", source })?;
-    judge(command.to_owned(), &output)
-}
-
-/// What a command came to.
-fn judge(command: String, output: &Output) -> Result<(), NftError> {
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.lines().take(4).collect::<Vec<_>>().join(" / ");
-    let remedy = if command.starts_with("ip -6 ") { REMEDY_V6 } else { REMEDY };
-    Err(NftError::Refused { command, said, remedy })
 }
 
 #[cfg(test)]

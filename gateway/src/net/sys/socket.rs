@@ -8,6 +8,8 @@
 )]
 
 mod datagrams;
+mod listen;
+mod options;
 mod streams;
 
 use std::io::{self, IoSliceMut};
@@ -20,7 +22,7 @@ use std::time::Duration;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use rustix::net::{SocketFlags, acceptfrom_with};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -28,6 +30,11 @@ pub use self::datagrams::{
     connect_datagrams, connect_datagrams_from, connect_listening_datagrams, let_fragment, listen_datagrams,
     listen_datagrams_transparent, make_listening_room, path_mtu, prepare_datagrams,
     probe_exclusive_datagrams, send_datagrams, send_icmp,
+};
+use self::listen::set_transparent;
+pub use self::listen::{listen, listen_transparent, make_transparent, prepare_listener};
+pub use self::options::{
+    probe_when_silent, reset_on_close, set_firewall_mark, set_nodelay, set_octet, shutdown_write,
 };
 pub use self::streams::{
     acknowledge_with_first_bytes, listen_alone, original_destination, probe_exclusive, send_before_fin,
@@ -51,67 +58,6 @@ pub const BACKLOG: i32 = 4_096;
 
 /// Time after which a silent origin is probed: the most that middleboxes are known to forget early, and no traffic to speak of.
 const KEEPALIVE: Duration = Duration::from_secs(15 * 60);
-
-/// A listening TCP socket that shares its address with the other workers (`SO_REUSEPORT`). Its connections inherit what is
-/// set here: no Nagle delay, for the relay passes on what was written when it was written, urgent bytes in their place, and no
-/// keep-alives of ours: the subscriber would pay for them, and a telephone would wake.
-///
-/// # Errors
-/// What the system says when the address is in use, not ours, or below 1024 without the right.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    listen_with(address, |_| Ok(()))
-}
-
-/// Such a socket that takes connections to any address (nft `tproxy`; `IP_TRANSPARENT`).
-///
-/// # Errors
-/// As [`listen`], and when CAP_NET_ADMIN is missing.
-pub fn listen_transparent(address: SocketAddr) -> io::Result<TcpListener> {
-    listen_with(address, |socket| set_transparent(socket, address))
-}
-
-/// Makes a listening socket that is open already such a one; its connections inherit it.
-///
-/// # Errors
-/// When CAP_NET_ADMIN is missing.
-pub fn make_transparent(socket: &impl AsFd, address: SocketAddr) -> io::Result<()> {
-    let socket = SockRef::from(socket);
-    if address.is_ipv4() { socket.set_ip_transparent_v4(true) } else { socket.set_ip_transparent_v6(true) }
-}
-
-/// Lets the socket have addresses that are not this machine's (ip(7), `IP_TRANSPARENT`).
-fn set_transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> {
-    if address.is_ipv4() { socket.set_ip_transparent_v4(true) } else { socket.set_ip_transparent_v6(true) }
-}
-
-/// A listening TCP socket with options of its own.
-fn listen_with(
-    address: SocketAddr,
-    prepare: impl FnOnce(&Socket) -> io::Result<()>,
-) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        // One listener per IP version: a subscriber's IPv4 address must not arrive in two spellings.
-        socket.set_only_v6(true)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.set_nonblocking(true)?;
-    prepare_listener(&SockRef::from(&socket));
-    prepare(&socket)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-/// Sets what the connections of a listening socket inherit. All are refinements: a connection without them carries the
-/// same bytes.
-pub fn prepare_listener(socket: &SockRef<'_>) {
-    let _ = socket.set_tcp_nodelay(true);
-    let _ = socket.set_keepalive(false);
-    // An urgent byte stays in its place among the others.
-    let _ = socket.set_out_of_band_inline(true);
-}
 
 /// Takes over a socket that this process was started with.
 ///
@@ -268,24 +214,6 @@ pub fn watch_descriptor(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     unsafe { AsyncFd::register(descriptor) }.map_err(io::Error::from)
 }
 
-/// No Nagle delay: the relay passes on what was written, when it was written.
-pub fn set_nodelay(socket: &impl AsFd) -> io::Result<()> {
-    SockRef::from(socket).set_tcp_nodelay(true)
-}
-
-/// Has the kernel ask the peer whether it is there when nothing else comes for long, and end the connection where it is not.
-///
-/// # Errors
-/// What the system says; it does not fail on an open TCP socket.
-pub fn probe_when_silent(socket: &impl AsFd) -> io::Result<()> {
-    SockRef::from(socket).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE))
-}
-
-/// The next close sends RST: the peer's reset or failure is passed on as what it was.
-pub fn reset_on_close(socket: &impl AsFd) -> io::Result<()> {
-    SockRef::from(socket).set_linger(Some(Duration::ZERO))
-}
-
 /// Has the system tell which datagrams came in fragments (`IP_RECVFRAGSIZE`, Linux 4.10). A refinement: without it they count as
 /// sent in one piece.
 pub fn tell_fragments(socket: &impl AsFd, is_ipv4: bool) {
@@ -342,29 +270,6 @@ pub fn receive_datagrams(
         head.control_length = message.msg_hdr.msg_controllen;
     }
     Ok(filled)
-}
-
-/// Sends FIN after what was written; the other direction stays open.
-pub fn shutdown_write(socket: &impl AsFd) -> io::Result<()> {
-    SockRef::from(socket).shutdown(std::net::Shutdown::Write)
-}
-
-/// Sets what a stream's packets carry as IPv4's type of service or IPv6's traffic class, but for the two congestion bits,
-/// which the kernel keeps (ip(7), `IP_TOS`; ipv6(7), `IPV6_TCLASS`).
-///
-/// # Errors
-/// What the system says; it does not fail on an open TCP socket.
-pub fn set_octet(socket: &impl AsFd, is_ipv4: bool, octet: u32) -> io::Result<()> {
-    let socket = SockRef::from(socket);
-    if is_ipv4 { socket.set_tos_v4(octet) } else { socket.set_tclass_v6(octet) }
-}
-
-/// Sets the mark that a socket's packets carry on this machine (socket(7), `SO_MARK`); 0 is none.
-///
-/// # Errors
-/// When CAP_NET_ADMIN is missing.
-pub fn set_firewall_mark(socket: &impl AsFd, mark: u32) -> io::Result<()> {
-    SockRef::from(socket).set_mark(mark)
 }
 
 /// Bytes written to the socket that the peer has not acknowledged, one more while an unacknowledged FIN is out

@@ -1,7 +1,8 @@
 //! A flow's way to its origin: name resolved, upstream socket connected, datagrams passed both ways.
 
+mod down;
+
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -12,14 +13,14 @@ use allowlist::DomainName;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 
-use super::connection_ids::{Continued, Pulse};
+use self::down::down;
+use super::connection_ids::Pulse;
 use super::held::Waiting;
 use super::port::{Length, Manner, Port, Sent};
 use super::table::{Ends, Key};
 use super::unanswered::GivesUp;
 use super::{Continuation, Relay, Service, Stage};
 use crate::flow::decide::Vouched;
-use crate::flow::engine::has_long_header;
 use crate::flow::mark::Mark;
 use crate::flow::session::SubscriberKey;
 use crate::flow::time::Monotonic;
@@ -32,7 +33,7 @@ use crate::net::sys::batch::Train;
 use crate::net::sys::socket;
 use crate::net::upstream::dial::{ADDRESSES_MAX, is_about_ports};
 use crate::net::upstream::own_ends::DatagramEnd;
-use crate::wire::quic::{ConnectionId, is_addressed_to, server_connection_id};
+use crate::wire::quic::{ConnectionId, is_addressed_to};
 
 /// Addresses of one name that are tried; the rest would only lengthen a failure.
 const ADDRESSES_TRIED_MAX: usize = 4;
@@ -372,85 +373,6 @@ impl Relay {
             Service::Transparent { upstream_mark } => Some((key.peer, upstream_mark)),
             Service::Steered { .. } | Service::Proxied { .. } => None,
         }
-    }
-
-    /// Passes on what the origin has sent; false when nobody is there.
-    fn pass_down(&self, key: &Key, flow: &Rc<Flow>, up: &Upstream) -> bool {
-        let mut batch = self.batch.borrow_mut();
-        match up.port.receive(&mut batch) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return false,
-            Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
-                self.too_long(key, flow, up);
-                return true;
-            }
-            // Soft errors (RFC 1122 §4.2.3.9): the way may come back.
-            Err(_) => return true,
-        }
-        for train in batch.trains() {
-            let train = self.without_own_marks(train);
-            if train.peer != up.target {
-                // It came after the socket had the subscriber's port and before it was connected: another server's.
-                self.worker.count_dropped(DropCause::Stray, train.count());
-                continue;
-            }
-            for datagram in train.datagrams().filter(|datagram| has_long_header(datagram)) {
-                self.learn_id(flow, up, datagram);
-            }
-            if up.is_answer(&train) {
-                self.worker.answered(flow, &up.subscriber);
-            }
-            let sent = self.send_down(key, self.manner(flow), &train);
-            if sent.unmarked {
-                self.worker.mark_refused(&io::ErrorKind::PermissionDenied.into());
-            }
-            self.worker.sent_datagrams(flow, &sent);
-            if let Some(cause) = sent.cause {
-                self.worker.count_dropped(cause, sent.lost);
-            }
-        }
-        if !up.ids.borrow().is_empty() {
-            up.pulse.note_moved(flow.last_activity.get());
-        }
-        true
-    }
-
-    /// Learns the id that a server's long header gives, while the flow's name holds.
-    fn learn_id(&self, flow: &Rc<Flow>, up: &Upstream, datagram: &[u8]) {
-        let Some(id) = server_connection_id(datagram) else { return };
-        let mut ids = up.ids.borrow_mut();
-        let known = ids.iter().any(|known| known.as_bytes() == id.as_bytes());
-        if known || ids.len() >= IDS_PER_FLOW_MAX {
-            return;
-        }
-        let Some(identity) =
-            flow.identity().filter(|identity| identity.name.is_some() && identity.gave_up.is_none())
-        else {
-            return;
-        };
-        ids.push(id);
-        let now: Monotonic = self.worker.shared.clock.monotonic();
-        up.pulse.note_moved(now);
-        let vouched = flow.state.borrow().engine.vouched();
-        let continued = Continued { identity, target: up.target, vouched, pulse: Arc::clone(&up.pulse) };
-        self.worker.shared.connection_ids.learn(&up.subscriber, up.destination, id, continued, now);
-    }
-}
-
-/// Passes on what the origin sends until the flow ends.
-async fn down(relay: Rc<Relay>, key: Key, flow: Rc<Flow>, up: Rc<Upstream>) {
-    loop {
-        let ready = tokio::select! {
-            biased;
-            // Others need its place.
-            () = poll_fn(|context| flow.cut.poll_asked(context)) => false,
-            ready = up.port.readable() => ready.is_ok(),
-        };
-        if !ready || !relay.pass_down(&key, &flow, &up) {
-            relay.remove(&key);
-            return;
-        }
-        tokio::task::consume_budget().await;
     }
 }
 

@@ -8,9 +8,7 @@ use flate2::bufread::MultiGzDecoder;
 
 use super::answers::Answers;
 use super::report::{Judge, Printer};
-use crate::flow::packets::tracker::FLOWS_MAX;
-use crate::flow::packets::tracker::HELD_BYTES_MAX;
-use crate::flow::packets::tracker::Tracker;
+use crate::flow::packets::tracker::{FLOWS_MAX, HELD_BYTES_MAX, Tracker};
 use crate::wire::pcap::file::{Decoder, FileError, LinkType, Step};
 use crate::wire::pcap::layers::PassedOver;
 use crate::wire::pcap::link::NoDatagram;

@@ -1,9 +1,8 @@
 //! Copies of accepted lists in the state directory: written whole or not at all, the oldest removed.
 
-use std::fs;
-use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use crate::app::node::input::Fault;
 use crate::app::node::whole_file;

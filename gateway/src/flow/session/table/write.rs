@@ -1,14 +1,16 @@
 //! How the table is changed: by one writer at a time, while everybody reads.
 
-use super::{Applied, Change, Event, Holding, SessionState, Sessions, Source, WORD_BITS};
-use crate::flow::session::block::{Block, MAPPED_BITS};
-use crate::flow::session::news::What;
-use crate::flow::session::slots::{Link, Slots, links};
-use billing_export::Session;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+use billing_export::Session;
+
+use super::{Applied, Change, Event, Holding, SessionState, Sessions, Source, WORD_BITS};
+use crate::flow::session::block::{Block, MAPPED_BITS};
+use crate::flow::session::news::What;
+use crate::flow::session::slots::{Link, Slots, links};
 
 impl Sessions {
     /// Has the static table say `rows` and nothing else; of equal blocks the last one counts. What other sources say stays, and
