@@ -58,6 +58,9 @@ pub const HEAD_RANGE: RangeInclusive<usize> = 512..=1 << 20;
 pub const IDENTIFY_DEADLINE_DEFAULT: Duration = Duration::from_secs(5);
 /// Range of the deadlines a peer can run into.
 pub const DEADLINE_RANGE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
+/// Range of `identify_deadline`.
+const IDENTIFY_DEADLINE_RANGE: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(600);
 /// Headers of an HTTP request (a key of `config/examples/full.toml`).
 pub const HTTP_HEADERS_MAX_DEFAULT: usize = 100;
 /// Range of `http_headers_max`.
@@ -286,7 +289,7 @@ impl Limits {
             hello_handshake_max: handshake.value,
             hello_wire_max: wire.value,
             identify_deadline: s
-                .duration(r, "identify_deadline", IDENTIFY_DEADLINE_DEFAULT, DEADLINE_RANGE)
+                .duration(r, "identify_deadline", IDENTIFY_DEADLINE_DEFAULT, IDENTIFY_DEADLINE_RANGE)
                 .value,
             http_headers_max: s
                 .count(r, "http_headers_max", HTTP_HEADERS_MAX_DEFAULT, HTTP_HEADERS_MAX_RANGE)

@@ -48,7 +48,7 @@ fn t42_half_open_hellos_up_to_the_limit_and_the_rest_waits_its_turn() {
     let world = World::with(Origin::echo(), |setup| {
         setup
             .set("limits", "flows_max = 40")
-            .set("limits", "identify_deadline = \"60 s\"")
+            .set("limits", "identify_deadline = \"10 min\"")
             .set("node", "workers = 1")
     });
     let visit = visit_of(LISTED);
@@ -111,7 +111,7 @@ fn s_descriptor_exhaustion_neither_spins_nor_parks_and_is_got_over() {
     if !has("prlimit") {
         return;
     }
-    let world = World::with(Origin::echo(), |setup| setup.set("limits", "identify_deadline = \"60 s\""));
+    let world = World::with(Origin::echo(), |setup| setup.set("limits", "identify_deadline = \"10 min\""));
     // The limit falls under a running process, below what it set aside for flows.
     let limited = Command::new("prlimit")
         .args(["--pid", &world.gateway.pid().to_string(), "--nofile=64:64"])

@@ -46,7 +46,7 @@ fn t9_i_t9_a_server_that_speaks_first_is_heard_at_once() {
         visit.stream.write_all(b"221 bye\r\n").unwrap();
     });
     // A gateway that waited for the client's name would wait longer than the test does.
-    let world = World::with(origin, |setup| setup.set("limits", "identify_deadline = \"60 s\""));
+    let world = World::with(origin, |setup| setup.set("limits", "identify_deadline = \"10 min\""));
     let mut client = world.proxied(1);
     assert_eq!(read_exactly(&mut client, 24), b"220 mail.example ESMTP\r\n");
     client.write_all(b"QUIT\r\n").unwrap();

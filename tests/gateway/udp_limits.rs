@@ -102,7 +102,7 @@ fn t42_a_hundred_thousand_half_open_flows_take_at_most_20_kib_each_and_the_oldes
     const OVER: usize = 100;
     let (_server, port) = silent_server();
     let world = UdpWorld::with(port, |setup| {
-        let setup = setup.set("limits", "identify_deadline = \"60 s\"").set("node", "workers = 1");
+        let setup = setup.set("limits", "identify_deadline = \"10 min\"").set("node", "workers = 1");
         setup.set("limits", "flows_max = 800")
     });
     let [half, _] = halves(LISTED);
@@ -147,7 +147,7 @@ fn t42_flows_that_hold_all_they_may_take_at_most_20_kib_each_in_turn_and_interle
     let interleaved = (0..10).flat_map(|datagram| (1..=FLOWS).map(move |flow| (flow, datagram)));
     for (what, order) in [("in turn", in_turn.collect::<Vec<_>>()), ("interleaved", interleaved.collect())] {
         let world = UdpWorld::with(port, |setup| {
-            let setup = setup.set("limits", "identify_deadline = \"60 s\"").set("node", "workers = 1");
+            let setup = setup.set("limits", "identify_deadline = \"10 min\"").set("node", "workers = 1");
             setup.set("limits", "flows_max = 1")
         });
         let mut pump = Pump::new(&world);
@@ -174,7 +174,7 @@ fn undecided_flows_at_the_limit_and_one_over() {
     let (_server, port) = silent_server();
     let world = UdpWorld::with(port, |setup| {
         let setup = setup.set("limits", "undecided_flows_max = 3").set("node", "workers = 1");
-        setup.set("limits", "identify_deadline = \"60 s\"")
+        setup.set("limits", "identify_deadline = \"10 min\"")
     });
     let accesses: Vec<_> = (1..=4).map(|number| world.steered(number)).collect();
     let [front, back] = halves(LISTED);
@@ -203,7 +203,7 @@ fn a_quarter_of_the_room_is_for_flows_without_a_name_and_the_rest_waits() {
     let (server, port) = silent_server();
     let world = UdpWorld::with(port, |setup| {
         let setup = setup.set("limits", "flows_max = 8").set("node", "workers = 1");
-        setup.set("limits", "identify_deadline = \"60 s\"")
+        setup.set("limits", "identify_deadline = \"10 min\"")
     });
     let [front, back] = halves(LISTED);
     let accesses: Vec<_> = (1..=3).map(|number| world.proxied(number, Header::Each)).collect();
@@ -236,7 +236,7 @@ fn f33_what_waits_for_a_name_gives_its_name_up_and_not_its_datagrams() {
     let (server, port) = silent_server();
     let world = UdpWorld::with(port, |setup| {
         let setup = setup.set("limits", "flows_max = 16").set("node", "workers = 1");
-        setup.set("limits", "undecided_flows_max = 5").set("limits", "identify_deadline = \"60 s\"")
+        setup.set("limits", "undecided_flows_max = 5").set("limits", "identify_deadline = \"10 min\"")
     });
     let [front, _] = halves(LISTED);
     let accesses: Vec<_> = (1..=11).map(|number| world.proxied(number, Header::Each)).collect();

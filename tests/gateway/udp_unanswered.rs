@@ -199,10 +199,11 @@ fn f5_forged_flows_have_their_own_room_and_none_of_anybody_elses() {
     assert_eq!(world.gateway.metric("zrgw_unanswered_given_up_total"), 0, "at the limit");
     forge(&world, 0, 60);
     world.gateway.await_metric("zrgw_flows_open", 1 + u64::from(ROOM));
-    // Connections of others take the other half, and what nobody answers gives way to them.
+    // Connections of others take the other half but for the last tenth, and what nobody answers gives way to them. More would
+    // be too many for the places there are, and as soon as they are settled one of them would go.
     let mut streams: Vec<_> = (2..=9)
         .cycle()
-        .take(16)
+        .take(14)
         .map(|number| {
             let mut stream = connect_proxied(number, world.gateway.listener(1), world.destination());
             stream.write_all(b"begin").unwrap();

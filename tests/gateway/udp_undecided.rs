@@ -38,7 +38,7 @@ fn t42_two_workers_keep_to_the_cap_together_and_a_flood_on_one_starves_no_flow_o
     for node in 0..NODES {
         let world = UdpWorld::with(server.local_addr().unwrap().port(), |setup| {
             let setup = setup.set("limits", &format!("undecided_flows_max = {CAP}"));
-            setup.set("limits", "identify_deadline = \"60 s\"").set("node", "workers = 2")
+            setup.set("limits", "identify_deadline = \"10 min\"").set("node", "workers = 2")
         });
         let flood = accesses(&world, FLOOD);
         flood.iter().for_each(|access| access.inject(&front));
@@ -75,7 +75,7 @@ fn t42_the_listeners_of_one_worker_share_its_places() {
     let server = socket([127, 0, 2, 1]);
     let world = UdpWorld::with(server.local_addr().unwrap().port(), |setup| {
         let setup = setup.set("limits", "undecided_flows_max = 2").set("node", "workers = 1");
-        setup.set("limits", "identify_deadline = \"60 s\"")
+        setup.set("limits", "identify_deadline = \"10 min\"")
     });
     let [front, _] = two_datagrams(&Hello::post_quantum(LISTED).message(), 1_000);
     let steered = accesses(&world, 2);

@@ -138,6 +138,7 @@ fn who_waits_is_told_the_worst_and_errors_are_counted_through_a_restart_of_the_t
     assert_eq!(world.sinks.wait(LONG), Waited::Failed);
     // In the middle of a file it is not done in time, and does not stand still yet.
     assert_eq!(world.sinks.wait(Duration::from_millis(1)), Waited::OutOfTime);
+    wait_for(|| world.sinks.threads.iter().all(|sink| sink.bell.state().busy_since.is_some()));
     world.sinks.dismiss();
     assert!(!world.sinks.have_left(Duration::from_millis(1)));
     assert_eq!(world.standing(), (0, 1, true), "a sink that is leaving is still shown");
