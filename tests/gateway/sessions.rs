@@ -250,6 +250,11 @@ fn t36_b19_who_has_no_room_is_nobody_and_not_whoever_has_a_wider_block() {
         (sessions.apply([bind("10.0.9.9/32", "d")]).full, holder(&sessions, "10.0.9.9")),
         (1, String::new())
     );
+    // The same block by the word of two sources.
+    let sessions = table(1);
+    sessions.replace_static(rows(&[("10.0.0.1/32", "fixed")]));
+    assert_eq!(sessions.apply([bind("10.0.0.1/32", "online")]).full, 1);
+    assert_eq!((sessions.len(), holder(&sessions, "10.0.0.1")), (1, "online".to_owned()));
     // A row of the table inside a block of the accounting's.
     let sessions = table(2);
     sessions.apply([bind("10.0.0.0/24", "routed")]);

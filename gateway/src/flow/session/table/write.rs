@@ -167,11 +167,11 @@ impl Sessions {
         slot.store(chain);
     }
 
-    /// The widest block with a session that the block is in and is not.
+    /// The widest block with a session that the block is in, itself by the word of another source among them.
     fn widest_around(&self, block: Block) -> Option<Block> {
         let slots = self.slots.load();
         let shortest = if block.is_v4() { MAPPED_BITS } else { 0 };
-        let wider = (shortest..block.length()).map(|length| block.widened(length));
+        let wider = (shortest..=block.length()).map(|length| block.widened(length));
         wider.into_iter().find(|wider| slots.find(*wider, &self.hasher).is_some())
     }
 
