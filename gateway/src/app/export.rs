@@ -45,8 +45,9 @@ use sinks::Sinks;
 
 /// How long a worker, or a sink that is to end, may take to answer; one that does not is asked again at the next tick.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
-/// How long the last answers of stopping workers are waited for.
-const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// How long the last answers of a stopping worker are waited for: one that hangs gives none, one with a hundred thousand flows to
+/// conclude on a busy machine needs seconds.
+const STOP_LIMIT: Duration = Duration::from_secs(15);
 /// How often expired trusted answers are dropped, in ticks.
 const SWEEP_TICKS: u64 = 600;
 
