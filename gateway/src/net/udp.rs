@@ -17,6 +17,7 @@ mod ending;
 mod hand_over;
 mod headers;
 pub mod held;
+mod holders;
 mod migration;
 mod negotiate;
 pub mod port;
@@ -24,7 +25,6 @@ pub mod table;
 mod too_long;
 pub mod unanswered;
 pub mod undecided;
-mod undecided_flows;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

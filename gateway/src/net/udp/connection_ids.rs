@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::holders::Holders;
 use crate::flow::decide::Vouched;
 use crate::flow::identify::Identity;
 use crate::flow::session::SubscriberKey;
@@ -24,7 +25,7 @@ use crate::wire::quic::{ConnectionId, is_addressed_to};
 
 /// How long after its last datagram a flow may be continued from another port (notes §2.3).
 pub const CONTINUED_WITHIN: Duration = Duration::from_secs(60);
-/// Ids known at once; about 250 bytes each.
+/// Ids known at once; of more the oldest of whoever has most goes.
 pub const KNOWN_MAX: usize = 65_536;
 /// Ids of one subscriber at one destination; the oldest goes.
 pub const KNOWN_PER_PAIR_MAX: usize = 64;
@@ -81,6 +82,8 @@ pub struct Continued {
 
 /// One id.
 struct Known {
+    /// Its number among all that were learnt.
+    number: u64,
     id: ConnectionId,
     flow: Continued,
 }
@@ -94,43 +97,52 @@ pub struct ConnectionIds {
     state: Mutex<State>,
 }
 
-/// The ids, and how many there are.
+/// The ids, and whose they are.
 #[derive(Default)]
 struct State {
     pairs: HashMap<Pair, VecDeque<Known>>,
-    count: usize,
+    /// Where each stands, by its number.
+    holders: Holders<SubscriberKey, (Pair, u64)>,
+    /// How many were learnt.
+    learnt: u64,
 }
 
 impl ConnectionIds {
-    /// Learns a server's id on a flow of `subscriber` to `destination`. Over [`KNOWN_MAX`] ids those of silent flows are
-    /// dropped first; if none are, the new one is not learnt.
+    /// Learns a server's id on a flow of `subscriber` to `destination`. Over [`KNOWN_MAX`] ids the oldest of whoever has most is
+    /// forgotten: what one subscriber opens keeps nobody else's connections from being known.
     pub fn learn(
         &self,
         subscriber: &SubscriberKey,
         destination: SocketAddr,
         id: ConnectionId,
         flow: Continued,
-        now: Monotonic,
     ) {
         if id.as_bytes().len() < LENGTH_MIN {
             return;
         }
         let mut state = self.state();
-        if state.count >= KNOWN_MAX {
-            state.drop_silent(now);
-        }
-        if state.count >= KNOWN_MAX {
-            return;
-        }
-        let known = state.pairs.entry((subscriber.clone(), destination)).or_default();
-        let before = known.len();
-        known.retain(|other| other.id.as_bytes() != id.as_bytes());
+        let number = state.learnt;
+        state.learnt = number.saturating_add(1);
+        let pair = (subscriber.clone(), destination);
+        let known = state.pairs.entry(pair.clone()).or_default();
+        let mut gone = Vec::new();
+        known.retain(|other| {
+            let is_same = other.id.as_bytes() == id.as_bytes();
+            gone.extend(is_same.then_some(other.number));
+            !is_same
+        });
         if known.len() >= KNOWN_PER_PAIR_MAX {
-            known.pop_front();
+            gone.extend(known.pop_front().map(|oldest| oldest.number));
         }
-        known.push_back(Known { id, flow });
-        let after = known.len();
-        state.count = state.count.saturating_sub(before).saturating_add(after);
+        known.push_back(Known { number, id, flow });
+        state.holders.insert(subscriber, number, (pair, number));
+        for number in gone {
+            state.holders.remove(subscriber, number);
+        }
+        while state.holders.len() > KNOWN_MAX {
+            let Some((pair, number)) = state.holders.oldest_of_largest().cloned() else { break };
+            state.retain(&pair, |known| known.number != number);
+        }
     }
 
     /// The flow that a datagram continues: it is addressed to a known id.
@@ -164,15 +176,7 @@ impl ConnectionIds {
     /// Forgets what a flow taught: its name does not hold.
     pub fn forget(&self, subscriber: &SubscriberKey, destination: SocketAddr, pulse: &Pulse) {
         let pair = (subscriber.clone(), destination);
-        let mut state = self.state();
-        let Some(known) = state.pairs.get_mut(&pair) else { return };
-        let before = known.len();
-        known.retain(|known| !Arc::ptr_eq(&known.flow.pulse, pulse));
-        let after = known.len();
-        if after == 0 {
-            state.pairs.remove(&pair);
-        }
-        state.count = state.count.saturating_sub(before).saturating_add(after);
+        self.state().retain(&pair, |known| !Arc::ptr_eq(&known.flow.pulse, pulse));
     }
 
     /// Drops ids of flows that can no longer be continued.
@@ -182,7 +186,7 @@ impl ConnectionIds {
 
     /// Ids known.
     pub fn len(&self) -> usize {
-        self.state().count
+        self.state().holders.len()
     }
 
     /// Whether none is known.
@@ -199,11 +203,25 @@ impl ConnectionIds {
 impl State {
     /// Drops ids of flows that have been silent for too long.
     fn drop_silent(&mut self, now: Monotonic) {
-        self.pairs.retain(|_, known| {
-            known.retain(|known| known.flow.pulse.is_recent(now));
-            !known.is_empty()
+        let pairs: Vec<Pair> = self.pairs.keys().cloned().collect();
+        pairs.iter().for_each(|pair| self.retain(pair, |known| known.flow.pulse.is_recent(now)));
+    }
+
+    /// Keeps of a pair's ids those that `keep` says.
+    fn retain(&mut self, pair: &Pair, keep: impl Fn(&Known) -> bool) {
+        let Some(known) = self.pairs.get_mut(pair) else { return };
+        let mut gone = Vec::new();
+        known.retain(|known| {
+            let stays = keep(known);
+            gone.extend((!stays).then_some(known.number));
+            stays
         });
-        self.count = self.pairs.values().map(VecDeque::len).sum();
+        if known.is_empty() {
+            self.pairs.remove(pair);
+        }
+        for number in gone {
+            self.holders.remove(&pair.0, number);
+        }
     }
 }
 
@@ -246,7 +264,7 @@ mod tests {
     #[test]
     fn q12_an_id_counts_for_its_subscriber_at_its_destination_alone() {
         let ids = ConnectionIds::default();
-        ids.learn(&subscriber(1), destination(443), id(b"serverid"), flow(), at(0));
+        ids.learn(&subscriber(1), destination(443), id(b"serverid"), flow());
         let found = |number, port, bytes: &[u8]| {
             ids.find(&subscriber(number), destination(port), &short(bytes), at(1)).is_some()
         };
@@ -263,7 +281,7 @@ mod tests {
         let ids = ConnectionIds::default();
         let flow = flow();
         let pulse = Arc::clone(&flow.pulse);
-        ids.learn(&subscriber(1), destination(443), id(b"serverid"), flow, at(0));
+        ids.learn(&subscriber(1), destination(443), id(b"serverid"), flow);
         let found = |now| ids.find(&subscriber(1), destination(443), &short(b"serverid"), now).is_some();
         pulse.note_moved(at(100));
         assert!(found(at(160)));
@@ -275,7 +293,7 @@ mod tests {
     #[test]
     fn f45_a_known_id_in_a_long_header_continues_too() {
         let ids = ConnectionIds::default();
-        ids.learn(&subscriber(1), destination(443), id(b"serverid"), flow(), at(0));
+        ids.learn(&subscriber(1), destination(443), id(b"serverid"), flow());
         let long = |bytes: &[u8]| {
             let length = u8::try_from(bytes.len()).unwrap();
             [&[0xe3, 0, 0, 0, 1, length], bytes, &[0; 30]].concat()
@@ -296,7 +314,7 @@ mod tests {
             let flow = Continued { target: destination(port.into()), ..flow() };
             flow.pulse.note_moved(at(port.into()));
             pulses.push(Arc::clone(&flow.pulse));
-            ids.learn(&subscriber(1), destination(443), id(&[b'a' + port; 8]), flow, at(1));
+            ids.learn(&subscriber(1), destination(443), id(&[b'a' + port; 8]), flow);
         }
         assert_eq!(latest(1, 4), None, "nobody has answered");
         pulses[0].prove();
@@ -312,13 +330,13 @@ mod tests {
     fn q12_short_ids_are_not_learnt_and_forgotten_ones_not_found() {
         let ids = ConnectionIds::default();
         for bytes in [&b""[..], b"1", b"123"] {
-            ids.learn(&subscriber(1), destination(443), id(bytes), flow(), at(0));
+            ids.learn(&subscriber(1), destination(443), id(bytes), flow());
         }
         assert!(ids.is_empty());
         let (one, other) = (flow(), flow());
         let pulse = Arc::clone(&one.pulse);
-        ids.learn(&subscriber(1), destination(443), id(b"1234"), one, at(0));
-        ids.learn(&subscriber(1), destination(443), id(b"5678"), other, at(0));
+        ids.learn(&subscriber(1), destination(443), id(b"1234"), one);
+        ids.learn(&subscriber(1), destination(443), id(b"5678"), other);
         ids.forget(&subscriber(1), destination(443), &pulse);
         let found = |bytes| ids.find(&subscriber(1), destination(443), &short(bytes), at(1)).is_some();
         assert!(!found(b"1234") && found(b"5678"));
@@ -326,10 +344,10 @@ mod tests {
     }
 
     #[test]
-    fn ids_at_the_limits_and_one_over() {
+    fn f5_ids_at_the_limits_and_one_over_of_whoever_has_most() {
         let ids = ConnectionIds::default();
         for number in 0..=KNOWN_PER_PAIR_MAX {
-            ids.learn(&subscriber(1), destination(1), id(&number.to_be_bytes()), flow(), at(0));
+            ids.learn(&subscriber(1), destination(1), id(&number.to_be_bytes()), flow());
         }
         assert_eq!(ids.len(), KNOWN_PER_PAIR_MAX);
         let find = |number: usize| {
@@ -338,16 +356,28 @@ mod tests {
         assert!(!find(0) && find(1) && find(KNOWN_PER_PAIR_MAX), "the oldest goes");
         for number in KNOWN_PER_PAIR_MAX..KNOWN_MAX {
             let port = u16::try_from(2 + number / 64).unwrap();
-            ids.learn(&subscriber(2), destination(port), id(&number.to_be_bytes()), flow(), at(0));
+            ids.learn(&subscriber(2), destination(port), id(&number.to_be_bytes()), flow());
         }
         assert_eq!(ids.len(), KNOWN_MAX);
-        ids.learn(&subscriber(3), destination(1), id(b"over"), flow(), at(1));
+        let of_the_holder = |number: usize| {
+            let port = u16::try_from(2 + number / 64).unwrap();
+            ids.find(&subscriber(2), destination(port), &short(&number.to_be_bytes()), at(1)).is_some()
+        };
+        assert!(of_the_holder(KNOWN_PER_PAIR_MAX), "at the limit");
+        // One over: whoever has most gives way, and nobody else.
+        ids.learn(&subscriber(3), destination(1), id(b"over"), flow());
         assert_eq!(ids.len(), KNOWN_MAX);
-        assert!(ids.find(&subscriber(3), destination(1), &short(b"over"), at(1)).is_none(), "one over");
-        // A minute later all of them are silent, and there is room again.
+        assert!(ids.find(&subscriber(3), destination(1), &short(b"over"), at(1)).is_some());
+        assert!(!of_the_holder(KNOWN_PER_PAIR_MAX) && of_the_holder(KNOWN_PER_PAIR_MAX + 1));
+        assert!(find(1) && find(KNOWN_PER_PAIR_MAX));
+        // Also for one more of his own.
+        ids.learn(&subscriber(2), destination(1), id(b"more"), flow());
+        assert!(!of_the_holder(KNOWN_PER_PAIR_MAX + 1) && of_the_holder(KNOWN_MAX - 1) && find(1));
+        // A minute later all of them are silent.
         let late = flow();
         late.pulse.note_moved(at(61));
-        ids.learn(&subscriber(3), destination(1), id(b"over"), late, at(61));
+        ids.learn(&subscriber(3), destination(1), id(b"late"), late);
+        ids.sweep(at(61));
         assert_eq!(ids.len(), 1);
     }
 }

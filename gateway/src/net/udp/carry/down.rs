@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use super::{IDS_PER_FLOW_MAX, Upstream};
 use crate::flow::engine::has_long_header;
-use crate::flow::time::Monotonic;
 use crate::net::node::flow_record::Flow;
 use crate::net::node::report::DropCause;
 use crate::net::udp::Relay;
@@ -71,11 +70,10 @@ impl Relay {
             return;
         };
         ids.push(id);
-        let now: Monotonic = self.worker.shared.clock.monotonic();
-        up.pulse.note_moved(now);
+        up.pulse.note_moved(self.worker.shared.clock.monotonic());
         let vouched = flow.state.borrow().engine.vouched();
         let continued = Continued { identity, target: up.target, vouched, pulse: Arc::clone(&up.pulse) };
-        self.worker.shared.connection_ids.learn(&up.subscriber, up.destination, id, continued, now);
+        self.worker.shared.connection_ids.learn(&up.subscriber, up.destination, id, continued);
     }
 }
 
