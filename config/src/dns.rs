@@ -8,13 +8,14 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use self::stale::{read_path, read_stale};
+use self::stale::read_stale;
 use crate::key::Key;
 use crate::local::LocalSocket;
 use crate::quantity::show_duration;
 use crate::reader::{Fault, Reader};
 use crate::relation::at_least;
-use crate::section::Section;
+use crate::section::{Found, Section};
+use crate::value::path_text;
 pub use address::{CLIENTS_MAX, Clients, PRIVATE_CLIENTS, SERVERS_MAX, STEER_ADDRESSES_MAX, Server};
 pub(crate) use address::{read_clients, read_own_addresses};
 
@@ -449,5 +450,13 @@ fn read_connections<'t>(reader: &mut Reader<'t>, section: &Section<'t>) -> Conne
         first_byte_timeout: first.value,
         idle_timeout: idle.value,
         queries_per_connection_max: queries.value,
+    }
+}
+
+/// A path, joined to the configuration's folder.
+fn read_path<'t>(reader: &mut Reader<'t>, section: &Section<'t>, name: &str) -> Option<PathBuf> {
+    match section.read(reader, name, path_text) {
+        Found::Is(text, _) => Some(reader.join(&text)),
+        Found::Absent | Found::Wrong(_) => None,
     }
 }

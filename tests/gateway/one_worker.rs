@@ -178,13 +178,15 @@ async fn flow(worker: Rc<Worker>, bytes: usize, fails: bool) {
     }
 }
 
+/// Runs `work` as a worker's event loop does.
+fn on_a_worker(work: impl Future<Output = ()>) {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build_local(LocalOptions::default()).unwrap().block_on(work);
+}
+
 #[test]
 fn s_a_panic_in_a_flow_costs_that_flow_alone_and_is_counted() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())
-        .unwrap();
-    runtime.block_on(async {
+    on_a_worker(async {
         let worker = Worker::new(shared(), 0);
         let failed = tokio::task::spawn_local(flow(Rc::clone(&worker), 100, true)).await;
         assert!(failed.unwrap_err().is_panic());
@@ -212,11 +214,7 @@ async fn begun(worker: &Rc<Worker>, source: IpAddr) -> (OpenFlow, TcpStream) {
 
 #[test]
 fn f33_what_is_over_a_limit_takes_none_of_the_last_places() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())
-        .unwrap();
-    runtime.block_on(async {
+    on_a_worker(async {
         let worker = Worker::new(shared(), 0);
         let (one, other): (IpAddr, IpAddr) = ("127.0.0.2".parse().unwrap(), "127.0.0.3".parse().unwrap());
         let ends = |open: &OpenFlow| (open.flow().is_over_limit(), open.flow().cut.is_asked());
@@ -239,11 +237,7 @@ fn f33_what_is_over_a_limit_takes_none_of_the_last_places() {
 
 #[test]
 fn b19_a_flow_that_begins_when_its_address_has_just_changed_hands_is_the_new_sessions() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())
-        .unwrap();
-    runtime.block_on(async {
+    on_a_worker(async {
         let worker = Worker::new(shared(), 0);
         let sessions = Arc::clone(&worker.shared.sessions);
         let account = |id: &str| Session::new(SubscriberType::Account, id, "").unwrap();
@@ -254,9 +248,7 @@ fn b19_a_flow_that_begins_when_its_address_has_just_changed_hands_is_the_new_ses
         change(session::Event::Bind(account("before")));
         change(session::Event::Release);
         change(session::Event::Bind(account("after")));
-        let (stream, _client, peer) = connection().await;
-        let side = SubscriberSide::stream(stream, peer.ip(), ByteBasis::Payload);
-        let open = worker.open_flow(peer.ip(), Place::Original("127.0.0.1:443".parse().unwrap()), side);
+        let (open, _client) = begun(&worker, "127.0.0.1".parse().unwrap()).await;
         worker.received(open.flow(), b"SSH-2.0-first\r\n");
         // The end of the session before is news to the worker, and none of this flow's.
         worker.follow_sessions();

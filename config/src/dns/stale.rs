@@ -1,6 +1,5 @@
-//! Section [dns]: old answers, and paths.
+//! Old answers: the keys of section [dns] that begin with `stale`, and `serve_stale`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
@@ -8,8 +7,7 @@ use super::{
     STALE_MAX_RANGE, STALE_TTL_DEFAULT, STALE_TTL_RANGE, Stale, TIMEOUT_RANGE,
 };
 use crate::reader::Reader;
-use crate::section::{Found, Section};
-use crate::value::path_text;
+use crate::section::Section;
 
 /// Reads the keys of old answers; `None` when they are not to be given.
 pub(super) fn read_stale<'t>(
@@ -25,12 +23,4 @@ pub(super) fn read_stale<'t>(
         section.count(reader, "stale_entries_max", STALE_ENTRIES_MAX_DEFAULT, STALE_ENTRIES_MAX_RANGE).value;
     let stale = Stale { after: after.value.min(total), ttl, age_max, entries_max };
     wanted.then_some(stale)
-}
-
-/// A path, joined to the configuration's folder.
-pub(super) fn read_path<'t>(reader: &mut Reader<'t>, section: &Section<'t>, name: &str) -> Option<PathBuf> {
-    match section.read(reader, name, path_text) {
-        Found::Is(text, _) => Some(reader.join(&text)),
-        Found::Absent | Found::Wrong(_) => None,
-    }
 }
