@@ -23,13 +23,14 @@ use support::origin::Origin;
 use support::world::World;
 
 const LISTED: &str = "www.listed.example";
-/// Who drips towards the gateway's own address; they hold nothing but their place.
-const STEERED: u16 = 8_500;
+/// Who drips towards the gateway's own address; they hold nothing but their place. All of them together, with the users, stay
+/// below nine tenths of the places that 20,000 descriptors make: above, flows are ended for room, which other tests are about.
+const STEERED: u16 = 7_600;
 /// Who drips on the way elsewhere.
-const PASSING: u16 = 500;
+const PASSING: u16 = 400;
 /// Each sends a byte in so long a time.
 const DRIP: Duration = Duration::from_secs(1);
-/// Bytes that may be sent before the absolute deadline of 3 s has ended the patience, with room for a slow machine.
+/// Bytes that may be sent before the absolute deadline of 5 s has ended the patience, with room for a slow machine.
 const DRIPS_MAX: usize = 100;
 /// Connections made before it is waited until the gateway has them: what its backlog has no room for begins anew seconds later.
 const AT_ONCE: u16 = 1_000;
@@ -43,9 +44,9 @@ fn exchange(client: &mut TcpStream, bytes: &[u8]) {
 }
 
 #[test]
-fn s_slowloris_nine_thousand_drips_end_at_the_deadline_and_cost_nobody_else_anything() {
+fn s_slowloris_eight_thousand_drips_end_at_the_deadline_and_cost_nobody_else_anything() {
     let world = World::with(Origin::echo(), |setup| {
-        setup.set("limits", "identify_deadline = \"3 s\"").set("limits", "flows_per_subscriber_max = 10000")
+        setup.set("limits", "identify_deadline = \"5 s\"").set("limits", "flows_per_subscriber_max = 10000")
     });
     let gateway = &world.gateway;
     let visit = [Hello::named(LISTED).wire(), hellos::record(23, &[1; 50])].concat();
@@ -72,7 +73,8 @@ fn s_slowloris_nine_thousand_drips_end_at_the_deadline_and_cost_nobody_else_anyt
     let everybody = u64::from(STEERED + PASSING);
     let (mut drips, mut visits) = (0, 0);
     while gateway.metric(refused) < u64::from(STEERED) || timed_out() < everybody {
-        assert!(drips < DRIPS_MAX, "{} refused, {} out of time", gateway.metric(refused), timed_out());
+        let (ended, shed) = (gateway.metric(refused), gateway.metric("zrgw_flows_shed_total"));
+        assert!(drips < DRIPS_MAX, "{ended} refused, {} out of time, {shed} ended for room", timed_out());
         let begun = Instant::now();
         for client in &mut steered {
             // Those that were refused are closed.
@@ -96,6 +98,7 @@ fn s_slowloris_nine_thousand_drips_end_at_the_deadline_and_cost_nobody_else_anyt
         std::thread::sleep(DRIP.saturating_sub(begun.elapsed()));
     }
     println!("ended within {drips} drips");
+    assert_eq!(gateway.metric("zrgw_flows_shed_total"), 0, "there was room for all");
     // Who was on the way elsewhere goes on, charged; the others' places are free.
     for mut client in passing {
         exchange(&mut client, &visit[drips..]);
