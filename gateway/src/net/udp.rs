@@ -33,7 +33,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, sleep};
 
@@ -49,11 +48,10 @@ use self::undecided::Undecided;
 use crate::flow::decide::Vouched;
 use crate::flow::mark;
 use crate::flow::time::Monotonic;
-use crate::net::ingress::access::Access;
 use crate::net::node::event::Event;
 use crate::net::node::flow_record::{Flow, Place, SubscriberSide};
 use crate::net::node::report::{DropCause, Refusal};
-use crate::net::node::settings::{DatagramHeaders, Listener, Mode};
+use crate::net::node::settings::{Listener, Mode};
 use crate::net::node::worker::{OpenFlow, Worker};
 use crate::net::sys::batch::{Batch, Train};
 
@@ -79,7 +77,7 @@ pub struct Relay {
     keeping: Cell<bool>,
     /// The address it is bound to.
     bound: SocketAddr,
-    service: Service,
+    mode: Mode,
     table: RefCell<Table<Entry>>,
     batch: Rc<RefCell<Batch>>,
     /// The undecided flows of all relays of the worker.
@@ -92,13 +90,6 @@ pub struct Relay {
     handed_over: Notify,
     /// Descriptors ran out: no upstream socket is tried before.
     dial_again: Cell<Monotonic>,
-}
-
-/// How the destination is learnt.
-enum Service {
-    Steered { service_port: Option<u16>, access: Access },
-    Proxied { peers: Vec<IpNet>, datagrams: DatagramHeaders },
-    Transparent { upstream_mark: u32 },
 }
 
 /// A flow in the table; when it is taken out, its last counts are taken.
@@ -157,15 +148,6 @@ impl Relay {
         batch: Rc<RefCell<Batch>>,
         undecided: Rc<Undecided>,
     ) -> io::Result<Rc<Self>> {
-        let service = match &listener.mode {
-            Mode::Steered { service_port, access } => {
-                Service::Steered { service_port: *service_port, access: access.clone() }
-            }
-            Mode::ProxyProtocol { peers, datagrams } => {
-                Service::Proxied { peers: peers.clone(), datagrams: *datagrams }
-            }
-            Mode::Transparent { upstream_mark, .. } => Service::Transparent { upstream_mark: *upstream_mark },
-        };
         let bound = socket.local_addr()?;
         let relay = Rc::new(Self {
             worker,
@@ -173,7 +155,7 @@ impl Relay {
             own: RefCell::default(),
             keeping: Cell::new(false),
             bound,
-            service,
+            mode: listener.mode.clone(),
             table: RefCell::default(),
             batch,
             undecided,
@@ -235,13 +217,13 @@ impl Relay {
             port.receive(&mut batch)?;
             for train in batch.trains() {
                 let train = self.without_own_marks(train);
-                match &self.service {
-                    Service::Steered { .. } => {
+                match &self.mode {
+                    Mode::Steered { .. } => {
                         let ends = Ends::Steered { local: train.local };
                         self.take(Key { peer: train.peer, ends }, &train);
                     }
-                    Service::Proxied { peers, datagrams } => self.unwrap(peers, *datagrams, &train),
-                    Service::Transparent { .. } => match train.local {
+                    Mode::ProxyProtocol { peers, datagrams } => self.unwrap(peers, *datagrams, &train),
+                    Mode::Transparent { .. } => match train.local {
                         // The packet is unchanged: it came to the address and port it was going to.
                         Some(address) => {
                             let destination = SocketAddr::new(address, self.bound.port());
@@ -321,38 +303,10 @@ impl Relay {
             self.worker.count_dropped(DropCause::Overload, train.count());
             return;
         }
-        let (source, place) = match (&self.service, key.ends) {
-            (_, Ends::Proxied { source, destination, .. }) => {
-                if self.worker.shared.dial.target(destination).is_none() {
-                    self.worker.count_refusal(Refusal::Destination);
-                    return;
-                }
-                (source.ip(), Place::Original(destination))
-            }
-            (_, Ends::Transparent { destination }) => {
-                if self.worker.shared.dial.target(destination).is_none() {
-                    self.worker.count_refusal(Refusal::Destination);
-                    return;
-                }
-                (key.peer.ip(), Place::Original(destination))
-            }
-            (Service::Steered { service_port, access }, Ends::Steered { .. }) => {
-                if !access.admits(key.peer.ip(), &self.worker.shared.sessions) {
-                    self.worker.count_refusal(Refusal::Client);
-                    return;
-                }
-                (key.peer.ip(), Place::Steered { service_port: *service_port })
-            }
-            (Service::Proxied { .. } | Service::Transparent { .. }, Ends::Steered { .. }) => return,
+        let (source, place) = match self.admit(&key) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return self.worker.count_refusal(refusal),
         };
-        let from = match key.ends {
-            Ends::Proxied { source, .. } => source,
-            Ends::Steered { .. } | Ends::Transparent { .. } => key.peer,
-        };
-        if self.worker.shared.is_own_datagram(from) {
-            self.worker.count_refusal(Refusal::Loop);
-            return;
-        }
         let side = SubscriberSide::datagrams(source, self.worker.shared.byte_basis);
         let open = self.worker.open_flow(source, place, side);
         let continues = self.continued(&open, &key, train);
@@ -374,6 +328,32 @@ impl Relay {
         while let Some(relay) = self.undecided.surplus() {
             relay.evict();
         }
+    }
+
+    /// Whose a new flow is and where it goes, if it may begin.
+    fn admit(&self, key: &Key) -> Result<(IpAddr, Place), Refusal> {
+        let shared = &self.worker.shared;
+        let (source, place) = match (key.ends, &self.mode) {
+            (Ends::Proxied { destination, .. } | Ends::Transparent { destination }, _) => {
+                shared.dial.target(destination).ok_or(Refusal::Destination)?;
+                let source = if let Ends::Proxied { source, .. } = key.ends { source } else { key.peer };
+                (source, Place::Original(destination))
+            }
+            (Ends::Steered { .. }, Mode::Steered { service_port, access }) => {
+                if !access.admits(key.peer.ip(), &shared.sessions) {
+                    return Err(Refusal::Client);
+                }
+                (key.peer, Place::Steered { service_port: *service_port })
+            }
+            // Keys are made by the relay's own mode.
+            (Ends::Steered { .. }, Mode::ProxyProtocol { .. } | Mode::Transparent { .. }) => {
+                return Err(Refusal::Destination);
+            }
+        };
+        if shared.is_own_datagram(source) {
+            return Err(Refusal::Loop);
+        }
+        Ok((source.ip(), place))
     }
 
     /// Where the subscriber's datagrams were going.

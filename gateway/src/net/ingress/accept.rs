@@ -6,17 +6,15 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
-use super::access::Access;
 use super::{proxied, steered, transparent};
 use crate::net::node::event::Event;
 use crate::net::node::flow_record::SubscriberSide;
 use crate::net::node::report::Refusal;
-use crate::net::node::settings::{Interception, Listener, Mode};
+use crate::net::node::settings::Mode;
 use crate::net::node::worker::Worker;
 use crate::net::sys::header_lengths::{Birth, HeaderLengths};
 use crate::net::sys::socket;
@@ -87,52 +85,13 @@ impl Headers {
     }
 }
 
-/// How accepted connections are served.
-enum Service {
-    Steered {
-        service_port: Option<u16>,
-        access: Access,
-    },
-    Proxied {
-        peers: Vec<IpNet>,
-    },
-    /// The same from a balancer on this machine, over a Unix socket.
-    Local,
-    Transparent {
-        interception: Interception,
-        upstream_mark: u32,
-    },
-}
-
 /// Accepts on `socket` until the worker drains. Without room for another flow connections wait in the kernel's backlog.
 ///
 /// # Errors
 /// Only when the event loop cannot watch the socket.
-pub async fn run(worker: Rc<Worker>, bound: TcpListener, listener: Listener) -> io::Result<()> {
-    let service = match listener.mode {
-        Mode::Steered { service_port, access } => Service::Steered { service_port, access },
-        Mode::ProxyProtocol { peers, .. } => Service::Proxied { peers },
-        Mode::Transparent { interception, upstream_mark } => {
-            Service::Transparent { interception, upstream_mark }
-        }
-    };
-    serve(worker, bound, service).await
-}
-
-/// The same on a Unix socket, where a balancer of this machine sends a PROXY header.
-///
-/// # Errors
-/// As [`run`].
-pub async fn run_local(worker: Rc<Worker>, bound: TcpListener) -> io::Result<()> {
-    serve(worker, bound, Service::Local).await
-}
-
-/// Accepts until the worker drains.
-async fn serve(worker: Rc<Worker>, bound: TcpListener, service: Service) -> io::Result<()> {
+pub async fn run(worker: Rc<Worker>, bound: TcpListener, mode: Mode) -> io::Result<()> {
     let headers = Headers::default();
-    if let (Some(lengths), Service::Steered { .. } | Service::Transparent { .. }) =
-        (&worker.shared.headers, &service)
-    {
+    if let Some(lengths) = worker.shared.headers.as_ref().filter(|_| mode.meets_subscribers()) {
         headers.attach(&worker, lengths, &bound);
         if socket::stream_state(&bound).is_ok_and(|state| state.unacknowledged == 0) {
             headers.note_empty();
@@ -144,27 +103,22 @@ async fn serve(worker: Rc<Worker>, bound: TcpListener, service: Service) -> io::
     loop {
         tokio::select! {
             () = &mut draining => return Ok(()),
-            () = accept_some(&worker, &socket, &service, &headers), if !waits(&worker, &service) => {}
-            () = sleep(OVERLOAD_PAUSE), if waits(&worker, &service) => {}
+            () = accept_some(&worker, &socket, &mode, &headers), if !waits(&worker, &mode) => {}
+            () = sleep(OVERLOAD_PAUSE), if waits(&worker, &mode) => {}
         }
     }
 }
 
 /// Whether connections wait in the backlog: steered ones cannot be carried unread.
-fn waits(worker: &Worker, service: &Service) -> bool {
-    match service {
-        Service::Steered { .. } => worker.shared.overload.is_unread(),
-        Service::Proxied { .. } | Service::Local | Service::Transparent { .. } => false,
+fn waits(worker: &Worker, mode: &Mode) -> bool {
+    match mode {
+        Mode::Steered { .. } => worker.shared.overload.is_unread(),
+        Mode::ProxyProtocol { .. } | Mode::Transparent { .. } => false,
     }
 }
 
 /// Waits for connections and accepts those that are there, at most `accepts_per_wake_max` of them.
-async fn accept_some(
-    worker: &Rc<Worker>,
-    socket: &AsyncFd<TcpListener>,
-    service: &Service,
-    headers: &Headers,
-) {
+async fn accept_some(worker: &Rc<Worker>, socket: &AsyncFd<TcpListener>, mode: &Mode, headers: &Headers) {
     let Ok(mut ready) = socket.readable().await else {
         sleep(BACK_OFF_MAX).await;
         return;
@@ -178,7 +132,7 @@ async fn accept_some(
             Ok((stream, peer)) => {
                 let visitor =
                     peer.map(|peer| Visitor { peer, birth: headers.birth(worker, socket.get_ref()) });
-                start(worker, stream, visitor, service, permit);
+                start(worker, stream, visitor, mode, permit);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 headers.note_empty();
@@ -206,10 +160,10 @@ fn start(
     worker: &Rc<Worker>,
     stream: std::net::TcpStream,
     visitor: Option<Visitor>,
-    service: &Service,
+    mode: &Mode,
     permit: OwnedSemaphorePermit,
 ) {
-    if let Err(refusal) = admit(worker, service, visitor.map(|visitor| visitor.peer)) {
+    if let Err(refusal) = admit(worker, mode, visitor.map(|visitor| visitor.peer)) {
         worker.count_refusal(refusal);
         tracing::debug!(refusal = refusal.label(), "connection not carried: who sent it may not");
         let _ = socket::reset_on_close(&stream);
@@ -221,38 +175,37 @@ fn start(
     };
     let worker = Rc::clone(worker);
     // The permit goes along and comes back when the task ends, however it ends.
-    match (service, visitor) {
-        (Service::Steered { service_port, .. }, Some(visitor)) => {
+    match (mode, visitor) {
+        (Mode::Steered { service_port, .. }, Some(visitor)) => {
             let flow = steered::begin(worker, client, visitor, *service_port, permit);
             tokio::task::spawn_local(relay::serve(Box::pin(flow)));
         }
-        (Service::Proxied { .. } | Service::Local, _) => {
+        (Mode::ProxyProtocol { .. }, _) => {
             tokio::task::spawn_local(relay::serve(Box::pin(proxied::begin(worker, client, permit))));
         }
-        (Service::Transparent { interception, upstream_mark }, Some(visitor)) => {
+        (Mode::Transparent { interception, upstream_mark }, Some(visitor)) => {
             let flow = transparent::begin(worker, client, visitor, *interception, *upstream_mark, permit);
             tokio::task::spawn_local(relay::serve(Box::pin(flow)));
         }
         // Not admitted.
-        (Service::Steered { .. } | Service::Transparent { .. }, None) => {}
+        (Mode::Steered { .. } | Mode::Transparent { .. }, None) => {}
     }
 }
 
-/// Whether who sent a connection may; at a Unix socket its mode and group have said so.
-fn admit(worker: &Worker, service: &Service, peer: Option<SocketAddr>) -> Result<(), Refusal> {
-    match (service, peer) {
-        (Service::Local, _) | (Service::Transparent { .. }, Some(_)) => Ok(()),
-        (Service::Steered { access, .. }, Some(peer)) => {
-            let is_served = access.admits(peer.ip(), &worker.shared.sessions);
-            if is_served { Ok(()) } else { Err(Refusal::Client) }
+/// Whether who sent a connection may.
+fn admit(worker: &Worker, mode: &Mode, peer: Option<SocketAddr>) -> Result<(), Refusal> {
+    let peer = peer.map(|peer| peer.ip());
+    let (admitted, refusal) = match (mode, peer) {
+        (Mode::Transparent { .. }, peer) => (peer.is_some(), Refusal::Client),
+        (Mode::Steered { access, .. }, Some(peer)) => {
+            (access.admits(peer, &worker.shared.sessions), Refusal::Client)
         }
-        (Service::Proxied { peers }, Some(peer)) => {
-            let from = peer.ip().to_canonical();
-            let is_peer = peers.iter().any(|allowed| allowed.contains(&from));
-            if is_peer { Ok(()) } else { Err(Refusal::ProxyHeader) }
+        (Mode::Steered { .. }, None) => (false, Refusal::Client),
+        (Mode::ProxyProtocol { peers, .. }, peer) => {
+            // One without an address at a listener with addresses: nobody who may be there.
+            let refusal = if peer.is_some() { Refusal::ProxyHeader } else { Refusal::Client };
+            (peers.admit(peer), refusal)
         }
-        (Service::Steered { .. } | Service::Proxied { .. } | Service::Transparent { .. }, None) => {
-            Err(Refusal::Client)
-        }
-    }
+    };
+    if admitted { Ok(()) } else { Err(refusal) }
 }

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::report::{Report, ReportSource};
-use super::settings::Listener;
+use super::settings::{DatagramHeaders, Listener, Mode, Peers};
 use super::shared::Shared;
 use super::worker::Worker;
 use crate::net::dns;
@@ -242,8 +242,10 @@ fn start_worker(
 fn serve(worker: &Rc<Worker>, sockets: OfWorker) -> Vec<Rc<Relay>> {
     for socket in sockets.local {
         let worker = Rc::clone(worker);
+        // The mode and group of the socket say who may write the header.
+        let balancers = Mode::ProxyProtocol { peers: Peers::ThisMachine, datagrams: DatagramHeaders::Each };
         tokio::task::spawn_local(async move {
-            if let Err(error) = accept::run_local(worker, socket).await {
+            if let Err(error) = accept::run(worker, socket, balancers).await {
                 tracing::error!(%error, "listener at a socket lost; restart the gateway");
             }
         });
@@ -266,7 +268,7 @@ fn serve(worker: &Rc<Worker>, sockets: OfWorker) -> Vec<Rc<Relay>> {
         if let Some(socket) = connections {
             let worker = Rc::clone(worker);
             tokio::task::spawn_local(async move {
-                if let Err(error) = accept::run(worker, socket, listener).await {
+                if let Err(error) = accept::run(worker, socket, listener.mode).await {
                     tracing::error!(%address, %error, "listener lost; restart the gateway");
                 }
             });

@@ -17,7 +17,7 @@ use crate::net::ingress::access::Access;
 use crate::net::upstream::own_addresses::OwnAddresses;
 use crate::wire::quic::QuicLimits;
 
-/// How a listener learns the destination.
+/// How a listener learns the destination: the one list of the ways in, for connections and datagrams alike.
 #[derive(Clone, Debug)]
 pub enum Mode {
     /// Our DNS sent the subscriber here; the name says where to go.
@@ -30,7 +30,7 @@ pub enum Mode {
     /// A trusted balancer in front says source and destination in a PROXY header.
     ProxyProtocol {
         /// Who may send the header.
-        peers: Vec<IpNet>,
+        peers: Peers,
         /// In front of which datagrams it must stand.
         datagrams: DatagramHeaders,
     },
@@ -41,6 +41,44 @@ pub enum Mode {
         /// Mark of what we send to origins, so that it is not taken again.
         upstream_mark: u32,
     },
+}
+
+impl Mode {
+    /// Whether packets come unchanged, with the addresses they were going to.
+    pub fn is_tproxy(&self) -> bool {
+        matches!(self, Self::Transparent { interception: Interception::Tproxy, .. })
+    }
+
+    /// Whether who connects or sends datagrams is the subscriber, and no balancer in front.
+    pub fn meets_subscribers(&self) -> bool {
+        match self {
+            Self::Steered { .. } | Self::Transparent { .. } => true,
+            Self::ProxyProtocol { .. } => false,
+        }
+    }
+}
+
+/// Who may send the PROXY header.
+#[derive(Clone, Debug)]
+pub enum Peers {
+    /// Whoever has an address within one of these.
+    Within(Vec<IpNet>),
+    /// Whoever can open the Unix socket: its mode and group say who that is.
+    ThisMachine,
+}
+
+impl Peers {
+    /// Whether a peer may; one without an IP address has come over a Unix socket.
+    pub fn admit(&self, peer: Option<IpAddr>) -> bool {
+        match (self, peer) {
+            (Self::Within(allowed), Some(peer)) => {
+                let peer = peer.to_canonical();
+                allowed.iter().any(|allowed| allowed.contains(&peer))
+            }
+            (Self::Within(_), None) => false,
+            (Self::ThisMachine, _) => true,
+        }
+    }
 }
 
 /// How the kernel hands over flows that were going elsewhere.

@@ -19,7 +19,7 @@ use super::held::Waiting;
 use super::port::{Length, Manner, Port, Sent};
 use super::table::{Ends, Key};
 use super::unanswered::GivesUp;
-use super::{Continuation, Relay, Service, Stage};
+use super::{Continuation, Relay, Stage};
 use crate::flow::decide::Vouched;
 use crate::flow::mark::Mark;
 use crate::flow::session::SubscriberKey;
@@ -28,6 +28,7 @@ use crate::net::lookup::{LookupError, Whereabouts};
 use crate::net::node::event::Event;
 use crate::net::node::flow_record::Flow;
 use crate::net::node::report::{DropCause, ProtocolLabel, Refusal};
+use crate::net::node::settings::Mode;
 use crate::net::node::worker::Worker;
 use crate::net::sys::batch::Train;
 use crate::net::sys::socket;
@@ -182,7 +183,7 @@ impl Relay {
             }
             (entry.is_identified(), entry.continues.clone(), Rc::clone(entry.flow()))
         };
-        match (&self.service, key.ends) {
+        match (&self.mode, key.ends) {
             (_, Ends::Proxied { destination, .. } | Ends::Transparent { destination }) => {
                 match self.worker.shared.dial.target(destination) {
                     // Judged by where it was going, whoever vouches for that.
@@ -190,7 +191,7 @@ impl Relay {
                     None => self.refuse(key, Refusal::Destination),
                 }
             }
-            (Service::Steered { .. }, Ends::Steered { .. }) if identified => {
+            (Mode::Steered { .. }, Ends::Steered { .. }) if identified => {
                 self.reach(key, &flow, continues);
             }
             (_, Ends::Steered { .. }) => {}
@@ -336,11 +337,11 @@ impl Relay {
             self.settle(&mut table, flow.id);
         }
         drop(table);
-        match self.service {
-            Service::Steered { .. } => {
+        match self.mode {
+            Mode::Steered { .. } => {
                 self.worker.release(&flow, vouched(target.ip()), Some(target.ip()));
             }
-            Service::Proxied { .. } | Service::Transparent { .. } => {}
+            Mode::ProxyProtocol { .. } | Mode::Transparent { .. } => {}
         }
         if refused {
             self.remove(key);
@@ -350,13 +351,13 @@ impl Relay {
     /// How the flow's datagrams go. Behind a balancer nothing is marked: its own packets go to the subscriber.
     pub(super) fn manner(&self, flow: &Flow) -> Manner {
         let engine = &flow.state.borrow().engine;
-        let mark = match self.service {
-            Service::Steered { .. } | Service::Transparent { .. } => engine.mark(),
-            Service::Proxied { .. } => Mark::NONE,
+        let mark = match self.mode {
+            Mode::Steered { .. } | Mode::Transparent { .. } => engine.mark(),
+            Mode::ProxyProtocol { .. } => Mark::NONE,
         };
         let length = match (engine.claim().protocol(), engine.claim().identity()) {
             // A balancer's datagrams are not the subscriber's: nobody is there to be told.
-            _ if matches!(self.service, Service::Proxied { .. }) => Length::Cut,
+            _ if matches!(self.mode, Mode::ProxyProtocol { .. }) => Length::Cut,
             (ProtocolLabel::Udp, Some(_)) => Length::Cut,
             // It may yet be QUIC.
             (ProtocolLabel::Udp, None)
@@ -369,9 +370,9 @@ impl Relay {
 
     /// Whose address an upstream socket has, and its mark: transparent flows keep the subscriber's.
     fn source(&self, key: &Key) -> Option<(SocketAddr, u32)> {
-        match self.service {
-            Service::Transparent { upstream_mark } => Some((key.peer, upstream_mark)),
-            Service::Steered { .. } | Service::Proxied { .. } => None,
+        match self.mode {
+            Mode::Transparent { upstream_mark, .. } => Some((key.peer, upstream_mark)),
+            Mode::Steered { .. } | Mode::ProxyProtocol { .. } => None,
         }
     }
 }

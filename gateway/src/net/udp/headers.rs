@@ -7,12 +7,10 @@
 
 use std::rc::Rc;
 
-use ipnet::IpNet;
-
 use super::Relay;
 use super::table::{Ends, Key};
 use crate::net::node::report::Refusal;
-use crate::net::node::settings::DatagramHeaders;
+use crate::net::node::settings::{DatagramHeaders, Peers};
 use crate::net::sys::batch::Train;
 use crate::wire::proxy_protocol::{self, Carried, Header, Outcome, Transport};
 
@@ -21,9 +19,8 @@ const TLV_BYTES_MAX: usize = 2_048;
 
 impl Relay {
     /// Takes datagrams of a balancer.
-    pub(super) fn unwrap(self: &Rc<Self>, peers: &[IpNet], datagrams: DatagramHeaders, train: &Train<'_>) {
-        let from = train.peer.ip().to_canonical();
-        if !peers.iter().any(|allowed| allowed.contains(&from)) {
+    pub(super) fn unwrap(self: &Rc<Self>, peers: &Peers, datagrams: DatagramHeaders, train: &Train<'_>) {
+        if !peers.admit(Some(train.peer.ip())) {
             self.refuse_header("the peer is not in listener.peers");
             return;
         }

@@ -9,9 +9,10 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use super::port::Manner;
 use super::table::Key;
-use super::{Entry, Relay, Service};
+use super::{Entry, Relay};
 use crate::flow::session::SubscriberKey;
 use crate::flow::time::Monotonic;
+use crate::net::node::settings::Mode;
 use crate::net::sys::batch::Train;
 use crate::wire::quic::negotiation;
 
@@ -54,9 +55,9 @@ impl Relay {
     /// Answers a datagram of a version that is not read; true when that was all there was to do. It goes no further: an origin
     /// would answer it a second time.
     pub(super) fn negotiate(&self, key: &Key, entry: &Entry, datagram: &[u8]) -> bool {
-        match &self.service {
-            Service::Steered { .. } => {}
-            Service::Proxied { .. } | Service::Transparent { .. } => return false,
+        match &self.mode {
+            Mode::Steered { .. } => {}
+            Mode::ProxyProtocol { .. } | Mode::Transparent { .. } => return false,
         }
         let Some(answer) = negotiation(datagram) else { return false };
         if !self.negotiations.admit(entry.open.subscriber(), self.worker.shared.clock.monotonic()) {

@@ -8,9 +8,10 @@ use std::rc::{Rc, Weak};
 
 use super::held::Waiting;
 use super::table::{Key, Table};
-use super::{Entry, Relay, Service, Stage};
+use super::{Entry, Relay, Stage};
 use crate::net::node::event::Event;
 use crate::net::node::report::DropCause;
+use crate::net::node::settings::Mode;
 use crate::net::sys::batch::Train;
 
 /// The undecided flows of one worker.
@@ -90,7 +91,7 @@ impl Relay {
             carried.leave_the_undecided();
             self.worker.subscriber_finished(entry.flow());
             drop(table);
-        } else if refused || matches!(self.service, Service::Steered { .. }) {
+        } else if refused || matches!(self.mode, Mode::Steered { .. }) {
             let entry = table.remove(&key);
             drop(table);
             drop(entry);

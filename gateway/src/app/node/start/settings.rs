@@ -14,7 +14,7 @@ use crate::flow::identify::IdentifyLimits;
 use crate::flow::silence::SilenceLimits;
 use crate::net::ingress::access::Access;
 use crate::net::node::settings::{
-    DatagramHeaders, DialRules, FlowsPerSubscriber, Interception, Limits, Listener, Mode,
+    DatagramHeaders, DialRules, FlowsPerSubscriber, Interception, Limits, Listener, Mode, Peers,
 };
 use crate::net::sys::header_lengths::HeaderLengths;
 use crate::net::upstream::own_addresses::OwnAddresses;
@@ -34,7 +34,7 @@ pub(super) fn listeners(config: &Config) -> Vec<Listener> {
             },
         },
         config::Mode::ProxyProtocol => Mode::ProxyProtocol {
-            peers: listener.peers.clone(),
+            peers: Peers::Within(listener.peers.clone()),
             datagrams: match listener.datagram_headers {
                 config::DatagramHeaders::Any => DatagramHeaders::Any,
                 config::DatagramHeaders::Each => DatagramHeaders::Each,

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use super::{Bound, PORT_TRIES_MAX, Sockets};
 use crate::net::ingress::inherited::{Inherited, Offered, complete_connections, complete_datagrams};
 use crate::net::ingress::local::{LocalPlace, Standing};
-use crate::net::node::settings::{Interception, Listener, Mode};
+use crate::net::node::settings::Listener;
 use crate::net::sys::socket;
 
 impl Sockets {
@@ -167,34 +167,21 @@ pub(super) fn bind_listener(
 
 /// A listening socket at `address` of the kind that the listener's mode wants.
 pub(super) fn listen_as(listener: &Listener, address: SocketAddr) -> io::Result<TcpListener> {
-    match listener.mode {
-        Mode::Transparent { interception: Interception::Tproxy, .. } => socket::listen_transparent(address),
-        Mode::Steered { .. } | Mode::ProxyProtocol { .. } | Mode::Transparent { .. } => {
-            socket::listen(address)
-        }
-    }
+    if listener.mode.is_tproxy() { socket::listen_transparent(address) } else { socket::listen(address) }
 }
 
 /// A UDP socket at `address` of the kind that the listener's mode wants.
 pub(super) fn listen_datagrams_as(listener: &Listener, address: SocketAddr) -> io::Result<UdpSocket> {
-    match listener.mode {
-        Mode::Transparent { interception: Interception::Tproxy, .. } => {
-            socket::listen_datagrams_transparent(address)
-        }
-        Mode::Steered { .. } | Mode::ProxyProtocol { .. } | Mode::Transparent { .. } => {
-            socket::listen_datagrams(address)
-        }
+    if listener.mode.is_tproxy() {
+        socket::listen_datagrams_transparent(address)
+    } else {
+        socket::listen_datagrams(address)
     }
 }
 
 /// The same of one that is open already.
 pub(super) fn adapt(listener: &Listener, socket: &impl AsFd) -> io::Result<()> {
-    match listener.mode {
-        Mode::Transparent { interception: Interception::Tproxy, .. } => {
-            socket::make_transparent(socket, listener.address)
-        }
-        Mode::Steered { .. } | Mode::ProxyProtocol { .. } | Mode::Transparent { .. } => Ok(()),
-    }
+    if listener.mode.is_tproxy() { socket::make_transparent(socket, listener.address) } else { Ok(()) }
 }
 
 /// Binds one listener at `wanted` for every worker; UDP takes the port that TCP has.
