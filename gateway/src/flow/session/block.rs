@@ -33,6 +33,12 @@ impl Block {
         Self { bits: self.bits & mask(length), length }
     }
 
+    /// The upper and the lower 64 bits of its first address.
+    pub(super) fn halves(self) -> (u64, u64) {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.bits.to_be_bytes();
+        (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes([i, j, k, l, m, n, o, p]))
+    }
+
     /// Length of the prefix, 0 to 128; of IPv4 with the 96 bits before it.
     pub(super) const fn length(self) -> u8 {
         self.length

@@ -8,6 +8,38 @@ use arc_swap::ArcSwapOption;
 use super::block::Block;
 use super::table::{Holding, Source};
 
+/// Slots for a block: more than one, so that few chains have a second link, which would be another look into memory.
+const SLOTS_PER_BLOCK: usize = 2;
+/// The odd number nearest to 2^64 divided by the golden ratio: its product spreads neighbours over all slots.
+const SPREAD: u128 = 0x9e37_79b9_7f4a_7c15;
+
+/// Where the chains of blocks begin, by numbers of the process's own. The table's blocks are the operator's: whoever looks
+/// an address up adds to no chain, so this need not withstand chosen ones as the standard library's hash does, which takes
+/// several times as long.
+pub(super) struct Places([u64; 2]);
+
+impl Places {
+    /// Places by numbers drawn from `random`.
+    pub(super) fn new(random: &RandomState) -> Self {
+        Self([random.hash_one(0_u8), random.hash_one(1_u8)])
+    }
+
+    /// A number that is spread over all 64 bits.
+    fn of(&self, block: Block) -> u64 {
+        let [first, second] = self.0;
+        let (high, low) = block.halves();
+        let inner = folded(low ^ first);
+        folded(inner ^ high ^ second ^ u64::from(block.length()).rotate_left(32))
+    }
+}
+
+/// The two halves of the product with [`SPREAD`] in one word.
+fn folded(word: u64) -> u64 {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] =
+        u128::from(word).wrapping_mul(SPREAD).to_be_bytes();
+    u64::from_be_bytes([a, b, c, d, e, f, g, h]) ^ u64::from_be_bytes([i, j, k, l, m, n, o, p])
+}
+
 /// The heads of all chains; their number is a power of two.
 pub(super) struct Slots(Box<[ArcSwapOption<Link>]>);
 
@@ -27,27 +59,32 @@ impl Slots {
         Self((0..count).map(|_| ArcSwapOption::empty()).collect())
     }
 
-    /// How many chains there are.
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+    /// Slots for so many blocks.
+    pub(super) fn for_blocks(blocks: usize) -> Self {
+        Self::new(blocks.saturating_mul(SLOTS_PER_BLOCK).next_power_of_two())
+    }
+
+    /// How many blocks there may be before there are to be more slots.
+    pub(super) fn blocks_max(&self) -> usize {
+        self.0.len() / SLOTS_PER_BLOCK
     }
 
     /// Where the chain of a block begins.
-    pub(super) fn slot(&self, block: Block, hasher: &RandomState) -> Option<&ArcSwapOption<Link>> {
-        let place = hasher.hash_one(block) & (self.0.len() as u64).saturating_sub(1);
+    pub(super) fn slot(&self, block: Block, places: &Places) -> Option<&ArcSwapOption<Link>> {
+        let place = places.of(block) & (self.0.len() as u64).saturating_sub(1);
         self.0.get(usize::try_from(place).ok()?)
     }
 
     /// Who has the block; of two sources the later one counts.
-    pub(super) fn find(&self, block: Block, hasher: &RandomState) -> Option<Holding> {
-        let head = self.slot(block, hasher)?.load();
+    pub(super) fn find(&self, block: Block, places: &Places) -> Option<Holding> {
+        let head = self.slot(block, places)?.load();
         let held = links(head.as_deref()).filter(|link| link.holding.block == block);
         held.max_by_key(|link| link.source).map(|link| link.holding.clone())
     }
 
     /// Who has the block by the word of `source`.
-    pub(super) fn find_of(&self, block: Block, source: Source, hasher: &RandomState) -> Option<Holding> {
-        let head = self.slot(block, hasher)?.load();
+    pub(super) fn find_of(&self, block: Block, source: Source, places: &Places) -> Option<Holding> {
+        let head = self.slot(block, places)?.load();
         let mut held = links(head.as_deref());
         let link = held.find(|link| link.source == source && link.holding.block == block)?;
         Some(link.holding.clone())

@@ -1,4 +1,4 @@
-//! Whose a flow is, from its begin on.
+//! Whose a flow is, from its start to its end.
 
 use std::net::IpAddr;
 

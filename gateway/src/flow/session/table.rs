@@ -1,5 +1,8 @@
 //! The table of sessions: who has an address, changed one block at a time while everybody reads.
 //!
+//! To add a source of sessions, add a variant to [`Source`], and have whoever hears of them call [`Sessions::apply`]. The
+//! static table is the one there is: it calls [`Sessions::replace_static`] at start and at each reload.
+//!
 //! A hash table of immutable chains, one for each slot. A reader takes the chain's head without a lock and without waiting;
 //! a writer puts another head in its place. An address is looked up by the lengths of prefix that are in use, the longest
 //! first. Writers take turns; what they changed is told in numbered writes ([`News`]), behind the change itself.
@@ -20,7 +23,7 @@ use billing_export::Session;
 use self::write::Writer;
 use super::block::{Block, MAPPED_BITS};
 use super::news::{Latest, News};
-use super::slots::Slots;
+use super::slots::{Places, Slots};
 
 /// Slots of a table that holds little.
 const SLOTS_MIN: usize = 64;
@@ -37,8 +40,13 @@ const TRIES: usize = 8;
 pub enum Source {
     /// The operator's static table.
     Static,
-    /// The access network's accounting.
+    /// The access network's accounting. Nobody sends it yet.
     Accounting,
+}
+
+impl Source {
+    /// All of them.
+    pub(super) const ALL: [Self; 2] = [Self::Static, Self::Accounting];
 }
 
 /// What is known of a session that holds a block. One that has ended holds none.
@@ -122,13 +130,13 @@ pub struct Sessions {
     stated: AtomicUsize,
     unbound: AtomicUsize,
     held_max: AtomicUsize,
-    hasher: RandomState,
+    places: Places,
     writer: Mutex<Writer>,
 }
 
 impl Sessions {
     /// An empty table of at most `held_max` blocks.
-    pub fn new(held_max: usize, hasher: RandomState) -> Self {
+    pub fn new(held_max: usize, random: RandomState) -> Self {
         Self {
             slots: ArcSwap::from_pointee(Slots::new(SLOTS_MIN)),
             lengths: Default::default(),
@@ -138,7 +146,7 @@ impl Sessions {
             stated: AtomicUsize::new(0),
             unbound: AtomicUsize::new(0),
             held_max: AtomicUsize::new(held_max),
-            hasher,
+            places: Places::new(&random),
             writer: Mutex::default(),
         }
     }
@@ -173,7 +181,7 @@ impl Sessions {
                 if length > block.length() {
                     continue;
                 }
-                if let Some(holding) = slots.find(block.widened(length), &self.hasher) {
+                if let Some(holding) = slots.find(block.widened(length), &self.places) {
                     return Some(holding);
                 }
             }

@@ -70,10 +70,10 @@ impl Sessions {
         for change in changes {
             let block = change.block;
             let is_full = matches!(change.event, Event::Bind(_)) && self.len() >= held_max;
-            if is_full && self.slots.load().find_of(block, change.source, &self.hasher).is_none() {
+            if is_full && self.slots.load().find_of(block, change.source, &self.places).is_none() {
                 applied.full = applied.full.saturating_add(1);
                 let Some(wider) = self.widest_around(block) else { continue };
-                for source in [Source::Static, Source::Accounting] {
+                for source in Source::ALL {
                     let release = Change { block: wider, source, event: Event::Release };
                     if self.change(writer, release, number, &mut left) && source == Source::Static {
                         self.unbound.fetch_add(1, Ordering::Relaxed);
@@ -98,7 +98,7 @@ impl Sessions {
     /// Applies one change, and says whether it is one; a session that loses its last block by it goes to `left`.
     fn change(&self, writer: &mut Writer, change: Change, number: u64, left: &mut Vec<Session>) -> bool {
         let Change { block, source, event } = change;
-        let before = self.slots.load().find_of(block, source, &self.hasher);
+        let before = self.slots.load().find_of(block, source, &self.places);
         let after = match (event, &before) {
             (Event::Bind(session), Some(before)) if before.session == session => {
                 Some(Holding { state: SessionState::Active, ..before.clone() })
@@ -152,7 +152,7 @@ impl Sessions {
         more: Option<(Source, Holding)>,
     ) {
         let slots = self.slots.load();
-        let Some(slot) = slots.slot(block, &self.hasher) else { return };
+        let Some(slot) = slots.slot(block, &self.places) else { return };
         let head = slot.load_full();
         let kept = links(head.as_deref()).filter_map(|link| {
             let holding = &link.holding;
@@ -172,18 +172,18 @@ impl Sessions {
         let slots = self.slots.load();
         let shortest = if block.is_v4() { MAPPED_BITS } else { 0 };
         let wider = (shortest..=block.length()).map(|length| block.widened(length));
-        wider.into_iter().find(|wider| slots.find(*wider, &self.hasher).is_some())
+        wider.into_iter().find(|wider| slots.find(*wider, &self.places).is_some())
     }
 
     /// More slots, where there would be fewer of them than blocks with those that come.
     fn make_room(&self, writer: &mut Writer, coming: usize) {
         let blocks = self.len().saturating_add(coming);
-        if blocks <= self.slots.load().len() {
+        if blocks <= self.slots.load().blocks_max() {
             return;
         }
-        let larger = Slots::new(blocks.next_power_of_two());
+        let larger = Slots::for_blocks(blocks);
         self.slots.load().each(|source, holding| {
-            let Some(slot) = larger.slot(holding.block, &self.hasher) else { return };
+            let Some(slot) = larger.slot(holding.block, &self.places) else { return };
             let next = slot.load_full();
             slot.store(Some(Arc::new(Link { source, holding: holding.clone(), next })));
         });
