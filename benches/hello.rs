@@ -8,8 +8,7 @@
     reason = "a bench may panic"
 )]
 
-#[path = "../tests/gateway/support/hellos.rs"]
-mod hellos;
+use support::hellos;
 
 use std::hint::black_box;
 use std::io::Cursor;

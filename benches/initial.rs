@@ -8,10 +8,8 @@
     reason = "a bench may panic"
 )]
 
-#[path = "../tests/gateway/support/hellos.rs"]
-mod hellos;
-#[path = "../tests/gateway/support/quic.rs"]
-mod quic;
+use support::hellos;
+use support::quic;
 
 use std::hint::black_box;
 

@@ -16,12 +16,6 @@
     reason = "a measurement may panic, and its ratios are for people"
 )]
 
-#[path = "../tests/gateway/support/dns.rs"]
-#[allow(dead_code, reason = "a part of it serves here")]
-mod dns;
-#[path = "../tests/gateway/support/link.rs"]
-#[allow(dead_code, reason = "a part of it serves here")]
-mod link;
 #[path = "peers/load.rs"]
 mod load;
 #[path = "peers/proxy.rs"]
@@ -31,8 +25,9 @@ mod proxy;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use link::{GATEWAY, Link};
 use proxy::{Proxy, Target, has};
+use support::dns;
+use support::link::{GATEWAY, Link};
 
 /// The name asked for.
 const NAME: &str = "www.study.example";

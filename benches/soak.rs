@@ -18,8 +18,8 @@
     reason = "a measurement may panic, and its figures are for people"
 )]
 
-#[path = "../tests/gateway/support/dns.rs"]
-mod dns;
+use support::dns;
+
 #[path = "peers/load.rs"]
 mod load;
 #[path = "peers/proxy.rs"]

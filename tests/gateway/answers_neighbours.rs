@@ -11,8 +11,6 @@
     reason = "tests may panic"
 )]
 
-mod support;
-
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 

@@ -9,8 +9,6 @@
     reason = "tests may panic"
 )]
 
-mod support;
-
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::MetadataExt as _;

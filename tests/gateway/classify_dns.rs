@@ -11,10 +11,7 @@
     reason = "tests may panic"
 )]
 
-#[path = "support/messages.rs"]
-mod messages;
-#[path = "support/capture.rs"]
-mod support;
+use support::messages;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -24,7 +21,7 @@ use hickory_proto::op::Message;
 use hickory_proto::rr::{Record, RecordType};
 use messages::{address, answer, cname, fqdn, https, query};
 use serde_json::Value;
-use support::*;
+use support::capture::*;
 
 /// A site, one that is opted in to DNS evidence, and its advertising.
 const LIST: &str = r#"format = 1

@@ -11,15 +11,12 @@
     reason = "tests may panic"
 )]
 
-#[path = "support/capture.rs"]
-mod support;
-
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use gateway::wire::pcap::file::{Decoder, FileError, INTERFACES_MAX, LinkType, RECORD_BYTES_MAX, Step};
 use serde_json::json;
-use support::*;
+use support::capture::*;
 
 /// A packet as a decoder gave it: link type, bytes, wire length, time.
 type Packet = (Option<u16>, Vec<u8>, usize, Option<u64>);

@@ -11,13 +11,10 @@
     reason = "tests may panic"
 )]
 
-#[path = "support/capture.rs"]
-mod support;
-
 use std::net::{IpAddr, SocketAddr};
 
 use serde_json::{Value, json};
-use support::*;
+use support::capture::*;
 
 /// The same connection over IPv4 or IPv6, as IP packets without a link header, and its bytes.
 fn packets(six: bool) -> (Vec<Vec<u8>>, u64) {

@@ -10,17 +10,13 @@
     reason = "tests may panic"
 )]
 
-#[path = "support/hellos.rs"]
-mod hellos;
-#[path = "support/quic.rs"]
-mod quic;
-#[path = "support/capture.rs"]
-mod support;
+use support::hellos;
+use support::quic;
 
 use hellos::Hello;
 use quic::{HANDSHAKE, INITIAL, Initial, RETRY, V1, V2, ZERO_RTT, crypto, long_header, opaque};
 use serde_json::Value;
-use support::*;
+use support::capture::*;
 
 /// What a server chose for itself.
 const SERVER_ID: [u8; 8] = [0x5e; 8];

@@ -11,14 +11,11 @@
     reason = "tests may panic"
 )]
 
-#[path = "support/capture.rs"]
-mod support;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use support::*;
+use support::capture::*;
 
 /// What tshark says of one flow: bytes, and the name it found first.
 #[derive(Debug, Default, PartialEq, Eq)]

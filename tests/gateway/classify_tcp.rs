@@ -11,11 +11,8 @@
     reason = "tests may panic"
 )]
 
-#[path = "support/capture.rs"]
-mod support;
-
 use serde_json::{Value, json};
-use support::*;
+use support::capture::*;
 
 /// `name`, `class` and `reason` of the only flow.
 fn only(packets: &[Vec<u8>]) -> (Value, Value, Value) {

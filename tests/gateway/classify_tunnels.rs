@@ -12,15 +12,12 @@
     reason = "tests may panic"
 )]
 
-#[path = "support/capture.rs"]
-mod support;
-
 use std::io::{BufRead, BufReader, Write};
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
 use serde_json::json;
-use support::*;
+use support::capture::*;
 
 const NAME: &str = "www.listed.example";
 

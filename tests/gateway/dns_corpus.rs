@@ -11,14 +11,13 @@
     reason = "tests may panic"
 )]
 
+use support::hellos;
+use support::messages;
+
 #[path = "../fuzz/targets/dns_acceptance.rs"]
 mod acceptance;
-#[path = "support/hellos.rs"]
-mod hellos;
 #[path = "../fuzz/targets/dns_message.rs"]
 mod message;
-#[path = "support/messages.rs"]
-mod messages;
 
 use std::path::{Path, PathBuf};
 

@@ -10,8 +10,6 @@
     reason = "tests may panic"
 )]
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 

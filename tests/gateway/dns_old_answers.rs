@@ -10,8 +10,6 @@
     reason = "tests may panic"
 )]
 
-mod support;
-
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 

@@ -11,8 +11,6 @@
     reason = "tests may panic"
 )]
 
-mod support;
-
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 

@@ -10,8 +10,6 @@
     reason = "tests may panic"
 )]
 
-mod support;
-
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};

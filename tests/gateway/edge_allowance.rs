@@ -9,8 +9,6 @@
     reason = "tests may panic"
 )]
 
-mod support;
-
 use std::io::Write as _;
 use std::net::TcpStream;
 

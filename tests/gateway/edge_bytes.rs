@@ -10,9 +10,7 @@
     reason = "tests may panic"
 )]
 
-#[path = "support/quinn.rs"]
-mod quic;
-mod support;
+use support::quinn_peers as quic;
 
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr, SocketAddrV4};

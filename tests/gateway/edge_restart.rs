@@ -10,8 +10,6 @@
     reason = "tests may panic"
 )]
 
-mod support;
-
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Mutex;

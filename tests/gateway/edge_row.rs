@@ -9,8 +9,6 @@
     reason = "tests may panic"
 )]
 
-mod support;
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 

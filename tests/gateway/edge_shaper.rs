@@ -9,8 +9,6 @@
     reason = "tests may panic"
 )]
 
-mod support;
-
 use std::net::SocketAddr;
 
 use support::dns::Resolver;

@@ -10,9 +10,7 @@
     reason = "tests may panic"
 )]
 
-#[path = "support/quinn.rs"]
-mod quic;
-mod support;
+use support::quinn_peers as quic;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;

@@ -9,8 +9,6 @@
     reason = "tests may panic"
 )]
 
-mod support;
-
 use serde_json::Value;
 use support::origin::Origin;
 use support::unbound::LISTED;

@@ -10,16 +10,15 @@
     reason = "tests may panic"
 )]
 
+use support::capture;
+use support::quic;
+
 #[path = "flow_engine/caps.rs"]
 mod caps;
-#[path = "support/capture.rs"]
-mod capture;
 #[path = "flow_engine/claim.rs"]
 mod claim;
 #[path = "flow_engine/orders.rs"]
 mod orders;
-#[path = "support/quic.rs"]
-mod quic;
 #[path = "flow_engine/verdicts.rs"]
 mod verdicts;
 #[path = "flow_engine/world.rs"]

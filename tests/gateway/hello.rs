@@ -8,8 +8,7 @@
     reason = "tests may panic"
 )]
 
-#[path = "support/hellos.rs"]
-mod hellos;
+use support::hellos;
 
 use gateway::wire::tls::{Ech, Facts, HelloLimits, HelloStream, Outcome, hello_message};
 use hellos::{Hello, SERVER_NAME, record, records, records_cut_at, server_name, server_names};

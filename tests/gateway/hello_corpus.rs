@@ -8,8 +8,8 @@
     reason = "tests may panic"
 )]
 
-#[path = "support/hellos.rs"]
-mod hellos;
+use support::hellos;
+
 #[path = "../fuzz/targets/hello.rs"]
 mod target;
 

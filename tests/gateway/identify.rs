@@ -8,8 +8,7 @@
     reason = "tests may panic"
 )]
 
-#[path = "support/hellos.rs"]
-mod hellos;
+use support::hellos;
 
 use billing_export::Reason;
 use gateway::flow::identify::{Identifier, IdentifyLimits, Identity, Progress, SeenIn};

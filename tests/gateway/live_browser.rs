@@ -11,8 +11,6 @@
     reason = "tests may panic"
 )]
 
-mod support;
-
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};

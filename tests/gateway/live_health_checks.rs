@@ -11,8 +11,6 @@
     reason = "tests may panic"
 )]
 
-mod support;
-
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::os::unix::net::UnixStream;

@@ -11,8 +11,6 @@
     reason = "tests may panic"
 )]
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write as _;

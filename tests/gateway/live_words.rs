@@ -9,8 +9,6 @@
     reason = "tests may panic"
 )]
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;

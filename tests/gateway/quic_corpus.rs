@@ -11,8 +11,8 @@
     reason = "tests may panic"
 )]
 
-#[path = "support/hellos.rs"]
-mod hellos;
+use support::hellos;
+
 #[allow(dead_code, reason = "only its oracle is asked here")]
 #[path = "../fuzz/targets/hello.rs"]
 mod oracle;

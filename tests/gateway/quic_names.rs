@@ -9,12 +9,9 @@
     reason = "tests may panic"
 )]
 
-#[path = "support/hellos.rs"]
-mod hellos;
-#[path = "support/quic.rs"]
-mod quic;
-#[path = "support/quic_told.rs"]
-mod quic_told;
+use support::hellos;
+use support::quic;
+use support::quic_told;
 
 use billing_export::Reason;
 use gateway::flow::identify::{Ech, Progress, QuicIdentifier};

@@ -9,8 +9,7 @@
     reason = "tests may panic"
 )]
 
-#[path = "support/quinn.rs"]
-mod peers;
+use support::quinn_peers as peers;
 
 use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};

@@ -11,8 +11,6 @@
     reason = "tests may panic"
 )]
 
-mod support;
-
 use std::net::SocketAddr;
 
 use support::client::{proxied_subscriber, subscriber};

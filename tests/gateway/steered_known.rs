@@ -13,8 +13,6 @@
     reason = "tests may panic"
 )]
 
-mod support;
-
 use std::io::Write;
 use std::net::TcpStream;
 

@@ -10,8 +10,6 @@
     reason = "tests may panic"
 )]
 
-mod support;
-
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 

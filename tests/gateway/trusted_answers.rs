@@ -10,8 +10,7 @@
     reason = "tests may panic"
 )]
 
-#[path = "support/messages.rs"]
-mod messages;
+use support::messages;
 
 use std::hash::RandomState;
 use std::net::IpAddr;

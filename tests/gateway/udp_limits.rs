@@ -10,8 +10,6 @@
     reason = "tests may panic"
 )]
 
-mod support;
-
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::Duration;

@@ -10,8 +10,6 @@
     reason = "tests may panic"
 )]
 
-mod support;
-
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 

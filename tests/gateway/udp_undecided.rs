@@ -10,8 +10,6 @@
     reason = "tests may panic"
 )]
 
-mod support;
-
 use support::datagrams::{Access, Header, socket};
 use support::eventually;
 use support::hellos::Hello;

@@ -11,8 +11,6 @@
     reason = "tests may panic"
 )]
 
-mod support;
-
 use std::net::UdpSocket;
 use std::process::Command;
 use std::time::Instant;

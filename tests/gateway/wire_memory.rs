@@ -8,10 +8,8 @@
     reason = "tests may panic"
 )]
 
-#[path = "support/hellos.rs"]
-mod hellos;
-#[path = "support/quic.rs"]
-mod quic;
+use support::hellos;
+use support::quic;
 
 use allocation_counter::{AllocationInfo, measure};
 use gateway::flow::identify::{Identifier, IdentifyLimits, Progress, QuicIdentifier};

@@ -16,8 +16,12 @@ fn judge_wiring(sources: &[Source]) -> Vec<String> {
             "mod.rs" => source.path.rsplit('/').nth(1).unwrap(),
             _ => file.trim_end_matches(".rs"),
         };
-        let wired = manifests().any(|manifest| manifest.text.contains(&format!("\"../{}\"", source.path)));
         let (folder, _) = source.path.rsplit_once('/').unwrap();
+        let wired = manifests().any(|manifest| {
+            let is_own = manifest.path == format!("{folder}/Cargo.toml");
+            let path = if is_own { format!("path = \"{file}\"") } else { format!("\"../{}\"", source.path) };
+            manifest.text.contains(&path)
+        });
         let named = match file {
             "mod.rs" => format!("{stem}/mod.rs\"]"),
             _ => format!("{file}\"]"),

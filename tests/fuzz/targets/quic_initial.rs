@@ -10,6 +10,7 @@
 )]
 
 #[path = "../../gateway/support/quic.rs"]
+#[allow(dead_code, missing_docs, reason = "a part of it serves here")]
 pub mod quic;
 
 use std::collections::BTreeMap;

@@ -1,7 +1,5 @@
 //! BIND with a zone of its own: what it says to odd messages, and how it reads ours.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
-
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
 //! Writes captures for tests: packets of every kind, TLS hellos and requests, pcap and pcapng files.
 
-#![allow(dead_code, missing_docs, reason = "each test file uses its part")]
-
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use super::gateway;
 
 pub const ETHERNET: u16 = 1;
 pub const FIN: u8 = 1;
@@ -14,17 +14,17 @@ pub const ACK: u8 = 16;
 
 /// The list that end-to-end tests judge by.
 pub fn list() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/captures/list.toml")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../captures/list.toml")
 }
 
 /// The directory of captures made with real programs.
 pub fn captures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/captures")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../captures")
 }
 
 /// Runs `gateway classify` with the test list.
 pub fn classify(arguments: &[&str], files: &[&Path]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_gateway"))
+    Command::new(gateway())
         .args(["classify", "--list"])
         .arg(list())
         .args(arguments)

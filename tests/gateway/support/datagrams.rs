@@ -2,8 +2,6 @@
 //! the subscriber's address, or writes the PROXY header of a balancer, counts the payload of every datagram, and may give
 //! the client another port, as a NAT does.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
-
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

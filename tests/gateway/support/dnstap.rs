@@ -1,7 +1,5 @@
 //! A resolver that tells by dnstap, written by hand: what a real one never says.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
-
 use std::io::{Read as _, Write as _};
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;

@@ -1,7 +1,5 @@
 //! A fault that no switch makes: one thread of a running gateway stands still (ptrace(2)).
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
-
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;

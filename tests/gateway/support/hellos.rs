@@ -1,7 +1,5 @@
 //! ClientHellos made to order, and the ways to cut them.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
-
 /// Extension numbers used by tests.
 pub const SERVER_NAME: u16 = 0;
 pub const KEY_SHARE: u16 = 51;
@@ -181,7 +179,7 @@ pub fn change_cipher_spec() -> Vec<u8> {
 
 /// Hellos of real clients, in `tests/corpus/hello`: file name, bytes, and the name they ask for.
 pub fn captured() -> Vec<(String, Vec<u8>, Option<&'static str>)> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/corpus/hello");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../corpus/hello");
     let mut hellos = Vec::new();
     for file in std::fs::read_dir(folder).unwrap() {
         let path = file.unwrap().path();
@@ -210,6 +208,7 @@ impl Random {
         Self(seed.max(1))
     }
 
+    #[expect(clippy::should_implement_trait, reason = "numbers without an end, and none is an option")]
     pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;

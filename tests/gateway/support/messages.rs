@@ -1,7 +1,5 @@
 //! DNS messages for tests: ordinary ones by `hickory-proto`, broken ones by hand.
 
-#![allow(dead_code, reason = "each test uses its part")]
-
 use std::net::IpAddr;
 use std::str::FromStr;
 

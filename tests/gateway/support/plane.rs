@@ -1,8 +1,6 @@
 //! Gateways with a DNS plane, whose own look-ups have no server: what they know they have learnt from subscribers' answers.
 //! And what their subscribers do with the answers.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
-
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 

@@ -1,7 +1,5 @@
 //! Client Initials made to order and sealed with the keys of `rustls`.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
-
 use rustls::Side;
 use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::quic::{DirectionalKeys, Version};

@@ -1,7 +1,5 @@
 //! Real QUIC peers: quinn servers and clients, each with its own event loop.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,7 +32,7 @@ pub enum Validation {
 pub struct QuicOrigin {
     pub address: SocketAddr,
     visits: Arc<AtomicUsize>,
-    endpoint: Endpoint,
+    _endpoint: Endpoint,
     _runtime: Runtime,
 }
 
@@ -70,7 +68,7 @@ impl QuicOrigin {
         let visits = Arc::new(AtomicUsize::new(0));
         runtime.spawn(accept(endpoint.clone(), validation, Arc::clone(&visits)));
         drop(_context);
-        Self { address, visits, endpoint, _runtime: runtime }
+        Self { address, visits, _endpoint: endpoint, _runtime: runtime }
     }
 
     pub fn port(&self) -> u16 {

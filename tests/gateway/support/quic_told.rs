@@ -1,7 +1,5 @@
 //! What the gateway is told by a client's datagrams, within the memory a flow may take.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
-
 use billing_export::Reason;
 use gateway::flow::identify::{Identity, Progress, QuicIdentifier, SeenIn};
 use gateway::wire::quic::QuicLimits;

@@ -1,8 +1,6 @@
 //! A server whose answers a test makes to order: over UDP, from its own socket or a stranger's, and over TCP at the same
 //! port.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;

@@ -1,13 +1,11 @@
 //! A process that takes over from a running gateway of the same folder.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
-
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Setup, eventually, wait};
+use super::{Setup, eventually, gateway, wait};
 
 /// Killed when dropped.
 pub struct Successor(Child);
@@ -16,7 +14,7 @@ impl Successor {
     /// Starts it; does not wait for anything.
     pub fn spawn(setup: &Setup) -> Self {
         let log = File::options().append(true).open(setup.path("log.txt")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_gateway"))
+        let child = Command::new(gateway())
             .args(["run", "--config", "gateway.toml", "--take-over"])
             .envs(setup.variables())
             .current_dir(setup.path(""))

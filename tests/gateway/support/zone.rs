@@ -1,7 +1,5 @@
 //! Time zones of the tests' own, so that no test depends on the hour it runs at.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
-
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Setup;

@@ -4,10 +4,19 @@
 //! Addresses: listeners on 127.0.0.1 at ports the system chose, origins on 127.0.2.0/24, subscribers on 127.0.1.0/24
 //! (steered) and 10.7.0.0/24 (in PROXY headers). `sN` is the subscriber of both 127.0.1.N and 10.7.0.N, N from 1 to 9.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    reason = "tests may panic"
+)]
 
 pub mod ask;
 pub mod bind;
+pub mod capture;
 pub mod client;
 pub mod datagrams;
 pub mod dns;
@@ -17,11 +26,14 @@ pub mod held;
 pub mod hellos;
 pub mod http3;
 pub mod link;
+pub mod messages;
 pub mod metered;
 pub mod origin;
 pub mod plane;
 pub mod quic;
 pub mod quic_pages;
+pub mod quic_told;
+pub mod quinn_peers;
 pub mod raw_tcp;
 pub mod scripted;
 pub mod successor;
@@ -201,7 +213,7 @@ impl Setup {
 
     /// The gateway's command line without arguments.
     fn program(&self) -> Command {
-        let gateway = env!("CARGO_BIN_EXE_gateway");
+        let gateway = gateway();
         match self.started_by.split_first() {
             None => Command::new(gateway),
             Some((program, arguments)) => {
@@ -252,7 +264,7 @@ impl Setup {
 
     /// `gateway ARGUMENTS` to its end.
     pub fn command(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_gateway"))
+        Command::new(gateway())
             .args(arguments)
             .envs(self.variables())
             .current_dir(self.folder.path())
@@ -519,9 +531,15 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// A command of the workspace beside the gateway's (`tests/run` builds them all).
+/// The gateway's command, which cargo builds for its tests and benches.
+pub fn gateway() -> PathBuf {
+    sibling("gateway")
+}
+
+/// A command of the workspace (`tests/run` builds them all): beside the folder of the program that asks.
 pub fn sibling(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_gateway")).with_file_name(name);
+    let program = std::env::current_exe().unwrap();
+    let path = program.ancestors().nth(2).unwrap().join(name);
     assert!(path.exists(), "{} is not built: cargo build --workspace --bins", path.display());
     path
 }

@@ -1,7 +1,5 @@
 //! Real QUIC peers of quinn on loopback, and a relay between them that takes notes.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
-
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
