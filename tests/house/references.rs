@@ -121,3 +121,46 @@ fn what_is_cited_stands_in_the_repository() {
     let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
     none(judge_references(&sources(), &read(DECISIONS), &read(TRAPS)));
 }
+
+/// Documents that say where things are.
+const GUIDES: [&str; 4] =
+    ["gateway/docs/architecture.md", DECISIONS, ".github/CONTRIBUTING.md", "billing-export/docs/sinks.md"];
+/// First folders of paths that are told from the root, and of those that are told from the gateway's sources.
+const FROM_ROOT: [&str; 7] =
+    ["gateway", "config", "allowlist", "billing-export", "tests", "benches", ".github"];
+const FROM_GATEWAY: [&str; 4] = ["wire", "flow", "net", "app"];
+
+/// Paths that a guide names and that `is_there` does not find, at their lines.
+fn judge_places(guide: &str, text: &str, is_there: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut findings = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        for word in line.split(|letter: char| letter.is_whitespace() || "`()|,;".contains(letter)) {
+            let word = word.trim_end_matches(['.', ':', '/']);
+            let Some((first, rest)) = word.split_once('/') else { continue };
+            let path = match first {
+                first if FROM_ROOT.contains(&first) => word.to_owned(),
+                first if FROM_GATEWAY.contains(&first) => format!("gateway/src/{word}"),
+                _ => continue,
+            };
+            if rest.is_empty() || rest.contains(['*', '{', '<']) {
+                continue;
+            }
+            if ![path.clone(), format!("{path}.rs")].iter().any(|path| is_there(path)) {
+                findings.push(format!("{guide}:{}: there is no {word}", number + 1));
+            }
+        }
+    }
+    findings
+}
+
+#[test]
+fn places_that_the_guides_name_are_there() {
+    let is_there = |path: &str| ["gateway/src/net/dns.rs", "config/src"].contains(&path);
+    let text =
+        "`net/dns.rs`, `net/dns/` and `config/src`.\n   net/worker   carries; and/or, TLS/QUIC `net/<x>.rs`";
+    assert_eq!(judge_places("a.md", text, is_there), ["a.md:2: there is no net/worker"]);
+    let in_tree = |path: &str| root().join(path).exists();
+    let judge =
+        |guide: &str| judge_places(guide, &std::fs::read_to_string(root().join(guide)).unwrap(), in_tree);
+    none(GUIDES.into_iter().flat_map(judge).collect());
+}

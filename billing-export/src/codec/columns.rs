@@ -1,8 +1,8 @@
 //! The columns of usage files, by version: each is written here once, with the text a record has in it. Pure.
 //!
 //! A version never changes once a file was sealed in it: its hash is fixed at the seal, and it is rendered and verified with
-//! the columns of its own version for ever. A column more is a version more: its columns beside the ones before in
-//! [`VERSIONS`], and [`Format::NEWEST`] made that version.
+//! the columns of its own version for ever. To add a column, add a version: its columns beside the ones before in
+//! [`VERSIONS`], and make it [`Format::NEWEST`].
 
 use std::fmt::{self, Write as _};
 

@@ -1,5 +1,6 @@
-//! Who may ask how much: an allowance for each source, a share of the queries under way, and room for connections. Shared by all workers, without a lock on
-//! the way of a query. The time is an argument.
+//! Who may ask how much: a rate for each source, a share of the queries under way, and room for connections. The numbers
+//! are keys of `[dns]` (`config/src/dns.rs`). All workers share this, without a lock on a query's way. The time is an
+//! argument.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};

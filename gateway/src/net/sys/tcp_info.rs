@@ -26,7 +26,7 @@ pub struct StreamState {
     pub bytes_repeated: u64,
     /// Sequence numbers acknowledged: payload, and one for FIN.
     pub bytes_acknowledged: u64,
-    /// Segments that the peer has said it has, modulo 2³², those it said twice twice; the one that accepted the connection is
+    /// Segments that the peer has said it has, modulo 2³², those it said twice counted twice; the one that accepted the connection is
     /// among them.
     pub segments_delivered: u32,
     /// Segments it said it had twice, modulo 2³².

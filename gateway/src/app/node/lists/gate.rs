@@ -1,5 +1,6 @@
 //! What a list must pass before anything is judged by it, the same at start, at reload, in `check` and in `explain`
-//! (decision 30): size, text, document, succession, and no error of the linter that the operator has not accepted.
+//! (decision 30): size, text, document, succession, and no error of the linter that the operator has not accepted. Another
+//! check of a list, such as that of its signatures, which are not built yet, belongs here.
 
 use std::path::Path;
 
