@@ -11,17 +11,22 @@
     reason = "tests may panic"
 )]
 
-use support::messages;
+#[path = "classify_dns/learnt.rs"]
+mod learnt;
+#[path = "classify_dns/no_name.rs"]
+mod no_name;
+#[path = "classify_dns/pieces.rs"]
+mod pieces;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
 use hickory_proto::op::Message;
 use hickory_proto::rr::{Record, RecordType};
-use messages::{address, answer, cname, fqdn, https, query};
 use serde_json::Value;
 use support::capture::*;
+use support::messages::{address, answer, cname, https, query};
 
 /// A site, one that is opted in to DNS evidence, and its advertising.
 const LIST: &str = r#"format = 1
@@ -226,97 +231,6 @@ fn t17_t23_a_listed_name_is_exempt_at_the_addresses_the_resolver_gave_and_nowher
 }
 
 #[test]
-fn t17_only_the_given_resolvers_teach() {
-    let mut scene = Scene::new();
-    scene.asked(CLIENT, "203.0.113.66:53", &addresses("listed.example", &["203.0.113.7"]));
-    scene.asked(CLIENT, "10.0.0.54:53", &addresses("listed.example", &["203.0.113.8"]));
-    scene.visits("listed.example", "203.0.113.7");
-    scene.visits("listed.example", "203.0.113.8");
-    assert_eq!(scene.verdicts(&[]), ["name_and_address", "name_and_address"]);
-    assert_eq!(scene.verdicts(&["--resolver", "10.0.0.54"]), ["address_mismatch", "name_and_address"]);
-    assert_eq!(scene.verdicts(&["--resolver", "10.0.0.53"]), ["address_mismatch", "address_mismatch"]);
-    let both = ["--resolver", "10.0.0.54", "--resolver", "203.0.113.66"];
-    assert_eq!(scene.verdicts(&both), ["name_and_address", "name_and_address"]);
-}
-
-#[test]
-fn n2_t17_what_answers_no_question_is_not_learnt() {
-    let good = addresses("listed.example", &[SITE]);
-    let client = end("10.0.0.2:5000");
-    let query = || query("listed.example", RecordType::A).to_vec().unwrap();
-    let judge = |packets: &[(SocketAddr, SocketAddr, Vec<u8>)]| {
-        let mut scene = Scene::new();
-        for (from, to, data) in packets {
-            scene.datagram(*from, *to, data);
-        }
-        scene.visits("listed.example", SITE);
-        scene.verdicts(&[]).pop().unwrap()
-    };
-    let resolver = end(RESOLVER);
-    let bytes = good.to_vec().unwrap();
-    assert_eq!(judge(&[(client, resolver, query()), (resolver, client, bytes.clone())]), "name_and_address");
-    let refused = |what: &str, packets: &[(SocketAddr, SocketAddr, Vec<u8>)]| {
-        assert_eq!(judge(packets), "address_mismatch", "{what}");
-    };
-    refused("unsolicited", &[(resolver, client, bytes.clone())]);
-    refused("answer first", &[(resolver, client, bytes.clone()), (client, resolver, query())]);
-    let mut other_id = good.clone();
-    other_id.metadata.id ^= 1;
-    refused("id", &[(client, resolver, query()), (resolver, client, other_id.to_vec().unwrap())]);
-    let other = addresses("www.listed.example", &[SITE]).to_vec().unwrap();
-    refused("question", &[(client, resolver, query()), (resolver, client, other)]);
-    let mut letters = bytes.clone();
-    letters[13] ^= 0x20;
-    refused("letter case", &[(client, resolver, query()), (resolver, client, letters)]);
-    refused("client port", &[(client, resolver, query()), (resolver, end("10.0.0.2:5001"), bytes.clone())]);
-    refused("client", &[(client, resolver, query()), (resolver, end("10.0.0.3:5000"), bytes.clone())]);
-    refused("server", &[(client, resolver, query()), (end("10.0.0.54:53"), client, bytes.clone())]);
-    refused("query as answer", &[(client, resolver, query()), (resolver, client, query())]);
-    let mut cut = bytes.clone();
-    cut.truncate(bytes.len() - 1);
-    refused("cut short", &[(client, resolver, query()), (resolver, client, cut)]);
-    // A second answer to one question, late: whoever sends it, the client has stopped listening.
-    let first = addresses("listed.example", &["203.0.113.9"]).to_vec().unwrap();
-    refused("late", &[(client, resolver, query()), (resolver, client, first), (resolver, client, bytes)]);
-}
-
-#[test]
-fn t17_answers_behind_the_verdict_do_not_help_and_those_before_the_name_do() {
-    let mut scene = Scene::new();
-    let data = hello("listed.example");
-    let early = scene.next_talk(CLIENT, "203.0.113.1:443");
-    let late = scene.next_talk(CLIENT, "203.0.113.1:443");
-    scene.push(early.open());
-    scene.push(late.open());
-    scene.push([early.up(0, &data)]);
-    scene.push([late.up(0, &data[..40])]);
-    scene.learns("listed.example", &[SITE]);
-    scene.push([late.up(40, &data[40..])]);
-    assert_eq!(scene.verdicts(&[]), ["address_mismatch", "name_and_address"]);
-}
-
-#[test]
-fn t17_a_flow_whose_start_was_not_captured_rests_on_what_was_learnt_before_it() {
-    let mut scene = Scene::new();
-    let data = hello("listed.example");
-    let before = scene.next_talk(CLIENT, "203.0.113.1:443");
-    scene.push([before.up(0, &data)]);
-    scene.learns("listed.example", &[SITE]);
-    let behind = scene.next_talk(CLIENT, "203.0.113.1:443");
-    scene.push([behind.up(0, &data)]);
-    assert_eq!(scene.verdicts(&[]), ["address_mismatch", "name_and_address"]);
-}
-
-#[test]
-fn t17_answers_of_one_file_say_nothing_of_the_next() {
-    let mut first = Scene::new();
-    first.learns("listed.example", &[SITE]);
-    let mut second = Scene::new();
-    second.visits("listed.example", SITE);
-    assert_eq!(verdicts(&run(&[first.file(true), second.file(true)], &[])), ["address_mismatch"]);
-}
-
-#[test]
 fn t18_n1_a_chain_binds_the_name_asked_for() {
     let mut scene = Scene::new();
     let chain: Vec<Record> =
@@ -354,195 +268,6 @@ fn n4_t20_hints_and_targets_of_service_bindings_count() {
     assert_eq!(scene.verdicts(&[]), ["name_and_address"; 3]);
 }
 
-/// A TCP connection to the resolver: `query` up, then `answer` down in the given pieces.
-fn over_tcp(scene: &mut Scene, query: &[u8], pieces: &[&[u8]]) {
-    let talk = scene.next_talk(CLIENT, RESOLVER);
-    scene.push(talk.open());
-    scene.push([talk.up(0, query)]);
-    let mut offset = 0;
-    for piece in pieces {
-        scene.push([talk.down(offset, piece)]);
-        offset += piece.len() as u32;
-    }
-}
-
-/// A message behind its length.
-fn framed(message: &Message) -> Vec<u8> {
-    let bytes = message.to_vec().unwrap();
-    [&(bytes.len() as u16).to_be_bytes()[..], &bytes].concat()
-}
-
-#[test]
-fn t20_after_a_truncated_answer_the_one_over_tcp_counts_in_any_cutting() {
-    let mut truncated = addresses("listed.example", &["203.0.113.9"]);
-    truncated.metadata.truncation = true;
-    let (asked, whole) =
-        (framed(&query("listed.example", RecordType::A)), framed(&addresses("listed.example", &[SITE])));
-    for cut in 0..whole.len() {
-        let mut scene = Scene::new();
-        scene.asked(CLIENT, RESOLVER, &truncated);
-        let (first, second) = whole.split_at(cut);
-        let pieces: Vec<&[u8]> = [first, second].into_iter().filter(|piece| !piece.is_empty()).collect();
-        over_tcp(&mut scene, &asked, &pieces);
-        scene.visits("listed.example", SITE);
-        scene.visits("listed.example", "203.0.113.9");
-        assert_eq!(scene.verdicts(&[]), ["name_and_address", "address_mismatch"], "cut at {cut}");
-    }
-}
-
-#[test]
-fn n2_over_tcp_an_answer_needs_its_question_and_one_reading() {
-    let (asked, whole) =
-        (framed(&query("listed.example", RecordType::A)), framed(&addresses("listed.example", &[SITE])));
-    let mut unasked = Scene::new();
-    over_tcp(&mut unasked, &framed(&query("other.example", RecordType::A)), &[&whole]);
-    unasked.visits("listed.example", SITE);
-    assert_eq!(unasked.verdicts(&[]), ["address_mismatch"]);
-    // The first half again with another byte: two readers, two answers.
-    let mut conflict = Scene::new();
-    let talk = conflict.next_talk(CLIENT, RESOLVER);
-    conflict.push(talk.open());
-    let mut other = whole[..20].to_vec();
-    other[16] ^= 1;
-    conflict.push([talk.up(0, &asked), talk.down(0, &whole[..20]), talk.down(0, &other)]);
-    conflict.push([talk.down(20, &whole[20..])]);
-    conflict.visits("listed.example", SITE);
-    assert_eq!(conflict.verdicts(&[]), ["address_mismatch"]);
-    // Two questions in one stream, answered in the other order.
-    let mut pipelined = Scene::new();
-    let second = framed(&query("www.listed.example", RecordType::A));
-    let mut numbered = second.clone();
-    numbered[3] ^= 1;
-    let mut answers = addresses("www.listed.example", &["203.0.113.2"]);
-    answers.metadata.id ^= 1;
-    over_tcp(&mut pipelined, &[asked, numbered].concat(), &[&framed(&answers), &whole]);
-    pipelined.visits("www.listed.example", "203.0.113.2");
-    pipelined.visits("listed.example", SITE);
-    assert_eq!(pipelined.verdicts(&[]), ["name_and_address"; 2]);
-}
-
-#[test]
-fn t20_an_answer_in_fragments_counts_unless_they_contradict() {
-    let message = addresses("listed.example", &[SITE]).to_vec().unwrap();
-    for contradict in [false, true] {
-        let mut scene = Scene::new();
-        let client = end("10.0.0.2:5000");
-        scene.datagram(client, end(RESOLVER), &query("listed.example", RecordType::A).to_vec().unwrap());
-        let whole = udp(53, 5_000, &message);
-        let part = |from: usize, to: usize, more: u16, flip: u8| {
-            let mut data = whole[from..to].to_vec();
-            data[0] ^= flip;
-            let field = more | (from / 8) as u16;
-            let length = (20 + data.len()) as u16;
-            ethernet(&ipv4(&[10, 0, 0, 53], &[10, 0, 0, 2], 17, &data, field, 7, length))
-        };
-        scene.push([part(0, 24, 0x2000, 0)]);
-        if contradict {
-            scene.push([part(16, 24, 0x2000, 1)]);
-        }
-        scene.push([part(24, whole.len(), 0, 0)]);
-        scene.visits("listed.example", SITE);
-        let wanted = if contradict { "address_mismatch" } else { "name_and_address" };
-        assert_eq!(scene.verdicts(&[]).last().unwrap(), wanted);
-    }
-}
-
-#[test]
-fn t8_n13_a_flow_without_a_name_is_exempt_for_who_asked_where_the_rule_says_so() {
-    let mut scene = Scene::new();
-    scene.learns("media.example", &[SITE]);
-    scene.learns("listed.example", &["203.0.113.2"]);
-    scene.talk(CLIENT, "203.0.113.1:443", &nameless());
-    scene.talk("10.0.0.3", "203.0.113.1:443", &nameless());
-    scene.talk(CLIENT, "203.0.113.2:443", &nameless());
-    scene.talk(CLIENT, "203.0.113.3:443", &nameless());
-    scene.talk(CLIENT, "203.0.113.1:444", &nameless());
-    // A's look-up verifies B's name.
-    scene.talk("10.0.0.3", "203.0.113.1:443", &hello("media.example"));
-    let wanted = ["dns_only", "no_name", "dns_only_off", "no_name", "port", "name_and_address"];
-    assert_eq!(scene.verdicts(&[]), wanted);
-    assert_eq!(scene.verdicts(&["--resolver", "10.0.0.54"])[0], "no_name");
-    let lines = run(&[scene.file(true)], &[]);
-    let exempt = lines.iter().find(|line| line["basis"] == "dns_only").unwrap();
-    assert_eq!((&exempt["rule"], &exempt["name"]), (&"school/media.example".into(), &Value::Null));
-    assert_eq!(scene.verdicts(&["--names-only"])[0], "no_name");
-}
-
-#[test]
-fn t7_t8_a_readable_name_or_an_unreadable_protocol_overrides_dns_evidence() {
-    let mut scene = Scene::new();
-    scene.learns("media.example", &[SITE]);
-    let server = "203.0.113.1:443";
-    let second = [hello("media.example"), hello("other.example")].concat();
-    let ambiguous = {
-        let mut bytes = hello("media.example");
-        let place = bytes.windows(5).position(|five| five == b"media").unwrap();
-        bytes[place] = 0;
-        bytes
-    };
-    let cases: [(&[u8], &str); 7] = [
-        (&hello("other.example"), "not_listed"),
-        (&hello("cloudflare-ech.com"), "hidden_name"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "not_recognised"),
-        (b"\x80\x2e\x01\x00\x02\x00\x15", "not_recognised"),
-        (&hello("media.example")[..60], "undecided"),
-        (&ambiguous, "ambiguous"),
-        (&second, "second_name"),
-    ];
-    for (data, _) in &cases {
-        scene.talk(CLIENT, server, data);
-    }
-    assert_eq!(scene.verdicts(&[]), cases.map(|(_, wanted)| wanted));
-}
-
-#[test]
-fn n7_an_address_at_which_the_client_asked_for_an_unlisted_name_too_gives_no_dns_evidence() {
-    for listed_first in [true, false] {
-        let mut scene = Scene::new();
-        if listed_first {
-            scene.learns("media.example", &[SITE]);
-        }
-        scene.learns("stranger.example", &[SITE]);
-        if !listed_first {
-            scene.learns("media.example", &[SITE]);
-        }
-        scene.talk(CLIENT, "203.0.113.1:443", &nameless());
-        scene.visits("media.example", SITE);
-        assert_eq!(scene.verdicts(&[]), ["dns_shared", "name_and_address"], "{listed_first}");
-    }
-}
-
-#[test]
-fn f1_what_another_client_asked_for_leaves_dns_evidence_as_it_is() {
-    let mut scene = Scene::new();
-    scene.learns("media.example", &[SITE]);
-    scene.asked("10.0.0.9", RESOLVER, &addresses("stranger.example", &[SITE]));
-    scene.talk(CLIENT, "203.0.113.1:443", &nameless());
-    assert_eq!(scene.verdicts(&[]), ["dns_only"]);
-}
-
-#[test]
-fn n6_dns_evidence_is_judged_when_the_flow_starts_and_by_stamps_that_run_forward_only() {
-    let mut scene = Scene::new();
-    scene.learns("media.example", &[SITE]);
-    let long = scene.next_talk(CLIENT, "203.0.113.1:443");
-    scene.push(long.open());
-    scene.now += 180;
-    scene.talk(CLIENT, "203.0.113.1:443", &nameless());
-    scene.now += 1;
-    scene.talk(CLIENT, "203.0.113.1:443", &nameless());
-    scene.now += 86_400;
-    scene.push([long.up(0, &nameless())]);
-    assert_eq!(scene.verdicts(&[]), ["dns_only", "dns_only", "dns_expired"]);
-    // Without stamps no time passes.
-    assert_eq!(verdicts(&run(&[scene.file(false)], &[])), ["dns_only"; 3]);
-    // Stamps that step back say nothing any more.
-    let mut back = scene.clone();
-    back.now = 1_500_000_000;
-    back.talk(CLIENT, "203.0.113.1:443", &nameless());
-    assert_eq!(back.verdicts(&[]), ["dns_only", "dns_only", "dns_expired", "dns_only"]);
-}
-
 #[test]
 fn n10_nat64_destinations_are_their_ipv4_address() {
     let mut scene = Scene::new();
@@ -558,31 +283,3 @@ fn n10_nat64_destinations_are_their_ipv4_address() {
 
 /// The resolver of IPv6 subscribers.
 const RESOLVER6: &str = "[2001:db8::53]:53";
-
-#[test]
-fn n11_private_answers_are_not_learnt_but_in_a_laboratory() {
-    let mut scene = Scene::new();
-    for private in ["192.168.1.10", "127.0.0.1", "169.254.169.254"] {
-        scene.learns("listed.example", &[private]);
-        scene.visits("listed.example", private);
-    }
-    assert_eq!(scene.verdicts(&[]), ["address_mismatch"; 3]);
-    assert_eq!(scene.verdicts(&["--allow-private"]), ["name_and_address"; 3]);
-}
-
-#[test]
-fn t42_a_flood_of_queries_and_broken_streams_is_bounded_and_harmless() {
-    let mut scene = Scene::new();
-    let resolver = end(RESOLVER);
-    for number in 0..2_000_u16 {
-        let client =
-            SocketAddr::new(IpAddr::from([10, 1, number.to_be_bytes()[0], number.to_be_bytes()[1]]), 7_000);
-        scene.datagram(client, resolver, &query("listed.example", RecordType::A).to_vec().unwrap());
-        let talk = scene.next_talk(CLIENT, RESOLVER);
-        scene.push([talk.open().remove(0), talk.up(0, &[0xff; 90])]);
-    }
-    scene.learns("listed.example", &[SITE]);
-    scene.visits("listed.example", SITE);
-    assert_eq!(scene.verdicts(&[]).last().unwrap(), "name_and_address");
-    assert!(fqdn("listed.example").is_fqdn());
-}

@@ -12,9 +12,14 @@
     reason = "tests may panic"
 )]
 
-use std::io::{BufRead, BufReader, Write};
+#[path = "classify_tunnels/input.rs"]
+mod input;
+#[path = "classify_tunnels/tshark.rs"]
+mod tshark;
+#[path = "classify_tunnels/unread.rs"]
+mod unread;
+
 use std::net::IpAddr;
-use std::process::{Command, Stdio};
 
 use serde_json::json;
 use support::capture::*;
@@ -160,29 +165,6 @@ const FRAMES: &[(&str, &str, Wrap)] = &[
     }),
 ];
 
-/// The names that tshark reads in hellos of a capture, in order. What is below a label nobody announces: it is told to guess.
-fn names_by_tshark(link: u16, frames: &[Vec<u8>]) -> String {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("test.pcap");
-    std::fs::write(&path, pcap(link, frames)).unwrap();
-    let output = Command::new("tshark")
-        .args(["-d", "mpls.label==32,pwethheuristic"])
-        .args(["-n", "-T", "fields", "-e", "tls.handshake.extensions_server_name", "-Y", "tls", "-r"])
-        .arg(&path)
-        .output()
-        .unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
-/// Whether tshark is here.
-fn has_tshark() -> bool {
-    let found = Command::new("tshark").arg("--version").output().is_ok();
-    if !found {
-        println!("SKIPPED: needs tshark");
-    }
-    found
-}
-
 #[test]
 fn f50_the_packet_inside_every_tunnel_is_the_flow() {
     for six in [false, true] {
@@ -224,22 +206,6 @@ fn f50_the_key_tunnel_stands_last_and_is_absent_without_a_tunnel() {
 }
 
 #[test]
-fn f50_tshark_reads_the_same_name_in_every_tunnel() {
-    if !has_tshark() {
-        return;
-    }
-    let (packets, _) = packets(false);
-    for (title, _, wrap) in PACKETS {
-        let frames: Vec<_> = packets.iter().map(|packet| wrap(packet)).collect();
-        assert!(names_by_tshark(101, &frames).contains(NAME), "{title}");
-    }
-    for (title, _, wrap) in FRAMES {
-        let frames: Vec<_> = packets.iter().map(|packet| wrap(packet)).collect();
-        assert!(names_by_tshark(ETHERNET, &frames).contains(NAME), "{title}");
-    }
-}
-
-#[test]
 fn f50_multilink_and_l2tpv3_sessions_are_read() {
     let (packets, _) = packets(false);
     let multilink: [Wrap; 2] = [
@@ -256,63 +222,6 @@ fn f50_multilink_and_l2tpv3_sessions_are_read() {
         let frames: Vec<_> = packets.iter().map(|packet| outer(115, &session(packet))).collect();
         let line = &classified_link(101, &frames)[0];
         assert_eq!((&line["name"], &line["tunnel"]), (&json!(NAME), &json!("l2tp")), "{cookie}");
-    }
-}
-
-#[test]
-fn f50_at_most_four_layers_are_read_and_what_is_deeper_is_told() {
-    let (packets, _) = packets(false);
-    let nested = |depth: usize| -> Vec<Vec<u8>> {
-        let wrap = |packet: &Vec<u8>| (0..depth).fold(packet.clone(), |packet, _| outer(4, &packet));
-        packets.iter().map(wrap).collect()
-    };
-    let line = &classified_link(101, &nested(4))[0];
-    assert_eq!((&line["name"], &line["tunnel"]), (&json!(NAME), &json!("ipip/ipip/ipip/ipip")));
-    let (flows, told) = classified_told(101, &nested(5));
-    assert!(flows.is_empty());
-    assert!(
-        told.contains(&format!("{} packets neither TCP nor UDP: more than 4 encapsulations", packets.len()))
-    );
-}
-
-#[test]
-fn f50_what_belongs_to_no_flow_is_summed_up_in_one_line() {
-    let mut frames = vec![outer(50, &[7; 40]); 9];
-    frames.extend(vec![outer(89, &[7; 40]); 3]);
-    let (flows, said) = classified_told(101, &frames);
-    assert!(flows.is_empty());
-    assert!(said.ends_with("warning: 12 packets neither TCP nor UDP: ESP 9, OSPF 3\n"), "{said}");
-    let arp = [&[2; 12][..], &[0x08, 0x06], &[0; 28]].concat();
-    let (_, said) = classified_told(ETHERNET, &[arp]);
-    assert!(said.ends_with("warning: 1 packet neither TCP nor UDP: ARP 1\n"), "{said}");
-    // Nine kinds: eight are named, most frequent first.
-    let many: Vec<_> =
-        (60..69_u8).flat_map(|number| vec![outer(number, &[0; 8]); usize::from(number - 59)]).collect();
-    let (_, said) = classified_told(101, &many);
-    assert!(
-        said.contains("45 packets neither")
-            && said.contains("IP protocol 67 8, ")
-            && said.contains("others 9"),
-        "{said}"
-    );
-}
-
-#[test]
-fn f50_ports_of_tunnels_used_by_a_client_stay_ordinary_flows() {
-    // A client whose own port is one of a tunnel's, and control messages of the tunnels themselves.
-    let dns = [0x30, 0xff, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, b'a', 0, 0, 1, 0, 1];
-    let cases = [
-        outer_udp(2_152, 53, &dns),
-        outer_udp(2_152, 2_152, &[0x32, 1, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0]),
-        outer_udp(1_701, 1_701, &[0xc8, 2, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0]),
-        outer_udp(4_789, 4_789, b"not a network number"),
-        outer_udp(3_544, 3_544, &[0, 0, 1, 2, 3, 4, 5, 6]),
-    ];
-    for packet in cases {
-        let line = &classified_link(101, std::slice::from_ref(&packet))[0];
-        assert_eq!(line["protocol"], "udp");
-        assert!(!line.as_object().unwrap().contains_key("tunnel"), "{line}");
-        assert_eq!(line["up_bytes"], packet.len());
     }
 }
 
@@ -357,67 +266,4 @@ fn f50_fragments_around_and_inside_a_tunnel_are_put_together() {
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert_eq!((&lines[0]["name"], &lines[0]["tunnel"]), (&json!(NAME), &json!("gtp-u")));
     assert_eq!(lines[0]["up_bytes"].as_u64().unwrap() + lines[0]["down_bytes"].as_u64().unwrap(), bytes);
-}
-
-#[test]
-fn f51_flows_on_standard_input_are_printed_as_they_end() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_gateway"))
-        .args(["classify", "--list"])
-        .arg(list())
-        .args(["--names-only", "--format", "jsonl", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = child.stdin.take().unwrap();
-    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
-    let first = Talk::from_port(1).whole(&hello(NAME), 1_000);
-    input.write_all(&pcap(ETHERNET, &first)).unwrap();
-    // A packet of another flow, three seconds later: the first flow is over, and told while the capture goes on.
-    let later = ethernet(&outer_udp(5, 6, b"x"));
-    let record = [1_600_000_003_u32, 0, later.len() as u32, later.len() as u32];
-    input.write_all(&record.map(u32::to_le_bytes).concat()).unwrap();
-    input.write_all(&later).unwrap();
-    input.flush().unwrap();
-    let line: serde_json::Value = serde_json::from_str(&output.next().unwrap().unwrap()).unwrap();
-    assert_eq!((&line["name"], &line["file"]), (&json!(NAME), &json!("-")));
-    drop(input);
-    let line: serde_json::Value = serde_json::from_str(&output.next().unwrap().unwrap()).unwrap();
-    assert_eq!(line["protocol"], "udp");
-    assert!(output.next().is_none());
-    assert!(child.wait().unwrap().success());
-}
-
-#[test]
-fn f51_other_compressions_are_named_with_what_reads_them() {
-    let plain = pcap(ETHERNET, &Talk::from_port(1).whole(&hello(NAME), 1_000));
-    let directory = tempfile::tempdir().unwrap();
-    for (packer, remedy) in
-        [("xz", "xz -dc"), ("bzip2", "bzip2 -dc"), ("zstd", "zstd -dc"), ("lz4", "lz4 -dc")]
-    {
-        let packed = Command::new(packer)
-            .args(["-q", "-c", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .ok()
-            .map(|mut child| {
-                child.stdin.take().unwrap().write_all(&plain).unwrap();
-                child.wait_with_output().unwrap().stdout
-            });
-        // Not every machine has all four; the first bytes are those of the formats.
-        let magic = match packer {
-            "xz" => b"\xfd7zXZ\0".to_vec(),
-            "bzip2" => b"BZh9".to_vec(),
-            "zstd" => b"\x28\xb5\x2f\xfd".to_vec(),
-            _ => b"\x04\x22\x4d\x18".to_vec(),
-        };
-        let content = packed.filter(|packed| !packed.is_empty()).unwrap_or(magic);
-        let path = directory.path().join(packer);
-        std::fs::write(&path, content).unwrap();
-        let output = classify(&["--format", "jsonl"], &[&path]);
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(74), "{told}");
-        assert!(told.contains(remedy) && told.contains("gateway classify -"), "{told}");
-    }
 }

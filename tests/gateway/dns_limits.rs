@@ -11,22 +11,22 @@
     reason = "tests may panic"
 )]
 
+#[path = "dns_limits/deadlines.rs"]
+mod deadlines;
+#[path = "dns_limits/peers.rs"]
+mod peers;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use support::ask::*;
 use support::client::*;
 use support::dns::Resolver;
 use support::dnstap::tell;
 use support::plane::*;
-use support::scripted::{Scripted, answered, framed};
+use support::scripted::framed;
 use support::unbound::{LISTED, Unbound};
 use support::{Gateway, PATIENCE, Setup, eventually, has};
-
-/// Pause between two bytes of a client that drips.
-const DRIP: Duration = Duration::from_millis(100);
 
 /// A query over a connection that is there.
 fn ask_over(stream: &mut TcpStream, id: u16) {
@@ -179,73 +179,6 @@ fn s_strangers_connections_take_no_room() {
 }
 
 #[test]
-fn t42_silent_and_dripping_connections_end_at_their_deadlines() {
-    let resolver = knows_every_name();
-    let certified = rcgen::generate_simple_self_signed(vec!["dns.example".to_owned()]).unwrap();
-    let first_byte = Duration::from_secs(1);
-    let (gateway, address) = gateway(&[resolver.address], |setup| {
-        setup.write("dns.crt", certified.cert.pem());
-        setup.write("dns.key", certified.signing_key.serialize_pem());
-        setup
-            .set("dns", "tls_listen = [\"127.0.0.1:0\"]")
-            .set("dns", "tls_certificate = \"dns.crt\"")
-            .set("dns", "tls_key = \"dns.key\"")
-            .set("dns", "first_byte_timeout = \"1 s\"")
-            .set("dns", "idle_timeout = \"60 s\"")
-    });
-    let over_tls = plane(&gateway)[1];
-    for (to, what) in [(address, "no first byte"), (over_tls, "no handshake")] {
-        let begun = Instant::now();
-        assert!(ends(&mut connect_from(subscriber(1), to)), "{what}");
-        assert!(begun.elapsed() >= first_byte, "{what}: {:?}", begun.elapsed());
-    }
-    // A deadline that slid with each byte would not end before the query is through.
-    for (to, bytes) in [(address, framed(&query(1, LISTED, A))), (over_tls, vec![22, 3, 1, 2, 0])] {
-        let mut client = connect_from(subscriber(1), to);
-        let begun = Instant::now();
-        let mut dripped = bytes.iter().chain(std::iter::repeat(&1)).take(PATIENCE.as_secs() as usize * 10);
-        let ended = dripped.any(|byte| {
-            std::thread::sleep(DRIP);
-            client.write_all(&[*byte]).is_err()
-        });
-        assert!(ended && begun.elapsed() >= first_byte, "{to}: {:?}", begun.elapsed());
-    }
-    assert_eq!(resolver.asked_over_tcp(), 0);
-    gateway.stop();
-}
-
-#[test]
-fn t42_a_connection_ends_when_it_is_idle_and_not_while_an_answer_is_awaited() {
-    let idle = Duration::from_secs(1);
-    let asked = AtomicUsize::new(0);
-    // The first answer comes at once, the second when the connection would have been idle for long.
-    let resolver = Scripted::new(
-        |_| Vec::new(),
-        move |query| {
-            if asked.fetch_add(1, Ordering::Relaxed) > 0 {
-                std::thread::sleep(3 * idle);
-            }
-            answered(query, [127, 0, 2, 1])
-        },
-    );
-    let (gateway, address) = gateway(&[resolver.address], |setup| {
-        setup
-            .set("dns", "idle_timeout = \"1 s\"")
-            .set("dns", "failover_after = \"20 s\"")
-            .set("dns", "try_timeout = \"20 s\"")
-            .set("dns", "total_timeout = \"20 s\"")
-    });
-    let mut client = connect_from(subscriber(1), address);
-    ask_over(&mut client, 1);
-    let begun = Instant::now();
-    assert!(ends(&mut client));
-    assert!(begun.elapsed() >= idle - DRIP, "{:?}", begun.elapsed());
-    let mut client = connect_from(subscriber(1), address);
-    ask_over(&mut client, 2);
-    gateway.stop();
-}
-
-#[test]
 fn t41_resolvers_that_tell_by_dnstap_are_limited_and_a_broken_frame_ends_its_own_connection_only() {
     if !has("unbound") {
         return;
@@ -290,83 +223,5 @@ fn t41_resolvers_that_tell_by_dnstap_are_limited_and_a_broken_frame_ends_its_own
     long.write_all(&(1_u32 << 30).to_be_bytes()).unwrap();
     assert_eq!(long.read(&mut [0; 16]).unwrap_or(0), 0);
     gateway.await_metric("zrgw_dns_dnstap_total{outcome=\"malformed\"}", 2);
-    gateway.stop();
-}
-
-/// `dnsperf` keeps a hundred queries under way on one connection, which has had its hundred again and again.
-#[test]
-fn f44_dnsperf_over_tcp_loses_no_query() {
-    const NAMES: u32 = 3_000;
-    if !has("dnsperf") {
-        return;
-    }
-    let resolver = knows_every_name();
-    let (gateway, address) = gateway(&[resolver.address], fast);
-    let names: String = (0..NAMES).map(|number| format!("n{number}.listed.example A\n")).collect();
-    gateway.setup().write("names", names);
-    let output = std::process::Command::new("dnsperf")
-        .args(["-s", &address.ip().to_string(), "-p", &address.port().to_string()])
-        .args([
-            "-a",
-            &subscriber(1).to_string(),
-            "-m",
-            "tcp",
-            "-c",
-            "1",
-            "-q",
-            "100",
-            "-n",
-            "1",
-            "-t",
-            "20",
-            "-d",
-        ])
-        .arg(gateway.setup().path("names"))
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains(&format!("Queries completed:    {NAMES} (100.00%)")), "{said}");
-    gateway.stop();
-}
-
-/// A gateway that lets a source ask as fast as it likes.
-fn fast(setup: Setup) -> Setup {
-    setup.set("dns", "queries_per_second_max = 100000").set("dns", "burst_max = 100000")
-}
-
-/// Unbound as a subscriber's own resolver asks over connections that it keeps, with many queries on each.
-#[test]
-fn s_an_unbound_that_forwards_over_tcp_has_every_answer() {
-    const NAMES: u16 = 3_000;
-    const AT_ONCE: u16 = 50;
-    if !has("unbound") {
-        return;
-    }
-    let resolver = knows_every_name();
-    let (gateway, address) = gateway(&[resolver.address], fast);
-    let unbound = Unbound::start(&format!(
-        "server:\n do-not-query-localhost: no\n module-config: \"iterator\"\n outgoing-interface: {}\n local-zone: \"example.\" nodefault\n\
-         forward-zone:\n name: \".\"\n forward-addr: {}@{}\n forward-tcp-upstream: yes\n",
-        subscriber(1),
-        address.ip(),
-        address.port()
-    ));
-    let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut buffer = [0; 4_096];
-    let mut failed = Vec::new();
-    for first in (0..NAMES).step_by(usize::from(AT_ONCE)) {
-        for id in first..first + AT_ONCE {
-            client.send_to(&query(id, &format!("n{id}.forwarded.kz"), A), unbound.address).unwrap();
-        }
-        for _ in 0..AT_ONCE {
-            let length = client.recv(&mut buffer).expect("an answer");
-            if !buffer[..length].windows(4).any(|bytes| bytes == [127, 0, 2, 1]) {
-                failed.push(u16::from_be_bytes([buffer[0], buffer[1]]));
-            }
-        }
-    }
-    assert!(failed.is_empty(), "{} of {NAMES} failed: {failed:?}", failed.len());
-    assert!(gateway.metric("zrgw_dns_queries_total{transport=\"tcp\"}") >= u64::from(NAMES));
     gateway.stop();
 }

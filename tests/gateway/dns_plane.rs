@@ -11,17 +11,22 @@
     reason = "tests may panic"
 )]
 
+#[path = "dns_plane/peers.rs"]
+mod peers;
+#[path = "dns_plane/tls.rs"]
+mod tls;
+
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use support::PATIENCE;
 use support::ask::*;
 use support::client::*;
 use support::dns::Resolver;
 use support::origin::Origin;
 use support::plane::*;
 use support::scripted::{answered, server};
-use support::unbound::{LISTED, Unbound};
-use support::{PATIENCE, Setup, eventually, has};
+use support::unbound::LISTED;
 
 /// How long nothing has to come.
 const SILENCE: Duration = Duration::from_millis(500);
@@ -247,162 +252,6 @@ fn s_silent_servers_first_get_old_answers_served_then_a_failure_and_another_is_a
     // T41: traffic flows all the same.
     let origin = Origin::echo();
     visit(&gateway, 4, "unlisted.example", SocketAddr::new(origin.address.ip(), origin.port()));
-    gateway.stop();
-}
-
-#[test]
-fn n4_t20_unbound_s_answers_come_through_byte_for_byte() {
-    if !has("unbound") {
-        return;
-    }
-    let unbound = Unbound::start("");
-    let (gateway, address) = gateway(&[unbound.address], |setup| setup);
-    for (name, kind) in [
-        ("www.zone.example", A),
-        ("wWw.ZoNe.eXaMpLe", AAAA),
-        ("odd.zone.example", 65_400),
-        ("none.zone.example", A),
-        ("www.zone.example", 16),
-        ("long.zone.example", 16),
-        (LISTED, HTTPS),
-    ] {
-        let asked = query(0x1234, name, kind);
-        let direct = ask(Ipv4Addr::LOCALHOST, unbound.address, &asked, PATIENCE).unwrap();
-        let relayed = ask(subscriber(1), address, &asked, PATIENCE).unwrap();
-        assert_eq!(relayed, direct, "{name} {kind}");
-    }
-    gateway.stop();
-}
-
-/// A zone signed by BIND's tools and served by Unbound: signatures, denials and the AD bit come through unharmed.
-#[test]
-fn n4_answers_of_a_signed_zone_come_through_byte_for_byte() {
-    if !has("unbound") || !has("dnssec-signzone") {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let run = |program: &str, words: &[&str]| {
-        let output =
-            std::process::Command::new(program).args(words).current_dir(folder.path()).output().unwrap();
-        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
-    };
-    let records = "$TTL 60\n@ SOA ns.signed.example. admin.signed.example. 1 3600 600 86400 60\n@ NS ns.signed.example.\n\
-                   ns A 127.0.2.53\nwww A 127.0.2.1\nwww AAAA 2001:db8::1\n";
-    std::fs::write(folder.path().join("zone"), records).unwrap();
-    run("dnssec-keygen", &["-q", "-a", "ECDSAP256SHA256", "signed.example"]);
-    run("dnssec-keygen", &["-q", "-a", "ECDSAP256SHA256", "-f", "KSK", "signed.example"]);
-    run("dnssec-signzone", &["-S", "-o", "signed.example", "-f", "zone.signed", "zone"]);
-    let unbound = Unbound::start(&format!(
-        "auth-zone:\n name: \"signed.example\"\n zonefile: \"{}\"\n for-downstream: yes\n for-upstream: yes\n",
-        folder.path().join("zone.signed").display()
-    ));
-    let (gateway, address) = gateway(&[unbound.address], |setup| setup);
-    let signature = 46_u16.to_be_bytes();
-    for (name, kind) in [
-        ("www.signed.example", A),
-        ("www.signed.example", AAAA),
-        ("none.signed.example", A),
-        ("signed.example", 48),
-    ] {
-        let asked = query(0x77, name, kind);
-        let direct = ask(Ipv4Addr::LOCALHOST, unbound.address, &asked, PATIENCE).unwrap();
-        assert!(direct.windows(2).any(|bytes| bytes == signature), "{name} {kind} is not signed: {direct:?}");
-        assert_eq!(ask(subscriber(1), address, &asked, PATIENCE).unwrap(), direct, "{name} {kind}");
-    }
-    gateway.stop();
-}
-
-#[test]
-fn t20_a_truncated_answer_is_asked_for_again_over_tcp() {
-    if !has("unbound") || !has("dig") {
-        return;
-    }
-    let unbound = Unbound::start("");
-    let (gateway, address) = gateway(&[unbound.address], |setup| setup);
-    let said = dig(subscriber(1), address, &["long.zone.example", "TXT"]);
-    assert!(said.contains("retrying in TCP mode") && said.contains("ANSWER: 12"), "{said}");
-    let said = dig(subscriber(1), address, &["+tcp", "www.zone.example", "A"]);
-    assert!(said.contains("127.0.2.1") && said.contains("(TCP)"), "{said}");
-    gateway.stop();
-}
-
-#[test]
-fn dns_over_tls_for_subscribers_as_kdig_speaks_it() {
-    if !has("kdig") || !has("unbound") {
-        return;
-    }
-    let unbound = Unbound::start("");
-    let certified = rcgen::generate_simple_self_signed(vec!["dns.example".to_owned()]).unwrap();
-    let setup = Setup::new().proxied().set("dns", "listen = [\"127.0.0.1:0\"]");
-    setup.write("dns.crt", certified.cert.pem());
-    setup.write("dns.key", certified.signing_key.serialize_pem());
-    let gateway = setup
-        .set("dns", &format!("upstream = [\"{}\"]", unbound.address))
-        .set("dns", "tls_listen = [\"127.0.0.1:0\"]")
-        .set("dns", "tls_certificate = \"dns.crt\"")
-        .set("dns", "tls_key = \"dns.key\"")
-        .set("dns", "clients = [\"subscribers\", \"127.0.0.0/8\"]")
-        .start();
-    let address = plane(&gateway)[1];
-    let said = kdig(address, &["+tls", LISTED, "A"]);
-    assert!(said.contains("127.0.2.1"), "{said}\n{}", gateway.log());
-    assert!(gateway.metric("zrgw_trusted_answers") >= 1);
-    gateway.stop();
-}
-
-/// The way to the resolver is TLS too, and a server that cannot show the name it is asked under is not believed.
-#[test]
-fn dns_over_tls_to_an_unbound_that_proves_its_name() {
-    if !has("unbound") {
-        return;
-    }
-    let certified = rcgen::generate_simple_self_signed(vec!["dns.example".to_owned()]).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    std::fs::write(path("crt"), certified.cert.pem()).unwrap();
-    std::fs::write(path("key"), certified.signing_key.serialize_pem()).unwrap();
-    let port = support::free_port();
-    let _unbound = Unbound::start(&format!(
-        "server:\n interface: 127.0.0.1@{port}\n tls-port: {port}\n tls-service-key: \"{}\"\n tls-service-pem: \"{}\"\n",
-        path("key"),
-        path("crt")
-    ));
-    for (name, code) in [("dns.example", 0), ("other.example", 2)] {
-        let setup = Setup::new()
-            .proxied()
-            .set("dns", "listen = [\"127.0.0.1:0\"]")
-            .set("dns", &format!("upstream = [\"tls://127.0.0.1:{port}#{name}\"]"))
-            .set("dns", &format!("upstream_roots = \"{}\"", path("crt")))
-            .set("dns", "try_timeout = \"1 s\"")
-            .set("dns", "total_timeout = \"2 s\"");
-        let gateway = setup.start();
-        let answer = ask(subscriber(1), plane(&gateway)[0], &query(8, LISTED, A), PATIENCE).unwrap();
-        assert_eq!(rcode(&answer), code, "{name}\n{}", gateway.log());
-        assert_eq!(gateway.metric("zrgw_trusted_answers"), u64::from(code == 0));
-        gateway.stop();
-    }
-}
-
-#[test]
-fn dnstap_of_an_unbound_of_the_operator_s_own_teaches_like_our_plane() {
-    if !has("unbound") {
-        return;
-    }
-    let setup = Setup::new().proxied();
-    let socket = setup.path("dnstap.sock");
-    let resolver = Resolver::new(&[]);
-    let gateway = setup
-        .set("dns", "listen = [\"127.0.0.1:0\"]")
-        .set("dns", &format!("upstream = [\"{}\"]", resolver.address))
-        .set("dns", "dnstap_socket = \"dnstap.sock\"")
-        .start();
-    let unbound = Unbound::telling(&socket);
-    let learnt = || {
-        ask(subscriber(1), unbound.address, &query(5, LISTED, A), PATIENCE).unwrap();
-        gateway.metric("zrgw_trusted_answers") >= 1
-    };
-    assert!(eventually(learnt), "{}", gateway.log());
-    assert_eq!(resolver.asked(LISTED), 0);
     gateway.stop();
 }
 

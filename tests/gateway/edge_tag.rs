@@ -9,17 +9,23 @@
     reason = "tests may panic"
 )]
 
-use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+#[path = "edge_tag/foreseen.rs"]
+mod foreseen;
+#[path = "edge_tag/forged.rs"]
+mod forged;
+#[path = "edge_tag/steered.rs"]
+mod steered;
 
-use socket2::SockRef;
+use std::io::Write;
+use std::net::TcpStream;
+
 use support::client::{finish, read_exactly};
 use support::dns::Resolver;
 use support::edge::{Edge, LISTED, foreign, origin};
 use support::hellos::Hello;
-use support::link::{GATEWAY, Link, SUBSCRIBER};
+use support::link::Link;
 use support::origin::{self as origins, Origin};
-use support::{LIST, Setup, eventually, has, zone};
+use support::{LIST, Setup, eventually, has};
 
 /// The code point of the tests' rating group.
 const DSCP: u32 = 46;
@@ -235,210 +241,6 @@ fn t32_t38_the_mark_follows_the_list_on_a_flow_that_is_open() {
         }
         finish(flow);
     }
-}
-
-/// A flight of the server, and nothing of the client's behind his hello yet.
-fn hello_alone(edge: &Edge, to: SocketAddr, name: &str) -> (TcpStream, Seen) {
-    let mut stream = None;
-    let seen = At::Subscriber.during(&edge.link, || {
-        let mut opened = edge.connect(to);
-        for _ in 0..4 {
-            // A hello and the same once more (HelloRetryRequest): no verdict is taken while another may follow.
-            echo(&mut opened, &Hello::named(name).wire());
-        }
-        stream = Some(opened);
-    });
-    (stream.unwrap(), seen)
-}
-
-#[test]
-fn f68_the_servers_first_flight_carries_the_mark_and_loses_it_with_the_verdict() {
-    let Some(edge) = edge("") else { return };
-    let _origins = echoes(&edge);
-    for family in 0..2 {
-        let (mut exempt, seen) = hello_alone(&edge, origin(family, 443), LISTED);
-        println!("{seen:?}");
-        // But for the segment that accepted the connection, and the one that acknowledged the hello before it was read.
-        assert!(seen.tagged >= 4 && seen.every - seen.tagged <= 2, "{seen:?}");
-        echo(&mut exempt, &[23, 3, 3, 0, 1, 0]);
-        let seen = At::Subscriber.during(&edge.link, || round_trips(&mut exempt));
-        assert!(seen.every > 4 && seen.tagged == seen.every, "{seen:?}");
-        finish(exempt);
-        // A second hello with another name.
-        let (mut fallen, seen) = hello_alone(&edge, origin(family, 443), LISTED);
-        assert!(seen.tagged >= 4, "{seen:?}");
-        echo(&mut fallen, &Hello::named("not-listed.example").wire());
-        let seen = At::Subscriber.during(&edge.link, || round_trips(&mut fallen));
-        assert!(seen.every > 4 && seen.tagged == 0, "{seen:?}");
-        finish(fallen);
-        // What will not be exempt is never marked.
-        for (to, name) in [(foreign(family, 443), LISTED), (origin(family, 443), "not-listed.example")] {
-            let (charged, seen) = hello_alone(&edge, to, name);
-            assert!(seen.every > 4 && seen.tagged == 0, "{seen:?}");
-            finish(charged);
-        }
-    }
-    // The list changes while a flow waits for its verdict.
-    let (mut open, _) = hello_alone(&edge, origin(0, 443), LISTED);
-    for (serial, listed) in [(4, false), (5, true)] {
-        publish(&edge, serial, listed);
-        let again = |open: &mut TcpStream| echo(open, &Hello::named(LISTED).wire());
-        let is_right = |seen: Seen| if listed { seen.tagged == seen.every } else { seen.tagged == 0 };
-        assert!(eventually(|| is_right(At::Subscriber.during(&edge.link, || again(&mut open)))));
-    }
-    finish(open);
-    assert_eq!(edge.metric("zrgw_mark_errors_total"), 0);
-}
-
-#[test]
-fn f68_without_room_in_an_allowance_nobody_goes_ahead_of_his_verdict() {
-    let limited =
-        |setup: Setup| zone::far_from_midnight(setup).set("allowance", "daily = \"8 KiB\"").raw(&group(""));
-    let Some(edge) = Edge::with("tproxy", limited) else { return };
-    At::ALL.iter().for_each(|at| at.count(&edge.link));
-    let _origins = echoes(&edge);
-    let (flow, seen) = hello_alone(&edge, origin(0, 443), LISTED);
-    assert!(seen.every > 4 && seen.tagged == 0, "{seen:?}");
-    finish(flow);
-}
-
-/// Connects with the code point on one's own packets.
-fn connect_tagged(edge: &Edge, to: SocketAddr) -> TcpStream {
-    edge.link.at_subscriber(|| {
-        let domain = socket2::Domain::for_address(to);
-        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).unwrap();
-        tag(&SockRef::from(&socket), to.is_ipv4());
-        socket.connect_timeout(&to.into(), support::PATIENCE).unwrap();
-        let stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(support::PATIENCE)).unwrap();
-        stream
-    })
-}
-
-/// Sets the code point on one's own packets.
-fn tag(socket: &SockRef<'_>, is_ipv4: bool) {
-    let octet = DSCP << 2;
-    if is_ipv4 { socket.set_tos_v4(octet) } else { socket.set_tclass_v6(octet) }.unwrap();
-}
-
-/// A visit of a subscriber who tags his own packets; it reaches nobody as ours, though he did send it.
-fn forged_visit(edge: &Edge, to: SocketAddr, first: &[u8]) {
-    let visit = || {
-        let mut forged = connect_tagged(edge, to);
-        echo(&mut forged, first);
-        round_trips(&mut forged);
-        finish(forged);
-    };
-    for at in [At::Subscriber, At::Internet] {
-        let seen = at.during(&edge.link, visit);
-        assert!(seen.every > 8 && (seen.tagged, seen.marked) == (0, 0), "{at:?} {to} {seen:?}");
-    }
-    let sent = At::Ingress.during(&edge.link, visit);
-    assert!(sent.tagged > 8, "{sent:?}");
-}
-
-#[test]
-fn t38_what_subscribers_set_themselves_never_passes_for_ours() {
-    let Some(edge) = edge("mark_upstream = true") else { return };
-    let _origins = echoes(&edge);
-    // Accepted sockets would answer as they were asked.
-    edge.link.gateway_runs("sysctl -qw net.ipv4.tcp_reflect_tos=1");
-    for family in 0..2 {
-        forged_visit(&edge, origin(family, 443), &hello("not-listed.example"));
-        forged_visit(&edge, foreign(family, 443), &hello(LISTED));
-        forged_visit(&edge, origin(family, PASSED_BY), b"on another port");
-    }
-    let Edge { gateway, link } = edge;
-    let setup = gateway.kill();
-    // The rules stand without the gateway.
-    let edge = Edge { gateway: link.at_gateway(|| setup.start()), link };
-    edge.gateway.signal(rustix::process::Signal::STOP);
-    assert!(eventually(|| !edge.is_alive()));
-    for family in 0..2 {
-        forged_visit(&edge, origin(family, 443), &hello(LISTED));
-    }
-    edge.gateway.signal(rustix::process::Signal::CONT);
-}
-
-#[test]
-fn t38_what_servers_set_does_not_either() {
-    let Some(edge) = edge("") else { return };
-    let _origins = edge.link.in_internet(|| {
-        let places = (0..2).flat_map(|family| [origin(family, 443), origin(family, PASSED_BY)]);
-        let tagging = |address: SocketAddr| {
-            Origin::at(address, move |visit| {
-                tag(&SockRef::from(&visit.stream), address.is_ipv4());
-                origins::echo(visit);
-            })
-        };
-        places.map(tagging).collect::<Vec<_>>()
-    });
-    for family in 0..2 {
-        for port in [443, PASSED_BY] {
-            let seen = At::Subscriber.during(&edge.link, || {
-                let mut stream = edge.connect(origin(family, port));
-                echo(&mut stream, &hello("not-listed.example"));
-                round_trips(&mut stream);
-                finish(stream);
-            });
-            assert!(seen.every > 8 && seen.tagged == 0, "{port} {seen:?}");
-        }
-    }
-}
-
-#[test]
-fn t38_steered_flows_are_marked_and_those_of_a_balancer_are_not() {
-    let Some(link) = Link::new() else { return };
-    let (gateway, _resolver, origin) = link.at_gateway(|| {
-        let origin = Origin::echo();
-        let resolver = Resolver::new(&[(LISTED, origin.octets())]);
-        let setup = Setup::new().resolver(resolver.address).port_map(&[(443, origin.port())]).raw(&group(""));
-        let setup = GATEWAY.iter().fold(setup, |setup, address| {
-            let address = SocketAddr::new(address.parse().unwrap(), 8_443);
-            setup.listener(&format!("mode = \"steered\"\naddress = \"{address}\"\n"))
-        });
-        let setup = setup.listener(&format!(
-            "mode = \"proxy_protocol\"\naddress = \"{}:9443\"\npeers = [\"{}/32\"]\n",
-            GATEWAY[0], SUBSCRIBER[0]
-        ));
-        let table = format!(
-            "prefix,subscriber_type,subscriber_id\n{}/32,account,s1\nfd77::/64,account,s1\n",
-            SUBSCRIBER[0]
-        );
-        setup.write("subscribers.csv", table);
-        (setup.start(), resolver, origin)
-    });
-    [At::Subscriber, At::Egress].iter().for_each(|at| at.count(&link));
-    let connect = |address: SocketAddr| {
-        let stream = link.at_subscriber(|| TcpStream::connect(address).unwrap());
-        stream.set_read_timeout(Some(support::PATIENCE)).unwrap();
-        stream
-    };
-    for address in GATEWAY {
-        let mut stream = connect(SocketAddr::new(address.parse().unwrap(), 8_443));
-        echo(&mut stream, &hello(LISTED));
-        let seen = At::Subscriber.during(&link, || round_trips(&mut stream));
-        assert!(seen.every > 4 && seen.tagged == seen.every, "{seen:?}");
-        let seen = At::Egress.during(&link, || round_trips(&mut stream));
-        assert!(seen.every > 4 && seen.marked == seen.every, "{seen:?}");
-        finish(stream);
-    }
-    // As exempt as those: the resolver vouches for name and address.
-    let mut stream = connect(SocketAddr::new(GATEWAY[0].parse().unwrap(), 9_443));
-    let destination = SocketAddr::new(origin.address.ip(), 443);
-    let source = SocketAddr::new(SUBSCRIBER[0].parse().unwrap(), 40_000);
-    stream.write_all(&support::client::proxy_v2(source, destination)).unwrap();
-    echo(&mut stream, &hello(LISTED));
-    let exempt = "zrgw_flows_total{protocol=\"tls\",class=\"exempt\",reason=\"\"}";
-    link.at_gateway(|| gateway.await_metric(exempt, 3));
-    for at in [At::Subscriber, At::Egress] {
-        let seen = at.during(&link, || round_trips(&mut stream));
-        assert!(seen.every > 4 && (seen.tagged, seen.marked) == (0, 0), "{at:?} {seen:?}");
-    }
-    finish(stream);
-    assert_eq!(link.at_gateway(|| gateway.metric("zrgw_mark_errors_total")), 0);
-    let usage = link.at_gateway(|| gateway.stop_and_count());
-    assert!(usage.rows.iter().all(|row| row["class"] != "exempt" || row["disposition"] == "tagged"));
 }
 
 #[test]

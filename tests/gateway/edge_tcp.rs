@@ -10,17 +10,18 @@
     reason = "tests may panic"
 )]
 
+#[path = "edge_tcp/fail_open.rs"]
+mod fail_open;
+#[path = "edge_tcp/rules.rs"]
+mod rules;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use support::client::{finish, read_exactly};
 use support::edge::{Edge, LISTED, foreign, line, origin, subscriber};
 use support::eventually;
-use support::held::Held;
 use support::hellos::Hello;
-use support::link::Link;
 use support::origin::{self as origins, Origin};
 
 /// Says who it sees, then sends back what comes.
@@ -141,84 +142,6 @@ fn proxy_loop_whoever_asks_for_the_gateway_itself_is_refused() {
     assert_eq!(edge.metric("zrgw_flows_open"), 0);
 }
 
-/// Visits one after the other for `time`; the longest that one took to be answered.
-fn longest(edge: &Edge, time: Duration) -> Duration {
-    let begun = Instant::now();
-    let mut longest = Duration::ZERO;
-    while begun.elapsed() < time {
-        let asked = Instant::now();
-        let mut stream = edge.connect(origin(0, 443));
-        line(&mut stream);
-        longest = longest.max(asked.elapsed());
-    }
-    longest
-}
-
-#[test]
-fn t41_fail_open_new_connections_pass_by_at_once_when_the_gateway_is_killed() {
-    let Some(mut edge) = Edge::new() else { return };
-    let _origin = edge.link.in_internet(|| telling(origin(0, 443)));
-    longest(&edge, Duration::from_millis(500));
-    edge.gateway.signal(Signal::KILL);
-    // Connections that are open then are reset; those that begin after it know of nothing.
-    assert!(eventually(|| edge.gateway.has_ended()));
-    assert!(edge.is_alive(), "nobody told the kernel");
-    let waited = longest(&edge, Duration::from_secs(1));
-    // A SYN that came while the listener vanished is repeated after a second.
-    assert!(waited < Duration::from_secs(6), "{waited:?}");
-    // After a crash the rules are as before: nothing is left to take flows, and they pass.
-    let mut stream = edge.connect(origin(0, 443));
-    assert!(line(&mut stream).starts_with("10.77.0.2:"));
-}
-
-#[test]
-fn t41_fail_open_new_connections_pass_by_within_seconds_when_the_gateway_hangs() {
-    let Some(edge) = Edge::new() else { return };
-    let _origin = edge.link.in_internet(|| telling(origin(0, 443)));
-    longest(&edge, Duration::from_millis(300));
-    edge.gateway.signal(Signal::STOP);
-    assert!(eventually(|| !edge.is_alive()), "the dead man's set runs out");
-    let waited = longest(&edge, Duration::from_millis(500));
-    assert!(waited < Duration::from_secs(9), "{waited:?}");
-    // And come back when it does.
-    edge.gateway.signal(Signal::CONT);
-    assert!(eventually(|| edge.is_alive()));
-}
-
-#[test]
-fn t41_fail_open_one_worker_of_two_that_hangs_is_enough() {
-    let Some(edge) = Edge::with("tproxy", |setup| setup.set("node", "workers = 2")) else { return };
-    let _origin = edge.link.in_internet(|| telling(origin(0, 443)));
-    visit(&edge, origin(0, 443), LISTED);
-    let Some(held) = Held::thread(edge.gateway.pid(), "worker-1") else { return };
-    edge.await_metric("zrgw_edge{state=\"hung\"}", 1);
-    assert!(eventually(|| !edge.is_alive()), "the dead man's set runs out");
-    let waited = longest(&edge, Duration::from_millis(500));
-    assert!(waited < Duration::from_secs(9), "{waited:?}");
-    drop(held);
-    edge.await_metric("zrgw_edge{state=\"taken\"}", 1);
-    assert!(eventually(|| edge.is_alive()));
-    visit(&edge, origin(0, 443), LISTED);
-    let usage = edge.stop_and_count();
-    assert!(usage.conserved && usage.exempt("s1").0 > 0, "{usage:?}");
-}
-
-#[test]
-fn a_gateway_that_drains_leads_new_connections_past_itself() {
-    let Some(edge) = Edge::new() else { return };
-    let _origin = edge.link.in_internet(|| telling(origin(0, 443)));
-    let mut open = edge.connect(origin(0, 443));
-    line(&mut open);
-    edge.gateway.signal(Signal::TERM);
-    assert!(eventually(|| !edge.is_alive()));
-    let mut stream = edge.connect(origin(0, 443));
-    assert!(line(&mut stream).starts_with("10.77.0.2:"));
-    // The one that is open goes on.
-    open.write_all(b"still here").unwrap();
-    assert_eq!(read_exactly(&mut open, 10), b"still here");
-    open.shutdown(Shutdown::Write).unwrap();
-}
-
 #[test]
 fn s_fd_exhaustion_without_room_new_connections_pass_by_and_come_back_when_there_is_some() {
     let Some(edge) = Edge::with("tproxy", |setup| setup.set("limits", "flows_max = 20")) else { return };
@@ -241,35 +164,6 @@ fn s_fd_exhaustion_without_room_new_connections_pass_by_and_come_back_when_there
     // The one that passed by still does.
     past.write_all(b"past").unwrap();
     assert_eq!(read_exactly(&mut past, 4), b"past");
-}
-
-#[test]
-fn a_server_on_the_listener_s_own_port_is_visited_past_the_gateway() {
-    let Some(edge) = Edge::new() else { return };
-    let _origins = edge.link.in_internet(|| [telling(origin(0, 9_443)), telling(origin(1, 9_443))]);
-    for family in 0..2 {
-        visit(&edge, origin(family, 9_443), LISTED);
-    }
-    assert_eq!(edge.metric("zrgw_flows_total{protocol=\"tls\",class=\"exempt\",reason=\"\"}"), 0);
-}
-
-#[test]
-fn redirect_is_the_fallback_and_the_original_destination_is_still_known() {
-    let Some(edge) = Edge::with("redirect", |setup| setup) else { return };
-    let _origins = edge
-        .link
-        .in_internet(|| [telling(origin(0, 443)), telling(origin(1, 443)), telling(foreign(0, 443))]);
-    for (to, from) in
-        [(origin(0, 443), "11.77.0.1:"), (origin(1, 443), "[2a0e:77::1]:"), (foreign(0, 443), "11.77.0.1:")]
-    {
-        let mut stream = edge.connect(to);
-        assert!(line(&mut stream).starts_with(from), "the gateway's own address");
-        stream.write_all(&[Hello::named(LISTED).wire(), vec![23, 3, 3, 0, 1, 0]].concat()).unwrap();
-        finish(stream);
-    }
-    let usage = edge.stop_and_count();
-    assert!(usage.exempt("s1").0 > 0);
-    assert_eq!(usage.reasons("s1"), ["address_mismatch"]);
 }
 
 #[test]
@@ -311,100 +205,11 @@ fn t43_a_narrow_way_is_found_on_both_sides_beside_an_operator_who_drops_what_is_
 }
 
 #[test]
-fn nft_remove_leaves_no_trace_and_apply_twice_is_apply_once() {
-    let Some(edge) = Edge::new() else { return };
-    let state = |link: &Link| {
-        ["nft list ruleset", "ip rule", "ip -6 rule", "ip route show table all", "ip -6 route show table all"]
-            .map(|command| link.gateway_runs(command))
-    };
-    // What the kernel itself adds when a link comes up is of no interest, nor is the time that is left.
-    let strip = |text: String| -> Vec<String> {
-        let comes_and_goes = ["expires", "elements", "fe80::", "ff00::", "multicast"];
-        let kept = text.lines().filter(|line| !comes_and_goes.iter().any(|word| line.contains(word)));
-        kept.map(str::to_owned).collect()
-    };
-    let once = state(&edge.link).map(strip);
-    let run = |word: &str| {
-        let output =
-            edge.link.at_gateway(|| edge.gateway.setup().command(&["nft", word, "--config", "gateway.toml"]));
-        assert!(output.status.success(), "{word}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    };
-    run("apply");
-    assert_eq!(state(&edge.link).map(strip)[1..], once[1..]);
-    assert!(run("print").contains("table inet zrgw {"));
-    run("remove");
-    run("remove");
-    let other = Link::with_internet().unwrap();
-    let wanted = state(&other);
-    let left = state(&edge.link);
-    assert!(!left[0].contains("zrgw") && left[1..3] == wanted[1..3], "{left:?}");
-    assert!(!left[3].contains("31233") && !left[4].contains("31233"), "{left:?}");
-    // The gateway says so, and goes on.
-    assert!(eventually(|| edge.metric("zrgw_edge{state=\"no_rules\"}") == 1));
-}
-
-#[test]
-fn s_a_flow_that_began_while_the_gateway_was_away_goes_on_past_it_when_it_is_back() {
-    let Some(edge) = Edge::new() else { return };
-    let _origins = edge.link.in_internet(|| [telling(origin(0, 443)), telling(origin(1, 443))]);
-    edge.gateway.signal(Signal::STOP);
-    assert!(eventually(|| !edge.is_alive()));
-    let mut flows = [0, 1].map(|family| edge.connect(origin(family, 443)));
-    flows.iter_mut().for_each(|flow| assert!(!line(flow).is_empty()));
-    edge.gateway.signal(Signal::CONT);
-    assert!(eventually(|| edge.is_alive()));
-    for flow in &mut flows {
-        flow.write_all(b"still here").unwrap();
-        assert_eq!(read_exactly(flow, 10), b"still here");
-    }
-    // Those that begin from here on are taken.
-    for family in 0..2 {
-        visit(&edge, origin(family, 443), LISTED);
-    }
-    for flow in flows {
-        assert_eq!(finish(flow), b"");
-    }
-    let usage = edge.stop_and_count();
-    assert!(usage.exempt("s1").0 > 0 && usage.reasons("s1").is_empty(), "{usage:?}");
-}
-
-#[test]
 fn s_connections_are_taken_while_the_kernel_answers_a_flood_with_cookies() {
     let Some(edge) = Edge::new() else { return };
     let _origins = edge.link.in_internet(|| [telling(origin(0, 443)), telling(origin(1, 443))]);
     // 2: for every connection, flood or not.
     edge.link.gateway_runs("sysctl -qw net.ipv4.tcp_syncookies=2");
-    for family in 0..2 {
-        visit(&edge, origin(family, 443), LISTED);
-    }
-    let usage = edge.stop_and_count();
-    assert!(usage.exempt("s1").0 > 0 && usage.reasons("s1").is_empty(), "{usage:?}");
-}
-
-#[test]
-fn s_with_the_set_of_opening_connections_full_further_ones_are_taken_all_the_same() {
-    /// As many as the rules have room for.
-    const ROOM: u32 = 131_072;
-    let Some(edge) = Edge::new() else { return };
-    let _origins = edge.link.in_internet(|| [telling(origin(0, 443)), telling(origin(1, 443))]);
-    let element = |number: u32| {
-        let address = std::net::Ipv4Addr::from(0x0c00_0000 + number / 1_000);
-        format!("{address} . {} . 13.0.0.1 . 443 timeout 1h", 1_024 + number % 1_000)
-    };
-    let add = |numbers: std::ops::Range<u32>| {
-        let elements = numbers.map(element).collect::<Vec<_>>().join(", ");
-        format!("add element inet zrgw opening4 {{ {elements} }}\n")
-    };
-    let text: String = (0..ROOM / 4_096).map(|part| add(part * 4_096..(part + 1) * 4_096)).collect();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), text).unwrap();
-    edge.link.gateway_runs(&format!("nft -f {}", file.path().display()));
-    std::fs::write(file.path(), add(ROOM..ROOM + 1)).unwrap();
-    let over = edge
-        .link
-        .at_gateway(|| std::process::Command::new("nft").arg("-f").arg(file.path()).output().unwrap());
-    assert!(!over.status.success(), "one over the limit");
     for family in 0..2 {
         visit(&edge, origin(family, 443), LISTED);
     }

@@ -15,10 +15,18 @@ use support::quic;
 
 #[path = "flow_engine/caps.rs"]
 mod caps;
+#[path = "flow_engine/carrier.rs"]
+mod carrier;
+#[path = "flow_engine/changes.rs"]
+mod changes;
 #[path = "flow_engine/claim.rs"]
 mod claim;
+#[path = "flow_engine/life.rs"]
+mod life;
 #[path = "flow_engine/orders.rs"]
 mod orders;
+#[path = "flow_engine/sessions.rs"]
+mod sessions;
 #[path = "flow_engine/verdicts.rs"]
 mod verdicts;
 #[path = "flow_engine/world.rs"]

@@ -3,6 +3,7 @@
 //! Everything is on loopback. Each node has addresses of its own in 127/8, so that nodes run side by side on fixed ports and
 //! a restart takes the very same ones.
 
+pub(crate) mod billing;
 pub(crate) mod books;
 pub(crate) mod load;
 pub(crate) mod node;

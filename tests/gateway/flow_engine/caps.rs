@@ -5,7 +5,8 @@ use gateway::flow::engine::Observation;
 use gateway::flow::mark::Mark;
 
 use super::capture::hello;
-use super::world::{DATA, Life, MARK};
+use super::life::Life;
+use super::world::{DATA, MARK};
 
 /// An exempt flow of which so many bytes more may be exempt.
 fn limited(limit: u64) -> Life {

@@ -10,8 +10,9 @@ use gateway::flow::session::SessionState;
 use proptest::prelude::*;
 
 use super::capture::{hello, hello_message, request};
+use super::life::{Life, STEERED, to_site};
 use super::quic::Initial;
-use super::world::{DATA, Life, SITE, STEERED, list, session, to_site};
+use super::world::{DATA, SITE, list, session};
 
 /// What clients send in one piece: streams first, then datagrams.
 static PIECES: LazyLock<[Vec<Vec<u8>>; 2]> = LazyLock::new(|| {
