@@ -1,16 +1,18 @@
 //! The list document: what its officers write, as values. Read by `parse`, written by `canonical`.
 
-use std::fmt;
-use std::sync::Arc;
-
-use ipnet::IpNet;
-use jiff::Timestamp;
-use toml::value::Datetime;
+mod moment;
+mod place;
+mod rule;
 
 use crate::name::DomainName;
 use crate::parse::{self, Limits};
 use crate::problem::Problem;
-use crate::rule::{Evidence, Ports, Scope, Window};
+use crate::rule::Scope;
+
+pub use moment::Moment;
+pub use place::Place;
+pub(crate) use rule::Dates;
+pub use rule::{EntryTarget, RuleEntry};
 
 /// The only document format there is.
 pub const FORMAT: u64 = 1;
@@ -171,97 +173,6 @@ impl Service {
     }
 }
 
-/// One rule of a service, as written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleEntry {
-    pub(crate) target: EntryTarget,
-    pub(crate) ports: Ports,
-    pub(crate) dates: Option<Box<Dates>>,
-    pub(crate) reason: Option<Arc<str>>,
-    pub(crate) evidence: Option<Evidence>,
-    pub(crate) note: Option<Arc<str>>,
-    pub(crate) place: Place,
-}
-
-/// The dates of a rule that has any; apart, for few rules do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Dates {
-    pub(crate) from: Option<Moment>,
-    pub(crate) to: Option<Moment>,
-}
-
-/// What a rule speaks of, as written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EntryTarget {
-    /// A host and what stands below it.
-    Host {
-        /// The host.
-        host: DomainName,
-        /// How far the rule reaches.
-        scope: Scope,
-        /// Whether DNS evidence alone may exempt it.
-        dns_only: bool,
-    },
-    /// An address prefix, host bits zero.
-    Prefix(IpNet),
-}
-
-impl RuleEntry {
-    /// What the rule speaks of.
-    #[must_use]
-    pub fn target(&self) -> &EntryTarget {
-        &self.target
-    }
-
-    /// Protocol and ports.
-    #[must_use]
-    pub fn ports(&self) -> &Ports {
-        &self.ports
-    }
-
-    /// First instant in force, if bounded.
-    #[must_use]
-    pub fn from(&self) -> Option<Moment> {
-        self.dates.as_ref().and_then(|dates| dates.from)
-    }
-
-    /// First instant no longer in force, if bounded.
-    #[must_use]
-    pub fn to(&self) -> Option<Moment> {
-        self.dates.as_ref().and_then(|dates| dates.to)
-    }
-
-    /// The rule's dates.
-    #[must_use]
-    pub fn window(&self) -> Window {
-        Window { from: self.from().map(Moment::instant), to: self.to().map(Moment::instant) }
-    }
-
-    /// Why the rule is there.
-    #[must_use]
-    pub fn reason(&self) -> Option<&str> {
-        self.reason.as_deref()
-    }
-
-    /// Where the knowledge comes from.
-    #[must_use]
-    pub fn evidence(&self) -> Option<Evidence> {
-        self.evidence
-    }
-
-    /// Free remark.
-    #[must_use]
-    pub fn note(&self) -> Option<&str> {
-        self.note.as_deref()
-    }
-
-    /// Where the rule stands in the text.
-    #[must_use]
-    pub fn place(&self) -> Place {
-        self.place
-    }
-}
-
 /// A host whose traffic is charged whatever the rules say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deny {
@@ -324,56 +235,3 @@ impl NotSeparable {
         self.place
     }
 }
-
-/// An instant together with the offset it was written in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
-    instant: Timestamp,
-    written: Datetime,
-}
-
-impl Moment {
-    /// What stands for one that could not be read, in a document that is never given out.
-    pub(crate) const UNKNOWN: Moment =
-        Moment { instant: Timestamp::UNIX_EPOCH, written: Datetime { date: None, time: None, offset: None } };
-
-    /// Takes a TOML date-time; none when it has no offset or names no instant.
-    pub(crate) fn from_toml(mut written: Datetime) -> Option<Moment> {
-        written.offset?;
-        // TOML 1.1 lets the seconds go; RFC 3339, which everybody else reads, does not.
-        if let Some(time) = written.time.as_mut() {
-            time.second.get_or_insert(0);
-        }
-        let instant = written.to_string().parse().ok()?;
-        Some(Moment { instant, written })
-    }
-
-    /// The instant.
-    #[must_use]
-    pub fn instant(self) -> Timestamp {
-        self.instant
-    }
-}
-
-impl fmt::Display for Moment {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.written.fmt(formatter)
-    }
-}
-
-/// Where an entry stands in its text. Places compare equal, so that documents compare by content.
-#[derive(Clone, Copy, Debug)]
-pub struct Place {
-    /// Line, counted from 1.
-    pub line: u32,
-    /// Column in characters, counted from 1.
-    pub column: u32,
-}
-
-impl PartialEq for Place {
-    fn eq(&self, _other: &Place) -> bool {
-        true
-    }
-}
-
-impl Eq for Place {}

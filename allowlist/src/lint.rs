@@ -3,8 +3,10 @@
 //! The structural part: the document against itself, against the public suffix list and against the hosts known to be
 //! shared. It looks nothing up; whether a host exists or moved is another question. Cost is linear in the entries.
 
+mod code;
 mod date;
 mod form;
+mod gather;
 mod known;
 mod overlap;
 mod prefix;
@@ -15,203 +17,15 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use self::gather::Findings;
 use crate::document::{Document, EntryTarget, Place, RuleEntry, Service};
 use crate::name::DomainName;
 use crate::parse::{self, Head, Limits, Reading};
 use crate::problem::{NO_LIST, Problem};
 use crate::rule::Scope;
 
+pub use code::{Code, Severity};
 pub use known::is_ech_cover_name;
-
-/// How much a finding weighs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
-    /// The list must not be published.
-    Error,
-    /// Probably a mistake.
-    Warning,
-    /// Worth knowing.
-    Note,
-}
-
-impl Severity {
-    /// The word used in reports.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-            Severity::Note => "note",
-        }
-    }
-}
-
-/// What kind of finding it is; each kind has one weight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Code {
-    /// The text is no list document.
-    Unreadable,
-    /// The text is a list document, but not in the form that is signed.
-    NotCanonical,
-    /// No service at all.
-    EmptyList,
-    /// A service without rules.
-    EmptyService,
-    /// A reason, name or evidence is missing.
-    Unexplained,
-    /// A rule that is a guess.
-    Guess,
-    /// The hash of the edition before is missing, or there though it must not be.
-    Chain,
-    /// A rule that exempts on DNS evidence alone.
-    DnsOnly,
-    /// The same rule again.
-    Duplicate,
-    /// Two rules for one host whose dates overlap.
-    OverlappingDates,
-    /// A rule that a broader one of the same service makes superfluous.
-    Shadowed,
-    /// One host or prefix in two services.
-    TwoServices,
-    /// A rule that a deny takes away as a whole: it exempts nothing.
-    DeniedRule,
-    /// A deny that takes nothing away.
-    IdleDeny,
-    /// The list is not in force at the time of reading.
-    NotInForce,
-    /// A rule that is never in force while the list is.
-    NeverInForce,
-    /// A rule's dates reach past the list's.
-    OutsideWindow,
-    /// Issued after it takes effect.
-    Retroactive,
-    /// At or above a public suffix: anybody can register below it.
-    PublicSuffix,
-    /// The top-level domain is unknown.
-    UnknownSuffix,
-    /// A host that serves everybody's content.
-    SharedHost,
-    /// A name that hides other names.
-    CoverName,
-    /// A label of two scripts.
-    MixedScript,
-    /// A name that looks like another.
-    LookAlike,
-    /// An address prefix too wide for one platform.
-    WidePrefix,
-    /// An address prefix that is not of the public Internet.
-    SpecialPrefix,
-}
-
-impl Code {
-    /// All kinds, in the order of this type.
-    pub const ALL: [Code; 26] = [
-        Code::Unreadable,
-        Code::NotCanonical,
-        Code::EmptyList,
-        Code::EmptyService,
-        Code::Unexplained,
-        Code::Guess,
-        Code::Chain,
-        Code::DnsOnly,
-        Code::Duplicate,
-        Code::OverlappingDates,
-        Code::Shadowed,
-        Code::TwoServices,
-        Code::DeniedRule,
-        Code::IdleDeny,
-        Code::NotInForce,
-        Code::NeverInForce,
-        Code::OutsideWindow,
-        Code::Retroactive,
-        Code::PublicSuffix,
-        Code::UnknownSuffix,
-        Code::SharedHost,
-        Code::CoverName,
-        Code::MixedScript,
-        Code::LookAlike,
-        Code::WidePrefix,
-        Code::SpecialPrefix,
-    ];
-
-    /// The kind with this word; an underscore counts as a hyphen.
-    #[must_use]
-    pub fn from_label(label: &str) -> Option<Code> {
-        let label = label.replace('_', "-");
-        Code::ALL.into_iter().find(|code| code.label() == label)
-    }
-
-    /// Whether an operator may take a list with this finding all the same: an error of a list that can be read.
-    #[must_use]
-    pub fn is_acceptable(self) -> bool {
-        self.severity() == Severity::Error && self != Code::Unreadable
-    }
-
-    /// The word used in reports and in a node's `list.accept_errors`.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Code::Unreadable => "unreadable",
-            Code::NotCanonical => "not-canonical",
-            Code::EmptyList => "empty-list",
-            Code::EmptyService => "empty-service",
-            Code::Unexplained => "unexplained",
-            Code::Guess => "guess",
-            Code::Chain => "chain",
-            Code::DnsOnly => "dns-only",
-            Code::Duplicate => "duplicate",
-            Code::OverlappingDates => "overlapping-dates",
-            Code::Shadowed => "shadowed",
-            Code::TwoServices => "two-services",
-            Code::DeniedRule => "denied-rule",
-            Code::IdleDeny => "idle-deny",
-            Code::NotInForce => "not-in-force",
-            Code::NeverInForce => "never-in-force",
-            Code::OutsideWindow => "outside-window",
-            Code::Retroactive => "retroactive",
-            Code::PublicSuffix => "public-suffix",
-            Code::UnknownSuffix => "unknown-suffix",
-            Code::SharedHost => "shared-host",
-            Code::CoverName => "cover-name",
-            Code::MixedScript => "mixed-script",
-            Code::LookAlike => "look-alike",
-            Code::WidePrefix => "wide-prefix",
-            Code::SpecialPrefix => "special-prefix",
-        }
-    }
-
-    /// How much findings of this kind weigh. An error is what would exempt strangers, or a list that is none; what merely
-    /// exempts too little is a warning, for a node that refused it would go on by the edition before, which exempts more.
-    #[must_use]
-    pub const fn severity(self) -> Severity {
-        match self {
-            Code::Unreadable
-            | Code::EmptyList
-            | Code::PublicSuffix
-            | Code::SharedHost
-            | Code::CoverName
-            | Code::MixedScript
-            | Code::LookAlike
-            | Code::WidePrefix => Severity::Error,
-            Code::NotCanonical
-            | Code::EmptyService
-            | Code::Unexplained
-            | Code::Chain
-            | Code::Duplicate
-            | Code::OverlappingDates
-            | Code::Shadowed
-            | Code::TwoServices
-            | Code::DeniedRule
-            | Code::IdleDeny
-            | Code::NotInForce
-            | Code::NeverInForce
-            | Code::Retroactive
-            | Code::UnknownSuffix
-            | Code::SpecialPrefix => Severity::Warning,
-            Code::Guess | Code::DnsOnly | Code::OutsideWindow => Severity::Note,
-        }
-    }
-}
 
 /// One thing an officer should see.
 #[derive(Clone, Debug)]
@@ -358,64 +172,6 @@ fn check_host(host: &DomainName, scope: Scope, place: Place, findings: &mut Find
         || known::check_cover(host, scope, place, findings)
         || known::check_shared(host, scope, place, findings);
     script::check_mixed(host, place, findings);
-}
-
-/// Gathers findings: all of them, or errors only and at most so many.
-struct Findings<'c> {
-    /// What was found and is not accepted.
-    kept: Vec<Finding>,
-    /// Errors of accepted codes.
-    accepted: Vec<Finding>,
-    /// What is wanted of them.
-    wanted: Wanted<'c>,
-    /// Errors that were not kept for want of room.
-    kept_left_out: usize,
-    /// Accepted errors that were not kept for want of room.
-    accepted_left_out: usize,
-}
-
-/// Which findings are gathered.
-#[derive(Clone, Copy)]
-enum Wanted<'c> {
-    /// All.
-    All,
-    /// Errors, those of accepted codes apart; at most so many of each sort.
-    Errors { accepted: &'c [Code], shown_max: usize },
-}
-
-impl<'c> Findings<'c> {
-    /// Gathers all.
-    fn all() -> Findings<'c> {
-        Findings::of(Wanted::All)
-    }
-
-    /// Gathers errors only.
-    fn errors_only(accepted: &'c [Code], shown_max: usize) -> Findings<'c> {
-        Findings::of(Wanted::Errors { accepted, shown_max })
-    }
-
-    /// Nothing found yet.
-    fn of(wanted: Wanted<'c>) -> Findings<'c> {
-        Findings { kept: Vec::new(), accepted: Vec::new(), wanted, kept_left_out: 0, accepted_left_out: 0 }
-    }
-
-    /// Adds one finding; its words, reason and remedy, are made only when it is kept.
-    fn add<R: Into<String>>(&mut self, place: Place, code: Code, words: impl FnOnce() -> (String, R)) {
-        let (kept, left_out, max) = match self.wanted {
-            Wanted::All => (&mut self.kept, &mut self.kept_left_out, usize::MAX),
-            Wanted::Errors { .. } if code.severity() != Severity::Error => return,
-            Wanted::Errors { accepted, shown_max } if accepted.contains(&code) => {
-                (&mut self.accepted, &mut self.accepted_left_out, shown_max)
-            }
-            Wanted::Errors { shown_max, .. } => (&mut self.kept, &mut self.kept_left_out, shown_max),
-        };
-        if kept.len() < max {
-            let (reason, remedy) = words();
-            kept.push(Finding { place, code, reason, remedy: remedy.into() });
-        } else {
-            *left_out = left_out.saturating_add(1);
-        }
-    }
 }
 
 /// All rules with their services, in the order written.

@@ -6,22 +6,25 @@
 //! never changes, a new list is a new matcher. Hashing is SipHash with random keys, so that nobody can choose names that
 //! collide. A rule takes eight bytes beside its name: what many rules have in common (scope, ports, dates) is held once.
 
+mod answer;
 mod build;
+mod tables;
 mod view;
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
 
+use self::tables::{Held, HostTable, PrefixTable, Terms};
 use crate::document::Document;
 use crate::name::DomainName;
 use crate::routes::Scopes;
-use crate::rule::{Ports, Scope, Transport, Window};
-use crate::table::{NameTable, Step, place};
+use crate::rule::Transport;
+use crate::table::{Step, place};
 
+pub use answer::{Coverage, HostMatch, Validity};
 pub use view::{Rule, RuleLabel};
 
 /// A compiled list.
@@ -74,102 +77,6 @@ pub struct Matcher {
     terms: Box<[Terms]>,
     hosts: HostTable,
     prefixes: PrefixTable,
-}
-
-/// What a rule says besides its target.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Terms {
-    /// Of a host rule or deny; exact in an address rule.
-    scope: Scope,
-    ports: Ports,
-    window: Window,
-    dns_only: bool,
-}
-
-/// A rule as it is held: its target is where it is found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Held {
-    /// Number of its service.
-    service: u32,
-    /// Number of its terms.
-    terms: u32,
-}
-
-/// Rules and denies by host. One table for both: a name's suffixes are hashed once.
-#[derive(Debug, Default)]
-struct HostTable {
-    names: NameTable,
-    /// Where the rules of each host begin, and where those of the last one end.
-    firsts: Box<[u32]>,
-    /// Denies and rules, host by host: denies, then rules, most specific scope first and then as written.
-    rules: Box<[Held]>,
-    /// Number of the service of denies.
-    deny: u32,
-    /// Length of the shortest host of a deny.
-    deny_bytes_min: usize,
-}
-
-/// Address rules by prefix.
-#[derive(Debug, Default)]
-struct PrefixTable {
-    /// Where the rules of each prefix begin and end.
-    by_prefix: HashMap<IpNet, (u32, u32)>,
-    /// Rules, prefix by prefix, as written.
-    rules: Box<[Held]>,
-    /// Lengths of the IPv4 prefixes, the longest first; only these are probed.
-    lengths_v4: Box<[u8]>,
-    /// Lengths of the IPv6 prefixes, the longest first.
-    lengths_v6: Box<[u8]>,
-}
-
-/// Whether a list is in force.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Validity {
-    /// Before `effective_from`.
-    NotYetInForce,
-    /// From `effective_from` up to, not including, `expires`.
-    InForce,
-    /// From `expires` on.
-    Expired,
-}
-
-/// What a list says of a name.
-#[derive(Clone, Copy, Debug)]
-pub enum HostMatch<'m> {
-    /// No rule speaks of it.
-    NotListed,
-    /// A deny speaks of it: charged, whatever the rules say.
-    Denied(Rule<'m>),
-    /// The most specific rule is not in force, and no other fits.
-    NotInForce(Rule<'m>),
-    /// The most specific rule is for another protocol or port, and no other fits.
-    Port(Rule<'m>),
-    /// The most specific rule that is in force and fits.
-    Listed(Rule<'m>),
-}
-
-/// By which of its entries a list speaks of a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Coverage {
-    /// By one whose host it is.
-    Own,
-    /// By one that reaches names below its host, which is the last so many bytes of the name.
-    Below {
-        /// Bytes of that host.
-        host_bytes: usize,
-    },
-    /// By a deny.
-    Denied {
-        /// Bytes of its host.
-        host_bytes: usize,
-    },
-}
-
-impl Coverage {
-    /// By an entry whose host has so many bytes and stands so many labels above the name.
-    pub(crate) const fn by(host_bytes: usize, labels_below: usize) -> Coverage {
-        if labels_below == 0 { Coverage::Own } else { Coverage::Below { host_bytes } }
-    }
 }
 
 impl Matcher {
@@ -386,35 +293,5 @@ impl Matcher {
     fn host_rule(&self, held: Held, host: u32) -> Option<Rule<'_>> {
         let (service, terms) = (self.services.get(place(held.service))?, self.terms.get(place(held.terms))?);
         Some(Rule::of_host(service, terms, self.hosts.names.texts(host)?))
-    }
-}
-
-impl HostTable {
-    /// Denies and rules of a host.
-    fn entries_of(&self, name: u32) -> &[Held] {
-        let range = || {
-            let name = place(name);
-            let (from, to) = (self.firsts.get(name)?, self.firsts.get(name.checked_add(1)?)?);
-            self.rules.get(place(*from)..place(*to))
-        };
-        range().unwrap_or(&[])
-    }
-}
-
-impl PrefixTable {
-    /// Rules whose prefix has the address, the longest prefix first.
-    fn matching(&self, address: IpAddr) -> impl Iterator<Item = (IpNet, Held)> {
-        let lengths = match address {
-            IpAddr::V4(_) => &self.lengths_v4,
-            IpAddr::V6(_) => &self.lengths_v6,
-        };
-        lengths
-            .iter()
-            .filter_map(move |length| Some(IpNet::new(address, *length).ok()?.trunc()))
-            .filter_map(|prefix| {
-                let (from, to) = self.by_prefix.get(&prefix)?;
-                Some((prefix, self.rules.get(place(*from)..place(*to))?))
-            })
-            .flat_map(|(prefix, rules)| rules.iter().map(move |held| (prefix, *held)))
     }
 }

@@ -5,26 +5,24 @@
 //! are not kept.
 
 mod chain;
+mod data;
+mod faults;
+mod repeats;
+mod running;
 
-use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use self::chain::check_chain;
+use self::data::check_data;
+use self::faults::Faults;
+use self::repeats::{Ranges, check_repeats};
+use self::running::Totals;
 use crate::audit::Figures;
-use crate::class::{Class, Reason};
-use crate::codec::Format;
 use crate::error::ExportError;
 use crate::manifest::{Hash, Manifest};
 use crate::name::STREAM_USAGE;
-use crate::period::{format_compact, format_instant};
-use crate::pickup::{Pair, read_data, read_manifest};
-use crate::record::{Body, Kind, Record};
-use crate::subscriber::Session;
-use crate::unit::{NodeId, Volume};
-
-/// Most faults listed of one file; the rest are counted.
-const FAULTS_PER_FILE_MAX: usize = 20;
+use crate::pickup::{Pair, read_manifest};
 
 /// One fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,33 +68,6 @@ struct Seen<'a> {
     sound: bool,
 }
 
-/// Record numbers already met, per node and epoch: first → (last, file).
-type Ranges = BTreeMap<(NodeId, u32), BTreeMap<u64, (u64, PathBuf)>>;
-
-/// Key of a running total.
-#[derive(PartialEq, Eq, Hash)]
-struct TotalKey {
-    /// Whose.
-    session: Session,
-    /// As what.
-    class: Class,
-    /// Why.
-    reason: Option<Reason>,
-    /// For which service.
-    service: Option<std::sync::Arc<str>>,
-}
-
-/// Running totals of one node's epoch.
-#[derive(Default)]
-struct Totals {
-    /// By key, after the last record read.
-    running: HashMap<TotalKey, Volume>,
-    /// Node, epoch and last record.
-    at: Option<(NodeId, u32, u64)>,
-    /// Whether the epoch was read from its first record.
-    complete: bool,
-}
-
 /// Verifies files. `progress` is told the size of each data file once it is read.
 ///
 /// # Errors
@@ -116,49 +87,6 @@ pub fn verify(pairs: &[Pair], progress: &mut dyn FnMut(u64)) -> Result<Report, E
         }
     }
     Ok(report)
-}
-
-/// Collects the faults of one file, at most [`FAULTS_PER_FILE_MAX`] of them.
-struct Faults<'r> {
-    /// The file.
-    file: PathBuf,
-    /// Where they go.
-    report: &'r mut Report,
-    /// How many there were.
-    count: usize,
-}
-
-impl Faults<'_> {
-    /// Adds a fault.
-    fn add(&mut self, text: String) {
-        let file = self.file.clone();
-        self.add_at(&file, text);
-    }
-
-    /// Adds a fault whose place is in `file`, one of the pair.
-    fn add_at(&mut self, file: &Path, text: String) {
-        self.count = self.count.saturating_add(1);
-        if self.count <= FAULTS_PER_FILE_MAX {
-            self.report.faults.push(Fault { file: file.to_owned(), text });
-        }
-    }
-
-    /// Adds a fault unless the two are equal.
-    fn compare<T: PartialEq + fmt::Display>(&mut self, what: &str, found: T, wanted: T, where_wanted: &str) {
-        if found != wanted {
-            self.add(format!("{what}: found {found}, wanted {wanted}, as {where_wanted}"));
-        }
-    }
-
-    /// Says how many were not listed.
-    fn finish(self) -> usize {
-        let more = self.count.saturating_sub(FAULTS_PER_FILE_MAX);
-        if more > 0 {
-            let text = format!("and {more} more of this file");
-            self.report.faults.push(Fault { file: self.file, text });
-        }
-        self.count
-    }
 }
 
 /// Checks one file by itself.
@@ -226,169 +154,4 @@ fn check_manifest(pair: &Pair, manifest: &Manifest, faults: &mut Faults<'_>) {
             pending_after.down,
         ));
     }
-}
-
-/// Checks the rows of a file; returns epoch, lowest and highest record number.
-fn check_data(
-    pair: &Pair,
-    path: &Path,
-    manifest: Option<&Manifest>,
-    totals: &mut Totals,
-    faults: &mut Faults<'_>,
-) -> Result<Option<(u32, u64, u64)>, ExportError> {
-    let mut rows: Option<(u32, u64, u64)> = None;
-    let mut count: u64 = 0;
-    let mut sum = (0_i128, 0_i128);
-    let mut last: Option<Record> = None;
-    let mut gaps = Vec::new();
-    let (hash, format) = read_data(path, &mut |row| {
-        let record = match row {
-            Ok(record) => record,
-            Err(error) => return faults.add(error.to_string()),
-        };
-        count = count.saturating_add(1);
-        let (up, down) = record.bytes();
-        sum = (sum.0.saturating_add(up), sum.1.saturating_add(down));
-        check_row(pair, manifest, last.as_ref(), &record, faults);
-        totals.check(&record, faults);
-        if record.kind() == Kind::Gap {
-            gaps.push(record.window);
-        }
-        let (first, highest) = rows.map_or((record.seq, record.seq), |(_, first, highest)| (first, highest));
-        rows = Some((record.epoch, first.min(record.seq), highest.max(record.seq)));
-        last = Some(record);
-    })?;
-    faults.report.files = faults.report.files.saturating_add(1);
-    faults.report.records = faults.report.records.saturating_add(count);
-    faults.report.up_bytes = faults.report.up_bytes.saturating_add(sum.0);
-    faults.report.down_bytes = faults.report.down_bytes.saturating_add(sum.1);
-    for window in gaps {
-        let (start, end) = (format_instant(window.start()), format_instant(window.end()));
-        let text =
-            format!("a gap record says that counts are missing or do not add up from {start} to {end}");
-        faults.report.notes.push(Fault { file: path.to_owned(), text });
-    }
-    const MANIFEST: &str = "the manifest says";
-    if let Some(manifest) = manifest {
-        faults.compare("sha256", hash, manifest.sha256, MANIFEST);
-        let of_manifest = Format::of_number(manifest.format);
-        if let (Some(found), Some(wanted)) = (format, of_manifest)
-            && !found.columns().eq(wanted.columns())
-        {
-            let number = found.number();
-            faults.compare(
-                "columns",
-                format!("those of format {number}"),
-                format!("those of {}", manifest.format),
-                MANIFEST,
-            );
-        }
-        faults.compare("number of rows", count, manifest.records, MANIFEST);
-        faults.compare("sum of up_bytes", sum.0, manifest.up_bytes.into(), MANIFEST);
-        faults.compare("sum of down_bytes", sum.1, manifest.down_bytes.into(), MANIFEST);
-        faults.compare(
-            "last record_seq",
-            last.as_ref().map_or(0, |record| record.seq),
-            manifest.last_seq,
-            MANIFEST,
-        );
-    }
-    if count == 0 {
-        faults.add("found no row, wanted at least a heartbeat".into());
-    }
-    if let (Some(name), Some(last)) = (&pair.name, &last) {
-        let end = format_compact(last.window.end());
-        faults.compare("time in the name", name.end(), end.as_str(), "end_utc of the last row");
-    }
-    Ok(rows)
-}
-
-/// Checks that a row agrees with its file and follows the row before.
-fn check_row(
-    pair: &Pair,
-    manifest: Option<&Manifest>,
-    last: Option<&Record>,
-    record: &Record,
-    faults: &mut Faults<'_>,
-) {
-    let row = |column: &str| format!("record_seq {}, {column}", record.seq);
-    if let Some(name) = &pair.name {
-        const NAME: &str = "the file's name has it";
-        faults.compare(&row("node_id"), &record.node_id, name.node_id(), NAME);
-        faults.compare(&row("epoch"), record.epoch, name.epoch(), NAME);
-    }
-    if let Some(manifest) = manifest {
-        let basis = record.byte_basis.label();
-        faults.compare(&row("byte_basis"), basis, manifest.byte_basis.as_str(), "the manifest says");
-    }
-    let (wanted, why) = match (last, manifest) {
-        (Some(last), _) => (last.seq.saturating_add(1), "the row before asks for"),
-        (None, Some(manifest)) => (manifest.first_seq, "the manifest says"),
-        (None, None) => return,
-    };
-    faults.compare("record_seq", record.seq, wanted, why);
-}
-
-impl Totals {
-    /// Checks the running total of a record against the one before it.
-    fn check(&mut self, record: &Record, faults: &mut Faults<'_>) {
-        let follows = self.at.as_ref().is_some_and(|(node_id, epoch, seq)| {
-            *node_id == record.node_id && *epoch == record.epoch && seq.checked_add(1) == Some(record.seq)
-        });
-        if !follows {
-            *self = Totals { complete: record.seq == 1, ..Totals::default() };
-        }
-        self.at = Some((record.node_id.clone(), record.epoch, record.seq));
-        let (Body::Usage { account, total, .. } | Body::Adjust { account, total, .. }) = &record.body else {
-            return;
-        };
-        let key = TotalKey {
-            session: account.session.clone(),
-            class: account.entry.class(),
-            reason: account.entry.reason(),
-            service: account.entry.service().cloned(),
-        };
-        let before = self.running.insert(key, *total).or(self.complete.then_some(Volume::ZERO));
-        let Some(before) = before else { return };
-        let (up, down) = record.bytes();
-        let text = |direction: &str| format!("record_seq {}, {direction}_bytes_total", record.seq);
-        const WHY: &str = "the total before and the row's bytes give";
-        faults.compare(&text("up"), total.up.into(), i128::from(before.up).saturating_add(up), WHY);
-        faults.compare(&text("down"), total.down.into(), i128::from(before.down).saturating_add(down), WHY);
-    }
-}
-
-/// Reports records that an earlier file has too.
-fn check_repeats(seen: &Seen<'_>, ranges: &mut Ranges, report: &mut Report) {
-    let Some((epoch, first, last)) = seen.rows else { return };
-    let node = match (&seen.manifest, &seen.pair.name) {
-        (_, Some(name)) => Some(name.node_id().clone()),
-        (Some((manifest, _)), None) => manifest.node_id.parse().ok(),
-        (None, None) => seen.pair.data.as_deref().and_then(node_of_first_row),
-    };
-    let Some(node) = node else { return };
-    let known = ranges.entry((node, epoch)).or_default();
-    let overlapping = known.range(..=last).next_back().filter(|(_, (end, _))| *end >= first);
-    if let Some((start, (end, other))) = overlapping {
-        let text = format!(
-            "found record_seq {} to {} of epoch {epoch} a second time, wanted each once: {} has them",
-            first.max(*start),
-            last.min(*end),
-            other.display()
-        );
-        report.faults.push(Fault { file: seen.pair.path().to_owned(), text });
-        return;
-    }
-    known.insert(first, (last, seen.pair.path().to_owned()));
-}
-
-/// The node a data file without a usable name speaks of.
-fn node_of_first_row(path: &Path) -> Option<NodeId> {
-    let mut node = None;
-    let _ = read_data(path, &mut |row| {
-        if let (None, Ok(record)) = (&node, row) {
-            node = Some(record.node_id);
-        }
-    });
-    node
 }

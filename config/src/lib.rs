@@ -1,8 +1,9 @@
 //! The gateway's configuration: text in, a typed [`Config`] or *every* problem out.
 //!
-//! Three parts. Each section of the file has its own file here with its struct, its keys, and its defaults and ranges as
+//! Four parts. Each section of the file has its own file here with its struct, its keys, and its defaults and ranges as
 //! named consts with their source. `reader`, `value` and `relation` walk the spanned TOML tree for them and gather the
-//! problems with line and column. [`subscribers::parse`] reads the static subscriber table in the same spirit.
+//! problems with line and column. `contradictions` judges sections against each other, and `notes` says what is allowed and
+//! yet worth a word. [`subscribers::parse`] reads the static subscriber table in the same spirit.
 //!
 //! Nothing is opened, looked up or clamped: unknown keys, wrong types, bare numbers where a unit is needed, values out
 //! of range and keys that contradict each other are all refused, each with its place, what was found and what was
@@ -10,9 +11,11 @@
 
 pub mod admin;
 pub mod allowance;
+mod contradictions;
 pub mod dns;
 pub mod edge;
 pub mod export;
+
 mod key;
 pub mod limits;
 pub mod list;
@@ -21,6 +24,7 @@ pub mod local;
 pub mod log;
 pub mod lookup;
 pub mod node;
+mod notes;
 mod problem;
 mod quantity;
 pub mod rating_group;
@@ -52,11 +56,10 @@ pub use subscribers::Subscribers;
 pub use trusted_answers::{StaticAnswer, TrustedAnswers};
 pub use upstream::Upstream;
 
-use reader::{Fault, Reader};
-use section::Stated;
+use contradictions::{judge_addresses, judge_folders, judge_ports};
+use reader::Reader;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 /// Largest configuration, in bytes: thousands of rating groups fit, a log file given by mistake does not.
@@ -212,8 +215,8 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     if let (Some(node), Some(export)) = (&node, &export) {
         judge_folders(reader, node, export);
     }
-    let mut notes = notes(subscribers.as_ref(), &upstream, &admin);
-    notes.extend(dns.iter().flat_map(|dns| steer_notes(dns, &listeners)));
+    let mut notes = notes::of_sections(subscribers.as_ref(), &upstream, &admin);
+    notes.extend(dns.iter().flat_map(|dns| notes::of_steering(dns, &listeners)));
     notes.extend(rating_group::unseen_marks(&rating_groups, &listeners));
     let (node, list, export) = (node?, list?, export?.export);
     let (source, places) = (PathBuf::new(), BTreeMap::new());
@@ -247,133 +250,4 @@ fn steered_at(reader: &Reader<'_>) -> Option<usize> {
         .iter()
         .find(|one| one.get_ref().get("mode").and_then(|mode| mode.get_ref().as_str()) == Some("steered"));
     steered.map(|one| one.span().start)
-}
-
-/// The admin server cannot listen where a listener does.
-fn judge_addresses(reader: &mut Reader<'_>, listeners: &[Listener], admin: &Stated<SocketAddr>) {
-    if admin.sound
-        && admin.value.port() != 0
-        && listeners.iter().any(|listener| listener.address == admin.value)
-    {
-        let fault = Fault::new(format!("{}, which a listener has", admin.value), "another address or port");
-        reader.wrong("admin.address", admin.at, fault);
-    }
-}
-
-/// A transparent listener takes datagrams at each port of `edge.udp_ports`, for it answers from there: another listener's would
-/// be dealt out between the two.
-fn judge_ports(reader: &mut Reader<'_>, listeners: &[Listener], edge: &Edge) {
-    let takes = |listener: &&Listener| listener.serves(Protocol::Udp);
-    let is_transparent = |listener: &&Listener| listener.mode == Mode::Transparent;
-    for (number, listener) in
-        listeners.iter().enumerate().filter(|(_, one)| takes(one) && !is_transparent(one))
-    {
-        let (ip, port) = (listener.address.ip(), listener.address.port());
-        let meets = |other: &&Listener| {
-            let theirs = other.address.ip();
-            theirs.is_ipv4() == ip.is_ipv4()
-                && (theirs == ip || theirs.is_unspecified() || ip.is_unspecified())
-        };
-        let taken = listeners.iter().filter(takes).filter(is_transparent).any(|other| meets(&other));
-        if taken && edge.udp_ports.contains(&port) {
-            let found = format!("UDP port {port}, which edge.udp_ports has for a transparent listener");
-            let fault = Fault::new(found, "another port, or protocols = [\"tcp\"] here");
-            let at = listener_at(reader, number, "address");
-            reader.wrong(format!("listener[{number}].address"), at, fault);
-        }
-    }
-}
-
-/// Byte offset of a listener's key, or of the listener.
-fn listener_at(reader: &Reader<'_>, number: usize, key: &str) -> usize {
-    let sections = reader.root().get("listener").and_then(|array| array.get_ref().as_array());
-    let Some(section) = sections.and_then(|sections| sections.get(number)) else { return 0 };
-    section.get_ref().get(key).map_or(section.span().start, |value| value.span().start)
-}
-
-/// State, pickup and staging are three folders: billing empties one of them, and the gateway another.
-fn judge_folders(reader: &mut Reader<'_>, node: &Node, placed: &export::Placed) {
-    let export = &placed.export;
-    let pairs = [
-        ("export.dir", &export.dir, placed.dir_at, "node.state_dir", &node.state_dir),
-        ("export.staging_dir", &export.staging_dir, placed.staging_at, "node.state_dir", &node.state_dir),
-        ("export.staging_dir", &export.staging_dir, placed.staging_at, "export.dir", &export.dir),
-    ];
-    for (key, path, at, other_key, other) in pairs {
-        if tidy(path) == tidy(other) {
-            let found = format!("{}, which is {other_key}", path.display());
-            reader.wrong(key, at, Fault::new(found, "a folder of its own"));
-        }
-    }
-}
-
-/// A path without `.` and `x/..`, for comparison only: symbolic links are not followed here.
-fn tidy(path: &Path) -> PathBuf {
-    let mut tidy = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir if tidy.file_name().is_some() => {
-                tidy.pop();
-            }
-            Component::ParentDir | Component::Prefix(_) | Component::RootDir | Component::Normal(_) => {
-                tidy.push(component);
-            }
-        }
-    }
-    tidy
-}
-
-/// Steering that cuts subscribers off from listed names: without a listener that serves it, or without an address of the
-/// IP version that they have. A question for the other version has no answer then, lest it lead past the gateway.
-fn steer_notes(dns: &Dns, listeners: &[Listener]) -> Vec<String> {
-    if dns.steer_addresses.is_empty() {
-        return Vec::new();
-    }
-    let steered = listeners.iter().any(|listener| listener.mode == Mode::Steered);
-    let has = |is_ipv4| dns.steer_addresses.iter().any(|address| address.is_ipv4() == is_ipv4);
-    let asked_over_ipv6 = dns.listen.iter().any(SocketAddr::is_ipv6);
-    let found = [
-        (
-            !steered,
-            "dns.steer_addresses without a steered [[listener]]: listed names lead where no listener of this file is",
-        ),
-        (
-            !has(true),
-            "dns.steer_addresses without an IPv4 address: who has IPv4 alone gets no address of a listed name",
-        ),
-        (
-            !has(false) && asked_over_ipv6,
-            "dns.steer_addresses without an IPv6 address: who has IPv6 alone gets no address of a listed name",
-        ),
-    ];
-    found.into_iter().filter(|(holds, _)| *holds).map(|(_, note)| note.to_owned()).collect()
-}
-
-/// What is allowed and yet worth a word.
-fn notes(subscribers: Option<&Subscribers>, upstream: &Upstream, admin: &Admin) -> Vec<String> {
-    let mut notes = Vec::new();
-    if subscribers.is_none() {
-        notes.push("no [subscribers]: every flow is unattributed and nothing is exempt".to_owned());
-    }
-    if upstream.allow_private {
-        notes.push(
-            "upstream.allow_private: loopback and private destinations may be dialled; for tests and labs only"
-                .to_owned(),
-        );
-    }
-    if !upstream.port_map.is_empty() {
-        notes.push(
-            "upstream.port_map: other ports than the subscriber's are dialled; for tests and labs only"
-                .to_owned(),
-        );
-    }
-    if !admin.address.ip().is_loopback() {
-        notes.push(format!(
-            "admin.address {}: reachable from outside this machine, without a password",
-            admin.address
-        ));
-    }
-    notes.push("list.signatures = \"none\": whoever can write the list file decides what is free".to_owned());
-    notes
 }

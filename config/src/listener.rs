@@ -1,10 +1,15 @@
 //! `[[listener]]`: where flows come in and in which way.
 
-use crate::dns::{Clients, read_clients};
+mod modes;
+mod socket;
+
+use self::modes::{clients, datagram_headers, interception, judge_service_port};
+use self::socket::read_socket;
+use crate::dns::Clients;
 use crate::key::Key;
 use crate::local::LocalSocket;
 use crate::reader::{Fault, Reader, one_of};
-use crate::section::{Section, Stated};
+use crate::section::Section;
 use crate::value::{SOCKET_FORM, count_of, prefix_of, socket_of};
 use ipnet::IpNet;
 use std::collections::HashMap;
@@ -24,7 +29,6 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("listener", "datagram_headers"),
     Key::defaulted("listener", "interception"),
 ];
-
 /// Most listeners: each is one socket per worker.
 pub const LISTENERS_MAX: usize = 64;
 /// Most peer prefixes of one listener; they are walked once per accepted connection.
@@ -37,14 +41,10 @@ pub const CLIENTS_DEFAULT: [Clients; 2] = [Clients::Subscribers, Clients::Privat
 /// The modes, as written.
 const MODES: [(&str, Mode); 3] =
     [("steered", Mode::Steered), ("proxy_protocol", Mode::ProxyProtocol), ("transparent", Mode::Transparent)];
-/// The interceptions, as written.
-const INTERCEPTIONS: [(&str, Interception); 2] =
-    [("tproxy", Interception::Tproxy), ("redirect", Interception::Redirect)];
+
 /// The transports, as written.
 const PROTOCOLS: [(&str, Protocol); 2] = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
-/// Where headers stand, as written.
-const DATAGRAM_HEADERS: [(&str, DatagramHeaders); 2] =
-    [("any", DatagramHeaders::Any), ("each", DatagramHeaders::Each)];
+
 /// What a list of transports looks like.
 const PROTOCOLS_FORM: &str = "an array of \"tcp\" and \"udp\"";
 /// What a list of peers looks like.
@@ -175,50 +175,6 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Listeners {
     listeners
 }
 
-/// Reads a listener at a Unix socket: a balancer on this machine speaks there, over streams, and who may connect is said by
-/// the socket's group.
-fn read_socket(
-    reader: &mut Reader<'_>,
-    section: &Section<'_>,
-    taken: &mut HashMap<PathBuf, String>,
-) -> Option<LocalSocket> {
-    let found = section.read(reader, "mode", |value| crate::value::word_of(value, &MODES));
-    let modes = one_of(MODES.iter().map(|(word, _)| *word));
-    let mode = section.required(reader, "mode", found, &modes);
-    if let Some((mode @ (Mode::Steered | Mode::Transparent), at)) = mode {
-        let fault = Fault::new(format!("mode \"{}\" beside a socket", mode.label()), "\"proxy_protocol\"");
-        reader.wrong(section.key("mode"), at, fault.remedy("subscribers connect to addresses only"));
-    }
-    for (key, why) in [
-        ("address", "a socket is in its place"),
-        ("service_port", "the PROXY header carries the port"),
-        ("clients", "the balancer says who comes"),
-        ("peers", "who may connect is said by the group"),
-        ("datagram_headers", "no datagrams come here"),
-        ("interception", "the kernel hands nothing over here"),
-    ] {
-        if let Some((_, at)) = section.value(key) {
-            let fault = Fault::new(format!("{key} beside a socket"), "the one without the other");
-            reader.wrong(section.key(key), at, fault.remedy(format!("remove this key: {why}")));
-        }
-    }
-    if let Some((_, at)) = section.value("protocols")
-        && protocols(reader, section) != [Protocol::Tcp]
-    {
-        let fault = Fault::new("datagrams at a socket", "[\"tcp\"], or nothing");
-        reader.wrong(section.key("protocols"), at, fault);
-    }
-    let socket = LocalSocket::read(reader, section, "socket", "group")?;
-    if let Some(first) = taken.get(&socket.path) {
-        let at = section.value("socket").map_or(section.at, |(_, at)| at);
-        let fault = Fault::new(format!("{}, which {first} already has", socket.path.display()), "another");
-        reader.wrong(section.key("socket"), at, fault);
-    } else {
-        taken.insert(socket.path.clone(), section.key("socket"));
-    }
-    Some(socket)
-}
-
 /// Reads one listener; its address is given apart so that repeats are seen beside other mistakes.
 fn read_one(
     reader: &mut Reader<'_>,
@@ -279,82 +235,6 @@ fn read_one(
         _ => None,
     };
     (listener, address)
-}
-
-/// Who is served: a question on steered listeners only. Others are led to by a balancer, or by the kernel.
-fn clients(reader: &mut Reader<'_>, section: &Section<'_>, mode: Option<Mode>) -> Vec<Clients> {
-    let clients = read_clients(reader, section, &CLIENTS_DEFAULT);
-    let Some(mode @ (Mode::ProxyProtocol | Mode::Transparent)) = mode else { return clients };
-    if let Some((_, at)) = section.value("clients") {
-        let found = format!("clients beside mode \"{}\"", mode.label());
-        let fault = Fault::new(found, "them on steered listeners only");
-        let remedy =
-            "remove this key: who may come in is a matter of the balancer (peers) or of edge.interfaces";
-        reader.wrong(section.key("clients"), at, fault.remedy(remedy));
-    }
-    Vec::new()
-}
-
-/// Where PROXY headers of datagrams must stand; a steered listener reads none.
-fn datagram_headers(reader: &mut Reader<'_>, section: &Section<'_>, mode: Option<Mode>) -> DatagramHeaders {
-    let found =
-        section.read(reader, "datagram_headers", |value| crate::value::word_of(value, &DATAGRAM_HEADERS));
-    let headers = section.defaulted(found, DatagramHeaders::Any);
-    if let (Some(mode @ (Mode::Steered | Mode::Transparent)), true) = (mode, headers.written) {
-        let found = format!("datagram headers beside mode \"{}\"", mode.label());
-        let fault = Fault::new(found, "them on proxy_protocol listeners only");
-        let remedy = "remove this key: no PROXY header is read here";
-        reader.wrong(section.key("datagram_headers"), headers.at, fault.remedy(remedy));
-    }
-    headers.value
-}
-
-/// A service port stands on steered listeners only: the others are told the port that was dialled.
-fn judge_service_port(
-    reader: &mut Reader<'_>,
-    section: &Section<'_>,
-    mode: Option<Mode>,
-    service_port: &Stated<Option<u16>>,
-) {
-    let (mode, remedy) = match mode {
-        Some(mode @ Mode::ProxyProtocol) => (mode, "the PROXY header carries the port: remove this key"),
-        Some(mode @ Mode::Transparent) => {
-            (mode, "the kernel tells the port that was dialled: remove this key")
-        }
-        Some(Mode::Steered) | None => return,
-    };
-    if service_port.written {
-        let found = format!("a service port beside mode \"{}\"", mode.label());
-        let fault = Fault::new(found, "it on steered listeners only");
-        reader.wrong(section.key("service_port"), service_port.at, fault.remedy(remedy));
-    }
-}
-
-/// How flows are handed over; a word for transparent listeners only, and the kernel redirects no datagrams to us in a way
-/// that leaves their destination readable.
-fn interception(
-    reader: &mut Reader<'_>,
-    section: &Section<'_>,
-    mode: Option<Mode>,
-    protocols: &[Protocol],
-) -> Interception {
-    let found = section.read(reader, "interception", |value| crate::value::word_of(value, &INTERCEPTIONS));
-    let interception = section.defaulted(found, Interception::Tproxy);
-    if let (Some(mode @ (Mode::Steered | Mode::ProxyProtocol)), true) = (mode, interception.written) {
-        let found = format!("an interception beside mode \"{}\"", mode.label());
-        let fault = Fault::new(found, "it on transparent listeners only");
-        let remedy = "remove this key: the kernel hands nothing over here";
-        reader.wrong(section.key("interception"), interception.at, fault.remedy(remedy));
-    }
-    if mode == Some(Mode::Transparent)
-        && interception.value == Interception::Redirect
-        && protocols.contains(&Protocol::Udp)
-    {
-        let fault = Fault::new("\"redirect\" on a listener that serves UDP", "\"tproxy\", or TCP alone");
-        let remedy = "redirected datagrams do not say where they were going: write protocols = [\"tcp\"]";
-        reader.wrong(section.key("interception"), interception.at, fault.remedy(remedy));
-    }
-    interception.value
 }
 
 /// The transports of a listener: both unless it states one.

@@ -1,20 +1,22 @@
 //! The start: locks, epoch, recovery.
 
+mod begin;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use self::begin::{Start, begin};
 use super::{Exporter, Live};
 use crate::account::Account;
-use crate::epoch::{CLOCK_WAS_WRONG, Course, Mark, Open, Witnesses, course};
+use crate::epoch::Witnesses;
 use crate::error::ExportError;
 use crate::ledger::{Opening, Segment};
-use crate::period::{is_far_behind, to_millis};
-use crate::record::Window;
+use crate::period::to_millis;
 use crate::settings::Settings;
 use crate::sink::file::{Lock, create_directory};
 use crate::steps::{SharedSteps, Steps};
-use crate::store::{NewState, NodeRow, Repaired, STORE_NAME, SealOrder, Sealer, Store, WriteTurn};
+use crate::store::{NodeRow, Repaired, STORE_NAME, SealOrder, Store, WriteTurn};
 use crate::unit::{Cause, Volume};
 use crate::witness::{self, Memory};
 
@@ -85,8 +87,8 @@ pub(super) fn open(
         disk: witness::read(&settings.staging_dir, &settings.node_id)?,
         memory: memory.read(&settings.node_id, node.is_some()),
     };
-    let (mut store, mut opened) =
-        begin(store, node.as_ref(), &witnesses, &settings, now, start_id, &mut steps)?;
+    let start = Start { node: node.as_ref(), witnesses: &witnesses, settings: &settings, now, start_id };
+    let (mut store, mut opened) = begin(store, &start, &mut steps)?;
     opened.found = found.map(|found| {
         let Repaired { counters, bytes, totals, spent, other } = found;
         Found { counters, bytes, totals, spent, other }
@@ -141,117 +143,6 @@ fn check_owner(store: &Store, node: Option<&NodeRow>, settings: &Settings) -> Re
         }),
         Some(_) | None => Ok(()),
     }
-}
-
-/// First half of a start: decides how it goes on and writes it to the database.
-fn begin(
-    mut store: Store,
-    node: Option<&NodeRow>,
-    witnesses: &Witnesses,
-    settings: &Settings,
-    now: Timestamp,
-    start_id: &str,
-    steps: &mut dyn Steps,
-) -> Result<(Store, Opened), ExportError> {
-    let names = witness::names(&settings.pickup_dir, &settings.node_id)?;
-    let boot_id = settings.boot_id.as_deref();
-    let Some(course) = course(node.map(|node| &node.mark), witnesses, names, boot_id) else {
-        return Err(no_epoch_left(settings));
-    };
-    let mut opened = Opened {
-        epoch: node.map_or(1, |node| node.mark.epoch),
-        new_epoch: None,
-        unclean: node.is_some_and(|node| node.running),
-        orphaned: Volume::ZERO,
-        sealed: 0,
-        set_aside: Volume::ZERO,
-        found: None,
-    };
-    let written = match node {
-        Some(_) => Some(store.open_counters()?.0),
-        None => None,
-    };
-    let written = written.map(|segment| segment.high_water.unwrap_or(segment.start).max(segment.start));
-    let is_far_behind = written.is_some_and(|written| is_far_behind(to_millis(now), written));
-    let course = match (course, node) {
-        (Course::Same, Some(NodeRow { mark: Mark { epoch, file_seq, .. }, .. })) if is_far_behind => {
-            let epoch = epoch.checked_add(1).ok_or_else(|| no_epoch_left(settings))?;
-            Course::New { epoch, file_seq: *file_seq, why: CLOCK_WAS_WRONG, open: Open::Seal }
-        }
-        (course, _) => course,
-    };
-    let (file_seq, open) = match course {
-        Course::Same => {
-            store.begin_start(start_id, &witnesses.summary(), boot_id)?;
-            return Ok((store, opened));
-        }
-        Course::First => (0, Open::Seal),
-        Course::New { epoch, file_seq, why, open } => {
-            opened = Opened { epoch, new_epoch: Some(why), ..opened };
-            (file_seq, open)
-        }
-    };
-    // The ledger's own times go on where they stood, so that no window overlaps one of the lost state that it knew.
-    let mut known = None;
-    let mut file_seq = file_seq;
-    if node.is_some() {
-        let mut live = Live::of(store, 0, settings)?;
-        let segment = live.ledger.segment();
-        known = Some(segment);
-        match open {
-            Open::SetAside => {}
-            Open::Seal => {
-                seal_open(&mut live, segment, now, &mut opened, settings, steps)?;
-                file_seq = file_seq.max(live.store.highest_file()?);
-            }
-        }
-        store = live.store;
-    }
-    // But not where they were those of a wrong clock.
-    let known = known.filter(|_| !is_far_behind);
-    let since = known.map_or(now, |segment| segment.high_water.unwrap_or(segment.start));
-    let window = Window::clamped(since, now);
-    let segment = Segment {
-        high_water: known.and_then(|segment| segment.high_water),
-        ..Segment::beginning(window.end(), settings.period)
-    };
-    let gap = opened.new_epoch.map(|_| window);
-    opened.sealed = opened.sealed.saturating_add(u64::from(gap.is_some()));
-    let why = opened.new_epoch.unwrap_or_default();
-    let state = NewState { epoch: opened.epoch, file_seq, gap, segment, now, why, boot_id };
-    let sealer = Sealer::of(settings);
-    opened.set_aside =
-        store.begin_epoch(&sealer, settings.byte_basis, &state, start_id, &witnesses.summary())?;
-    Ok((store, opened))
-}
-
-/// The error where no number is left for an epoch.
-fn no_epoch_left(settings: &Settings) -> ExportError {
-    let message = format!("node {}: found epoch {} used, wanted a greater one", settings.node_id, u32::MAX);
-    ExportError::Settings(message)
-}
-
-/// Seals what is open in an epoch that ends with this start: what was committed comes into a record of the epoch it was
-/// counted in, whatever became of the witness.
-fn seal_open(
-    live: &mut Live,
-    segment: Segment,
-    now: Timestamp,
-    opened: &mut Opened,
-    settings: &Settings,
-    steps: &mut dyn Steps,
-) -> Result<(), ExportError> {
-    if segment.is_idle() && segment.figures.pending_after.is_zero() {
-        return Ok(());
-    }
-    opened.orphaned = segment.figures.pending_after;
-    flag_recovered(live, steps)?;
-    let segment = live.ledger.segment();
-    let end = segment.window(segment.high_water.unwrap_or(segment.start)).end();
-    let next = segment.following(end.max(to_millis(now)), settings.period);
-    let order = SealOrder { end, cause: Cause::Recovered, skipped_until: None, next };
-    opened.sealed = opened.sealed.saturating_add(live.seal(&order, settings, steps)?);
-    Ok(())
 }
 
 /// Flags every open counter, and gives what was pending to nobody.

@@ -6,11 +6,11 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::*;
-use crate::account::{Entry, ListVersion, Usage};
+use crate::account::{Account, Entry, ListVersion, Usage};
 use crate::codec::Format;
 use crate::steps::NoFault;
 use crate::subscriber::{Session, SubscriberType};
-use crate::unit::{ByteBasis, Disposition, Flags};
+use crate::unit::{ByteBasis, Disposition, Flags, Volume};
 
 /// A minute of the first school day.
 fn at(minute: u32) -> Timestamp {

@@ -11,27 +11,26 @@ mod counting;
 mod ending;
 mod fault;
 mod handed;
+mod ledger;
 mod machine;
 mod opened;
 pub mod orders;
 mod sinks;
+mod standing;
 pub mod state;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-use billing_export::sink::FILES;
-use billing_export::{
-    Cause, ExportError, Exporter, NoFault, NodeId, Period, Session, Settings, Steps, Tick, Usage, Volume,
-};
+use billing_export::{Cause, ExportError, Exporter, NodeId, Period, Session, Settings, Tick, Usage, Volume};
 use jiff::Timestamp;
 
-use crate::app::node::status::{ExportState, Status};
+use crate::app::node::status::Status;
 use crate::app::node::takeover::remainder::Remainder;
 use crate::flow::session::Sessions;
 use crate::net::lookup::Lookups;
-use crate::net::node::policy::{Exemption, PolicyCell};
+use crate::net::node::policy::PolicyCell;
 use crate::net::node::report::ReportSource;
 use crate::net::node::shared::{Saved, Shared};
 use crate::net::sys::attention::Attention;
@@ -261,130 +260,6 @@ impl Export {
             None => Ok(()),
         }
     }
-
-    /// Another hand has changed the ledger: it is closed as it stands, and the next opening sets aside what was changed. A
-    /// tick that may be in it already is not offered again: a record never claims more than was carried.
-    fn open_anew(&mut self) {
-        self.exporter = None;
-        self.sinks.dismiss();
-        if std::mem::take(&mut self.doubtful)
-            && let Some(tick) = self.unsaved.take()
-        {
-            self.merged.clear();
-            let Volume { up, down } = tick.seen;
-            tracing::error!(
-                up,
-                down,
-                "the ledger was changed while a tick was saved: its bytes may be in no record"
-            );
-        }
-    }
-
-    /// Seals what has ended, or everything for a `cause`.
-    fn seal(&mut self, cause: Option<Cause>) -> Result<(), ExportError> {
-        let sealed = self.seal_in_ledger(cause);
-        if matches!(sealed, Err(ExportError::Changed { .. })) {
-            self.open_anew();
-        }
-        sealed
-    }
-
-    /// Seals in the open ledger.
-    fn seal_in_ledger(&mut self, cause: Option<Cause>) -> Result<(), ExportError> {
-        let Some(exporter) = &mut self.exporter else { return Ok(()) };
-        let now = wall();
-        let epoch = exporter.epoch();
-        exporter.seal_due(now)?;
-        if let (true, Some(why)) = (exporter.epoch() != epoch, exporter.opened().new_epoch) {
-            tracing::warn!(epoch = exporter.epoch(), why, "a new epoch begins, with a gap record");
-        }
-        if let Some(cause) = cause {
-            exporter.seal_now(now, cause)?;
-        }
-        Ok(())
-    }
-
-    /// Lets a courier carry for every sink that has none.
-    fn begin_sinks(&mut self, exporter: &Exporter) -> Result<(), ExportError> {
-        let couriers = if self.sinks.has(FILES) { Vec::new() } else { vec![exporter.courier()] };
-        self.sinks.begin(couriers).map_err(|source| ExportError::Io {
-            path: self.settings.pickup_dir.clone(),
-            action: "starting a thread for the usage files",
-            source,
-            remedy: "What is sealed waits in the ledger; the ledger is opened again at the next tick",
-        })
-    }
-
-    /// Opens the ledger.
-    fn try_open(&mut self) -> Result<(), ExportError> {
-        if !self.sinks.have_left(ANSWER_LIMIT) {
-            return Err(ExportError::Io {
-                path: self.settings.staging_dir.clone(),
-                action: "waiting for a sink to be done with its file",
-                source: std::io::ErrorKind::ResourceBusy.into(),
-                remedy: "The ledger is opened again once it is: look at what the sink writes to",
-            });
-        }
-        let mut start_id = [0; 16];
-        random(&mut start_id);
-        let steps: Box<dyn Steps> = match &self.fault {
-            Some(fault) => Box::new(fault.clone()),
-            None => Box::new(NoFault),
-        };
-        let mut exporter = Exporter::open(self.settings.clone(), wall(), start_id, steps)?;
-        self.restore_allowances(&mut exporter)?;
-        // What another process wrote before it handed the ledger over lies before what is counted here: no step of the clock.
-        if let Some(latest) = exporter.latest() {
-            self.from = self.from.max(latest.min(wall()));
-        }
-        opened::tell(exporter.opened());
-        self.attention = opened::attention(exporter.opened());
-        self.begin_sinks(&exporter)?;
-        self.exporter = Some(exporter);
-        self.shared.set(self.clock.monotonic());
-        Ok(())
-    }
-
-    /// Suspends exemption while counts go unsaved for too long, and allows it again.
-    fn judge_exemption(&self) {
-        let closed = matches!(self.books, Books::Own) && self.exporter.is_none();
-        let unsaved = closed || self.shared.is_overdue(self.clock.monotonic());
-        let wanted = if unsaved { Exemption::Suspended } else { Exemption::Allowed };
-        if self.policy.load().exemption != wanted {
-            match wanted {
-                Exemption::Suspended => {
-                    tracing::error!("counts cannot be saved: everything is charged until they can")
-                }
-                Exemption::Allowed => tracing::info!("counts are saved: exemption follows the list"),
-            }
-            self.policy.update(|next| next.exemption = wanted);
-        }
-    }
-
-    /// Logs a fault once for as long as it stays the same.
-    fn tell(&mut self, error: &ExportError) {
-        let text = error.to_string();
-        if self.told.as_ref() != Some(&text) {
-            tracing::error!("export: {text}");
-            self.told = Some(text);
-        }
-    }
-
-    /// Tells the admin endpoint how things stand.
-    fn tell_status(&self, silent_workers: usize) {
-        let saved_ago =
-            jiff::SignedDuration::try_from(self.shared.age(self.clock.monotonic())).unwrap_or_default();
-        self.status.set_export(ExportState {
-            fault: self.told.clone().or_else(|| self.sinks.fault()),
-            last_saved: self.exporter.as_ref().and_then(|_| wall().checked_sub(saved_ago).ok()),
-            epoch: self.exporter.as_ref().map(Exporter::epoch),
-            backlog_records: Sinks::backlog_records(self.exporter.as_ref()),
-            sinks: self.sinks.states(self.exporter.as_ref()),
-            mismatches: self.exporter.as_ref().map_or(0, Exporter::conservation_mismatches),
-            silent_workers,
-            attention: self.attention.iter().cloned().chain(self.watched.attention(self.clock)).collect(),
-        });
-    }
 }
 
 /// The ledger's settings.
@@ -409,11 +284,4 @@ fn until_next(tick: Duration, now: Timestamp) -> Duration {
     let into = now.as_nanosecond().unsigned_abs().checked_rem(length).unwrap_or(0);
     let left = length.saturating_sub(into);
     Duration::from_nanos(u64::try_from(left).unwrap_or(u64::MAX))
-}
-
-/// Fills `bytes` from the system's random source; should that fail, they differ by time at least.
-fn random(bytes: &mut [u8; 16]) {
-    if rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty()) != Ok(bytes.len()) {
-        *bytes = wall().as_nanosecond().to_le_bytes();
-    }
 }

@@ -13,7 +13,9 @@
 mod addresses;
 mod asked;
 mod dns_only;
+mod learn;
 mod learner;
+mod limits;
 mod nat64;
 mod news;
 mod shares;
@@ -29,84 +31,25 @@ use std::time::Duration;
 use allowlist::DomainName;
 
 pub use self::dns_only::{DnsOnly, DnsOnlyStanding};
+pub use self::learn::{Learning, Learnt};
 pub use self::learner::{Asker, Listing};
+pub use self::limits::AnswerLimits;
 pub use self::nat64::{Nat64, Nat64Error, Nat64Prefix};
 pub use self::news::News;
 pub use self::sharing::AddressFacts;
 pub use self::snapshot::{Restored, SnapshotError};
 
-use self::addresses::Ech;
 use self::asked::Asked;
 use self::dns_only::DnsOnlyMap;
-use self::learner::Bringer;
 use self::news::Newcomers;
 use self::sharing::{Stated, Witnesses};
 use self::targets::Targets;
 use self::verification::{Pressure, Verification};
 use super::session::SubscriberKey;
 use super::time::Monotonic;
-use crate::wire::dns;
 
 /// For how long a share counts as used up after room was last made in it.
 const PRESSURE_TOLD: Duration = Duration::from_secs(600);
-
-/// Sizes and times of the maps (a key of `config/examples/full.toml`).
-#[derive(Clone, Copy, Debug)]
-pub struct AnswerLimits {
-    /// How long an address counts after it was last seen.
-    pub retention: Duration,
-    /// Pairs of name and address in all. Worst case about 400 bytes each.
-    pub pairs_max: usize,
-    /// Of these, pairs of names below one rule.
-    pub pairs_per_rule_max: usize,
-    /// Pairs of names below rules that one subscriber was the first to have looked up.
-    pub pairs_per_subscriber_max: usize,
-    /// Names below one rule that were answered with an address before it is kept once, for all names below the rule.
-    pub wildcard_names_min: usize,
-    /// Addresses of one name; the one seen longest ago makes room.
-    pub addresses_per_name_max: usize,
-    /// Entries of the list that have one address; with more it counts as shared. All names below a rule are one.
-    pub names_per_address_max: u32,
-    /// Subscribers to whom a domain must have been answered with an address of a listed name before it is a witness that the
-    /// address is shared.
-    pub shared_subscribers_min: usize,
-    /// Domains that must be such witnesses before it counts as shared.
-    pub shared_domains_min: usize,
-    /// Pairs of the DNS-only map in all. Worst case about 150 bytes each.
-    pub dns_only_pairs_max: usize,
-    /// Pairs of one subscriber; the one that expires first makes room.
-    pub dns_only_pairs_per_subscriber_max: usize,
-}
-
-impl Default for AnswerLimits {
-    /// The defaults of `[trusted_answers]`.
-    fn default() -> Self {
-        Self {
-            retention: Duration::from_secs(86_400),
-            pairs_max: 1_000_000,
-            pairs_per_rule_max: 250_000,
-            pairs_per_subscriber_max: 15_625,
-            wildcard_names_min: 32,
-            addresses_per_name_max: 512,
-            names_per_address_max: 256,
-            shared_subscribers_min: 32,
-            shared_domains_min: 8,
-            dns_only_pairs_max: 1_000_000,
-            dns_only_pairs_per_subscriber_max: 512,
-        }
-    }
-}
-
-/// What became of one pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Learnt {
-    /// A new pair.
-    New,
-    /// A known pair, seen again.
-    Refreshed,
-    /// The map, or the share of the rule or subscriber, is full of pairs that stay.
-    Full,
-}
 
 /// Where room has been lacking of late.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,31 +60,6 @@ pub struct Lack {
     pub rule: bool,
     /// In the share of a subscriber.
     pub subscriber: bool,
-}
-
-/// What an answer came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Learning {
-    /// Pairs that are new.
-    pub new: usize,
-    /// Pairs that were known.
-    pub refreshed: usize,
-    /// Pairs that found no room.
-    pub full: usize,
-    /// Addresses that may not be learnt.
-    pub private: usize,
-}
-
-impl Learning {
-    /// Counts what became of a pair.
-    fn count(&mut self, learnt: Learnt) {
-        let count = match learnt {
-            Learnt::New => &mut self.new,
-            Learnt::Refreshed => &mut self.refreshed,
-            Learnt::Full => &mut self.full,
-        };
-        *count = count.saturating_add(1);
-    }
 }
 
 /// The two maps, and what keeps them honest.
@@ -191,141 +109,6 @@ impl TrustedAnswers {
     /// Puts in an answer of the configuration, which never expires and is never evicted.
     pub fn pin(&mut self, name: &DomainName, address: IpAddr) {
         self.verification.pin(name, self.nat64.destination(address));
-    }
-
-    /// Learns an answer that a trusted resolver gave to a question that was asked: the caller has compared id, question
-    /// and addresses. `subscriber` is who asked, none where that is not known. `listed` says how lists speak of a name,
-    /// `permits` whether an address may be learnt.
-    pub fn learn_answer<L: Into<Listing>>(
-        &mut self,
-        facts: &dns::Facts,
-        subscriber: Option<&SubscriberKey>,
-        listed: impl Fn(&DomainName) -> L,
-        permits: impl Fn(IpAddr) -> bool,
-        now: Monotonic,
-    ) -> Learning {
-        let asker = subscriber.map_or(Asker::Stranger, Asker::Subscriber);
-        match facts.question.name.host().and_then(|host| DomainName::from_wire(&host).ok()) {
-            Some(name) => self.learn_found(&name, &facts.found, asker, listed, permits, now),
-            None => Learning::default(),
-        }
-    }
-
-    /// Learns what was found for `name`; see [`TrustedAnswers::learn_answer`].
-    pub fn learn_found<'a, L: Into<Listing>>(
-        &mut self,
-        name: &DomainName,
-        found: &dns::Found,
-        asker: impl Into<Asker<'a>>,
-        listed: impl Fn(&DomainName) -> L,
-        permits: impl Fn(IpAddr) -> bool,
-        now: Monotonic,
-    ) -> Learning {
-        let asker = asker.into();
-        let mut learning = Learning::default();
-        let addresses = self.usable(&found.addresses, &permits, &mut learning);
-        let hints = self.usable(&found.hints, &permits, &mut learning);
-        let ech: Vec<Ech> = found
-            .ech
-            .iter()
-            .map(|config| (config.config_id, self.key.hash_one(&*config.public_name)))
-            .collect();
-        let names = self.credited(name, &listed, now);
-        if names.is_empty() {
-            for address in addresses.iter().chain(&hints) {
-                self.see_unlisted(name, *address, asker.told(), now);
-                self.verification.shares.addresses.publish(*address, &ech);
-            }
-        }
-        let bringer = asker.bringer(&self.key);
-        let ttl = Duration::from_secs(u64::from(found.ttl));
-        for (name, listing) in &names {
-            for address in addresses.iter().chain(&hints) {
-                learning.count(self.learn_as(name, (*listing, bringer), *address, now));
-            }
-            if let Some(subscriber) = asker.told() {
-                for address in &addresses {
-                    self.dns_only.learn(subscriber, name, *address, ttl, now);
-                }
-            }
-            self.verification.publish(name, &ech);
-            let until = now.plus(self.verification.retention());
-            let hosts = found.targets.iter().filter_map(|target| target.host());
-            for target in hosts.filter_map(|host| DomainName::from_wire(&host).ok()) {
-                self.targets.lead(target, (name, *listing), until, now);
-            }
-        }
-        learning
-    }
-
-    /// Learns that `name`, which has an entry of its own, has `address`.
-    pub fn learn(&mut self, name: &DomainName, address: IpAddr, now: Monotonic) -> Learnt {
-        let address = self.nat64.destination(address);
-        self.learn_as(name, (Listing::Own, Bringer::Gateway), address, now)
-    }
-
-    /// Learns that `name`, which is listed so, has `address`, as somebody had looked up.
-    fn learn_as(
-        &mut self,
-        name: &DomainName,
-        kept: (Listing, Bringer),
-        address: IpAddr,
-        now: Monotonic,
-    ) -> Learnt {
-        let expires = now.plus(self.verification.retention());
-        let learnt = self.verification.learn(name, kept, address, expires, now);
-        match learnt {
-            Learnt::New => self.newcomers.add(address),
-            Learnt::Refreshed | Learnt::Full => {}
-        }
-        learnt
-    }
-
-    /// Notes that `name`, which is not listed, was answered with `address`.
-    fn see_unlisted(
-        &mut self,
-        name: &DomainName,
-        address: IpAddr,
-        subscriber: Option<&SubscriberKey>,
-        now: Monotonic,
-    ) {
-        let Some(subscriber) = subscriber else { return };
-        self.asked.see(subscriber, address, now);
-        if !self.verification.shares.addresses.has(address) {
-            return;
-        }
-        let domain = allowlist::registry_domain(name.as_str().as_bytes());
-        if let Some(until) = domain.and_then(|domain| self.witnesses.note(address, domain, subscriber, now)) {
-            self.verification.shares.addresses.mark_unlisted(address, until);
-        }
-    }
-
-    /// The addresses that may be learnt, as rules speak of them.
-    fn usable(
-        &self,
-        addresses: &[IpAddr],
-        permits: impl Fn(IpAddr) -> bool,
-        learning: &mut Learning,
-    ) -> Vec<IpAddr> {
-        let mapped = addresses.iter().map(|address| self.nat64.destination(*address));
-        let usable: Vec<IpAddr> = mapped.filter(|address| permits(*address)).collect();
-        let refused = addresses.len().saturating_sub(usable.len());
-        learning.private = learning.private.saturating_add(refused);
-        usable
-    }
-
-    /// The listed names that an answer for `name` speaks of, and how they are listed: itself, and those whose service
-    /// bindings lead to it.
-    fn credited<L: Into<Listing>>(
-        &self,
-        name: &DomainName,
-        listed: impl Fn(&DomainName) -> L,
-        now: Monotonic,
-    ) -> Vec<(DomainName, Listing)> {
-        let led = self.targets.of(name, now).filter(|led| *led != name);
-        let all = std::iter::once(name).chain(led).map(|name| (name, listed(name).into()));
-        let listed = all.filter(|(_, listing)| *listing != Listing::Unlisted);
-        listed.map(|(name, listing)| (name.clone(), listing)).collect()
     }
 
     /// What was learnt since the last call. From the first call on, which says that everything may be new, new addresses are

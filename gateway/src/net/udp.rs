@@ -11,6 +11,7 @@
 //! send, a task per upstream socket what servers answer; between two awaits they share the worker's batch of buffers.
 //! QUIC: RFC 8999 to 9001, 9369; the PROXY protocol in front of datagrams: §2.2 of its specification.
 
+mod begin;
 mod carry;
 pub mod connection_ids;
 mod ending;
@@ -22,6 +23,7 @@ mod migration;
 mod negotiate;
 pub mod port;
 pub mod table;
+mod take;
 mod too_long;
 pub mod unanswered;
 pub mod undecided;
@@ -46,21 +48,18 @@ use self::port::Port;
 use self::table::{Ends, Key, Table};
 use self::undecided::Undecided;
 use crate::flow::decide::Vouched;
-use crate::flow::mark;
 use crate::flow::time::Monotonic;
 use crate::net::node::event::Event;
-use crate::net::node::flow_record::{Flow, Place, SubscriberSide};
-use crate::net::node::report::{DropCause, Refusal};
+use crate::net::node::flow_record::Flow;
+use crate::net::node::report::Refusal;
 use crate::net::node::settings::{Listener, Mode};
 use crate::net::node::worker::{OpenFlow, Worker};
-use crate::net::sys::batch::{Batch, Train};
+use crate::net::sys::batch::Batch;
 
 /// How often deadlines are looked at.
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
 /// Rounds between two looks at idle flows.
 const ROUNDS_PER_IDLE: u32 = 10;
-/// Batches taken before other work gets its turn.
-const BATCHES_PER_WAKE_MAX: usize = 8;
 /// The least datagram of a connection that migrated: first byte, an id of [`connection_ids`], packet number, tag.
 const MIGRATED_BYTES_MIN: usize = 1 + 4 + 4 + 16;
 /// The pause after an error of receiving.
@@ -208,152 +207,6 @@ impl Relay {
     /// Ends every flow that was idle for at least `idle`.
     pub fn cut_idle(&self, idle: Duration) {
         self.end_idle(|_, _| idle);
-    }
-
-    /// Takes what has come, at most [`BATCHES_PER_WAKE_MAX`] batches of it.
-    fn receive(self: &Rc<Self>, port: &Port) -> io::Result<()> {
-        for _ in 0..BATCHES_PER_WAKE_MAX {
-            let mut batch = self.batch.borrow_mut();
-            port.receive(&mut batch)?;
-            for train in batch.trains() {
-                let train = self.without_own_marks(train);
-                match &self.mode {
-                    Mode::Steered { .. } => {
-                        let ends = Ends::Steered { local: train.local };
-                        self.take(Key { peer: train.peer, ends }, &train);
-                    }
-                    Mode::ProxyProtocol { peers, datagrams } => self.unwrap(peers, *datagrams, &train),
-                    Mode::Transparent { .. } => match train.local {
-                        // The packet is unchanged: it came to the address and port it was going to.
-                        Some(address) => {
-                            let destination = SocketAddr::new(address, self.bound.port());
-                            let ends = Ends::Transparent { destination };
-                            self.take(Key { peer: train.peer, ends }, &train);
-                        }
-                        None => self.worker.count_refusal(Refusal::Destination),
-                    },
-                }
-            }
-            if !batch.is_full() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// The datagrams without a code point of ours, which would pass for our own mark (trap T38); others' stay.
-    fn without_own_marks<'b>(&self, train: Train<'b>) -> Train<'b> {
-        match mark::code_point(train.octet) {
-            0 => train,
-            dscp if self.worker.shared.policy.load().rating.marks_with(dscp) => {
-                Train { octet: mark::without_code_point(train.octet), ..train }
-            }
-            _ => train,
-        }
-    }
-
-    /// Takes datagrams of one flow.
-    fn take(self: &Rc<Self>, key: Key, train: &Train<'_>) {
-        if !self.pass(&key, train, false) {
-            self.begin(key, train);
-        }
-    }
-
-    /// Sends datagrams of a flow on, or holds them, and reads them unless they `are_read`; false when there is no such flow.
-    fn pass(self: &Rc<Self>, key: &Key, train: &Train<'_>, are_read: bool) -> bool {
-        let mut table = self.table.borrow_mut();
-        let Some(entry) = table.get_mut(key) else { return false };
-        if !are_read {
-            self.worker.received_datagrams(entry.flow(), train.datagrams());
-        }
-        let identified = entry.is_identified();
-        let flow = Rc::clone(entry.flow());
-        match &mut entry.stage {
-            Stage::Carried(carried) => {
-                let sent = carried.send(&self.worker, &flow, self.manner(&flow), train);
-                if sent.cause == Some(DropCause::TooLong) {
-                    self.too_long(key, &flow, carried.up());
-                }
-                if identified && carried.leave_the_undecided() {
-                    self.settle(&mut table, flow.id);
-                }
-                drop(table);
-                if sent.refused {
-                    self.remove(key);
-                }
-            }
-            Stage::Waiting => {
-                self.hold(key, entry, train);
-                drop(table);
-                self.advance(key);
-            }
-            Stage::Reaching => self.hold(key, entry, train),
-            Stage::Refused => {}
-        }
-        true
-    }
-
-    /// Takes the first datagrams of a flow.
-    fn begin(self: &Rc<Self>, key: Key, train: &Train<'_>) {
-        if !self.takes_flows(&key) {
-            self.worker.count_dropped(DropCause::Draining, train.count());
-            return;
-        }
-        if matches!(key.ends, Ends::Steered { .. }) && self.worker.shared.overload.is_unread() {
-            self.worker.count_dropped(DropCause::Overload, train.count());
-            return;
-        }
-        let (source, place) = match self.admit(&key) {
-            Ok(admitted) => admitted,
-            Err(refusal) => return self.worker.count_refusal(refusal),
-        };
-        let side = SubscriberSide::datagrams(source, self.worker.shared.byte_basis);
-        let open = self.worker.open_flow(source, place, side);
-        let continues = self.continued(&open, &key, train);
-        self.worker.received_datagrams(open.flow(), train.datagrams());
-        let number = open.flow().id;
-        self.worker.unanswered.begin(open.subscriber(), number, self, key);
-        let entry = Entry { open, stage: Stage::Waiting, held: Held::default(), continues };
-        self.table.borrow_mut().insert(key, number, entry);
-        self.undecided.begin();
-        if self.keeping.get() {
-            self.keep(&key);
-        }
-        match key.ends {
-            // Where it goes is known: what came together goes on together, however much it is.
-            Ends::Proxied { .. } | Ends::Transparent { .. } => self.advance(&key),
-            Ends::Steered { .. } => {}
-        }
-        self.pass(&key, train, true);
-        while let Some(relay) = self.undecided.surplus() {
-            relay.evict();
-        }
-    }
-
-    /// Whose a new flow is and where it goes, if it may begin.
-    fn admit(&self, key: &Key) -> Result<(IpAddr, Place), Refusal> {
-        let shared = &self.worker.shared;
-        let (source, place) = match (key.ends, &self.mode) {
-            (Ends::Proxied { destination, .. } | Ends::Transparent { destination }, _) => {
-                shared.dial.target(destination).ok_or(Refusal::Destination)?;
-                let source = if let Ends::Proxied { source, .. } = key.ends { source } else { key.peer };
-                (source, Place::Original(destination))
-            }
-            (Ends::Steered { .. }, Mode::Steered { service_port, access }) => {
-                if !access.admits(key.peer.ip(), &shared.sessions) {
-                    return Err(Refusal::Client);
-                }
-                (key.peer, Place::Steered { service_port: *service_port })
-            }
-            // Keys are made by the relay's own mode.
-            (Ends::Steered { .. }, Mode::ProxyProtocol { .. } | Mode::Transparent { .. }) => {
-                return Err(Refusal::Destination);
-            }
-        };
-        if shared.is_own_datagram(source) {
-            return Err(Refusal::Loop);
-        }
-        Ok((source.ip(), place))
     }
 
     /// Where the subscriber's datagrams were going.

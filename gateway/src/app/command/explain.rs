@@ -111,47 +111,100 @@ struct Known {
     at: Option<Timestamp>,
 }
 
+/// What is asked.
+struct Question {
+    /// The name, and where it would be read.
+    identity: Identity,
+    /// How it would be read, in words.
+    seen_in: SeenIn,
+    /// TCP or UDP.
+    transport: Transport,
+    /// The port the subscriber would dial.
+    port: u16,
+}
+
+/// What is decided.
+struct Decided {
+    verdict: Verdict,
+    /// Whether a running node would ask its trusted answers first.
+    depends: bool,
+}
+
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
-    let Known { list, answers, nat64, at } = match load(args) {
-        Ok(loaded) => loaded,
+    let (known, question) = match load(args).and_then(|known| Ok((known, Question::new(args)?))) {
+        Ok(read) => read,
         Err(code) => return ExitCode::from(code),
     };
-    let name = match DomainName::from_list_entry(&args.name)
-        .or_else(|_| DomainName::from_wire(args.name.as_bytes()))
-    {
-        Ok(name) => name,
-        Err(error) => {
-            eprintln!("found {:?}, wanted a host name such as bilimland.kz: {error}", args.name);
-            return ExitCode::from(EXIT_USAGE);
-        }
-    };
-    let (transport, seen_in, usual_port) = match args.protocol {
-        Protocol::Tls => (Transport::Tcp, SeenIn::TlsSni, 443),
-        Protocol::Quic => (Transport::Udp, SeenIn::QuicSni, 443),
-        Protocol::Http => (Transport::Tcp, SeenIn::HttpHost, 80),
-    };
-    let port = args.port.unwrap_or(usual_port);
-    // A destination behind a NAT64 is its IPv4 address, as for the daemon.
-    let destination = args.address.map(|address| nat64.destination(address));
-    let identity = Identity { name: Some(name), seen_in: Some(seen_in), gave_up: None, ech: None };
-    let stated = |address: IpAddr| {
-        answers.iter().any(|(name, stated)| Some(name) == identity.name.as_ref() && *stated == address)
-    };
-    let vouched = if destination.is_none_or(stated) { Vouched::Yes } else { Vouched::NotYet };
-    let case =
-        Case { identity: &identity, transport, address: destination, port, vouched, dns_only: None, at };
-    let decision = decide(Some(&list), &case);
-    // A running node would look among its trusted answers, and ask for the name: for an address that is not stated only it
-    // can tell.
-    let depends = matches!(decision, Decision::LookUp(_));
-    let verdict = decision.into_verdict();
+    let decided = known.decide(&question, args.address);
+    print(args, &question, &decided, &known.list);
+    match decided.verdict.outcome {
+        Outcome::Exempt { .. } => ExitCode::SUCCESS,
+        Outcome::Charged(_) => ExitCode::from(EXIT_CHARGED),
+    }
+}
+
+impl Question {
+    /// The question of the command line, or the exit code after what is wrong with the name has been told.
+    fn new(args: &Args) -> Result<Self, u8> {
+        let name = match DomainName::from_list_entry(&args.name)
+            .or_else(|_| DomainName::from_wire(args.name.as_bytes()))
+        {
+            Ok(name) => name,
+            Err(error) => {
+                eprintln!("found {:?}, wanted a host name such as bilimland.kz: {error}", args.name);
+                return Err(EXIT_USAGE);
+            }
+        };
+        let (transport, seen_in, usual_port) = match args.protocol {
+            Protocol::Tls => (Transport::Tcp, SeenIn::TlsSni, 443),
+            Protocol::Quic => (Transport::Udp, SeenIn::QuicSni, 443),
+            Protocol::Http => (Transport::Tcp, SeenIn::HttpHost, 80),
+        };
+        let identity = Identity { name: Some(name), seen_in: Some(seen_in), gave_up: None, ech: None };
+        Ok(Self { identity, seen_in, transport, port: args.port.unwrap_or(usual_port) })
+    }
+}
+
+impl Known {
+    /// Decides as the daemon would.
+    fn decide(&self, question: &Question, address: Option<IpAddr>) -> Decided {
+        let Question { identity, transport, port, .. } = question;
+        // A destination behind a NAT64 is its IPv4 address, as for the daemon.
+        let destination = address.map(|address| self.nat64.destination(address));
+        let stated = |address: IpAddr| {
+            self.answers
+                .iter()
+                .any(|(name, stated)| Some(name) == identity.name.as_ref() && *stated == address)
+        };
+        let vouched = if destination.is_none_or(stated) { Vouched::Yes } else { Vouched::NotYet };
+        let case = Case {
+            identity,
+            transport: *transport,
+            address: destination,
+            port: *port,
+            vouched,
+            dns_only: None,
+            at: self.at,
+        };
+        let decision = decide(Some(&self.list), &case);
+        // A running node would look among its trusted answers, and ask for the name: for an address that is not stated only it
+        // can tell.
+        let depends = matches!(decision, Decision::LookUp(_));
+        Decided { verdict: decision.into_verdict(), depends }
+    }
+}
+
+/// Prints the answer.
+fn print(args: &Args, question: &Question, decided: &Decided, list: &Matcher) {
+    let Question { identity, seen_in, transport, port } = question;
+    let Decided { verdict, depends } = decided;
     let rule = verdict.rule.as_ref().map(ToString::to_string);
     let answer = Answer {
         file: None,
         protocol: transport.label(),
         client: None,
-        server: args.address.map(|address| SocketAddr::new(address.to_canonical(), port).to_string()),
+        server: args.address.map(|address| SocketAddr::new(address.to_canonical(), *port).to_string()),
         seen_in: Some(seen_in.label()),
         name: identity.name.as_ref().map(DomainName::as_str),
         class: verdict.class_label(),
@@ -160,7 +213,7 @@ pub fn run(args: &Args) -> ExitCode {
         rule: rule.as_deref(),
         up_bytes: None,
         down_bytes: None,
-        not_known: (depends && args.source.config.is_some()).then_some("trusted_answers"),
+        not_known: (*depends && args.source.config.is_some()).then_some("trusted_answers"),
     };
     match args.format {
         Format::Json => match serde_json::to_string(&answer) {
@@ -168,18 +221,14 @@ pub fn run(args: &Args) -> ExitCode {
             Err(error) => eprintln!("cannot print: {error}"),
         },
         Format::Plain => {
-            println!("{}", in_words(&answer, &verdict, &list, args.address));
-            if let Some(address) = args.address.filter(|_| depends) {
+            println!("{}", in_words(&answer, verdict, list, args.address));
+            if let Some(address) = args.address.filter(|_| *depends) {
                 println!(
                     "The trusted answers of a running node are not known here: where {address} is among those for {}, it is exempt there.",
                     answer.name.unwrap_or_default()
                 );
             }
         }
-    }
-    match verdict.outcome {
-        Outcome::Exempt { .. } => ExitCode::SUCCESS,
-        Outcome::Charged(_) => ExitCode::from(EXIT_CHARGED),
     }
 }
 

@@ -55,35 +55,8 @@ pub fn serve(
             }
         };
         service::ready(node.listeners.len());
-        let successor = loop {
-            tokio::select! {
-                _ = signals.renew.recv() => renew(),
-                process = node.successor() => break Some(process),
-                _ = signals.hangup.recv() => {
-                    tracing::info!("reloading");
-                    service::reloading();
-                    reload(&node);
-                    service::ready(node.listeners.len());
-                }
-                () = ended(&mut signals.terminate, &mut signals.interrupt) => break None,
-                () = watch(&node) => {}
-            }
-        };
-        match successor {
-            None => {
-                tracing::info!("draining: no new connections");
-                service::stopping(node.connections());
-                node.drain();
-                // The workers take the order at once; a connection accepted before it holds its room by then.
-                sleep(DRAIN_POLL).await;
-            }
-            Some(process) => {
-                tracing::info!(process, connections = node.connections(), "another process accepts: draining");
-                service::handed_over(process);
-                node.hand_over();
-                sleep(HAND_OVER_LINGER).await;
-            }
-        }
+        let successor = serve_until_told(&node, &mut signals, &mut reload, &mut renew).await;
+        stop_accepting(&node, successor).await;
         tokio::select! {
             () = drain(&node, limits) => {}
             () = watch(&node) => {}
@@ -96,6 +69,54 @@ pub fn serve(
         }
     });
     let ending = node.stop();
+    tell(ending);
+    ending
+}
+
+/// Serves until told to end, or until another process accepts: its id.
+async fn serve_until_told(
+    node: &Node,
+    signals: &mut Signals,
+    reload: &mut impl FnMut(&Node),
+    renew: &mut impl FnMut(),
+) -> Option<u32> {
+    loop {
+        tokio::select! {
+            _ = signals.renew.recv() => renew(),
+            process = node.successor() => break Some(process),
+            _ = signals.hangup.recv() => {
+                tracing::info!("reloading");
+                service::reloading();
+                reload(node);
+                service::ready(node.listeners.len());
+            }
+            () = ended(&mut signals.terminate, &mut signals.interrupt) => break None,
+            () = watch(node) => {}
+        }
+    }
+}
+
+/// Has the node accept nothing more: it drains, or leaves its sockets to its successor.
+async fn stop_accepting(node: &Node, successor: Option<u32>) {
+    match successor {
+        None => {
+            tracing::info!("draining: no new connections");
+            service::stopping(node.connections());
+            node.drain();
+            // The workers take the order at once; a connection accepted before it holds its room by then.
+            sleep(DRAIN_POLL).await;
+        }
+        Some(process) => {
+            tracing::info!(process, connections = node.connections(), "another process accepts: draining");
+            service::handed_over(process);
+            node.hand_over();
+            sleep(HAND_OVER_LINGER).await;
+        }
+    }
+}
+
+/// Says what became of what was counted.
+fn tell(ending: Ending) {
     match ending {
         Ending::Sealed => tracing::info!("stopped: what was counted is sealed"),
         Ending::Kept => {
@@ -108,7 +129,6 @@ pub fn serve(
             tracing::error!("stopped, and not all that was counted is in the ledger: it could not be used");
         }
     }
-    ending
 }
 
 impl Signals {

@@ -16,6 +16,8 @@
 //! each of whom visits what he makes up, such look-ups for new names below that rule find no room. Other rules go on, until
 //! as many rules as there are shares in the whole are filled so.
 
+mod entries;
+mod read;
 mod room;
 
 use std::collections::HashMap;
@@ -26,10 +28,10 @@ use std::time::Duration;
 
 use allowlist::DomainName;
 
-use self::room::{is_heavy, is_live};
+use self::room::is_heavy;
 use super::addresses::{Addresses, Ech, push_ech};
 use super::learner::{Bringer, Listing};
-use super::shares::{Below, Rule, Shares};
+use super::shares::{Below, Shares};
 use super::{AnswerLimits, Learnt};
 use crate::flow::time::Monotonic;
 
@@ -212,125 +214,6 @@ impl Verification {
         true
     }
 
-    /// A name that was seen below a rule has an entry of its own.
-    fn own(&mut self, name: &str) {
-        let Some(entry) = self.names.get_mut(name) else { return };
-        let Some(below) = entry.below.take() else { return };
-        for seen in &entry.seen {
-            self.shares.unpair(Some(&below), seen.address);
-            self.shares.pair(None, seen.address, &entry.ech);
-        }
-        self.shares.leave(&below);
-    }
-
-    /// Puts a name that came on the account of whoever holds too much on that of a subscriber who holds little, and asked for
-    /// it too: it does not go with the names that are made up.
-    fn hand_over(&mut self, name: &str, bringer: Bringer) {
-        match bringer {
-            Bringer::Subscriber(_) if !is_heavy(bringer, &self.shares, &self.limits) => {}
-            Bringer::Subscriber(_) | Bringer::Stranger | Bringer::Gateway => return,
-        }
-        let Some((key, mut entry)) = self.names.remove_entry(name) else { return };
-        if let Some(below) = entry.below.take() {
-            entry.seen.iter().for_each(|seen| self.shares.unpair(Some(&below), seen.address));
-            self.shares.leave(&below);
-            let names = &self.names;
-            let is_live = |name: &str, ticket| is_live(names, name, ticket);
-            let below = self.shares.enter(&key, &below.rule, (bringer, below.is_denied), is_live);
-            for seen in &entry.seen {
-                self.shares.pair(Some(&below), seen.address, &entry.ech);
-            }
-            entry.below = Some(Box::new(below));
-        }
-        self.names.insert(key, entry);
-    }
-
-    /// Adds a pair that is not there.
-    fn add(&mut self, name: &str, (listing, bringer): (Listing, Bringer), seen: Seen) {
-        if !self.names.contains_key(name) {
-            let key: Arc<str> = name.into();
-            let below = match listing {
-                Listing::Unlisted | Listing::Own => None,
-                Listing::Below { host_bytes } => Some((host_bytes, false)),
-                Listing::Denied { host_bytes } => Some((host_bytes, true)),
-            };
-            let names = &self.names;
-            let is_live = |name: &str, ticket| is_live(names, name, ticket);
-            let below = below.map(|(host_bytes, is_denied)| {
-                let host = host_of(name, host_bytes);
-                Box::new(self.shares.enter(&key, host, (bringer, is_denied), is_live))
-            });
-            let is_used = AtomicBool::new(false);
-            self.names.insert(key, Entry { seen: Vec::new(), ech: Vec::new(), below, is_used });
-        }
-        if let Some(entry) = self.names.get_mut(name) {
-            self.shares.pair(entry.below.as_deref(), seen.address, &entry.ech);
-            entry.seen.push(seen);
-        }
-    }
-
-    /// Displaces a name.
-    fn remove(&mut self, name: &str) {
-        let Some(entry) = self.names.remove(name) else { return };
-        self.pressure.displaced = self.pressure.displaced.saturating_add(1);
-        for seen in &entry.seen {
-            self.shares.unpair(entry.below.as_deref(), seen.address);
-        }
-        if let Some(below) = &entry.below {
-            self.shares.leave(below);
-        }
-    }
-
-    /// Drops the address of `name` that was seen longest ago; `false` when all are pinned.
-    fn drop_oldest(&mut self, name: &str) -> bool {
-        let Some(entry) = self.names.get_mut(name) else { return false };
-        let places = entry.seen.iter().enumerate();
-        let oldest = places.filter_map(|(place, seen)| Some((seen.expires?, place))).min();
-        let Some((_, place)) = oldest else { return false };
-        let dropped = entry.seen.swap_remove(place);
-        self.shares.unpair(entry.below.as_deref(), dropped.address);
-        true
-    }
-
-    /// Since when `name` has had `address`; `None` when it does not at `now`. Asked for a flow, which bears the name.
-    pub(super) fn since(&self, name: &DomainName, address: IpAddr, now: Monotonic) -> Option<Monotonic> {
-        let entry = self.names.get(name.as_str());
-        let seen = entry.and_then(|entry| entry.seen.iter().find(|seen| seen.address == address));
-        if let (Some(entry), Some(seen)) = (entry, seen.filter(|seen| seen.counts(now))) {
-            if !entry.is_used.load(Ordering::Relaxed) {
-                entry.is_used.store(true, Ordering::Relaxed);
-            }
-            return Some(seen.since);
-        }
-        let (since, expires) = self.rule_above(name, entry)?.common(address)?;
-        (now <= expires).then_some(since)
-    }
-
-    /// At most `max` addresses of `name`, the one that counts longest first, and last those of all names below its rule.
-    pub(super) fn known_addresses(&self, name: &DomainName, max: usize) -> Vec<IpAddr> {
-        let entry = self.names.get(name.as_str());
-        let rule = self.rule_above(name, entry);
-        let mut seen: Vec<&Seen> = entry.into_iter().flat_map(|entry| &entry.seen).collect();
-        // Pinned ones count for ever.
-        seen.sort_by_key(|seen| std::cmp::Reverse((seen.expires.is_none(), seen.expires)));
-        let common = rule.into_iter().flat_map(Rule::commons).map(|(address, _)| address);
-        seen.into_iter().map(|seen| seen.address).chain(common).take(max).collect()
-    }
-
-    /// The nearest rule for names below its host whose common addresses `name` may have, of which `entry` is known.
-    fn rule_above(&self, name: &DomainName, entry: Option<&Entry>) -> Option<&Rule> {
-        let may_be_any = self.shares.commons > 0 && entry.is_none_or(|entry| entry.below.is_some());
-        if may_be_any { self.shares.above(name.as_str()) } else { None }
-    }
-
-    /// How many addresses `name` has, those of all names below a rule included.
-    pub(super) fn addresses(&self, name: &DomainName) -> usize {
-        let entry = self.names.get(name.as_str());
-        let rule = self.rule_above(name, entry);
-        let own = entry.map_or(0, |entry| entry.seen.len());
-        own.saturating_add(rule.map_or(0, Rule::commons_len))
-    }
-
     /// Remembers configurations that a listed name publishes, for it and for all addresses it has.
     pub(super) fn publish(&mut self, name: &DomainName, configs: &[Ech]) {
         let Some(entry) = self.names.get_mut(name.as_str()) else { return };
@@ -366,41 +249,5 @@ impl Verification {
         if let Some(entry) = self.names.get(name.as_str()) {
             entry.is_used.store(true, Ordering::Relaxed);
         }
-    }
-
-    /// Everything that expires.
-    pub(super) fn kept(&self) -> impl Iterator<Item = Kept<'_>> {
-        let names = self.names.iter().map(|(name, entry)| Kept {
-            name,
-            is_rule: false,
-            is_used: entry.is_used.load(Ordering::Relaxed),
-            seen: entry.seen.iter().filter_map(|seen| Some((seen.address, seen.expires?))).collect(),
-        });
-        let rules = self.shares.rules.iter().filter(|(_, rule)| rule.commons_len() > 0);
-        names.chain(rules.map(|(host, rule)| Kept {
-            name: host,
-            is_rule: true,
-            is_used: false,
-            seen: rule.commons().collect(),
-        }))
-    }
-
-    /// Addresses that count at `now`, in no order; one of several names as often.
-    pub(super) fn counting(&self, now: Monotonic) -> impl Iterator<Item = IpAddr> {
-        let all = self.names.values().flat_map(|entry| &entry.seen);
-        let common = self.shares.rules.values().flat_map(Rule::commons);
-        let common = common.filter(move |(_, expires)| now <= *expires).map(|(address, _)| address);
-        all.filter(move |seen| seen.counts(now)).map(|seen| seen.address).chain(common)
-    }
-
-    /// Names held, in no order.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.names.keys().map(AsRef::as_ref)
-    }
-
-    /// Names with an entry of their own, and names that a flow bore.
-    pub(super) fn names_in_use(&self) -> impl Iterator<Item = &str> {
-        let in_use = |entry: &Entry| entry.below.is_none() || entry.is_used.load(Ordering::Relaxed);
-        self.names.iter().filter(move |(_, entry)| in_use(entry)).map(|(name, _)| &**name)
     }
 }

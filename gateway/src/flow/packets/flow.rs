@@ -11,11 +11,15 @@
 //! - Bytes are IP total lengths, all of them, also before the name and after the end.
 //! - Fragments that contradict each other, and retransmissions with other bytes, make a flow ambiguous.
 
+mod reading;
+mod side;
+
 use std::net::{IpAddr, SocketAddr};
 
 use allowlist::{DomainName, Transport};
 use billing_export::Reason;
 
+use self::side::{Pair, Side};
 use super::datagrams::Speaker;
 use super::direction::Reader;
 use crate::flow::identify::Identity;
@@ -105,50 +109,6 @@ enum State {
     Settled(Side, Identity),
 }
 
-/// One of the two ends of a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
-    /// Who sent the first captured packet.
-    First,
-    /// The other.
-    Second,
-}
-
-impl Side {
-    /// The other end.
-    const fn other(self) -> Self {
-        match self {
-            Self::First => Self::Second,
-            Self::Second => Self::First,
-        }
-    }
-}
-
-/// One thing for each end.
-#[derive(Clone, Debug, Default)]
-struct Pair<T> {
-    first: T,
-    second: T,
-}
-
-impl<T> Pair<T> {
-    /// That of `side`.
-    const fn of(&self, side: Side) -> &T {
-        match side {
-            Side::First => &self.first,
-            Side::Second => &self.second,
-        }
-    }
-
-    /// That of `side`, to change.
-    const fn of_mut(&mut self, side: Side) -> &mut T {
-        match side {
-            Side::First => &mut self.first,
-            Side::Second => &mut self.second,
-        }
-    }
-}
-
 impl<N: Default> Flow<N> {
     /// A flow whose first packet goes this way.
     pub fn new(way: Way) -> Self {
@@ -225,115 +185,6 @@ impl<N: Default> Flow<N> {
         }
     }
 
-    /// Takes a segment of `source`.
-    pub fn segment(&mut self, source: End, segment: &Tcp<'_>) {
-        let side = self.side(source);
-        if segment.syn {
-            self.opening(side, segment);
-        }
-        if segment.fin || segment.rst {
-            self.closed = true;
-        }
-        // The data of a reset is a message for people (RFC 9293 §3.10.7), and its number may be anything.
-        let watched = matches!(self.state, State::Watched(_));
-        if !segment.rst && (segment.data_bytes > 0 || (segment.fin && watched)) {
-            self.data(side, segment);
-        }
-    }
-
-    /// Takes a UDP datagram of `source`.
-    pub fn datagram(&mut self, source: End, payload: &[u8]) {
-        let side = self.side(source);
-        if self.opener.is_some_and(|opener| opener != side) {
-            return;
-        }
-        if matches!(self.state, State::Silent) {
-            self.state = State::Heard(Box::default());
-        }
-        let State::Heard(speakers) = &mut self.state else { return };
-        let speaker = speakers.of_mut(side).get_or_insert_default();
-        speaker.push(payload);
-        if speaker.is_client() && self.opener.is_none() {
-            self.opener = Some(side);
-            *speakers.of_mut(side.other()) = None;
-        }
-        let settled = |side| speakers.of(side).as_ref().is_some_and(Speaker::is_settled);
-        if settled(side) && (self.opener.is_some() || settled(side.other())) {
-            self.settle();
-        }
-    }
-
-    /// Learns from SYN or SYN-ACK who opened the flow, and where its streams start.
-    fn opening(&mut self, side: Side, segment: &Tcp<'_>) {
-        self.initial.of_mut(side).get_or_insert(segment.sequence);
-        if segment.ack {
-            let other = side.other();
-            self.initial.of_mut(other).get_or_insert(segment.acknowledgment.wrapping_sub(1));
-            self.opener.get_or_insert(other);
-        } else {
-            self.opener.get_or_insert(side);
-        }
-    }
-
-    /// Reads the data of a segment when its direction may be the client's.
-    fn data(&mut self, side: Side, segment: &Tcp<'_>) {
-        if self.opener.is_some_and(|opener| opener != side) {
-            return;
-        }
-        if matches!(self.state, State::Silent) {
-            self.state = State::Watched(Box::default());
-        }
-        let State::Watched(readers) = &mut self.state else { return };
-        let initial = *self.initial.of(side);
-        let reader = readers.of_mut(side).get_or_insert_with(|| Reader::new(initial));
-        reader.push(segment);
-        let (settled, named) = (reader.is_settled(), reader.is_named());
-        if named && self.opener.is_none() {
-            // Who names the server is the client; the other direction need not be read.
-            self.opener = Some(side);
-            *readers.of_mut(side.other()) = None;
-        }
-        if settled && (!named || self.closed) {
-            self.settle_if_sure(side);
-        }
-    }
-
-    /// Ends the observation when nothing can change what is known.
-    fn settle_if_sure(&mut self, side: Side) {
-        let State::Watched(readers) = &self.state else { return };
-        let other = readers.of(side.other()).as_ref();
-        let sure = self.opener.is_some() || other.is_some_and(Reader::is_settled);
-        if sure {
-            self.settle();
-        }
-    }
-
-    /// Decides with what has been seen, and lets go of the streams.
-    pub fn settle(&mut self) {
-        let opener = self.opener;
-        match &mut self.state {
-            State::Settled(..) => {}
-            State::Silent => {
-                let nothing = match self.transport {
-                    Transport::Tcp => Reader::new(None).outcome(),
-                    Transport::Udp => nameless(Reason::NotRecognised),
-                };
-                self.state = State::Settled(opener.unwrap_or(Side::First), nothing);
-            }
-            State::Heard(speakers) => {
-                let client = opener.unwrap_or(Side::First);
-                let identity = speakers.of_mut(client).take().unwrap_or_default().outcome();
-                self.state = State::Settled(client, identity);
-            }
-            State::Watched(readers) => {
-                let client = opener.unwrap_or_else(|| likely_client(readers));
-                let reader = readers.of_mut(client).take();
-                let identity = reader.unwrap_or_else(|| Reader::new(None)).outcome();
-                self.state = State::Settled(client, identity);
-            }
-        }
-    }
-
     /// The name that the client asked for and the server it was sent to, as soon as the name is complete.
     pub fn named(&self) -> Option<(&DomainName, SocketAddr)> {
         let (client, identity) = match &self.state {
@@ -385,18 +236,6 @@ impl<N: Default> Flow<N> {
             State::Heard(speakers) => heard(&speakers.first).saturating_add(heard(&speakers.second)),
         }
     }
-}
-
-/// The client of a flow without SYN: who sent a hello or request; with a name rather than without.
-fn likely_client(readers: &mut Pair<Option<Reader>>) -> Side {
-    let mut speaks = |side: Side| {
-        readers.of_mut(side).as_mut().map_or((false, false), |reader| {
-            reader.complete();
-            (reader.is_named(), reader.speaks_first())
-        })
-    };
-    let (first, second) = (speaks(Side::First), speaks(Side::Second));
-    if second > first { Side::Second } else { Side::First }
 }
 
 /// An identity without a name.

@@ -110,79 +110,14 @@ async fn converse(
     transport: Transport,
     _place: ConnectionPlace,
 ) -> io::Result<()> {
-    let (mut from, mut to) = tokio::io::split(stream);
-    let (answers, mut queue) = mpsc::channel::<Vec<u8>>(ANSWERS_MAX);
+    let (mut from, to) = tokio::io::split(stream);
+    let (answers, queue) = mpsc::channel::<Vec<u8>>(ANSWERS_MAX);
     let limits = relay.plane.settings.connections;
     let backlog = Rc::new(Backlog::default());
-    let reader = &mut from;
-    let waiting = Rc::clone(&backlog);
-    let read = async move {
-        // Ends when this is dropped, and every query under way with it: then all answers are written.
-        let answers = answers;
-        let mut query = Vec::new();
-        let mut wait = limits.first_byte_timeout;
-        let mut left = limits.queries_per_connection_max;
-        loop {
-            // Before it is read: what is read is answered.
-            let Ok(room) = answers.clone().reserve_owned().await else { return End::Client };
-            if !waiting.may_read().await {
-                return End::Client;
-            }
-            let first = match timeout(wait, reader.read_u8()).await {
-                Ok(Ok(first)) => first,
-                Ok(Err(_)) => return End::Client,
-                Err(_) if left > 0 => return End::Client,
-                Err(_) => {
-                    drop(room);
-                    if answers.capacity() == ANSWERS_MAX {
-                        return End::Limit;
-                    }
-                    continue;
-                }
-            };
-            let deadline = Instant::now() + limits.first_byte_timeout;
-            let rest = timeout_at(deadline, read_rest(reader, first, &mut query)).await;
-            if !matches!(rest, Ok(Ok(()))) {
-                return End::Client;
-            }
-            // Read on only when it is its turn: the client is slowed down, and loses nothing.
-            while let Err(pause) = relay.take_turn(client) {
-                sleep(pause.max(TURN_PAUSE_MIN)).await;
-            }
-            match relay.ask(
-                &query,
-                client,
-                transport,
-                Asker::Connection(Cell::new(Some(room)), Rc::clone(&waiting)),
-            ) {
-                Taken::Answered => {}
-                Taken::Dropped => return End::Client,
-            }
-            left = left.saturating_sub(1);
-            wait = if left > 0 { limits.idle_timeout } else { REST.min(limits.idle_timeout) };
-        }
-    };
-    let write = async move {
-        let mut batch = Vec::new();
-        while let Some(answer) = queue.recv().await {
-            batch.clear();
-            let mut bytes = answer.len();
-            push_framed(&mut batch, &answer);
-            // Not all of them: what is taken here makes room for as much again.
-            while batch.len() < BATCH_BYTES
-                && let Ok(answer) = queue.try_recv()
-            {
-                bytes = bytes.saturating_add(answer.len());
-                push_framed(&mut batch, &answer);
-            }
-            timeout(limits.idle_timeout, to.write_all(&batch)).await??;
-            timeout(limits.idle_timeout, to.flush()).await??;
-            batch.shrink_to(BATCH_BYTES);
-            backlog.written(bytes);
-        }
-        timeout(limits.idle_timeout, to.shutdown()).await?
-    };
+    let queries = Queries { relay, client, transport, backlog: Rc::clone(&backlog), answers };
     let end = {
+        let read = queries.read(&mut from);
+        let write = write_answers(to, queue, backlog, limits.idle_timeout);
         tokio::pin!(read, write);
         tokio::select! {
             end = &mut read => {
@@ -197,6 +132,93 @@ async fn converse(
         End::Limit => timeout(limits.first_byte_timeout, discard(&mut from)).await?,
         End::Client => Ok(()),
     }
+}
+
+/// What is asked on one connection.
+struct Queries<'r> {
+    relay: &'r Rc<Relay>,
+    client: SocketAddr,
+    transport: Transport,
+    /// What waits to be written.
+    backlog: Rc<Backlog>,
+    /// Where answers go. When this is dropped, and every query under way with it, all of them are written.
+    answers: mpsc::Sender<Vec<u8>>,
+}
+
+impl Queries<'_> {
+    /// Reads queries, and has each answered, until no more is read.
+    async fn read(self, from: &mut (impl AsyncRead + Unpin)) -> End {
+        let limits = self.relay.plane.settings.connections;
+        let mut query = Vec::new();
+        let mut wait = limits.first_byte_timeout;
+        let mut left = limits.queries_per_connection_max;
+        loop {
+            // Before it is read: what is read is answered.
+            let Ok(room) = self.answers.clone().reserve_owned().await else { return End::Client };
+            if !self.backlog.may_read().await {
+                return End::Client;
+            }
+            let first = match timeout(wait, from.read_u8()).await {
+                Ok(Ok(first)) => first,
+                Ok(Err(_)) => return End::Client,
+                Err(_) if left > 0 => return End::Client,
+                Err(_) => {
+                    drop(room);
+                    if self.answers.capacity() == ANSWERS_MAX {
+                        return End::Limit;
+                    }
+                    continue;
+                }
+            };
+            let deadline = Instant::now() + limits.first_byte_timeout;
+            let rest = timeout_at(deadline, read_rest(from, first, &mut query)).await;
+            if !matches!(rest, Ok(Ok(()))) {
+                return End::Client;
+            }
+            match self.ask(&query, room).await {
+                Taken::Answered => {}
+                Taken::Dropped => return End::Client,
+            }
+            left = left.saturating_sub(1);
+            wait = if left > 0 { limits.idle_timeout } else { REST.min(limits.idle_timeout) };
+        }
+    }
+
+    /// Asks a query when it is the client's turn. Nothing is read meanwhile: the client is slowed down, and loses nothing.
+    async fn ask(&self, query: &[u8], room: mpsc::OwnedPermit<Vec<u8>>) -> Taken {
+        while let Err(pause) = self.relay.take_turn(self.client) {
+            sleep(pause.max(TURN_PAUSE_MIN)).await;
+        }
+        let asker = Asker::Connection(Cell::new(Some(room)), Rc::clone(&self.backlog));
+        self.relay.ask(query, self.client, self.transport, asker)
+    }
+}
+
+/// Writes answers as they come, several together, until no more can come; each within `limit`.
+async fn write_answers(
+    mut to: impl AsyncWrite + Unpin,
+    mut queue: mpsc::Receiver<Vec<u8>>,
+    backlog: Rc<Backlog>,
+    limit: Duration,
+) -> io::Result<()> {
+    let mut batch = Vec::new();
+    while let Some(answer) = queue.recv().await {
+        batch.clear();
+        let mut bytes = answer.len();
+        push_framed(&mut batch, &answer);
+        // Not all of them: what is taken here makes room for as much again.
+        while batch.len() < BATCH_BYTES
+            && let Ok(answer) = queue.try_recv()
+        {
+            bytes = bytes.saturating_add(answer.len());
+            push_framed(&mut batch, &answer);
+        }
+        timeout(limit, to.write_all(&batch)).await??;
+        timeout(limit, to.flush()).await??;
+        batch.shrink_to(BATCH_BYTES);
+        backlog.written(bytes);
+    }
+    timeout(limit, to.shutdown()).await?
 }
 
 /// Reads to the end, or to a limit, and keeps nothing.

@@ -1,17 +1,22 @@
 //! Listening sockets that were open before this process: passed by the service manager (socket activation) or by the
 //! process that this one takes over from. Connections that wait in them are never lost.
 //!
-//! Each is looked at before it is used: what is no listening socket of ours is an error that says which and what to do.
-//! Options that our listeners rely on are set; what cannot be set once a socket is bound (`IPV6_V6ONLY`) is asked for.
+//! Each is looked at before it is used (`look`), then dealt out to the workers (`deal`). Our own are offered in turn to the
+//! process that takes over from us (`offered`).
 
+mod deal;
+mod look;
+mod offered;
+
+use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::{fmt, io};
 
-use socket2::{SockRef, Type};
-
+pub use self::deal::{complete_connections, complete_datagrams};
+use self::look::{Found, Listening, look_at};
+pub use self::offered::{Offered, Served};
 use crate::net::sys::socket;
 
 /// Sockets of one start at most: workers of a large machine times the listeners of a large configuration.
@@ -35,15 +40,6 @@ struct Passed {
     /// Where it came from, for messages.
     origin: String,
     socket: Listening,
-}
-
-/// A listening socket of either transport.
-#[derive(Debug)]
-enum Listening {
-    /// Of TCP.
-    Connections(TcpListener),
-    /// Of UDP.
-    Datagrams(UdpSocket),
 }
 
 /// What is wrong with a socket that was passed.
@@ -218,156 +214,10 @@ impl Inherited {
     }
 }
 
-/// What a descriptor turned out to be.
-enum Found {
-    /// A socket bound to this address.
-    Passed(SocketAddr, Listening),
-    /// A listening Unix socket, and the path it was made under.
-    Local(PathBuf, UnixListener),
-}
-
-/// What a descriptor is, with the options our listeners rely on; or what is wrong with it.
-fn look_at(descriptor: OwnedFd) -> Result<Found, String> {
-    let socket = SockRef::from(&descriptor);
-    let kind = socket.r#type().map_err(|error| format!("no socket ({error})"))?;
-    let address = socket.local_addr().map_err(|error| error.to_string())?;
-    if let Some(path) = address.as_pathname() {
-        if kind != Type::STREAM || !socket.is_listener().map_err(|error| error.to_string())? {
-            return Err(format!("a Unix socket at {} that does not listen", path.display()));
-        }
-        let path = path.to_path_buf();
-        socket.set_nonblocking(true).map_err(|error| error.to_string())?;
-        return Ok(Found::Local(path, descriptor.into()));
-    }
-    let address = address.as_socket().ok_or_else(|| "a socket of no IP address".to_owned())?;
-    if address.port() == 0 {
-        return Err("a socket that is bound to no port".to_owned());
-    }
-    if address.is_ipv6() && address.ip().is_unspecified() && !socket.only_v6().unwrap_or(false) {
-        return Err(format!("a socket at {address} for both IP versions"));
-    }
-    socket.set_nonblocking(true).map_err(|error| error.to_string())?;
-    if kind == Type::STREAM {
-        if !socket.is_listener().map_err(|error| error.to_string())? {
-            return Err(format!("a TCP socket at {address} that does not listen"));
-        }
-        socket::prepare_listener(&socket);
-        return Ok(Found::Passed(address, Listening::Connections(descriptor.into())));
-    }
-    if kind == Type::DGRAM {
-        socket::prepare_datagrams(&descriptor);
-        return Ok(Found::Passed(address, Listening::Datagrams(descriptor.into())));
-    }
-    Err(format!("a socket of type {kind:?} at {address}"))
-}
-
-/// Whether a further socket may be bound beside this one (`SO_REUSEPORT`).
-pub fn shares_port<'s>(socket: impl Into<SockRef<'s>>) -> bool {
-    socket.into().reuse_port().unwrap_or(false)
-}
-
-/// Deals sockets out to `workers`, all of them, so that none has a queue that nobody empties.
-pub fn deal<S>(sockets: Vec<S>, workers: usize) -> Vec<Vec<S>> {
-    let mut dealt: Vec<Vec<S>> = (0..workers).map(|_| Vec::new()).collect();
-    for (index, socket) in sockets.into_iter().enumerate() {
-        if let Some(hand) = index.checked_rem(workers).and_then(|worker| dealt.get_mut(worker)) {
-            hand.push(socket);
-        }
-    }
-    dealt
-}
-
-/// The TCP sockets of each worker for `wanted`: those passed, and one of its own for each worker that got none.
-///
-/// # Errors
-/// What the system says of those that are missing.
-pub fn complete_connections(
-    passed: Vec<TcpListener>,
-    workers: usize,
-    listen: impl Fn(SocketAddr) -> io::Result<TcpListener>,
-) -> io::Result<Vec<Vec<TcpListener>>> {
-    let mut passed = passed;
-    let Some(first) = passed.first() else { return Ok(deal(Vec::new(), workers)) };
-    let (address, shares) = (first.local_addr()?, shares_port(first));
-    for index in passed.len()..workers {
-        // Without the option to share the port, workers share the queue of a socket.
-        let source = passed.get(index.checked_rem(passed.len()).unwrap_or(0));
-        let further = match source {
-            Some(source) if !shares => source.try_clone()?,
-            Some(_) | None => listen(address)?,
-        };
-        passed.push(further);
-    }
-    Ok(deal(passed, workers))
-}
-
-/// The UDP sockets of each worker for `wanted`. Where the port cannot be shared some workers have none: two that read one
-/// socket would tear flows apart.
-///
-/// # Errors
-/// What the system says of those that are missing.
-pub fn complete_datagrams(
-    passed: Vec<UdpSocket>,
-    workers: usize,
-    listen: impl Fn(SocketAddr) -> io::Result<UdpSocket>,
-) -> io::Result<Vec<Vec<UdpSocket>>> {
-    let mut passed = passed;
-    let Some(first) = passed.first() else { return Ok(deal(Vec::new(), workers)) };
-    let (address, shares) = (first.local_addr()?, shares_port(first));
-    if shares {
-        for _ in passed.len()..workers {
-            passed.push(listen(address)?);
-        }
-    }
-    Ok(deal(passed, workers))
-}
-
-/// What a listening socket serves, as the configuration has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Served {
-    /// An address.
-    Address(SocketAddr),
-    /// A Unix socket.
-    Path(PathBuf),
-}
-
-/// A socket of ours that another process may get, with what it serves.
-pub struct Offered {
-    /// What it serves.
-    pub wanted: Served,
-    /// A second descriptor of the socket.
-    pub socket: OwnedFd,
-}
-
-impl Offered {
-    /// A second descriptor of a socket that serves `wanted`, or the address it is bound to where the system chose the port:
-    /// several listeners may leave it the choice.
-    ///
-    /// # Errors
-    /// When descriptors ran out.
-    pub fn new(wanted: SocketAddr, socket: BorrowedFd<'_>) -> io::Result<Self> {
-        let bound = SockRef::from(&socket).local_addr()?.as_socket();
-        let wanted = bound.filter(|_| wanted.port() == 0).unwrap_or(wanted);
-        Ok(Self { wanted: Served::Address(wanted), socket: socket.try_clone_to_owned()? })
-    }
-
-    /// A second descriptor of the Unix socket at `path`.
-    ///
-    /// # Errors
-    /// When descriptors ran out.
-    pub fn local(path: PathBuf, socket: BorrowedFd<'_>) -> io::Result<Self> {
-        Ok(Self { wanted: Served::Path(path), socket: socket.try_clone_to_owned()? })
-    }
-}
-
-impl fmt::Debug for Offered {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("Offered").field(&self.wanted).finish()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use socket2::Type;
+
     use super::*;
 
     /// What a socket that cannot serve is refused for.

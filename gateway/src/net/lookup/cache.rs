@@ -5,6 +5,8 @@
 //! left to names that are new, so that they can come to something. Names that one subscriber alone uses take one in sixteen at
 //! most: his next one takes the place of his own.
 
+mod cached;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -13,7 +15,9 @@ use std::time::Duration;
 
 use allowlist::DomainName;
 
-use super::{Answer, LookupError};
+pub(super) use self::cached::Landed;
+use self::cached::{Cached, Last, Rank};
+use super::LookupError;
 use crate::flow::session::SubscriberKey;
 use crate::flow::time::Monotonic;
 
@@ -23,70 +27,6 @@ const SHARE_OF_NEW: usize = 8;
 const SHARE_OF_USER: usize = 16;
 /// A name's place among equals is looked after at most so often.
 const MOVE_PAUSE: Duration = Duration::from_secs(60);
-/// A flow that reaches a name is noted at most so often, unless it is the first.
-const NOTE_PAUSE: Duration = Duration::from_secs(1);
-
-/// What came of a name, from what is dropped first to what is dropped last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Rank {
-    /// It was asked for.
-    Asked,
-    /// The list names it itself.
-    Listed,
-    /// A flow of one subscriber reached it.
-    Used,
-    /// Flows of several did.
-    Shared,
-}
-
-impl Rank {
-    /// Its place in arrays.
-    const fn index(self) -> usize {
-        self as usize
-    }
-}
-
-/// The last answer for a name.
-pub(super) struct Cached {
-    pub(super) answer: Answer,
-    pub(super) asked: Monotonic,
-    pub(super) fresh_until: Monotonic,
-    /// The last inquiry vouched for what was wanted, or further questions brought further addresses: an unknown address
-    /// may be one more of a rotating site.
-    pub(super) worth_asking: bool,
-    /// The last answer with addresses, for when there are none.
-    pub(super) last: Option<Last>,
-    rank: Rank,
-    /// Its key among those of its rank.
-    place: u64,
-    /// When a flow that reached it was last noted.
-    noted: Monotonic,
-    /// When it was given its place.
-    moved: Monotonic,
-    /// Keyed hash of the first subscriber whose flow reached it.
-    user: Option<u64>,
-}
-
-/// The last addresses of a name that our own look-ups found.
-#[derive(Clone)]
-pub(super) struct Last {
-    pub(super) addresses: Arc<[IpAddr]>,
-    /// How long they are evidence; after it they are dialled all the same. None: the run before found them, and the trusted
-    /// answers say whether they count.
-    pub(super) counts_until: Option<Monotonic>,
-}
-
-/// An answer that has come.
-pub(super) struct Landed<'a> {
-    /// What it says.
-    pub(super) answer: &'a Answer,
-    /// How long it is fresh.
-    pub(super) ttl: Duration,
-    /// How long its addresses are evidence.
-    pub(super) retention: Duration,
-    /// The list names it itself.
-    pub(super) listed: bool,
-}
 
 /// Answers by name.
 pub(super) struct Cache {
@@ -263,161 +203,5 @@ impl Cache {
     }
 }
 
-impl Cached {
-    /// One whose place is not known yet.
-    fn new(answer: Answer, asked: Monotonic, fresh_until: Monotonic, last: Option<Last>, rank: Rank) -> Self {
-        Self {
-            answer,
-            asked,
-            fresh_until,
-            worth_asking: false,
-            last,
-            rank,
-            place: 0,
-            noted: asked,
-            moved: asked,
-            user: None,
-        }
-    }
-
-    /// Whether something came of the name.
-    pub(super) fn is_known(&self) -> bool {
-        self.rank > Rank::Asked
-    }
-
-    /// Whether a flow that reaches the name is to be noted.
-    pub(super) fn is_noteworthy(&self, now: Monotonic) -> bool {
-        let pause = match self.rank {
-            Rank::Asked | Rank::Listed => Duration::ZERO,
-            // Another subscriber's may be the next.
-            Rank::Used => NOTE_PAUSE,
-            Rank::Shared => MOVE_PAUSE,
-        };
-        now.since(self.noted) >= pause
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOUR: Duration = Duration::from_secs(3_600);
-
-    fn name(text: &str) -> DomainName {
-        DomainName::from_wire(text.as_bytes()).unwrap()
-    }
-
-    fn at(seconds: u64) -> Monotonic {
-        Monotonic::new(Duration::from_secs(seconds))
-    }
-
-    fn who(last: u8) -> SubscriberKey {
-        SubscriberKey::Address(IpAddr::from([10, 0, 0, last]))
-    }
-
-    fn found() -> Answer {
-        Ok(Arc::from([IpAddr::from([203, 0, 113, 1])]))
-    }
-
-    fn land(cache: &mut Cache, text: &str, answer: &Answer, listed: bool, seconds: u64) {
-        let landed = Landed { answer, ttl: Duration::from_secs(60), retention: HOUR, listed };
-        cache.land(&name(text), &landed, at(seconds));
-    }
-
-    #[test]
-    fn f4_made_up_names_displace_none_that_came_to_something() {
-        let mut cache = Cache::new(64);
-        for kept in ["used.kz", "shared.kz"] {
-            land(&mut cache, kept, &found(), false, 1);
-            cache.note_use(&name(kept), &who(1), at(1));
-        }
-        cache.note_use(&name("shared.kz"), &who(2), at(2));
-        land(&mut cache, "listed.kz", &found(), true, 3);
-        for number in 0..1_000 {
-            land(&mut cache, &format!("n{number}.kz"), &found(), false, 4);
-        }
-        assert_eq!(cache.names.len(), 64, "at the limit");
-        assert!(cache.order.iter().map(BTreeMap::len).eq([61, 1, 1, 1]));
-        for kept in ["used.kz", "shared.kz", "listed.kz", "n999.kz"] {
-            assert!(cache.get(&name(kept)).is_some(), "{kept}");
-        }
-        assert!(cache.get(&name("n938.kz")).is_none(), "the oldest went");
-    }
-
-    #[test]
-    fn f4_names_of_one_subscriber_go_before_those_of_several_and_new_ones_find_room() {
-        let mut cache = Cache::new(16);
-        for number in 0..16_u8 {
-            let (text, second) = (format!("n{number}.kz"), u64::from(number));
-            land(&mut cache, &text, &found(), false, second);
-            cache.note_use(&name(&text), &who(10 + number), at(second));
-            if number < 4 {
-                cache.note_use(&name(&text), &who(2), at(second));
-            }
-        }
-        for number in 16..40 {
-            land(&mut cache, &format!("n{number}.kz"), &found(), false, number);
-        }
-        // Two places in sixteen, and the one that is about to come.
-        assert!(cache.order.iter().map(BTreeMap::len).eq([3, 0, 9, 4]), "{:?}", cache.order);
-        assert!((0..4).chain(7..16).all(|number| cache.get(&name(&format!("n{number}.kz"))).is_some()));
-    }
-
-    #[test]
-    fn f4_whoever_reaches_made_up_names_displaces_his_own() {
-        let mut cache = Cache::new(64);
-        land(&mut cache, "pupil.kz", &found(), false, 1);
-        cache.note_use(&name("pupil.kz"), &who(1), at(1));
-        for number in 0..200 {
-            let text = format!("n{number}.kz");
-            land(&mut cache, &text, &found(), false, 2);
-            cache.note_use(&name(&text), &who(2), at(2));
-        }
-        let known = |text: &str| cache.get(&name(text)).is_some();
-        assert!(known("pupil.kz"), "another's");
-        assert!((196..200).all(|number| known(&format!("n{number}.kz"))) && !known("n195.kz"), "four of 64");
-        assert_eq!((cache.names.len(), cache.of_users.len()), (5, 5));
-        // What another uses too is nobody's alone.
-        cache.note_use(&name("n196.kz"), &who(1), at(3));
-        assert_eq!(cache.counts.values().sum::<usize>(), 4);
-        for number in 0..64 {
-            land(&mut cache, &format!("m{number}.kz"), &found(), true, 4);
-        }
-        assert_eq!(cache.counts.values().sum::<usize>(), cache.of_users.len());
-        assert_eq!(cache.names.len(), 64);
-    }
-
-    #[test]
-    fn f4_the_name_used_longest_ago_goes_first_among_equals() {
-        let mut cache = Cache::new(8);
-        for number in 0..8 {
-            let text = format!("n{number}.kz");
-            land(&mut cache, &text, &found(), true, 0);
-            cache.note_use(&name(&text), &who(1 + number), at(0));
-        }
-        cache.note_use(&name("n0.kz"), &who(1), at(59));
-        assert_eq!(cache.order[Rank::Used.index()].values().next(), Some(&name("n0.kz")), "not yet");
-        cache.note_use(&name("n0.kz"), &who(1), at(60));
-        land(&mut cache, "other.kz", &found(), true, 61);
-        assert!(cache.get(&name("n0.kz")).is_some() && cache.get(&name("n1.kz")).is_none());
-    }
-
-    #[test]
-    fn f12_the_last_addresses_outlive_every_failure() {
-        let mut cache = Cache::new(8);
-        land(&mut cache, "a.kz", &found(), false, 0);
-        assert_eq!(cache.last_known().count(), 0, "nobody has used it");
-        cache.note_use(&name("a.kz"), &who(1), at(0));
-        for failure in [LookupError::Failed, LookupError::ServerFailure, LookupError::NoAddress] {
-            land(&mut cache, "a.kz", &Err(failure), false, 1_000_000);
-            let last = cache.get(&name("a.kz")).unwrap().last.as_ref().unwrap();
-            assert_eq!((Ok(Arc::clone(&last.addresses)), last.counts_until), (found(), Some(at(3_600))));
-        }
-        assert_eq!(cache.last_known().count(), 1);
-        let other: Arc<[IpAddr]> = Arc::from([IpAddr::from([203, 0, 113, 2])]);
-        cache.restore(&name("a.kz"), Arc::clone(&other), at(2));
-        cache.restore(&name("b.kz"), other, at(2));
-        assert_eq!(cache.get(&name("a.kz")).unwrap().last.as_ref().unwrap().counts_until, Some(at(3_600)));
-        assert!(cache.get(&name("b.kz")).unwrap().last.as_ref().unwrap().counts_until.is_none());
-    }
-}
+mod tests;

@@ -7,19 +7,23 @@
 //! What passes at a call of ours is seen there, and the call's answer says how much; what only the kernel knows of is seen at
 //! the next reading. Either way the sum of what was seen is what conservation is checked against, beside the tallies.
 
+mod datagrams;
+mod remainder;
 mod stream;
+mod totals;
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use allowlist::Transport;
-use billing_export::{ByteBasis, Volume};
+use billing_export::ByteBasis;
 
+use self::datagrams::DatagramMeter;
+pub use self::remainder::Remainder;
 use self::stream::StreamMeter;
-use crate::flow::engine::{Counter, Reading, Unknowable};
-use crate::flow::ip_bytes::datagram_header;
-use crate::flow::sent::{Queues, Sent};
+use crate::flow::engine::Counter;
+use crate::flow::sent::Queues;
 use crate::net::sys::header_lengths::{Birth, HeaderLengths};
 use crate::net::tcp::stream::TcpStream;
 
@@ -30,105 +34,6 @@ pub enum SubscriberSide {
     /// Datagrams through the listener's socket.
     // In a box, for a stream needs half as much room, and there are many that are idle.
     Datagrams(Box<DatagramMeter>),
-}
-
-/// Running totals of one side.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Totals {
-    /// Bytes of both directions.
-    carried: Volume,
-    /// Those of them that were told: at a call, or at a reading.
-    told: Volume,
-}
-
-impl Totals {
-    /// Raises the totals; a lower one changes nothing.
-    fn raise(&mut self, to: Volume) {
-        self.carried.up = self.carried.up.max(to.up);
-        self.carried.down = self.carried.down.max(to.down);
-    }
-
-    /// Adds bytes that the subscriber sent and that are told at once.
-    fn see_up(&mut self, bytes: u64) {
-        self.carried.up = self.carried.up.saturating_add(bytes);
-        self.told.up = self.told.up.saturating_add(bytes);
-    }
-
-    /// What was not told before.
-    fn tell(&mut self) -> Volume {
-        // Never negative: `told` is a former value of `carried`, which only rises.
-        let new = Volume {
-            up: self.carried.up.saturating_sub(self.told.up),
-            down: self.carried.down.saturating_sub(self.told.down),
-        };
-        self.told = self.carried;
-        new
-    }
-
-    /// What is known by now, and that it is told.
-    fn reading(&mut self, unknowable: Unknowable, contradicts: bool) -> Reading {
-        let unseen = self.tell();
-        Reading { carried: self.carried, unseen, unknowable, contradicts }
-    }
-}
-
-/// Datagrams both ways.
-pub struct DatagramMeter {
-    totals: Totals,
-    /// What went to the subscriber.
-    sent: Sent,
-    /// Bytes of the headers that count with each.
-    header: u64,
-}
-
-/// What a flow that has ended sent last: it counts when the queues have let it go.
-#[derive(Debug)]
-pub struct Remainder {
-    totals: Totals,
-    sent: Sent,
-}
-
-impl Counter for Remainder {
-    fn read(&mut self, queues: Queues) -> Reading {
-        self.sent.settle(queues);
-        self.totals.raise(Volume { up: 0, down: self.sent.left() });
-        let unknowable = Unknowable { dropped: self.sent.lost(), options: 0 };
-        self.totals.reading(unknowable, false)
-    }
-
-    fn sent(&self) -> Option<&Sent> {
-        Some(&self.sent)
-    }
-
-    /// None: no limit is held for a flow that has ended.
-    fn moving(&self) -> u64 {
-        0
-    }
-
-    fn is_waiting(&self) -> bool {
-        self.sent.is_waiting()
-    }
-}
-
-impl Counter for DatagramMeter {
-    fn read(&mut self, queues: Queues) -> Reading {
-        self.sent.look(queues);
-        self.totals.raise(Volume { up: 0, down: self.sent.left() });
-        let unknowable = Unknowable { dropped: self.sent.lost(), options: 0 };
-        self.totals.reading(unknowable, false)
-    }
-
-    fn sent(&self) -> Option<&Sent> {
-        Some(&self.sent)
-    }
-
-    fn moving(&self) -> u64 {
-        self.sent.moving()
-    }
-
-    fn is_waiting(&self) -> bool {
-        self.sent.is_waiting()
-    }
 }
 
 impl SubscriberSide {
@@ -180,18 +85,14 @@ impl SubscriberSide {
 
     /// The side of a UDP flow that has not begun, of a subscriber at `address`.
     pub fn datagrams(address: IpAddr, basis: ByteBasis) -> Self {
-        let header = match basis {
-            ByteBasis::Payload => 0,
-            ByteBasis::Ip => datagram_header(address),
-        };
-        Self::Datagrams(Box::new(DatagramMeter { totals: Totals::default(), sent: Sent::default(), header }))
+        Self::Datagrams(Box::new(DatagramMeter::new(address, basis)))
     }
 
     /// The flow begins, with the queues like this: what they dropped before was not its own.
     pub fn begin(&mut self, queues: Queues) {
         match self {
             Self::Stream(meter) => meter.begin(queues),
-            Self::Datagrams(meter) => meter.sent = Sent::new(queues),
+            Self::Datagrams(meter) => meter.begin(queues),
         }
     }
 
@@ -223,11 +124,7 @@ impl SubscriberSide {
     pub fn add_received_datagram(&mut self, payload: usize) -> u64 {
         match self {
             Self::Stream(_) => 0,
-            Self::Datagrams(meter) => {
-                let bytes = meter.header.saturating_add(payload as u64);
-                meter.totals.see_up(bytes);
-                bytes
-            }
+            Self::Datagrams(meter) => meter.add_received(payload),
         }
     }
 
@@ -236,12 +133,7 @@ impl SubscriberSide {
     pub fn add_sent_datagrams(&mut self, datagrams: u64, payload: u64, largest: u64) -> u64 {
         match self {
             Self::Stream(_) => 0,
-            Self::Datagrams(meter) => {
-                let bytes = meter.header.saturating_mul(datagrams).saturating_add(payload);
-                let packet = if largest == payload { bytes } else { meter.header.saturating_add(largest) };
-                meter.sent.add(bytes, packet);
-                bytes
-            }
+            Self::Datagrams(meter) => meter.add_sent(datagrams, payload, largest),
         }
     }
 
@@ -271,12 +163,11 @@ impl SubscriberSide {
 
     /// The flow has ended and was read for the last time: what of it is not known yet.
     pub fn end(self, queues: Queues) -> Option<Remainder> {
-        let (totals, mut sent) = match self {
+        let (totals, sent) = match self {
             Self::Stream(meter) => meter.into_sent()?,
-            Self::Datagrams(meter) => (meter.totals, meter.sent),
+            Self::Datagrams(meter) => meter.into_sent(),
         };
-        sent.end(queues);
-        sent.is_waiting().then_some(Remainder { totals, sent })
+        Remainder::new(totals, sent, queues)
     }
 
     /// Whether the subscriber has acknowledged everything, FIN included; also when the system does not say.
@@ -298,19 +189,10 @@ impl SubscriberSide {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use billing_export::Volume;
 
-    #[test]
-    fn b26_what_is_told_adds_up_and_never_falls() {
-        let mut totals = Totals::default();
-        let mut told = Volume::ZERO;
-        for step in [5_u64, 3, 9, 9, 0, 20] {
-            totals.raise(Volume { up: step, down: 2 * step });
-            told = told.checked_add(totals.tell()).unwrap();
-        }
-        assert_eq!(told, Volume { up: 20, down: 40 });
-        assert_eq!(totals.tell(), Volume::ZERO);
-    }
+    use super::*;
+    use crate::flow::engine::{Reading, Unknowable};
 
     #[test]
     fn datagrams_count_their_headers_in_ip_bytes_alone() {

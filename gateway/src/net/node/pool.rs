@@ -182,7 +182,7 @@ fn start_worker(
     sockets: OfWorker,
     dns: Option<dns::Part>,
 ) -> io::Result<WorkerHandle> {
-    let (commands, mut inbox) = mpsc::channel(COMMANDS_MAX);
+    let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let (outbox, reports) = reports::channel();
     // The event loop belongs to its thread, which says whether there is one.
     let (begun, start) = reports::sync_channel(1);
@@ -200,42 +200,61 @@ fn start_worker(
             let worker = Worker::new(shared, index);
             tokio::task::spawn_local(Rc::clone(&worker).keep_house());
             let relays = serve(&worker, sockets);
-            while let Some(command) = inbox.recv().await {
-                match command {
-                    Command::Report => {
-                        let _ = outbox.send(worker.report());
-                    }
-                    Command::ReportSettled => {
-                        let _ = outbox.send(worker.report_settled());
-                    }
-                    Command::KeepFlows(keep) => {
-                        worker.observe_headers(!keep);
-                        relays.iter().for_each(|relay| relay.keep_flows(keep));
-                    }
-                    Command::HandOver => {
-                        worker.draining.notify_waiters();
-                        dns.iter().for_each(AbortHandle::abort);
-                        relays.iter().for_each(|relay| relay.hand_over());
-                    }
-                    Command::Drain => {
-                        worker.draining.notify_waiters();
-                        relays.iter().for_each(|relay| relay.drain());
-                    }
-                    Command::CutIdle(idle) => {
-                        worker.cut_idle(idle);
-                        relays.iter().for_each(|relay| relay.cut_idle(idle));
-                    }
-                    Command::Stop => {
-                        worker.settle();
-                        let _ = outbox.send(worker.last_report());
-                        return;
-                    }
-                }
-            }
+            Running { relays, worker, dns, outbox }.obey(inbox).await;
         });
     })?;
     start.recv().map_err(|_| io::Error::other("the thread ended before it began"))??;
     Ok(WorkerHandle { commands, reports, thread, outstanding: false })
+}
+
+/// What runs on one worker's event loop.
+struct Running {
+    /// The relays of listeners that take datagrams.
+    relays: Vec<Rc<Relay>>,
+    worker: Rc<Worker>,
+    /// The tasks of its part of the DNS plane.
+    dns: Vec<AbortHandle>,
+    /// Where reports go.
+    outbox: reports::Sender<Report>,
+}
+
+impl Running {
+    /// Does what it is told until it is told to stop, or nobody is left to tell it anything.
+    async fn obey(self, mut inbox: mpsc::Receiver<Command>) {
+        let Self { outbox, dns, worker, relays } = self;
+        while let Some(command) = inbox.recv().await {
+            match command {
+                Command::Report => {
+                    let _ = outbox.send(worker.report());
+                }
+                Command::ReportSettled => {
+                    let _ = outbox.send(worker.report_settled());
+                }
+                Command::KeepFlows(keep) => {
+                    worker.observe_headers(!keep);
+                    relays.iter().for_each(|relay| relay.keep_flows(keep));
+                }
+                Command::HandOver => {
+                    worker.draining.notify_waiters();
+                    dns.iter().for_each(AbortHandle::abort);
+                    relays.iter().for_each(|relay| relay.hand_over());
+                }
+                Command::Drain => {
+                    worker.draining.notify_waiters();
+                    relays.iter().for_each(|relay| relay.drain());
+                }
+                Command::CutIdle(idle) => {
+                    worker.cut_idle(idle);
+                    relays.iter().for_each(|relay| relay.cut_idle(idle));
+                }
+                Command::Stop => {
+                    worker.settle();
+                    let _ = outbox.send(worker.last_report());
+                    return;
+                }
+            }
+        }
+    }
 }
 
 /// Serves the listeners on the worker's event loop; gives back those that take datagrams.

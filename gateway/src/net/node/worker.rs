@@ -6,7 +6,9 @@
 mod carrier;
 mod count;
 mod flows;
+mod house;
 mod idle;
+mod open;
 mod queues;
 mod sessions;
 mod shed;
@@ -14,38 +16,26 @@ mod verdict;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
 use allowlist::Transport;
-use billing_export::{Account, Reason, Volume};
+use billing_export::{Account, Volume};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use self::flows::Flows;
+pub use self::open::OpenFlow;
 use self::queues::Queues;
 use super::event::{Event, Events};
-use super::flow_record::{Cut, Flow, Place, State, SubscriberSide};
+use super::flow_record::Flow;
 use super::report::{DropCause, FlowLabels, Refusal, UsageMap};
-use super::shared::{Entrance, Shared};
-use crate::flow::engine::{Claim, Engine, Observation, Start};
+use super::shared::Shared;
 use crate::flow::race::Failures;
-use crate::flow::session::{Standing, SubscriberKey, network};
 use crate::flow::time::Monotonic;
-use crate::net::sys::beats;
 use crate::net::tcp::splice::PipePool;
 use crate::net::udp::unanswered::Unanswered;
-
-/// How often deadlines, idle flows and dates are looked at.
-const HOUSEKEEPING: Duration = beats::INTERVAL;
-
-/// Rounds of it between two sweeps of connection ids: a minute, as long as one is of use.
-const ROUNDS_PER_SWEEP: u32 = 600;
-
-/// From one flow's number to the next of the same worker; the least digits are the worker's, so that no two workers have one.
-const IDS_STEP: u64 = 1_024;
 
 /// One thread's flows.
 pub struct Worker {
@@ -143,104 +133,6 @@ impl Worker {
         })
     }
 
-    /// Begins a flow. What is over its subscriber's limit is not read and is charged, but carried all the same
-    /// (decision 28).
-    pub fn open_flow(
-        self: &Rc<Self>,
-        source: IpAddr,
-        place: Place,
-        mut subscriber: SubscriberSide,
-    ) -> OpenFlow {
-        let source = source.to_canonical();
-        subscriber.begin(self.shared.egress.queues());
-        let standing = Standing::at_start(self.holding_now(source));
-        let (v4, v6) = self.shared.limits.unknown_prefix;
-        let network = network(source, v4, v6);
-        let key = standing.key(network);
-        let transport = subscriber.transport();
-        let opened = self.shared.clock.monotonic();
-        let is_over_limit = self.enter(&key, transport);
-        if is_over_limit {
-            self.shared.overload.over_limit.begin(opened);
-        }
-        let id = self.next_id.replace(self.next_id.get().wrapping_add(IDS_STEP));
-        log_opened(id, source, &place, transport);
-        let is_held = matches!(place, Place::Steered { .. });
-        // Steered flows wait for their name: they do not begin while memory is too short to read it.
-        let unread = !is_held && (is_over_limit || self.shared.overload.is_unread());
-        let dns_only = match place {
-            Place::Steered { .. } => None,
-            Place::Original(destination) => self.shared.lookups.answers().dns_only(&key, destination.ip()),
-        };
-        let limits = &self.shared.limits;
-        let claim = match transport {
-            Transport::Tcp => Claim::of_stream(&limits.identify),
-            Transport::Udp => Claim::of_datagrams(&limits.quic),
-        };
-        let claim = if unread { claim.unread(Reason::Overload) } else { claim };
-        let start = Start { network, place, transport, is_over_limit, dns_only };
-        let flow = Rc::new(Flow {
-            id,
-            source,
-            opened,
-            last_activity: Cell::new(opened),
-            recent: Cell::default(),
-            segments_seen: Cell::new(0),
-            has_place: Cell::new(transport == Transport::Tcp),
-            is_dirty: Cell::default(),
-            cut: Cut::default(),
-            state: RefCell::new(State {
-                engine: Engine::new(start, standing, claim),
-                subscriber: Some(subscriber),
-                remainder: None,
-                origin: Weak::new(),
-            }),
-        });
-        self.flows.borrow_mut().insert(Rc::clone(&flow));
-        self.open.set(self.open.get().saturating_add(1));
-        match transport {
-            Transport::Tcp => self.undecided.borrow_mut().push_back(Rc::downgrade(&flow)),
-            // Their table keeps them in order and within its cap.
-            Transport::Udp => self.udp_open.set(self.udp_open.get().saturating_add(1)),
-        }
-        if unread {
-            self.observe(&flow, Observation::Unread);
-        }
-        let is_short = || self.shared.overload.surplus(self.shared.flows_in_use()) > 0;
-        if is_over_limit && transport == Transport::Tcp && is_short() {
-            // Where flows are ended for room, it would be the first: no other subscriber's place is for it.
-            flow.cut.ask_for_room();
-            self.shared.overload.count_shed(1);
-        }
-        OpenFlow { worker: Rc::clone(self), flow, key }
-    }
-
-    /// Takes one of the subscriber's places; whether it is over his limit. Where UDP that nobody answers has all that it may,
-    /// his oldest such flow gives way: whoever forges his address must not keep him out. Where they all are other workers',
-    /// this one has one more, and the next gives way to it.
-    fn enter(&self, key: &SubscriberKey, transport: Transport) -> bool {
-        let entrance = match self.shared.enter(key, transport) {
-            Entrance::Crowded => {
-                if self.unanswered.give_up_of(key) {
-                    self.shared.overload.count_given_up();
-                }
-                self.shared.enter_crowded(key, transport)
-            }
-            entrance @ (Entrance::Taken | Entrance::OverLimit) => entrance,
-        };
-        match entrance {
-            Entrance::OverLimit => true,
-            Entrance::Taken | Entrance::Crowded => false,
-        }
-    }
-
-    /// A UDP flow was answered, or has ended.
-    fn settle_unanswered(&self, flow: &Flow, subscriber: &SubscriberKey) {
-        if self.unanswered.settle(subscriber, flow.id) {
-            self.shared.overload.give_back_reclaimable();
-        }
-    }
-
     /// Counts a connection that is not carried.
     pub fn count_refusal(&self, refusal: Refusal) {
         let mut counts = self.counts.borrow_mut();
@@ -283,124 +175,6 @@ impl Worker {
             if now.since(flow.last_activity.get()) >= idle {
                 flow.cut.ask();
             }
-        }
-    }
-
-    /// Deadlines, idle flows, dates, new policies and sessions; runs until the worker's event loop ends.
-    pub async fn keep_house(self: Rc<Self>) {
-        let mut tick = tokio::time::interval(HOUSEKEEPING);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut rounds = 0_u32;
-        loop {
-            tick.tick().await;
-            self.shared.beats.give(self.index, self.shared.clock.monotonic());
-            if let Some(headers) = self.shared.headers.as_ref().filter(|_| self.index == 0) {
-                headers.pass_time();
-            }
-            self.expire_undecided();
-            self.follow_policy();
-            self.follow_sessions();
-            self.shed();
-            rounds = rounds.wrapping_add(1);
-            if rounds.is_multiple_of(10) {
-                self.end_idle();
-                self.settle_ended();
-                self.look_at_queues();
-                self.shared.suspend_if_unsaved();
-            }
-            if rounds.is_multiple_of(ROUNDS_PER_SWEEP) {
-                self.shared.connection_ids.sweep(self.shared.clock.monotonic());
-            }
-        }
-    }
-
-    /// Settles flows whose deadline for a verdict has passed.
-    fn expire_undecided(self: &Rc<Self>) {
-        let now = self.shared.clock.monotonic();
-        let limit = self.shared.overload.shorten(self.shared.limits.identify_deadline);
-        loop {
-            let flow = {
-                let mut undecided = self.undecided.borrow_mut();
-                match undecided.front().map(Weak::upgrade) {
-                    None => return,
-                    Some(Some(flow)) if now.since(flow.opened) < limit => return,
-                    Some(flow) => {
-                        undecided.pop_front();
-                        flow
-                    }
-                }
-            };
-            if let Some(flow) = flow {
-                self.deadline(&flow);
-            }
-        }
-    }
-
-    /// The flow's sockets are closing: the last reading, and the verdict on what is known.
-    fn close(self: &Rc<Self>, flow: &Rc<Flow>) {
-        {
-            let mut state = flow.state.borrow_mut();
-            self.tell(flow, &mut state, Observation::Tick);
-            state.close(self.shared.egress.queues());
-            self.tell(flow, &mut state, Observation::Ended);
-        }
-        self.mark_dirty(flow);
-        self.open.set(self.open.get().saturating_sub(1));
-        if flow.transport() == Transport::Udp {
-            self.udp_open.set(self.udp_open.get().saturating_sub(1));
-        }
-    }
-}
-
-/// A flow's first line in the log, at DEBUG: every other that speaks of it has its number alone.
-fn log_opened(id: u64, client: IpAddr, place: &Place, transport: Transport) {
-    let destination = match place {
-        Place::Steered { .. } => None,
-        Place::Original(destination) => Some(tracing::field::display(destination)),
-    };
-    tracing::debug!(flow = id, %client, destination, transport = transport.label(), "opened");
-}
-
-/// A flow while its task runs; when it is dropped, for whatever cause, the last counts are taken.
-pub struct OpenFlow {
-    worker: Rc<Worker>,
-    flow: Rc<Flow>,
-    key: SubscriberKey,
-}
-
-impl OpenFlow {
-    /// The flow.
-    pub fn flow(&self) -> &Rc<Flow> {
-        &self.flow
-    }
-
-    /// The worker that carries it.
-    pub const fn worker(&self) -> &Rc<Worker> {
-        &self.worker
-    }
-
-    /// Who it counts against.
-    pub fn subscriber(&self) -> &SubscriberKey {
-        &self.key
-    }
-}
-
-impl Drop for OpenFlow {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.worker.count_event(Event::Panic);
-        }
-        let (unanswered, is_over_limit) = {
-            let engine = &self.flow.state.borrow().engine;
-            (engine.is_unanswered(), engine.start().is_over_limit)
-        };
-        self.worker.close(&self.flow);
-        if unanswered {
-            self.worker.settle_unanswered(&self.flow, &self.key);
-        }
-        self.worker.shared.leave(&self.key, unanswered);
-        if is_over_limit {
-            self.worker.shared.overload.over_limit.end();
         }
     }
 }

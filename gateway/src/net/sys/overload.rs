@@ -7,28 +7,23 @@
 //! left when the share has fallen well below where it began, so that it does not flutter. At 90 % of the room for flows
 //! some are ended (see `flow::room`).
 
+mod level;
+mod memory;
 mod over_limit;
 
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
+pub use self::level::Level;
+use self::level::{BRISK, SLACK};
+use self::memory::{group_limit, resident};
 use self::over_limit::OverLimit;
 
 /// How often memory is looked at.
 const LOOK: Duration = Duration::from_millis(250);
-/// Shares of memory, in thousandths, at which the levels begin.
-const BRISK: u64 = 850;
-/// See [`BRISK`].
-const UNREAD: u64 = 920;
-/// See [`BRISK`].
-const PAST: u64 = 950;
-/// How far below its beginning a level ends.
-const SLACK: u64 = 50;
 /// Timers are this part of what they are otherwise.
 const SHORTENED: u32 = 4;
 /// Tenths of the room for flows above which idle ones are ended.
@@ -40,54 +35,6 @@ const SHED_TO_HUNDREDTHS: usize = 88;
 const QUEUE_SHARE: u64 = 8;
 /// UDP flows that nobody has answered take none of the last one in so many places.
 const RESERVE_SHARE: usize = 10;
-
-/// How short memory is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// There is enough.
-    #[default]
-    Normal,
-    /// Timers are shortened.
-    Brisk,
-    /// Names of new flows are not read.
-    Unread,
-    /// New flows are led past this process where that is possible.
-    Past,
-}
-
-impl Level {
-    /// All, in their order.
-    const ALL: [Self; 4] = [Self::Normal, Self::Brisk, Self::Unread, Self::Past];
-
-    /// The number that the metric shows.
-    pub const fn number(self) -> u8 {
-        match self {
-            Self::Normal => 0,
-            Self::Brisk => 1,
-            Self::Unread => 2,
-            Self::Past => 3,
-        }
-    }
-
-    /// The share of memory at which it begins, in thousandths.
-    const fn begins(self) -> u64 {
-        match self {
-            Self::Normal => 0,
-            Self::Brisk => BRISK,
-            Self::Unread => UNREAD,
-            Self::Past => PAST,
-        }
-    }
-
-    /// The level at this share of memory, after this one.
-    pub fn next(self, thousandths: u64) -> Self {
-        let stays = |level: Self| {
-            let slack = if level <= self { SLACK } else { 0 };
-            thousandths >= level.begins().saturating_sub(slack)
-        };
-        Self::ALL.into_iter().rev().find(|level| stays(*level)).unwrap_or_default()
-    }
-}
 
 /// How things stand; written by one task, read by all workers.
 #[derive(Debug)]
@@ -276,41 +223,9 @@ impl Overload {
     }
 }
 
-/// The resident set of this process (proc(5), `statm`).
-fn resident() -> Option<u64> {
-    let text = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
-    pages.checked_mul(u64::try_from(rustix::param::page_size()).ok()?)
-}
-
-/// The least memory limit of the control groups that this process is in (cgroups(7), version 2).
-fn group_limit() -> Option<u64> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let root = Path::new("/sys/fs/cgroup");
-    let limits = Path::new(group).ancestors().filter_map(|group| {
-        fs::read_to_string(root.join(group).join("memory.max")).ok()?.trim().parse().ok()
-    });
-    limits.min()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn s_a_level_begins_at_its_share_and_ends_well_below_it() {
-        let from = |level: Level, thousandths| level.next(thousandths);
-        for (level, begins) in [(Level::Brisk, 850), (Level::Unread, 920), (Level::Past, 950)] {
-            assert!(from(Level::Normal, begins - 1) < level);
-            assert_eq!(from(Level::Normal, begins), level);
-            assert_eq!(from(level, begins - 50), level);
-            assert!(from(level, begins - 51) < level);
-        }
-        assert_eq!(from(Level::Past, 0), Level::Normal);
-        assert_eq!(from(Level::Past, 899), Level::Unread);
-        assert_eq!(from(Level::Normal, u64::MAX), Level::Past);
-    }
 
     #[test]
     fn s_idle_flows_are_ended_above_nine_tenths_of_the_room_and_not_below() {
@@ -361,10 +276,5 @@ mod tests {
         overload.use_memory(2_000, 1_000);
         assert_eq!((overload.queue_surplus(), overload.level()), (0, Level::Past));
         assert_eq!((overload.queue_share(200), overload.queue_share(100)), (125, 100));
-    }
-
-    #[test]
-    fn memory_of_this_process_is_known() {
-        assert!(resident().unwrap() > 100_000);
     }
 }

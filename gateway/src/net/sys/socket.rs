@@ -9,20 +9,16 @@
 
 mod datagrams;
 mod listen;
+mod maps;
 mod options;
+mod origin;
 mod streams;
 
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::ops::Deref;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd as _, OwnedFd, RawFd};
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
-use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::IpBindAddressNoPort;
-use rustix::net::{SocketFlags, acceptfrom_with};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -31,14 +27,16 @@ pub use self::datagrams::{
     listen_datagrams_transparent, make_listening_room, path_mtu, prepare_datagrams,
     probe_exclusive_datagrams, send_datagrams, send_icmp,
 };
-use self::listen::set_transparent;
-pub use self::listen::{listen, listen_transparent, make_transparent, prepare_listener};
+pub use self::listen::{BACKLOG, accept, listen, listen_transparent, make_transparent, prepare_listener};
+use self::maps::halves;
+pub use self::maps::{Cells, bpf_entries};
 pub use self::options::{
-    probe_when_silent, reset_on_close, set_firewall_mark, set_nodelay, set_octet, shutdown_write,
+    cookie, probe_when_silent, reset_on_close, set_firewall_mark, set_nodelay, set_octet, shutdown_write,
 };
+pub use self::origin::{begin_connection, stream_socket, upstream, upstream_from_any_port};
 pub use self::streams::{
-    acknowledge_with_first_bytes, listen_alone, original_destination, probe_exclusive, send_before_fin,
-    send_urgent,
+    acknowledge_with_first_bytes, listen_alone, original_destination, probe_exclusive, receive,
+    send_before_fin, send_urgent,
 };
 use super::control::{self, Head};
 pub use crate::net::sys::tcp_info::StreamState;
@@ -52,12 +50,6 @@ const NAME_LENGTH: libc::socklen_t = 28;
 const SIOCATMARK: libc::Ioctl = 0x8905;
 /// Length of an `int` as system calls take it.
 const INT_LENGTH: libc::socklen_t = 4;
-
-/// Connections the kernel holds while a worker is busy; above it the kernel drops SYNs, which clients repeat.
-pub const BACKLOG: i32 = 4_096;
-
-/// Time after which a silent origin is probed: the most that middleboxes are known to forget early, and no traffic to speak of.
-const KEEPALIVE: Duration = Duration::from_secs(15 * 60);
 
 /// Takes over a socket that this process was started with.
 ///
@@ -80,30 +72,6 @@ pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// The next connection that waits at `listener`, ready for an event loop (`accept4`), and where it comes from; a program of
-/// this machine at a Unix socket has no address.
-///
-/// # Errors
-/// What the system says; `WouldBlock` when none waits.
-pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, Option<SocketAddr>)> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let (socket, peer) = acceptfrom_with(listener, flags)?;
-    Ok((socket.into(), peer.and_then(|peer| peer.try_into().ok())))
-}
-
-/// Reads from a stream that never blocks (`recv`); 0 at its end.
-///
-/// # Errors
-/// What the system says; `WouldBlock` when nothing is there.
-pub fn receive(stream: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match rustix::io::read(stream, &mut *buffer) {
-            Err(rustix::io::Errno::INTR) => {}
-            read => return Ok(read?),
-        }
-    }
-}
-
 /// Whether the next byte to be read is an urgent one (socket(7), `SIOCATMARK`).
 ///
 /// # Errors
@@ -114,73 +82,6 @@ pub fn is_at_urgent(stream: &impl AsRawFd) -> io::Result<bool> {
     // descriptor is open because `stream` is borrowed.
     let outcome = unsafe { libc::ioctl(stream.as_raw_fd(), SIOCATMARK, &raw mut at_mark) };
     if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(at_mark != 0) }
-}
-
-/// A TCP socket that will connect to `target` and never blocks; from `source`, an address of ours, where it is given.
-///
-/// # Errors
-/// What the system says: no descriptor, an address that is not ours.
-pub fn stream_socket(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
-    let socket = origin_socket(target)?;
-    if let Some(source) = source {
-        bind_any_port(&socket, source)?;
-    }
-    Ok(socket.into())
-}
-
-/// A TCP socket that never blocks and has urgent bytes in their place.
-fn origin_socket(target: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(target), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-    socket.set_out_of_band_inline(true)?;
-    Ok(socket)
-}
-
-/// Begins to connect a socket that never blocks; it is connected when it can be written to and has no error (connect(2),
-/// `EINPROGRESS`).
-///
-/// # Errors
-/// What the system says at once.
-pub fn begin_connection(socket: &impl AsFd, target: SocketAddr) -> io::Result<()> {
-    match rustix::net::connect(socket, &target) {
-        Err(rustix::io::Errno::INPROGRESS) => Ok(()),
-        outcome => Ok(outcome?),
-    }
-}
-
-/// A TCP socket that will connect to `target` with the marks of what we send ourselves; from the subscriber's own address and
-/// port where `source` gives them, so that the origin sees no difference.
-///
-/// # Errors
-/// What the system says: no descriptor, CAP_NET_ADMIN is missing; `AddrInUse` when another socket of this machine has that
-/// port alone.
-pub fn upstream(target: SocketAddr, source: Option<SocketAddr>, mark: u32) -> io::Result<TcpStream> {
-    let socket = origin_socket(target)?;
-    socket.set_mark(mark)?;
-    if let Some(source) = source {
-        set_transparent(&socket, source)?;
-        // Several flows of one subscriber may share a port towards different servers.
-        socket.set_reuse_address(true)?;
-        socket.bind(&source.into())?;
-    }
-    Ok(socket.into())
-}
-
-/// The same from another port, when the pair of ends is taken.
-///
-/// # Errors
-/// As [`upstream`].
-pub fn upstream_from_any_port(target: SocketAddr, source: IpAddr, mark: u32) -> io::Result<TcpStream> {
-    let socket = origin_socket(target)?;
-    socket.set_mark(mark)?;
-    set_transparent(&socket, target)?;
-    bind_any_port(&socket, source)?;
-    Ok(socket.into())
-}
-
-/// Binds to the address alone; the kernel chooses the port when it knows the other end, so that one port serves many of them.
-fn bind_any_port(socket: &Socket, address: IpAddr) -> io::Result<()> {
-    setsockopt(socket, IpBindAddressNoPort, &true)?;
-    socket.bind(&SocketAddr::new(address, 0).into())
 }
 
 /// A listener that the event loop watches: readiness first, so that room for a flow can be awaited before accepting.
@@ -314,50 +215,16 @@ pub fn memory(socket: &impl AsRawFd) -> io::Result<u64> {
 pub fn stream_state(socket: &impl AsRawFd) -> io::Result<StreamState> {
     let mut bytes = [0_u8; tcp_info::ROOM];
     let mut length: libc::socklen_t = tcp_info::ROOM_LENGTH;
-    // SAFETY: `getsockopt` writes at most `length` bytes through the pointer, and `length` is the size of the live local array;
-    // the new length goes to a live local `socklen_t`; the descriptor is open because `socket` is borrowed.
-    let outcome = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            bytes.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
+    let (name, room) = (libc::TCP_INFO, bytes.as_mut_ptr().cast());
+    // SAFETY: `getsockopt` writes at most `length` bytes through `room`, and `length` is the size of the live local array; the
+    // new length goes to a live local `socklen_t`; the descriptor is open because `socket` is borrowed.
+    let outcome =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, name, room, &raw mut length) };
     if outcome == -1 {
         return Err(io::Error::last_os_error());
     }
     let filled = usize::try_from(length).ok().and_then(|length| bytes.get(..length));
     filled.and_then(tcp_info::read).ok_or_else(|| io::ErrorKind::Unsupported.into())
-}
-
-/// The number that the kernel knows a socket by, never used again (socket(7), `SO_COOKIE`).
-///
-/// # Errors
-/// What the system says; it does not fail on an open socket.
-pub fn cookie(socket: &impl AsFd) -> io::Result<u64> {
-    Ok(rustix::net::sockopt::socket_cookie(socket)?)
-}
-
-/// Memory that socket filters and this process share; it stays mapped until the process ends.
-pub struct Cells {
-    map: OwnedFd,
-    memory: &'static [AtomicU64],
-}
-
-impl Deref for Cells {
-    type Target = [AtomicU64];
-
-    fn deref(&self) -> &[AtomicU64] {
-        self.memory
-    }
-}
-
-impl AsFd for Cells {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.map.as_fd()
-    }
 }
 
 /// So many cells, all 0 (bpf(2), `BPF_MAP_TYPE_ARRAY` with `BPF_F_MMAPABLE`).
@@ -378,15 +245,6 @@ pub fn bpf_cells(count: u32) -> io::Result<Cells> {
     // bit pattern is an `AtomicU64`, and the kernel changes them by whole words.
     let memory = unsafe { std::slice::from_raw_parts(address.cast::<AtomicU64>(), cells) };
     Ok(Cells { map, memory })
-}
-
-/// A map with room for so many entries of two numbers each; the one that was used longest ago makes room (bpf(2),
-/// `BPF_MAP_TYPE_LRU_HASH`).
-///
-/// # Errors
-/// As [`bpf_cells`].
-pub fn bpf_entries(count: u32) -> io::Result<OwnedFd> {
-    bpf_map(9, [8, 16, count, 0])
 }
 
 /// The entry for `key`, where there is one.
@@ -426,16 +284,9 @@ pub fn bpf_filter(code: &[u64]) -> io::Result<OwnedFd> {
 /// What the system says.
 pub fn attach_filter(socket: &impl AsFd, filter: &OwnedFd) -> io::Result<()> {
     let number: libc::c_int = filter.as_raw_fd();
+    let (socket, value) = (socket.as_fd().as_raw_fd(), (&raw const number).cast());
     // SAFETY: `SO_ATTACH_BPF` reads one `int`, which is a live local of the length given; both descriptors are open.
-    let outcome = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            SO_ATTACH_BPF,
-            (&raw const number).cast(),
-            INT_LENGTH,
-        )
-    };
+    let outcome = unsafe { libc::setsockopt(socket, libc::SOL_SOCKET, SO_ATTACH_BPF, value, INT_LENGTH) };
     if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
@@ -446,12 +297,6 @@ fn bpf_map(kind: u32, [key, value, entries, flags]: [u32; 4]) -> io::Result<Owne
     let number = unsafe { bpf(0, &attributes) }?;
     // SAFETY: the call made this descriptor and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
-}
-
-/// Two numbers of 32 bits behind one another, as `union bpf_attr` has them.
-fn halves(first: u32, second: u32) -> u64 {
-    let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
-    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
 // SAFETY: of the caller: pointers among the attributes are good for what the command does with them.

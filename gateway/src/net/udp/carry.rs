@@ -1,49 +1,37 @@
-//! A flow's way to its origin: name resolved, upstream socket connected, datagrams passed both ways.
+//! The upstream side of a flow: its socket towards the origin, and what both directions know of it.
+//!
+//! A flow gets it when it is known where it goes (`reach`) and there is room for a socket (`connect`). What the origin sends comes
+//! back by a task of its own (`down`).
 
+mod connect;
 mod down;
+mod reach;
 
 use std::cell::{Cell, RefCell};
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
 
-use allowlist::DomainName;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 
-use self::down::down;
 use super::connection_ids::Pulse;
-use super::held::Waiting;
 use super::port::{Length, Manner, Port, Sent};
-use super::table::{Ends, Key};
+use super::table::Key;
 use super::unanswered::GivesUp;
-use super::{Continuation, Relay, Stage};
-use crate::flow::decide::Vouched;
+use super::{Continuation, Relay};
 use crate::flow::mark::Mark;
 use crate::flow::session::SubscriberKey;
 use crate::flow::time::Monotonic;
-use crate::net::lookup::{LookupError, Whereabouts};
-use crate::net::node::event::Event;
 use crate::net::node::flow_record::Flow;
-use crate::net::node::report::{DropCause, ProtocolLabel, Refusal};
+use crate::net::node::report::ProtocolLabel;
 use crate::net::node::settings::Mode;
 use crate::net::node::worker::Worker;
 use crate::net::sys::batch::Train;
-use crate::net::sys::socket;
-use crate::net::upstream::dial::{ADDRESSES_MAX, is_about_ports};
 use crate::net::upstream::own_ends::DatagramEnd;
 use crate::wire::quic::{ConnectionId, is_addressed_to};
 
-/// Addresses of one name that are tried; the rest would only lengthen a failure.
-const ADDRESSES_TRIED_MAX: usize = 4;
 /// What a datagram that validates a path has at least (RFC 9000 §8.2.1).
 const PATH_BYTES_MIN: usize = 1_200;
-/// How long no upstream socket is tried after descriptors ran out.
-const DIAL_PAUSE: Duration = Duration::from_millis(100);
-/// Ids that a server may use on one flow and that are learnt: a Retry's, the handshake's, and room for repeats.
-const IDS_PER_FLOW_MAX: usize = 4;
 
 /// The upstream side of a flow.
 pub(super) struct Carried {
@@ -172,182 +160,6 @@ impl Carried {
 }
 
 impl Relay {
-    /// Takes a waiting flow as far as is possible.
-    pub(super) fn advance(self: &Rc<Self>, key: &Key) {
-        let (identified, continues, flow) = {
-            let mut table = self.table.borrow_mut();
-            let Some(entry) = table.get_mut(key) else { return };
-            match &entry.stage {
-                Stage::Waiting => {}
-                Stage::Reaching | Stage::Carried(_) | Stage::Refused => return,
-            }
-            (entry.is_identified(), entry.continues.clone(), Rc::clone(entry.flow()))
-        };
-        match (&self.mode, key.ends) {
-            (_, Ends::Proxied { destination, .. } | Ends::Transparent { destination }) => {
-                match self.worker.shared.dial.target(destination) {
-                    // Judged by where it was going, whoever vouches for that.
-                    Some(target) => self.carry(key, &[target], identified, |_| Vouched::No),
-                    None => self.refuse(key, Refusal::Destination),
-                }
-            }
-            (Mode::Steered { .. }, Ends::Steered { .. }) if identified => {
-                self.reach(key, &flow, continues);
-            }
-            (_, Ends::Steered { .. }) => {}
-        }
-    }
-
-    /// Finds out where a steered flow goes.
-    fn reach(self: &Rc<Self>, key: &Key, flow: &Rc<Flow>, continues: Option<Continuation>) {
-        let name = flow.name();
-        let is_routed = |name: &DomainName| self.worker.shared.policy.load().routes(name);
-        let name = match (name, continues) {
-            (Some(name), None) if is_routed(&name) => name,
-            // Without a name it goes where the subscriber's connection goes, and is charged.
-            (name, Some(Continuation { target, vouched, .. })) if name.as_ref().is_none_or(is_routed) => {
-                self.carry(key, &[target], true, |_| vouched);
-                return;
-            }
-            (Some(_) | None, _) => return self.refuse(key, Refusal::NotRouted),
-        };
-        if let Some(entry) = self.table.borrow_mut().get_mut(key) {
-            entry.stage = Stage::Reaching;
-        }
-        let (relay, key, flow) = (Rc::clone(self), *key, Rc::clone(flow));
-        tokio::task::spawn_local(async move {
-            let answer = relay.worker.shared.lookups.resolve(&name, || flow.asker()).await;
-            relay.reached(&key, &flow, &name, answer);
-        });
-    }
-
-    /// The look-up of a steered flow's name has ended.
-    fn reached(
-        self: &Rc<Self>,
-        key: &Key,
-        flow: &Rc<Flow>,
-        name: &DomainName,
-        answer: Result<Whereabouts, LookupError>,
-    ) {
-        {
-            let mut table = self.table.borrow_mut();
-            // It may have been given up for a newer one, and another flow may stand there.
-            let Some(entry) = table.get_mut(key).filter(|entry| Rc::ptr_eq(entry.flow(), flow)) else {
-                return;
-            };
-            match &entry.stage {
-                Stage::Reaching => entry.stage = Stage::Waiting,
-                Stage::Waiting | Stage::Carried(_) | Stage::Refused => return,
-            }
-        }
-        let port = flow.service_port();
-        let places = match answer {
-            Ok(places) => places,
-            Err(error) => {
-                tracing::debug!(flow = flow.id, name = %name, %error, "listed name not resolved");
-                return self.refuse(key, Refusal::Destination);
-            }
-        };
-        let mut targets: Vec<SocketAddr> = places
-            .addresses()
-            .iter()
-            .filter_map(|address| self.worker.shared.dial.target(SocketAddr::new(*address, port)))
-            .take(ADDRESSES_MAX)
-            .collect();
-        // A datagram says nothing of whether it arrived: what TCP found of these addresses serves.
-        self.worker.failures.borrow_mut().sort(&mut targets, self.worker.shared.clock.monotonic());
-        targets.truncate(ADDRESSES_TRIED_MAX);
-        if targets.is_empty() {
-            self.refuse(key, Refusal::Destination);
-        } else {
-            self.carry(key, &targets, true, |address| places.vouched(address));
-        }
-    }
-
-    /// Gives a waiting flow its upstream socket and sends what it held; it goes on waiting while there is no room. `vouched`
-    /// says of the target that takes it whether a steered flow's name may be there.
-    fn carry(
-        self: &Rc<Self>,
-        key: &Key,
-        targets: &[SocketAddr],
-        identified: bool,
-        vouched: impl FnOnce(IpAddr) -> Vouched,
-    ) {
-        let shared = &self.worker.shared;
-        if shared.clock.monotonic() < self.dial_again.get() {
-            return;
-        }
-        let undecided = if identified {
-            None
-        } else {
-            let Ok(permit) = Arc::clone(&shared.undecided_permits).try_acquire_owned() else { return };
-            Some(permit)
-        };
-        let free = shared.flow_permits.available_permits();
-        let unanswered = &self.worker.unanswered;
-        if unanswered.is_full(shared.overload.is_reserved(free)) && unanswered.give_up_one() {
-            shared.overload.count_given_up();
-        }
-        let Ok(room) = Arc::clone(&shared.flow_permits).try_acquire_owned() else { return };
-        let (port, target) = match connect_first(&self.worker, targets, self.source(key)) {
-            Ok(connected) => connected,
-            Err(error) if is_about_descriptors(&error) => {
-                self.worker.count_event(Event::AcceptError);
-                self.dial_again.set(shared.clock.monotonic().plus(DIAL_PAUSE));
-                return;
-            }
-            Err(_) => return self.refuse(key, Refusal::Connect),
-        };
-        let own = if self.source(key).is_none() { port.local_addr().ok() } else { None };
-        let own_end = own.map(|local| shared.own_ends.note_datagrams(local));
-        let mut table = self.table.borrow_mut();
-        let Some(entry) = table.get_mut(key) else { return };
-        let flow = Rc::clone(entry.flow());
-        flow.has_place.set(true);
-        unanswered.carry(entry.open.subscriber(), flow.id, self, *key);
-        shared.overload.take_reclaimable();
-        let up = Rc::new(Upstream {
-            port,
-            _own_end: own_end,
-            target,
-            subscriber: entry.open.subscriber().clone(),
-            destination: self.destination(key),
-            pulse: Pulse::default(),
-            ids: RefCell::default(),
-            blind: Cell::new(entry.continues.as_ref().is_some_and(|flow| flow.is_blind).then_some(0)),
-            continues: RefCell::new(entry.continues.take()),
-            told: Cell::default(),
-        });
-        let down = down(Rc::clone(self), *key, Rc::clone(&flow), Rc::clone(&up));
-        let task = tokio::task::spawn_local(down).abort_handle();
-        let carried = Carried { up, task, _room: room, undecided };
-        let held = entry.held.take();
-        let mut refused = false;
-        for Waiting { bytes, octet, in_fragments } in &held {
-            let (peer, octet, in_fragments) = (key.peer, *octet, *in_fragments);
-            let train = Train { peer, local: None, octet, in_fragments, bytes, stride: bytes.len() };
-            let sent = carried.send(&self.worker, &flow, self.manner(&flow), &train);
-            if sent.cause == Some(DropCause::TooLong) {
-                self.too_long(key, &flow, &carried.up);
-            }
-            refused |= sent.refused;
-        }
-        entry.stage = Stage::Carried(carried);
-        if identified {
-            self.settle(&mut table, flow.id);
-        }
-        drop(table);
-        match self.mode {
-            Mode::Steered { .. } => {
-                self.worker.release(&flow, vouched(target.ip()), Some(target.ip()));
-            }
-            Mode::ProxyProtocol { .. } | Mode::Transparent { .. } => {}
-        }
-        if refused {
-            self.remove(key);
-        }
-    }
-
     /// How the flow's datagrams go. Behind a balancer nothing is marked: its own packets go to the subscriber.
     pub(super) fn manner(&self, flow: &Flow) -> Manner {
         let engine = &flow.state.borrow().engine;
@@ -375,42 +187,6 @@ impl Relay {
             Mode::Steered { .. } | Mode::ProxyProtocol { .. } => None,
         }
     }
-}
-
-/// A socket connected to the first target that takes one; of a subscriber whose port another socket of this machine has alone,
-/// from any of his address's.
-fn connect_first(
-    worker: &Worker,
-    targets: &[SocketAddr],
-    source: Option<(SocketAddr, u32)>,
-) -> io::Result<(Port, SocketAddr)> {
-    let mut outcome = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for target in targets {
-        let connected = match source {
-            Some((source, mark)) => match socket::connect_datagrams_from(*target, source, mark) {
-                Err(error) if is_about_ports(&error) => {
-                    worker.count_event(Event::PortChanged);
-                    socket::connect_datagrams_from(*target, SocketAddr::new(source.ip(), 0), mark)
-                }
-                outcome => outcome,
-            },
-            None => socket::connect_datagrams(*target),
-        };
-        match connected.and_then(Port::new) {
-            Ok(port) => return Ok((port, *target)),
-            Err(error) if is_about_descriptors(&error) => return Err(error),
-            Err(error) => outcome = error,
-        }
-    }
-    Err(outcome)
-}
-
-/// Whether the system is out of something that comes back: descriptors, memory, local ports.
-fn is_about_descriptors(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EAGAIN)
-    )
 }
 
 impl GivesUp for Relay {

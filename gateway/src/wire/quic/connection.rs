@@ -3,11 +3,12 @@
 //! After a hello nothing is held but the keys. What comes then is joined again from where it belongs: over the hellos
 //! that were read, or behind them, as the second hello after a HelloRetryRequest (RFC 8446 §4.1.4) stands.
 
+use super::Outcome;
 use super::crypto::{Conflict, CryptoStream};
 use super::frame::Crypto;
 use super::header::{ConnectionId, Packet, Version};
 use super::open::InitialKeys;
-use super::{Outcome, tls};
+use crate::wire::tls;
 
 /// One connection that the client's packets may belong to.
 pub(super) struct Connection {

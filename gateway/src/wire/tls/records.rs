@@ -13,24 +13,19 @@
 //! Out of its reach, as documented residuals: a renegotiation hello of TLS 1.2 is encrypted, and a second hello behind
 //! rejected 0-RTT data comes after application-data records. Both are bounded by the check of the address.
 
-use super::{CLIENT_HELLO, MESSAGE_HEADER_BYTES, Message, Outcome, first_message, message_length, read_body};
+mod layer;
+mod message;
+
+use super::{MESSAGE_HEADER_BYTES, Message, Outcome, first_message, read_body};
 
 /// Type, version and length in front of a record, RFC 8446 §5.1.
 const RECORD_HEADER_BYTES: usize = 5;
 /// The longest `TLSPlaintext.fragment`, RFC 8446 §5.1.
 const RECORD_BYTES_MAX: usize = 1 << 14;
-/// `ContentType change_cipher_spec`.
-const CHANGE_CIPHER_SPEC: u8 = 20;
-/// `ContentType alert`.
-const ALERT: u8 = 21;
 /// `ContentType handshake`.
 const HANDSHAKE: u8 = 22;
-/// `ContentType heartbeat`, RFC 6520.
-const HEARTBEAT: u8 = 24;
 /// `legacy_record_version` of every TLS and of SSL 3 begins with this.
 const VERSION_MAJOR: u8 = 3;
-/// The first allocation for a hello in pieces, unless it is known to be shorter.
-const BUFFER_BYTES_FIRST: usize = 512;
 
 /// How much of a connection is read for a hello (`[limits]`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,185 +204,6 @@ impl HelloStream {
             Phase::Over(outcome) => Some(outcome),
             Phase::First | Phase::Watching { .. } => None,
         }
-    }
-
-    /// Takes as much of `rest` as belongs to one record header or one fragment.
-    fn advance(&mut self, rest: &mut &[u8]) -> Advance {
-        if rest.is_empty() {
-            return Advance::Starved;
-        }
-        let allowed = self.limits.wire_bytes_max.saturating_sub(self.wire_bytes);
-        if allowed == 0 {
-            return Advance::Over(Outcome::Oversize);
-        }
-        if self.record_left == 0 && self.header_bytes == RECORD_HEADER_BYTES {
-            self.header_bytes = 0;
-        }
-        if self.header_bytes < RECORD_HEADER_BYTES {
-            return self.header_byte(rest);
-        }
-        let count = self.record_left.min(allowed).min(rest.len());
-        let Some((fragment, _)) = rest.split_at_checked(count) else { return Advance::Starved };
-        let [kind, ..] = self.header;
-        if kind != HANDSHAKE {
-            self.take(rest, count);
-            return Advance::Continue;
-        }
-        self.fragment(fragment, rest)
-    }
-
-    /// Takes one byte of a record header; the last one opens the record.
-    fn header_byte(&mut self, rest: &mut &[u8]) -> Advance {
-        let (Some(byte), Some(place)) = (rest.first(), self.header.get_mut(self.header_bytes)) else {
-            return Advance::Starved;
-        };
-        *place = *byte;
-        self.header_bytes = self.header_bytes.saturating_add(1);
-        *rest = rest.get(1..).unwrap_or_default();
-        self.wire_bytes = self.wire_bytes.saturating_add(1);
-        let [kind, major, _, high, low] = self.header;
-        match (self.header_bytes, self.phase) {
-            (1, _) => self.record_type(kind),
-            (2, Phase::First) if major != VERSION_MAJOR => Advance::Over(self.not_a_record()),
-            (RECORD_HEADER_BYTES, _) => {
-                self.record_left = usize::from(u16::from_be_bytes([high, low]));
-                if kind == HANDSHAKE && self.record_left > RECORD_BYTES_MAX {
-                    return self.overlong_record();
-                }
-                Advance::Continue
-            }
-            _ => Advance::Continue,
-        }
-    }
-
-    /// Judges the type of a record that begins.
-    fn record_type(&mut self, kind: u8) -> Advance {
-        match (self.phase, kind) {
-            (_, HANDSHAKE) => Advance::Continue,
-            (Phase::First, _) => Advance::Over(self.not_a_record()),
-            // A hello cut off by another record: no server may join it (RFC 8446 §5.1), but some might.
-            (Phase::Watching { ciphered: false }, _) if !self.message.is_empty() && self.is_hello() => {
-                Advance::Over(Outcome::Malformed { field: "record type" })
-            }
-            (_, CHANGE_CIPHER_SPEC) => {
-                self.phase = Phase::Watching { ciphered: true };
-                self.drop_message();
-                Advance::Continue
-            }
-            (_, ALERT | HEARTBEAT) => {
-                self.drop_message();
-                Advance::Continue
-            }
-            // Application data, or nothing that TLS knows.
-            _ => Advance::Over(Outcome::Ended),
-        }
-    }
-
-    /// What a strange record type or version means before the first hello is complete.
-    fn not_a_record(&self) -> Outcome<'static> {
-        let first_record = self.wire_bytes <= 2;
-        if first_record { Outcome::NotTls } else { Outcome::Malformed { field: "record type" } }
-    }
-
-    /// A handshake record longer than TLS allows: no server takes it in the clear; encrypted ones have some more.
-    fn overlong_record(&self) -> Advance {
-        let encrypted = self.phase == Phase::Watching { ciphered: true };
-        Advance::Over(if encrypted { Outcome::Ended } else { Outcome::Oversize })
-    }
-
-    /// Joins `fragment`, the front of `rest`, as far as it belongs to the current message.
-    fn fragment(&mut self, fragment: &[u8], rest: &mut &[u8]) -> Advance {
-        if self.skip > 0 {
-            let count = self.skip.min(fragment.len());
-            self.skip = self.skip.saturating_sub(count);
-            self.take(rest, count);
-            return Advance::Continue;
-        }
-        let wanted = match self.message_length() {
-            None => MESSAGE_HEADER_BYTES,
-            Some(length) => length.min(self.limits.handshake_bytes_max),
-        };
-        let missing = wanted.saturating_sub(self.message.len());
-        let Some(piece) = fragment.get(..missing.min(fragment.len())) else { return Advance::Starved };
-        self.append(piece, wanted);
-        self.take(rest, piece.len());
-        match self.phase {
-            Phase::First => self.judge_first(),
-            Phase::Watching { ciphered } => self.judge_watched(ciphered),
-            Phase::Over(outcome) => Advance::Over(outcome),
-        }
-    }
-
-    /// Whether the message joined so far completes, or refuses, the first hello.
-    fn judge_first(&self) -> Advance {
-        match first_message(&self.message, self.limits.handshake_bytes_max) {
-            Message::Partial => Advance::Continue,
-            Message::Hello { .. } => Advance::Complete,
-            Message::OtherType => Advance::Over(Outcome::Malformed { field: "handshake type" }),
-            Message::TooLong => Advance::Over(Outcome::Oversize),
-        }
-    }
-
-    /// Whether the message joined so far is a second hello, one to pass over, or encrypted.
-    fn judge_watched(&mut self, ciphered: bool) -> Advance {
-        let hello = self.is_hello();
-        if ciphered && !hello {
-            return Advance::Over(Outcome::Ended);
-        }
-        let Some(length) = self.message_length() else { return Advance::Continue };
-        if !hello {
-            self.skip = length.saturating_sub(MESSAGE_HEADER_BYTES);
-            self.drop_message();
-            return Advance::Continue;
-        }
-        if self.message.len() >= length {
-            return Advance::Complete;
-        }
-        // Not judged by the promised length: four encrypted bytes may look like the header of a long hello. Those
-        // are followed by another record soon, a true one by its bytes.
-        if self.message.len() >= self.limits.handshake_bytes_max {
-            return Advance::Over(Outcome::Oversize);
-        }
-        Advance::Continue
-    }
-
-    /// Whether the message being joined says that it is a hello.
-    fn is_hello(&self) -> bool {
-        self.message.first() == Some(&CLIENT_HELLO)
-    }
-
-    /// Bytes of the message being joined, its header included, once the header is there.
-    fn message_length(&self) -> Option<usize> {
-        match self.message.as_slice() {
-            [_, high, middle, low, ..] => Some(message_length(*high, *middle, *low)),
-            _ => None,
-        }
-    }
-
-    /// Counts `count` bytes of the current record as taken.
-    fn take(&mut self, rest: &mut &[u8], count: usize) {
-        *rest = rest.get(count..).unwrap_or_default();
-        self.record_left = self.record_left.saturating_sub(count);
-        self.wire_bytes = self.wire_bytes.saturating_add(count);
-    }
-
-    /// Adds `piece` to the message, of which `wanted` bytes are expected; grows by doubling, never past the need.
-    fn append(&mut self, piece: &[u8], wanted: usize) {
-        let need = self.message.len().saturating_add(piece.len());
-        if need > self.message.capacity() {
-            let ceiling = wanted.max(BUFFER_BYTES_FIRST).min(self.limits.handshake_bytes_max);
-            let target = need.max(self.message.capacity().saturating_mul(2)).max(BUFFER_BYTES_FIRST);
-            let capacity = target.min(ceiling).max(need);
-            self.message.reserve_exact(capacity.saturating_sub(self.message.len()));
-        }
-        self.message.extend_from_slice(piece);
-        self.copied = self.copied.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
-    }
-
-    /// Forgets the message and frees its memory.
-    fn drop_message(&mut self) {
-        self.message = Vec::new();
-        self.message_spent = false;
     }
 }
 

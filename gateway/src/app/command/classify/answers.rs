@@ -8,6 +8,9 @@
 //! them. Time decides one thing, when DNS-only evidence expires, and only while the stamps run forward: where a stamp
 //! is missing no time passes, and once one steps back none of that capture is believed any more and nothing expires.
 
+mod clock;
+mod learnable;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::RandomState;
 use std::net::{IpAddr, SocketAddr};
@@ -15,8 +18,9 @@ use std::time::Duration;
 
 use allowlist::{DomainName, Transport};
 
+use self::clock::PacketClock;
+use self::learnable::may_be_learnt;
 use super::report::Judge;
-use crate::flow::address::{is_documentation, is_public, meanings};
 use crate::flow::binding::{AnswerLimits, DnsOnly, DnsOnlyStanding, Nat64, TrustedAnswers};
 use crate::flow::packets::flow::End;
 use crate::flow::packets::tracker::Companion;
@@ -34,8 +38,6 @@ const ASKED_MAX: usize = 131_072;
 const DIRECTIONS_MAX: usize = 512;
 /// Bytes in front of each message over TCP, RFC 1035 §4.2.2.
 const LENGTH_BYTES: usize = 2;
-/// Packets are written in the order of their stamps but for this much, as several queues of one card deliver them.
-const REORDER_MAX: Duration = Duration::from_secs(1);
 
 /// What the answers in front of it say of a flow.
 #[derive(Clone, Debug, Default)]
@@ -296,104 +298,8 @@ fn subscriber(address: IpAddr) -> SubscriberKey {
     SubscriberKey::Address(address.to_canonical())
 }
 
-/// Whether an answer may be learnt. Captures are anonymised into documentation ranges, so these count; a loopback address
-/// does where the resolver itself is on loopback, for then all of it happened on one machine.
-fn may_be_learnt(address: IpAddr, resolver: IpAddr, allow_private: bool) -> bool {
-    let nat64 = Nat64::default();
-    let one_machine = address.is_loopback() && resolver.to_canonical().is_loopback();
-    meanings(address, &nat64).all(|meaning| {
-        let nowhere = meaning.is_unspecified() || meaning.is_multicast();
-        let everywhere = is_public(meaning, &nat64) || is_documentation(meaning);
-        !nowhere && (allow_private || everywhere || one_machine)
-    })
-}
-
 /// The first message of a stream and what follows it; `None` while it is not whole.
 fn first_message(waiting: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = waiting.split_first_chunk::<LENGTH_BYTES>()?;
     rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
-}
-
-/// The time of packets: never stands still between two of them, never runs back.
-#[derive(Default)]
-struct PacketClock {
-    now: Duration,
-    /// The first stamp.
-    first: Option<Duration>,
-    /// The highest stamp.
-    last: Duration,
-    /// A stamp was clearly lower than one before it.
-    stepped_back: bool,
-}
-
-impl PacketClock {
-    /// A packet with this stamp comes next.
-    fn tick(&mut self, stamp: Option<Duration>) {
-        self.now = self.now.saturating_add(Duration::from_nanos(1));
-        let Some(stamp) = stamp else { return };
-        let first = *self.first.get_or_insert(stamp);
-        self.stepped_back |= stamp.saturating_add(REORDER_MAX) < self.last;
-        self.last = self.last.max(stamp);
-        if !self.stepped_back {
-            self.now = self.now.max(stamp.saturating_sub(first));
-        }
-    }
-
-    /// The time of the packet at hand.
-    const fn now(&self) -> Monotonic {
-        Monotonic::new(self.now)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn time_passes_with_stamps_that_run_forward_and_order_never_gets_lost() {
-        let mut clock = PacketClock::default();
-        let mut tick = |seconds: Option<u64>| {
-            clock.tick(seconds.map(Duration::from_secs));
-            (clock.now(), clock.stepped_back)
-        };
-        let (start, _) = tick(Some(1_000));
-        let (same, _) = tick(Some(1_000));
-        assert!(same > start && same.since(start) < Duration::from_millis(1));
-        let (later, _) = tick(Some(1_100));
-        assert_eq!(later.since(start), Duration::from_secs(100) - Duration::from_nanos(1));
-        let (absent, _) = tick(None);
-        assert!(absent > later && absent.since(later) < Duration::from_millis(1));
-        let (reordered, stepped) = tick(Some(1_099));
-        assert!(reordered > absent && !stepped);
-        let (back, stepped) = tick(Some(1_000));
-        assert!(back > reordered && stepped);
-        let (after, stepped) = tick(Some(9_000));
-        assert!(after.since(back) < Duration::from_millis(1) && stepped, "not believed any more");
-    }
-
-    #[test]
-    fn private_answers_count_where_asked_for_alone() {
-        let counts = |address: &str, resolver: &str, allowed| {
-            may_be_learnt(address.parse().unwrap(), resolver.parse().unwrap(), allowed)
-        };
-        for address in ["8.8.8.8", "203.0.113.1", "2001:db8::1"] {
-            assert!(counts(address, "10.0.0.1", false), "{address}");
-        }
-        for address in [
-            "10.0.0.1",
-            "192.168.1.1",
-            "169.254.169.254",
-            "100.64.0.1",
-            "fd00::1",
-            "127.0.0.1",
-            "64:ff9b::10.0.0.1",
-            "2002:a00:1::1",
-            "2001:db8::5efe:10.0.0.1",
-        ] {
-            assert!(!counts(address, "10.0.0.1", false), "{address}");
-            assert!(counts(address, "10.0.0.1", true), "{address}");
-        }
-        assert!(counts("127.0.0.7", "127.0.0.1", false) && !counts("10.0.0.1", "127.0.0.1", false));
-        assert!(!counts("0.0.0.0", "127.0.0.1", true) && !counts("ff02::1", "::1", true));
-    }
 }

@@ -11,7 +11,7 @@ use config::{Config, LocalSocket};
 use jiff::Timestamp;
 use tokio::task::AbortHandle;
 
-use super::StartError;
+use super::error::{StartError, listen_error};
 use crate::app::node::status::Status;
 use crate::net::dns::settings::{ConnectionLimits, Server, Settings, StaleLimits};
 use crate::net::dns::{Part, Plane, Sockets, tap, tls};
@@ -60,7 +60,7 @@ pub(super) fn bind(
     let settings = settings(config, dns, &mut faults);
     let tls_listen = dns.tls.as_ref().map_or(&[][..], |tls| &tls.listen);
     let sockets = Sockets::bind(&dns.listen, tls_listen, workers, inherited)
-        .map_err(|(address, source)| super::listen_error("dns.listen", address, source))?;
+        .map_err(|(address, source)| listen_error("dns.listen", address, source))?;
     let wanted = dns.listen.iter().chain(tls_listen).copied().collect();
     let plane = Arc::new(Plane::new(settings, sockets.addresses.clone()));
     let tls_fault = renew(&plane, config, wall());

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use config::Config;
 use tokio::sync::watch;
 
+use super::settings::byte_basis;
 use super::{Args, Node, StartError};
 use crate::app::export::Export;
 use crate::app::export::orders::Order;
@@ -128,7 +129,7 @@ pub(super) fn offers(
 
 /// What processes of this node must agree on.
 fn terms(config: &Config) -> Terms {
-    takeover::terms(&config.node.id, super::byte_basis(config))
+    takeover::terms(&config.node.id, byte_basis(config))
 }
 
 /// What a new process takes over from this one.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{NftError, Plan, joined, milliseconds, nft};
+use super::run::nft;
+use super::{NftError, Plan, joined, milliseconds};
 
 /// Elements of a set that one command names.
 const ELEMENTS_PER_COMMAND: usize = 1_000;

@@ -3,7 +3,12 @@
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
-use super::{NftError, REMEDY, REMEDY_V6};
+use super::NftError;
+
+/// What the rules need.
+const REMEDY: &str = "these rules need root (CAP_NET_ADMIN) and a kernel with nft_tproxy and nft_socket";
+/// What routes of IPv6 need besides.
+const REMEDY_V6: &str = "is IPv6 switched off on this machine? Then leave out the transparent listener with an IPv6 address, else run this as root";
 
 /// Runs `nft` with a text on its standard input.
 pub(super) fn nft(arguments: &[&str], text: &str) -> Result<(), NftError> {

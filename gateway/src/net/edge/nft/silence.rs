@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::{FAMILIES, NftError, OPENS, Plan, milliseconds, nft};
+use super::run::nft;
+use super::{FAMILIES, NftError, OPENS, Plan, milliseconds};
 use crate::flow::silence::{Order, Passing};
 
 /// What an earlier process put into the sets may stand beside what this one does.

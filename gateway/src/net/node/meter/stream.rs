@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use billing_export::{ByteBasis, Volume};
 
-use super::Totals;
+use super::totals::Totals;
 use crate::flow::engine::{Counter, Reading, Unknowable};
 use crate::flow::ip_bytes::{InboundOptions, StreamCounters, segment_header};
 use crate::flow::sent::{Queues, Sent};

@@ -11,7 +11,9 @@ use rustix::net::sockopt::{
 };
 use socket2::{Domain, MsgHdr, Protocol, SockRef, Socket, Type};
 
-use super::{bind_any_port, set_transparent, tell_fragments};
+use super::listen::set_transparent;
+use super::origin::bind_any_port;
+use super::tell_fragments;
 
 /// Room for datagrams that wait at a listener while a worker is busy.
 const DATAGRAM_BUFFER: usize = 4 << 20;

@@ -1,12 +1,14 @@
 //! Listening sockets.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 
+use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::BACKLOG;
+/// Connections the kernel holds while a worker is busy; above it the kernel drops SYNs, which clients repeat.
+pub const BACKLOG: i32 = 4_096;
 
 /// A listening TCP socket that shares its address with the other workers (`SO_REUSEPORT`). Its connections inherit what is
 /// set here: no Nagle delay, for the relay passes on what was written when it was written, urgent bytes in their place, and no
@@ -67,4 +69,15 @@ pub fn prepare_listener(socket: &SockRef<'_>) {
     let _ = socket.set_keepalive(false);
     // An urgent byte stays in its place among the others.
     let _ = socket.set_out_of_band_inline(true);
+}
+
+/// The next connection that waits at `listener`, ready for an event loop (`accept4`), and where it comes from; a program of
+/// this machine at a Unix socket has no address.
+///
+/// # Errors
+/// What the system says; `WouldBlock` when none waits.
+pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, Option<SocketAddr>)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (socket, peer) = acceptfrom_with(listener, flags)?;
+    Ok((socket.into(), peer.and_then(|peer| peer.try_into().ok())))
 }

@@ -1,10 +1,13 @@
 //! Options of open sockets.
 
-use super::KEEPALIVE;
-use socket2::SockRef;
-use std::io::{self};
+use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
+
+use socket2::SockRef;
+
+/// Time after which a silent origin is probed: the most that middleboxes are known to forget early, and no traffic to speak of.
+const KEEPALIVE: Duration = Duration::from_secs(15 * 60);
 
 /// No Nagle delay: the relay passes on what was written, when it was written.
 pub fn set_nodelay(socket: &impl AsFd) -> io::Result<()> {
@@ -45,4 +48,12 @@ pub fn set_firewall_mark(socket: &impl AsFd, mark: u32) -> io::Result<()> {
 /// Sends FIN after what was written; the other direction stays open.
 pub fn shutdown_write(socket: &impl AsFd) -> io::Result<()> {
     SockRef::from(socket).shutdown(std::net::Shutdown::Write)
+}
+
+/// The number that the kernel knows a socket by, never used again (socket(7), `SO_COOKIE`).
+///
+/// # Errors
+/// What the system says; it does not fail on an open socket.
+pub fn cookie(socket: &impl AsFd) -> io::Result<u64> {
+    Ok(rustix::net::sockopt::socket_cookie(socket)?)
 }

@@ -81,6 +81,19 @@ fn send(stream: &impl AsFd, bytes: &[u8], flags: SendFlags) -> io::Result<usize>
     }
 }
 
+/// Reads from a stream that never blocks (`recv`); 0 at its end.
+///
+/// # Errors
+/// What the system says; `WouldBlock` when nothing is there.
+pub fn receive(stream: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match rustix::io::read(stream, &mut *buffer) {
+            Err(rustix::io::Errno::INTR) => {}
+            read => return Ok(read?),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};

@@ -1,6 +1,7 @@
 //! Tests of `socket`.
 
 use std::io::{Read, Write};
+use std::time::Duration;
 
 use super::*;
 

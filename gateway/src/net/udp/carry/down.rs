@@ -5,7 +5,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{IDS_PER_FLOW_MAX, Upstream};
+use super::Upstream;
 use crate::flow::engine::has_long_header;
 use crate::net::node::flow_record::Flow;
 use crate::net::node::report::DropCause;
@@ -13,6 +13,9 @@ use crate::net::udp::Relay;
 use crate::net::udp::connection_ids::Continued;
 use crate::net::udp::table::Key;
 use crate::wire::quic::server_connection_id;
+
+/// Ids that a server may use on one flow and that are learnt: a Retry's, the handshake's, and room for repeats.
+const IDS_PER_FLOW_MAX: usize = 4;
 
 impl Relay {
     /// Passes on what the origin has sent; false when nobody is there.

@@ -1,6 +1,14 @@
 //! The packets of pcapng: enhanced, simple and obsolete blocks, with their interface's clock.
 
-use super::{Advance, Interface, NANOS, OPTION_OFFSET, OPTION_RESOLUTION, Order};
+use super::NANOS;
+use super::order::Order;
+use super::place::Advance;
+use super::sections::Interface;
+
+/// Option `if_tsresol`.
+const OPTION_RESOLUTION: u16 = 9;
+/// Option `if_tsoffset`.
+const OPTION_OFFSET: u16 = 14;
 
 /// An Enhanced Packet Block; `None` when its fields do not fit.
 pub(super) fn enhanced_packet(order: Order, body: &[u8], interfaces: &[Interface]) -> Option<Advance> {

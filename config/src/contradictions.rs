@@ -1,0 +1,85 @@
+//! Sections that contradict each other: two that listen at one place, or two that write into one folder.
+
+use crate::edge::Edge;
+use crate::export;
+use crate::listener::{Listener, Mode, Protocol};
+use crate::node::Node;
+use crate::reader::{Fault, Reader};
+use crate::section::Stated;
+use std::net::SocketAddr;
+use std::path::{Component, Path, PathBuf};
+
+/// The admin server cannot listen where a listener does.
+pub(crate) fn judge_addresses(reader: &mut Reader<'_>, listeners: &[Listener], admin: &Stated<SocketAddr>) {
+    if admin.sound
+        && admin.value.port() != 0
+        && listeners.iter().any(|listener| listener.address == admin.value)
+    {
+        let fault = Fault::new(format!("{}, which a listener has", admin.value), "another address or port");
+        reader.wrong("admin.address", admin.at, fault);
+    }
+}
+
+/// A transparent listener takes datagrams at each port of `edge.udp_ports`, for it answers from there: another listener's would
+/// be dealt out between the two.
+pub(crate) fn judge_ports(reader: &mut Reader<'_>, listeners: &[Listener], edge: &Edge) {
+    let takes = |listener: &&Listener| listener.serves(Protocol::Udp);
+    let is_transparent = |listener: &&Listener| listener.mode == Mode::Transparent;
+    for (number, listener) in
+        listeners.iter().enumerate().filter(|(_, one)| takes(one) && !is_transparent(one))
+    {
+        let (ip, port) = (listener.address.ip(), listener.address.port());
+        let meets = |other: &&Listener| {
+            let theirs = other.address.ip();
+            theirs.is_ipv4() == ip.is_ipv4()
+                && (theirs == ip || theirs.is_unspecified() || ip.is_unspecified())
+        };
+        let taken = listeners.iter().filter(takes).filter(is_transparent).any(|other| meets(&other));
+        if taken && edge.udp_ports.contains(&port) {
+            let found = format!("UDP port {port}, which edge.udp_ports has for a transparent listener");
+            let fault = Fault::new(found, "another port, or protocols = [\"tcp\"] here");
+            let at = listener_at(reader, number, "address");
+            reader.wrong(format!("listener[{number}].address"), at, fault);
+        }
+    }
+}
+
+/// Byte offset of a listener's key, or of the listener.
+fn listener_at(reader: &Reader<'_>, number: usize, key: &str) -> usize {
+    let sections = reader.root().get("listener").and_then(|array| array.get_ref().as_array());
+    let Some(section) = sections.and_then(|sections| sections.get(number)) else { return 0 };
+    section.get_ref().get(key).map_or(section.span().start, |value| value.span().start)
+}
+
+/// State, pickup and staging are three folders: billing empties one of them, and the gateway another.
+pub(crate) fn judge_folders(reader: &mut Reader<'_>, node: &Node, placed: &export::Placed) {
+    let export = &placed.export;
+    let pairs = [
+        ("export.dir", &export.dir, placed.dir_at, "node.state_dir", &node.state_dir),
+        ("export.staging_dir", &export.staging_dir, placed.staging_at, "node.state_dir", &node.state_dir),
+        ("export.staging_dir", &export.staging_dir, placed.staging_at, "export.dir", &export.dir),
+    ];
+    for (key, path, at, other_key, other) in pairs {
+        if tidy(path) == tidy(other) {
+            let found = format!("{}, which is {other_key}", path.display());
+            reader.wrong(key, at, Fault::new(found, "a folder of its own"));
+        }
+    }
+}
+
+/// A path without `.` and `x/..`, for comparison only: symbolic links are not followed here.
+fn tidy(path: &Path) -> PathBuf {
+    let mut tidy = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if tidy.file_name().is_some() => {
+                tidy.pop();
+            }
+            Component::ParentDir | Component::Prefix(_) | Component::RootDir | Component::Normal(_) => {
+                tidy.push(component);
+            }
+        }
+    }
+    tidy
+}
