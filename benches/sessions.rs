@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use billing_export::{Session, SubscriberType};
-use gateway::flow::session::{Block, Change, Event, Sessions, Source};
+use gateway::flow::session::{Block, Change, Event, SessionSource, Sessions};
 use ipnet::Ipv4Net;
 use prefix_trie::PrefixMap;
 
@@ -104,7 +104,7 @@ fn churn(sessions: &Sessions, count: u32, done: &AtomicBool) -> u64 {
         for number in numbers(count).skip((beat * 10) as usize % 1_000).take((CHANGES / BEATS) as usize) {
             let event = Event::Bind(session(number, beat + 1));
             let block = Block::of(IpAddr::V4(address(number)));
-            sessions.apply([Change { block, source: Source::Static, event }]);
+            sessions.apply([Change { block, source: SessionSource::Static, event }]);
             changes.fetch_add(1, Ordering::Relaxed);
         }
         let next = begun + Duration::from_secs(1) / BEATS * (beat + 1);
@@ -175,7 +175,7 @@ fn main() {
     for number in numbers(count).take(100_000) {
         let block = Block::of(IpAddr::V4(address(number)));
         let event = Event::Bind(session(number, u32::MAX));
-        sessions.apply([Change { block, source: Source::Static, event }]);
+        sessions.apply([Change { block, source: SessionSource::Static, event }]);
     }
     println!("a change                      {:7.0} ns", (run_ns() - begun) / 100_000.0);
 }

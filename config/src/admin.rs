@@ -1,7 +1,7 @@
 //! `[admin]`: where health, metrics and status are served.
 
 use crate::key::Key;
-use crate::reader::{Fault, Reader, describe};
+use crate::reader::{Mismatch, Reader, describe};
 use crate::section::{Stated, read_set};
 use crate::value::socket_of;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -47,10 +47,10 @@ impl Admin {
         let connections_max =
             section.count(reader, "connections_max", CONNECTIONS_MAX_DEFAULT, CONNECTIONS_MAX_RANGE).value;
         let hosts = read_set(reader, &section, "hosts", HOSTS_FORM, HOSTS_MAX, |value| {
-            let text = value.as_str().ok_or_else(|| Fault::new(describe(value), HOSTS_FORM))?;
+            let text = value.as_str().ok_or_else(|| Mismatch::new(describe(value), HOSTS_FORM))?;
             let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
             let is_name = (1..=HOST_CHARS_MAX).contains(&text.len()) && text.chars().all(fits);
-            if is_name { Ok(text.to_owned()) } else { Err(Fault::new(describe(value), HOSTS_FORM)) }
+            if is_name { Ok(text.to_owned()) } else { Err(Mismatch::new(describe(value), HOSTS_FORM)) }
         });
         (Admin { address: address.value, connections_max, hosts: hosts.unwrap_or_default() }, address)
     }

@@ -4,7 +4,7 @@ use crate::key::Key;
 use crate::node::is_id;
 use crate::quantity::{SIZE_FORM, show_size, size};
 use crate::rating_group::SERVICE_ID_CHARS_MAX;
-use crate::reader::{Fault, Reader, describe};
+use crate::reader::{Mismatch, Reader, describe};
 use crate::section::{Found, Section, Stated};
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -97,7 +97,7 @@ impl Allowance {
             section.count(reader, "counters_max", COUNTERS_MAX_DEFAULT, COUNTERS_MAX_RANGE).value;
         let sections = section.below(reader, "group", "allowance.group");
         if let Some(over) = sections.get(GROUPS_MAX) {
-            let fault = Fault::new(format!("{} groups", sections.len()), format!("at most {GROUPS_MAX}"));
+            let fault = Mismatch::new(format!("{} groups", sections.len()), format!("at most {GROUPS_MAX}"));
             reader.wrong("allowance.group", over.at, fault);
         }
         let mut taken = Taken::default();
@@ -121,12 +121,12 @@ fn read_group<'t>(reader: &mut Reader<'t>, section: &Section<'t>, taken: &mut Ta
     if let Some((id, at)) = &id
         && let Some(first) = taken.ids.insert(id.clone(), section.key("id"))
     {
-        let fault = Fault::new(format!("\"{id}\", which {first} already has"), "an id of its own");
+        let fault = Mismatch::new(format!("\"{id}\", which {first} already has"), "an id of its own");
         reader.wrong(section.key("id"), *at, fault);
     }
     let spans = spans(reader, section, "daily", "monthly");
     if section.value("daily").is_none() && section.value("monthly").is_none() {
-        let fault = Fault::new("neither daily nor monthly", "at least one of them");
+        let fault = Mismatch::new("neither daily nor monthly", "at least one of them");
         reader.missing(section.key("daily"), section.at, fault);
     }
     let Some((value, at)) = section.value("services") else {
@@ -135,7 +135,7 @@ fn read_group<'t>(reader: &mut Reader<'t>, section: &Section<'t>, taken: &mut Ta
     };
     let key = section.key("services");
     if value.as_array().is_some_and(|array| array.is_empty()) {
-        reader.wrong(&key, at, Fault::new("no service", SERVICES_FORM));
+        reader.wrong(&key, at, Mismatch::new("no service", SERVICES_FORM));
     }
     let entries = section.read_each(reader, "services", SERVICES_FORM, |value| {
         id_of(value, SERVICE_ID_CHARS_MAX, "a service id (1 to 40 of a-z, 0-9 and -)")
@@ -143,8 +143,10 @@ fn read_group<'t>(reader: &mut Reader<'t>, section: &Section<'t>, taken: &mut Ta
     for (index, (service, at)) in entries.iter().enumerate() {
         let here = format!("{key}[{index}]");
         if let Some(first) = taken.services.get(service) {
-            let fault =
-                Fault::new(format!("\"{service}\", which {first} already has"), "each service in one group");
+            let fault = Mismatch::new(
+                format!("\"{service}\", which {first} already has"),
+                "each service in one group",
+            );
             reader.wrong(&here, *at, fault);
         } else {
             taken.services.insert(service.clone(), here);
@@ -166,7 +168,7 @@ fn spans<'t>(
         && a_day > a_month
     {
         let wanted = format!("at most {} ({})", section.key(monthly), show_size(a_month));
-        reader.wrong(section.key(daily), day.at, Fault::new(show_size(a_day), wanted));
+        reader.wrong(section.key(daily), day.at, Mismatch::new(show_size(a_day), wanted));
     }
     Spans { daily: day.value, monthly: month.value }
 }
@@ -174,26 +176,26 @@ fn spans<'t>(
 /// Reads one amount.
 fn bytes<'t>(reader: &mut Reader<'t>, section: &Section<'t>, name: &str) -> Stated<Option<u64>> {
     let found = section.read(reader, name, |value| {
-        let bytes = value.as_str().and_then(size).ok_or_else(|| Fault::new(describe(value), SIZE_FORM))?;
+        let bytes = value.as_str().and_then(size).ok_or_else(|| Mismatch::new(describe(value), SIZE_FORM))?;
         if BYTES_RANGE.contains(&bytes) {
             return Ok(Some(bytes));
         }
         let wanted = format!("from {} to {}", show_size(*BYTES_RANGE.start()), show_size(*BYTES_RANGE.end()));
-        Err(Fault::new(show_size(bytes), wanted))
+        Err(Mismatch::new(show_size(bytes), wanted))
     });
     section.defaulted(found, None)
 }
 
 /// An id in quotes.
-fn id_of(value: &DeValue<'_>, chars_max: usize, form: &str) -> Result<String, Fault> {
+fn id_of(value: &DeValue<'_>, chars_max: usize, form: &str) -> Result<String, Mismatch> {
     match value.as_str() {
         Some(text) if is_id(text, chars_max) => Ok(text.to_owned()),
-        _ => Err(Fault::new(describe(value), form)),
+        _ => Err(Mismatch::new(describe(value), form)),
     }
 }
 
 /// The outward form of a zone's name.
-fn zone_of(value: &DeValue<'_>) -> Result<String, Fault> {
+fn zone_of(value: &DeValue<'_>) -> Result<String, Mismatch> {
     let fits = |text: &&str| {
         (1..=ZONE_CHARS_MAX).contains(&text.len())
             && text.starts_with(|first: char| first.is_ascii_alphabetic())
@@ -201,6 +203,6 @@ fn zone_of(value: &DeValue<'_>) -> Result<String, Fault> {
     };
     match value.as_str().filter(fits) {
         Some(text) => Ok(text.to_owned()),
-        None => Err(Fault::new(describe(value), ZONE_FORM)),
+        None => Err(Mismatch::new(describe(value), ZONE_FORM)),
     }
 }

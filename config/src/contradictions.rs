@@ -4,7 +4,7 @@ use crate::edge::Edge;
 use crate::export;
 use crate::listener::{Listener, Mode, Protocol};
 use crate::node::Node;
-use crate::reader::{Fault, Reader};
+use crate::reader::{Mismatch, Reader};
 use crate::section::Stated;
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
@@ -15,7 +15,8 @@ pub(crate) fn judge_addresses(reader: &mut Reader<'_>, listeners: &[Listener], a
         && admin.value.port() != 0
         && listeners.iter().any(|listener| listener.address == admin.value)
     {
-        let fault = Fault::new(format!("{}, which a listener has", admin.value), "another address or port");
+        let fault =
+            Mismatch::new(format!("{}, which a listener has", admin.value), "another address or port");
         reader.wrong("admin.address", admin.at, fault);
     }
 }
@@ -37,7 +38,7 @@ pub(crate) fn judge_ports(reader: &mut Reader<'_>, listeners: &[Listener], edge:
         let taken = listeners.iter().filter(takes).filter(is_transparent).any(|other| meets(&other));
         if taken && edge.udp_ports.contains(&port) {
             let found = format!("UDP port {port}, which edge.udp_ports has for a transparent listener");
-            let fault = Fault::new(found, "another port, or protocols = [\"tcp\"] here");
+            let fault = Mismatch::new(found, "another port, or protocols = [\"tcp\"] here");
             let at = listener_at(reader, number, "address");
             reader.wrong(format!("listener[{number}].address"), at, fault);
         }
@@ -62,7 +63,7 @@ pub(crate) fn judge_folders(reader: &mut Reader<'_>, node: &Node, placed: &expor
     for (key, path, at, other_key, other) in pairs {
         if tidy(path) == tidy(other) {
             let found = format!("{}, which is {other_key}", path.display());
-            reader.wrong(key, at, Fault::new(found, "a folder of its own"));
+            reader.wrong(key, at, Mismatch::new(found, "a folder of its own"));
         }
     }
 }

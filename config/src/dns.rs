@@ -2,7 +2,7 @@
 
 mod address;
 mod connections;
-mod load;
+mod query_limits;
 mod stale;
 mod tls;
 mod tries;
@@ -13,13 +13,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use self::connections::read_connections;
-use self::load::read_load;
+use self::query_limits::read_query_limits;
 use self::stale::read_stale;
 use self::tls::read_tls;
 use self::tries::read_tries;
 use crate::key::Key;
 use crate::local::LocalSocket;
-use crate::reader::{Fault, Reader};
+use crate::reader::{Mismatch, Reader};
 use crate::section::{Found, Section};
 use crate::value::path_text;
 pub use address::{CLIENTS_MAX, Clients, PRIVATE_CLIENTS, SERVERS_MAX, STEER_ADDRESSES_MAX, Server};
@@ -29,7 +29,7 @@ pub use connections::{
     CONNECTIONS_PER_CLIENT_MAX_RANGE, Connections, FIRST_BYTE_TIMEOUT_DEFAULT, IDLE_TIMEOUT_DEFAULT,
     QUERIES_PER_CONNECTION_MAX_DEFAULT, QUERIES_PER_CONNECTION_MAX_RANGE,
 };
-pub use load::{
+pub use query_limits::{
     BURST_MAX_DEFAULT, BURST_MAX_RANGE, IN_FLIGHT_MAX_DEFAULT, IN_FLIGHT_MAX_RANGE,
     IN_FLIGHT_PER_CLIENT_MAX_DEFAULT, IN_FLIGHT_PER_CLIENT_MAX_RANGE, Load, QUERIES_PER_SECOND_MAX_DEFAULT,
     QUERIES_PER_SECOND_MAX_RANGE, SOURCE_PREFIX_V4_DEFAULT, SOURCE_PREFIX_V4_RANGE, SOURCE_PREFIX_V6_DEFAULT,
@@ -152,7 +152,7 @@ impl Dns {
         let dnstap_socket = LocalSocket::read(reader, &section, "dnstap_socket", "dnstap_group");
         let stated = ["listen", "tls_listen", "dnstap_socket"].map(|key| section.value(key).is_some());
         if !stated.contains(&true) {
-            let fault = Fault::new("no address to listen on", "listen, tls_listen or dnstap_socket");
+            let fault = Mismatch::new("no address to listen on", "listen, tls_listen or dnstap_socket");
             let remedy = "add `listen = [\"…\"]`, or remove the section: without it there is no DNS plane";
             reader.missing("dns.listen", section.at, fault.remedy(remedy));
         }
@@ -169,7 +169,7 @@ impl Dns {
             clients: read_clients(reader, &section, &[Clients::Subscribers]),
             steer_addresses: address::read_steer_addresses(reader, &section),
             steer_ttl: section.duration(reader, "steer_ttl", STEER_TTL_DEFAULT, STEER_TTL_RANGE).value,
-            load: read_load(reader, &section),
+            load: read_query_limits(reader, &section),
             stale: read_stale(reader, &section, tries.total_timeout),
             tries,
             udp_answer_max: section

@@ -1,7 +1,7 @@
 //! `[edge]`: what is told to the kernel so that flows reach transparent listeners, and how it falls through without us.
 
 use crate::key::Key;
-use crate::reader::{Fault, Reader, describe};
+use crate::reader::{Mismatch, Reader, describe};
 use crate::section::Section;
 use crate::value::count_of;
 use std::ops::RangeInclusive;
@@ -133,7 +133,8 @@ impl Edge {
         let interfaces = interfaces(reader, &section, "interfaces");
         let validation = section.boolean(reader, "source_validation", !interfaces.is_empty());
         if validation.value && interfaces.is_empty() {
-            let fault = Fault::new("true without edge.interfaces", "the interfaces on the subscribers' side");
+            let fault =
+                Mismatch::new("true without edge.interfaces", "the interfaces on the subscribers' side");
             let remedy = "name them in edge.interfaces, or remove this key";
             reader.wrong("edge.source_validation", validation.at, fault.remedy(remedy));
         }
@@ -143,7 +144,8 @@ impl Edge {
             });
             let Some(read) = read else { return PORTS_DEFAULT.to_vec() };
             if let Some((port, at)) = read.get(PORTS_MAX) {
-                let fault = Fault::new(format!("more ports from {port} on"), format!("at most {PORTS_MAX}"));
+                let fault =
+                    Mismatch::new(format!("more ports from {port} on"), format!("at most {PORTS_MAX}"));
                 reader.wrong(section.key(name), *at, fault);
             }
             read.into_iter().map(|(port, _)| port).collect()
@@ -153,7 +155,7 @@ impl Edge {
         let upstream_mark = section.count(reader, "upstream_mark", UPSTREAM_MARK_DEFAULT, MARK_RANGE);
         if divert_mark.sound && upstream_mark.sound && divert_mark.value == upstream_mark.value {
             let fault =
-                Fault::new(format!("{}, which is edge.divert_mark", upstream_mark.value), "another mark");
+                Mismatch::new(format!("{}, which is edge.divert_mark", upstream_mark.value), "another mark");
             let remedy = "with one mark for both what the gateway sends would be led back to it";
             reader.wrong("edge.upstream_mark", upstream_mark.at, fault.remedy(remedy));
         }
@@ -200,14 +202,14 @@ pub(crate) fn interfaces(reader: &mut Reader<'_>, section: &Section<'_>, key: &s
     let read = section.read_each(reader, key, wanted, name).unwrap_or_default();
     if let Some((name, at)) = read.get(INTERFACES_MAX) {
         let fault =
-            Fault::new(format!("more interfaces from {name} on"), format!("at most {INTERFACES_MAX}"));
+            Mismatch::new(format!("more interfaces from {name} on"), format!("at most {INTERFACES_MAX}"));
         reader.wrong(section.key(key), *at, fault);
     }
     read.into_iter().map(|(name, _)| name).collect()
 }
 
 /// in `tail`, which makes it a pattern.
-fn name_of(value: &DeValue<'_>, chars_max: usize, what: &str, tail: &str) -> Result<String, Fault> {
+fn name_of(value: &DeValue<'_>, chars_max: usize, what: &str, tail: &str) -> Result<String, Mismatch> {
     let sound = |text: &str| {
         let name = text.strip_suffix(tail).unwrap_or(text);
         let begins = name.bytes().next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_');
@@ -220,7 +222,7 @@ fn name_of(value: &DeValue<'_>, chars_max: usize, what: &str, tail: &str) -> Res
         _ => {
             let pattern = if tail.is_empty() { "" } else { "; * at its end stands for any rest" };
             let wanted = format!("{what} (1 to {chars_max} of letters, digits, _, - and .{pattern})");
-            Err(Fault::new(describe(value), wanted))
+            Err(Mismatch::new(describe(value), wanted))
         }
     }
 }

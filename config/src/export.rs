@@ -4,7 +4,7 @@ use crate::edge::interfaces;
 use crate::key::Key;
 use crate::listener::{Listener, Mode};
 use crate::quantity::show_duration;
-use crate::reader::{Fault, Reader};
+use crate::reader::{Mismatch, Reader};
 use crate::section::{Found, Section, Stated};
 use crate::value::path_text;
 use std::ops::RangeInclusive;
@@ -170,7 +170,7 @@ fn byte_basis<'t>(
     if let (Some(proxied), ByteBasis::Ip, true) = (proxied, basis.value, basis.sound) {
         let found = format!("\"ip\" beside {proxied}");
         let remedy = "the leg behind the balancer is not the subscriber's: write \"payload\", or give that listener a node of its own";
-        reader.wrong("export.byte_basis", basis.at, Fault::new(found, "\"payload\"").remedy(remedy));
+        reader.wrong("export.byte_basis", basis.at, Mismatch::new(found, "\"payload\"").remedy(remedy));
     }
     basis.value
 }
@@ -184,7 +184,7 @@ fn judge_times(
 ) {
     let divides = DAY.as_millis().checked_rem(period.value.as_millis()) == Some(0);
     if period.sound && !divides {
-        let fault = Fault::new(show_duration(period.value), "a length that divides 24 h without rest");
+        let fault = Mismatch::new(show_duration(period.value), "a length that divides 24 h without rest");
         reader.wrong("export.period", period.at, fault.remedy("such as \"15 min\", \"20 min\", \"1 h\""));
     }
     crate::relation::at_least(

@@ -1,7 +1,7 @@
 //! `[list]`: the allowlist document and its limits.
 
 use crate::key::Key;
-use crate::reader::{Fault, Reader, describe};
+use crate::reader::{Mismatch, Reader, describe};
 use crate::section::Section;
 use crate::value::word_of;
 use std::ops::RangeInclusive;
@@ -63,7 +63,7 @@ impl List {
         let file = section.required_path(reader, "file");
         let found = section.read(reader, "signatures", |value| match value.as_str() {
             Some("required") => {
-                let fault = Fault::new("\"required\"", "\"none\"");
+                let fault = Mismatch::new("\"required\"", "\"none\"");
                 Err(fault.remedy("this version verifies no signatures and does not pretend to"))
             }
             _ => word_of(value, &SIGNATURES),
@@ -84,18 +84,21 @@ fn read_codes(reader: &mut Reader<'_>, section: &Section<'_>) -> Vec<String> {
     };
     let read = section.read_each(reader, "accept_errors", CODES_FORM, |value| match value.as_str() {
         Some(text) if is_code(text) => Ok(text.to_owned()),
-        _ => Err(Fault::new(describe(value), "a code that `allowlist lint` prints, such as \"shared-host\"")),
+        _ => Err(Mismatch::new(
+            describe(value),
+            "a code that `allowlist lint` prints, such as \"shared-host\"",
+        )),
     });
     let mut codes: Vec<String> = Vec::new();
     for (index, (code, at)) in read.unwrap_or_default().into_iter().enumerate() {
         let key = format!("{}[{index}]", section.key("accept_errors"));
         if codes.len() == ACCEPT_ERRORS_MAX {
-            let fault = Fault::new("one more code", format!("at most {ACCEPT_ERRORS_MAX}"));
+            let fault = Mismatch::new("one more code", format!("at most {ACCEPT_ERRORS_MAX}"));
             reader.wrong(key, at, fault);
             break;
         }
         if codes.contains(&code) {
-            reader.wrong(key, at, Fault::new(format!("\"{code}\" again"), "each code once"));
+            reader.wrong(key, at, Mismatch::new(format!("\"{code}\" again"), "each code once"));
         } else {
             codes.push(code);
         }

@@ -8,7 +8,7 @@ use self::socket::read_socket;
 use crate::dns::Clients;
 use crate::key::Key;
 use crate::local::LocalSocket;
-use crate::reader::{Fault, Reader, one_of};
+use crate::reader::{Mismatch, Reader, one_of};
 use crate::section::Section;
 use crate::value::{SOCKET_FORM, count_of, prefix_of, socket_of};
 use ipnet::IpNet;
@@ -140,10 +140,11 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Listeners {
     let sections = reader.sections("listener");
     if sections.is_empty() && !reader.has("listener") {
         let wanted = "at least one section [[listener]] with mode, address";
-        reader.missing("listener", 0, Fault::new("no such section", wanted));
+        reader.missing("listener", 0, Mismatch::new("no such section", wanted));
     }
     if let Some(over) = sections.get(LISTENERS_MAX) {
-        let fault = Fault::new(format!("{} listeners", sections.len()), format!("at most {LISTENERS_MAX}"));
+        let fault =
+            Mismatch::new(format!("{} listeners", sections.len()), format!("at most {LISTENERS_MAX}"));
         reader.wrong("listener", over.at, fault);
     }
     let mut listeners = Listeners { at_addresses: Vec::with_capacity(sections.len()), sockets: Vec::new() };
@@ -166,7 +167,7 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Listeners {
         }
         if let Some(first) = taken.get(&address) {
             let fault =
-                Fault::new(format!("{address}, which {first} already has"), "another address or port");
+                Mismatch::new(format!("{address}, which {first} already has"), "another address or port");
             reader.wrong(section.key("address"), at, fault);
         } else {
             taken.insert(address, section.key("address"));
@@ -195,13 +196,13 @@ fn read_one(
         (mode, section.value("peers"))
     {
         let found = format!("peers beside mode \"{}\"", mode.label());
-        let fault = Fault::new(found, "them on proxy_protocol listeners only");
+        let fault = Mismatch::new(found, "them on proxy_protocol listeners only");
         reader.wrong(section.key("peers"), at, fault.remedy("remove this key: no PROXY header is read here"));
     }
     let datagram_headers = datagram_headers(reader, section, mode.map(|(mode, _)| mode));
     let interception = interception(reader, section, mode.map(|(mode, _)| mode), &protocols);
     if let Some((over, at)) = peers.as_ref().and_then(|peers| peers.get(PEERS_MAX)) {
-        let fault = Fault::new(format!("more prefixes from {over} on"), format!("at most {PEERS_MAX}"));
+        let fault = Mismatch::new(format!("more prefixes from {over} on"), format!("at most {PEERS_MAX}"));
         reader.wrong(section.key("peers"), *at, fault);
     }
     if let (Some(peers), Some((_, at))) = (&peers, section.value("peers"))
@@ -211,7 +212,7 @@ fn read_one(
             .and_then(|(value, _)| value.as_array())
             .is_some_and(|array| array.is_empty())
     {
-        let fault = Fault::new("no prefix", "at least one");
+        let fault = Mismatch::new("no prefix", "at least one");
         reader.wrong(section.key("peers"), at, fault.remedy("without one every connection would be refused"));
     }
     let listener = match (mode, &address) {
@@ -244,13 +245,13 @@ fn protocols(reader: &mut Reader<'_>, section: &Section<'_>) -> Vec<Protocol> {
     let both = || PROTOCOLS.iter().map(|(_, protocol)| *protocol).collect();
     let Some((value, at)) = section.value("protocols") else { return both() };
     if value.as_array().is_some_and(|array| array.is_empty()) {
-        let fault = Fault::new("no transport", "at least one");
+        let fault = Mismatch::new("no transport", "at least one");
         reader.wrong(section.key("protocols"), at, fault.remedy("remove this key to serve both"));
     }
     let mut protocols = Vec::new();
     for (index, (protocol, at)) in read.into_iter().flatten().enumerate() {
         if protocols.contains(&protocol) {
-            let fault = Fault::new("a transport that stands there already", "each once");
+            let fault = Mismatch::new("a transport that stands there already", "each once");
             reader.wrong(format!("{}[{index}]", section.key("protocols")), at, fault);
         } else {
             protocols.push(protocol);

@@ -1,6 +1,6 @@
 //! Unix sockets that programs on the same machine connect to: where, and which group may.
 
-use crate::reader::{Fault, Reader, describe};
+use crate::reader::{Mismatch, Reader, describe};
 use crate::section::{Found, Section};
 use crate::value::path_text;
 use std::path::PathBuf;
@@ -30,16 +30,16 @@ impl LocalSocket {
         group_key: &str,
     ) -> Option<LocalSocket> {
         let group = section.read(reader, group_key, |value| {
-            let text = value.as_str().ok_or_else(|| Fault::new(describe(value), GROUP_FORM))?;
+            let text = value.as_str().ok_or_else(|| Mismatch::new(describe(value), GROUP_FORM))?;
             let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
             let is_group = (1..=GROUP_CHARS_MAX).contains(&text.len()) && text.chars().all(fits);
-            if is_group { Ok(text.to_owned()) } else { Err(Fault::new(describe(value), GROUP_FORM)) }
+            if is_group { Ok(text.to_owned()) } else { Err(Mismatch::new(describe(value), GROUP_FORM)) }
         });
         let (path, at) = match section.read(reader, path_key, path_text) {
             Found::Is(text, at) => (reader.join(&text), at),
             Found::Absent => {
                 if let Found::Is(_, at) = group {
-                    let fault = Fault::new(format!("a group and no {path_key}"), "both, or neither");
+                    let fault = Mismatch::new(format!("a group and no {path_key}"), "both, or neither");
                     reader.wrong(section.key(group_key), at, fault);
                 }
                 return None;
@@ -48,7 +48,7 @@ impl LocalSocket {
         };
         let bytes = path.as_os_str().len();
         if bytes > SOCKET_BYTES_MAX {
-            let fault = Fault::new(
+            let fault = Mismatch::new(
                 format!("a path of {bytes} bytes: {}", path.display()),
                 format!("at most {SOCKET_BYTES_MAX} bytes for a socket"),
             );

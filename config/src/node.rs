@@ -2,7 +2,7 @@
 
 use crate::key::Key;
 use crate::problem::quoted;
-use crate::reader::{Fault, Reader, describe};
+use crate::reader::{Mismatch, Reader, describe};
 use std::path::PathBuf;
 
 /// The keys of `[node]`.
@@ -49,8 +49,8 @@ impl Node {
         section.required_here(reader);
         let found = section.read(reader, "id", |value| match value.as_str() {
             Some(text) if is_id(text, NODE_ID_CHARS_MAX) => Ok(text.to_owned()),
-            Some(text) => Err(Fault::new(quoted(text), ID_FORM)),
-            None => Err(Fault::new(describe(value), format!("{ID_FORM} in quotes"))),
+            Some(text) => Err(Mismatch::new(quoted(text), ID_FORM)),
+            None => Err(Mismatch::new(describe(value), format!("{ID_FORM} in quotes"))),
         });
         let id = section.required(reader, "id", found, ID_FORM);
         let state_dir = section.required_path(reader, "state_dir");

@@ -4,7 +4,7 @@ use crate::Config;
 use crate::key::Key;
 use crate::listener::{Listener, Mode};
 use crate::node::is_id;
-use crate::reader::{Fault, Reader, describe};
+use crate::reader::{Mismatch, Reader, describe};
 use crate::section::Section;
 use crate::value::{count_of, word_of};
 use std::collections::HashMap;
@@ -138,7 +138,8 @@ pub(crate) fn read(reader: &mut Reader<'_>, divert_mark: u32) -> Vec<RatingGroup
         }];
     }
     if let Some(over) = sections.get(GROUPS_MAX) {
-        let fault = Fault::new(format!("{} rating groups", sections.len()), format!("at most {GROUPS_MAX}"));
+        let fault =
+            Mismatch::new(format!("{} rating groups", sections.len()), format!("at most {GROUPS_MAX}"));
         reader.wrong("rating_group", over.at, fault);
     }
     let mut groups = Vec::with_capacity(sections.len());
@@ -151,7 +152,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, divert_mark: u32) -> Vec<RatingGroup
         && let Some(first) = sections.first()
     {
         let fault =
-            Fault::new("no group for the services that none names", "one group with services = [\"*\"]");
+            Mismatch::new("no group for the services that none names", "one group with services = [\"*\"]");
         reader.missing("rating_group.services", first.at, fault);
     }
     groups
@@ -181,7 +182,7 @@ fn read_one<'t>(
     let dscp = section.read(reader, "dscp", |value| count_of(value, &DSCP_RANGE));
     let fwmark = section.read(reader, "fwmark", |value| match count_of(value, &MARK_RANGE)? {
         taken if taken == divert_mark => {
-            let fault = Fault::new(format!("{taken}, which is edge.divert_mark"), "another mark");
+            let fault = Mismatch::new(format!("{taken}, which is edge.divert_mark"), "another mark");
             Err(fault.remedy("with that mark packets to subscribers would be led back to the gateway"))
         }
         mark => Ok(mark),
@@ -193,7 +194,7 @@ fn read_one<'t>(
         let found = format!("\"{}\" for rating group {id}", disposition.label());
         let wanted = format!("\"{}\" as {} has it", first.0.label(), first.1);
         let remedy = "two dispositions would exempt the same bytes twice: give one of the groups another id";
-        reader.wrong(section.key("disposition"), at, Fault::new(found, wanted).remedy(remedy));
+        reader.wrong(section.key("disposition"), at, Mismatch::new(found, wanted).remedy(remedy));
     }
     Some(RatingGroup {
         id,
@@ -213,23 +214,25 @@ fn read_services(reader: &mut Reader<'_>, section: &Section<'_>, seen: &mut Seen
     }
     let entries = section.read_each(reader, "services", SERVICES_FORM, |value| match value.as_str() {
         Some(text) if text == EVERY_SERVICE || is_id(text, SERVICE_ID_CHARS_MAX) => Ok(text.to_owned()),
-        _ => Err(Fault::new(describe(value), "a service id (1 to 40 of a-z, 0-9 and -) or \"*\"")),
+        _ => Err(Mismatch::new(describe(value), "a service id (1 to 40 of a-z, 0-9 and -) or \"*\"")),
     })?;
     let key = section.key("services");
     if let (Some((value, at)), true) = (section.value("services"), entries.is_empty())
         && value.as_array().is_some_and(|array| array.is_empty())
     {
-        reader.wrong(&key, at, Fault::new("no service", SERVICES_FORM));
+        reader.wrong(&key, at, Mismatch::new("no service", SERVICES_FORM));
     }
     for (index, (service, at)) in entries.iter().enumerate() {
         let here = format!("{key}[{index}]");
         if service == EVERY_SERVICE && entries.len() > 1 {
-            let fault = Fault::new("\"*\" beside service ids", "\"*\" alone");
+            let fault = Mismatch::new("\"*\" beside service ids", "\"*\" alone");
             reader.wrong(&here, *at, fault.remedy("give the named services a group of their own"));
         }
         if let Some(first) = seen.services.get(service) {
-            let fault =
-                Fault::new(format!("\"{service}\", which {first} already has"), "each service in one group");
+            let fault = Mismatch::new(
+                format!("\"{service}\", which {first} already has"),
+                "each service in one group",
+            );
             reader.wrong(&here, *at, fault);
         } else {
             seen.services.insert(service.clone(), here);

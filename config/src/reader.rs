@@ -50,7 +50,7 @@ pub(crate) struct Reader<'t> {
 }
 
 /// What one value was and what it should have been.
-pub(crate) struct Fault {
+pub(crate) struct Mismatch {
     /// What stands there.
     pub(crate) found: String,
     /// What may stand there.
@@ -59,15 +59,15 @@ pub(crate) struct Fault {
     pub(crate) remedy: Option<String>,
 }
 
-impl Fault {
+impl Mismatch {
     /// A fault whose `wanted` says what to do.
-    pub(crate) fn new(found: impl Into<String>, wanted: impl Into<String>) -> Fault {
-        Fault { found: found.into(), wanted: wanted.into(), remedy: None }
+    pub(crate) fn new(found: impl Into<String>, wanted: impl Into<String>) -> Mismatch {
+        Mismatch { found: found.into(), wanted: wanted.into(), remedy: None }
     }
 
     /// The same with a remedy.
-    pub(crate) fn remedy(self, remedy: impl Into<String>) -> Fault {
-        Fault { remedy: Some(remedy.into()), ..self }
+    pub(crate) fn remedy(self, remedy: impl Into<String>) -> Mismatch {
+        Mismatch { remedy: Some(remedy.into()), ..self }
     }
 }
 
@@ -79,7 +79,7 @@ impl<'t> Reader<'t> {
         for (key, _) in root {
             let name: &str = key.get_ref();
             if !known().any(|section| section == name) {
-                let fault = Fault::new(format!("the unknown section {}", quoted(name)), one_of(known()));
+                let fault = Mismatch::new(format!("the unknown section {}", quoted(name)), one_of(known()));
                 reader.wrong(name, key.span().start, hinted(fault, nearest(name, known())));
             }
         }
@@ -99,14 +99,14 @@ impl<'t> Reader<'t> {
     }
 
     /// Notes a wrong value, key or relation at byte `offset`.
-    pub(crate) fn wrong(&mut self, key: impl Into<String>, offset: usize, fault: Fault) {
-        let Fault { found, wanted, remedy } = fault;
+    pub(crate) fn wrong(&mut self, key: impl Into<String>, offset: usize, fault: Mismatch) {
+        let Mismatch { found, wanted, remedy } = fault;
         self.noted.push(Noted { offset, kind: Kind::Meaning, key: key.into(), found, wanted, remedy });
     }
 
     /// Notes that something required is not stated; `offset` is that of the place it belongs to.
-    pub(crate) fn missing(&mut self, key: impl Into<String>, offset: usize, fault: Fault) {
-        let Fault { found, wanted, remedy } = fault;
+    pub(crate) fn missing(&mut self, key: impl Into<String>, offset: usize, fault: Mismatch) {
+        let Mismatch { found, wanted, remedy } = fault;
         self.noted.push(Noted { offset, kind: Kind::Missing, key: key.into(), found, wanted, remedy });
     }
 
@@ -122,7 +122,7 @@ impl<'t> Reader<'t> {
         };
         let at = value.span().start;
         let Some(table) = value.get_ref().as_table() else {
-            let fault = Fault::new(describe(value.get_ref()), format!("one section [{kind}]"));
+            let fault = Mismatch::new(describe(value.get_ref()), format!("one section [{kind}]"));
             self.wrong(kind, at, fault);
             return Section { name: kind.to_owned(), kind, table: None, at };
         };
@@ -151,7 +151,7 @@ impl<'t> Reader<'t> {
     ) -> Vec<Section<'t>> {
         let wanted = format!("one or more sections [[{kind}]] in double brackets");
         let Some(array) = value.as_array() else {
-            self.wrong(kind, at, Fault::new(describe(value), wanted));
+            self.wrong(kind, at, Mismatch::new(describe(value), wanted));
             return Vec::new();
         };
         let mut sections = Vec::with_capacity(array.len());
@@ -160,7 +160,7 @@ impl<'t> Reader<'t> {
             let at = element.span().start;
             match element.get_ref().as_table() {
                 Some(table) => sections.push(self.open(name, kind, table, at)),
-                None => self.wrong(name, at, Fault::new(describe(element.get_ref()), wanted.clone())),
+                None => self.wrong(name, at, Mismatch::new(describe(element.get_ref()), wanted.clone())),
             }
         }
         sections
@@ -260,8 +260,8 @@ pub(crate) fn known_keys(kind: &str) -> impl Iterator<Item = &'static str> {
 }
 
 /// The fault of a key its section does not know, with the nearest known one or the section it belongs to.
-fn unknown_key(kind: &str, word: &str) -> Fault {
-    let fault = Fault::new(
+fn unknown_key(kind: &str, word: &str) -> Mismatch {
+    let fault = Mismatch::new(
         format!("the unknown key {}", quoted(word)),
         format!("in [{kind}] {}", one_of(known_keys(kind))),
     );
@@ -274,7 +274,7 @@ fn unknown_key(kind: &str, word: &str) -> Fault {
 }
 
 /// Adds "did you mean" to a fault.
-fn hinted(fault: Fault, near: Option<&str>) -> Fault {
+fn hinted(fault: Mismatch, near: Option<&str>) -> Mismatch {
     match near {
         Some(near) => fault.remedy(format!("did you mean `{near}`?")),
         None => fault,

@@ -1,6 +1,6 @@
 //! Relations between two keys: judged only when both are right by themselves, reported where one of them is written.
 
-use crate::reader::{Fault, Reader};
+use crate::reader::{Mismatch, Reader};
 use crate::section::Stated;
 
 /// Notes a problem unless the first value is at least the second. `show` writes a value as the file does.
@@ -17,10 +17,10 @@ pub(crate) fn at_least<T: PartialOrd + Copy>(
     if larger.written {
         let found = show(larger.value);
         let wanted = format!("at least {smaller_key} ({}{})", show(smaller.value), origin(smaller));
-        reader.wrong(larger_key, larger.at, Fault::new(found, wanted));
+        reader.wrong(larger_key, larger.at, Mismatch::new(found, wanted));
     } else {
         let found = show(smaller.value);
         let wanted = format!("at most {larger_key} ({}{})", show(larger.value), origin(larger));
-        reader.wrong(smaller_key, smaller.at, Fault::new(found, wanted));
+        reader.wrong(smaller_key, smaller.at, Mismatch::new(found, wanted));
     }
 }

@@ -1,7 +1,7 @@
 //! One section of the file: its keys, read one by one into typed values or noted problems.
 
 use crate::key::{Need, SECTIONS};
-use crate::reader::{Fault, Reader, describe};
+use crate::reader::{Mismatch, Reader, describe};
 use toml::de::{DeTable, DeValue};
 
 /// One section of the file (or one element of a repeated one), or its absence.
@@ -71,7 +71,7 @@ impl<'t> Section<'t> {
         &self,
         reader: &mut Reader<'_>,
         name: &str,
-        parse: impl FnOnce(&DeValue<'_>) -> Result<T, Fault>,
+        parse: impl FnOnce(&DeValue<'_>) -> Result<T, Mismatch>,
     ) -> Found<T> {
         let Some((value, at)) = self.value(name) else { return Found::Absent };
         match parse(value) {
@@ -90,11 +90,11 @@ impl<'t> Section<'t> {
         reader: &mut Reader<'_>,
         name: &str,
         wanted: &str,
-        mut parse: impl FnMut(&DeValue<'_>) -> Result<T, Fault>,
+        mut parse: impl FnMut(&DeValue<'_>) -> Result<T, Mismatch>,
     ) -> Option<Vec<(T, usize)>> {
         let (value, at) = self.value(name)?;
         let Some(array) = value.as_array() else {
-            reader.wrong(self.key(name), at, Fault::new(describe(value), wanted));
+            reader.wrong(self.key(name), at, Mismatch::new(describe(value), wanted));
             return None;
         };
         let mut elements = Vec::with_capacity(array.len());
@@ -139,7 +139,7 @@ impl<'t> Section<'t> {
             Found::Absent => {
                 if self.stands() {
                     let remedy = format!("add `{name} = …` to this section");
-                    reader.missing(self.key(name), self.at, Fault::new("nothing", wanted).remedy(remedy));
+                    reader.missing(self.key(name), self.at, Mismatch::new("nothing", wanted).remedy(remedy));
                 }
                 None
             }
@@ -157,7 +157,7 @@ impl<'t> Section<'t> {
                 .map(|key| key.name);
             let wanted =
                 format!("a section [{}] with {}", self.kind, required.collect::<Vec<_>>().join(", "));
-            reader.missing(self.kind, 0, Fault::new("no such section", wanted));
+            reader.missing(self.kind, 0, Mismatch::new("no such section", wanted));
         }
     }
 }
@@ -169,17 +169,17 @@ pub(crate) fn read_set<T: PartialEq>(
     name: &str,
     wanted: &str,
     max: usize,
-    parse: impl FnMut(&DeValue<'_>) -> Result<T, Fault>,
+    parse: impl FnMut(&DeValue<'_>) -> Result<T, Mismatch>,
 ) -> Option<Vec<T>> {
     let entries = section.read_each(reader, name, wanted, parse)?;
     if let Some((_, at)) = entries.get(max) {
-        let fault = Fault::new(format!("{} entries", entries.len()), format!("at most {max}"));
+        let fault = Mismatch::new(format!("{} entries", entries.len()), format!("at most {max}"));
         reader.wrong(section.key(name), *at, fault);
     }
     let mut set: Vec<T> = Vec::with_capacity(entries.len().min(max));
     for (entry, at) in entries.into_iter().take(max) {
         if set.contains(&entry) {
-            reader.wrong(section.key(name), at, Fault::new("the same again", "each entry once"));
+            reader.wrong(section.key(name), at, Mismatch::new("the same again", "each entry once"));
         } else {
             set.push(entry);
         }

@@ -1,7 +1,7 @@
 //! `[subscribers]`: the static subscriber table, its place and its limits; its parser is [`parse`].
 
 use crate::key::Key;
-use crate::reader::{Fault, Reader, describe};
+use crate::reader::{Mismatch, Reader, describe};
 use crate::section::Section;
 pub use crate::subscriber_table::{HEADER, ID_CHARS_MAX, PROBLEMS_MAX, Subscriber, SubscriberType, parse};
 use std::ops::RangeInclusive;
@@ -72,11 +72,11 @@ fn accepted(reader: &mut Reader<'_>, section: &Section<'_>) -> Vec<String> {
     let read = section.read_each(reader, "accept_sha256", HASHES_FORM, |value| {
         let hash = value.as_str().filter(is_hash);
         hash.map(ToOwned::to_owned)
-            .ok_or_else(|| Fault::new(describe(value), "64 digits of 0-9 and a-f in quotes"))
+            .ok_or_else(|| Mismatch::new(describe(value), "64 digits of 0-9 and a-f in quotes"))
     });
     let Some(entries) = read else { return Vec::new() };
     if let Some((_, at)) = entries.get(ACCEPTED_MAX) {
-        let fault = Fault::new(format!("{} hashes", entries.len()), format!("at most {ACCEPTED_MAX}"));
+        let fault = Mismatch::new(format!("{} hashes", entries.len()), format!("at most {ACCEPTED_MAX}"));
         reader.wrong(section.key("accept_sha256"), *at, fault);
     }
     entries.into_iter().map(|(hash, _)| hash).collect()

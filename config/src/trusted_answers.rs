@@ -2,7 +2,7 @@
 
 use crate::key::Key;
 use crate::problem::quoted;
-use crate::reader::{Fault, Reader, describe};
+use crate::reader::{Mismatch, Reader, describe};
 use crate::section::{Found, Section};
 use crate::value::prefix_of;
 use ipnet::{IpNet, Ipv6Net};
@@ -215,14 +215,14 @@ fn prefixes(reader: &mut Reader<'_>, section: &Section<'_>, name: &str, others: 
         let prefix = prefix_of(value)?;
         if others.contains(&prefix) {
             let found = format!("{prefix}, which stands in shared_addresses too");
-            return Err(Fault::new(found, "a prefix of addresses that no other site has"));
+            return Err(Mismatch::new(found, "a prefix of addresses that no other site has"));
         }
         Ok(prefix)
     });
     let Some(entries) = read else { return Vec::new() };
     if let Some((_, at)) = entries.get(STATED_PREFIXES_MAX) {
         let fault =
-            Fault::new(format!("{} prefixes", entries.len()), format!("at most {STATED_PREFIXES_MAX}"));
+            Mismatch::new(format!("{} prefixes", entries.len()), format!("at most {STATED_PREFIXES_MAX}"));
         reader.wrong(section.key(name), *at, fault);
     }
     entries.into_iter().map(|(prefix, _)| prefix).collect()
@@ -238,12 +238,13 @@ fn nat64_prefixes(reader: &mut Reader<'_>, section: &Section<'_>) -> Vec<Ipv6Net
         let prefix = prefix.filter(|prefix| {
             matches!(prefix.prefix_len(), 32 | 40 | 48 | 56 | 64 | 96) && *prefix == prefix.trunc()
         });
-        prefix.ok_or_else(|| Fault::new(describe(value), "an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits"))
+        prefix
+            .ok_or_else(|| Mismatch::new(describe(value), "an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits"))
     });
     let Some(entries) = read else { return Vec::new() };
     if let Some((_, at)) = entries.get(NAT64_PREFIXES_MAX) {
         let fault =
-            Fault::new(format!("{} prefixes", entries.len()), format!("at most {NAT64_PREFIXES_MAX}"));
+            Mismatch::new(format!("{} prefixes", entries.len()), format!("at most {NAT64_PREFIXES_MAX}"));
         reader.wrong(section.key("nat64_prefixes"), *at, fault);
     }
     entries.into_iter().map(|(prefix, _)| prefix).collect()
@@ -260,31 +261,31 @@ fn read_static(reader: &mut Reader<'_>, section: &Section<'_>, addresses_max: us
     let entries = section.read_each(reader, "addresses", ADDRESSES_FORM, |value| {
         let address = value.as_str().and_then(|text| text.parse::<IpAddr>().ok());
         let address = address.map(|address| address.to_canonical());
-        address.ok_or_else(|| Fault::new(describe(value), "an address without port in quotes"))
+        address.ok_or_else(|| Mismatch::new(describe(value), "an address without port in quotes"))
     })?;
     let key = section.key("addresses");
     if value.as_array().is_some_and(|array| array.is_empty()) {
-        reader.wrong(&key, at, Fault::new("no address", ADDRESSES_FORM));
+        reader.wrong(&key, at, Mismatch::new("no address", ADDRESSES_FORM));
     }
     if let Some((_, at)) = entries.get(addresses_max) {
         let wanted = format!("at most trusted_answers.addresses_per_name_max ({addresses_max})");
-        reader.wrong(&key, *at, Fault::new(format!("{} addresses", entries.len()), wanted));
+        reader.wrong(&key, *at, Mismatch::new(format!("{} addresses", entries.len()), wanted));
     }
     Some(StaticAnswer { name: name?.0, addresses: entries.into_iter().map(|(address, _)| address).collect() })
 }
 
 /// A host name's outward form; what it means is for the owner of host names to judge.
-fn name_of(value: &DeValue<'_>) -> Result<String, Fault> {
+fn name_of(value: &DeValue<'_>) -> Result<String, Mismatch> {
     let Some(text) = value.as_str() else {
-        return Err(Fault::new(describe(value), NAME_FORM));
+        return Err(Mismatch::new(describe(value), NAME_FORM));
     };
     if text.parse::<IpAddr>().is_ok() {
-        return Err(Fault::new(format!("the address {}", quoted(text)), NAME_FORM));
+        return Err(Mismatch::new(format!("the address {}", quoted(text)), NAME_FORM));
     }
     let odd =
         |character: char| character.is_whitespace() || character.is_control() || "/:*@".contains(character);
     if text.is_empty() || text.chars().count() > NAME_CHARS_MAX || text.contains(odd) {
-        return Err(Fault::new(quoted(text), NAME_FORM).remedy("no scheme, port, path or wildcard"));
+        return Err(Mismatch::new(quoted(text), NAME_FORM).remedy("no scheme, port, path or wildcard"));
     }
     Ok(text.to_owned())
 }

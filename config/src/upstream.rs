@@ -3,7 +3,7 @@
 use crate::dns::read_own_addresses;
 use crate::key::Key;
 use crate::problem::quoted;
-use crate::reader::{Fault, Reader, describe};
+use crate::reader::{Mismatch, Reader, describe};
 use crate::section::Section;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -123,19 +123,19 @@ fn read_resolvers(reader: &mut Reader<'_>, section: &Section<'_>, steered: Optio
     let stated = section.value("resolvers");
     let empty = stated.is_none_or(|(value, _)| value.as_array().is_some_and(|array| array.is_empty()));
     if let (true, Some(listener)) = (empty, steered) {
-        let fault = Fault::new("no resolver", "at least one, since a listener is steered");
+        let fault = Mismatch::new("no resolver", "at least one, since a listener is steered");
         let at = stated.map_or(if section.stands() { section.at } else { listener }, |(_, at)| at);
         reader.missing("upstream.resolvers", at, fault.remedy("name the operator's resolver in [upstream]"));
     }
     let entries = entries.unwrap_or_default();
     if let Some((_, at)) = entries.get(RESOLVERS_MAX) {
-        let fault = Fault::new(format!("{} resolvers", entries.len()), format!("at most {RESOLVERS_MAX}"));
+        let fault = Mismatch::new(format!("{} resolvers", entries.len()), format!("at most {RESOLVERS_MAX}"));
         reader.wrong(section.key("resolvers"), *at, fault);
     }
     let mut resolvers: Vec<SocketAddr> = Vec::with_capacity(entries.len().min(RESOLVERS_MAX));
     for (resolver, at) in entries.into_iter().take(RESOLVERS_MAX) {
         if resolvers.contains(&resolver) {
-            let fault = Fault::new(format!("{resolver} again"), "each resolver once");
+            let fault = Mismatch::new(format!("{resolver} again"), "each resolver once");
             reader.wrong(section.key("resolvers"), at, fault);
         } else {
             resolvers.push(resolver);
@@ -145,19 +145,19 @@ fn read_resolvers(reader: &mut Reader<'_>, section: &Section<'_>, steered: Optio
 }
 
 /// An address with or without port.
-pub(crate) fn resolver_of(value: &DeValue<'_>) -> Result<SocketAddr, Fault> {
+pub(crate) fn resolver_of(value: &DeValue<'_>) -> Result<SocketAddr, Mismatch> {
     let wanted = "an address with or without port in quotes, such as \"9.9.9.9\" or \"[2620:fe::fe]:53\"";
     let Some(text) = value.as_str() else {
-        return Err(Fault::new(describe(value), wanted));
+        return Err(Mismatch::new(describe(value), wanted));
     };
     let bare = || text.parse::<IpAddr>().map(|address| SocketAddr::new(address, RESOLVER_PORT));
     match text.parse::<SocketAddr>().or_else(|_| bare()) {
-        Ok(address) if address.port() == 0 => Err(Fault::new(quoted(text), "a port from 1 to 65535")),
+        Ok(address) if address.port() == 0 => Err(Mismatch::new(quoted(text), "a port from 1 to 65535")),
         Ok(address) if address.ip().is_unspecified() => {
-            Err(Fault::new(quoted(text), "the address of a resolver, not the unspecified one"))
+            Err(Mismatch::new(quoted(text), "the address of a resolver, not the unspecified one"))
         }
         Ok(address) => Ok(address),
-        Err(_) => Err(Fault::new(quoted(text), wanted)),
+        Err(_) => Err(Mismatch::new(quoted(text), wanted)),
     }
 }
 
@@ -167,7 +167,7 @@ fn read_port_map(reader: &mut Reader<'_>, section: &Section<'_>) -> BTreeMap<u16
     let Some((value, at)) = section.value("port_map") else { return map };
     let key = section.key("port_map");
     let Some(table) = value.as_table() else {
-        reader.wrong(key, at, Fault::new(describe(value), PORT_MAP_FORM));
+        reader.wrong(key, at, Mismatch::new(describe(value), PORT_MAP_FORM));
         return map;
     };
     for (from, to) in table {
@@ -178,7 +178,7 @@ fn read_port_map(reader: &mut Reader<'_>, section: &Section<'_>) -> BTreeMap<u16
             reader.wrong(
                 &here,
                 from.span().start,
-                Fault::new(quoted(word), "a port from 1 to 65535 on the left"),
+                Mismatch::new(quoted(word), "a port from 1 to 65535 on the left"),
             );
         }
         match (port, crate::value::count_of(to.get_ref(), &(1..=u16::MAX))) {

@@ -2,7 +2,7 @@
 
 use crate::problem::quoted;
 use crate::quantity::{self, DURATION_FORM, SIZE_FORM, show_duration, show_size};
-use crate::reader::{Fault, Reader, describe, one_of};
+use crate::reader::{Mismatch, Reader, describe, one_of};
 use crate::section::{Section, Stated};
 use ipnet::IpNet;
 use std::fmt::Display;
@@ -35,7 +35,7 @@ impl<'t> Section<'t> {
     ) -> Stated<Duration> {
         let found = self.read(reader, name, |value| {
             let duration = value.as_str().and_then(quantity::duration);
-            let duration = duration.ok_or_else(|| Fault::new(describe(value), DURATION_FORM))?;
+            let duration = duration.ok_or_else(|| Mismatch::new(describe(value), DURATION_FORM))?;
             within(duration, &range, |bound| show_duration(*bound))
         });
         self.defaulted(found, default)
@@ -51,7 +51,7 @@ impl<'t> Section<'t> {
     ) -> Stated<usize> {
         let found = self.read(reader, name, |value| {
             let bytes = value.as_str().and_then(quantity::size);
-            let bytes = bytes.ok_or_else(|| Fault::new(describe(value), SIZE_FORM))?;
+            let bytes = bytes.ok_or_else(|| Mismatch::new(describe(value), SIZE_FORM))?;
             let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
             within(bytes, &range, |bound| show_size(u64::try_from(*bound).unwrap_or(u64::MAX)))
         });
@@ -79,10 +79,10 @@ impl<'t> Section<'t> {
     ) -> Stated<Option<T>> {
         let found = self.read(reader, name, |value| match value.as_str() {
             Some("auto") => Ok(None),
-            Some(_) => Err(Fault::new(describe(value), format!("\"auto\" or {}", numbers(&range)))),
+            Some(_) => Err(Mismatch::new(describe(value), format!("\"auto\" or {}", numbers(&range)))),
             None => count_of(value, &range)
                 .map(Some)
-                .map_err(|fault| Fault { wanted: format!("\"auto\" or {}", fault.wanted), ..fault }),
+                .map_err(|fault| Mismatch { wanted: format!("\"auto\" or {}", fault.wanted), ..fault }),
         });
         self.defaulted(found, None)
     }
@@ -100,7 +100,7 @@ impl<'t> Section<'t> {
             }
             let wanted = || format!("\"auto\" or {SIZE_FORM}");
             let bytes = value.as_str().and_then(quantity::size);
-            let bytes = bytes.ok_or_else(|| Fault::new(describe(value), wanted()))?;
+            let bytes = bytes.ok_or_else(|| Mismatch::new(describe(value), wanted()))?;
             let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
             within(bytes, &range, |bound| show_size(u64::try_from(*bound).unwrap_or(u64::MAX))).map(Some)
         });
@@ -122,7 +122,7 @@ impl<'t> Section<'t> {
     /// `true` or `false`.
     pub(crate) fn boolean(&self, reader: &mut Reader<'t>, name: &str, default: bool) -> Stated<bool> {
         let found = self.read(reader, name, |value| {
-            value.as_bool().ok_or_else(|| Fault::new(describe(value), "true or false without quotes"))
+            value.as_bool().ok_or_else(|| Mismatch::new(describe(value), "true or false without quotes"))
         });
         self.defaulted(found, default)
     }
@@ -136,27 +136,27 @@ impl<'t> Section<'t> {
 }
 
 /// A path's text: not empty, no NUL, not longer than the system takes.
-pub(crate) fn path_text(value: &DeValue<'_>) -> Result<String, Fault> {
+pub(crate) fn path_text(value: &DeValue<'_>) -> Result<String, Mismatch> {
     match value.as_str() {
-        Some("") => Err(Fault::new("an empty path", PATH_FORM)),
-        Some(text) if text.contains('\0') => Err(Fault::new("a path with a NUL character", PATH_FORM)),
-        Some(text) if text.len() > PATH_BYTES_MAX => Err(Fault::new(
+        Some("") => Err(Mismatch::new("an empty path", PATH_FORM)),
+        Some(text) if text.contains('\0') => Err(Mismatch::new("a path with a NUL character", PATH_FORM)),
+        Some(text) if text.len() > PATH_BYTES_MAX => Err(Mismatch::new(
             format!("a path of {} bytes", text.len()),
             format!("at most {PATH_BYTES_MAX} bytes"),
         )),
         Some(text) => Ok(text.to_owned()),
-        None => Err(Fault::new(describe(value), PATH_FORM)),
+        None => Err(Mismatch::new(describe(value), PATH_FORM)),
     }
 }
 
 /// One of a few words.
-pub(crate) fn word_of<T: Copy>(value: &DeValue<'_>, words: &Words<T>) -> Result<T, Fault> {
+pub(crate) fn word_of<T: Copy>(value: &DeValue<'_>, words: &Words<T>) -> Result<T, Mismatch> {
     let known = words.iter().find(|(word, _)| value.as_str() == Some(word));
     match known {
         Some((_, meaning)) => Ok(*meaning),
         None => {
             let quoted: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-            Err(Fault::new(describe(value), one_of(quoted.iter().map(String::as_str))))
+            Err(Mismatch::new(describe(value), one_of(quoted.iter().map(String::as_str))))
         }
     }
 }
@@ -169,14 +169,14 @@ fn without_address(text: &str) -> Option<u16> {
 }
 
 /// An address with a port.
-pub(crate) fn socket_of(value: &DeValue<'_>) -> Result<SocketAddr, Fault> {
+pub(crate) fn socket_of(value: &DeValue<'_>) -> Result<SocketAddr, Mismatch> {
     let Some(text) = value.as_str() else {
-        return Err(Fault::new(describe(value), SOCKET_FORM));
+        return Err(Mismatch::new(describe(value), SOCKET_FORM));
     };
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
-    let fault = Fault::new(quoted(text), SOCKET_FORM);
+    let fault = Mismatch::new(quoted(text), SOCKET_FORM);
     let without_port = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     Err(match without_port {
         Ok(IpAddr::V4(address)) => fault.remedy(format!("add a port: \"{address}:443\"")),
@@ -193,9 +193,9 @@ pub(crate) fn socket_of(value: &DeValue<'_>) -> Result<SocketAddr, Fault> {
 }
 
 /// A prefix without host bits.
-pub(crate) fn prefix_of(value: &DeValue<'_>) -> Result<IpNet, Fault> {
+pub(crate) fn prefix_of(value: &DeValue<'_>) -> Result<IpNet, Mismatch> {
     let Some(text) = value.as_str() else {
-        return Err(Fault::new(describe(value), "a prefix in quotes, such as \"127.0.0.0/8\""));
+        return Err(Mismatch::new(describe(value), "a prefix in quotes, such as \"127.0.0.0/8\""));
     };
     let prefix =
         text.parse::<IpNet>().or_else(|error| text.parse::<IpAddr>().map(IpNet::from).map_err(|_| error));
@@ -203,10 +203,10 @@ pub(crate) fn prefix_of(value: &DeValue<'_>) -> Result<IpNet, Fault> {
         Ok(prefix) if prefix.addr() == prefix.network() => Ok(prefix),
         Ok(prefix) => {
             let fault =
-                Fault::new(format!("{}, which has host bits", quoted(text)), "a prefix without host bits");
+                Mismatch::new(format!("{}, which has host bits", quoted(text)), "a prefix without host bits");
             Err(fault.remedy(format!("write \"{}\"", prefix.trunc())))
         }
-        Err(_) => Err(Fault::new(quoted(text), "a prefix, such as \"127.0.0.0/8\" or \"2001:db8::/32\"")),
+        Err(_) => Err(Mismatch::new(quoted(text), "a prefix, such as \"127.0.0.0/8\" or \"2001:db8::/32\"")),
     }
 }
 
@@ -218,13 +218,13 @@ impl Number for u32 {}
 impl Number for usize {}
 
 /// A whole number within `range`.
-pub(crate) fn count_of<T: Number>(value: &DeValue<'_>, range: &RangeInclusive<T>) -> Result<T, Fault> {
+pub(crate) fn count_of<T: Number>(value: &DeValue<'_>, range: &RangeInclusive<T>) -> Result<T, Mismatch> {
     let DeValue::Integer(integer) = value else {
-        return Err(Fault::new(describe(value), format!("{} without quotes", numbers(range))));
+        return Err(Mismatch::new(describe(value), format!("{} without quotes", numbers(range))));
     };
     match integer_of(integer).and_then(|number| T::try_from(number).ok()) {
         Some(number) if range.contains(&number) => Ok(number),
-        _ => Err(Fault::new(integer.to_string().chars().take(40).collect::<String>(), numbers(range))),
+        _ => Err(Mismatch::new(integer.to_string().chars().take(40).collect::<String>(), numbers(range))),
     }
 }
 
@@ -243,11 +243,11 @@ fn within<T: PartialOrd>(
     value: T,
     range: &RangeInclusive<T>,
     show: impl Fn(&T) -> String,
-) -> Result<T, Fault> {
+) -> Result<T, Mismatch> {
     if range.contains(&value) {
         Ok(value)
     } else {
         let wanted = format!("from {} to {}", show(range.start()), show(range.end()));
-        Err(Fault::new(show(&value), wanted))
+        Err(Mismatch::new(show(&value), wanted))
     }
 }

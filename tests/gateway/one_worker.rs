@@ -23,13 +23,13 @@ use gateway::flow::binding::{AnswerLimits, Nat64};
 use gateway::flow::identify::IdentifyLimits;
 use gateway::flow::mark::Mark;
 use gateway::flow::rating::{RatingGroup, RatingPlan};
-use gateway::flow::session::{self, Block, Change, Sessions, Source};
+use gateway::flow::session::{self, Block, Change, SessionSource, Sessions};
 use gateway::flow::silence::SilenceLimits;
 use gateway::net::edge::silence::Silences;
 use gateway::net::lookup::answers::Answers;
 use gateway::net::lookup::{LookupSettings, Lookups};
 use gateway::net::node::event::Event;
-use gateway::net::node::flow_record::{Place, SubscriberSide};
+use gateway::net::node::flow_record::{Destination, SubscriberSide};
 use gateway::net::node::policy::{Exemption, Policy, PolicyCell};
 use gateway::net::node::report::Report;
 use gateway::net::node::settings::{DialRules, FlowsPerSubscriber, Limits};
@@ -167,7 +167,7 @@ async fn flow(worker: Rc<Worker>, bytes: usize, fails: bool) {
     let (stream, _client, peer) = connection().await;
     let _permit = Arc::clone(&worker.shared.flow_permits).acquire_owned().await.unwrap();
     let side = SubscriberSide::stream(stream, peer.ip(), ByteBasis::Payload);
-    let place = Place::Original("127.0.0.1:443".parse().unwrap());
+    let place = Destination::Original("127.0.0.1:443".parse().unwrap());
     let open = worker.open_flow(peer.ip(), place, side);
     assert!(!open.flow().is_over_limit(), "his one place is free");
     worker.received(open.flow(), &vec![22; bytes]);
@@ -209,7 +209,7 @@ fn s_a_panic_in_a_flow_costs_that_flow_alone_and_is_counted() {
 async fn begun(worker: &Rc<Worker>, source: IpAddr) -> (OpenFlow, TcpStream) {
     let (stream, client, _) = connection().await;
     let side = SubscriberSide::stream(stream, source, ByteBasis::Payload);
-    (worker.open_flow(source, Place::Original("127.0.0.1:443".parse().unwrap()), side), client)
+    (worker.open_flow(source, Destination::Original("127.0.0.1:443".parse().unwrap()), side), client)
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn b19_a_flow_that_begins_when_its_address_has_just_changed_hands_is_the_new_ses
         let account = |id: &str| Session::new(SubscriberType::Account, id, "").unwrap();
         let change = |event| {
             let block = Block::of("127.0.0.1".parse().unwrap());
-            sessions.apply([Change { block, source: Source::Accounting, event }]);
+            sessions.apply([Change { block, source: SessionSource::Accounting, event }]);
         };
         change(session::Event::Bind(account("before")));
         change(session::Event::Release);

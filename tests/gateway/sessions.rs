@@ -25,7 +25,7 @@ use std::hash::RandomState;
 use std::net::IpAddr;
 
 use billing_export::{Session, SubscriberType};
-use gateway::flow::session::{Block, Change, Event, Evidence, News, Sessions, Source, Standing, What};
+use gateway::flow::session::{Block, Change, Event, Evidence, News, SessionSource, Sessions, Standing, What};
 use ipnet::IpNet;
 
 fn session(id: &str) -> Session {
@@ -44,16 +44,16 @@ fn table(held_max: usize) -> Sessions {
     Sessions::new(held_max, RandomState::new())
 }
 
-fn change(source: Source, prefix: &str, event: Event) -> Change {
+fn change(source: SessionSource, prefix: &str, event: Event) -> Change {
     Change { block: block(prefix), source, event }
 }
 
 fn bind(prefix: &str, id: &str) -> Change {
-    change(Source::Accounting, prefix, Event::Bind(session(id)))
+    change(SessionSource::Accounting, prefix, Event::Bind(session(id)))
 }
 
 fn release(prefix: &str) -> Change {
-    change(Source::Accounting, prefix, Event::Release)
+    change(SessionSource::Accounting, prefix, Event::Release)
 }
 
 fn rows(rows: &[(&str, &str)]) -> Vec<(Block, Session)> {

@@ -1,4 +1,4 @@
-//! Publication of sealed files, restartable at every step.
+//! The sink `files`: publishes sealed files into billing's pickup folder, restartable at every step.
 //!
 //! The store notes two points on the way: *data ready* and *manifest ready*, each after the file is complete and synced
 //! under its staging name. A staging file that is gone after its point was noted was renamed before an interruption.

@@ -2,7 +2,7 @@
 //! (table `delivery`), and none waits for another or holds up the counting: a [`Courier`] carries for one sink, by a
 //! connection of its own, and keeps no transaction or query open while the sink works.
 //!
-//! To add a sink, add a file here that implements [`Sink`], and have the gateway begin its courier (`app/export.rs`).
+//! To add a sink, add a file here that implements [`Sink`], and have the gateway begin its courier (`app/export/ledger.rs`).
 
 pub(crate) mod file;
 pub(crate) mod folder;

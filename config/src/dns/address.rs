@@ -1,7 +1,7 @@
 //! The addresses of `[dns]`: where it listens, whom it asks, who may ask, and what listed names are answered with.
 
 use crate::problem::quoted;
-use crate::reader::{Fault, Reader, describe};
+use crate::reader::{Mismatch, Reader, describe};
 use crate::section::{Section, read_set};
 use crate::upstream::resolver_of;
 use crate::value::{SOCKET_FORM, prefix_of, socket_of};
@@ -86,7 +86,7 @@ pub(super) fn read_listen<'t>(reader: &mut Reader<'t>, section: &Section<'t>, na
     if let Some((value, at)) = section.value(name)
         && value.as_array().is_some_and(|array| array.is_empty())
     {
-        reader.wrong(section.key(name), at, Fault::new("no address", wanted).remedy("remove the key"));
+        reader.wrong(section.key(name), at, Mismatch::new("no address", wanted).remedy("remove the key"));
     }
     addresses
 }
@@ -106,12 +106,12 @@ pub(super) fn read_upstream<'t>(
     };
     let empty = stated.is_none_or(|(value, _)| value.as_array().is_some_and(|array| array.is_empty()));
     if servers.is_empty() && empty && !listens.is_empty() {
-        let fault = Fault::new("no server", "at least one, since clients ask here");
+        let fault = Mismatch::new("no server", "at least one, since clients ask here");
         let remedy = "name the operator's resolver in upstream.resolvers or dns.upstream";
         reader.missing("dns.upstream", at, fault.remedy(remedy));
     }
     if let Some(own) = servers.iter().map(Server::address).find(|server| listens.contains(server)) {
-        let fault = Fault::new(format!("{own}, where the DNS plane itself listens"), "another server");
+        let fault = Mismatch::new(format!("{own}, where the DNS plane itself listens"), "another server");
         reader.wrong("dns.upstream", at, fault.remedy("a query would go round for ever"));
     }
     servers
@@ -146,7 +146,7 @@ pub(crate) fn read_clients(
     if let Some((value, at)) = section.value("clients")
         && value.as_array().is_some_and(|array| array.is_empty())
     {
-        let fault = Fault::new("nobody", CLIENTS_FORM);
+        let fault = Mismatch::new("nobody", CLIENTS_FORM);
         reader.wrong(section.key("clients"), at, fault.remedy("without clients nobody would be served"));
     }
     clients.unwrap_or_else(|| default.to_vec())
@@ -167,9 +167,9 @@ pub(crate) fn read_own_addresses<'t>(
     let addresses = read_set(reader, section, name, OWN_ADDRESSES_FORM, max, |value| {
         let wanted = "an address of this gateway without port in quotes";
         let address = value.as_str().and_then(|text| text.parse::<IpAddr>().ok());
-        let address = address.ok_or_else(|| Fault::new(describe(value), wanted))?;
+        let address = address.ok_or_else(|| Mismatch::new(describe(value), wanted))?;
         if address.is_unspecified() || address.is_multicast() || address != address.to_canonical() {
-            return Err(Fault::new(describe(value), wanted));
+            return Err(Mismatch::new(describe(value), wanted));
         }
         Ok(address)
     });
@@ -177,14 +177,14 @@ pub(crate) fn read_own_addresses<'t>(
 }
 
 /// A server: an address with or without port, or one over TLS with its name.
-fn server_of(value: &DeValue<'_>) -> Result<Server, Fault> {
+fn server_of(value: &DeValue<'_>) -> Result<Server, Mismatch> {
     let Some(text) = value.as_str() else {
-        return Err(Fault::new(describe(value), SERVERS_FORM));
+        return Err(Mismatch::new(describe(value), SERVERS_FORM));
     };
     let Some(rest) = text.strip_prefix("tls://") else {
         return resolver_of(value).map(Server::Plain);
     };
-    let fault = || Fault::new(quoted(text), TLS_SERVER_FORM);
+    let fault = || Mismatch::new(quoted(text), TLS_SERVER_FORM);
     let (address, name) = rest.split_once('#').ok_or_else(fault)?;
     let bare = || address.parse::<IpAddr>().map(|address| SocketAddr::new(address, TLS_PORT));
     let address = address.parse::<SocketAddr>().or_else(|_| bare()).map_err(|_| fault())?;

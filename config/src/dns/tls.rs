@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::{address, read_path};
-use crate::reader::{Fault, Reader};
+use crate::reader::{Mismatch, Reader};
 use crate::section::Section;
 
 /// DNS over TLS for clients (RFC 7858).
@@ -27,11 +27,11 @@ pub(super) fn read_tls<'t>(reader: &mut Reader<'t>, section: &Section<'t>) -> Op
         let stated = section.value(name);
         match (section.value("tls_listen"), stated) {
             (Some((_, at)), None) => {
-                let fault = Fault::new("nothing", "the file's path, since tls_listen is there");
+                let fault = Mismatch::new("nothing", "the file's path, since tls_listen is there");
                 reader.missing(section.key(name), at, fault.remedy(format!("add `{name} = \"…\"`")));
             }
             (None, Some((_, at))) => {
-                let fault = Fault::new("it without tls_listen", "both or neither");
+                let fault = Mismatch::new("it without tls_listen", "both or neither");
                 reader.wrong(section.key(name), at, fault.remedy("add tls_listen, or remove this key"));
             }
             (Some(_), Some(_)) | (None, None) => {}

@@ -2,7 +2,7 @@
 
 use super::{CLIENTS_DEFAULT, DatagramHeaders, Interception, Mode, Protocol};
 use crate::dns::{Clients, read_clients};
-use crate::reader::{Fault, Reader};
+use crate::reader::{Mismatch, Reader};
 use crate::section::{Section, Stated};
 
 /// The interceptions, as written.
@@ -19,7 +19,7 @@ pub(super) fn clients(reader: &mut Reader<'_>, section: &Section<'_>, mode: Opti
     let Some(mode @ (Mode::ProxyProtocol | Mode::Transparent)) = mode else { return clients };
     if let Some((_, at)) = section.value("clients") {
         let found = format!("clients beside mode \"{}\"", mode.label());
-        let fault = Fault::new(found, "them on steered listeners only");
+        let fault = Mismatch::new(found, "them on steered listeners only");
         let remedy =
             "remove this key: who may come in is a matter of the balancer (peers) or of edge.interfaces";
         reader.wrong(section.key("clients"), at, fault.remedy(remedy));
@@ -38,7 +38,7 @@ pub(super) fn datagram_headers(
     let headers = section.defaulted(found, DatagramHeaders::Any);
     if let (Some(mode @ (Mode::Steered | Mode::Transparent)), true) = (mode, headers.written) {
         let found = format!("datagram headers beside mode \"{}\"", mode.label());
-        let fault = Fault::new(found, "them on proxy_protocol listeners only");
+        let fault = Mismatch::new(found, "them on proxy_protocol listeners only");
         let remedy = "remove this key: no PROXY header is read here";
         reader.wrong(section.key("datagram_headers"), headers.at, fault.remedy(remedy));
     }
@@ -61,7 +61,7 @@ pub(super) fn judge_service_port(
     };
     if service_port.written {
         let found = format!("a service port beside mode \"{}\"", mode.label());
-        let fault = Fault::new(found, "it on steered listeners only");
+        let fault = Mismatch::new(found, "it on steered listeners only");
         reader.wrong(section.key("service_port"), service_port.at, fault.remedy(remedy));
     }
 }
@@ -78,7 +78,7 @@ pub(super) fn interception(
     let interception = section.defaulted(found, Interception::Tproxy);
     if let (Some(mode @ (Mode::Steered | Mode::ProxyProtocol)), true) = (mode, interception.written) {
         let found = format!("an interception beside mode \"{}\"", mode.label());
-        let fault = Fault::new(found, "it on transparent listeners only");
+        let fault = Mismatch::new(found, "it on transparent listeners only");
         let remedy = "remove this key: the kernel hands nothing over here";
         reader.wrong(section.key("interception"), interception.at, fault.remedy(remedy));
     }
@@ -86,7 +86,7 @@ pub(super) fn interception(
         && interception.value == Interception::Redirect
         && protocols.contains(&Protocol::Udp)
     {
-        let fault = Fault::new("\"redirect\" on a listener that serves UDP", "\"tproxy\", or TCP alone");
+        let fault = Mismatch::new("\"redirect\" on a listener that serves UDP", "\"tproxy\", or TCP alone");
         let remedy = "redirected datagrams do not say where they were going: write protocols = [\"tcp\"]";
         reader.wrong(section.key("interception"), interception.at, fault.remedy(remedy));
     }

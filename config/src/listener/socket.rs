@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{MODES, Mode, Protocol, protocols};
 use crate::local::LocalSocket;
-use crate::reader::{Fault, Reader, one_of};
+use crate::reader::{Mismatch, Reader, one_of};
 use crate::section::Section;
 
 /// Reads a listener at a Unix socket: a balancer on this machine speaks there, over streams, and who may connect is said by
@@ -19,7 +19,7 @@ pub(super) fn read_socket(
     let modes = one_of(MODES.iter().map(|(word, _)| *word));
     let mode = section.required(reader, "mode", found, &modes);
     if let Some((mode @ (Mode::Steered | Mode::Transparent), at)) = mode {
-        let fault = Fault::new(format!("mode \"{}\" beside a socket", mode.label()), "\"proxy_protocol\"");
+        let fault = Mismatch::new(format!("mode \"{}\" beside a socket", mode.label()), "\"proxy_protocol\"");
         reader.wrong(section.key("mode"), at, fault.remedy("subscribers connect to addresses only"));
     }
     for (key, why) in [
@@ -31,20 +31,20 @@ pub(super) fn read_socket(
         ("interception", "the kernel hands nothing over here"),
     ] {
         if let Some((_, at)) = section.value(key) {
-            let fault = Fault::new(format!("{key} beside a socket"), "the one without the other");
+            let fault = Mismatch::new(format!("{key} beside a socket"), "the one without the other");
             reader.wrong(section.key(key), at, fault.remedy(format!("remove this key: {why}")));
         }
     }
     if let Some((_, at)) = section.value("protocols")
         && protocols(reader, section) != [Protocol::Tcp]
     {
-        let fault = Fault::new("datagrams at a socket", "[\"tcp\"], or nothing");
+        let fault = Mismatch::new("datagrams at a socket", "[\"tcp\"], or nothing");
         reader.wrong(section.key("protocols"), at, fault);
     }
     let socket = LocalSocket::read(reader, section, "socket", "group")?;
     if let Some(first) = taken.get(&socket.path) {
         let at = section.value("socket").map_or(section.at, |(_, at)| at);
-        let fault = Fault::new(format!("{}, which {first} already has", socket.path.display()), "another");
+        let fault = Mismatch::new(format!("{}, which {first} already has", socket.path.display()), "another");
         reader.wrong(section.key("socket"), at, fault);
     } else {
         taken.insert(socket.path.clone(), section.key("socket"));

@@ -39,7 +39,7 @@ pub use self::news::News;
 pub use self::sharing::AddressFacts;
 pub use self::snapshot::{Restored, SnapshotError};
 
-use self::asked::Asked;
+use self::asked::LedTo;
 use self::dns_only::DnsOnlyMap;
 use self::news::Newcomers;
 use self::sharing::{Stated, Witnesses};
@@ -66,7 +66,7 @@ pub struct Lack {
 pub struct TrustedAnswers {
     verification: Verification,
     dns_only: DnsOnlyMap,
-    asked: Asked,
+    asked: LedTo,
     witnesses: Witnesses,
     targets: Targets,
     nat64: Nat64,
@@ -82,7 +82,7 @@ impl TrustedAnswers {
         Self {
             verification: Verification::new(limits),
             dns_only: DnsOnlyMap::new(limits.dns_only_pairs_per_subscriber_max, limits.dns_only_pairs_max),
-            asked: Asked::new(key.clone()),
+            asked: LedTo::new(key.clone()),
             witnesses: Witnesses::new(
                 key.clone(),
                 limits.retention,

@@ -30,7 +30,7 @@ pub use self::claim::{Claim, News, ProtocolLabel, has_long_header};
 pub use self::counter::{Counter, Reading, Unknowable};
 pub use self::effect::{Carrier, Decided, Effect};
 pub use self::observation::{LookedUp, Observation};
-pub use self::start::{HTTPS_PORT, Place, Start};
+pub use self::start::{Destination, HTTPS_PORT, Start};
 pub use self::terms::{Allowances, Evidence, Exemption, Terms, World};
 use crate::flow::allowance::Share;
 use crate::flow::decide::Vouched;
@@ -91,8 +91,8 @@ impl Engine {
     /// A flow of which nothing has been carried. Steered ones are held until it is known where they go; UDP waits for an answer.
     pub fn new(start: Start, standing: Standing, claim: Claim) -> Self {
         let (vouched, is_held) = match start.place {
-            Place::Steered { .. } => (Vouched::No, true),
-            Place::Original(_) => (Vouched::NotYet, false),
+            Destination::Steered { .. } => (Vouched::No, true),
+            Destination::Original(_) => (Vouched::NotYet, false),
         };
         let is_unanswered = start.transport == Transport::Udp;
         Self {
@@ -208,7 +208,7 @@ impl Engine {
 
     /// See [`Observation::Renewed`] (traps T32, B24).
     fn renewed(&mut self, world: &impl World, carrier: &mut impl Carrier) {
-        if self.vouched == Vouched::No && matches!(self.start.place, Place::Original(_)) {
+        if self.vouched == Vouched::No && matches!(self.start.place, Destination::Original(_)) {
             self.vouched = Vouched::NotYet;
         }
         self.judge_again(world, carrier);

@@ -28,7 +28,7 @@ use crate::net::sys::attention::Attention;
 use crate::net::sys::socket;
 
 /// What the endpoint serves; the answers are made by whoever knows them.
-pub trait Source: Send + Sync + 'static {
+pub trait Pages: Send + Sync + 'static {
     /// The metrics in Prometheus text form.
     fn metrics(&self) -> String;
     /// Why the gateway is not ready; empty when it is.
@@ -67,7 +67,7 @@ pub async fn serve(
     listener: std::net::TcpListener,
     connections_max: usize,
     names: Vec<String>,
-    source: Arc<dyn Source>,
+    source: Arc<dyn Pages>,
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let router = Router::new()
@@ -81,18 +81,18 @@ pub async fn serve(
 }
 
 /// 200 when ready, 503 with the reasons when not; what wants attention stands beside either.
-async fn readyz(State(source): State<Arc<dyn Source>>) -> impl IntoResponse {
+async fn readyz(State(source): State<Arc<dyn Pages>>) -> impl IntoResponse {
     let reasons = source.not_ready();
     let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, axum::Json(Readiness { ready: reasons.is_empty(), reasons, attention: source.attention() }))
 }
 
 /// Prometheus text exposition format 0.0.4.
-async fn metrics(State(source): State<Arc<dyn Source>>) -> impl IntoResponse {
+async fn metrics(State(source): State<Arc<dyn Pages>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], source.metrics())
 }
 
 /// The node's state as JSON.
-async fn status(State(source): State<Arc<dyn Source>>) -> impl IntoResponse {
+async fn status(State(source): State<Arc<dyn Pages>>) -> impl IntoResponse {
     axum::Json(source.status())
 }

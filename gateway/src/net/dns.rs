@@ -55,7 +55,7 @@ pub use self::count::described;
 use self::count::{Counts, Event};
 use self::health::Health;
 use self::letters::Letters;
-use self::limit::{Allowances, Connections, UnderWay};
+use self::limit::{Connections, QueryRates, UnderWay};
 pub use self::part::Part;
 use self::settings::Settings;
 pub use self::sockets::Sockets;
@@ -77,9 +77,9 @@ pub struct Plane {
     own: Vec<SocketAddr>,
     /// Tells apart whom limits are counted for.
     sources: Sources,
-    allowances: Allowances,
+    allowances: QueryRates,
     /// How often a source over its limit is told so; none: never.
-    truncations: Option<Allowances>,
+    truncations: Option<QueryRates>,
     /// Tells of sources over their limits, for each kind of subscriber.
     over_limit: [Notice; SubscriberType::ALL.len()],
     connections: Arc<Connections>,
@@ -103,9 +103,9 @@ impl Plane {
     /// A plane that listens at `own`.
     pub fn new(settings: Settings, own: Vec<SocketAddr>) -> Self {
         let allowances =
-            Allowances::new(settings.queries_per_second_max, settings.burst_max, settings.sources_max);
+            QueryRates::new(settings.queries_per_second_max, settings.burst_max, settings.sources_max);
         let most = settings.truncated_per_second_max;
-        let truncations = (most > 0).then(|| Allowances::new(most, most, settings.sources_max));
+        let truncations = (most > 0).then(|| QueryRates::new(most, most, settings.sources_max));
         let under_way = Arc::new(UnderWay::new(
             settings.in_flight_max,
             settings.in_flight_per_client_max,

@@ -45,7 +45,7 @@ use self::hand_over::{Own, Pair};
 use self::held::Held;
 use self::negotiate::Negotiations;
 use self::port::Port;
-use self::table::{Ends, Key, Table};
+use self::table::{FlowEnds, Key, Table};
 use self::undecided::Undecided;
 use crate::flow::decide::Vouched;
 use crate::flow::time::Monotonic;
@@ -212,8 +212,8 @@ impl Relay {
     /// Where the subscriber's datagrams were going.
     fn destination(&self, key: &Key) -> SocketAddr {
         match key.ends {
-            Ends::Proxied { destination, .. } | Ends::Transparent { destination } => destination,
-            Ends::Steered { local } => {
+            FlowEnds::Proxied { destination, .. } | FlowEnds::Transparent { destination } => destination,
+            FlowEnds::Steered { local } => {
                 let address: IpAddr = local.unwrap_or(self.bound.ip()).to_canonical();
                 SocketAddr::new(address, self.bound.port())
             }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use allowlist::Transport;
 use billing_export::{Account, Flags, Reason, Session, Volume};
-use gateway::flow::engine::{Claim, Engine, LookedUp, Observation, Place, Standing, Start};
+use gateway::flow::engine::{Claim, Destination, Engine, LookedUp, Observation, Standing, Start};
 use gateway::flow::identify::IdentifyLimits;
 use gateway::flow::mark::Mark;
 use gateway::flow::sent::Queues;
@@ -25,8 +25,8 @@ pub struct Life {
 }
 
 /// Where a flow goes.
-pub fn to_site() -> Place {
-    Place::Original(SocketAddr::new(SITE.parse().unwrap(), 443))
+pub fn to_site() -> Destination {
+    Destination::Original(SocketAddr::new(SITE.parse().unwrap(), 443))
 }
 
 /// The flow's address in the hands of a session.
@@ -41,17 +41,22 @@ fn held(session: &Session, state: SessionState) -> Holding {
 }
 
 /// Steered to the gateway.
-pub const STEERED: Place = Place::Steered { service_port: None };
+pub const STEERED: Destination = Destination::Steered { service_port: None };
 
 impl Life {
-    pub fn new(transport: Transport, place: Place, owner: Option<&Session>, is_over_limit: bool) -> Self {
+    pub fn new(
+        transport: Transport,
+        place: Destination,
+        owner: Option<&Session>,
+        is_over_limit: bool,
+    ) -> Self {
         let network = "192.0.2.0".parse().unwrap();
         let start = Start { network, place, transport, is_over_limit, dns_only: None };
         let claim = match transport {
             Transport::Tcp => Claim::of_stream(&IdentifyLimits::default()),
             Transport::Udp => Claim::of_datagrams(&QuicLimits::default()),
         };
-        let is_unread = is_over_limit && matches!(place, Place::Original(_));
+        let is_unread = is_over_limit && matches!(place, Destination::Original(_));
         let claim = if is_unread { claim.unread(Reason::Overload) } else { claim };
         let engine = Engine::new(
             start,

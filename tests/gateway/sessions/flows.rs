@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use gateway::flow::session::{Block, Change, Event, Evidence, News, SessionState, Source, Standing, What};
+use gateway::flow::session::{
+    Block, Change, Event, Evidence, News, SessionSource, SessionState, Standing, What,
+};
 
 use super::{batches, bind, change, follow, holder, ip, release, rows, session, table};
 
@@ -65,7 +67,7 @@ fn b19_a_state_changes_what_counts_and_not_who_has_the_address() {
     assert_eq!(start, Standing::Known(session("a")));
     let turn = |state| {
         let seen = sessions.number();
-        sessions.apply([change(Source::Accounting, "10.0.0.1/32", Event::Turn(state))]);
+        sessions.apply([change(SessionSource::Accounting, "10.0.0.1/32", Event::SetState(state))]);
         let standing = follow(&sessions, address, &start, seen);
         assert_eq!(standing, Standing::at_start(sessions.find(address)));
         (standing, sessions.find(address).unwrap())
@@ -86,7 +88,7 @@ fn b19_a_state_changes_what_counts_and_not_who_has_the_address() {
     assert_eq!(follow(&sessions, address, &standing, seen), start);
     assert_eq!(sessions.apply([bind("10.0.0.1/32", "a")]).changed, 0, "no news");
     // Of a block that nobody has there is no state.
-    let turned = change(Source::Accounting, "10.0.0.2/32", Event::Turn(SessionState::Stale));
+    let turned = change(SessionSource::Accounting, "10.0.0.2/32", Event::SetState(SessionState::Stale));
     assert_eq!(sessions.apply([turned]).changed, 0);
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use gateway::flow::session::{Block, Change, Event, Sessions, Source, Standing};
+use gateway::flow::session::{Block, Change, Event, SessionSource, Sessions, Standing};
 use ipnet::IpNet;
 
 use super::{bind, follow, holder, ip, release, rows, session, table};
@@ -139,7 +139,7 @@ fn b19_a_session_takes_no_more_memory_than_512_bytes() {
         let sessions = table(COUNT as usize);
         sessions.apply((0..COUNT).map(|number| Change {
             block: Block::of(IpAddr::V4((0x0a00_0000 + number).into())),
-            source: Source::Accounting,
+            source: SessionSource::Accounting,
             event: Event::Bind(session(&format!("+7701{number:07}"))),
         }));
         kept = Some(sessions);

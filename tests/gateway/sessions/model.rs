@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use billing_export::Session;
-use gateway::flow::session::{Block, Change, Event, Holding, SessionState, Sessions, Source, Standing};
+use gateway::flow::session::{
+    Block, Change, Event, Holding, SessionSource, SessionState, Sessions, Standing,
+};
 use ipnet::IpNet;
 use proptest::prelude::*;
 
@@ -12,7 +14,7 @@ use super::{change, follow, ip, session, table};
 
 /// The table as a list of what each source says.
 #[derive(Clone, Default)]
-struct Model(BTreeMap<(Source, IpNet), (Session, SessionState)>);
+struct Model(BTreeMap<(SessionSource, IpNet), (Session, SessionState)>);
 
 impl Model {
     /// Who has an address: by the longest prefix, of equal ones by the later source.
@@ -22,13 +24,13 @@ impl Model {
         best.map(|(_, held)| held.clone())
     }
 
-    fn apply(&mut self, source: Source, prefix: IpNet, event: &Event) {
+    fn apply(&mut self, source: SessionSource, prefix: IpNet, event: &Event) {
         let key = (source, prefix);
         match event {
             Event::Bind(session) => {
                 self.0.insert(key, (session.clone(), SessionState::Active));
             }
-            Event::Turn(state) => {
+            Event::SetState(state) => {
                 if let Some(held) = self.0.get_mut(&key) {
                     held.1 = *state;
                 }
@@ -43,7 +45,7 @@ impl Model {
 /// One thing that happens.
 #[derive(Clone, Debug)]
 enum Happens {
-    Events(Vec<(Source, IpNet, Event)>),
+    Events(Vec<(SessionSource, IpNet, Event)>),
     /// The static table is read: these rows, and where it is `crowded` more others than a write tells one by one.
     Reload {
         rows: Vec<(IpNet, Session)>,
@@ -78,10 +80,10 @@ fn happens() -> impl Strategy<Value = Happens> {
         prop_oneof![Just(SessionState::Active), Just(SessionState::Suspect), Just(SessionState::Stale)];
     let event = prop_oneof![
         4 => somebody().prop_map(Event::Bind),
-        1 => state.prop_map(Event::Turn),
+        1 => state.prop_map(Event::SetState),
         3 => Just(Event::Release),
     ];
-    let source = prop_oneof![Just(Source::Static), Just(Source::Accounting)];
+    let source = prop_oneof![Just(SessionSource::Static), Just(SessionSource::Accounting)];
     prop_oneof![
         16 => proptest::collection::vec((source, prefix(), event), 1..4).prop_map(Happens::Events),
         5 => (proptest::collection::vec((prefix(), somebody()), 0..8), any::<bool>())
@@ -150,8 +152,8 @@ proptest! {
                 Happens::Flood => {
                     for number in 0..4_100 {
                         let bound = Event::Bind(session(&format!("flood-{number}")));
-                        sessions.apply([change(Source::Accounting, FLOODED, bound.clone())]);
-                        model.apply(Source::Accounting, FLOODED.parse().unwrap(), &bound);
+                        sessions.apply([change(SessionSource::Accounting, FLOODED, bound.clone())]);
+                        model.apply(SessionSource::Accounting, FLOODED.parse().unwrap(), &bound);
                     }
                 }
                 Happens::Reload { rows, crowded } => {
@@ -164,11 +166,11 @@ proptest! {
                     let rows: Vec<_> = rows.iter().cloned().chain(crowd).collect();
                     sessions.replace_static(rows.iter().map(|(prefix, session)| ((*prefix).into(), session.clone())));
                     let kept = model.0.clone();
-                    model.0.retain(|(source, _), _| *source != Source::Static);
+                    model.0.retain(|(source, _), _| *source != SessionSource::Static);
                     for (prefix, session) in rows {
-                        let was = kept.get(&(Source::Static, prefix)).filter(|(held, _)| *held == session);
+                        let was = kept.get(&(SessionSource::Static, prefix)).filter(|(held, _)| *held == session);
                         let state = was.map_or(SessionState::Active, |(_, state)| *state);
-                        model.0.insert((Source::Static, prefix), (session, state));
+                        model.0.insert((SessionSource::Static, prefix), (session, state));
                     }
                 }
                 Happens::Look => {}

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use billing_export::Session;
-use gateway::flow::session::{Block, Change, Event, Source};
+use gateway::flow::session::{Block, Change, Event, SessionSource};
 use ipnet::IpNet;
 
 use super::{session, table};
@@ -69,8 +69,11 @@ fn b19_while_a_table_is_replaced_an_address_has_its_old_session_or_its_new_one()
 fn b19_ten_thousand_changes_while_flows_begin_leave_the_table_as_the_last_of_each_said() {
     let sessions = table(100_000);
     let address = |number: u32| IpAddr::V4((0x0a00_0000 + number).into());
-    let event =
-        |number: u32, event| Change { block: Block::of(address(number)), source: Source::Accounting, event };
+    let event = |number: u32, event| Change {
+        block: Block::of(address(number)),
+        source: SessionSource::Accounting,
+        event,
+    };
     let (done, found) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {

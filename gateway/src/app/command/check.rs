@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::app::node::input::Fault;
+use crate::app::node::input::InputFault;
 use crate::app::node::lists::{Former, Gate, ListKeeper, Offered};
 use crate::app::node::reload::{gate, load, named_by, read_subscribers};
 use crate::app::node::start::{certificate_fault, nat64, static_answer_problem};
@@ -102,7 +102,7 @@ pub struct ListSource {
 ///
 /// # Errors
 /// What is wrong with the configuration, or why a node would not take the list.
-pub fn list_source(path: &Path, at: Timestamp) -> Result<ListSource, Fault> {
+pub fn list_source(path: &Path, at: Timestamp) -> Result<ListSource, InputFault> {
     let config = load(path)?;
     let gate = gate(&config.list);
     let (list, faults) = offered(&config, &gate);
@@ -126,7 +126,7 @@ pub fn list_source(path: &Path, at: Timestamp) -> Result<ListSource, Fault> {
 }
 
 /// The list as a node would take it at its start, after those it has accepted before; and what of those cannot be used.
-fn offered(config: &Config, gate: &Gate) -> (Result<Offered, Fault>, Vec<Fault>) {
+fn offered(config: &Config, gate: &Gate) -> (Result<Offered, InputFault>, Vec<InputFault>) {
     let now = Timestamp::now();
     let (keeper, faults) = ListKeeper::open(&config.node.state_dir, Former::LetGo, gate, now);
     (keeper.examine(&config.list.file, gate, now), faults)

@@ -18,9 +18,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
 use self::capture::CHUNK_BYTES;
-pub use self::capture::{Order, Outcome, read_capture};
+pub use self::capture::{CaptureRead, Order, read_capture};
 pub use self::report::{Format, Judge, Printer};
-use crate::app::node::input::Fault;
+use crate::app::node::input::InputFault;
 use crate::app::node::lists::read_by_itself;
 use crate::app::{EXIT_CONFIG, EXIT_IO};
 
@@ -117,7 +117,7 @@ fn load_list(path: Option<&Path>) -> Result<Matcher, ExitCode> {
         }),
         None => Document::parse(KZ_EDUCATION_2020).map_err(|problems| {
             let lines = problems.iter().map(|problem| format!("kz-education-2020.toml:{problem}")).collect();
-            Fault { lines, unreadable: false }
+            InputFault { lines, unreadable: false }
         }),
     };
     read.map(|document| Matcher::new(&document)).map_err(|fault| {
@@ -163,7 +163,7 @@ fn classify_file<W: Write>(
         }
         Err(error) => {
             let error = Some(format!("cannot be opened: {error}; check the path and its permissions"));
-            Outcome { warnings: Vec::new(), error }
+            CaptureRead { warnings: Vec::new(), error }
         }
     };
     progress.suspend(|| {

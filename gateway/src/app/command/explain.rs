@@ -55,13 +55,13 @@ pub struct Args {
     pub format: Format,
     /// The list to judge by
     #[command(flatten)]
-    pub source: Source,
+    pub source: ListFrom,
 }
 
 /// Where the list comes from.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
-pub struct Source {
+pub struct ListFrom {
     /// List document
     #[arg(long, value_name = "FILE")]
     pub list: Option<PathBuf>,

@@ -6,13 +6,13 @@ use billing_export::{Step, Steps};
 
 /// The test switch `step[:count][:error]`: at the `count`th time a step of the export cycle is reached (the first, unless
 /// said otherwise) the process kills itself with SIGKILL, or with `:error` the step fails with EIO once.
-struct Fault {
+struct FaultSwitch {
     step: Step,
     left: u32,
     kill: bool,
 }
 
-impl Steps for Fault {
+impl Steps for FaultSwitch {
     fn at(&mut self, step: Step) -> std::io::Result<()> {
         if step != self.step || self.left == 0 {
             return Ok(());
@@ -30,7 +30,7 @@ impl Steps for Fault {
 
 /// The test switch as every opening of the ledger has it.
 #[derive(Clone)]
-pub(super) struct SharedFault(Arc<Mutex<Fault>>);
+pub(super) struct SharedFault(Arc<Mutex<FaultSwitch>>);
 
 impl Steps for SharedFault {
     fn at(&mut self, step: Step) -> std::io::Result<()> {
@@ -43,7 +43,7 @@ pub(super) fn fault(switch: &str) -> Option<SharedFault> {
     let mut parts = switch.split(':');
     let step = parts.next().unwrap_or_default().parse::<Step>();
     let mut fault = match step {
-        Ok(step) => Fault { step, left: 1, kill: true },
+        Ok(step) => FaultSwitch { step, left: 1, kill: true },
         Err(error) => {
             tracing::error!(%error, "ZRGW_FAULT is ignored");
             return None;

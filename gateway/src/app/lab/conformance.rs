@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use self::client::{Client, Seen};
-use self::judge::Outcome;
+use self::judge::Judgement;
 use self::network::{Network, Zone};
 use self::node::{ListedBy, RunningNode, USAGE};
 use self::plan::{Probe, Protocol, Wanted};
@@ -139,7 +139,7 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 /// Everything from the namespaces to the answers.
-fn audit(args: &Args) -> Result<Outcome, ConformanceError> {
+fn audit(args: &Args) -> Result<Judgement, ConformanceError> {
     let user = rustix::process::geteuid();
     if !user.is_root() {
         return Err(ConformanceError::NotRoot(user.as_raw()));
@@ -250,7 +250,7 @@ fn progress_bar(probes: usize) -> ProgressBar {
 }
 
 /// Prints the outcome; whether every probe got the answer it must.
-fn tell(format: Format, outcome: &Outcome) -> Result<bool, ConformanceError> {
+fn tell(format: Format, outcome: &Judgement) -> Result<bool, ConformanceError> {
     let text = match format {
         Format::Plain => report::plain(outcome),
         Format::Json => {

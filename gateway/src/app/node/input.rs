@@ -6,14 +6,14 @@ use std::path::Path;
 
 /// What is wrong with an input: one line for each problem, each with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct InputFault {
     /// `file:line:column: …`, or `file: …` where there is no place in it.
     pub lines: Vec<String>,
     /// Whether the file could not be read at all.
     pub unreadable: bool,
 }
 
-impl Fault {
+impl InputFault {
     /// A fault of the file as a whole.
     pub fn whole(path: &Path, message: &str) -> Self {
         Self { lines: vec![format!("{}: {message}", path.display())], unreadable: false }
@@ -33,7 +33,7 @@ impl Fault {
 ///
 /// # Errors
 /// The path with what the system says, or with its size.
-pub fn read_text(path: &Path, bytes_max: usize, key: &str) -> Result<String, Fault> {
+pub fn read_text(path: &Path, bytes_max: usize, key: &str) -> Result<String, InputFault> {
     let read = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
@@ -43,16 +43,16 @@ pub fn read_text(path: &Path, bytes_max: usize, key: &str) -> Result<String, Fau
     let bytes = read().map_err(|error| {
         let message =
             format!("cannot be read: {error}; check the path and the permissions of the gateway's user");
-        Fault { unreadable: true, ..Fault::whole(path, &message) }
+        InputFault { unreadable: true, ..InputFault::whole(path, &message) }
     })?;
     if bytes.len() > bytes_max {
-        return Err(Fault::whole(
+        return Err(InputFault::whole(
             path,
             &format!("found more than {bytes_max} bytes, wanted at most that; raise {key}"),
         ));
     }
     String::from_utf8(bytes).map_err(|error| {
-        Fault::whole(
+        InputFault::whole(
             path,
             &format!("found bytes that are not UTF-8 at offset {}", error.utf8_error().valid_up_to()),
         )

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 pub use self::gate::{Gate, Offered};
 
 use self::kept::Kept;
-use super::input::Fault;
+use super::input::InputFault;
 use crate::net::node::policy::Policy;
 
 /// Accepted lists that may be still to come; each is held compiled.
@@ -135,7 +135,7 @@ impl ListKeeper {
 ///
 /// # Errors
 /// Why it is no list.
-pub fn read_by_itself(path: &Path) -> Result<Offered, Fault> {
+pub fn read_by_itself(path: &Path) -> Result<Offered, InputFault> {
     let limits = Limits { bytes_max: LIST_BYTES_MAX, ..Limits::default() };
     Gate { limits, accepted: Vec::new() }.read_leniently(path)
 }

@@ -12,7 +12,7 @@ use config::Config;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::input::{Fault, read_text};
+use super::input::{InputFault, read_text};
 use super::lists::{Former, Gate, ListKeeper};
 use super::start::edge;
 use crate::flow::allowance::{AllowancePlan, Limits};
@@ -20,20 +20,20 @@ use crate::flow::mark::Mark;
 use crate::flow::rating::{RatingGroup, RatingPlan};
 use crate::flow::session::Sessions;
 use crate::net::node::policy::PolicyCell;
-use outcome::Outcome;
+use outcome::Reloaded;
 pub use subscribers::read as read_subscribers;
 
 /// Reads a configuration file.
 ///
 /// # Errors
 /// Every problem with its place.
-pub fn load(path: &Path) -> Result<Config, Fault> {
+pub fn load(path: &Path) -> Result<Config, InputFault> {
     let text = read_text(path, config::TEXT_BYTES_MAX, "nothing: is this the configuration file?")?;
     let base = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         Some(_) | None => Path::new("."),
     };
-    let config = Config::parse(&text, base).map_err(|problems| Fault {
+    let config = Config::parse(&text, base).map_err(|problems| InputFault {
         lines: problems.iter().map(|problem| format!("{}:{problem}", path.display())).collect(),
         unreadable: false,
     })?;
@@ -45,16 +45,16 @@ pub fn load(path: &Path) -> Result<Config, Fault> {
     if let Err(problem) = allowance(&config) {
         add("allowance.zone", problem);
     }
-    if lines.is_empty() { Ok(config) } else { Err(Fault { lines, unreadable: false }) }
+    if lines.is_empty() { Ok(config) } else { Err(InputFault { lines, unreadable: false }) }
 }
 
 /// The fault of a file that cannot be read, with the key that names the file; other faults have their place in the file.
-pub fn named_by(config: &Config, key: &str, fault: Fault) -> Fault {
+pub fn named_by(config: &Config, key: &str, fault: InputFault) -> InputFault {
     if !fault.unreadable {
         return fault;
     }
     let at = config.at(key);
-    Fault { lines: fault.lines.iter().map(|line| format!("{at}: {line}")).collect(), unreadable: true }
+    InputFault { lines: fault.lines.iter().map(|line| format!("{at}: {line}")).collect(), unreadable: true }
 }
 
 /// Codes of `list.accept_errors` that are none of an error the linter could report.
@@ -144,8 +144,8 @@ pub fn refresh(
     keeper: &mut ListKeeper,
     (policy, sessions): (&PolicyCell, &Sessions),
     now: Timestamp,
-) -> Outcome {
-    let mut outcome = Outcome::default();
+) -> Reloaded {
+    let mut outcome = Reloaded::default();
     match keeper.accept(&config.list.file, &gate(&config.list), now) {
         Ok(notes) => outcome.notes.extend(notes),
         Err(fault) => outcome.list = Some(named_by(config, "list.file", fault)),
@@ -154,7 +154,7 @@ pub fn refresh(
     let subscribers = subscribers::renew(config, sessions.stated());
     let rating = Arc::new(rating(config));
     let allowance = allowance(config).map_err(|problem| {
-        outcome.notes.push(Fault {
+        outcome.notes.push(InputFault {
             lines: vec![format!("allowance.zone: {problem}; the old limits stay")],
             unreadable: false,
         });

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use super::reload::outcome::Outcome;
+use super::reload::outcome::Reloaded;
 use crate::flow::belief::Step;
 use crate::flow::session::Sessions;
 use crate::net::dns::Plane;
@@ -54,7 +54,7 @@ pub struct Status {
 #[derive(Default)]
 struct Facts {
     /// What the last reading of list and subscribers came to.
-    reload: Outcome,
+    reload: Reloaded,
     /// Why counts cannot be saved or published; none when they can.
     export_fault: Option<String>,
     /// When a tick was last saved.
@@ -178,7 +178,7 @@ impl Status {
     }
 
     /// Tells what the last reading of list and subscribers came to.
-    pub fn set_reload(&self, reload: Outcome) {
+    pub fn set_reload(&self, reload: Reloaded) {
         self.facts().reload = reload;
     }
 

@@ -21,7 +21,7 @@ const GENERATION_MAX: usize = 1 << 19;
 const TURN: Duration = HELD_MAX;
 
 /// Which subscriber was led to which addresses by unlisted names.
-pub(super) struct Asked {
+pub(super) struct LedTo {
     key: RandomState,
     generation_max: usize,
     current: HashSet<u64>,
@@ -30,7 +30,7 @@ pub(super) struct Asked {
     began: Monotonic,
 }
 
-impl Asked {
+impl LedTo {
     /// Nothing asked yet.
     pub(super) fn new(key: RandomState) -> Self {
         Self {
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn f1_n7_what_a_subscriber_asked_is_his_alone_and_remembered_for_an_hour_at_least() {
-        let mut asked = Asked::new(RandomState::new());
+        let mut asked = LedTo::new(RandomState::new());
         asked.see(&who(1), v4(1), at(3_599));
         assert!(asked.has(&who(1), v4(1), at(7_199)));
         assert!(!asked.has(&who(2), v4(1), at(3_599)) && !asked.has(&who(1), v4(2), at(3_599)));
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_number_of_hashes_is_bounded() {
-        let mut asked = Asked::new(RandomState::new());
+        let mut asked = LedTo::new(RandomState::new());
         asked.generation_max = 10;
         for last in 0..35 {
             asked.see(&who(1), v4(last), at(0));

@@ -164,25 +164,25 @@ impl TrustedAnswers {
     fn take_back(
         &mut self,
         name: &DomainName,
-        place: Place,
+        place: Listed,
         (address, expires): (IpAddr, Monotonic),
         now: Monotonic,
     ) -> Learnt {
         match place {
-            Place::Name(listing) => {
+            Listed::Name(listing) => {
                 self.verification.learn(name, (listing, Bringer::Gateway), address, expires, now)
             }
-            Place::AllBelow if self.verification.restore_common(name.as_str(), address, expires, now) => {
+            Listed::AllBelow if self.verification.restore_common(name.as_str(), address, expires, now) => {
                 Learnt::New
             }
-            Place::AllBelow => Learnt::Full,
+            Listed::AllBelow => Learnt::Full,
         }
     }
 }
 
 /// What a pair of a snapshot is today.
 #[derive(Clone, Copy)]
-enum Place {
+enum Listed {
     /// That of a name that is listed so.
     Name(Listing),
     /// That of all names below a rule's host.
@@ -190,14 +190,18 @@ enum Place {
 }
 
 /// What a name of a snapshot is today; none when no list speaks of it so any more.
-fn place<L: Into<Listing>>(name: &DomainName, flags: u8, listed: impl Fn(&DomainName) -> L) -> Option<Place> {
+fn place<L: Into<Listing>>(
+    name: &DomainName,
+    flags: u8,
+    listed: impl Fn(&DomainName) -> L,
+) -> Option<Listed> {
     if flags & ALL_BELOW == 0 {
         let listing = listed(name).into();
-        return (listing != Listing::Unlisted).then_some(Place::Name(listing));
+        return (listing != Listing::Unlisted).then_some(Listed::Name(listing));
     }
     let host_bytes = name.as_str().len();
     let below = DomainName::from_wire(format!("a.{name}").as_bytes()).ok()?;
-    (listed(&below).into() == Listing::Below { host_bytes }).then_some(Place::AllBelow)
+    (listed(&below).into() == Listing::Below { host_bytes }).then_some(Listed::AllBelow)
 }
 
 /// A pair as a snapshot has it.

@@ -15,7 +15,7 @@ const HTTP_PORT: u16 = 80;
 
 /// Where a flow was going when it came in.
 #[derive(Clone, Copy, Debug)]
-pub enum Place {
+pub enum Destination {
     /// To the gateway itself, sent by our DNS; the name decides.
     Steered {
         /// The port rules are judged by, when the listener states one.
@@ -31,7 +31,7 @@ pub struct Start {
     /// The network of the subscriber's address that is one customer's.
     pub network: IpAddr,
     /// Where it was going.
-    pub place: Place,
+    pub place: Destination,
     /// TCP or UDP.
     pub transport: Transport,
     /// It began beyond what its subscriber may have: it is charged.
@@ -44,27 +44,27 @@ impl Start {
     /// The destination address, when the flow came with one.
     pub const fn destination(&self) -> Option<SocketAddr> {
         match self.place {
-            Place::Original(destination) => Some(destination),
-            Place::Steered { .. } => None,
+            Destination::Original(destination) => Some(destination),
+            Destination::Steered { .. } => None,
         }
     }
 
     /// Remarks on bytes of the flow under this account: steered ones pass free in the core, whatever they are to us.
     pub fn flags(&self, account: &Account) -> Flags {
         match (self.place, account.entry.class()) {
-            (Place::Steered { .. }, Class::Charged | Class::Unattributed) => {
+            (Destination::Steered { .. }, Class::Charged | Class::Unattributed) => {
                 Flags::NONE.with(Flag::FreeInCore)
             }
-            (Place::Steered { .. }, Class::Exempt) | (Place::Original(_), _) => Flags::default(),
+            (Destination::Steered { .. }, Class::Exempt) | (Destination::Original(_), _) => Flags::default(),
         }
     }
 
     /// The port that rules are judged by, of a flow whose first bytes look like `protocol`.
     pub const fn service_port(&self, protocol: ProtocolLabel) -> u16 {
         match self.place {
-            Place::Original(destination) => destination.port(),
-            Place::Steered { service_port: Some(port) } => port,
-            Place::Steered { service_port: None } => match protocol {
+            Destination::Original(destination) => destination.port(),
+            Destination::Steered { service_port: Some(port) } => port,
+            Destination::Steered { service_port: None } => match protocol {
                 ProtocolLabel::Http => HTTP_PORT,
                 ProtocolLabel::Tls | ProtocolLabel::Tcp | ProtocolLabel::Quic | ProtocolLabel::Udp => {
                     HTTPS_PORT

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 
 use super::block::Block;
-use super::table::{Holding, Source};
+use super::table::{Holding, SessionSource};
 
 /// Slots for a block: more than one, so that few chains have a second link, which would be another look into memory.
 const SLOTS_PER_BLOCK: usize = 2;
@@ -46,7 +46,7 @@ pub(super) struct Slots(Box<[ArcSwapOption<Link>]>);
 /// A link of a chain.
 pub(super) struct Link {
     /// Who says that the session has the block.
-    pub(super) source: Source,
+    pub(super) source: SessionSource,
     /// The session at the block.
     pub(super) holding: Holding,
     /// The rest of the chain.
@@ -83,7 +83,7 @@ impl Slots {
     }
 
     /// Who has the block by the word of `source`.
-    pub(super) fn find_of(&self, block: Block, source: Source, places: &Places) -> Option<Holding> {
+    pub(super) fn find_of(&self, block: Block, source: SessionSource, places: &Places) -> Option<Holding> {
         let head = self.slot(block, places)?.load();
         let mut held = links(head.as_deref());
         let link = held.find(|link| link.source == source && link.holding.block == block)?;
@@ -91,7 +91,7 @@ impl Slots {
     }
 
     /// Calls `each` for every block of every source.
-    pub(super) fn each(&self, mut each: impl FnMut(Source, &Holding)) {
+    pub(super) fn each(&self, mut each: impl FnMut(SessionSource, &Holding)) {
         for slot in &self.0 {
             links(slot.load().as_deref()).for_each(|link| each(link.source, &link.holding));
         }

@@ -1,6 +1,6 @@
 //! The table of sessions: who has an address, changed one block at a time while everybody reads.
 //!
-//! To add a source of sessions, add a variant to [`Source`], and have whoever hears of them call [`Sessions::apply`]. The
+//! To add a source of sessions, add a variant to [`SessionSource`], and have whoever hears of them call [`Sessions::apply`]. The
 //! static table is the one there is: it calls [`Sessions::replace_static`] at start and at each reload.
 //!
 //! A hash table of immutable chains, one for each slot. A reader takes the chain's head without a lock and without waiting;
@@ -35,16 +35,16 @@ const V6_FIRSTS: [u8; 3] = [0, WORD_BITS, 2 * WORD_BITS];
 /// How often an address is looked up again while writes go on beside it; each takes less than a microsecond.
 const TRIES: usize = 8;
 
-/// Who says that a session has a block. Of two with the same block the later one here counts.
+/// Who says that a session has a block. Where two say so of the same block, the one that stands later here counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Source {
+pub enum SessionSource {
     /// The operator's static table.
     Static,
-    /// The access network's accounting. Nobody sends it yet.
+    /// The access network's accounting. What hears of it is not built yet.
     Accounting,
 }
 
-impl Source {
+impl SessionSource {
     /// All of them.
     pub(super) const ALL: [Self; 2] = [Self::Static, Self::Accounting];
 }
@@ -91,7 +91,7 @@ pub enum Event {
     /// The session has it and is active, whoever had it before.
     Bind(Session),
     /// The session that has it is in another state.
-    Turn(SessionState),
+    SetState(SessionState),
     /// Nobody has it.
     Release,
 }
@@ -102,7 +102,7 @@ pub struct Change {
     /// The block.
     pub block: Block,
     /// Who says so; what others say of the block stays.
-    pub source: Source,
+    pub source: SessionSource,
     /// What happens.
     pub event: Event,
 }

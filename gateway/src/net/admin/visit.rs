@@ -29,13 +29,13 @@ const BACK_OFF: Duration = Duration::from_millis(500);
 pub(super) struct Limited {
     listener: TcpListener,
     places_max: usize,
-    places: Arc<Mutex<Vec<Place>>>,
+    places: Arc<Mutex<Vec<Permit>>>,
     /// Number of the next connection.
     next: u64,
 }
 
 /// One place.
-struct Place {
+struct Permit {
     /// Whose it is.
     number: u64,
     /// When its connection began, or was last answered.
@@ -62,7 +62,7 @@ impl Limited {
             let Some((index, _)) = oldest else { break };
             places.swap_remove(index);
         }
-        places.push(Place { number, served: now, _end: end });
+        places.push(Permit { number, served: now, _end: end });
         drop(places);
         Visit {
             stream,
@@ -77,7 +77,7 @@ impl Limited {
 }
 
 /// The places; a panic elsewhere does not make them unusable.
-fn lock(places: &Mutex<Vec<Place>>) -> MutexGuard<'_, Vec<Place>> {
+fn lock(places: &Mutex<Vec<Permit>>) -> MutexGuard<'_, Vec<Permit>> {
     places.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -111,7 +111,7 @@ pub(super) struct Visit {
     over: Instant,
     /// The end of the time at hand.
     due: Pin<Box<Sleep>>,
-    places: Arc<Mutex<Vec<Place>>>,
+    places: Arc<Mutex<Vec<Permit>>>,
 }
 
 impl Visit {

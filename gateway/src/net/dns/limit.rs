@@ -1,5 +1,5 @@
 //! Who may ask how much: a rate for each source, a share of the queries under way, and room for connections. The numbers
-//! are keys of `[dns]` (`config/src/dns.rs`). All workers share this, without a lock on a query's way. The time is an
+//! are keys of `[dns]` (`config/src/dns/query_limits.rs`). All workers share this, without a lock on a query's way. The time is an
 //! argument.
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ const SECOND_US: u64 = 1_000_000;
 
 /// An allowance of queries for each source, as a table of a fixed size: what two sources of one place ask is counted
 /// together.
-pub(super) struct Allowances {
+pub(super) struct QueryRates {
     /// For each place the moment, in microseconds, at which its allowance is whole again.
     whole_at: Box<[AtomicU64]>,
     /// Time that one query costs.
@@ -24,8 +24,8 @@ pub(super) struct Allowances {
     owed_us_max: u64,
 }
 
-impl Allowances {
-    /// Allowances of `per_second` queries, `burst` at once, with `places` of them.
+impl QueryRates {
+    /// Rates of `per_second` queries, `burst` at once, with `places` of them.
     pub(super) fn new(per_second: u32, burst: u32, places: usize) -> Self {
         let cost_us = SECOND_US.checked_div(u64::from(per_second)).unwrap_or(SECOND_US).max(1);
         let whole_at = (0..places.max(1)).map(|_| AtomicU64::new(0)).collect();
@@ -47,9 +47,9 @@ impl Allowances {
 }
 
 /// A count that is given back when the value is dropped.
-pub(super) struct Place(Arc<AtomicUsize>);
+pub(super) struct Permit(Arc<AtomicUsize>);
 
-impl Place {
+impl Permit {
     /// Takes one of `max` places; none when all are taken.
     pub(super) fn take(taken: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
         let more = |count: usize| (count < max).then(|| count.saturating_add(1));
@@ -58,7 +58,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -151,7 +151,7 @@ pub(super) struct Connections {
 pub(super) struct ConnectionPlace {
     connections: Arc<Connections>,
     client: Source,
-    _place: Place,
+    _place: Permit,
 }
 
 impl Connections {
@@ -163,7 +163,7 @@ impl Connections {
         client_max: usize,
     ) -> Option<ConnectionPlace> {
         let client_max = client_max.min(share(self.all.load(Ordering::Relaxed), all_max));
-        let place = Place::take(&self.all, all_max)?;
+        let place = Permit::take(&self.all, all_max)?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(client).or_insert(0);
         if *count >= client_max {
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_source_has_its_burst_then_its_rate() {
-        let allowances = Allowances::new(200, 300, 1 << 16);
+        let allowances = QueryRates::new(200, 300, 1 << 16);
         let [one, _] = pair();
         let taken = (0..400).filter(|_| allowances.take(one, at(1_000)).is_ok()).count();
         assert_eq!(taken, 300);

@@ -28,7 +28,7 @@ pub enum Part {
 /// What is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {message}; {remedy}", path = path.display())]
-pub struct Fault {
+pub struct CertificateFault {
     /// Which file it is.
     pub part: Part,
     /// Where it is.
@@ -43,9 +43,9 @@ pub struct Fault {
 ///
 /// # Errors
 /// Which file, and what is wrong with it.
-pub fn server(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Fault> {
+pub fn server(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, CertificateFault> {
     let chain = certificates(certificate, Part::Chain)?;
-    let key_fault = |message| Fault {
+    let key_fault = |message| CertificateFault {
         part: Part::Key,
         path: key.to_owned(),
         message,
@@ -70,9 +70,9 @@ pub fn server(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Fault
 }
 
 /// What keeps clients that look from taking the first certificate of the chain at `at`: its dates.
-pub fn dates(certificate: &Path, at: Timestamp) -> Option<Fault> {
+pub fn dates(certificate: &Path, at: Timestamp) -> Option<CertificateFault> {
     let chain = certificates(certificate, Part::Chain).ok()?;
-    let renew = |message| Fault {
+    let renew = |message| CertificateFault {
         part: Part::Chain,
         path: certificate.to_owned(),
         message,
@@ -94,7 +94,7 @@ pub fn dates(certificate: &Path, at: Timestamp) -> Option<Fault> {
 ///
 /// # Errors
 /// The file, and what is wrong with it.
-pub fn client(roots: &Path) -> Result<Arc<ClientConfig>, Fault> {
+pub fn client(roots: &Path) -> Result<Arc<ClientConfig>, CertificateFault> {
     let mut trust = RootCertStore::empty();
     let (taken, _) = trust.add_parsable_certificates(certificates(roots, Part::Roots)?);
     if taken == 0 {
@@ -118,7 +118,7 @@ pub fn server_name(name: &str) -> Result<ServerName<'static>, String> {
 }
 
 /// The certificates of a PEM file.
-fn certificates(path: &Path, part: Part) -> Result<Vec<CertificateDer<'static>>, Fault> {
+fn certificates(path: &Path, part: Part) -> Result<Vec<CertificateDer<'static>>, CertificateFault> {
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
     let found: Vec<_> = read.map_err(|error| chain_fault(path, part, format!("cannot be read: {error}")))?;
     if found.is_empty() {
@@ -128,12 +128,12 @@ fn certificates(path: &Path, part: Part) -> Result<Vec<CertificateDer<'static>>,
 }
 
 /// A fault of a file of certificates.
-fn chain_fault(path: &Path, part: Part, message: String) -> Fault {
+fn chain_fault(path: &Path, part: Part, message: String) -> CertificateFault {
     let remedy = match part {
         Part::Chain | Part::Key => {
             "name the PEM file of the certificate chain, the server's own first, readable for the gateway's user"
         }
         Part::Roots => "name the PEM file of the authorities, readable for the gateway's user",
     };
-    Fault { part, path: path.to_owned(), message, remedy }
+    CertificateFault { part, path: path.to_owned(), message, remedy }
 }

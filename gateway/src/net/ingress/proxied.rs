@@ -13,14 +13,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::refuse;
-use crate::net::node::flow_record::{Place, SubscriberSide};
+use crate::net::node::flow_record::{Destination, SubscriberSide};
 use crate::net::node::report::Refusal;
 use crate::net::node::worker::Worker;
 use crate::net::sys::socket;
 use crate::net::tcp::relay::Begun;
 use crate::net::tcp::stream::TcpStream;
 use crate::net::upstream::dial::{First, connect};
-use crate::net::upstream::patience::{Ends, NotReached, reach};
+use crate::net::upstream::patience::{NotReached, Waiting, reach};
 use crate::wire::proxy_protocol::{self, Carried, Outcome, Transport};
 
 /// Room for type-length-values behind the addresses; their content is not used.
@@ -74,14 +74,14 @@ pub async fn begin(worker: Rc<Worker>, client: TcpStream, permit: OwnedSemaphore
         return refuse::connection(&worker, &client, Refusal::Loop, "the source is a connection of our own");
     }
     let client = Rc::new(client);
-    let place = Place::Original(told.destination);
+    let place = Destination::Original(told.destination);
     let side = SubscriberSide::stream(Rc::clone(&client), told.source.ip(), worker.shared.byte_basis);
     let side = side.behind_balancer();
     let open = worker.open_flow(told.source.ip(), place, side);
     let Some(target) = target else {
         return refuse::flow(&open, &client, Refusal::Destination, "the destination is private or our own");
     };
-    let waiting = Ends { worker: &worker, open: &open, client: &client, destination: told.destination };
+    let waiting = Waiting { worker: &worker, open: &open, client: &client, destination: told.destination };
     let first = if told.first.is_empty() { First::Unknown } else { First::Bytes };
     let connecting = connect(&worker, target, first, worker.shared.limits.original_connect_timeout);
     let origin = match reach(waiting, connecting).await {

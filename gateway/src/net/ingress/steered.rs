@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::accept::Visitor;
 use crate::flow::decide::Vouched;
 use crate::net::lookup::Whereabouts;
-use crate::net::node::flow_record::{Flow, Place};
+use crate::net::node::flow_record::{Destination, Flow};
 use crate::net::node::report::{ProtocolLabel, Refusal};
 use crate::net::node::worker::Worker;
 use crate::net::sys::socket;
@@ -43,7 +43,7 @@ pub async fn begin(
     permit: OwnedSemaphorePermit,
 ) -> Option<Begun> {
     let client = Rc::new(client);
-    let place = Place::Steered { service_port };
+    let place = Destination::Steered { service_port };
     let peer = visitor.peer;
     let side = visitor.side(&worker, &client);
     let open = worker.open_flow(peer.ip(), place, side);

@@ -12,7 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::accept::Visitor;
 use super::refuse;
 use crate::net::node::event::Event;
-use crate::net::node::flow_record::Place;
+use crate::net::node::flow_record::Destination;
 use crate::net::node::report::Refusal;
 use crate::net::node::settings::Interception;
 use crate::net::node::worker::Worker;
@@ -20,7 +20,7 @@ use crate::net::sys::socket;
 use crate::net::tcp::relay::Begun;
 use crate::net::tcp::stream::TcpStream;
 use crate::net::upstream::dial::{First, establish, establish_own, is_about_ports};
-use crate::net::upstream::patience::{Ends, NotReached, reach};
+use crate::net::upstream::patience::{NotReached, Waiting, reach};
 
 /// Begins the flow of one connection, to where it was going; none when it is not carried.
 pub async fn begin(
@@ -54,12 +54,12 @@ pub async fn begin(
     let client = Rc::new(client);
     let peer = visitor.peer;
     let side = visitor.side(&worker, &client);
-    let open = worker.open_flow(peer.ip(), Place::Original(target), side);
+    let open = worker.open_flow(peer.ip(), Destination::Original(target), side);
     let source = match interception {
         Interception::Tproxy => Some(SocketAddr::new(peer.ip().to_canonical(), peer.port())),
         Interception::Redirect => None,
     };
-    let ends = Ends { worker: &worker, open: &open, client: &client, destination };
+    let ends = Waiting { worker: &worker, open: &open, client: &client, destination };
     let connecting = connect(&worker, target, source, upstream_mark);
     match reach(ends, connecting).await {
         Ok(origin) => Some(Begun { open, client, origin, first: Vec::new(), permit }),

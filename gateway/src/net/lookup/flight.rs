@@ -9,7 +9,7 @@ use std::time::Duration;
 use allowlist::DomainName;
 use tokio::sync::watch;
 
-use super::turns::{Kind, Place, Queue, Queued, Shares};
+use super::turns::{Kind, Queue, QueueKey, Queued, Shares};
 use super::{Answer, LookupError, LookupSettings};
 use crate::flow::time::Monotonic;
 
@@ -24,9 +24,9 @@ pub(super) type Arrival = watch::Receiver<Option<Answer>>;
 /// A look-up that somebody waits for.
 enum Flight {
     /// Its turn has not come.
-    Waiting { sender: watch::Sender<Option<Answer>>, until: Monotonic, places: Vec<Place> },
+    Waiting { sender: watch::Sender<Option<Answer>>, until: Monotonic, places: Vec<QueueKey> },
     /// The resolvers are asked, at the cost of this place.
-    Asked { arrival: Arrival, place: Place },
+    Asked { arrival: Arrival, place: QueueKey },
 }
 
 /// Look-ups on their way, and what of the budgets is taken.
@@ -99,12 +99,12 @@ impl Flights {
     }
 
     /// Whether a look-up may be started at the cost of this place.
-    fn has_room_for(&self, (kind, subscriber): &Place) -> bool {
+    fn has_room_for(&self, (kind, subscriber): &QueueKey) -> bool {
         self.started.has_room_for(*kind, subscriber) && self.under_way.has_room_for(*kind, subscriber)
     }
 
     /// The next of a kind whose turn has come.
-    fn next(&mut self, kind: Kind) -> Option<(Place, DomainName)> {
+    fn next(&mut self, kind: Kind) -> Option<(QueueKey, DomainName)> {
         loop {
             let (started, under_way) = (&self.started, &self.under_way);
             if !started.has_room(kind) || !under_way.has_room(kind) {
@@ -121,7 +121,7 @@ impl Flights {
 
     /// Notes that the resolvers are asked for `name` at the cost of `place`: where the answer is to be sent, and where it
     /// comes.
-    fn start(&mut self, name: &DomainName, place: Place) -> (watch::Sender<Option<Answer>>, Arrival) {
+    fn start(&mut self, name: &DomainName, place: QueueKey) -> (watch::Sender<Option<Answer>>, Arrival) {
         let (sender, arrival) = match self.by_name.remove(name) {
             Some(Flight::Waiting { sender, places, .. }) => {
                 places.iter().for_each(|place| self.queue.remove(place, name));
@@ -139,7 +139,7 @@ impl Flights {
 
     /// Puts a name in the queue, or joins those who wait for it; none when there is no room. The second value is how many
     /// names gave up their place.
-    fn wait(&mut self, name: &DomainName, place: Place, until: Monotonic) -> (Option<Arrival>, u64) {
+    fn wait(&mut self, name: &DomainName, place: QueueKey, until: Monotonic) -> (Option<Arrival>, u64) {
         let joined = match self.by_name.get(name) {
             Some(Flight::Waiting { sender, places, .. }) => {
                 let has_place = places.contains(&place) || places.len() >= PLACES_MAX;
@@ -175,7 +175,7 @@ impl Flights {
     }
 
     /// A place in the queue is lost; 1 when the name has no other and is given up.
-    fn lose(&mut self, place: &Place, name: &DomainName) -> u64 {
+    fn lose(&mut self, place: &QueueKey, name: &DomainName) -> u64 {
         let Some(Flight::Waiting { places, .. }) = self.by_name.get_mut(name) else { return 0 };
         places.retain(|known| known != place);
         if places.is_empty() { self.give_up(name) } else { 0 }

@@ -11,7 +11,7 @@ mod shares;
 
 use allowlist::Transport;
 
-pub(super) use self::queue::{Place, Queue, Queued};
+pub(super) use self::queue::{Queue, QueueKey, Queued};
 pub(super) use self::shares::Shares;
 use crate::flow::session::SubscriberKey;
 

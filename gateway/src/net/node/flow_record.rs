@@ -12,7 +12,7 @@ use billing_export::Volume;
 
 use super::meter::Remainder;
 pub use super::meter::SubscriberSide;
-pub use crate::flow::engine::Place;
+pub use crate::flow::engine::Destination;
 use crate::flow::engine::{Counter, Engine, ProtocolLabel};
 use crate::flow::identify::Identity;
 use crate::flow::room::Recent;

@@ -11,7 +11,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use self::kernel::{Found, Place, Reader};
+use self::kernel::{Found, QueueId, Reader};
 use super::clock::Clock;
 use crate::flow::sent::Queues;
 use crate::net::sys::attention::{Attention, AttentionReason};
@@ -45,11 +45,11 @@ struct State {
     interfaces: Vec<String>,
     reader: Option<Reader>,
     /// Every queue as it was found last.
-    queues: HashMap<Place, Found>,
+    queues: HashMap<QueueId, Found>,
     /// Packets that each interface could not send, at the last look.
     unsent: HashMap<u32, u64>,
     /// An earlier look, and what stood in the queues then.
-    standing: Option<(u64, HashMap<Place, Found>)>,
+    standing: Option<(u64, HashMap<QueueId, Found>)>,
     /// Whether a look ever succeeded.
     seen: bool,
 }
@@ -155,7 +155,7 @@ impl Egress {
 
 impl State {
     /// Reads the kernel's tables.
-    fn read(&mut self) -> io::Result<(HashMap<Place, Found>, HashMap<u32, u64>)> {
+    fn read(&mut self) -> io::Result<(HashMap<QueueId, Found>, HashMap<u32, u64>)> {
         let mut reader = match self.reader.take() {
             Some(reader) => reader,
             None => Reader::new()?,
@@ -174,7 +174,7 @@ impl State {
     }
 
     /// Packets dropped since the last look.
-    fn compare(&mut self, queues: &HashMap<Place, Found>, unsent: &HashMap<u32, u64>) -> u64 {
+    fn compare(&mut self, queues: &HashMap<QueueId, Found>, unsent: &HashMap<u32, u64>) -> u64 {
         if !std::mem::replace(&mut self.seen, true) {
             return 0;
         }
@@ -193,12 +193,12 @@ impl State {
     }
 
     /// Keeps what was found at look number `looks`; the look before which everything has left the queues, where that is known.
-    fn follow(&mut self, looks: u64, queues: HashMap<Place, Found>) -> Option<u64> {
+    fn follow(&mut self, looks: u64, queues: HashMap<QueueId, Found>) -> Option<u64> {
         let emptied = if queues.values().all(|found| found.backlog == 0) {
             self.standing = None;
             Some(looks)
         } else {
-            let passed = |(place, stood): (&Place, &Found)| {
+            let passed = |(place, stood): (&QueueId, &Found)| {
                 queues.get(place).is_none_or(|found| found.backlog == 0 || found.has_passed(stood))
             };
             let (then, all) = match &self.standing {
@@ -232,8 +232,8 @@ mod tests {
         Found { drops, bytes, backlog }
     }
 
-    fn at(interface: u32) -> Place {
-        Place { interface, handle: 1, parent: u32::MAX }
+    fn at(interface: u32) -> QueueId {
+        QueueId { interface, handle: 1, parent: u32::MAX }
     }
 
     #[test]
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn f61_drops_are_counted_from_the_first_look_on_beyond_32_bits_and_with_queues_that_go() {
         let mut state = State::default();
-        let mut look = |queues: &[(Place, Found)], unsent: &[(u32, u64)]| {
+        let mut look = |queues: &[(QueueId, Found)], unsent: &[(u32, u64)]| {
             let (queues, unsent) = (queues.iter().copied().collect(), unsent.iter().copied().collect());
             let dropped = state.compare(&queues, &unsent);
             state.queues = queues;

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::held::Held;
-use super::table::{Ends, Key};
+use super::table::{FlowEnds, Key};
 use super::{Entry, Relay, Stage};
-use crate::net::node::flow_record::{Place, SubscriberSide};
+use crate::net::node::flow_record::{Destination, SubscriberSide};
 use crate::net::node::report::{DropCause, Refusal};
 use crate::net::node::settings::Mode;
 use crate::net::sys::batch::Train;
@@ -18,7 +18,7 @@ impl Relay {
             self.worker.count_dropped(DropCause::Draining, train.count());
             return;
         }
-        if matches!(key.ends, Ends::Steered { .. }) && self.worker.shared.overload.is_unread() {
+        if matches!(key.ends, FlowEnds::Steered { .. }) && self.worker.shared.overload.is_unread() {
             self.worker.count_dropped(DropCause::Overload, train.count());
             return;
         }
@@ -40,8 +40,8 @@ impl Relay {
         }
         match key.ends {
             // Where it goes is known: what came together goes on together, however much it is.
-            Ends::Proxied { .. } | Ends::Transparent { .. } => self.advance(&key),
-            Ends::Steered { .. } => {}
+            FlowEnds::Proxied { .. } | FlowEnds::Transparent { .. } => self.advance(&key),
+            FlowEnds::Steered { .. } => {}
         }
         self.pass(&key, train, true);
         while let Some(relay) = self.undecided.surplus() {
@@ -50,22 +50,22 @@ impl Relay {
     }
 
     /// Whose a new flow is and where it goes, if it may begin.
-    fn admit(&self, key: &Key) -> Result<(IpAddr, Place), Refusal> {
+    fn admit(&self, key: &Key) -> Result<(IpAddr, Destination), Refusal> {
         let shared = &self.worker.shared;
         let (source, place) = match (key.ends, &self.mode) {
-            (Ends::Proxied { destination, .. } | Ends::Transparent { destination }, _) => {
+            (FlowEnds::Proxied { destination, .. } | FlowEnds::Transparent { destination }, _) => {
                 shared.dial.target(destination).ok_or(Refusal::Destination)?;
-                let source = if let Ends::Proxied { source, .. } = key.ends { source } else { key.peer };
-                (source, Place::Original(destination))
+                let source = if let FlowEnds::Proxied { source, .. } = key.ends { source } else { key.peer };
+                (source, Destination::Original(destination))
             }
-            (Ends::Steered { .. }, Mode::Steered { service_port, access }) => {
+            (FlowEnds::Steered { .. }, Mode::Steered { service_port, access }) => {
                 if !access.admits(key.peer.ip(), &shared.sessions) {
                     return Err(Refusal::Client);
                 }
-                (key.peer, Place::Steered { service_port: *service_port })
+                (key.peer, Destination::Steered { service_port: *service_port })
             }
             // Keys are made by the relay's own mode.
-            (Ends::Steered { .. }, Mode::ProxyProtocol { .. } | Mode::Transparent { .. }) => {
+            (FlowEnds::Steered { .. }, Mode::ProxyProtocol { .. } | Mode::Transparent { .. }) => {
                 return Err(Refusal::Destination);
             }
         };

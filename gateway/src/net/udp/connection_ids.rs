@@ -25,10 +25,10 @@ use crate::wire::quic::{ConnectionId, is_addressed_to};
 
 /// How long after its last datagram a flow may be continued from another port (notes §2.3).
 pub const CONTINUED_WITHIN: Duration = Duration::from_secs(60);
-/// Ids known at once; of more the oldest of whoever has most goes.
-pub const KNOWN_MAX: usize = 65_536;
+/// Most ids remembered; beyond it the oldest one of the subscriber who has most goes.
+pub const IDS_MAX: usize = 65_536;
 /// Ids of one subscriber at one destination; the oldest goes.
-pub const KNOWN_PER_PAIR_MAX: usize = 64;
+pub const IDS_PER_PAIR_MAX: usize = 64;
 /// The shortest id taken: a shorter one would be met by chance.
 const LENGTH_MIN: usize = 4;
 
@@ -108,7 +108,7 @@ struct State {
 }
 
 impl ConnectionIds {
-    /// Learns a server's id on a flow of `subscriber` to `destination`. Over [`KNOWN_MAX`] ids the oldest of whoever has most is
+    /// Learns a server's id on a flow of `subscriber` to `destination`. Over [`IDS_MAX`] ids the oldest of whoever has most is
     /// forgotten: what one subscriber opens keeps nobody else's connections from being known.
     pub fn learn(
         &self,
@@ -131,7 +131,7 @@ impl ConnectionIds {
             gone.extend(is_same.then_some(other.number));
             !is_same
         });
-        if known.len() >= KNOWN_PER_PAIR_MAX {
+        if known.len() >= IDS_PER_PAIR_MAX {
             gone.extend(known.pop_front().map(|oldest| oldest.number));
         }
         known.push_back(Known { number, id, flow });
@@ -139,7 +139,7 @@ impl ConnectionIds {
         for number in gone {
             state.holders.remove(subscriber, number);
         }
-        while state.holders.len() > KNOWN_MAX {
+        while state.holders.len() > IDS_MAX {
             let Some((pair, number)) = state.holders.oldest_of_largest().cloned() else { break };
             state.retain(&pair, |known| known.number != number);
         }

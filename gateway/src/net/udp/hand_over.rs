@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use super::port::{Manner, Port, Sent};
-use super::table::{Ends, Key};
+use super::table::{FlowEnds, Key};
 use super::{BACK_OFF, Relay};
 use crate::net::node::report::DropCause;
 use crate::net::sys::socket;
@@ -67,8 +67,8 @@ impl Relay {
         }
         let local = SocketAddr::new(key.ends.local().unwrap_or(self.bound.ip()), self.bound.port());
         let transparent = match key.ends {
-            Ends::Transparent { .. } => true,
-            Ends::Steered { .. } | Ends::Proxied { .. } => false,
+            FlowEnds::Transparent { .. } => true,
+            FlowEnds::Steered { .. } | FlowEnds::Proxied { .. } => false,
         };
         let connected = socket::connect_listening_datagrams(local, key.peer, transparent);
         let port = match connected.and_then(Port::new) {
@@ -86,8 +86,8 @@ impl Relay {
     pub(super) fn takes_flows(&self, key: &Key) -> bool {
         // Several flows of a balancer share a pair of addresses: those that begin there come to no other process.
         let shared = match key.ends {
-            Ends::Steered { .. } | Ends::Transparent { .. } => false,
-            Ends::Proxied { .. } => true,
+            FlowEnds::Steered { .. } | FlowEnds::Transparent { .. } => false,
+            FlowEnds::Proxied { .. } => true,
         };
         // Without the listener's socket all that comes was put into a flow's own one: by its peer, or by anybody between its
         // bind and its connect. It comes to no other process either.

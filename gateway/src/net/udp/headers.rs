@@ -8,7 +8,7 @@
 use std::rc::Rc;
 
 use super::Relay;
-use super::table::{Ends, Key};
+use super::table::{FlowEnds, Key};
 use crate::net::node::report::Refusal;
 use crate::net::node::settings::{DatagramHeaders, Peers};
 use crate::net::sys::batch::Train;
@@ -37,7 +37,7 @@ impl Relay {
                 Outcome::Header(Header { length, carried }) => match carried {
                     Carried::Addresses { transport: Transport::Datagram, source, destination } => {
                         let payload = datagram.get(length..).unwrap_or_default();
-                        let ends = Ends::Proxied { source, destination, local: train.local };
+                        let ends = FlowEnds::Proxied { source, destination, local: train.local };
                         let key = Key { peer: train.peer, ends };
                         self.take(key, &train.only(payload));
                         self.name_latest(key);

@@ -1,4 +1,4 @@
-//! Who holds how many of what there is little of: whoever has most gives way first, and of his the oldest.
+//! How many of a scarce thing each holder has: whoever has most gives way first, and of his the oldest.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -1,7 +1,7 @@
 //! Flows that continue another one whose connection migrated (RFC 9000 §9).
 
 use super::connection_ids::Continued;
-use super::table::{Ends, Key};
+use super::table::{FlowEnds, Key};
 use super::{Continuation, MIGRATED_BYTES_MIN, Relay};
 use crate::flow::decide::Vouched;
 use crate::flow::engine::has_long_header;
@@ -25,11 +25,11 @@ impl Relay {
         match key.ends {
             // A client that migrates on purpose takes an id that nobody has seen. It goes where his connection goes that moved
             // last: to addresses of a listed name, so that nobody is steered elsewhere, but without a name it is charged.
-            Ends::Steered { .. } if may_migrate(first) => {
+            FlowEnds::Steered { .. } if may_migrate(first) => {
                 let (target, pulse) = shared.connection_ids.latest(subscriber, destination, now)?;
                 Some(Continuation { target, vouched: Vouched::No, is_blind: true, pulse })
             }
-            Ends::Steered { .. } | Ends::Proxied { .. } | Ends::Transparent { .. } => None,
+            FlowEnds::Steered { .. } | FlowEnds::Proxied { .. } | FlowEnds::Transparent { .. } => None,
         }
     }
 }

@@ -13,12 +13,12 @@ pub struct Key {
     /// Who sends the datagrams: the subscriber when steered, else the balancer.
     pub peer: SocketAddr,
     /// The other end, and the real ones behind a balancer.
-    pub ends: Ends,
+    pub ends: FlowEnds,
 }
 
 /// What else tells flows of one peer apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Ends {
+pub enum FlowEnds {
     /// The local address the datagrams came to, which is the one to answer from.
     Steered {
         /// None when the system does not say.
@@ -40,7 +40,7 @@ pub enum Ends {
     },
 }
 
-impl Ends {
+impl FlowEnds {
     /// The local address to answer from.
     pub fn local(&self) -> Option<IpAddr> {
         match self {
@@ -144,13 +144,13 @@ mod tests {
     use super::*;
 
     fn key(port: u16) -> Key {
-        Key { peer: SocketAddr::from(([127, 0, 0, 1], port)), ends: Ends::Steered { local: None } }
+        Key { peer: SocketAddr::from(([127, 0, 0, 1], port)), ends: FlowEnds::Steered { local: None } }
     }
 
     fn proxied(port: u16, source: u16) -> Key {
         let source = SocketAddr::from(([10, 0, 0, 1], source));
         let destination = SocketAddr::from(([192, 0, 2, 1], 443));
-        Key { ends: Ends::Proxied { source, destination, local: None }, ..key(port) }
+        Key { ends: FlowEnds::Proxied { source, destination, local: None }, ..key(port) }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::port::Port;
-use super::table::{Ends, Key};
+use super::table::{FlowEnds, Key};
 use super::{Relay, Stage};
 use crate::flow::mark;
 use crate::net::node::report::{DropCause, Refusal};
@@ -25,7 +25,7 @@ impl Relay {
                 let train = self.without_own_marks(train);
                 match &self.mode {
                     Mode::Steered { .. } => {
-                        let ends = Ends::Steered { local: train.local };
+                        let ends = FlowEnds::Steered { local: train.local };
                         self.take(Key { peer: train.peer, ends }, &train);
                     }
                     Mode::ProxyProtocol { peers, datagrams } => self.unwrap(peers, *datagrams, &train),
@@ -33,7 +33,7 @@ impl Relay {
                         // The packet is unchanged: it came to the address and port it was going to.
                         Some(address) => {
                             let destination = SocketAddr::new(address, self.bound.port());
-                            let ends = Ends::Transparent { destination };
+                            let ends = FlowEnds::Transparent { destination };
                             self.take(Key { peer: train.peer, ends }, &train);
                         }
                         None => self.worker.count_refusal(Refusal::Destination),

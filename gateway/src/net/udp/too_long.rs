@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::Relay;
 use super::carry::Upstream;
 use super::port::Length;
-use super::table::{Ends, Key};
+use super::table::{FlowEnds, Key};
 use crate::net::node::flow_record::Flow;
 use crate::net::sys::socket;
 use crate::wire::icmp::{header_bytes, too_long};
@@ -58,8 +58,8 @@ impl Relay {
         let mtu = passes.saturating_add(header_bytes(key.peer.is_ipv4()));
         let message = u16::try_from(mtu).ok().and_then(|mtu| too_long(key.peer, self.destination(key), mtu));
         let from = match key.ends {
-            Ends::Steered { local } => local,
-            Ends::Proxied { .. } | Ends::Transparent { .. } => None,
+            FlowEnds::Steered { local } => local,
+            FlowEnds::Proxied { .. } | FlowEnds::Transparent { .. } => None,
         };
         let mut to: SocketAddr = key.peer;
         to.set_port(0);

@@ -20,16 +20,16 @@ pub trait GivesUp {
 }
 
 /// Where a flow is found.
-type Place = (Weak<dyn GivesUp>, Key);
+type FlowHandle = (Weak<dyn GivesUp>, Key);
 
 /// The UDP flows of one worker that nobody has answered.
 pub struct Unanswered {
     /// The most that may hold an upstream socket.
     carried_max: usize,
     /// All of them.
-    all: RefCell<Holders<SubscriberKey, Place>>,
+    all: RefCell<Holders<SubscriberKey, FlowHandle>>,
     /// Those that hold an upstream socket.
-    carried: RefCell<Holders<SubscriberKey, Place>>,
+    carried: RefCell<Holders<SubscriberKey, FlowHandle>>,
 }
 
 impl Unanswered {
@@ -86,13 +86,13 @@ impl Unanswered {
 }
 
 /// Ends the flow there; its last counts are taken, and it settles itself.
-fn give_up(place: Option<Place>) -> bool {
+fn give_up(place: Option<FlowHandle>) -> bool {
     let Some((relay, key)) = place else { return false };
     relay.upgrade().is_some_and(|relay| relay.give_up(&key))
 }
 
 /// Where a relay has the flow of this key.
-fn place(relay: &Rc<impl GivesUp + 'static>, key: Key) -> Place {
+fn place(relay: &Rc<impl GivesUp + 'static>, key: Key) -> FlowHandle {
     let relay = Rc::downgrade(relay);
     (relay, key)
 }

@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Who waits for what.
 #[derive(Clone, Copy)]
-pub struct Ends<'f> {
+pub struct Waiting<'f> {
     /// Whose flow it is.
     pub worker: &'f Rc<Worker>,
     /// The flow.
@@ -53,7 +53,7 @@ pub enum NotReached {
 /// # Errors
 /// As it says.
 pub async fn reach(
-    ends: Ends<'_>,
+    ends: Waiting<'_>,
     connecting: impl Future<Output = io::Result<TcpStream>>,
 ) -> Result<TcpStream, NotReached> {
     if ends.open.flow().cut.is_asked() {
@@ -88,7 +88,7 @@ pub async fn reach(
     Err(NotReached::Failed(io::ErrorKind::TimedOut.into()))
 }
 
-impl Ends<'_> {
+impl Waiting<'_> {
     /// How long the subscriber may be waited for. One who goes to an IPv6 address has IPv4 beside it, if his client could not
     /// take our answer for the destination's: reset, it begins anew and finds what lives.
     fn patience(&self) -> Duration {

@@ -44,7 +44,7 @@ pub struct Edns {
 }
 
 /// One record, by its places.
-struct Place {
+struct RecordFields {
     /// Its type.
     kind: u16,
     /// Where its class stands; of OPT the size.
@@ -124,7 +124,7 @@ fn behind(query: &[u8], mut at: usize) -> Result<Additional, Malformed> {
 }
 
 /// What an OPT record says.
-fn opt(query: &[u8], place: &Place) -> Result<Edns, Malformed> {
+fn opt(query: &[u8], place: &RecordFields) -> Result<Edns, Malformed> {
     let [_, version, high, low] = place.ttl;
     let size = query.get(place.class_at..).and_then(|rest| rest.first_chunk::<2>());
     let size = usize::from(u16::from_be_bytes(*size.ok_or(Malformed { field: "OPT" })?));
@@ -219,7 +219,7 @@ fn name_end(message: &[u8], at: usize) -> Result<usize, Malformed> {
 }
 
 /// The record that begins at `at`.
-fn record(message: &[u8], at: usize) -> Result<Place, Malformed> {
+fn record(message: &[u8], at: usize) -> Result<RecordFields, Malformed> {
     let name_end = name_end(message, at)?;
     let mut reader = Reader::new(message.get(name_end..).unwrap_or_default());
     let kind = reader.u16("record type")?;
@@ -230,7 +230,7 @@ fn record(message: &[u8], at: usize) -> Result<Place, Malformed> {
     let ttl_at = class_at.saturating_add(2);
     let data_at = ttl_at.saturating_add(6);
     let end = data_at.saturating_add(data.len());
-    Ok(Place { kind, class_at, ttl, ttl_at, data_at, end })
+    Ok(RecordFields { kind, class_at, ttl, ttl_at, data_at, end })
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ mod sections;
 
 use self::classic::Classic;
 use self::order::Order;
-use self::place::{Advance, Place};
+use self::place::{Advance, Unread};
 use self::sections::{Block, Interface};
 
 /// The longest record or packet block that is read: 256 KiB of packet (`MAXIMUM_SNAPLEN` of libpcap) and its options.
@@ -195,7 +195,7 @@ impl Decoder {
             self.skip = self.skip.saturating_sub(now as u64);
             return Ok(if self.skip > 0 { Advance::NeedMore } else { Advance::Other });
         }
-        let place = Place {
+        let place = Unread {
             bytes: self.buffer.get(self.read..).unwrap_or_default(),
             at: self.base.saturating_add(self.read as u64),
         };

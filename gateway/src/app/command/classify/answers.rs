@@ -60,7 +60,7 @@ impl Evidence {
 
 /// A query that was seen: who asked whom, id, and the question as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Asked {
+struct QuerySeen {
     transport: Transport,
     client: End,
     server: End,
@@ -79,8 +79,8 @@ struct Direction {
 pub(super) struct Answers<'a> {
     judge: &'a Judge,
     trusted: TrustedAnswers,
-    asked: HashSet<Asked>,
-    asked_before: HashSet<Asked>,
+    asked: HashSet<QuerySeen>,
+    asked_before: HashSet<QuerySeen>,
     directions: HashMap<(End, End), Direction>,
     /// Directions, oldest first.
     order: VecDeque<(End, End)>,
@@ -223,7 +223,7 @@ impl<'a> Answers<'a> {
         if read.opcode != dns::OPCODE_QUERY || !self.is_resolver(server, transport) {
             return;
         }
-        let asked = Asked { transport, client, server, id: read.id, question: question.into() };
+        let asked = QuerySeen { transport, client, server, id: read.id, question: question.into() };
         if !read.is_response {
             if self.asked.len() >= ASKED_MAX / 2 {
                 self.asked_before = std::mem::take(&mut self.asked);

@@ -29,7 +29,7 @@ const COMPRESSED: [(&[u8], &str); 4] = [
 
 /// What is to be told about a capture that has been read.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct CaptureRead {
     /// What was passed over, or cut short: the flows printed are those that could be read.
     pub warnings: Vec<String>,
     /// Why it could not be read at all, or not to its end for a fault of the input.
@@ -75,11 +75,11 @@ pub fn read_capture<W: Write>(
     order: Order,
     judge: &Judge,
     printer: &mut Printer<W>,
-) -> io::Result<Outcome> {
+) -> io::Result<CaptureRead> {
     let mut reading = Reading::new(name, order, judge, printer);
     let stop = read_input(input, &mut reading).err();
     let recognised = reading.decoder.is_recognised();
-    let mut outcome = Outcome { warnings: reading.finish()?, error: None };
+    let mut outcome = CaptureRead { warnings: reading.finish()?, error: None };
     match stop {
         None => {}
         Some(Stop::Print(error)) => return Err(error),

@@ -56,7 +56,7 @@ pub(super) struct Row {
 
 /// The outcome of the audit.
 #[derive(Debug)]
-pub(super) struct Outcome {
+pub(super) struct Judgement {
     /// Every probe.
     pub rows: Vec<Row>,
     /// Every subscriber.
@@ -76,7 +76,7 @@ impl Row {
     }
 }
 
-impl Outcome {
+impl Judgement {
     /// Whether all is as it must be.
     pub(super) fn is_good(&self) -> bool {
         self.faults.is_empty()
@@ -86,8 +86,8 @@ impl Outcome {
 }
 
 /// Judges every probe by the records alone; `seen` only gives its size.
-pub(super) fn judge(probes: Vec<(Probe, Seen)>, exported: &Exported) -> Outcome {
-    let mut outcome = Outcome { rows: Vec::new(), totals: Vec::new(), faults: faults(exported) };
+pub(super) fn judge(probes: Vec<(Probe, Seen)>, exported: &Exported) -> Judgement {
+    let mut outcome = Judgement { rows: Vec::new(), totals: Vec::new(), faults: faults(exported) };
     for who in Who::ALL {
         let own: Vec<_> = probes.iter().filter(|(probe, _)| probe.who == who).collect();
         let told: Vec<usize> = (0..own.len())
@@ -217,7 +217,7 @@ mod tests {
     }
 
     /// What the probes of a test got.
-    fn found(outcome: &Outcome, audit: Audit) -> Vec<&Found> {
+    fn found(outcome: &Judgement, audit: Audit) -> Vec<&Found> {
         outcome.rows.iter().filter(|row| row.probe.audit == audit).map(|row| &row.found).collect()
     }
 

@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::runtime::{Builder, Runtime};
 
-use super::plan::{EXEMPT_DSCP, Family, Place, UNMARKED_BYTES_MAX, Who};
+use super::plan::{EXEMPT_DSCP, Family, Site, UNMARKED_BYTES_MAX, Who};
 
 /// Where iproute2 keeps the namespaces.
 const FOLDER: &str = "/run/netns";
@@ -85,7 +85,7 @@ impl Network {
                 let address = who.address(family).to_string();
                 network.address(Zone::Subscriber, SUBSCRIBER_LINK, &address, length)?;
             }
-            for place in Place::ALL {
+            for place in Site::ALL {
                 let address = place.address(family).to_string();
                 network.address(Zone::Internet, INTERNET_LINK, &address, length)?;
             }

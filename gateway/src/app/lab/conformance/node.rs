@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 
 use super::Stop;
 use super::network::{ACCESS_LINK, Network, Zone, run};
-use super::plan::{EXEMPT_DSCP, Family, HTTPS, LISTED_NAME, Place, SERVICE, Who};
+use super::plan::{EXEMPT_DSCP, Family, HTTPS, LISTED_NAME, SERVICE, Site, Who};
 
 /// Name of the node.
 const NODE_ID: &str = "conformance";
@@ -193,7 +193,7 @@ fn list(now: Timestamp, listed: ListedBy) -> String {
                         text,
                         "\n[[service.rule]]\nprefix = \"{}/{length}\"\nprotocol = \"{protocol}\"\n\
                          ports = [\"{HTTPS}\"]\n",
-                        Place::Listed.address(family)
+                        Site::Listed.address(family)
                     );
                 }
             }
@@ -215,7 +215,7 @@ fn subscribers() -> String {
 
 /// The configuration.
 fn configuration() -> String {
-    let [v4, v6] = [Family::V4, Family::V6].map(|family| Place::Listed.address(family));
+    let [v4, v6] = [Family::V4, Family::V6].map(|family| Site::Listed.address(family));
     format!(
         r#"# Written by `gateway conformance`.
 

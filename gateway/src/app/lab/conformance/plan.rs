@@ -58,7 +58,7 @@ pub(super) enum Family {
 
 /// Where a site stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Site {
     /// The address that the operator's trusted answers give for the listed name.
     Listed,
     /// Another one.
@@ -99,7 +99,7 @@ pub(super) struct Probe {
     /// The name in its hello and request.
     pub name: &'static str,
     /// Where it goes.
-    pub place: Place,
+    pub place: Site,
     /// Bytes of the body it asks for.
     pub payload_bytes: u64,
     /// What must come of it.
@@ -161,7 +161,7 @@ impl Who {
     }
 }
 
-impl Place {
+impl Site {
     /// Both.
     pub(super) const ALL: [Self; 2] = [Self::Listed, Self::Foreign];
 
@@ -188,13 +188,13 @@ impl Wanted {
 }
 
 /// Every question: who asks, for which name, where, and what must come of it.
-const QUESTIONS: [(Audit, Who, &str, Place, Wanted); 6] = [
-    (Audit::Validate, Who::Paying, LISTED_NAME, Place::Listed, Wanted::Exempt),
-    (Audit::CheckSni, Who::Paying, LISTED_NAME, Place::Foreign, Wanted::NotExempt),
-    (Audit::CheckIp, Who::Paying, OTHER_NAME, Place::Listed, Wanted::NotExempt),
-    (Audit::ZeroBalance, Who::WithoutCredit, LISTED_NAME, Place::Listed, Wanted::Exempt),
-    (Audit::ZeroBalance, Who::WithoutCredit, LISTED_NAME, Place::Foreign, Wanted::CutOff),
-    (Audit::ZeroBalance, Who::WithoutCredit, OTHER_NAME, Place::Listed, Wanted::CutOff),
+const QUESTIONS: [(Audit, Who, &str, Site, Wanted); 6] = [
+    (Audit::Validate, Who::Paying, LISTED_NAME, Site::Listed, Wanted::Exempt),
+    (Audit::CheckSni, Who::Paying, LISTED_NAME, Site::Foreign, Wanted::NotExempt),
+    (Audit::CheckIp, Who::Paying, OTHER_NAME, Site::Listed, Wanted::NotExempt),
+    (Audit::ZeroBalance, Who::WithoutCredit, LISTED_NAME, Site::Listed, Wanted::Exempt),
+    (Audit::ZeroBalance, Who::WithoutCredit, LISTED_NAME, Site::Foreign, Wanted::CutOff),
+    (Audit::ZeroBalance, Who::WithoutCredit, OTHER_NAME, Site::Listed, Wanted::CutOff),
 ];
 
 /// The probes over `protocols`, in the order in which they are made.
@@ -245,8 +245,8 @@ mod tests {
     #[test]
     fn the_gateway_may_dial_every_site() {
         for family in [Family::V4, Family::V6] {
-            assert!(Place::ALL.iter().all(|place| is_public(place.address(family), &Nat64::default())));
-            assert_ne!(Place::Listed.address(family), Place::Foreign.address(family));
+            assert!(Site::ALL.iter().all(|place| is_public(place.address(family), &Nat64::default())));
+            assert_ne!(Site::Listed.address(family), Site::Foreign.address(family));
         }
     }
 }

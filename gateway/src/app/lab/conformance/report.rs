@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::judge::{Found, Outcome, Row, Total};
+use super::judge::{Found, Judgement, Row, Total};
 
 /// A probe in JSON.
 #[derive(Serialize)]
@@ -63,7 +63,7 @@ impl Found {
 ///
 /// # Errors
 /// The library's.
-pub(super) fn json(outcome: &Outcome) -> serde_json::Result<String> {
+pub(super) fn json(outcome: &Judgement) -> serde_json::Result<String> {
     let probes = outcome.rows.iter().map(json_row).collect();
     let whole =
         JsonOutcome { ok: outcome.is_good(), probes, totals: &outcome.totals, faults: &outcome.faults };
@@ -90,7 +90,7 @@ fn json_row(row: &Row) -> JsonRow<'_> {
 }
 
 /// A table, and what is wrong below it.
-pub(super) fn plain(outcome: &Outcome) -> String {
+pub(super) fn plain(outcome: &Judgement) -> String {
     let head = ["test", "over", "ip", "name", "address", "bytes", "wanted", "found", ""].map(str::to_owned);
     let lines = outcome.rows.iter().map(|row| {
         let probe = &row.probe;
@@ -134,7 +134,7 @@ pub(super) fn plain(outcome: &Outcome) -> String {
 }
 
 /// Every difference, one line each.
-pub(super) fn differences(outcome: &Outcome) -> Vec<String> {
+pub(super) fn differences(outcome: &Judgement) -> Vec<String> {
     let rows = outcome.rows.iter().filter(|row| !row.is_good()).map(|row| {
         let probe = &row.probe;
         format!(

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
 use super::network::{Network, Zone};
-use super::plan::{Family, HTTPS, LISTED_NAME, OTHER_NAME, Place};
+use super::plan::{Family, HTTPS, LISTED_NAME, OTHER_NAME, Site};
 use crate::app::lab::demo::{http3, origins};
 
 /// Running sites; they end when the value is dropped.
@@ -69,7 +69,7 @@ impl Drop for Sites {
 async fn listen(tls: &ServerConfig) -> io::Result<()> {
     let acceptor = TlsAcceptor::from(Arc::new(tls.clone()));
     for family in [Family::V4, Family::V6] {
-        for place in Place::ALL {
+        for place in Site::ALL {
             let address = (place.address(family), HTTPS).into();
             http3::serve(address, tls)?;
             let listener = TcpListener::bind(address).await?;

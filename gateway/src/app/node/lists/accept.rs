@@ -8,14 +8,14 @@ use jiff::Timestamp;
 
 use super::gate::Predecessor;
 use super::{Accepted, Gate, ListKeeper, Offered, PENDING_MAX};
-use crate::app::node::input::Fault;
+use crate::app::node::input::InputFault;
 
 impl ListKeeper {
     /// Reads the list in `path` and says whether it would be taken; nothing changes.
     ///
     /// # Errors
     /// Every problem of the list.
-    pub fn examine(&self, path: &Path, gate: &Gate, now: Timestamp) -> Result<Offered, Fault> {
+    pub fn examine(&self, path: &Path, gate: &Gate, now: Timestamp) -> Result<Offered, InputFault> {
         let mut offered = gate.read(path)?;
         let chain = self.judge(&offered, path, gate, now)?;
         let serial = offered.document.serial();
@@ -28,7 +28,12 @@ impl ListKeeper {
     ///
     /// # Errors
     /// Every problem of the list; then the one in force stays.
-    pub fn accept(&mut self, path: &Path, gate: &Gate, now: Timestamp) -> Result<Vec<Fault>, Fault> {
+    pub fn accept(
+        &mut self,
+        path: &Path,
+        gate: &Gate,
+        now: Timestamp,
+    ) -> Result<Vec<InputFault>, InputFault> {
         self.withdraw_refused(gate, now);
         let loaded = gate.load(path)?;
         // The same edition again, written the same way: it has passed.
@@ -110,7 +115,7 @@ impl ListKeeper {
         path: &Path,
         gate: &Gate,
         now: Timestamp,
-    ) -> Result<Option<Chain>, Fault> {
+    ) -> Result<Option<Chain>, InputFault> {
         let serial = offered.document.serial();
         let is_ahead = |accepted: &&Accepted| accepted.list.effective_from() > now;
         if let Some(newest) = &self.newest {
@@ -145,7 +150,7 @@ impl ListKeeper {
                 let message = format!(
                     "found one more list ahead of its date, wanted at most {PENDING_MAX}: hand it over when one of them has come into force, or let it take effect before them"
                 );
-                return Err(Fault::whole(path, &message));
+                return Err(InputFault::whole(path, &message));
             }
             return Ok(Some(chain));
         }
@@ -153,7 +158,7 @@ impl ListKeeper {
     }
 
     /// Refuses a list older than one whose copy cannot be read any more.
-    fn judge_serial(&self, offered: &Offered, path: &Path) -> Result<(), Fault> {
+    fn judge_serial(&self, offered: &Offered, path: &Path) -> Result<(), InputFault> {
         let (serial, wanted) = (offered.document.serial(), self.serial_min);
         if serial >= wanted {
             return Ok(());
@@ -161,7 +166,7 @@ impl ListKeeper {
         let message = format!(
             "found serial {serial}, wanted at least {wanted}: this edition is older than one already accepted"
         );
-        Err(Fault::whole(path, &message))
+        Err(InputFault::whole(path, &message))
     }
 }
 
@@ -180,6 +185,6 @@ fn chain_note(chain: Chain, serial: u64, path: &Path) -> Option<String> {
 }
 
 /// Lines worth a word, if there are any.
-fn note(lines: Vec<String>) -> Vec<Fault> {
-    if lines.is_empty() { Vec::new() } else { vec![Fault { lines, unreadable: false }] }
+fn note(lines: Vec<String>) -> Vec<InputFault> {
+    if lines.is_empty() { Vec::new() } else { vec![InputFault { lines, unreadable: false }] }
 }

@@ -1,13 +1,14 @@
 //! What a list must pass before anything is judged by it, the same at start, at reload, in `check` and in `explain`
 //! (decision 30): size, text, document, succession, and no error of the linter that the operator has not accepted. Another
-//! check of a list, such as that of its signatures, which are not built yet, belongs here.
+//! check of a list, such as that of its signatures, which are not built yet, belongs into `Gate::parse` or `Gate::lint`: the
+//! copies of lists accepted before pass these two at each start, and succession alone is not asked of them.
 
 use std::path::Path;
 
 use allowlist::lint::{Code, Finding};
 use allowlist::{Chain, Document, Edition, Limits, SuccessionError, lint, sha256};
 
-use crate::app::node::input::{Fault, read_text};
+use crate::app::node::input::{InputFault, read_text};
 
 /// Errors told of one list, each with its place; how many more there are is told beside them.
 const ERRORS_SHOWN_MAX: usize = 20;
@@ -68,7 +69,7 @@ impl Gate {
     ///
     /// # Errors
     /// Every problem with its place; of the linter's errors the first twenty.
-    pub fn read(&self, path: &Path) -> Result<Offered, Fault> {
+    pub fn read(&self, path: &Path) -> Result<Offered, InputFault> {
         self.judge(path, self.load(path)?)
     }
 
@@ -76,7 +77,7 @@ impl Gate {
     ///
     /// # Errors
     /// As of [`Gate::read`].
-    pub(super) fn judge(&self, path: &Path, loaded: Loaded) -> Result<Offered, Fault> {
+    pub(super) fn judge(&self, path: &Path, loaded: Loaded) -> Result<Offered, InputFault> {
         let offered = self.parse(path, loaded)?;
         let notes = self.lint(path, &offered.document)?;
         Ok(Offered { notes, ..offered })
@@ -86,7 +87,7 @@ impl Gate {
     ///
     /// # Errors
     /// Why it is no list, every problem with its place.
-    pub fn read_leniently(&self, path: &Path) -> Result<Offered, Fault> {
+    pub fn read_leniently(&self, path: &Path) -> Result<Offered, InputFault> {
         let offered = self.parse(path, self.load(path)?)?;
         let errors = lint::errors(&offered.document, &[], ERRORS_SHOWN_MAX);
         let notes = lines(path, &errors.refusing, errors.refusing_left_out);
@@ -97,7 +98,7 @@ impl Gate {
     ///
     /// # Errors
     /// Those that were not, and how to take the list all the same.
-    pub(super) fn lint(&self, path: &Path, document: &Document) -> Result<Vec<String>, Fault> {
+    pub(super) fn lint(&self, path: &Path, document: &Document) -> Result<Vec<String>, InputFault> {
         let errors = lint::errors(document, &self.accepted, ERRORS_SHOWN_MAX);
         if errors.refusing.is_empty() {
             let mut notes = lines(path, &errors.accepted, errors.accepted_left_out);
@@ -112,19 +113,19 @@ impl Gate {
             "{}: such a list would exempt strangers or nobody; to take it all the same: [list] accept_errors = {codes:?}",
             path.display()
         ));
-        Err(Fault { lines, unreadable: false })
+        Err(InputFault { lines, unreadable: false })
     }
 
     /// Reads a text within the limit.
-    pub(super) fn load(&self, path: &Path) -> Result<Loaded, Fault> {
+    pub(super) fn load(&self, path: &Path) -> Result<Loaded, InputFault> {
         let text = read_text(path, self.limits.bytes_max, "list.size_max")?;
         Ok(Loaded { sha256: sha256(text.as_bytes()), text })
     }
 
     /// Reads a document that is within the limits.
-    pub(super) fn parse(&self, path: &Path, loaded: Loaded) -> Result<Offered, Fault> {
+    pub(super) fn parse(&self, path: &Path, loaded: Loaded) -> Result<Offered, InputFault> {
         let Loaded { text, sha256 } = loaded;
-        let document = Document::parse_within(&text, &self.limits).map_err(|problems| Fault {
+        let document = Document::parse_within(&text, &self.limits).map_err(|problems| InputFault {
             lines: problems.iter().map(|problem| format!("{}:{problem}", path.display())).collect(),
             unreadable: false,
         })?;
@@ -153,16 +154,16 @@ impl Predecessor {
         offered: &Offered,
         path: &Path,
         same: impl FnOnce(&Document) -> bool,
-    ) -> Result<Chain, Fault> {
+    ) -> Result<Chain, InputFault> {
         let in_force = self.in_force.as_ref().map(|edition| edition.sha256.as_str());
         match self.newest.may_be_followed_by(&offered.document, in_force) {
             Ok(Chain::SameSerial) if offered.sha256 != self.newest.sha256 && !same(&offered.document) => {
                 let error = SuccessionError::SameSerialOtherContent { serial: self.newest.serial };
-                Err(Fault::whole(path, &error.to_string()))
+                Err(InputFault::whole(path, &error.to_string()))
             }
             Ok(chain) => Ok(chain),
-            Err(error @ SuccessionError::Older { .. }) => Err(Fault::whole(path, &self.older(&error))),
-            Err(error) => Err(Fault::whole(path, &error.to_string())),
+            Err(error @ SuccessionError::Older { .. }) => Err(InputFault::whole(path, &self.older(&error))),
+            Err(error) => Err(InputFault::whole(path, &error.to_string())),
         }
     }
 

@@ -4,7 +4,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use crate::app::node::input::Fault;
+use crate::app::node::input::InputFault;
 use crate::app::node::whole_file;
 
 /// Permissions of the folders of a node's state, which holds subscribers: the owner writes, the group reads.
@@ -42,7 +42,7 @@ impl Kept {
     }
 
     /// The copies, oldest first, and what keeps them from being read.
-    pub(super) fn copies(&self) -> (Vec<Copy>, Option<Fault>) {
+    pub(super) fn copies(&self) -> (Vec<Copy>, Option<InputFault>) {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return (Vec::new(), None),
@@ -50,7 +50,7 @@ impl Kept {
                 let message = format!(
                     "cannot be read: {error}; an older list could be taken for a new one: give the gateway's user read permission"
                 );
-                return (Vec::new(), Some(Fault::whole(&self.folder, &message)));
+                return (Vec::new(), Some(InputFault::whole(&self.folder, &message)));
             }
         };
         let mut copies: Vec<Copy> = entries

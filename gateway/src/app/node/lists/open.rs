@@ -8,15 +8,15 @@ use jiff::Timestamp;
 
 use super::kept::Kept;
 use super::{Accepted, Former, Gate, ListKeeper, PENDING_MAX};
-use crate::app::node::input::Fault;
+use crate::app::node::input::InputFault;
 
 impl ListKeeper {
     /// Reads those of the copies in `state_dir` that are needed: the newest that has begun and those still to come, and where
     /// their names are carried, all. What cannot be read, or does not pass the gate, is told and left out.
-    pub fn open(state_dir: &Path, former: Former, gate: &Gate, now: Timestamp) -> (Self, Vec<Fault>) {
+    pub fn open(state_dir: &Path, former: Former, gate: &Gate, now: Timestamp) -> (Self, Vec<InputFault>) {
         let kept = Kept::new(state_dir);
         let (mut copies, fault) = kept.copies();
-        let mut faults: Vec<Fault> = fault.into_iter().collect();
+        let mut faults: Vec<InputFault> = fault.into_iter().collect();
         let mut keeper = Self {
             kept,
             newest: None,
@@ -66,7 +66,7 @@ impl ListKeeper {
 
     /// Reads a copy; the first that is read is the newest, which the next edition has to follow, whether or not it passes the
     /// gate of today.
-    fn read_copy(&mut self, path: &Path, gate: &Gate) -> Result<Accepted, Fault> {
+    fn read_copy(&mut self, path: &Path, gate: &Gate) -> Result<Accepted, InputFault> {
         let offered = gate.parse(path, gate.load(path)?)?;
         let edition = offered.edition();
         let is_newest = self.newest.is_none();

@@ -1,16 +1,16 @@
 //! What a reload came to, for whoever shows it.
 
-use crate::app::node::input::Fault;
+use crate::app::node::input::InputFault;
 
 /// What a reload came to.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Outcome {
+pub struct Reloaded {
     /// What is wrong with the list; the last good one stays.
-    pub list: Option<Fault>,
+    pub list: Option<InputFault>,
     /// What is wrong with the subscriber table; the last good one stays.
-    pub subscribers: Option<Fault>,
+    pub subscribers: Option<InputFault>,
     /// What of the list's chain could not be proven, while that edition is the newest.
     pub unproven: Option<String>,
     /// What else is worth a word.
-    pub notes: Vec<Fault>,
+    pub notes: Vec<InputFault>,
 }

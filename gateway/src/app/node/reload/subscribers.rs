@@ -4,7 +4,7 @@ use billing_export::{Session, SubscriberType};
 use config::{Config, Subscribers};
 use ipnet::IpNet;
 
-use super::{Fault, named_by, read_text};
+use super::{InputFault, named_by, read_text};
 
 /// The rows of a table.
 type Rows = Vec<(IpNet, Session)>;
@@ -13,7 +13,7 @@ type Rows = Vec<(IpNet, Session)>;
 ///
 /// # Errors
 /// Every problem with its place; never an id or a prefix.
-pub fn read(config: &Config) -> Result<Rows, Fault> {
+pub fn read(config: &Config) -> Result<Rows, InputFault> {
     let Some(subscribers) = &config.subscribers else { return Ok(Rows::new()) };
     text(config, subscribers).and_then(|text| judge(subscribers, &text))
 }
@@ -23,7 +23,7 @@ pub fn read(config: &Config) -> Result<Rows, Fault> {
 ///
 /// # Errors
 /// As of [`read`], and that the table waits.
-pub(super) fn renew(config: &Config, held: usize) -> Result<Rows, Fault> {
+pub(super) fn renew(config: &Config, held: usize) -> Result<Rows, InputFault> {
     let Some(subscribers) = &config.subscribers else { return Ok(Rows::new()) };
     let text = text(config, subscribers)?;
     let table = judge(subscribers, &text)?;
@@ -40,20 +40,20 @@ pub(super) fn renew(config: &Config, held: usize) -> Result<Rows, Fault> {
         "found {} prefixes where {held} are in force, more than {percent} % fewer (subscribers.hold_removed_percent); if that is meant: [subscribers] accept_sha256 = [\"{hash}\"], and reload",
         table.len()
     );
-    Err(Fault::whole(&subscribers.file, &message))
+    Err(InputFault::whole(&subscribers.file, &message))
 }
 
 /// The text of the table.
-fn text(config: &Config, subscribers: &Subscribers) -> Result<String, Fault> {
+fn text(config: &Config, subscribers: &Subscribers) -> Result<String, InputFault> {
     read_text(&subscribers.file, subscribers.size_max, "subscribers.size_max")
         .map_err(|fault| named_by(config, "subscribers.file", fault))
 }
 
 /// The table of a text.
-fn judge(subscribers: &Subscribers, text: &str) -> Result<Rows, Fault> {
+fn judge(subscribers: &Subscribers, text: &str) -> Result<Rows, InputFault> {
     let path = &subscribers.file;
     let rows = config::subscribers::parse(text, subscribers.size_max, subscribers.entries_max).map_err(
-        |problems| Fault {
+        |problems| InputFault {
             lines: problems.iter().map(|problem| format!("{}:{problem}", path.display())).collect(),
             unreadable: false,
         },
@@ -67,7 +67,7 @@ fn judge(subscribers: &Subscribers, text: &str) -> Result<Rows, Fault> {
         };
         // The static table has one lasting session for each subscriber, over all of his prefixes (trap T36).
         let session_id = format!("{}-{}", kind.label(), row.subscriber_id);
-        let session = Session::new(kind, &row.subscriber_id, &session_id).map_err(|error| Fault {
+        let session = Session::new(kind, &row.subscriber_id, &session_id).map_err(|error| InputFault {
             lines: vec![format!("{}:{}:1: {error}", path.display(), row.line)],
             unreadable: false,
         })?;

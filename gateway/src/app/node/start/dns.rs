@@ -108,7 +108,7 @@ fn renew(plane: &Plane, config: &Config, at: Timestamp) -> Option<String> {
 }
 
 /// What is wrong with a certificate, key or authorities, with the key of the configuration that names the file.
-pub fn certificate_fault(config: &Config, fault: &tls::Fault) -> String {
+pub fn certificate_fault(config: &Config, fault: &tls::CertificateFault) -> String {
     let key = match fault.part {
         tls::Part::Chain => "dns.tls_certificate",
         tls::Part::Key => "dns.tls_key",

@@ -12,7 +12,7 @@ use super::lookups::lookups;
 use super::settings::dial_rules;
 use crate::app::node::lists::ListKeeper;
 use crate::app::node::reload;
-use crate::app::node::reload::outcome::Outcome;
+use crate::app::node::reload::outcome::Reloaded;
 use crate::app::node::snapshot::Snapshot;
 use crate::app::node::status::Status;
 use crate::flow::allowance::AllowancePlan;
@@ -48,7 +48,7 @@ impl Known {
         own: Vec<SocketAddr>,
         clock: Clock,
         control: &Handle,
-    ) -> Result<(Self, Outcome), StartError> {
+    ) -> Result<(Self, Reloaded), StartError> {
         let system = |what| move |source| StartError::System { what, source };
         let dial = Arc::new(dial_rules(config, own).map_err(system("list this machine's addresses"))?);
         control.spawn(Arc::clone(&dial.own_addresses).follow());

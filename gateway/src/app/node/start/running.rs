@@ -7,7 +7,7 @@ use config::Config;
 use super::{Node, dns};
 use crate::app::export::orders::{Ending, Order};
 use crate::app::node::reload;
-use crate::app::node::reload::outcome::Outcome;
+use crate::app::node::reload::outcome::Reloaded;
 use crate::net::sys::clock::wall;
 
 /// How long the last saving, sealing and publishing may take before the process ends without them.
@@ -17,7 +17,7 @@ const STOP_POLL: Duration = Duration::from_millis(10);
 
 impl Node {
     /// Reads list, subscribers, rating groups and the certificate of DNS over TLS again; what is bad keeps the old.
-    pub fn reload(&self, config: &Config) -> Outcome {
+    pub fn reload(&self, config: &Config) -> Reloaded {
         dns::follow(self.plane.as_deref(), config, &self.status);
         let outcome = {
             let mut keeper = self.keeper.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -3,13 +3,13 @@
 use allowlist::Validity;
 
 use super::Node;
-use crate::app::node::reload::outcome::Outcome;
+use crate::app::node::reload::outcome::Reloaded;
 use crate::net::node::policy::Policy;
 use crate::net::sys::clock::wall;
 
 impl Node {
     /// Logs what a reading of list and subscribers came to, and tells the status.
-    pub(super) fn tell(&self, outcome: Outcome) {
+    pub(super) fn tell(&self, outcome: Reloaded) {
         let policy = self.policy.load();
         self.tell_faults(&policy, &outcome);
         tell_list(&policy);
@@ -18,7 +18,7 @@ impl Node {
     }
 
     /// What was not taken, and what is worth a word. It comes first: what is in force says little before that.
-    fn tell_faults(&self, policy: &Policy, outcome: &Outcome) {
+    fn tell_faults(&self, policy: &Policy, outcome: &Reloaded) {
         let list_stays =
             if policy.list.is_some() { "the last good one stays" } else { "there is none to stay" };
         let table_stays =

@@ -5,13 +5,13 @@ use serde_json::json;
 
 use super::readings::View;
 use super::{Status, UNSAVED_SECONDS_TOLD, count, pending, readings};
-use crate::net::admin::Source;
+use crate::net::admin::Pages;
 use crate::net::edge::Aside;
 use crate::net::node::policy::Exemption;
 use crate::net::sys::attention::{Attention, AttentionReason};
 use crate::net::sys::clock::wall;
 
-impl Source for Status {
+impl Pages for Status {
     fn metrics(&self) -> String {
         let now = wall();
         let (ready, attention) = (self.not_ready().is_empty(), self.attention());

@@ -93,7 +93,7 @@ impl Incumbent {
                         std::thread::sleep(BACK_OFF);
                         continue;
                     };
-                    let place = Place(Arc::clone(&open));
+                    let place = Permit(Arc::clone(&open));
                     if open.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
                         continue;
                     }
@@ -274,9 +274,9 @@ impl Incumbent {
 }
 
 /// A place among the connections.
-struct Place(Arc<AtomicUsize>);
+struct Permit(Arc<AtomicUsize>);
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use billing_export::Session;
 
-use super::{Applied, Change, Event, Holding, SessionState, Sessions, Source, WORD_BITS};
+use super::{Applied, Change, Event, Holding, SessionSource, SessionState, Sessions, WORD_BITS};
 use crate::flow::session::block::{Block, MAPPED_BITS};
 use crate::flow::session::news::What;
 use crate::flow::session::slots::{Link, Slots, links};
@@ -24,27 +24,27 @@ impl Sessions {
         rows.sort_unstable_by_key(|(block, _)| longest_first(*block));
         let mut others = 0_usize;
         self.slots.load().each(|source, _| match source {
-            Source::Static => {}
-            Source::Accounting => others = others.saturating_add(1),
+            SessionSource::Static => {}
+            SessionSource::Accounting => others = others.saturating_add(1),
         });
         let room = rows.len().min(self.held_max().saturating_sub(others));
         let over = rows.split_off(room);
         let mut wanted: HashMap<Block, Session> = rows.into_iter().collect();
         let (mut bound, mut released) = (Vec::new(), Vec::new());
         self.slots.load().each(|source, holding| match source {
-            Source::Static => match wanted.remove(&holding.block) {
+            SessionSource::Static => match wanted.remove(&holding.block) {
                 Some(session) if session == holding.session => {}
                 Some(session) => bound.push((holding.block, session)),
                 None => released.push(holding.block),
             },
-            Source::Accounting => {}
+            SessionSource::Accounting => {}
         });
         self.make_room(&mut writer, wanted.len());
         // Longest first, then what is released the other way round: nothing wider has an address in between.
         bound.extend(wanted);
         bound.sort_unstable_by_key(|(block, _)| longest_first(*block));
         released.sort_unstable_by_key(|block| Reverse(longest_first(*block)));
-        let change = |block, event| Change { block, source: Source::Static, event };
+        let change = |block, event| Change { block, source: SessionSource::Static, event };
         let bind = |(block, session)| change(block, Event::Bind(session));
         let bound = bound.into_iter().map(bind);
         let released = released.into_iter().map(|block| change(block, Event::Release));
@@ -73,9 +73,9 @@ impl Sessions {
             if is_full && self.slots.load().find_of(block, change.source, &self.places).is_none() {
                 applied.full = applied.full.saturating_add(1);
                 let Some(wider) = self.widest_around(block) else { continue };
-                for source in Source::ALL {
+                for source in SessionSource::ALL {
                     let release = Change { block: wider, source, event: Event::Release };
-                    if self.change(writer, release, number, &mut left) && source == Source::Static {
+                    if self.change(writer, release, number, &mut left) && source == SessionSource::Static {
                         self.unbound.fetch_add(1, Ordering::Relaxed);
                     }
                 }
@@ -107,8 +107,8 @@ impl Sessions {
                 let state = SessionState::Active;
                 Some(Holding { session, state, block, since: number, regained: number })
             }
-            (Event::Turn(state), Some(before)) => Some(Holding { state, ..before.clone() }),
-            (Event::Turn(_) | Event::Release, None) => None,
+            (Event::SetState(state), Some(before)) => Some(Holding { state, ..before.clone() }),
+            (Event::SetState(_) | Event::Release, None) => None,
             (Event::Release, Some(_)) => None,
         };
         if before == after {
@@ -138,7 +138,7 @@ impl Sessions {
     }
 
     /// Puts what a source says of a block in the place of what it said.
-    fn put(&self, block: Block, source: Source, after: Option<Holding>) {
+    fn put(&self, block: Block, source: SessionSource, after: Option<Holding>) {
         let others = |of, holding: &Holding| (of != source).then(|| holding.clone());
         self.relink(block, others, after.map(|holding| (source, holding)));
     }
@@ -148,8 +148,8 @@ impl Sessions {
     fn relink(
         &self,
         block: Block,
-        keep: impl Fn(Source, &Holding) -> Option<Holding>,
-        more: Option<(Source, Holding)>,
+        keep: impl Fn(SessionSource, &Holding) -> Option<Holding>,
+        more: Option<(SessionSource, Holding)>,
     ) {
         let slots = self.slots.load();
         let Some(slot) = slots.slot(block, &self.places) else { return };

@@ -8,7 +8,7 @@ use allowlist::DomainName;
 
 use super::Arrival;
 use crate::flow::time::Monotonic;
-use crate::net::lookup::turns::{Asker, Kind, Place};
+use crate::net::lookup::turns::{Asker, Kind, QueueKey};
 use crate::net::lookup::{LookupError, Lookups, State};
 
 /// How often it is looked whose turn has come, or passed by, while anybody waits.
@@ -50,7 +50,7 @@ impl Lookups {
     }
 
     /// Asks the resolvers for `name`.
-    fn start(self: &Arc<Self>, state: &mut State, name: &DomainName, place: Place) -> Arrival {
+    fn start(self: &Arc<Self>, state: &mut State, name: &DomainName, place: QueueKey) -> Arrival {
         let subscriber = place.1.clone();
         let (sender, arrival) = state.flights.start(name, place);
         let Some(resolvers) = self.resolvers.clone() else { return arrival };

@@ -9,7 +9,7 @@ fn name(number: usize) -> DomainName {
     DomainName::from_wire(format!("n{number}.kz").as_bytes()).unwrap()
 }
 
-fn place(kind: Kind, last: u8) -> Place {
+fn place(kind: Kind, last: u8) -> QueueKey {
     (kind, SubscriberKey::Address(IpAddr::from([10, 0, 0, last])))
 }
 

@@ -27,7 +27,7 @@ pub(in crate::net::lookup) struct Queue {
 }
 
 /// A place in the queue.
-pub(in crate::net::lookup) type Place = (Kind, SubscriberKey);
+pub(in crate::net::lookup) type QueueKey = (Kind, SubscriberKey);
 
 /// Whether a name was queued.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(in crate::net::lookup) enum Queued {
     /// It waits.
     Waits,
     /// It waits in the place of this one, of the subscriber who has most.
-    Displaced(Place, DomainName),
+    Displaced(QueueKey, DomainName),
     /// There is no room.
     Full,
 }
@@ -52,7 +52,11 @@ impl Queue {
     }
 
     /// Puts a name in, behind the subscriber's others.
-    pub(in crate::net::lookup) fn push(&mut self, (kind, subscriber): &Place, name: &DomainName) -> Queued {
+    pub(in crate::net::lookup) fn push(
+        &mut self,
+        (kind, subscriber): &QueueKey,
+        name: &DomainName,
+    ) -> Queued {
         let (max, own_max) = (self.max, self.per_subscriber_max);
         let Some(line) = self.lines.get_mut(kind.index()) else { return Queued::Full };
         let own = line.names.get(subscriber).map_or(0, VecDeque::len);
@@ -102,7 +106,7 @@ impl Queue {
     }
 
     /// Takes a name out that waits no longer. The subscriber keeps his turn until [`Queue::tidy`].
-    pub(in crate::net::lookup) fn remove(&mut self, (kind, subscriber): &Place, name: &DomainName) {
+    pub(in crate::net::lookup) fn remove(&mut self, (kind, subscriber): &QueueKey, name: &DomainName) {
         let Some(line) = self.lines.get_mut(kind.index()) else { return };
         let Some(names) = line.names.get_mut(subscriber) else { return };
         let before = names.len();

@@ -26,14 +26,14 @@ const REPEATS_MAX: usize = 4;
 const TARGETS_ASKED_MAX: usize = 2;
 
 /// A resolver that is asked again and again in an inquiry.
-struct Asked {
+struct Resolver {
     resolver: TokioResolver,
     /// The addresses of its last answer, and how often they came in a row.
     last: Vec<IpAddr>,
     times: usize,
 }
 
-impl Asked {
+impl Resolver {
     /// One that has not answered yet.
     fn first(resolver: TokioResolver) -> Self {
         Self { resolver, last: Vec::new(), times: 0 }
@@ -61,7 +61,7 @@ impl Lookups {
         let mut left = QUESTIONS_MAX;
         let mut asked = JoinSet::new();
         for resolver in resolvers.each.clone() {
-            if !self.ask_further(&mut asked, &mut left, resolvers, Asked::first(resolver), name) {
+            if !self.ask_further(&mut asked, &mut left, resolvers, Resolver::first(resolver), name) {
                 return false;
             }
         }
@@ -96,10 +96,10 @@ impl Lookups {
     /// Asks one resolver once more, as long as there are questions `left`; false when the budget has none.
     fn ask_further(
         &self,
-        asked: &mut JoinSet<(Asked, Result<Found, LookupError>)>,
+        asked: &mut JoinSet<(Resolver, Result<Found, LookupError>)>,
         left: &mut usize,
         resolvers: &Resolvers,
-        resolver: Asked,
+        resolver: Resolver,
         name: &DomainName,
     ) -> bool {
         if !self.take_further() {
@@ -143,7 +143,7 @@ mod tests {
             Found { addresses, ..Found::default() }
         };
         let builder = TokioResolver::builder_with_config(Default::default(), Default::default());
-        let mut resolver = Asked::first(builder.build().unwrap());
+        let mut resolver = Resolver::first(builder.build().unwrap());
         assert!((0..3).all(|_| !resolver.repeats(answer(&[1, 2]))));
         assert!(!resolver.repeats(answer(&[1, 3])), "another pick");
         assert!(!resolver.repeats(answer(&[3, 1])) && !resolver.repeats(answer(&[1, 3])));

@@ -12,7 +12,7 @@ use crate::flow::engine::{Claim, Engine, Observation, Start};
 use crate::flow::session::{Standing, SubscriberKey, network};
 use crate::flow::time::Monotonic;
 use crate::net::node::event::Event;
-use crate::net::node::flow_record::{Cut, Flow, Place, State, SubscriberSide};
+use crate::net::node::flow_record::{Cut, Destination, Flow, State, SubscriberSide};
 use crate::net::node::shared::Entrance;
 
 /// From one flow's number to the next of the same worker; the least digits are the worker's, so that no two workers have one.
@@ -24,7 +24,7 @@ impl Worker {
     pub fn open_flow(
         self: &Rc<Self>,
         source: IpAddr,
-        place: Place,
+        place: Destination,
         mut subscriber: SubscriberSide,
     ) -> OpenFlow {
         let source = source.to_canonical();
@@ -43,8 +43,10 @@ impl Worker {
         log_opened(id, source, &place, transport);
         let unread = self.begins_unread(&place, is_over_limit);
         let dns_only = match place {
-            Place::Steered { .. } => None,
-            Place::Original(destination) => self.shared.lookups.answers().dns_only(&key, destination.ip()),
+            Destination::Steered { .. } => None,
+            Destination::Original(destination) => {
+                self.shared.lookups.answers().dns_only(&key, destination.ip())
+            }
         };
         let claim = self.claim(transport, unread);
         let start = Start { network, place, transport, is_over_limit, dns_only };
@@ -61,8 +63,8 @@ impl Worker {
     }
 
     /// Whether a flow begins unread, for it is over its subscriber's limit or memory is short.
-    fn begins_unread(&self, place: &Place, is_over_limit: bool) -> bool {
-        let is_held = matches!(place, Place::Steered { .. });
+    fn begins_unread(&self, place: &Destination, is_over_limit: bool) -> bool {
+        let is_held = matches!(place, Destination::Steered { .. });
         // Steered flows wait for their name: they do not begin while memory is too short to read it.
         !is_held && (is_over_limit || self.shared.overload.is_unread())
     }
@@ -163,10 +165,10 @@ fn record(id: u64, source: IpAddr, opened: Monotonic, engine: Engine, subscriber
 }
 
 /// A flow's first line in the log, at DEBUG: every other that speaks of it has its number alone.
-fn log_opened(id: u64, client: IpAddr, place: &Place, transport: Transport) {
+fn log_opened(id: u64, client: IpAddr, place: &Destination, transport: Transport) {
     let destination = match place {
-        Place::Steered { .. } => None,
-        Place::Original(destination) => Some(tracing::field::display(destination)),
+        Destination::Steered { .. } => None,
+        Destination::Original(destination) => Some(tracing::field::display(destination)),
     };
     tracing::debug!(flow = id, %client, destination, transport = transport.label(), "opened");
 }

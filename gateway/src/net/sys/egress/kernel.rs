@@ -48,7 +48,7 @@ const SEND_DROPS: usize = 56;
 
 /// Which queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Place {
+pub(super) struct QueueId {
     /// The interface's number.
     pub interface: u32,
     /// The queue's own number, and that of the one it hangs on.
@@ -97,7 +97,7 @@ impl Reader {
     ///
     /// # Errors
     /// What the system says; `Interrupted` when queues changed meanwhile.
-    pub(super) fn queues(&mut self) -> io::Result<HashMap<Place, Found>> {
+    pub(super) fn queues(&mut self) -> io::Result<HashMap<QueueId, Found>> {
         let mut queues = HashMap::new();
         self.ask(GET_QUEUES, &[0; QUEUE_MESSAGE], |kind, body| {
             if kind == NEW_QUEUE {
@@ -194,8 +194,8 @@ fn error(body: &[u8]) -> io::Error {
 }
 
 /// A queue of `struct tcmsg` and its attributes.
-fn queue(body: &[u8]) -> Option<(Place, Found)> {
-    let place = Place { interface: word(body, 4)?, handle: word(body, 8)?, parent: word(body, 12)? };
+fn queue(body: &[u8]) -> Option<(QueueId, Found)> {
+    let place = QueueId { interface: word(body, 4)?, handle: word(body, 8)?, parent: word(body, 12)? };
     let statistics = attribute(body.get(QUEUE_MESSAGE..)?, STATISTICS)?;
     let queue = attribute(statistics, QUEUE)?;
     let bytes = attribute(statistics, BASIC).and_then(|basic| long(basic, 0)).unwrap_or(0);
@@ -271,7 +271,7 @@ mod tests {
         inner.extend([24, 0, 3, 0, 1, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         body.extend([u8::try_from(inner.len() + 4).unwrap(), 0, 7, 0]);
         body.extend(inner);
-        let place = Place { interface: 3, handle: 0x1_0000, parent: u32::MAX };
+        let place = QueueId { interface: 3, handle: 0x1_0000, parent: u32::MAX };
         if cfg!(target_endian = "little") {
             assert_eq!(queue(&body), Some((place, Found { drops: 5, bytes: 9, backlog: 4 })));
         }

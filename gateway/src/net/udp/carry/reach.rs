@@ -10,7 +10,7 @@ use crate::net::lookup::{LookupError, Whereabouts};
 use crate::net::node::flow_record::Flow;
 use crate::net::node::report::Refusal;
 use crate::net::node::settings::Mode;
-use crate::net::udp::table::{Ends, Key};
+use crate::net::udp::table::{FlowEnds, Key};
 use crate::net::udp::{Continuation, Relay, Stage};
 use crate::net::upstream::dial::ADDRESSES_MAX;
 
@@ -30,17 +30,17 @@ impl Relay {
             (entry.is_identified(), entry.continues.clone(), Rc::clone(entry.flow()))
         };
         match (&self.mode, key.ends) {
-            (_, Ends::Proxied { destination, .. } | Ends::Transparent { destination }) => {
+            (_, FlowEnds::Proxied { destination, .. } | FlowEnds::Transparent { destination }) => {
                 match self.worker.shared.dial.target(destination) {
                     // Judged by where it was going, whoever vouches for that.
                     Some(target) => self.carry(key, &[target], identified, |_| Vouched::No),
                     None => self.refuse(key, Refusal::Destination),
                 }
             }
-            (Mode::Steered { .. }, Ends::Steered { .. }) if identified => {
+            (Mode::Steered { .. }, FlowEnds::Steered { .. }) if identified => {
                 self.reach(key, &flow, continues);
             }
-            (_, Ends::Steered { .. }) => {}
+            (_, FlowEnds::Steered { .. }) => {}
         }
     }
 

@@ -118,33 +118,33 @@ fn q12_short_ids_are_not_learnt_and_forgotten_ones_not_found() {
 #[test]
 fn f5_ids_at_the_limits_and_one_over_of_whoever_has_most() {
     let ids = ConnectionIds::default();
-    for number in 0..=KNOWN_PER_PAIR_MAX {
+    for number in 0..=IDS_PER_PAIR_MAX {
         ids.learn(&subscriber(1), destination(1), id(&number.to_be_bytes()), flow());
     }
-    assert_eq!(ids.len(), KNOWN_PER_PAIR_MAX);
+    assert_eq!(ids.len(), IDS_PER_PAIR_MAX);
     let find = |number: usize| {
         ids.find(&subscriber(1), destination(1), &short(&number.to_be_bytes()), at(1)).is_some()
     };
-    assert!(!find(0) && find(1) && find(KNOWN_PER_PAIR_MAX), "the oldest goes");
-    for number in KNOWN_PER_PAIR_MAX..KNOWN_MAX {
+    assert!(!find(0) && find(1) && find(IDS_PER_PAIR_MAX), "the oldest goes");
+    for number in IDS_PER_PAIR_MAX..IDS_MAX {
         let port = u16::try_from(2 + number / 64).unwrap();
         ids.learn(&subscriber(2), destination(port), id(&number.to_be_bytes()), flow());
     }
-    assert_eq!(ids.len(), KNOWN_MAX);
+    assert_eq!(ids.len(), IDS_MAX);
     let of_the_holder = |number: usize| {
         let port = u16::try_from(2 + number / 64).unwrap();
         ids.find(&subscriber(2), destination(port), &short(&number.to_be_bytes()), at(1)).is_some()
     };
-    assert!(of_the_holder(KNOWN_PER_PAIR_MAX), "at the limit");
+    assert!(of_the_holder(IDS_PER_PAIR_MAX), "at the limit");
     // One over: whoever has most gives way, and nobody else.
     ids.learn(&subscriber(3), destination(1), id(b"over"), flow());
-    assert_eq!(ids.len(), KNOWN_MAX);
+    assert_eq!(ids.len(), IDS_MAX);
     assert!(ids.find(&subscriber(3), destination(1), &short(b"over"), at(1)).is_some());
-    assert!(!of_the_holder(KNOWN_PER_PAIR_MAX) && of_the_holder(KNOWN_PER_PAIR_MAX + 1));
-    assert!(find(1) && find(KNOWN_PER_PAIR_MAX));
+    assert!(!of_the_holder(IDS_PER_PAIR_MAX) && of_the_holder(IDS_PER_PAIR_MAX + 1));
+    assert!(find(1) && find(IDS_PER_PAIR_MAX));
     // Also for one more of his own.
     ids.learn(&subscriber(2), destination(1), id(b"more"), flow());
-    assert!(!of_the_holder(KNOWN_PER_PAIR_MAX + 1) && of_the_holder(KNOWN_MAX - 1) && find(1));
+    assert!(!of_the_holder(IDS_PER_PAIR_MAX + 1) && of_the_holder(IDS_MAX - 1) && find(1));
     // A minute later all of them are silent.
     let late = flow();
     late.pulse.note_moved(at(61));

@@ -2,7 +2,7 @@
 
 use super::order::Order;
 use super::packet::low_half;
-use super::place::{Advance, Place};
+use super::place::{Advance, Unread};
 use super::{FileError, Format, LinkType, NANOS, PACKET_BYTES_MAX};
 use crate::wire::pcap::array_at;
 
@@ -28,7 +28,7 @@ pub(super) struct Classic {
     link: LinkType,
 }
 
-impl Place<'_> {
+impl Unread<'_> {
     /// The file's format and the bytes of its header; `None` when more bytes are needed.
     pub(super) fn format(&self) -> Result<Option<(usize, Format)>, FileError> {
         let Some(magic) = array_at::<4>(self.bytes, 0) else { return Ok(None) };

@@ -26,12 +26,12 @@ impl Advance {
 }
 
 /// The unread bytes and where in the file they stand.
-pub(super) struct Place<'a> {
+pub(super) struct Unread<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) at: u64,
 }
 
-impl Place<'_> {
+impl Unread<'_> {
     /// A [`FileError::Damaged`] at this place.
     pub(super) fn damaged(&self, field: &'static str, found: u64, wanted: &'static str) -> FileError {
         FileError::Damaged { at: self.at, field, found, wanted }

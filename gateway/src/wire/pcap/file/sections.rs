@@ -2,7 +2,7 @@
 
 use super::order::Order;
 use super::packet::{enhanced_packet, obsolete_packet, simple_packet};
-use super::place::{Advance, Place};
+use super::place::{Advance, Unread};
 use super::{FileError, INTERFACES_MAX, LinkType, RECORD_BYTES_MAX};
 use crate::wire::pcap::array_at;
 
@@ -42,7 +42,7 @@ pub(super) enum Block {
     Skip(u64),
 }
 
-impl Place<'_> {
+impl Unread<'_> {
     /// A pcapng block; a Section Header Block changes byte order and empties the interfaces.
     pub(super) fn block(
         &self,

@@ -1,4 +1,4 @@
-//! What one source may ask of the DNS plane, and all together: keys of section [dns].
+//! Limits on DNS queries, of each source and in all: defaults, ranges, and their keys in section [dns].
 
 use std::ops::RangeInclusive;
 
@@ -74,7 +74,7 @@ pub struct Load {
 }
 
 /// Reads what one source may ask.
-pub(super) fn read_load<'t>(reader: &mut Reader<'t>, section: &Section<'t>) -> Load {
+pub(super) fn read_query_limits<'t>(reader: &mut Reader<'t>, section: &Section<'t>) -> Load {
     let per_second = section.count(
         reader,
         "queries_per_second_max",
