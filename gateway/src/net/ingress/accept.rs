@@ -85,26 +85,43 @@ impl Headers {
     }
 }
 
-/// Accepts on `socket` until the worker drains. Without room for another flow connections wait in the kernel's backlog.
-///
-/// # Errors
-/// Only when the event loop cannot watch the socket.
-pub async fn run(worker: Rc<Worker>, bound: TcpListener, mode: Mode) -> io::Result<()> {
-    let headers = Headers::default();
-    if let Some(lengths) = worker.shared.headers.as_ref().filter(|_| mode.meets_subscribers()) {
-        headers.attach(&worker, lengths, &bound);
-        if socket::stream_state(&bound).is_ok_and(|state| state.unacknowledged == 0) {
-            headers.note_empty();
+/// A listener of one worker.
+pub struct Acceptor {
+    worker: Rc<Worker>,
+    bound: TcpListener,
+    mode: Mode,
+    headers: Headers,
+}
+
+impl Acceptor {
+    /// A bound listener. Whoever connects from here on has the headers of his segments looked at: it stands before the node
+    /// says that it is ready, and before the kernel leads anybody here.
+    pub fn new(worker: Rc<Worker>, bound: TcpListener, mode: Mode) -> Self {
+        let headers = Headers::default();
+        if let Some(lengths) = worker.shared.headers.as_ref().filter(|_| mode.meets_subscribers()) {
+            headers.attach(&worker, lengths, &bound);
+            if socket::stream_state(&bound).is_ok_and(|state| state.unacknowledged == 0) {
+                headers.note_empty();
+            }
         }
+        Self { worker, bound, mode, headers }
     }
-    let socket = socket::watch(bound)?;
-    let draining = worker.draining.notified();
-    tokio::pin!(draining);
-    loop {
-        tokio::select! {
-            () = &mut draining => return Ok(()),
-            () = accept_some(&worker, &socket, &mode, &headers), if !waits(&worker, &mode) => {}
-            () = sleep(OVERLOAD_PAUSE), if waits(&worker, &mode) => {}
+
+    /// Accepts until the worker drains. Without room for another flow connections wait in the kernel's backlog.
+    ///
+    /// # Errors
+    /// Only when the event loop cannot watch the socket.
+    pub async fn run(self) -> io::Result<()> {
+        let Self { worker, bound, mode, headers } = self;
+        let socket = socket::watch(bound)?;
+        let draining = worker.draining.notified();
+        tokio::pin!(draining);
+        loop {
+            tokio::select! {
+                () = &mut draining => return Ok(()),
+                () = accept_some(&worker, &socket, &mode, &headers), if !waits(&worker, &mode) => {}
+                () = sleep(OVERLOAD_PAUSE), if waits(&worker, &mode) => {}
+            }
         }
     }
 }

@@ -22,7 +22,8 @@ use super::settings::{DatagramHeaders, Listener, Mode, Peers};
 use super::shared::Shared;
 use super::worker::Worker;
 use crate::net::dns;
-use crate::net::ingress::{accept, local};
+use crate::net::ingress::accept::Acceptor;
+use crate::net::ingress::local;
 use crate::net::sys::batch::Batch;
 use crate::net::udp::Relay;
 use crate::net::udp::undecided::Undecided;
@@ -184,7 +185,7 @@ fn start_worker(
 ) -> io::Result<WorkerHandle> {
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let (outbox, reports) = reports::channel();
-    // The event loop belongs to its thread, which says whether there is one.
+    // The event loop belongs to its thread, which says whether there is one, and that its listeners are looked after.
     let (begun, start) = reports::sync_channel(1);
     let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
         let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
@@ -194,12 +195,13 @@ fn start_worker(
                 return;
             }
         };
-        let _ = begun.send(Ok(()));
         runtime.block_on(async move {
             let dns = dns.map_or_else(Vec::new, |part| part.start(&shared));
             let worker = Worker::new(shared, index);
             tokio::task::spawn_local(Rc::clone(&worker).keep_house());
             let relays = serve(&worker, sockets);
+            // Not before: whoever is told that the node is ready, and connects, is counted in full.
+            let _ = begun.send(Ok(()));
             Running { relays, worker, dns, outbox }.obey(inbox).await;
         });
     })?;
@@ -260,11 +262,11 @@ impl Running {
 /// Serves the listeners on the worker's event loop; gives back those that take datagrams.
 fn serve(worker: &Rc<Worker>, sockets: OfWorker) -> Vec<Rc<Relay>> {
     for socket in sockets.local {
-        let worker = Rc::clone(worker);
         // The mode and group of the socket say who may write the header.
         let balancers = Mode::ProxyProtocol { peers: Peers::ThisMachine, datagrams: DatagramHeaders::Each };
+        let acceptor = Acceptor::new(Rc::clone(worker), socket, balancers);
         tokio::task::spawn_local(async move {
-            if let Err(error) = accept::run(worker, socket, balancers).await {
+            if let Err(error) = acceptor.run().await {
                 tracing::error!(%error, "listener at a socket lost; restart the gateway");
             }
         });
@@ -285,9 +287,9 @@ fn serve(worker: &Rc<Worker>, sockets: OfWorker) -> Vec<Rc<Relay>> {
             }
         }
         if let Some(socket) = connections {
-            let worker = Rc::clone(worker);
+            let acceptor = Acceptor::new(Rc::clone(worker), socket, listener.mode);
             tokio::task::spawn_local(async move {
-                if let Err(error) = accept::run(worker, socket, listener.mode).await {
+                if let Err(error) = acceptor.run().await {
                     tracing::error!(%address, %error, "listener lost; restart the gateway");
                 }
             });
