@@ -1,4 +1,4 @@
-//! One worker without a listener: a fault of ours in one flow costs that flow alone (its places come back, its bytes are counted,
+//! One worker, most of it without a listener: a fault of ours in one flow costs that flow alone (its places come back, its bytes are counted,
 //! the others go on), and whose a flow is that begins while sessions change.
 
 #![allow(
@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use billing_export::{ByteBasis, Disposition, Session, SubscriberType, Volume};
+use billing_export::{ByteBasis, Disposition, Flag, Session, SubscriberType, Volume};
 use gateway::flow::allowance::AllowancePlan;
 use gateway::flow::binding::{AnswerLimits, Nat64};
 use gateway::flow::identify::IdentifyLimits;
@@ -26,21 +26,25 @@ use gateway::flow::rating::{RatingGroup, RatingPlan};
 use gateway::flow::session::{self, Block, Change, SessionSource, Sessions};
 use gateway::flow::silence::SilenceLimits;
 use gateway::net::edge::silence::Silences;
+use gateway::net::ingress::accept::Acceptor;
+use gateway::net::ingress::access::Access;
 use gateway::net::lookup::answers::Answers;
 use gateway::net::lookup::{LookupSettings, Lookups};
 use gateway::net::node::event::Event;
 use gateway::net::node::flow_record::{Destination, SubscriberSide};
 use gateway::net::node::policy::{Exemption, Policy, PolicyCell};
 use gateway::net::node::report::Report;
-use gateway::net::node::settings::{DialRules, FlowsPerSubscriber, Limits};
+use gateway::net::node::settings::{DialRules, FlowsPerSubscriber, Limits, Mode};
 use gateway::net::node::shared::{Saved, Shared};
 use gateway::net::node::worker::{OpenFlow, Worker};
 use gateway::net::sys::beats::Beats;
 use gateway::net::sys::clock::Clock;
 use gateway::net::sys::egress::Egress;
+use gateway::net::sys::header_lengths::HeaderLengths;
 use gateway::net::sys::overload::Overload;
 use gateway::net::udp::connection_ids::ConnectionIds;
 use gateway::wire::quic::QuicLimits;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::LocalOptions;
 use tokio::sync::Semaphore;
@@ -267,5 +271,39 @@ fn b19_a_flow_that_begins_when_its_address_has_just_changed_hands_is_the_new_ses
         worker.follow_sessions();
         worker.received(open.flow(), b"SSH-2.0-later\r\n");
         assert_eq!(of(&worker.report()), [(String::new(), 15)]);
+    });
+}
+
+#[test]
+fn f3_a_connection_made_before_its_listener_took_a_turn_counts_with_its_options() {
+    on_a_worker(async {
+        let Ok(headers) = HeaderLengths::load() else {
+            println!("SKIPPED: filters of sockets want CAP_BPF");
+            return;
+        };
+        let mut shared = Arc::into_inner(shared()).unwrap();
+        (shared.byte_basis, shared.headers) = (ByteBasis::Ip, Some(headers));
+        let worker = Worker::new(Arc::new(shared), 0);
+        let bound = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        bound.set_nonblocking(true).unwrap();
+        let address = bound.local_addr().unwrap();
+        let access = Access { prefixes: vec!["127.0.0.0/8".parse().unwrap()], subscribers: false };
+        let acceptor = Acceptor::new(Rc::clone(&worker), bound, Mode::Steered { service_port: None, access });
+        // It stands in the backlog until the listener takes its turn.
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let running = tokio::task::spawn_local(acceptor.run());
+        client.write_all(b"GET / HTTP/1.1\r\nHost: www.elsewhere.example\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 421 "), "{}", String::from_utf8_lossy(&answer));
+        drop(client);
+        while worker.flows_open() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        running.abort();
+        let report = worker.report();
+        assert!(report.seen.up > 0 && !report.usage.is_empty());
+        let is_low = report.usage.iter().any(|usage| usage.flags.contains(Flag::LowerBound));
+        assert!(!is_low, "nobody saw its options: {:?}", report.usage);
     });
 }

@@ -102,3 +102,40 @@ impl Slots {
 pub(super) fn links(head: Option<&Link>) -> impl Iterator<Item = &Link> {
     std::iter::successors(head, |link| link.next.as_deref())
 }
+
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "the numbers of tests are small")]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+    use super::*;
+
+    /// Blocks in each pattern.
+    const BLOCKS: u32 = 1 << 16;
+    /// The longest chain among so many at random, with half of the chains in use, is 6 or 7.
+    const CHAIN_MAX: usize = 12;
+
+    #[test]
+    fn neighbours_and_prefixes_far_apart_are_spread_over_the_chains() {
+        let v6 = |high: u64| IpAddr::V6(Ipv6Addr::from_bits(u128::from(high) << 64));
+        let patterns: [&dyn Fn(u32) -> IpAddr; 4] = [
+            &|number| IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + number)),
+            &|number| IpAddr::V4(Ipv4Addr::from_bits(number << 8)),
+            &|number| v6(0x2001_0db8_0000_0000 + u64::from(number)),
+            &|number| v6(0x2001_0db8_0000_0000 + (u64::from(number) << 8)),
+        ];
+        for seed in 0..8_u64 {
+            let places = Places([seed, seed.wrapping_mul(0x5851_f42d_4c95_7f2d)]);
+            for (pattern, address) in patterns.iter().enumerate() {
+                let chains = Slots::for_blocks(BLOCKS as usize).0.len();
+                let mut lengths = vec![0_usize; chains];
+                for number in 0..BLOCKS {
+                    let place = places.of(Block::of(address(number))) as usize & (chains - 1);
+                    lengths[place] += 1;
+                }
+                let longest = lengths.iter().max().copied().unwrap_or(0);
+                assert!(longest <= CHAIN_MAX, "seed {seed}, pattern {pattern}: a chain of {longest}");
+            }
+        }
+    }
+}
