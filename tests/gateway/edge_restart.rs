@@ -178,8 +178,18 @@ fn s_t41_restarts_in_the_path_refuse_nobody_let_nothing_pass_and_cut_no_open_flo
     assert!(usage.conserved, "{}", setup.log());
     let ((up, down), (passed_up, passed_down)) = (usage.total(), counted);
     assert_eq!(down, passed_down, "{:?}\n{}", usage.rows, setup.log());
-    // Options in the headers of connections that one process led in and another took are proven to nobody: less, never more.
-    assert!(up <= passed_up && passed_up - up <= passed_up / 50, "{up} of {passed_up}: {:?}", usage.rows);
+    // Options in the headers of connections that one process led in and another took are proven to nobody: less, never more. Of
+    // a segment that is 12 bytes of 52 at least; how many are such a connection's is a matter of how long a hand-over takes.
+    assert!(
+        up <= passed_up && (passed_up - up) * 52 <= passed_up * 12,
+        "{up} of {passed_up}: {:?}",
+        usage.rows
+    );
+    assert!(
+        passed_up - up <= passed_up / 200 || usage.has_lower_bounds(),
+        "what is missing is said: {:?}",
+        usage.rows
+    );
     assert!(usage.rows.iter().all(|row| !row["flags"].contains("clock_step")), "{:?}", usage.rows);
     assert!(usage.exempt("s1").1 > 0 && usage.reasons("s1") == ["not_recognised"], "{usage:?}");
     drop(link);
