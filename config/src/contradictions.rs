@@ -13,7 +13,7 @@ use std::path::{Component, Path, PathBuf};
 pub(crate) fn judge_addresses(reader: &mut Reader<'_>, listeners: &[Listener], admin: &Stated<SocketAddr>) {
     if admin.sound
         && admin.value.port() != 0
-        && listeners.iter().any(|listener| listener.address == admin.value)
+        && listeners.iter().any(|listener| listener.listens() && listener.address == admin.value)
     {
         let fault =
             Mismatch::new(format!("{}, which a listener has", admin.value), "another address or port");
@@ -25,9 +25,9 @@ pub(crate) fn judge_addresses(reader: &mut Reader<'_>, listeners: &[Listener], a
 /// be dealt out between the two.
 pub(crate) fn judge_ports(reader: &mut Reader<'_>, listeners: &[Listener], edge: &Edge) {
     let takes = |listener: &&Listener| listener.serves(Protocol::Udp);
-    let is_transparent = |listener: &&Listener| listener.mode == Mode::Transparent;
+    let is_transparent = |listener: &&Listener| listener.mode == Mode::Transparent && listener.listens();
     for (number, listener) in
-        listeners.iter().enumerate().filter(|(_, one)| takes(one) && !is_transparent(one))
+        listeners.iter().enumerate().filter(|(_, one)| takes(one) && one.mode != Mode::Transparent)
     {
         let (ip, port) = (listener.address.ip(), listener.address.port());
         let meets = |other: &&Listener| {
@@ -42,6 +42,33 @@ pub(crate) fn judge_ports(reader: &mut Reader<'_>, listeners: &[Listener], edge:
             let at = listener_at(reader, number, "address");
             reader.wrong(format!("listener[{number}].address"), at, fault);
         }
+    }
+}
+
+/// Where the kernel counts packets, it must be told which side is the subscribers', it counts IP bytes, and nobody else takes
+/// the same flows.
+pub(crate) fn judge_kernel(
+    reader: &mut Reader<'_>,
+    listeners: &[Listener],
+    edge: &Edge,
+    export: Option<&export::Placed>,
+) {
+    let Some(number) = listeners.iter().position(|listener| !listener.listens()) else { return };
+    let key = format!("listener[{number}].interception");
+    let at = listener_at(reader, number, "interception");
+    if edge.interfaces.is_empty() {
+        let fault =
+            Mismatch::new("\"kernel\" without edge.interfaces", "the interfaces on the subscribers' side");
+        reader.wrong(&key, at, fault.remedy("name them in edge.interfaces, such as [\"eth1\", \"ppp*\"]"));
+    }
+    if export.is_some_and(|placed| placed.export.byte_basis == export::ByteBasis::Payload) {
+        let fault = Mismatch::new("\"kernel\" beside export.byte_basis = \"payload\"", "\"ip\"");
+        reader.wrong(&key, at, fault.remedy("the kernel counts packets with their headers"));
+    }
+    let is_taken = |listener: &&Listener| listener.mode == Mode::Transparent && listener.listens();
+    if listeners.iter().any(|listener| is_taken(&listener)) {
+        let fault = Mismatch::new("\"kernel\" beside \"tproxy\" or \"redirect\"", "one of them");
+        reader.wrong(&key, at, fault.remedy("flows would be counted on both ways"));
     }
 }
 

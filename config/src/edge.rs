@@ -1,5 +1,9 @@
 //! `[edge]`: what is told to the kernel so that flows reach transparent listeners, and how it falls through without us.
 
+mod kernel;
+
+pub use self::kernel::KernelPath;
+
 use crate::key::Key;
 use crate::reader::{Mismatch, Reader, describe};
 use crate::section::Section;
@@ -25,6 +29,12 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("edge", "silent_timeout"),
     Key::defaulted("edge", "silent_max"),
     Key::defaulted("edge", "silent_per_subscriber_max"),
+    Key::defaulted("edge", "pin_dir"),
+    Key::defaulted("edge", "slots_max"),
+    Key::defaulted("edge", "slots_per_subscriber_max"),
+    Key::defaulted("edge", "ring_max"),
+    Key::defaulted("edge", "marks_timeout"),
+    Key::defaulted("edge", "connection_timeout"),
 ];
 
 /// Name of the nft table.
@@ -111,6 +121,8 @@ pub struct Edge {
     pub silent_max: usize,
     /// Most of one subscriber's.
     pub silent_per_subscriber_max: usize,
+    /// What the kernel holds of interception "kernel".
+    pub kernel: KernelPath,
 }
 
 /// Which flows are taken.
@@ -159,6 +171,7 @@ impl Edge {
             let remedy = "with one mark for both what the gateway sends would be led back to it";
             reader.wrong("edge.upstream_mark", upstream_mark.at, fault.remedy(remedy));
         }
+        let kernel = KernelPath::read(reader, &section);
         Edge {
             table,
             intercept,
@@ -190,6 +203,7 @@ impl Edge {
                     SILENT_PER_SUBSCRIBER_MAX_RANGE,
                 )
                 .value,
+            kernel,
         }
     }
 }

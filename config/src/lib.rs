@@ -40,7 +40,7 @@ mod value;
 pub use admin::Admin;
 pub use allowance::Allowance;
 pub use dns::Dns;
-pub use edge::{Edge, Intercept};
+pub use edge::{Edge, Intercept, KernelPath};
 pub use export::{ByteBasis, Export};
 pub use key::{Key, Need, SECTIONS, SectionKeys};
 pub use limits::{FlowsMax, Limits, Quic};
@@ -56,7 +56,7 @@ pub use subscribers::Subscribers;
 pub use trusted_answers::{StaticAnswer, TrustedAnswers};
 pub use upstream::Upstream;
 
-use contradictions::{judge_addresses, judge_folders, judge_ports};
+use contradictions::{judge_addresses, judge_folders, judge_kernel, judge_ports};
 use reader::Reader;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -164,6 +164,11 @@ impl Config {
             .map(move |number| (format!("rating_group[{number}].disposition"), problem))
     }
 
+    /// What the kernel is to hold; none without a listener of interception "kernel".
+    pub fn kernel_path(&self) -> Option<&KernelPath> {
+        self.listeners.iter().any(|listener| !listener.listens()).then_some(&self.edge.kernel)
+    }
+
     /// A key of the listener with this number in `listeners`, as the file counts: there those with a socket count too.
     pub fn listener_key(&self, number: usize, key: &str) -> String {
         let count = self.listeners.len().saturating_add(self.sockets.len());
@@ -212,6 +217,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let log = Log::read(reader);
     judge_addresses(reader, &listeners, &admin_address);
     judge_ports(reader, &listeners, &edge);
+    judge_kernel(reader, &listeners, &edge, export.as_ref());
     if let (Some(node), Some(export)) = (&node, &export) {
         judge_folders(reader, node, export);
     }

@@ -9,11 +9,11 @@ use crate::dns::Clients;
 use crate::key::Key;
 use crate::local::LocalSocket;
 use crate::reader::{Mismatch, Reader, one_of};
-use crate::section::Section;
+use crate::section::{Found, Section};
 use crate::value::{SOCKET_FORM, count_of, prefix_of, socket_of};
 use ipnet::IpNet;
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// The keys of `[[listener]]`.
@@ -45,6 +45,9 @@ const MODES: [(&str, Mode); 3] =
 /// The transports, as written.
 const PROTOCOLS: [(&str, Protocol); 2] = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
 
+/// The address of a listener that has none.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 /// What a list of transports looks like.
 const PROTOCOLS_FORM: &str = "an array of \"tcp\" and \"udp\"";
 /// What a list of peers looks like.
@@ -55,7 +58,7 @@ const PEERS_FORM: &str = "an array of prefixes, such as [\"127.0.0.0/8\", \"::1/
 pub struct Listener {
     /// How the destination is learnt.
     pub mode: Mode,
-    /// Where to listen; port 0 takes any free one, the same for both transports.
+    /// Where to listen; port 0 takes any free one, the same for both transports. With [`Interception::Kernel`] nobody listens.
     pub address: SocketAddr,
     /// The transports served, each once; at least one.
     pub protocols: Vec<Protocol>,
@@ -78,6 +81,8 @@ pub enum Interception {
     Tproxy,
     /// nft `redirect`: the destination is rewritten, and origins see the gateway's address. TCP only.
     Redirect,
+    /// Not at all: the kernel forwards, counts and marks them, by programs of ours at the subscribers' interfaces.
+    Kernel,
 }
 
 /// In front of which datagrams of a balancer a PROXY header must stand.
@@ -110,6 +115,11 @@ pub enum Protocol {
 }
 
 impl Listener {
+    /// Whether it listens: not where the kernel keeps the packets.
+    pub fn listens(&self) -> bool {
+        self.mode != Mode::Transparent || self.interception != Interception::Kernel
+    }
+
     /// Whether the listener serves `protocol`.
     pub fn serves(&self, protocol: Protocol) -> bool {
         self.protocols.contains(&protocol)
@@ -162,7 +172,8 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Listeners {
         let (listener, address) = read_one(reader, section);
         listeners.at_addresses.extend(listener);
         let Some((address, at)) = address else { continue };
-        if address.port() == 0 {
+        let listens = listeners.at_addresses.last().is_none_or(Listener::listens);
+        if address.port() == 0 || !listens {
             continue;
         }
         if let Some(first) = taken.get(&address) {
@@ -184,9 +195,15 @@ fn read_one(
     let found = section.read(reader, "mode", |value| crate::value::word_of(value, &MODES));
     let modes = one_of(MODES.iter().map(|(word, _)| *word));
     let mode = section.required(reader, "mode", found, &modes);
-    let found = section.read(reader, "address", socket_of);
-    let address = section.required(reader, "address", found, SOCKET_FORM);
     let protocols = protocols(reader, section);
+    let interception = interception(reader, section, mode.map(|(mode, _)| mode), &protocols);
+    let found = section.read(reader, "address", socket_of);
+    let is_kernel = interception == Interception::Kernel;
+    let address = match found {
+        // Nobody listens: an address says nothing, and is no slip either.
+        Found::Absent if is_kernel => Some((NOWHERE, section.at)),
+        found => section.required(reader, "address", found, SOCKET_FORM),
+    };
     let found = section.read(reader, "service_port", |value| count_of(value, &(1..=u16::MAX)));
     let service_port = section.defaulted(found.map(Some), None);
     let clients = clients(reader, section, mode.map(|(mode, _)| mode));
@@ -200,7 +217,6 @@ fn read_one(
         reader.wrong(section.key("peers"), at, fault.remedy("remove this key: no PROXY header is read here"));
     }
     let datagram_headers = datagram_headers(reader, section, mode.map(|(mode, _)| mode));
-    let interception = interception(reader, section, mode.map(|(mode, _)| mode), &protocols);
     if let Some((over, at)) = peers.as_ref().and_then(|peers| peers.get(PEERS_MAX)) {
         let fault = Mismatch::new(format!("more prefixes from {over} on"), format!("at most {PEERS_MAX}"));
         reader.wrong(section.key("peers"), *at, fault);

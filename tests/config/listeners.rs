@@ -47,7 +47,7 @@ fn a_transparent_listener_takes_what_the_kernel_tells_and_no_more() {
         ("peers = [\"127.0.0.0/8\"]", "found peers beside mode \"transparent\""),
         ("datagram_headers = \"each\"", "found datagram headers beside mode \"transparent\""),
         ("interception = \"redirect\"", "found \"redirect\" on a listener that serves UDP"),
-        ("interception = \"nfqueue\"", "wanted one of \"tproxy\", \"redirect\""),
+        ("interception = \"nfqueue\"", "wanted one of \"tproxy\", \"redirect\", \"kernel\""),
     ] {
         let found = problem_of(&listener(keys));
         assert!(found.contains(wanted), "{keys}: {found}");
@@ -56,6 +56,25 @@ fn a_transparent_listener_takes_what_the_kernel_tells_and_no_more() {
         "[[listener]]\nmode = \"proxy_protocol\"\naddress = \"127.0.0.1:9\"\ninterception = \"tproxy\"\n",
     );
     assert!(found.contains("found an interception beside mode \"proxy_protocol\""), "{found}");
+}
+
+#[test]
+fn a_listener_whose_packets_stay_in_the_kernel_needs_interfaces_and_no_address() {
+    let kernel = "[[listener]]\nmode = \"transparent\"\ninterception = \"kernel\"\n";
+    let edge = "[edge]\ninterfaces = [\"eth1\"]\n";
+    let config = good(&format!("{kernel}{edge}"));
+    assert!(config.kernel_path().is_some() && !config.listeners[1].listens());
+    assert!(good("").kernel_path().is_none());
+    let addressed = kernel.replace("kernel\"\n", "kernel\"\naddress = \"0.0.0.0:443\"\n");
+    assert!(good(&format!("{addressed}{edge}")).kernel_path().is_some(), "an address is no slip");
+    let tproxy = "[[listener]]\nmode = \"transparent\"\naddress = \"[::]:9\"\n";
+    for (text, wanted) in [
+        (kernel.to_owned(), "found \"kernel\" without edge.interfaces"),
+        (format!("{kernel}{tproxy}{edge}"), "found \"kernel\" beside \"tproxy\" or \"redirect\""),
+    ] {
+        let found = problem_of(&text);
+        assert!(found.contains(wanted), "{text}: {found}");
+    }
 }
 
 #[test]

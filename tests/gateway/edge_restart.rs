@@ -169,7 +169,7 @@ fn s_t41_restarts_in_the_path_refuse_nobody_let_nothing_pass_and_cut_no_open_flo
     }
     let counted = edge.link.counted();
     let last = successors.pop().unwrap();
-    let Edge { gateway, link } = edge;
+    let Edge { gateway, link, .. } = edge;
     let (status, setup) = gateway.wait();
     assert!(status.success(), "{}", setup.log());
     successors.iter_mut().for_each(|successor| successor.await_end());
@@ -230,7 +230,7 @@ fn s_t41_killed_in_the_middle_of_a_restart_new_connections_pass_by_at_once() {
     // The process that drains had taken the ledger back, and lets go of it.
     assert!(eventually(|| counts_are_saved() > saved_before), "{}", edge.gateway.log());
     edge.link.at_subscriber(|| visit(origin(1, 443))).unwrap();
-    let Edge { gateway, link } = edge;
+    let Edge { gateway, link, .. } = edge;
     let (status, setup) = gateway.wait();
     assert!(status.success(), "{}", setup.log());
     third.stop();

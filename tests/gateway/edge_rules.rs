@@ -154,14 +154,14 @@ fn f35_without_ipv6_on_the_machine_nothing_is_asked_of_it_and_a_failure_leaves_n
 fn f36_interfaces_that_come_and_go_are_named_by_a_pattern() {
     let Some(link) = Link::with_internet() else { return };
     let gateway = link.at_gateway(|| edge::start(edge::setup("tproxy", "wi*")));
-    let edge = Edge { gateway, link };
+    let edge = Edge { gateway, link, pins: None };
     let _origin = edge.link.in_internet(|| telling(origin(0, 443)));
     visit(&edge, origin(0, 443));
     edge.await_flows_closed();
     assert!(edge.stop_and_count().exempt("s1").0 > 0);
     let Some(link) = Link::with_internet() else { return };
     let gateway = link.at_gateway(|| edge::start(edge::setup("tproxy", "ppp*")));
-    let edge = Edge { gateway, link };
+    let edge = Edge { gateway, link, pins: None };
     let _origin = edge.link.in_internet(|| telling(origin(0, 443)));
     visit(&edge, origin(0, 443));
     assert_eq!(edge.stop_and_count().total(), (0, 0), "another interface's flows pass by");

@@ -6,8 +6,11 @@ use crate::reader::{Mismatch, Reader};
 use crate::section::{Section, Stated};
 
 /// The interceptions, as written.
-const INTERCEPTIONS: [(&str, Interception); 2] =
-    [("tproxy", Interception::Tproxy), ("redirect", Interception::Redirect)];
+const INTERCEPTIONS: [(&str, Interception); 3] = [
+    ("tproxy", Interception::Tproxy),
+    ("redirect", Interception::Redirect),
+    ("kernel", Interception::Kernel),
+];
 
 /// Where headers stand, as written.
 const DATAGRAM_HEADERS: [(&str, DatagramHeaders); 2] =

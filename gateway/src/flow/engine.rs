@@ -64,9 +64,11 @@ pub struct Engine {
     vouched: Vouched,
     /// No verdict is taken yet: steered mode waits for its upstream.
     is_held: bool,
-    /// UDP only: the server has said nothing yet, and nothing is exempt, nor charged to anybody, before it has. A source
-    /// address is free to forge, and datagrams that nobody answers are no visit.
+    /// Nobody has shown yet that he receives what the server sends: UDP, and TCP whose handshake is the server's own. Nothing is
+    /// exempt before that, nor charged to anybody. A source address is free to forge, and what nobody answers is no visit.
     is_unanswered: bool,
+    /// What was read may be another's than what the server reads, for that has not said that it has it: nothing is exempt.
+    is_unsure: bool,
     /// Whether more may become known.
     life: Life,
     /// Bytes carried and reported.
@@ -94,7 +96,7 @@ impl Engine {
             Destination::Steered { .. } => (Vouched::No, true),
             Destination::Original(_) => (Vouched::NotYet, false),
         };
-        let is_unanswered = start.transport == Transport::Udp;
+        let (is_unanswered, is_datagrams) = (start.waits_for_answer, start.transport == Transport::Udp);
         Self {
             start,
             claim,
@@ -103,6 +105,7 @@ impl Engine {
             vouched,
             is_held,
             is_unanswered,
+            is_unsure: is_unanswered && !is_datagrams,
             life: Life::Open,
             tally: Tally::default(),
             unknowable: Unknowable::default(),
@@ -124,9 +127,11 @@ impl Engine {
                 self.follow(news, world, carrier);
             }
             Observation::Finished => self.finish(world, carrier),
+            Observation::Contradicted(reason) => self.contradict(reason, world, carrier),
             Observation::Deadline => self.deadline(world, carrier),
             Observation::Placed { vouched, dialled } => self.place(vouched, dialled, world, carrier),
             Observation::Answered => self.answered(world, carrier),
+            Observation::Sure => self.sure(world, carrier),
             Observation::Continues(identity) => self.claim.inherit(identity),
             Observation::LookedUp(outcome) => self.looked_up(outcome, world, carrier),
             Observation::Renewed => self.renewed(world, carrier),
@@ -158,9 +163,18 @@ impl Engine {
         self.follow(news, world, carrier);
     }
 
+    /// See [`Observation::Contradicted`]: it is charged from here on, and what was pending with it.
+    fn contradict(&mut self, reason: Reason, world: &impl World, carrier: &mut impl Carrier) {
+        self.is_unsure = false;
+        self.claim.stop(reason);
+        self.judge(world, carrier);
+    }
+
     /// See [`Observation::Deadline`]: it is judged by what is known. The watch for a second hello goes on.
     fn deadline(&mut self, world: &impl World, carrier: &mut impl Carrier) {
-        if self.claim.is_observed() {
+        if self.is_unsure {
+            self.contradict(Reason::Timeout, world, carrier);
+        } else if self.claim.is_observed() {
             self.claim.deadline();
             self.judge(world, carrier);
         }
@@ -191,6 +205,13 @@ impl Engine {
     /// See [`Observation::Answered`]: its verdict may latch.
     fn answered(&mut self, world: &impl World, carrier: &mut impl Carrier) {
         if std::mem::replace(&mut self.is_unanswered, false) && self.claim.is_readable() {
+            self.judge(world, carrier);
+        }
+    }
+
+    /// See [`Observation::Sure`]: its verdict may latch.
+    fn sure(&mut self, world: &impl World, carrier: &mut impl Carrier) {
+        if std::mem::replace(&mut self.is_unsure, false) && self.claim.is_readable() {
             self.judge(world, carrier);
         }
     }
@@ -261,6 +282,9 @@ impl Engine {
     fn conclude(&mut self, world: &impl World, carrier: &mut impl Carrier) {
         self.is_held = false;
         self.finish(world, carrier);
+        if std::mem::replace(&mut self.is_unsure, false) {
+            self.claim.stop(Reason::Undecided);
+        }
         // A name may be known, and the watch for a second one still on.
         self.judge_if_pending(world, carrier);
         self.let_go_if_ended(carrier);
@@ -314,7 +338,7 @@ impl Engine {
         self.mark
     }
 
-    /// UDP only: whether the server has said nothing yet.
+    /// Whether nobody has shown yet that he receives what the server sends.
     pub const fn is_unanswered(&self) -> bool {
         self.is_unanswered
     }
@@ -322,6 +346,16 @@ impl Engine {
     /// Whether its bytes have an account.
     pub const fn is_decided(&self) -> bool {
         self.ruling.is_latched()
+    }
+
+    /// Whether its bytes are exempt.
+    pub const fn is_exempt(&self) -> bool {
+        self.ruling.is_exempt()
+    }
+
+    /// While what it may have exempt has a limit: bytes that are left of it, with what is on the move.
+    pub fn left(&self) -> Option<u64> {
+        self.allowed.as_ref().map(|allowed| allowed.share.left())
     }
 
     /// Whether no more can become known.

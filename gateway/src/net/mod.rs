@@ -9,6 +9,7 @@ pub mod admin;
 pub mod dns;
 pub mod edge;
 pub mod ingress;
+pub mod kernel;
 pub mod lookup;
 pub mod node;
 pub mod sys;

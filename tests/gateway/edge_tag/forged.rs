@@ -56,10 +56,10 @@ fn t38_what_subscribers_set_themselves_never_passes_for_ours() {
         forged_visit(&edge, foreign(family, 443), &hello(LISTED));
         forged_visit(&edge, origin(family, PASSED_BY), b"on another port");
     }
-    let Edge { gateway, link } = edge;
+    let Edge { gateway, link, pins } = edge;
     let setup = gateway.kill();
     // The rules stand without the gateway.
-    let edge = Edge { gateway: link.at_gateway(|| setup.start()), link };
+    let edge = Edge { gateway: link.at_gateway(|| setup.start()), link, pins };
     edge.gateway.signal(rustix::process::Signal::STOP);
     assert!(eventually(|| !edge.is_alive()));
     for family in 0..2 {

@@ -29,7 +29,7 @@ impl Counter for Meter {
         let unseen = Volume { up: self.carried.up - self.told.up, down: self.carried.down - self.told.down };
         self.told = self.carried;
         let unknowable = Unknowable { dropped: self.sent.lost(), options: 0 };
-        Reading { carried: self.carried, unseen, unknowable, contradicts: false }
+        Reading { carried: self.carried, unseen, refused: Volume::ZERO, unknowable, contradicts: false }
     }
 
     fn sent(&self) -> Option<&Sent> {

@@ -51,7 +51,8 @@ impl Life {
         is_over_limit: bool,
     ) -> Self {
         let network = "192.0.2.0".parse().unwrap();
-        let start = Start { network, place, transport, is_over_limit, dns_only: None };
+        let waits_for_answer = transport == Transport::Udp;
+        let start = Start { network, place, transport, waits_for_answer, is_over_limit, dns_only: None };
         let claim = match transport {
             Transport::Tcp => Claim::of_stream(&IdentifyLimits::default()),
             Transport::Udp => Claim::of_datagrams(&QuicLimits::default()),

@@ -6,7 +6,7 @@ use super::COUNTED;
 const FAULTS: &str = "f21_faults_of_our_own_are_counted";
 
 /// What moves each metric that ordinary traffic does not: the metric, a file, a test in it that demands a value other than 0.
-pub(super) const MOVED_BY: [(&str, &str, &str); 44] = [
+pub(super) const MOVED_BY: [(&str, &str, &str); 48] = [
     (
         "zrgw_accept_errors_total",
         "tests/gateway/live_limits/descriptor_limit.rs",
@@ -138,6 +138,26 @@ pub(super) const MOVED_BY: [(&str, &str, &str); 44] = [
         "zrgw_flows_judged_again_total",
         "tests/gateway/live_sessions.rs",
         "b19_only_flows_of_a_changed_address_are_judged_again",
+    ),
+    (
+        "zrgw_kernel_pieces_lost_total",
+        "tests/gateway/edge_kernel/room.rs",
+        "k2_a_flow_whose_beginning_found_no_room_is_charged",
+    ),
+    (
+        "zrgw_kernel_slotless_packets_total",
+        "tests/gateway/edge_kernel/room.rs",
+        "k1_without_a_slot_a_flow_is_forwarded_and_nobodys",
+    ),
+    (
+        "zrgw_kernel_slots_taken",
+        "tests/gateway/edge_kernel/room.rs",
+        "k1_one_subscriber_has_his_share_of_the_slots_and_has_it_again",
+    ),
+    (
+        "zrgw_kernel_unseen_bytes_total",
+        "tests/gateway/edge_kernel/commands.rs",
+        "k22_k23_what_passes_programs_that_were_detached_is_told",
     ),
     (
         "zrgw_lookups_failing",

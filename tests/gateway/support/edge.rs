@@ -2,6 +2,8 @@
 
 use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::process::Command;
 
 use super::link::{FOREIGN, Link, ORIGIN, SUBSCRIBER, run};
 use super::successor::Successor;
@@ -14,6 +16,46 @@ pub const LISTED: &str = "www.listed.example";
 pub struct Edge {
     pub gateway: Gateway,
     pub link: Link,
+    /// Where the kernel keeps what outlives the gateway; it goes after it.
+    pub pins: Option<Pins>,
+}
+
+/// A bpf file system of the test's own.
+pub struct Pins(PathBuf);
+
+impl Pins {
+    /// Mounts one; none, with a line that says so, where that is not permitted.
+    pub fn new() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap().keep();
+        let mounted = Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&folder).output().unwrap();
+        if mounted.status.success() {
+            return Some(Self(folder));
+        }
+        println!("SKIPPED: no bpf file system can be mounted");
+        std::fs::remove_dir(folder).unwrap();
+        None
+    }
+
+    /// Where the gateway keeps its own below it.
+    pub fn folder(&self) -> PathBuf {
+        self.0.join("zrgw")
+    }
+
+    /// Names of what is kept.
+    pub fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.folder()).into_iter().flatten();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).output();
+        let _ = std::fs::remove_dir(&self.0);
+    }
 }
 
 /// An origin's address, by IP version (0: IPv4, 1: IPv6).
@@ -56,7 +98,9 @@ pub fn line(stream: &mut TcpStream) -> String {
 /// A gateway that takes what comes in by `interface`.
 pub fn setup(interception: &str, interface: &str) -> Setup {
     let protocols = if interception == "redirect" { "[\"tcp\"]" } else { "[\"tcp\", \"udp\"]" };
-    let setup = ["0.0.0.0:9443", "[::]:9443"].iter().fold(Setup::new(), |setup, address| {
+    let addresses: &[&str] =
+        if interception == "kernel" { &["0.0.0.0:9443"] } else { &["0.0.0.0:9443", "[::]:9443"] };
+    let setup = addresses.iter().fold(Setup::new(), |setup, address| {
         setup.listener(&format!(
             "mode = \"transparent\"\naddress = \"{address}\"\ninterception = \"{interception}\"\nprotocols = {protocols}\n"
         ))
@@ -96,8 +140,23 @@ impl Edge {
     /// With an interception and changes of the configuration.
     pub fn with(interception: &str, change: impl FnOnce(Setup) -> Setup + Send) -> Option<Self> {
         let link = Link::with_internet()?;
+        if interception == "kernel" {
+            return Self::in_kernel(link, change);
+        }
         let gateway = link.at_gateway(|| start(change(setup(interception, "wire"))));
-        Some(Self { gateway, link })
+        Some(Self { gateway, link, pins: None })
+    }
+
+    /// With packets that stay in the kernel.
+    fn in_kernel(link: Link, change: impl FnOnce(Setup) -> Setup + Send) -> Option<Self> {
+        let pins = Pins::new()?;
+        let gateway = link.at_gateway(|| {
+            let setup = setup("kernel", "wire")
+                .set("edge", &format!("pin_dir = \"{}\"", pins.folder().display()))
+                .set("edge", "slots_max = 4096");
+            change(setup).start()
+        });
+        Some(Self { gateway, link, pins: Some(pins) })
     }
 
     /// Whether the kernel leads flows to the gateway.
@@ -147,7 +206,9 @@ impl Edge {
 
     /// Ends the gateway: what it exported.
     pub fn stop_and_count(self) -> super::usage::Usage {
-        let Self { gateway, link } = self;
-        link.at_gateway(|| gateway.stop_and_count())
+        let Self { gateway, link, pins } = self;
+        let usage = link.at_gateway(|| gateway.stop_and_count());
+        drop(pins);
+        usage
     }
 }

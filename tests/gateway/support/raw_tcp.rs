@@ -27,6 +27,8 @@ pub struct RawStream {
     expected: u32,
     /// Payload that came.
     pub received: Vec<u8>,
+    /// How much of it was waited for.
+    taken: usize,
     /// FIN came.
     pub finished: bool,
 }
@@ -47,8 +49,16 @@ impl RawStream {
             link.at_subscriber(|| Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP)).unwrap());
         socket.set_mark(1).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut stream =
-            Self { socket, from, to, next: 7_000, expected: 0, received: Vec::new(), finished: false };
+        let mut stream = Self {
+            socket,
+            from,
+            to,
+            next: 7_000,
+            expected: 0,
+            received: Vec::new(),
+            taken: 0,
+            finished: false,
+        };
         stream.send(SYN, &USUAL, &[]);
         stream.next += 1;
         while stream.expected == 0 {
@@ -56,6 +66,57 @@ impl RawStream {
         }
         stream.send(ACK, &[], &[]);
         stream
+    }
+
+    /// Shakes no hands: a SYN, and bytes behind it as if the server had answered, with a number that is guessed.
+    pub fn blind(link: &Link, from: SocketAddrV4, to: SocketAddrV4, bytes: &[u8]) {
+        let socket =
+            link.at_subscriber(|| Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP)).unwrap());
+        let mut stream = Self {
+            socket,
+            from,
+            to,
+            next: 7_000,
+            expected: 1,
+            received: Vec::new(),
+            taken: 0,
+            finished: false,
+        };
+        stream.send(SYN, &USUAL, &[]);
+        stream.next += 1;
+        stream.write(&[], bytes);
+    }
+
+    /// Another SYN on the ports of a connection of the system's.
+    pub fn syn_beside(link: &Link, from: SocketAddrV4, to: SocketAddrV4) {
+        let socket =
+            link.at_subscriber(|| Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP)).unwrap());
+        let stream =
+            Self { socket, from, to, next: 99, expected: 0, received: Vec::new(), taken: 0, finished: false };
+        stream.send(SYN, &USUAL, &[]);
+    }
+
+    /// Sends bytes that die behind the gateway, or that nobody takes for their checksum; what follows stands at their place.
+    pub fn decoy(&mut self, bytes: &[u8], bad_checksum: bool) {
+        if bad_checksum {
+            let mut segment = self.segment(ACK, &[], bytes);
+            segment[16] ^= 0xff;
+            self.socket.send_to(&segment, &self.to.into()).unwrap();
+        } else {
+            self.socket.set_ttl_v4(1).unwrap();
+            self.send(ACK, &[], bytes);
+            self.socket.set_ttl_v4(64).unwrap();
+        }
+    }
+
+    /// Waits until so many more bytes have come.
+    pub fn await_received(&mut self, more: usize) {
+        let (since, wanted) = (Instant::now(), self.taken + more);
+        while self.received.len() < wanted {
+            assert!(since.elapsed() < PATIENCE, "{} bytes of {wanted}", self.received.len());
+            self.take();
+        }
+        self.taken = wanted;
     }
 
     /// Sends bytes in one segment with these options.
@@ -119,6 +180,11 @@ impl RawStream {
 
     /// Sends a segment.
     fn send(&self, flags: u8, options: &[u8], payload: &[u8]) {
+        self.socket.send_to(&self.segment(flags, options, payload), &self.to.into()).unwrap();
+    }
+
+    /// A segment.
+    fn segment(&self, flags: u8, options: &[u8], payload: &[u8]) -> Vec<u8> {
         let words = u8::try_from(5 + options.len() / 4).unwrap();
         let mut segment = Vec::new();
         segment.extend(self.from.port().to_be_bytes());
@@ -130,7 +196,7 @@ impl RawStream {
         segment.extend(payload);
         let sum = checksum(*self.from.ip(), *self.to.ip(), &segment);
         segment[16..18].copy_from_slice(&sum.to_be_bytes());
-        self.socket.send_to(&segment, &self.to.into()).unwrap();
+        segment
     }
 }
 

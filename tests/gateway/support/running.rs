@@ -32,7 +32,8 @@ impl Gateway {
         };
         let Ok(admin) = admin.parse() else { return false };
         self.admin = admin;
-        self.listeners = listeners.split(',').map(|text| text.trim().parse().unwrap()).collect();
+        let listeners = listeners.split(',').map(str::trim).filter(|text| !text.is_empty());
+        self.listeners = listeners.map(|text| text.parse().unwrap()).collect();
         true
     }
 

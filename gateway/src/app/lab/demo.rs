@@ -154,6 +154,7 @@ fn demonstrate(args: &Args) -> Result<bool, DemoError> {
         | StartError::Socket { .. }
         | StartError::TakeOver(_)
         | StartError::Inherited(_)
+        | StartError::Kernel(_)
         | StartError::System { .. } => DemoError::Start(error),
     })?;
     let browsed = browse_all(&node, &runtime, &stop, origins.trust, ports, args.flows);

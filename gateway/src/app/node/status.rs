@@ -19,6 +19,7 @@ use crate::flow::belief::Step;
 use crate::flow::session::Sessions;
 use crate::net::dns::Plane;
 use crate::net::edge::Edge;
+use crate::net::kernel::watch::Figures;
 use crate::net::lookup::{LookupCounts, Lookups};
 use crate::net::node::policy::{Policy, PolicyCell};
 use crate::net::node::report::Report;
@@ -78,6 +79,8 @@ struct Facts {
     /// The DNS plane, where there is one.
     dns: Option<Arc<Plane>>,
     edge: Option<Arc<Edge>>,
+    /// What the kernel counts, where it keeps the packets.
+    kernel: Option<Arc<Figures>>,
     /// What of it cannot be used.
     dns_faults: Vec<String>,
     /// What is wrong with the certificate of DNS over TLS.
@@ -165,6 +168,8 @@ impl Status {
             counter!("zrgw_source_port_changed_total").absolute(0);
             counter!("zrgw_flows_judged_again_total").absolute(0);
             counter!("zrgw_meter_mismatch_total").absolute(0);
+            counter!("zrgw_kernel_pieces_lost_total").absolute(0);
+            counter!("zrgw_kernel_slotless_packets_total").absolute(0);
             for direction in ["up", "down"] {
                 counter!("zrgw_stream_payload_bytes_total", "direction" => direction).absolute(0);
             }
@@ -195,6 +200,11 @@ impl Status {
     /// Tells of the keeper of the kernel's rules.
     pub fn set_edge(&self, edge: Arc<Edge>) {
         self.facts().edge = Some(edge);
+    }
+
+    /// Tells of what the kernel counts.
+    pub fn set_kernel(&self, figures: Arc<Figures>) {
+        self.facts().kernel = Some(figures);
     }
 
     /// Tells of the DNS plane, and what of it cannot be used.

@@ -63,9 +63,14 @@ impl Counter {
         self.exempt()
     }
 
+    /// What is left of `limit`, with what is on the move.
+    fn left(&self, limit: u64) -> u64 {
+        limit.saturating_sub(self.exempt().saturating_add(self.moving.load(Ordering::Relaxed)))
+    }
+
     /// Whether less than `limit` is spent, with what is on the move.
     fn has_room(&self, limit: u64) -> bool {
-        self.exempt().saturating_add(self.moving.load(Ordering::Relaxed)) < limit
+        self.left(limit) > 0
     }
 
     /// Whether less is left of `limit` than is on the move.
@@ -127,6 +132,11 @@ impl Share {
     /// Whether anything is left of every allowance, with what is on the move.
     pub fn has_room(&self) -> bool {
         self.parts.iter().all(|part| part.counter.has_room(part.limit))
+    }
+
+    /// Bytes that are left of every allowance, with what is on the move.
+    pub fn left(&self) -> u64 {
+        self.parts.iter().map(|part| part.counter.left(part.limit)).min().unwrap_or(u64::MAX)
     }
 
     /// Holds bytes that have just moved against every limit until they are counted, at a guess. True when that comes near a

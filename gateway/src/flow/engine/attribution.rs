@@ -34,6 +34,9 @@ impl Engine {
         self.unknowable = self.unknowable.most(unknowable);
         let mut volume = self.tally.take();
         volume.down = volume.down.saturating_sub(self.count_owed(volume.down, remark, carrier));
+        if let Some(reading) = &reading {
+            volume = self.count_refused(reading.refused, volume, carrier);
+        }
         let Ruling::Latched { account, flags } = &self.ruling else { return };
         if let Some(allowed) = &mut self.allowed {
             let owed = self.owed.last().map_or(0, |owed| owed.way.upto());
@@ -44,6 +47,23 @@ impl Engine {
             carrier.carry_out(Effect::AtSharedAddress(volume.up.saturating_add(volume.down)));
         }
         attribute(account, *flags, volume, remark, carrier);
+    }
+
+    /// Counts as charged what of `volume` passed without the exemption that the flow has; the rest, which had it.
+    fn count_refused(&self, refused: Volume, volume: Volume, carrier: &mut impl Carrier) -> Volume {
+        let Ruling::Latched { account, flags } = &self.ruling else { return volume };
+        if refused == Volume::ZERO || account.entry.class() != Class::Exempt {
+            return volume;
+        }
+        let refused = Volume { up: refused.up.min(volume.up), down: refused.down.min(volume.down) };
+        match &self.allowed {
+            Some(allowed) => attribute(&allowed.over, allowed.over_flags, refused, Flags::NONE, carrier),
+            None => {
+                let over = Account { entry: Entry::Charged(Reason::Overload), ..account.clone() };
+                attribute(&over, *flags, refused, Flags::NONE, carrier);
+            }
+        }
+        Volume { up: volume.up.saturating_sub(refused.up), down: volume.down.saturating_sub(refused.down) }
     }
 
     /// The flow's account is about to change: what is on its way belongs to the one that stands.
@@ -119,6 +139,8 @@ impl Engine {
 
     /// Charges a flow of whose allowance nothing is left, from here on. What was decided of its name stays.
     pub(super) fn cap(&mut self, carrier: &mut impl Carrier) {
+        // First: where the mark ends, what is exempt ends.
+        self.set_mark(Mark::NONE, carrier);
         self.count(carrier);
         let Some(allowed) = &self.allowed else { return };
         let (account, flags) = (allowed.over.clone(), allowed.over_flags);
@@ -129,7 +151,6 @@ impl Engine {
             carrier.carry_out(Effect::Capped(&account));
         }
         self.is_at_shared_address = false;
-        self.set_mark(Mark::NONE, carrier);
         carrier.carry_out(Effect::Charged(Reason::CapReached));
     }
 

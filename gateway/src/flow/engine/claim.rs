@@ -228,12 +228,15 @@ impl Claim {
 
     /// The flow goes on where one of this name stopped: nothing is read but a hello that contradicts it.
     pub fn inherit(&mut self, identity: Identity) {
-        self.protocol = ProtocolLabel::of_datagrams(identity.seen_in);
-        self.identity = Some(identity);
-        self.reader = match self.reader.take() {
-            Some(Reader::Datagrams(reader) | Reader::Inherited(reader)) => Some(Reader::Inherited(reader)),
-            reader @ (Some(Reader::Stream(_)) | None) => reader,
+        (self.reader, self.protocol) = match self.reader.take() {
+            Some(Reader::Datagrams(reader) | Reader::Inherited(reader)) => {
+                (Some(Reader::Inherited(reader)), ProtocolLabel::of_datagrams(identity.seen_in))
+            }
+            // A stream says its name once, and that was read before.
+            Some(Reader::Stream(_)) => (None, ProtocolLabel::of_stream(identity.seen_in)),
+            None => (None, self.protocol),
         };
+        self.identity = Some(identity);
     }
 
     /// Nothing more is read, for `reason`; a name that is known, and an older reason, stay beside it.

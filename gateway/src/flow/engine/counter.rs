@@ -60,6 +60,8 @@ pub struct Reading {
     pub carried: Volume,
     /// What of them nobody was told before.
     pub unseen: Volume,
+    /// What of that passed without the exemption that the flow had: whoever carries it took it back at a packet.
+    pub refused: Volume,
     /// Bytes that may have passed and are never among the totals: where there are any, the totals are a lower bound.
     pub unknowable: Unknowable,
     /// Our calls moved more than the kernel says passed: one of the two counts is wrong.

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use billing_export::Reason;
+
 use crate::flow::decide::Vouched;
 use crate::flow::identify::Identity;
 use crate::flow::session::{self, Holding};
@@ -14,6 +16,8 @@ pub enum Observation<'a> {
     Bytes(&'a [u8]),
     /// The subscriber sends nothing more: a name that is not complete will not be.
     Finished,
+    /// What was read of it may be another's than what its server reads, for this reason: it has no name any more.
+    Contradicted(Reason),
     /// The time for a name is over.
     Deadline,
     /// Steered: it is known where the flow goes, or that it goes nowhere.
@@ -23,8 +27,10 @@ pub enum Observation<'a> {
         /// The address that was dialled.
         dialled: Option<IpAddr>,
     },
-    /// UDP: the server has answered.
+    /// The server has answered: UDP, or a handshake that is its own.
     Answered,
+    /// A handshake that is the server's own: it has acknowledged what was read of the name, and nothing contradicts it.
+    Sure,
     /// UDP: it goes on where a flow of this name stopped.
     Continues(Identity),
     /// What became of the look-up that was asked for.

@@ -34,6 +34,8 @@ pub struct Start {
     pub place: Destination,
     /// TCP or UDP.
     pub transport: Transport,
+    /// Whether it must be shown first that somebody receives what the server sends: not where we have shaken hands ourselves.
+    pub waits_for_answer: bool,
     /// It began beyond what its subscriber may have: it is charged.
     pub is_over_limit: bool,
     /// What the subscriber's own look-ups said of the destination.

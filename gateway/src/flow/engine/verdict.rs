@@ -20,7 +20,9 @@ const FLIGHT_BYTES: u64 = 8 << 10;
 impl Engine {
     /// Decides about a flow whose identity is known, or decides again after something changed.
     pub(super) fn judge(&mut self, world: &impl World, carrier: &mut impl Carrier) {
-        if !self.is_held && !matches!(self.ruling, Ruling::LookingUp) {
+        if self.is_unsure {
+            self.foresee(world, carrier);
+        } else if !self.is_held && !matches!(self.ruling, Ruling::LookingUp) {
             world.consult(|terms| self.judge_by(terms, carrier));
         }
     }
@@ -194,7 +196,8 @@ impl Engine {
     /// certificates, comes before that. Its packets carry the mark of the verdict that is to be expected, and of no other:
     /// nothing is looked up for it, and nothing is marked of which no allowance has room. What falls takes it back.
     pub(super) fn foresee(&mut self, world: &impl World, carrier: &mut impl Carrier) {
-        if !self.claim.is_observed() || self.is_unanswered || !matches!(self.ruling, Ruling::Pending) {
+        let may_change = self.claim.is_observed() || self.is_unsure;
+        if !may_change || self.is_unanswered || !matches!(self.ruling, Ruling::Pending) {
             return;
         }
         world.consult(|terms| {

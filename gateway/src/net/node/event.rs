@@ -49,6 +49,10 @@ events! {
     PortChanged => "zrgw_source_port_changed_total",
     /// Verdicts taken again on open flows because list, rating, a date or their session changed
     JudgedAgain => "zrgw_flows_judged_again_total",
+    /// Copies of first bytes that the kernel had no room for (edge.ring_max): their flows are charged
+    KernelPiecesLost => "zrgw_kernel_pieces_lost_total",
+    /// Packets without a slot (edge.slots_max, edge.slots_per_subscriber_max): carried, and nobody's
+    KernelSlotless => "zrgw_kernel_slotless_packets_total",
     /// Readings of TCP_INFO at which less had passed than the gateway moved; anything but 0 is a fault
     MeterMismatch => "zrgw_meter_mismatch_total",
 }

@@ -9,6 +9,7 @@
 
 mod datagrams;
 mod remainder;
+mod slot;
 mod stream;
 mod totals;
 
@@ -21,6 +22,7 @@ use billing_export::ByteBasis;
 
 use self::datagrams::DatagramMeter;
 pub use self::remainder::Remainder;
+pub use self::slot::SlotMeter;
 use self::stream::StreamMeter;
 use crate::flow::engine::Counter;
 use crate::flow::sent::Queues;
@@ -34,6 +36,8 @@ pub enum SubscriberSide {
     /// Datagrams through the listener's socket.
     // In a box, for a stream needs half as much room, and there are many that are idle.
     Datagrams(Box<DatagramMeter>),
+    /// Packets that stay in the kernel, counted in a slot.
+    Slot(Box<SlotMeter>),
 }
 
 impl SubscriberSide {
@@ -52,7 +56,7 @@ impl SubscriberSide {
     ) -> Self {
         match (&mut self, lengths, birth) {
             (Self::Stream(meter), Some(lengths), Some(birth)) => meter.observe(lengths, peer, birth),
-            (Self::Stream(_) | Self::Datagrams(_), _, _) => {}
+            (Self::Stream(_) | Self::Datagrams(_) | Self::Slot(_), _, _) => {}
         }
         self
     }
@@ -62,15 +66,15 @@ impl SubscriberSide {
     pub fn behind_balancer(self) -> Self {
         match self {
             Self::Stream(meter) => Self::Stream(meter.behind_balancer()),
-            Self::Datagrams(_) => self,
+            Self::Datagrams(_) | Self::Slot(_) => self,
         }
     }
 
-    /// The flow's own socket on this side: none of datagrams.
+    /// The flow's own socket on this side: none of datagrams, nor of packets that stay in the kernel.
     pub fn socket(&self) -> Option<&TcpStream> {
         match self {
             Self::Stream(meter) => Some(meter.socket()),
-            Self::Datagrams(_) => None,
+            Self::Datagrams(_) | Self::Slot(_) => None,
         }
     }
 
@@ -79,7 +83,7 @@ impl SubscriberSide {
     pub fn own_socket(&self) -> Option<Rc<TcpStream>> {
         match self {
             Self::Stream(meter) => meter.own_socket(),
-            Self::Datagrams(_) => None,
+            Self::Datagrams(_) | Self::Slot(_) => None,
         }
     }
 
@@ -93,6 +97,7 @@ impl SubscriberSide {
         match self {
             Self::Stream(meter) => meter.begin(queues),
             Self::Datagrams(meter) => meter.begin(queues),
+            Self::Slot(_) => {}
         }
     }
 
@@ -101,6 +106,7 @@ impl SubscriberSide {
         match self {
             Self::Stream(_) => Transport::Tcp,
             Self::Datagrams(_) => Transport::Udp,
+            Self::Slot(meter) => meter.transport(),
         }
     }
 
@@ -108,7 +114,7 @@ impl SubscriberSide {
     pub fn add_read(&mut self, bytes: u64) -> u64 {
         match self {
             Self::Stream(meter) => meter.add_read(bytes),
-            Self::Datagrams(_) => 0,
+            Self::Datagrams(_) | Self::Slot(_) => 0,
         }
     }
 
@@ -116,14 +122,14 @@ impl SubscriberSide {
     pub fn add_written(&mut self, bytes: u64) {
         match self {
             Self::Stream(meter) => meter.add_written(bytes),
-            Self::Datagrams(_) => {}
+            Self::Datagrams(_) | Self::Slot(_) => {}
         }
     }
 
     /// Adds a datagram that was received, by the length of its payload; the bytes seen with it.
     pub fn add_received_datagram(&mut self, payload: usize) -> u64 {
         match self {
-            Self::Stream(_) => 0,
+            Self::Stream(_) | Self::Slot(_) => 0,
             Self::Datagrams(meter) => meter.add_received(payload),
         }
     }
@@ -132,7 +138,7 @@ impl SubscriberSide {
     /// the largest packet they went in; what they come to. They are seen when the queues have let them go.
     pub fn add_sent_datagrams(&mut self, datagrams: u64, payload: u64, largest: u64) -> u64 {
         match self {
-            Self::Stream(_) => 0,
+            Self::Stream(_) | Self::Slot(_) => 0,
             Self::Datagrams(meter) => meter.add_sent(datagrams, payload, largest),
         }
     }
@@ -141,7 +147,15 @@ impl SubscriberSide {
     pub const fn set_finished(&mut self) {
         match self {
             Self::Stream(meter) => meter.set_finished(),
-            Self::Datagrams(_) => {}
+            Self::Datagrams(_) | Self::Slot(_) => {}
+        }
+    }
+
+    /// The slot, of packets that stay in the kernel.
+    pub fn slot_mut(&mut self) -> Option<&mut SlotMeter> {
+        match self {
+            Self::Stream(_) | Self::Datagrams(_) => None,
+            Self::Slot(meter) => Some(meter),
         }
     }
 
@@ -150,6 +164,7 @@ impl SubscriberSide {
         match self {
             Self::Stream(meter) => meter,
             Self::Datagrams(meter) => &**meter,
+            Self::Slot(meter) => &**meter,
         }
     }
 
@@ -158,6 +173,7 @@ impl SubscriberSide {
         match self {
             Self::Stream(meter) => meter,
             Self::Datagrams(meter) => &mut **meter,
+            Self::Slot(meter) => &mut **meter,
         }
     }
 
@@ -166,6 +182,8 @@ impl SubscriberSide {
         let (totals, sent) = match self {
             Self::Stream(meter) => meter.into_sent()?,
             Self::Datagrams(meter) => meter.into_sent(),
+            // Packets count as they pass.
+            Self::Slot(_) => return None,
         };
         Remainder::new(totals, sent, queues)
     }
@@ -174,7 +192,7 @@ impl SubscriberSide {
     pub fn is_delivered(&mut self, queues: Queues) -> bool {
         match self {
             Self::Stream(meter) => meter.is_delivered(queues),
-            Self::Datagrams(_) => true,
+            Self::Datagrams(_) | Self::Slot(_) => true,
         }
     }
 
@@ -182,7 +200,7 @@ impl SubscriberSide {
     pub fn guess(&self, payload: u64) -> u64 {
         match self {
             Self::Stream(meter) => meter.guess(payload),
-            Self::Datagrams(_) => payload,
+            Self::Datagrams(_) | Self::Slot(_) => payload,
         }
     }
 }
@@ -207,6 +225,7 @@ mod tests {
                 Reading {
                     carried: seen,
                     unseen: Volume::ZERO,
+                    refused: Volume::ZERO,
                     unknowable: Unknowable::default(),
                     contradicts: false
                 }
@@ -218,7 +237,13 @@ mod tests {
             let (carried, unseen) = (Volume { up, down }, Volume { up: 0, down });
             assert_eq!(
                 side.counter_mut().read(queues(2)),
-                Reading { carried, unseen, unknowable: Unknowable::default(), contradicts: false }
+                Reading {
+                    carried,
+                    unseen,
+                    refused: Volume::ZERO,
+                    unknowable: Unknowable::default(),
+                    contradicts: false
+                }
             );
             assert!(!side.counter().is_waiting() && side.end(queues(2)).is_none());
             carried

@@ -24,6 +24,9 @@ use super::worker::Worker;
 use crate::net::dns;
 use crate::net::ingress::accept::Acceptor;
 use crate::net::ingress::local;
+use crate::net::kernel::claims::Claims;
+use crate::net::kernel::load::Kernel;
+use crate::net::kernel::part::Part;
 use crate::net::sys::batch::Batch;
 use crate::net::udp::Relay;
 use crate::net::udp::undecided::Undecided;
@@ -88,13 +91,19 @@ impl Sockets {
     ///
     /// # Errors
     /// The system's word when a thread or its event loop cannot be made.
-    pub fn start(self, shared: &Arc<Shared>, dns: Vec<dns::Part>) -> io::Result<Vec<WorkerHandle>> {
-        let mut dns = dns.into_iter();
+    pub fn start(
+        self,
+        shared: &Arc<Shared>,
+        dns: Vec<dns::Part>,
+        kernel: Option<(Kernel, Claims)>,
+    ) -> io::Result<Vec<WorkerHandle>> {
+        let (mut dns, mut kernel) = (dns.into_iter(), kernel);
         let mut handles = Vec::new();
         for (index, bound) in self.by_worker.into_iter().enumerate() {
             let local = self.local.iter().map(|(_, listener)| local::share(listener));
             let sockets = OfWorker { bound, local: local.collect::<io::Result<_>>()? };
-            handles.push(start_worker(index, Arc::clone(shared), sockets, dns.next())?);
+            // What the kernel counts is one worker's: it costs a few microseconds a flow.
+            handles.push(start_worker(index, Arc::clone(shared), sockets, dns.next(), kernel.take())?);
         }
         Ok(handles)
     }
@@ -182,6 +191,7 @@ fn start_worker(
     shared: Arc<Shared>,
     sockets: OfWorker,
     dns: Option<dns::Part>,
+    kernel: Option<(Kernel, Claims)>,
 ) -> io::Result<WorkerHandle> {
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let (outbox, reports) = reports::channel();
@@ -200,9 +210,17 @@ fn start_worker(
             let worker = Worker::new(shared, index);
             tokio::task::spawn_local(Rc::clone(&worker).keep_house());
             let relays = serve(&worker, sockets);
+            let kernel = kernel.map(|(kernel, claims)| Part::start(&worker, kernel, claims)).transpose();
+            let kernel = match kernel {
+                Ok(kernel) => kernel,
+                Err(error) => {
+                    let _ = begun.send(Err(error));
+                    return;
+                }
+            };
             // Not before: whoever is told that the node is ready, and connects, is counted in full.
             let _ = begun.send(Ok(()));
-            Running { relays, worker, dns, outbox }.obey(inbox).await;
+            Running { relays, worker, kernel, dns, outbox }.obey(inbox).await;
         });
     })?;
     start.recv().map_err(|_| io::Error::other("the thread ended before it began"))??;
@@ -214,6 +232,8 @@ struct Running {
     /// The relays of listeners that take datagrams.
     relays: Vec<Rc<Relay>>,
     worker: Rc<Worker>,
+    /// The flows of the kernel's slots, where it has them.
+    kernel: Option<Rc<Part>>,
     /// The tasks of its part of the DNS plane.
     dns: Vec<AbortHandle>,
     /// Where reports go.
@@ -223,17 +243,25 @@ struct Running {
 impl Running {
     /// Does what it is told until it is told to stop, or nobody is left to tell it anything.
     async fn obey(self, mut inbox: mpsc::Receiver<Command>) {
-        let Self { outbox, dns, worker, relays } = self;
+        let Self { outbox, dns, worker, kernel, relays } = self;
+        let sweep = || kernel.iter().for_each(|kernel| kernel.sweep());
         while let Some(command) = inbox.recv().await {
             match command {
                 Command::Report => {
+                    sweep();
                     let _ = outbox.send(worker.report());
                 }
                 Command::ReportSettled => {
+                    sweep();
                     let _ = outbox.send(worker.report_settled());
+                    // The ledger is another process's from here on, and so are the kernel's counts.
+                    kernel.iter().for_each(|kernel| kernel.leave());
                 }
                 Command::KeepFlows(keep) => {
                     worker.observe_headers(!keep);
+                    if !keep {
+                        kernel.iter().for_each(|kernel| kernel.return_to());
+                    }
                     relays.iter().for_each(|relay| relay.keep_flows(keep));
                 }
                 Command::HandOver => {
@@ -250,8 +278,11 @@ impl Running {
                     relays.iter().for_each(|relay| relay.cut_idle(idle));
                 }
                 Command::Stop => {
+                    sweep();
                     worker.settle();
                     let _ = outbox.send(worker.last_report());
+                    // What the kernel counts from here on is for the process that starts next.
+                    kernel.iter().for_each(|kernel| kernel.leave());
                     return;
                 }
             }

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use allowlist::Transport;
 use billing_export::ByteBasis;
 use tokio::sync::Semaphore;
 
@@ -74,9 +73,9 @@ pub struct Shared {
 /// One subscriber's open flows, and what they hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Places {
-    /// Of TCP, and of UDP once they are answered.
+    /// Of those that we have shaken hands for, and of others once they are answered.
     answered: usize,
-    /// Of UDP that nobody has answered: anybody may have begun them in his name.
+    /// Of those that nobody has answered: anybody may have begun them in his name.
     unanswered: usize,
     /// Memory that the sockets of his flows held at the last look, in bytes.
     queued: u64,
@@ -172,36 +171,31 @@ impl Shared {
     }
 
     /// Takes one of the subscriber's places, unless UDP that nobody has answered has all that it may.
-    pub(in crate::net) fn enter(&self, key: &SubscriberKey, transport: Transport) -> Entrance {
+    pub(in crate::net) fn enter(&self, key: &SubscriberKey, waits_for_answer: bool) -> Entrance {
         let unanswered_max = self.limits.unanswered_per_subscriber_max;
-        self.take_place(key, transport, unanswered_max)
+        self.take_place(key, waits_for_answer, unanswered_max)
     }
 
     /// Takes a place in any case.
-    pub(in crate::net) fn enter_crowded(&self, key: &SubscriberKey, transport: Transport) -> Entrance {
-        self.take_place(key, transport, usize::MAX)
+    pub(in crate::net) fn enter_crowded(&self, key: &SubscriberKey, waits_for_answer: bool) -> Entrance {
+        self.take_place(key, waits_for_answer, usize::MAX)
     }
 
     /// Takes a place.
-    fn take_place(&self, key: &SubscriberKey, transport: Transport, unanswered_max: usize) -> Entrance {
+    fn take_place(&self, key: &SubscriberKey, waits_for_answer: bool, unanswered_max: usize) -> Entrance {
         let most = self.limits.flows_per_subscriber_max.of(key);
         let mut open = self.open();
         let places = open.entry(key.clone()).or_default();
-        match transport {
-            Transport::Tcp => {}
-            Transport::Udp if places.unanswered >= unanswered_max => return Entrance::Crowded,
-            Transport::Udp => {}
+        if waits_for_answer && places.unanswered >= unanswered_max {
+            return Entrance::Crowded;
         }
         let entrance = if places.answered < most { Entrance::Taken } else { Entrance::OverLimit };
-        let count = match transport {
-            Transport::Tcp => &mut places.answered,
-            Transport::Udp => &mut places.unanswered,
-        };
+        let count = if waits_for_answer { &mut places.unanswered } else { &mut places.answered };
         *count = count.saturating_add(1);
         entrance
     }
 
-    /// A UDP flow was answered. It stays whatever else the subscriber has: what is over keeps the next ones out.
+    /// A flow was answered. It stays whatever else the subscriber has: what is over keeps the next ones out.
     pub(in crate::net) fn answered(&self, key: &SubscriberKey) {
         if let Some(places) = self.open().get_mut(key) {
             places.unanswered = places.unanswered.saturating_sub(1);

@@ -13,6 +13,7 @@ mod queues;
 mod sessions;
 mod shed;
 mod verdict;
+mod watched;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -34,6 +35,7 @@ use super::report::{DropCause, FlowLabels, Refusal, UsageMap};
 use super::shared::Shared;
 use crate::flow::race::Failures;
 use crate::flow::time::Monotonic;
+use crate::net::kernel::claims::Claims;
 use crate::net::tcp::splice::PipePool;
 use crate::net::udp::unanswered::Unanswered;
 
@@ -67,6 +69,8 @@ pub struct Worker {
     counts: RefCell<Counts>,
     /// Number of the next flow.
     next_id: Cell<u64>,
+    /// What is known of names, for a process that goes on with the flows of the kernel's slots.
+    pub(in crate::net) claims: RefCell<Claims>,
     /// Flows that have not ended.
     open: Cell<u64>,
     /// Those of them that are UDP.
@@ -123,6 +127,7 @@ impl Worker {
             usage: RefCell::default(),
             counts: RefCell::default(),
             next_id: Cell::new(index as u64),
+            claims: RefCell::default(),
             open: Cell::new(0),
             udp_open: Cell::new(0),
             observes_headers: Cell::new((true, 0)),

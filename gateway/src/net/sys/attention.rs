@@ -38,6 +38,8 @@ pub enum AttentionReason {
     FlowsPerSubscriber,
     /// A way out for records fails or stands still; they wait in the ledger.
     SinkBehind,
+    /// The kernel's programs do not see what passes.
+    KernelBlind,
 }
 
 impl AttentionReason {
@@ -58,6 +60,7 @@ impl AttentionReason {
         Self::ClockStep,
         Self::FlowsPerSubscriber,
         Self::SinkBehind,
+        Self::KernelBlind,
     ];
 
     /// The label's value.
@@ -78,6 +81,7 @@ impl AttentionReason {
             Self::ClockStep => "clock_step",
             Self::FlowsPerSubscriber => "flows_per_subscriber",
             Self::SinkBehind => "sink_behind",
+            Self::KernelBlind => "kernel_blind",
         }
     }
 }

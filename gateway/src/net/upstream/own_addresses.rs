@@ -40,6 +40,11 @@ impl OwnAddresses {
         Ok(Self(ArcSwap::from_pointee(all()?)))
     }
 
+    /// All of them.
+    pub fn all(&self) -> Arc<HashSet<IpAddr>> {
+        self.0.load_full()
+    }
+
     /// Whether `address` is one of them, or one of the loopback network, all of which are.
     pub fn has(&self, address: IpAddr) -> bool {
         address.is_loopback() || self.0.load().contains(&address)

@@ -6,11 +6,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use config::{Config, Mode, Protocol};
+use config::{Config, Listener, Mode, Protocol};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::Findings;
 use crate::app::export::state;
+use crate::net::kernel::load::{self, LoadError};
 use crate::net::sys::socket;
 
 /// Variable that a service manager gives to what it starts: it may hold the sockets already (systemd.socket(5)), and a command
@@ -18,6 +19,8 @@ use crate::net::sys::socket;
 const STARTED_BY_MANAGER: &str = "INVOCATION_ID";
 /// Bit of the right to lead flows here and to mark them (capabilities(7), `CAP_NET_ADMIN`).
 const NET_ADMIN: u64 = 1 << 12;
+/// Bits of the rights to load programs and attach them: that one, `CAP_PERFMON` and `CAP_BPF`.
+const KERNEL_RIGHTS: u64 = NET_ADMIN | 1 << 38 | 1 << 39;
 
 /// Looks at the machine.
 pub(super) fn examine(config: &Config, findings: &mut Findings) {
@@ -38,6 +41,7 @@ pub(super) fn examine(config: &Config, findings: &mut Findings) {
         findings.problems.extend(foreign_ledger(config));
     }
     findings.problems.extend(missing_right(config));
+    findings.problems.extend(kernel_problems(config));
     examine_addresses(config, findings);
 }
 
@@ -89,13 +93,44 @@ fn foreign_ledger(config: &Config) -> Option<String> {
     Some(format!("{}: {problem}; until then a node charges everything", config.at("node.state_dir")))
 }
 
-/// Transparent listeners without the right to lead flows to them.
-fn missing_right(config: &Config) -> Option<String> {
-    let number = config.listeners.iter().position(|listener| listener.mode == Mode::Transparent)?;
+/// The rights of who runs the check (proc_pid_status(5)).
+fn rights() -> Option<u64> {
     let text = fs::read_to_string("/proc/self/status").ok()?;
     let rights = text.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-    let rights = u64::from_str_radix(rights.trim(), 16).ok()?;
-    (rights & NET_ADMIN == 0).then(|| {
+    u64::from_str_radix(rights.trim(), 16).ok()
+}
+
+/// What is missing for packets that stay in the kernel.
+fn kernel_problems(config: &Config) -> Vec<String> {
+    let Some(number) = config.listeners.iter().position(|listener| !listener.listens()) else {
+        return Vec::new();
+    };
+    let at = config.at(&config.listener_key(number, "interception"));
+    let mut problems = Vec::new();
+    if !load::is_built() {
+        problems.push(format!("{at}: {}", LoadError::NotBuilt));
+    }
+    let folder = &config.edge.kernel.pin_dir;
+    if !load::is_on_bpf(folder) {
+        problems.push(format!(
+            "{}: found {} on no bpf file system; wanted a folder below one that is mounted: mount -t bpf bpf /sys/fs/bpf",
+            config.at("edge.pin_dir"),
+            folder.display()
+        ));
+    }
+    if rights().is_some_and(|rights| rights & KERNEL_RIGHTS != KERNEL_RIGHTS) {
+        problems.push(format!(
+            "{at}: found \"kernel\" without CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON; wanted those rights: run the gateway as root, or give them (systemd: AmbientCapabilities=)"
+        ));
+    }
+    problems
+}
+
+/// Transparent listeners without the right to lead flows to them.
+fn missing_right(config: &Config) -> Option<String> {
+    let is_led = |listener: &Listener| listener.mode == Mode::Transparent && listener.listens();
+    let number = config.listeners.iter().position(is_led)?;
+    (rights()? & NET_ADMIN == 0).then(|| {
         format!(
             "{}: found \"transparent\" without CAP_NET_ADMIN; wanted that right: run the gateway as root, or give it the right (systemd: AmbientCapabilities=CAP_NET_ADMIN)",
             config.at(&config.listener_key(number, "mode"))
@@ -144,7 +179,7 @@ fn examine_addresses(config: &Config, findings: &mut Findings) {
 /// Every address with a port that a gateway of this configuration listens on.
 fn addresses(config: &Config) -> Vec<(String, SocketAddr, Protocol)> {
     let mut all = Vec::new();
-    for (number, listener) in config.listeners.iter().enumerate() {
+    for (number, listener) in config.listeners.iter().enumerate().filter(|(_, one)| one.listens()) {
         let key = config.listener_key(number, "address");
         all.extend(listener.protocols.iter().map(|protocol| (key.clone(), listener.address, *protocol)));
     }

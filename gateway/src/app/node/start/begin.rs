@@ -27,6 +27,8 @@ use crate::net::dns::Part;
 use crate::net::edge::Edge;
 use crate::net::edge::silence::Silences;
 use crate::net::ingress::local::Standing;
+use crate::net::kernel::claims::Claims;
+use crate::net::kernel::load::Kernel;
 use crate::net::node::policy::PolicyCell;
 use crate::net::node::pool::Remote;
 use crate::net::node::report::ReportSource;
@@ -113,8 +115,12 @@ impl Prepared<'_> {
         let Known { policy, keeper, snapshot, status, .. } = known;
         let plane = dns.as_ref().map(|bound| Arc::clone(&bound.plane));
         let (tap, parts) = serve_dns(dns, &shared, &status, control.handle(), predecessor.is_some());
+        let kernel = load_kernel(config)?;
+        if let Some((kernel, _)) = &kernel {
+            status.set_kernel(Arc::clone(&kernel.figures));
+        }
         let handles = sockets
-            .start(&shared, parts)
+            .start(&shared, parts, kernel)
             .map_err(|source| StartError::System { what: "start the workers", source })?;
         let edge = keep_edge(config, &shared, &status, control.handle(), flows_max);
         let remote = Remote::new(&handles);
@@ -222,6 +228,12 @@ fn serve_dns(
     let started = bound.start(shared, control, standing);
     status.set_dns(plane, started.faults);
     (started.tap, started.parts)
+}
+
+/// Has the kernel hold what it is to hold, where it keeps the packets.
+fn load_kernel(config: &Config) -> Result<Option<(Kernel, Claims)>, StartError> {
+    let plan = edge::kernel_plan(config);
+    Ok(plan.map(Kernel::load).transpose()?)
 }
 
 /// Begins to keep the kernel's rules, with transparent listeners.

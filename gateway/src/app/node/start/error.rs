@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::app::node::takeover::successor::TakeOverError;
 use crate::net::ingress::inherited::InheritError;
+use crate::net::kernel::load::LoadError;
 
 /// Operation not permitted (errno(3)).
 const EPERM: i32 = rustix::io::Errno::PERM.raw_os_error();
@@ -42,6 +43,9 @@ pub enum StartError {
     /// A socket that was passed cannot be used.
     #[error(transparent)]
     Inherited(InheritError),
+    /// The kernel does not take the programs that are to count and mark.
+    #[error(transparent)]
+    Kernel(#[from] LoadError),
     /// Threads, event loops or limits.
     #[error("cannot {what}: {source}")]
     System {

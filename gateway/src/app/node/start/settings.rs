@@ -43,7 +43,8 @@ pub(super) fn listeners(config: &Config) -> Vec<Listener> {
         config::Mode::Transparent => Mode::Transparent {
             interception: match listener.interception {
                 config::Interception::Tproxy => Interception::Tproxy,
-                config::Interception::Redirect => Interception::Redirect,
+                // Of listeners that listen.
+                config::Interception::Redirect | config::Interception::Kernel => Interception::Redirect,
             },
             upstream_mark: config.edge.upstream_mark,
         },
@@ -55,7 +56,7 @@ pub(super) fn listeners(config: &Config) -> Vec<Listener> {
         serves_udp,
     };
     let mut all = Vec::new();
-    for listener in &config.listeners {
+    for listener in config.listeners.iter().filter(|listener| listener.listens()) {
         let serves = |protocol| listener.serves(protocol);
         let (tcp, udp) = (serves(config::Protocol::Tcp), serves(config::Protocol::Udp));
         if listener.mode != config::Mode::Transparent {

@@ -130,6 +130,7 @@ impl Pages for Status {
         items.extend(facts.sinks.iter().filter_map(|sink| sink.attention.clone()));
         items.extend(facts.egress.as_ref().and_then(|egress| egress.attention()));
         items.extend(facts.overload.as_ref().and_then(|overload| overload.over_limit.attention()));
+        items.extend(facts.kernel.as_ref().and_then(|kernel| kernel.attention()));
         items
     }
 
@@ -160,6 +161,10 @@ impl Pages for Status {
             "subscriber_prefixes": self.sessions.len(),
             "flows_open": open,
             "flows_open_udp": udp,
+            "kernel": facts.kernel.as_ref().map(|kernel| json!({
+                "slots_taken": kernel.taken(),
+                "unseen_bytes": kernel.unseen(),
+            })),
             "export": {
                 "epoch": facts.epoch,
                 "backlog_records": facts.backlog_records,

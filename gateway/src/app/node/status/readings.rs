@@ -63,7 +63,7 @@ const fn counter(name: &'static str, help: &'static str, read: fn(&View<'_>) -> 
 }
 
 /// The metrics.
-const METRICS: [Metric; 34] = [
+const METRICS: [Metric; 36] = [
     gauge("zrgw_ready", "1 while traffic is carried and judged by a good list", |view| {
         Some(u64::from(view.is_ready))
     }),
@@ -100,6 +100,14 @@ const METRICS: [Metric; 34] = [
         "zrgw_edge_candidates_full_total",
         "Times an address or prefix found no room among them (edge.candidates_max)",
         |view| Some(view.edge()?.candidates()?.full()),
+    ),
+    gauge("zrgw_kernel_slots_taken", "Slots of the kernel that a flow has (edge.slots_max)", |view| {
+        Some(view.facts.kernel.as_ref()?.taken())
+    }),
+    counter(
+        "zrgw_kernel_unseen_bytes_total",
+        "Bytes that passed the subscribers' interfaces and that the kernel's programs did not see: an alarm",
+        |view| Some(view.facts.kernel.as_ref()?.unseen()),
     ),
     gauge("zrgw_export_backlog_records", "Records sealed and not yet published", |view| {
         Some(view.facts.backlog_records)

@@ -40,7 +40,7 @@ impl Totals {
     /// What is known by now, and that it is told.
     pub(super) fn reading(&mut self, unknowable: Unknowable, contradicts: bool) -> Reading {
         let unseen = self.tell();
-        Reading { carried: self.carried, unseen, unknowable, contradicts }
+        Reading { carried: self.carried, unseen, refused: Volume::ZERO, unknowable, contradicts }
     }
 }
 

@@ -44,6 +44,9 @@ impl Worker {
         if carrier.was_refused {
             engine.observe(Observation::LookedUp(LookedUp::NotAsked), &*self.shared, &mut carrier);
         }
+        if let Some(slot) = subscriber.as_mut().and_then(SubscriberSide::slot_mut) {
+            slot.follow(engine);
+        }
         if remainder.as_ref().is_some_and(|remainder| !remainder.is_waiting()) {
             *remainder = None;
         }
@@ -108,6 +111,9 @@ impl Carrier for SocketCarrier<'_> {
                     self.worker.note_first(&decided);
                 }
                 log_verdict(self.flow, &decided);
+                if let Some(slot) = self.subscriber.as_mut().and_then(SubscriberSide::slot_mut) {
+                    slot.set_claim(self.worker.claims.borrow_mut().word(&decided));
+                }
                 self.worker.mark_dirty(self.flow);
             }
             Effect::JudgedAgain => self.worker.count_event(Event::JudgedAgain),
@@ -147,8 +153,12 @@ impl SocketCarrier<'_> {
         }
     }
 
-    /// Has both sockets carry another mark.
-    fn set_mark(&self, before: Mark, mark: Mark) {
+    /// Has both sockets, or the packets in the kernel, carry another mark.
+    fn set_mark(&mut self, before: Mark, mark: Mark) {
+        if let Some(slot) = self.subscriber.as_mut().and_then(SubscriberSide::slot_mut) {
+            slot.turn(mark);
+            return;
+        }
         let own = self.subscriber.as_ref().and_then(SubscriberSide::own_socket);
         if let Some(subscriber) = own {
             self.worker.change_marks(&subscriber, self.origin, before, mark);

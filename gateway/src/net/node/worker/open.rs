@@ -25,7 +25,18 @@ impl Worker {
         self: &Rc<Self>,
         source: IpAddr,
         place: Destination,
+        subscriber: SubscriberSide,
+    ) -> OpenFlow {
+        self.open(source, place, subscriber, None)
+    }
+
+    /// The same; with a reason it is not read.
+    pub(super) fn open(
+        self: &Rc<Self>,
+        source: IpAddr,
+        place: Destination,
         mut subscriber: SubscriberSide,
+        unread: Option<Reason>,
     ) -> OpenFlow {
         let source = source.to_canonical();
         subscriber.begin(self.shared.egress.queues());
@@ -35,13 +46,16 @@ impl Worker {
         let key = standing.key(network);
         let transport = subscriber.transport();
         let opened = self.shared.clock.monotonic();
-        let is_over_limit = self.enter(&key, transport);
+        // What we have not shaken hands for may be in anybody's name.
+        let is_watched = subscriber.slot_mut().is_some();
+        let waits_for_answer = transport == Transport::Udp || (is_watched && unread.is_none());
+        let is_over_limit = self.enter(&key, waits_for_answer);
         if is_over_limit {
             self.shared.overload.over_limit.begin(opened);
         }
         let id = self.next_id.replace(self.next_id.get().wrapping_add(IDS_STEP));
         log_opened(id, source, &place, transport);
-        let unread = self.begins_unread(&place, is_over_limit);
+        let unread = unread.or_else(|| self.begins_unread(&place, is_over_limit).then_some(Reason::Overload));
         let dns_only = match place {
             Destination::Steered { .. } => None,
             Destination::Original(destination) => {
@@ -49,11 +63,11 @@ impl Worker {
             }
         };
         let claim = self.claim(transport, unread);
-        let start = Start { network, place, transport, is_over_limit, dns_only };
+        let start = Start { network, place, transport, waits_for_answer, is_over_limit, dns_only };
         let engine = Engine::new(start, standing, claim);
         let flow = Rc::new(record(id, source, opened, engine, subscriber));
-        self.add(&flow);
-        if unread {
+        self.add(&flow, is_watched);
+        if unread.is_some() {
             self.observe(&flow, Observation::Unread);
         }
         if is_over_limit {
@@ -70,20 +84,25 @@ impl Worker {
     }
 
     /// What is known of the name of a flow that begins.
-    fn claim(&self, transport: Transport, unread: bool) -> Claim {
+    fn claim(&self, transport: Transport, unread: Option<Reason>) -> Claim {
         let limits = &self.shared.limits;
         let claim = match transport {
             Transport::Tcp => Claim::of_stream(&limits.identify),
             Transport::Udp => Claim::of_datagrams(&limits.quic),
         };
-        if unread { claim.unread(Reason::Overload) } else { claim }
+        match unread {
+            Some(reason) => claim.unread(reason),
+            None => claim,
+        }
     }
 
     /// Puts a flow that begins among the open ones.
-    fn add(&self, flow: &Rc<Flow>) {
+    fn add(&self, flow: &Rc<Flow>, is_watched: bool) {
         self.flows.borrow_mut().insert(Rc::clone(flow));
         self.open.set(self.open.get().saturating_add(1));
         match flow.transport() {
+            // Whoever watches it knows when its handshake is through.
+            Transport::Tcp if is_watched => {}
             Transport::Tcp => self.undecided.borrow_mut().push_back(Rc::downgrade(flow)),
             // Their table keeps them in order and within its cap.
             Transport::Udp => self.udp_open.set(self.udp_open.get().saturating_add(1)),
@@ -103,13 +122,13 @@ impl Worker {
     /// Takes one of the subscriber's places; whether it is over his limit. Where UDP that nobody answers has all that it may,
     /// his oldest such flow gives way: whoever forges his address must not keep him out. Where they all are other workers',
     /// this one has one more, and the next gives way to it.
-    fn enter(&self, key: &SubscriberKey, transport: Transport) -> bool {
-        let entrance = match self.shared.enter(key, transport) {
+    fn enter(&self, key: &SubscriberKey, waits_for_answer: bool) -> bool {
+        let entrance = match self.shared.enter(key, waits_for_answer) {
             Entrance::Crowded => {
                 if self.unanswered.give_up_of(key) {
                     self.shared.overload.count_given_up();
                 }
-                self.shared.enter_crowded(key, transport)
+                self.shared.enter_crowded(key, waits_for_answer)
             }
             entrance @ (Entrance::Taken | Entrance::OverLimit) => entrance,
         };
