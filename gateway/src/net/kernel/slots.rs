@@ -54,6 +54,7 @@ struct ControlWords {
 ///
 /// # Safety
 /// All values of its bytes must be good, and it must be made of atomics alone: others write to it.
+// SAFETY: what has to hold is said above; whoever implements it says that it does.
 unsafe trait SharedWords {}
 
 // SAFETY: atomics of integers, in a layout without padding that is read.
