@@ -62,19 +62,30 @@ fn a_transparent_listener_takes_what_the_kernel_tells_and_no_more() {
 fn a_listener_whose_packets_stay_in_the_kernel_needs_interfaces_and_no_address() {
     let kernel = "[[listener]]\nmode = \"transparent\"\ninterception = \"kernel\"\n";
     let edge = "[edge]\ninterfaces = [\"eth1\"]\n";
-    let config = good(&format!("{kernel}{edge}"));
+    // In the place of the one behind a balancer, beside which payload is counted.
+    let alone = |more: &str| {
+        let text = MINIMAL.replace("mode = \"proxy_protocol\"", "mode = \"steered\"");
+        let text: String = text
+            .lines()
+            .filter(|line| !line.starts_with("peers"))
+            .fold(String::new(), |text, line| text + line + "\n");
+        Config::parse(&format!("{text}\n{more}"), Path::new("/base"))
+    };
+    let config = alone(&format!("{kernel}{edge}")).unwrap();
     assert!(config.kernel_path().is_some() && !config.listeners[1].listens());
     assert!(good("").kernel_path().is_none());
     let addressed = kernel.replace("kernel\"\n", "kernel\"\naddress = \"0.0.0.0:443\"\n");
-    assert!(good(&format!("{addressed}{edge}")).kernel_path().is_some(), "an address is no slip");
+    assert!(alone(&format!("{addressed}{edge}")).unwrap().kernel_path().is_some(), "an address is no slip");
     let tproxy = "[[listener]]\nmode = \"transparent\"\naddress = \"[::]:9\"\n";
     for (text, wanted) in [
         (kernel.to_owned(), "found \"kernel\" without edge.interfaces"),
         (format!("{kernel}{tproxy}{edge}"), "found \"kernel\" beside \"tproxy\" or \"redirect\""),
     ] {
-        let found = problem_of(&text);
-        assert!(found.contains(wanted), "{text}: {found}");
+        let found = alone(&text).unwrap_err();
+        assert!(found.len() == 1 && found[0].to_string().contains(wanted), "{text}: {found:?}");
     }
+    let found = problem_of(&format!("{kernel}{edge}"));
+    assert!(found.contains("found \"kernel\" beside export.byte_basis = \"payload\""), "{found}");
 }
 
 #[test]

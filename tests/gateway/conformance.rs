@@ -126,12 +126,22 @@ fn carried(outcome: &Value, tests: &[&str], found: &str) -> u64 {
 
 #[test]
 fn t23_t36_what_the_audit_answers_is_what_the_records_say_over_both_ip_versions() {
+    audit("tproxy");
+}
+
+#[test]
+fn t23_t36_packets_that_stay_in_the_kernel_get_the_same_answers() {
+    audit("kernel");
+}
+
+/// The whole audit of one interception, and its answers against the files.
+fn audit(interception: &str) {
     if !is_root() {
         return;
     }
     let root = TempDir::new().unwrap();
     let folder = root.path().join("new/folder");
-    let (process, output) = run(&folder, &["--format", "json"]);
+    let (process, output) = run(&folder, &["--format", "json", "--interception", interception]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let outcome = json(&output);
     assert_eq!((&outcome["ok"], &outcome["faults"]), (&Value::Bool(true), &Value::Array(Vec::new())));

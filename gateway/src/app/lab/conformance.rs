@@ -10,6 +10,7 @@ mod decode;
 mod judge;
 mod network;
 mod node;
+mod packets;
 mod plan;
 mod report;
 mod sites;
@@ -45,6 +46,7 @@ const EXIT_INTERRUPTED: u8 = 130;
 const EXAMPLES: &str = "\
 Examples:
   gateway conformance
+  gateway conformance --interception kernel
   gateway conformance --format json | jq '.probes[] | select(.ok | not)'
   gateway conformance --by-address     (CheckIp finds what is wrong with such a list)
   gateway conformance --keep --dir /tmp/audit
@@ -60,6 +62,9 @@ pub struct Args {
     /// How the outcome is shown
     #[arg(long, value_enum, default_value = "plain")]
     pub format: Format,
+    /// How the gateway under audit sees flows: nft tproxy, or programs in the kernel
+    #[arg(long, value_name = "WAY", value_enum, default_value = "tproxy")]
+    pub interception: Audited,
     /// Probe over these only; may be repeated. Without it over all
     #[arg(long, value_name = "PROTOCOL", value_enum)]
     pub protocol: Vec<Protocol>,
@@ -72,6 +77,15 @@ pub struct Args {
     /// Let the list name the site by its address instead of its name, which an audit must find wanting
     #[arg(long)]
     pub by_address: bool,
+}
+
+/// How the gateway under audit sees flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Audited {
+    /// It ends and makes connections, which the kernel leads to it.
+    Tproxy,
+    /// The kernel forwards, counts and marks.
+    Kernel,
 }
 
 /// How the outcome is shown.
@@ -166,14 +180,18 @@ fn audit(args: &Args) -> Result<Judgement, ConformanceError> {
     }
     let sites = Sites::start(&network).map_err(ConformanceError::system("start the sites"))?;
     let listed = if args.by_address { ListedBy::Address } else { ListedBy::Name };
-    let node = RunningNode::start(&network, &folder_path, listed, &stop);
+    let node = RunningNode::start(&network, &folder_path, (listed, args.interception), &stop);
     stop.check()?;
     let node = node.map_err(ConformanceError::system("start the node"))?;
     let protocols = match args.protocol.as_slice() {
         [] => &[Protocol::Quic, Protocol::Tcp],
         chosen => chosen,
     };
-    let seen = ask(&network, &sites, plan::probes(protocols), &stop)?;
+    let mut seen = ask(&network, &sites, plan::probes(protocols), &stop)?;
+    if args.interception == Audited::Kernel {
+        let packets = network.packets().map_err(ConformanceError::system("count the devices' packets"))?;
+        packets.tell(&mut seen);
+    }
     node.stop().map_err(ConformanceError::system("stop the node"))?;
     let exported = exported::read(&folder_path.join(USAGE)).map_err(ConformanceError::Exported)?;
     Ok(judge::judge(seen, &exported))

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use bytes::Buf as _;
@@ -34,10 +35,32 @@ const HEAD_BYTES_MAX: usize = 8 * 1024;
 /// What a device saw of its probe.
 #[derive(Debug)]
 pub(super) struct Seen {
-    /// Bytes that came to its socket: stream bytes, or payload of datagrams.
+    /// Bytes that came to it, as the records count them.
     pub down_bytes: u64,
+    /// Bytes that came to its socket: stream bytes, or payload of datagrams.
+    pub payload_bytes: u64,
+    /// The port of that socket; 0 while it has none.
+    pub port: u16,
     /// Whether all that was asked for came, or why not.
     pub outcome: Result<(), String>,
+}
+
+/// What is noted of one probe.
+#[derive(Debug, Default)]
+struct Noted {
+    /// What came.
+    counts: Arc<Counts>,
+    /// The port it came to.
+    port: AtomicU16,
+}
+
+impl Noted {
+    /// The probe's socket is this one.
+    fn note(&self, own: io::Result<SocketAddr>) {
+        if let Ok(own) = own {
+            self.port.store(own.port(), Ordering::Relaxed);
+        }
+    }
 }
 
 /// The devices' TLS.
@@ -71,7 +94,7 @@ impl Client {
 
     /// Makes one probe.
     pub(super) async fn probe(&self, probe: &Probe) -> Seen {
-        let counts = Arc::new(Counts::default());
+        let noted = Noted::default();
         let ends = (
             SocketAddr::new(probe.who.address(probe.family), 0),
             SocketAddr::new(probe.place.address(probe.family), HTTPS),
@@ -82,11 +105,14 @@ impl Client {
             Wanted::Exempt | Wanted::NotExempt => PROBE_LIMIT,
         };
         let outcome = match probe.protocol {
-            Protocol::Tcp => timeout(limit, self.tcp(probe, ends, &counts)).await,
-            Protocol::Quic => timeout(limit, self.quic(probe, ends, &counts)).await,
+            Protocol::Tcp => timeout(limit, self.tcp(probe, ends, &noted)).await,
+            Protocol::Quic => timeout(limit, self.quic(probe, ends, &noted)).await,
         };
         let outcome = outcome.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        Seen { down_bytes: counts.volume().down, outcome: outcome.map_err(|error| error.to_string()) }
+        let payload_bytes = noted.counts.volume().down;
+        let port = noted.port.load(Ordering::Relaxed);
+        let outcome = outcome.map_err(|error| error.to_string());
+        Seen { down_bytes: payload_bytes, payload_bytes, port, outcome }
     }
 
     /// A request over TLS; the site ends first, so that no byte is cut off.
@@ -94,11 +120,13 @@ impl Client {
         &self,
         probe: &Probe,
         (from, to): (SocketAddr, SocketAddr),
-        counts: &Arc<Counts>,
+        noted: &Noted,
     ) -> io::Result<()> {
         let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.bind(from)?;
-        let stream = Counting::new(socket.connect(to).await?, Arc::clone(counts));
+        let connected = socket.connect(to).await?;
+        noted.note(connected.local_addr());
+        let stream = Counting::new(connected, Arc::clone(&noted.counts));
         let name = ServerName::try_from(probe.name).map_err(io::Error::other)?;
         let mut stream = self.tls.connect(name, stream).await?;
         let request = format!(
@@ -140,13 +168,14 @@ impl Client {
         &self,
         probe: &Probe,
         (from, to): (SocketAddr, SocketAddr),
-        counts: &Arc<Counts>,
+        noted: &Noted,
     ) -> io::Result<()> {
         let endpoint = Endpoint::client(from)?;
+        noted.note(endpoint.local_addr());
         let mut config = ClientConfig::new(Arc::clone(&self.quic) as _);
         config.transport_config(Arc::new(http3::transport(PROBE_LIMIT)?));
         let connection = endpoint.connect_with(config, to, probe.name).map_err(io::Error::other)?.await?;
-        let _counted = Counted { connection: connection.clone(), counts: Arc::clone(counts) };
+        let _counted = Counted { connection: connection.clone(), counts: Arc::clone(&noted.counts) };
         let answered = ask(connection.clone(), probe).await;
         connection.close(http3::NO_ERROR, b"");
         endpoint.wait_idle().await;

@@ -91,7 +91,7 @@ pub(super) fn judge(probes: Vec<(Probe, Seen)>, exported: &Exported) -> Judgemen
     for who in Who::ALL {
         let own: Vec<_> = probes.iter().filter(|(probe, _)| probe.who == who).collect();
         let told: Vec<usize> = (0..own.len())
-            .filter(|index| own.get(*index).is_some_and(|(_, seen)| seen.down_bytes > UNTOLD_BYTES_MAX))
+            .filter(|index| own.get(*index).is_some_and(|(_, seen)| seen.payload_bytes > UNTOLD_BYTES_MAX))
             .collect();
         let sizes: Vec<u64> =
             told.iter().filter_map(|index| own.get(*index)).map(|(_, seen)| seen.down_bytes).collect();
@@ -130,7 +130,9 @@ pub(super) fn judge(probes: Vec<(Probe, Seen)>, exported: &Exported) -> Judgemen
         }
         for ((probe, seen), found) in own.into_iter().zip(found) {
             let found = match (&seen.outcome, found) {
-                (Err(why), _) if probe.wanted == Wanted::CutOff && seen.down_bytes <= UNMARKED_BYTES_MAX => {
+                (Err(why), _)
+                    if probe.wanted == Wanted::CutOff && seen.payload_bytes <= UNMARKED_BYTES_MAX =>
+                {
                     Found::CutOff(why.clone())
                 }
                 (Err(why), _) => Found::Failed(why.clone()),
@@ -206,7 +208,10 @@ mod tests {
 
     /// Every probe of a subscriber over TCP with all that it asked for.
     fn answered(who: Who) -> Vec<(Probe, Seen)> {
-        let seen = |probe: &Probe| Seen { down_bytes: probe.payload_bytes + 1_500, outcome: Ok(()) };
+        let seen = |probe: &Probe| {
+            let bytes = probe.payload_bytes + 1_500;
+            Seen { down_bytes: bytes, payload_bytes: bytes, port: 0, outcome: Ok(()) }
+        };
         let own = probes(&[Protocol::Tcp]).into_iter().filter(|probe| probe.who == who);
         own.map(|probe| (probe, seen(&probe))).collect()
     }
@@ -269,7 +274,7 @@ mod tests {
     fn an_answer_that_did_not_come_is_told() {
         let mut probes = answered(Who::Paying);
         for (_, seen) in &mut probes {
-            *seen = Seen { down_bytes: 0, outcome: Err("no route".to_owned()) };
+            *seen = Seen { down_bytes: 0, payload_bytes: 0, port: 0, outcome: Err("no route".to_owned()) };
         }
         let outcome = judge(probes, &records(&[]));
         assert!(outcome.rows.iter().all(|row| row.found == Found::Failed("no route".to_owned())));
@@ -278,7 +283,12 @@ mod tests {
 
     #[test]
     fn without_credit_what_goes_on_is_told_from_what_is_cut_off() {
-        let cut = |down_bytes| Seen { down_bytes, outcome: Err("timed out".to_owned()) };
+        let cut = |bytes| Seen {
+            down_bytes: bytes,
+            payload_bytes: bytes,
+            port: 0,
+            outcome: Err("timed out".to_owned()),
+        };
         let mut probes = answered(Who::WithoutCredit);
         let exempt = sum_of(&probes, Wanted::Exempt);
         let listed =

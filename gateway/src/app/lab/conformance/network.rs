@@ -13,6 +13,7 @@ use std::thread::{self, JoinHandle};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::runtime::{Builder, Runtime};
 
+use super::packets::{self, Packets};
 use super::plan::{EXEMPT_DSCP, Family, Site, UNMARKED_BYTES_MAX, Who};
 
 /// Where iproute2 keeps the namespaces.
@@ -98,6 +99,10 @@ impl Network {
             &["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"],
         )?;
         network.load(Zone::Subscriber, &core())?;
+        network.load(Zone::Subscriber, packets::RULES)?;
+        // One packet counts once: as many in one would have one header between them.
+        let internet = network.name(Zone::Internet);
+        ip(&["-n", &internet, "link", "set", "dev", INTERNET_LINK, "gso_max_segs", "1"])?;
         network.write(Zone::Subscriber, &["/proc/sys/net/netfilter/nf_conntrack_acct"])?;
         network.keep = keep;
         Ok(network)
@@ -162,6 +167,16 @@ impl Network {
             return Ok(());
         }
         Err(io::Error::other(format!("nft: {}", String::from_utf8_lossy(&output.stderr).trim())))
+    }
+
+    /// What came to the devices by now.
+    ///
+    /// # Errors
+    /// What `nft` says.
+    pub(super) fn packets(&self) -> io::Result<Packets> {
+        let mut nft = self.command(Zone::Subscriber, Path::new("nft"));
+        let shown = nft.args(["-j", "list", "set", "inet", packets::TABLE, packets::SET]).output()?;
+        Packets::read(&shown.stdout)
     }
 
     /// A command in a namespace.

@@ -7,7 +7,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::Stop;
 use super::network::{ACCESS_LINK, Network, Zone, run};
 use super::plan::{EXEMPT_DSCP, Family, HTTPS, LISTED_NAME, SERVICE, Site, Who};
+use super::{Audited, Stop};
 
 /// Name of the node.
 const NODE_ID: &str = "conformance";
@@ -26,6 +26,8 @@ const NODE_ID: &str = "conformance";
 const CONFIGURATION: &str = "gateway.toml";
 /// The folder's part that billing picks up.
 pub(super) const USAGE: &str = "usage";
+/// Where the bpf file system is mounted.
+const PINS: &str = "bpf";
 /// Where the node's messages go.
 const LOG: &str = "gateway.log";
 /// Port of the transparent listeners: nobody else is in the namespace.
@@ -58,6 +60,29 @@ pub(super) struct RunningNode {
     child: Child,
     /// The folder of its files.
     folder: PathBuf,
+    /// Where the kernel keeps what outlives the process.
+    _pins: Option<Pins>,
+}
+
+/// A bpf file system of the audit's own; unmounted when dropped, and with it goes what the kernel holds.
+struct Pins(PathBuf);
+
+impl Pins {
+    /// Mounts one in the folder.
+    fn mount(folder: &Path) -> io::Result<Self> {
+        let pins = folder.join(PINS);
+        fs::create_dir_all(&pins)?;
+        run(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&pins))?;
+        Ok(Self(pins))
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        if let Err(error) = run(Command::new("umount").arg(&self.0)) {
+            eprintln!("conformance: the bpf file system stays: {error}");
+        }
+    }
 }
 
 impl RunningNode {
@@ -65,10 +90,19 @@ impl RunningNode {
     ///
     /// # Errors
     /// What the system says, or the node.
-    pub(super) fn start(network: &Network, folder: &Path, listed: ListedBy, stop: &Stop) -> io::Result<Self> {
+    pub(super) fn start(
+        network: &Network,
+        folder: &Path,
+        (listed, audited): (ListedBy, Audited),
+        stop: &Stop,
+    ) -> io::Result<Self> {
+        let pins = match audited {
+            Audited::Tproxy => None,
+            Audited::Kernel => Some(Pins::mount(folder)?),
+        };
         fs::write(folder.join("list.toml"), list(Timestamp::now(), listed))?;
         fs::write(folder.join("subscribers.csv"), subscribers())?;
-        fs::write(folder.join(CONFIGURATION), configuration())?;
+        fs::write(folder.join(CONFIGURATION), configuration(audited))?;
         let program = env::current_exe()?;
         let mut rules = network.command(Zone::Gateway, &program);
         run(rules.args(["nft", "apply", "--config"]).arg(folder.join(CONFIGURATION)))?;
@@ -83,20 +117,25 @@ impl RunningNode {
             // Ctrl-C is ours to answer: the node is stopped in its turn.
             .process_group(0)
             .spawn()?;
-        let mut node = Self { child, folder: folder.to_owned() };
-        node.await_ready(network, stop)?;
+        let mut node = Self { child, folder: folder.to_owned(), _pins: pins };
+        node.await_ready(network, audited, stop)?;
         Ok(node)
     }
 
     /// Waits until the node says that it is ready and flows are led to it.
-    fn await_ready(&mut self, network: &Network, stop: &Stop) -> io::Result<()> {
+    fn await_ready(&mut self, network: &Network, audited: Audited, stop: &Stop) -> io::Result<()> {
         let begun = Instant::now();
         while begun.elapsed() < WAIT_MAX && !stop.asked() {
             if let Some(status) = self.child.try_wait()? {
                 return Err(self.fault(&format!("the node ended early, {status}")));
             }
             let asked = network.run(Zone::Gateway, |runtime| runtime.block_on(is_ready()))?;
-            if matches!(asked.join(), Ok(Ok(true))) && is_led(network)? {
+            let is_led = || match audited {
+                Audited::Tproxy => is_led(network),
+                // The programs stand before the node is ready.
+                Audited::Kernel => Ok(true),
+            };
+            if matches!(asked.join(), Ok(Ok(true))) && is_led()? {
                 return Ok(());
             }
             thread::sleep(POLL);
@@ -214,7 +253,21 @@ fn subscribers() -> String {
 }
 
 /// The configuration.
-fn configuration() -> String {
+fn configuration(audited: Audited) -> String {
+    let (listeners, pins, basis) = match audited {
+        Audited::Tproxy => {
+            let one = |address: &str| {
+                format!("[[listener]]\nmode = \"transparent\"\naddress = \"{address}:{LISTENER_PORT}\"\n")
+            };
+            // What clients count at their own sockets, so that sums agree to the byte.
+            (one("0.0.0.0") + &one("[::]"), String::new(), "payload")
+        }
+        Audited::Kernel => (
+            "[[listener]]\nmode = \"transparent\"\ninterception = \"kernel\"\n".to_owned(),
+            format!("pin_dir = \"{PINS}/zrgw\"\n"),
+            "ip",
+        ),
+    };
     let [v4, v6] = [Family::V4, Family::V6].map(|family| Site::Listed.address(family));
     format!(
         r#"# Written by `gateway conformance`.
@@ -223,17 +276,10 @@ fn configuration() -> String {
 id = "{NODE_ID}"
 state_dir = "state"
 
-[[listener]]
-mode = "transparent"
-address = "0.0.0.0:{LISTENER_PORT}"
-
-[[listener]]
-mode = "transparent"
-address = "[::]:{LISTENER_PORT}"
-
+{listeners}
 [edge]
 table = "{TABLE}"
-interfaces = ["{ACCESS_LINK}"]
+{pins}interfaces = ["{ACCESS_LINK}"]
 tcp_ports = [{HTTPS}]
 udp_ports = [{HTTPS}]
 
@@ -251,8 +297,7 @@ addresses = ["{v4}", "{v6}"]
 [export]
 dir = "{USAGE}"
 checkpoint = "250 ms"
-# What clients count at their own sockets, so that sums agree to the byte.
-byte_basis = "payload"
+byte_basis = "{basis}"
 
 [[rating_group]]
 id = 100
@@ -288,8 +333,10 @@ mod tests {
             assert_eq!(document.to_canonical().contains(LISTED_NAME), listed == ListedBy::Name);
         }
         assert_eq!(config::subscribers::parse(&subscribers(), 4_096, 10).unwrap().len(), 2 * Who::ALL.len());
-        let config = config::Config::parse(&configuration(), Path::new(".")).unwrap();
-        // The one note: the list needs no signatures.
-        assert_eq!((config.listeners.len(), config.notes.len()), (2, 1), "{:?}", config.notes);
+        for (audited, listeners) in [(Audited::Tproxy, 2), (Audited::Kernel, 1)] {
+            let config = config::Config::parse(&configuration(audited), Path::new(".")).unwrap();
+            // The one note: the list needs no signatures.
+            assert_eq!((config.listeners.len(), config.notes.len()), (listeners, 1), "{:?}", config.notes);
+        }
     }
 }
