@@ -77,7 +77,7 @@ fn k5_t33_killed_at_any_moment_nothing_is_counted_twice() {
     let usage = edge.stop_and_count();
     let (all_up, all_down) = usage.total();
     println!("exported {:?}, passed {:?}", usage.total(), (up, down));
-    assert!(all_up <= up && all_down <= down, "{all_up} {all_down} of {up} {down}");
+    assert!(all_up <= up && all_down <= down, "{all_up} {all_down} of {up} {down}: {:#?}", usage.rows);
     // What one reading took and no tick saved.
     assert!(up - all_up <= 8 * 24_000 && down - all_down <= 8 * 24_000);
 }

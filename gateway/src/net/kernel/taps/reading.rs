@@ -97,7 +97,9 @@ impl Reading {
         match (is_sure, is_observed) {
             _ if said.seen.has_lost() => Progress::Contradicted(Reason::Overload),
             (true, false) => Progress::Done,
-            // Nothing more is copied, so nothing more is seen.
+            // Nothing more is copied, so nothing more is seen. What has shown nothing lacks its beginning: a process before this one
+            // has taken that.
+            _ if said.copied >= COPIED_MAX && self.shown == 0 => Progress::Contradicted(Reason::Undecided),
             _ if said.copied >= COPIED_MAX => Progress::Contradicted(Reason::Oversize),
             (true, true) => Progress::Sure,
             (false, _) => Progress::Waiting,

@@ -33,6 +33,9 @@ pub struct SlotMeter {
     held: Option<(Bank, Volume)>,
     /// Whether the last reading was before the present ruling, when the flow was exempt.
     was_exempt: bool,
+    /// The flow's bytes have an account. Before that they stay where they are: a process that starts again finds them there, and the
+    /// ledger is not told of them twice.
+    is_decided: bool,
     /// Further copies are wanted, though the name is known.
     wants_copies: bool,
     /// Nothing more is read: another process reads on.
@@ -54,6 +57,7 @@ impl SlotMeter {
             quota: 0,
             held: None,
             was_exempt: false,
+            is_decided: false,
             wants_copies: false,
             is_left: false,
         }
@@ -119,16 +123,11 @@ impl SlotMeter {
         });
         self.rule(Ruling { bank, copies, has_quota: left.is_some(), ..marked(self.ruling, mark) }, quota);
         self.held = None;
+        self.is_decided = engine.is_decided();
         self.was_exempt = self.ruling.bank == Bank::Exempt;
         if !self.is_left {
-            let (carried, pending) = (engine.carried(), engine.pending());
-            self.slots.tell(
-                self.number,
-                Volume {
-                    up: self.before.up.saturating_add(carried.up).saturating_sub(pending.up),
-                    down: self.before.down.saturating_add(carried.down).saturating_sub(pending.down),
-                },
-            );
+            // What was read has its account.
+            self.slots.tell(self.number, plus(self.before, self.carried));
         }
     }
 
@@ -161,7 +160,7 @@ impl Counter for SlotMeter {
     fn read(&mut self, _queues: Queues) -> Reading {
         let last = self.carried;
         let mut refused = Volume::ZERO;
-        if !self.is_left {
+        if !self.is_left && self.is_decided {
             let banks = Bank::ALL.map(|bank| self.bytes(bank));
             let sum = banks.into_iter().fold(Volume::ZERO, plus);
             let own = minus(sum, self.before);

@@ -85,6 +85,11 @@ impl Worker {
         counts.events.add(Event::KernelSlotless, packets);
     }
 
+    /// The flow is over: what has no verdict by now is judged by what is known, and what the slot has is read.
+    pub(in crate::net) fn conclude(self: &Rc<Self>, flow: &Rc<Flow>) {
+        self.observe(flow, Observation::LastCall);
+    }
+
     /// Another process goes on with the flow. What was read of it has its account, and the slot says so.
     pub(in crate::net) fn leave_to_another(self: &Rc<Self>, flow: &Rc<Flow>) {
         self.observe(flow, Observation::LastCall);
