@@ -41,7 +41,7 @@ struct {
 	NUMBER(pinning, 1);
 	TYPE(key, struct key4);
 	TYPE(value, struct entry);
-} zrgw_flows4 SEC(".maps");
+} zk_flows4 SEC(".maps");
 
 struct {
 	NUMBER(type, BPF_MAP_TYPE_HASH);
@@ -49,7 +49,7 @@ struct {
 	NUMBER(pinning, 1);
 	TYPE(key, struct key);
 	TYPE(value, struct entry);
-} zrgw_flows6 SEC(".maps");
+} zk_flows6 SEC(".maps");
 
 struct {
 	NUMBER(type, BPF_MAP_TYPE_ARRAY);
@@ -58,7 +58,7 @@ struct {
 	NUMBER(pinning, 1);
 	TYPE(key, __u32);
 	TYPE(value, struct slot);
-} zrgw_slots SEC(".maps");
+} zk_slots SEC(".maps");
 
 /* Bytes up and down of each slot that have an account: the gateway's alone. Here they outlive it. */
 struct {
@@ -68,7 +68,7 @@ struct {
 	NUMBER(pinning, 1);
 	TYPE(key, __u32);
 	TYPE(value, struct told);
-} zrgw_told SEC(".maps");
+} zk_told SEC(".maps");
 
 /* Listed names by the number that stands in a slot's `claim`: the gateway's alone. */
 struct {
@@ -78,7 +78,7 @@ struct {
 	NUMBER(pinning, 1);
 	TYPE(key, __u32);
 	TYPE(value, struct name);
-} zrgw_names SEC(".maps");
+} zk_names SEC(".maps");
 
 /* Slots that nobody has; the gateway fills it. */
 struct {
@@ -86,14 +86,14 @@ struct {
 	NUMBER(max_entries, SLOTS_DEFAULT);
 	NUMBER(pinning, 1);
 	TYPE(value, __u32);
-} zrgw_free SEC(".maps");
+} zk_free SEC(".maps");
 
 /* First bytes of flows. */
 struct {
 	NUMBER(type, BPF_MAP_TYPE_RINGBUF);
 	NUMBER(max_entries, RING_DEFAULT);
 	NUMBER(pinning, 1);
-} zrgw_copies SEC(".maps");
+} zk_copies SEC(".maps");
 
 /* Ports of services that are led: a bit each, first TCP's, then UDP's. */
 #define PORT_WORDS 1024
@@ -103,7 +103,7 @@ struct {
 	NUMBER(pinning, 1);
 	TYPE(key, __u32);
 	TYPE(value, __u64);
-} zrgw_ports SEC(".maps");
+} zk_ports SEC(".maps");
 
 /* Addresses of this machine: what goes there is not forwarded, and counted elsewhere. */
 struct {
@@ -113,7 +113,7 @@ struct {
 	NUMBER(pinning, 1);
 	TYPE(key, struct address);
 	TYPE(value, __u8);
-} zrgw_own SEC(".maps");
+} zk_own SEC(".maps");
 
 /* Slots that each subscriber's address was given, counted here, and those it gave back, counted by the gateway. */
 struct {
@@ -123,7 +123,7 @@ struct {
 	NUMBER(pinning, 1);
 	TYPE(key, struct address);
 	TYPE(value, __u32);
-} zrgw_opened SEC(".maps");
+} zk_opened SEC(".maps");
 
 struct {
 	NUMBER(type, BPF_MAP_TYPE_HASH);
@@ -132,7 +132,7 @@ struct {
 	NUMBER(pinning, 1);
 	TYPE(key, struct address);
 	TYPE(value, __u32);
-} zrgw_closed SEC(".maps");
+} zk_closed SEC(".maps");
 
 struct {
 	NUMBER(type, BPF_MAP_TYPE_ARRAY);
@@ -141,7 +141,7 @@ struct {
 	NUMBER(pinning, 1);
 	TYPE(key, __u32);
 	TYPE(value, struct control);
-} zrgw_control SEC(".maps");
+} zk_control SEC(".maps");
 
 struct {
 	NUMBER(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -149,7 +149,7 @@ struct {
 	NUMBER(pinning, 1);
 	TYPE(key, __u32);
 	TYPE(value, struct gate);
-} zrgw_gate SEC(".maps");
+} zk_gate SEC(".maps");
 
 /* A packet as far as it was read. */
 struct packet {
@@ -181,17 +181,17 @@ INLINE struct key4 short_key(const struct key *key)
 INLINE struct entry *find(const struct packet *packet)
 {
 	if (packet->v6)
-		return map_lookup(&zrgw_flows6, &packet->key);
+		return map_lookup(&zk_flows6, &packet->key);
 	struct key4 key4 = short_key(&packet->key);
-	return map_lookup(&zrgw_flows4, &key4);
+	return map_lookup(&zk_flows4, &key4);
 }
 
 INLINE long lead(const struct packet *packet, const struct entry *entry, __u64 how)
 {
 	if (packet->v6)
-		return map_update(&zrgw_flows6, &packet->key, entry, how);
+		return map_update(&zk_flows6, &packet->key, entry, how);
 	struct key4 key4 = short_key(&packet->key);
-	return map_update(&zrgw_flows4, &key4, entry, how);
+	return map_update(&zk_flows4, &key4, entry, how);
 }
 
 /* A slot for a new flow. With `replace` it takes the key of a flow that has ended, whose slot the gateway frees. */
@@ -199,21 +199,22 @@ APART __u32 open_slot(struct packet *packet, int replace)
 {
 	__u32 zero = 0, one = 1;
 	struct entry entry;
-	struct control *control = map_lookup(&zrgw_control, &zero);
+	struct control *control = map_lookup(&zk_control, &zero);
 	if (!packet || !control)
 		return NO_SLOT;
-	__u32 *opened = map_lookup(&zrgw_opened, &packet->key.subscriber);
+	__u32 *opened = map_lookup(&zk_opened, &packet->key.subscriber);
 	if (opened) {
-		__u32 *closed = map_lookup(&zrgw_closed, &packet->key.subscriber);
+		__u32 *closed = map_lookup(&zk_closed, &packet->key.subscriber);
 		if ((__s32)(*opened - (closed ? *closed : 0) - control->share) >= 0)
 			return NO_SLOT;
 	}
-	if (map_pop(&zrgw_free, &entry.slot))
+	if (map_pop(&zk_free, &entry.slot))
 		return NO_SLOT;
-	struct slot *slot = map_lookup(&zrgw_slots, &entry.slot);
+	struct slot *slot = map_lookup(&zk_slots, &entry.slot);
 	if (!slot)
 		return NO_SLOT;
 	slot->key = packet->key;
+	slot->quota = coarse_clock();
 	entry.generation = slot->generation;
 	__sync_fetch_and_or(&slot->flags, LIVE);
 	if (lead(packet, &entry, replace ? BPF_EXIST : BPF_NOEXIST)) {
@@ -222,8 +223,8 @@ APART __u32 open_slot(struct packet *packet, int replace)
 		struct entry *known = find(packet);
 		return known ? known->slot : NO_SLOT;
 	}
-	if (!opened && map_update(&zrgw_opened, &packet->key.subscriber, &one, BPF_NOEXIST))
-		opened = map_lookup(&zrgw_opened, &packet->key.subscriber);
+	if (!opened && map_update(&zk_opened, &packet->key.subscriber, &one, BPF_NOEXIST))
+		opened = map_lookup(&zk_opened, &packet->key.subscriber);
 	if (opened)
 		__sync_fetch_and_add(opened, 1);
 	return entry.slot;
@@ -236,8 +237,8 @@ APART __u32 open_slot(struct packet *packet, int replace)
 APART int copy(struct __sk_buff *skb, __u32 at, __u32 from, __u32 sequence, __u32 how)
 {
 	__u32 number = at, zero = 0, done = 0, copied = 0, length, step = how & 0xffff;
-	struct slot *slot = map_lookup(&zrgw_slots, &number);
-	struct control *control = map_lookup(&zrgw_control, &zero);
+	struct slot *slot = map_lookup(&zk_slots, &number);
+	struct control *control = map_lookup(&zk_control, &zero);
 	if (!slot || !control || !skb || skb->len <= from)
 		return 0;
 	length = skb->len - from;
@@ -247,9 +248,9 @@ APART int copy(struct __sk_buff *skb, __u32 at, __u32 from, __u32 sequence, __u3
 			part = step;
 		if (part > PIECE_BYTES)
 			part = PIECE_BYTES;
-		struct piece *piece = ring_reserve(&zrgw_copies, sizeof(*piece), 0);
+		struct piece *piece = ring_reserve(&zk_copies, sizeof(*piece), 0);
 		if (!piece) {
-			struct gate *gate = map_lookup(&zrgw_gate, &zero);
+			struct gate *gate = map_lookup(&zk_gate, &zero);
 			__sync_fetch_and_or(&slot->flags, LOST);
 			if (gate)
 				gate->ring_full++;
@@ -317,7 +318,7 @@ INLINE int is_led(const struct packet *packet)
 	__u32 word = port >> 6;
 	if (packet->key.protocol == UDP)
 		word += PORT_WORDS;
-	__u64 *bits = map_lookup(&zrgw_ports, &word);
+	__u64 *bits = map_lookup(&zk_ports, &word);
 	return bits && *bits >> (port & 63) & 1;
 }
 
@@ -482,8 +483,8 @@ INLINE int carry(struct __sk_buff *skb, const int down, const __u32 l2)
 	if (!read_headers(skb, &packet, down))
 		return NEXT;
 	__u32 zero = 0;
-	struct gate *gate = map_lookup(&zrgw_gate, &zero);
-	struct control *control = map_lookup(&zrgw_control, &zero);
+	struct gate *gate = map_lookup(&zk_gate, &zero);
+	struct control *control = map_lookup(&zk_control, &zero);
 	if (!gate || !control)
 		return NEXT;
 
@@ -492,7 +493,7 @@ INLINE int carry(struct __sk_buff *skb, const int down, const __u32 l2)
 		known = find(&packet);
 	if (!known) {
 		/* Subscribers' traffic with this machine itself is nobody's to forward. */
-		if (is_local(&packet) || map_lookup(&zrgw_own, &packet.key.server)) {
+		if (is_local(&packet) || map_lookup(&zk_own, &packet.key.server)) {
 			gate->own[down] += packet.bytes;
 			return NEXT;
 		}
@@ -511,13 +512,13 @@ INLINE int carry(struct __sk_buff *skb, const int down, const __u32 l2)
 		at = open_slot(&packet, 0);
 	}
 	gate->seen[down] += packet.bytes;
-	struct slot *slot = map_lookup(&zrgw_slots, &at);
+	struct slot *slot = map_lookup(&zk_slots, &at);
 	int is_tcp = packet.key.protocol == TCP;
 	if (slot && known && is_tcp && is_reopened(slot, &packet, down)) {
 		__sync_fetch_and_or(&slot->flags, REPLACED);
 		known = 0;
 		at = open_slot(&packet, 1);
-		slot = map_lookup(&zrgw_slots, &at);
+		slot = map_lookup(&zk_slots, &at);
 		if (slot && down) {
 			/* The SYN that the server answers was counted with the connection before. */
 			slot->client_isn = packet.acknowledged - 1;
@@ -576,10 +577,10 @@ INLINE int carry(struct __sk_buff *skb, const int down, const __u32 l2)
 }
 
 /* Devices with Ethernet headers, and those without (PPP, tunnels), by ARPHRD. */
-SEC("classifier") int zrgw_up_ether(struct __sk_buff *skb) { return carry(skb, 0, 14); }
-SEC("classifier") int zrgw_down_ether(struct __sk_buff *skb) { return carry(skb, 1, 14); }
-SEC("classifier") int zrgw_up_bare(struct __sk_buff *skb) { return carry(skb, 0, 0); }
-SEC("classifier") int zrgw_down_bare(struct __sk_buff *skb) { return carry(skb, 1, 0); }
+SEC("classifier") int zk_up_ether(struct __sk_buff *skb) { return carry(skb, 0, 14); }
+SEC("classifier") int zk_down_ether(struct __sk_buff *skb) { return carry(skb, 1, 14); }
+SEC("classifier") int zk_up_bare(struct __sk_buff *skb) { return carry(skb, 0, 0); }
+SEC("classifier") int zk_down_bare(struct __sk_buff *skb) { return carry(skb, 1, 0); }
 
 /* The kernel lends its helpers to programs of this licence. */
 char licence[] SEC("license") = "Dual MIT/GPL";

@@ -85,7 +85,8 @@ struct slot {
 	__u32 server;          /* ours: the server's first number until the connection is established, then what it has acknowledged */
 	__u32 copied;          /* bytes; ours, and set back by the gateway */
 	__u32 claim;           /* what is known of its name, for a gateway that starts again; the gateway's */
-	__u64 quota;           /* bytes of both directions in the exempt bank after which the rest is charged; the gateway's */
+	__u64 quota;           /* when it was opened, until there is a ruling; then bytes of both directions in the exempt bank after
+	                          which the rest is charged: the gateway's */
 };
 
 struct told {

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, UdpSocket};
 
+use rustix::process::Signal;
 use support::client::finish;
 use support::edge::{LISTED, origin, subscriber, telling_datagrams};
 use support::hellos::Hello;
@@ -18,6 +19,8 @@ fn b19_bytes_after_the_session_are_nobodys_and_the_next_flow_is_the_next_holders
     let _origins = echoes(&edge);
     let mut stream = edge.connect(origin(0, 443));
     echo(&mut stream, &hello(LISTED));
+    let exempt = "zrgw_bytes_total{direction=\"down\",class=\"exempt\",service=\"school\"}";
+    assert!(eventually(|| edge.metric(exempt) > 0), "it is his");
     let table = format!(
         "prefix,subscriber_type,subscriber_id\n{}/32,account,s2\nfd77::/64,account,s2\n",
         SUBSCRIBER[0]
@@ -39,6 +42,39 @@ fn b19_bytes_after_the_session_are_nobodys_and_the_next_flow_is_the_next_holders
     assert_eq!(usage.total(), counted);
     assert!(usage.exempt("s1").0 > 0 && usage.exempt("s2").0 > 0);
     assert!(usage.sum(|row| row["reason"] == "session_ended").0 > 0);
+}
+
+/// A flow that the kernel knows and the gateway has not heard of when its address changes hands: nobody's, not the next holder's.
+#[test]
+fn b19_a_flow_that_began_before_its_holder_came_is_nobodys() {
+    let Some(edge) = edge() else { return };
+    let _origins = echoes(&edge);
+    let mut stream = edge.connect(origin(0, 443));
+    edge.gateway.signal(Signal::STOP);
+    let mut before = edge.connect(origin(0, 443));
+    echo(&mut before, &hello(LISTED));
+    let table = format!(
+        "prefix,subscriber_type,subscriber_id\n{}/32,account,s2\nfd77::/64,account,s2\n",
+        SUBSCRIBER[0]
+    );
+    edge.gateway.setup().write("subscribers.csv", table);
+    // The table is read first, and the ring of copies after that, or in the same moment.
+    edge.gateway.signal(Signal::HUP);
+    edge.gateway.signal(Signal::CONT);
+    assert!(eventually(|| edge.gateway.log().matches("subscribers prefixes=").count() == 2));
+    echo(&mut stream, &hello(LISTED));
+    finish(before);
+    finish(stream);
+    let mut next = edge.connect(origin(0, 443));
+    echo(&mut next, &hello(LISTED));
+    finish(next);
+    edge.await_flows_closed();
+    let counted = edge.link.counted();
+    let usage = edge.stop_and_count();
+    assert_eq!(usage.total(), counted);
+    // One flow is the next holder's; of the others each byte is the first one's or nobody's.
+    let one = usage.exempt("s2");
+    assert!(one.1 > 0 && one.1 < counted.1 / 2, "{:#?}", usage.rows);
 }
 
 /// Another list comes into force: what passed before stays exempt, what follows is charged.

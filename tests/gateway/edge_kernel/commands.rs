@@ -17,11 +17,11 @@ fn k26_what_the_kernel_holds_is_shown_and_goes_without_a_trace() {
         edge.link.at_gateway(|| edge.gateway.setup().command(&["nft", action, "--config", "gateway.toml"]))
     };
     let shown = String::from_utf8(nft("print").stdout).unwrap();
-    for wanted in ["of: wire", "TCP ports 80 443", "zrgw_slots", "zrgw_up_ether-", "zrgw_down_ether-"] {
+    for wanted in ["of: wire", "TCP ports 80 443", "zk_slots", "zk_up_ether-", "zk_down_ether-"] {
         assert!(shown.contains(wanted), "{wanted}: {shown}");
     }
     let pins = edge.pins.as_ref().unwrap();
-    assert!(pins.names().iter().any(|name| name == "zrgw_slots"));
+    assert!(pins.names().iter().any(|name| name == "zk_slots"));
     let mut stream = edge.connect(origin(0, 443));
     echo(&mut stream, &hello(LISTED));
     assert!(nft("remove").status.success());
@@ -30,7 +30,7 @@ fn k26_what_the_kernel_holds_is_shown_and_goes_without_a_trace() {
     echo(&mut stream, b"still there");
     let shown = String::from_utf8(nft("print").stdout).unwrap();
     assert!(shown.contains("Nothing is there"), "{shown}");
-    assert!(nft("apply").status.success() && pins.folder().join("zrgw_slots").exists());
+    assert!(nft("apply").status.success() && pins.folder().join("zk_slots").exists());
     assert!(nft("remove").status.success() && nft("remove").status.success(), "twice is no fault");
 }
 
@@ -83,13 +83,13 @@ fn k19_f36_interfaces_of_a_pattern_are_watched_as_they_come() {
     let has = |program: &str, count: usize| {
         eventually(|| pins.names().iter().filter(|name| name.starts_with(program)).count() == count)
     };
-    assert!(has("zrgw_up_ether-", 1) && has("zrgw_up_bare-", 0));
+    assert!(has("zk_up_ether-", 1) && has("zk_up_bare-", 0));
     edge.link.gateway_runs("ip link add late0 type veth peer name other");
     edge.link.gateway_runs("ip tuntap add dev late1 mode tun");
-    assert!(has("zrgw_up_ether-", 2) && has("zrgw_down_ether-", 2), "{:?}", pins.names());
-    assert!(has("zrgw_up_bare-", 1) && has("zrgw_down_bare-", 1), "{:?}", pins.names());
+    assert!(has("zk_up_ether-", 2) && has("zk_down_ether-", 2), "{:?}", pins.names());
+    assert!(has("zk_up_bare-", 1) && has("zk_down_bare-", 1), "{:?}", pins.names());
     edge.link.gateway_runs("ip link del late0");
     edge.link.gateway_runs("ip link del late1");
-    assert!(has("zrgw_up_ether-", 1) && has("zrgw_down_bare-", 0), "{:?}", pins.names());
+    assert!(has("zk_up_ether-", 1) && has("zk_down_bare-", 0), "{:?}", pins.names());
     edge.gateway.signal(Signal::TERM);
 }

@@ -28,9 +28,9 @@ impl Framing {
     const fn programs(self) -> [(&'static str, TcAttachType); 2] {
         match self {
             Self::Ethernet => {
-                [("zrgw_up_ether", TcAttachType::Ingress), ("zrgw_down_ether", TcAttachType::Egress)]
+                [("zk_up_ether", TcAttachType::Ingress), ("zk_down_ether", TcAttachType::Egress)]
             }
-            Self::Bare => [("zrgw_up_bare", TcAttachType::Ingress), ("zrgw_down_bare", TcAttachType::Egress)],
+            Self::Bare => [("zk_up_bare", TcAttachType::Ingress), ("zk_down_bare", TcAttachType::Egress)],
         }
     }
 }

@@ -26,7 +26,7 @@ static OBJECT: Option<&[u8]> = include!(concat!(env!("OUT_DIR"), "/object.rs"));
 /// `BPF_FS_MAGIC` of linux/magic.h.
 const BPF_FS: rustix::fs::FsWord = 0xcafe_4a11;
 /// The map by which a folder is known to hold what an earlier process left.
-const SLOTS_MAP: &str = "zrgw_slots";
+const SLOTS_MAP: &str = "zk_slots";
 
 /// What the kernel is to hold.
 #[derive(Clone, Debug)]
@@ -173,10 +173,8 @@ impl Kernel {
         let is_fresh = !plan.folder.join(SLOTS_MAP).exists();
         let slots = plan.slots;
         let mut loader = EbpfLoader::new();
-        loader.default_map_pin_directory(&plan.folder).map_max_entries("zrgw_copies", plan.ring_bytes);
-        for name in
-            ["zrgw_flows4", "zrgw_flows6", "zrgw_free", "zrgw_told", "zrgw_opened", "zrgw_closed", SLOTS_MAP]
-        {
+        loader.default_map_pin_directory(&plan.folder).map_max_entries("zk_copies", plan.ring_bytes);
+        for name in ["zk_flows4", "zk_flows6", "zk_free", "zk_told", "zk_opened", "zk_closed", SLOTS_MAP] {
             loader.map_max_entries(name, slots);
         }
         let mut bpf = match loader.load(object) {
@@ -190,27 +188,27 @@ impl Kernel {
             }
         };
         let (array, told) =
-            (self::array(&mut bpf, SLOTS_MAP, slots)?, self::array(&mut bpf, "zrgw_told", slots)?);
+            (self::array(&mut bpf, SLOTS_MAP, slots)?, self::array(&mut bpf, "zk_told", slots)?);
         let mapped = |source| failed(source);
         let slots = Arc::new(Slots::map(array.fd(), told.fd(), slots).map_err(mapped)?);
-        let words = self::array(&mut bpf, "zrgw_control", 1)?;
+        let words = self::array(&mut bpf, "zk_control", 1)?;
         let control = Control::map(words.fd()).map_err(mapped)?;
-        let claims = Claims::new(take(&mut bpf, "zrgw_names")?);
-        let mut ports: Array<MapData, u64> = take(&mut bpf, "zrgw_ports")?;
-        let ring = take(&mut bpf, "zrgw_copies")?;
+        let claims = Claims::new(take(&mut bpf, "zk_names")?);
+        let mut ports: Array<MapData, u64> = take(&mut bpf, "zk_ports")?;
+        let ring = take(&mut bpf, "zk_copies")?;
         let mut tables = Tables {
-            flows4: take(&mut bpf, "zrgw_flows4")?,
-            flows6: take(&mut bpf, "zrgw_flows6")?,
-            free: take(&mut bpf, "zrgw_free")?,
-            own: take(&mut bpf, "zrgw_own")?,
-            opened: take(&mut bpf, "zrgw_opened")?,
-            closed: take(&mut bpf, "zrgw_closed")?,
-            gate: take(&mut bpf, "zrgw_gate")?,
+            flows4: take(&mut bpf, "zk_flows4")?,
+            flows6: take(&mut bpf, "zk_flows6")?,
+            free: take(&mut bpf, "zk_free")?,
+            own: take(&mut bpf, "zk_own")?,
+            opened: take(&mut bpf, "zk_opened")?,
+            closed: take(&mut bpf, "zk_closed")?,
+            gate: take(&mut bpf, "zk_gate")?,
         };
         if is_fresh {
             // The lowest comes out first.
             for number in slots.numbers().rev() {
-                tables.free.push(number, 0).map_err(table("zrgw_free"))?;
+                tables.free.push(number, 0).map_err(table("zk_free"))?;
             }
         }
         lead(&mut ports, &plan.tcp_ports, &plan.udp_ports)?;
@@ -316,8 +314,8 @@ fn lead(ports: &mut Array<MapData, u64>, tcp: &[u16], udp: &[u16]) -> Result<(),
             let bits = led.iter().filter(|port| u32::from(**port) / u64::BITS == word);
             let bits = bits.fold(0, |bits, port| bits | 1_u64 << (u32::from(*port) % u64::BITS));
             let index = first.saturating_add(word);
-            if ports.get(&index, 0).map_err(table("zrgw_ports"))? != bits {
-                ports.set(index, bits, 0).map_err(table("zrgw_ports"))?;
+            if ports.get(&index, 0).map_err(table("zk_ports"))? != bits {
+                ports.set(index, bits, 0).map_err(table("zk_ports"))?;
             }
         }
     }

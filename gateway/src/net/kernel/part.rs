@@ -119,6 +119,6 @@ impl Part {
         let now = clock_gettime(ClockId::MonotonicCoarse);
         let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
         let nanoseconds = u32::try_from(now.tv_nsec).unwrap_or(0);
-        self.taps.borrow().beat(Duration::new(seconds, nanoseconds));
+        self.taps.borrow_mut().beat(Duration::new(seconds, nanoseconds));
     }
 }

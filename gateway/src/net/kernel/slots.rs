@@ -29,7 +29,7 @@ struct Slot {
     copied: AtomicU32,
     /// Ours.
     claim: AtomicU32,
-    /// Ours.
+    /// The kernel's until there is a ruling, then ours.
     quota: AtomicU64,
 }
 
@@ -159,6 +159,13 @@ impl Slots {
     /// Of an established connection: the next number that its server expects.
     pub fn acknowledged(&self, number: u32) -> u32 {
         self.slots.get(number).map_or(0, |slot| slot.server.load(Ordering::Relaxed))
+    }
+
+    /// When the flow that has a slot began, by CLOCK_MONOTONIC_COARSE; none once there is a ruling.
+    pub fn opened(&self, number: u32) -> Option<Duration> {
+        let slot = self.slots.get(number)?;
+        let is_open = slot.ruling.load(Ordering::Relaxed) == Ruling::OPEN.word();
+        is_open.then(|| Duration::from_nanos(slot.quota.load(Ordering::Relaxed)))
     }
 
     /// Bytes in one bank.

@@ -6,6 +6,7 @@
 //! server has acknowledged the name: a hello that the server never saw would be contradicted by the one that it did. UDP is
 //! answered when a byte went down.
 
+mod holders;
 mod reading;
 mod sweep;
 
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use allowlist::Transport;
 use billing_export::{Reason, Volume};
 
+use self::holders::Holders;
 use self::reading::{Progress, Reading, Said};
 use super::copies::Piece;
 use super::layout::{Gate, Key, NOWHERE};
@@ -67,6 +69,8 @@ pub struct Taps {
     own: Vec<[u8; 16]>,
     /// The programs' counts at the last sweep.
     gate: Gate,
+    /// Since when addresses have whom they have.
+    holders: Holders,
     /// Holds them against the interfaces'.
     watch: Watch,
     /// Another process goes on with the flows.
@@ -78,6 +82,7 @@ impl Taps {
     pub fn new(worker: Rc<Worker>, kernel: Kernel) -> Self {
         let taps = kernel.slots.numbers().map(|_| None).collect();
         let (own, gate) = (kernel.own(), kernel.gate());
+        let holders = Holders::new(worker.shared.sessions.number());
         let mut taps = Self {
             worker,
             kernel,
@@ -86,6 +91,7 @@ impl Taps {
             closed: HashMap::new(),
             own,
             gate,
+            holders,
             watch: Watch::default(),
             is_left: false,
         };
@@ -155,7 +161,7 @@ impl Taps {
             if !seen.is_live() || slots.carried(number) == Volume::ZERO {
                 return None;
             }
-            let tap = open(&self.worker, slots, number, generation);
+            let tap = open(&self.worker, &self.holders, slots, number, generation);
             let is_awaited = matches!(tap.key, Key::Flow { .. });
             *place = Some(Box::new(tap));
             if is_awaited {
@@ -208,8 +214,9 @@ impl Taps {
     }
 
     /// The process looks, at this time of CLOCK_MONOTONIC_COARSE.
-    pub fn beat(&self, now: std::time::Duration) {
+    pub fn beat(&mut self, now: std::time::Duration) {
         self.kernel.control.beat(now);
+        self.holders.look(self.worker.shared.sessions.number(), now);
     }
 
     /// Whether the next piece is to wake us.
@@ -262,8 +269,9 @@ impl OwnedPiece {
 }
 
 /// Begins the flow of a slot, or goes on with one that a process before this one has judged.
-fn open(worker: &Rc<Worker>, slots: &Arc<Slots>, number: u32, generation: u32) -> Tap {
+fn open(worker: &Rc<Worker>, holders: &Holders, slots: &Arc<Slots>, number: u32, generation: u32) -> Tap {
     let key = Key::from(slots.key(number));
+    let opened = slots.opened(number);
     let (transport, server, unread) = match key {
         Key::Flow { transport, server, .. } => (transport, server, None),
         // As a stream: nobody is waited for to answer it.
@@ -276,6 +284,10 @@ fn open(worker: &Rc<Worker>, slots: &Arc<Slots>, number: u32, generation: u32) -
     let unread = unread.or((!is_opened).then_some(Reason::Undecided));
     let meter = SlotMeter::new(Arc::clone(slots), number, transport);
     let open = worker.watch(key.subscriber(), server, meter, unread);
+    let since = worker.shared.sessions.find(key.subscriber()).map_or(0, |holding| holding.since);
+    if opened.is_some_and(|opened| holders.began_before(opened, since)) {
+        worker.disown(open.flow());
+    }
     let mut reading = None;
     match (known, unread) {
         (Some(identity), None) => {

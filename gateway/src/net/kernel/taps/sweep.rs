@@ -129,11 +129,10 @@ impl Taps {
 
     /// Ends the flow of a slot.
     fn drop_tap(&mut self, number: u32) {
-        if let Some(place) = usize::try_from(number).ok().and_then(|at| self.taps.get_mut(at)) {
-            if let Some(tap) = place.take() {
-                // The last reading is taken as the flow is dropped.
-                self.worker.conclude(tap.open.flow());
-            }
+        let tap = usize::try_from(number).ok().and_then(|at| self.taps.get_mut(at)?.take());
+        if let Some(tap) = tap {
+            // The last reading is taken as the flow is dropped.
+            self.worker.conclude(tap.open.flow());
         }
     }
 

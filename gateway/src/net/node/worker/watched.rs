@@ -8,6 +8,7 @@ use billing_export::{Account, Entry, Flags, Reason, Session, Volume};
 use super::{OpenFlow, Worker};
 use crate::flow::engine::Observation;
 use crate::flow::identify::Identity;
+use crate::flow::session::Evidence;
 use crate::net::node::event::Event;
 use crate::net::node::flow_record::{Destination, Flow, State};
 use crate::net::node::meter::{SlotMeter, SubscriberSide};
@@ -83,6 +84,11 @@ impl Worker {
         let mut counts = self.counts.borrow_mut();
         counts.events.add(Event::KernelPiecesLost, pieces);
         counts.events.add(Event::KernelSlotless, packets);
+    }
+
+    /// The flow began before its address had whom it has now: it is nobody's.
+    pub(in crate::net) fn disown(self: &Rc<Self>, flow: &Rc<Flow>) {
+        self.observe(flow, Observation::Sessions(None, Evidence::Since(0)));
     }
 
     /// The flow is over: what has no verdict by now is judged by what is known, and what the slot has is read.
