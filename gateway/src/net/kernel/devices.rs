@@ -74,10 +74,10 @@ impl Programs {
         }
     }
 
-    /// The same.
+    /// The same, for all of them.
     ///
     /// # Errors
-    /// The first interface that cannot be attached to.
+    /// The first interface that cannot be attached to; the others are.
     pub(super) fn attach_all(&mut self) -> Result<(), LoadError> {
         let there = devices(&self.wanted);
         let gone: Vec<u32> =
@@ -89,19 +89,27 @@ impl Programs {
                 }
             }
         }
+        let mut failed = None;
         for (number, device) in there {
             if self.attached.get(&number).is_some_and(|known| known.framing == device.framing) {
                 continue;
             }
-            for (name, side) in device.framing.programs() {
+            let put = device.framing.programs().into_iter().try_for_each(|(name, side)| {
                 let pin = self.pin(name, number);
                 put(&mut self.bpf, name, &device.name, side, &pin)
-                    .map_err(|(step, source)| LoadError::Program { name, step, source })?;
+                    .map_err(|(step, source)| LoadError::Program { name, step, source })
+            });
+            match put {
+                Ok(()) => {
+                    tracing::info!(interface = device.name, "the kernel watches an interface");
+                    self.attached.insert(number, device);
+                }
+                Err(error) => {
+                    failed.get_or_insert(error);
+                }
             }
-            tracing::info!(interface = device.name, "the kernel watches an interface");
-            self.attached.insert(number, device);
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// Where the link of a program at an interface is kept.

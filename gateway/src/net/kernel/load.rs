@@ -4,6 +4,7 @@
 //! loads its own programs, and puts them into the links that are there: no packet passes uncounted. Whoever removes the folder
 //! removes all of it.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -283,17 +284,17 @@ impl Kernel {
     }
 
     /// The machine's own addresses: packets to and from them are nobody's to forward.
-    pub fn set_own(&mut self, before: &[[u8; 16]], now: &[[u8; 16]]) {
-        for gone in before.iter().filter(|address| !now.contains(address)) {
+    pub fn set_own(&mut self, before: &HashSet<[u8; 16]>, now: &HashSet<[u8; 16]>) {
+        for gone in before.difference(now) {
             let _ = self.tables.own.remove(gone);
         }
-        for new in now.iter().filter(|address| !before.contains(address)) {
+        for new in now.difference(before) {
             let _ = self.tables.own.insert(*new, 1, 0);
         }
     }
 
     /// The addresses that a process before this one took for the machine's.
-    pub fn own(&self) -> Vec<[u8; 16]> {
+    pub fn own(&self) -> HashSet<[u8; 16]> {
         self.tables.own.keys().flatten().collect()
     }
 

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::claims::Claims;
 use super::load::Kernel;
-use super::taps::Taps;
+use super::taps::{Taken, Taps};
 use crate::flow::time::Monotonic;
 use crate::net::node::worker::Worker;
 use crate::net::sys::socket::watch_descriptor;
@@ -73,7 +73,8 @@ impl Part {
             }
             self.beat();
             looks = looks.wrapping_add(1);
-            if self.look(looks) {
+            let taken = self.look(looks);
+            if taken != Taken::Nothing {
                 active = now;
             }
             if now.since(swept) >= SWEEP {
@@ -82,19 +83,26 @@ impl Part {
                 taps.sweep();
                 taps.follow_machine();
             }
-            self.wait(&ring, now, active).await;
+            match taken {
+                Taken::Some => tokio::task::yield_now().await,
+                Taken::All | Taken::Nothing => self.wait(&ring, now, active).await,
+            }
         }
     }
 
-    /// Looks at the ring, and now and then at the flows that are waited for; whether something came.
-    fn look(&self, looks: u32) -> bool {
+    /// Looks at the ring, and now and then at the flows that are waited for; what came.
+    fn look(&self, looks: u32) -> Taken {
         let mut taps = self.taps.borrow_mut();
-        let came = taps.take_copies() > 0;
-        // Where something came, something may follow from it.
-        if came || looks.is_multiple_of(LOOKS_PER_AWAITED) {
-            taps.look_at_awaited();
+        let taken = taps.take_copies();
+        match taken {
+            // What was copied before a slot said something must have been taken before that is gone by.
+            Taken::Some => {}
+            // Where something came, something may follow from it.
+            Taken::All => taps.look_at_awaited(),
+            Taken::Nothing if looks.is_multiple_of(LOOKS_PER_AWAITED) => taps.look_at_awaited(),
+            Taken::Nothing => {}
         }
-        came
+        taken
     }
 
     /// Waits for the next look.
@@ -104,7 +112,7 @@ impl Part {
         }
         self.taps.borrow().sleep(true);
         // What came before we said so wakes nobody.
-        if self.look(0) {
+        if self.look(0) != Taken::Nothing {
             self.taps.borrow().sleep(false);
             return;
         }

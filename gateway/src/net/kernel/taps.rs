@@ -10,7 +10,7 @@ mod holders;
 mod reading;
 mod sweep;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -23,7 +23,7 @@ use billing_export::{Reason, Volume};
 use self::holders::Holders;
 use self::reading::{Progress, Reading, Said};
 use super::copies::Piece;
-use super::layout::{Gate, Key, NOWHERE};
+use super::layout::{Gate, Key, NOWHERE, address_key};
 use super::load::Kernel;
 use super::slots::Slots;
 use super::watch::Watch;
@@ -31,6 +31,20 @@ use crate::flow::time::Monotonic;
 use crate::net::node::meter::SlotMeter;
 use crate::net::node::worker::{OpenFlow, Worker};
 use crate::net::sys::clock::Clock;
+
+/// Pieces taken before other work gets its turn; the others wait in the ring.
+const PIECES_PER_LOOK_MAX: usize = 2_048;
+
+/// What a look at the ring has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It was empty.
+    Nothing,
+    /// It had something, and is empty.
+    All,
+    /// It has more.
+    Some,
+}
 
 /// One flow.
 struct Tap {
@@ -66,13 +80,15 @@ pub struct Taps {
     /// Slots given back by each subscriber's address, as the kernel was told.
     closed: HashMap<IpAddr, u32>,
     /// The machine's addresses, as the kernel was told.
-    own: Vec<[u8; 16]>,
+    own: HashSet<[u8; 16]>,
     /// The programs' counts at the last sweep.
     gate: Gate,
     /// Since when addresses have whom they have.
     holders: Holders,
     /// Holds them against the interfaces'.
     watch: Watch,
+    /// Room for the piece that is taken.
+    piece: Vec<u8>,
     /// Another process goes on with the flows.
     is_left: bool,
 }
@@ -93,6 +109,7 @@ impl Taps {
             gate,
             holders,
             watch: Watch::default(),
+            piece: Vec::new(),
             is_left: false,
         };
         taps.follow_machine();
@@ -104,38 +121,44 @@ impl Taps {
         self.is_left
     }
 
-    /// Takes what the ring has; how many pieces that was.
-    pub fn take_copies(&mut self) -> u64 {
-        let mut count = 0_u64;
-        loop {
-            let Some(record) = self.kernel.ring.next() else { break };
-            count = count.saturating_add(1);
+    /// Takes what the ring has, at most [`PIECES_PER_LOOK_MAX`] pieces of it.
+    pub fn take_copies(&mut self) -> Taken {
+        let mut data = std::mem::take(&mut self.piece);
+        let mut taken = Taken::Nothing;
+        for _ in 0..PIECES_PER_LOOK_MAX {
+            let Some(record) = self.kernel.ring.next() else {
+                self.piece = data;
+                return taken;
+            };
+            taken = Taken::All;
             let Some(piece) = Piece::read(&record) else { continue };
-            // The ring lends a record while it stands there; what is done with it needs the rest of us.
-            let (slot, generation) = (piece.slot, piece.generation);
-            if self.kernel.slots.generation(slot) != generation {
+            // Of a flow that has ended since.
+            if self.kernel.slots.generation(piece.slot) != piece.generation {
                 continue;
             }
-            let data = piece.data.to_vec();
-            let piece = Piece { data: &data, ..piece };
-            let owned = OwnedPiece::of(&piece);
+            // The ring lends a record while it stands there; what is done with it needs the rest of us.
+            data.clear();
+            data.extend_from_slice(piece.data);
+            let piece = Piece { data: &[], ..piece };
+            let (slot, sequence, is_down) = (piece.slot, piece.sequence, piece.is_down);
             drop(record);
-            self.take(&owned, &data);
+            self.take(slot, sequence, is_down, &data);
         }
-        count
+        self.piece = data;
+        Taken::Some
     }
 
-    /// Takes a piece.
-    fn take(&mut self, piece: &OwnedPiece, data: &[u8]) {
+    /// Takes a piece of the flow of a slot.
+    fn take(&mut self, slot: u32, sequence: u32, is_down: bool, data: &[u8]) {
         let slots = Arc::clone(&self.kernel.slots);
-        let Some(tap) = self.begin(piece.slot) else { return };
+        let Some(tap) = self.begin(slot) else { return };
         let flow = tap.open.flow();
-        match (&tap.key, piece.is_down) {
+        match (&tap.key, is_down) {
             (Key::Flow { transport: Transport::Tcp, .. }, false) => {
                 if let Some(reading) = &mut tap.reading {
-                    reading.push(piece.sequence, data);
+                    reading.push(sequence, data);
                 }
-                tap.show_stream(&slots, piece.slot);
+                tap.show_stream(&slots, slot);
             }
             (Key::Flow { transport: Transport::Udp, .. }, false) => {
                 let worker = Rc::clone(tap.open.worker());
@@ -201,9 +224,11 @@ impl Taps {
     /// Follows the machine's addresses and interfaces.
     pub fn follow_machine(&mut self) {
         let own = self.worker.shared.dial.own_addresses.all();
-        let own: Vec<[u8; 16]> = own.iter().map(|address| super::layout::address_key(*address)).collect();
-        self.kernel.set_own(&self.own, &own);
-        self.own = own;
+        let own: HashSet<[u8; 16]> = own.iter().map(|address| address_key(*address)).collect();
+        if own != self.own {
+            self.kernel.set_own(&self.own, &own);
+            self.own = own;
+        }
         self.kernel.programs.follow();
         let interfaces: Vec<&str> = self.kernel.programs.interfaces().collect();
         let seen = || {
@@ -252,19 +277,6 @@ impl Taps {
             self.gate = self.kernel.gate();
             self.sweep();
         }
-    }
-}
-
-/// What a piece says beside its bytes.
-struct OwnedPiece {
-    slot: u32,
-    sequence: u32,
-    is_down: bool,
-}
-
-impl OwnedPiece {
-    const fn of(piece: &Piece<'_>) -> Self {
-        Self { slot: piece.slot, sequence: piece.sequence, is_down: piece.is_down }
     }
 }
 
