@@ -121,7 +121,7 @@ impl Taps {
         self.is_left
     }
 
-    /// Takes what the ring has, at most [`PIECES_PER_LOOK_MAX`] pieces of it.
+    /// Takes what the ring has, at most 2,048 pieces of it.
     pub fn take_copies(&mut self) -> Taken {
         let mut data = std::mem::take(&mut self.piece);
         let mut taken = Taken::Nothing;
