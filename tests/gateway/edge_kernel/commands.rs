@@ -36,6 +36,9 @@ fn k26_what_the_kernel_holds_is_shown_and_goes_without_a_trace() {
 
 #[test]
 fn a_folder_that_is_no_bpf_file_system_is_told_with_the_remedy() {
+    if !support::edge::has_programs() {
+        return;
+    }
     let setup = support::edge::setup("kernel", "lo");
     let folder = setup.path("not-bpf");
     let setup = setup.set("edge", &format!("pin_dir = \"{}\"", folder.display()));
