@@ -99,7 +99,7 @@ impl Network {
             &["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"],
         )?;
         network.load(Zone::Subscriber, &core())?;
-        network.load(Zone::Subscriber, packets::RULES)?;
+        network.load(Zone::Gateway, &packets::rules())?;
         // One packet counts once: as many in one would have one header between them.
         let internet = network.name(Zone::Internet);
         ip(&["-n", &internet, "link", "set", "dev", INTERNET_LINK, "gso_max_segs", "1"])?;
@@ -169,12 +169,12 @@ impl Network {
         Err(io::Error::other(format!("nft: {}", String::from_utf8_lossy(&output.stderr).trim())))
     }
 
-    /// What came to the devices by now.
+    /// What was sent to the devices by now.
     ///
     /// # Errors
     /// What `nft` says.
     pub(super) fn packets(&self) -> io::Result<Packets> {
-        let mut nft = self.command(Zone::Subscriber, Path::new("nft"));
+        let mut nft = self.command(Zone::Gateway, Path::new("nft"));
         let shown = nft.args(["-j", "list", "set", "inet", packets::TABLE, packets::SET]).output()?;
         Packets::read(&shown.stdout)
     }

@@ -1,5 +1,6 @@
-//! IP bytes that came to each of the devices' sockets, as the kernel counts them on arrival: what is sent again, and what the core
-//! keeps back, among them. So they are the bytes that a gateway counts whose packets stay in the kernel.
+//! IP bytes that the gateway's machine sent towards each of the devices' sockets, as netfilter counts them: what is sent again, what
+//! the core keeps back, and what a link that is too busy drops, among them. So they are the bytes that a gateway counts whose packets
+//! stay in the kernel, by another counter.
 
 use std::collections::HashMap;
 use std::io;
@@ -7,21 +8,21 @@ use std::io;
 use serde_json::Value;
 
 use super::client::Seen;
+use super::network::ACCESS_LINK;
 use super::plan::{Family, Probe, Protocol};
 
 /// The table.
-pub(super) const TABLE: &str = "arrived";
+pub(super) const TABLE: &str = "sent";
 /// The set of counters.
 pub(super) const SET: &str = "sockets";
-/// What counts: before the core keeps anything back.
-pub(super) const RULES: &str = "table inet arrived {
- set sockets { type inet_proto . inet_service . ether_type; flags dynamic; size 65535; counter; }
- chain in {
-  type filter hook prerouting priority -300; policy accept;
-  meta l4proto { tcp, udp } update @sockets { meta l4proto . th dport . meta protocol }
- }
+/// What counts, behind all that forwards.
+pub(super) fn rules() -> String {
+    format!(
+        "table inet {TABLE} {{\n set {SET} {{ type inet_proto . inet_service . ether_type; flags dynamic; size 65535; counter; }}\n \
+         chain out {{\n  type filter hook postrouting priority 300; policy accept;\n  oifname {ACCESS_LINK} meta l4proto \
+         {{ tcp, udp }} update @{SET} {{ meta l4proto . th dport . meta protocol }}\n }}\n}}\n"
+    )
 }
-";
 
 /// Bytes by transport, port and IP version.
 #[derive(Debug, PartialEq, Eq)]

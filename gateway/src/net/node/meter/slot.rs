@@ -208,3 +208,149 @@ fn plus(one: Volume, other: Volume) -> Volume {
 fn minus(one: Volume, other: Volume) -> Volume {
     Volume { up: one.up.saturating_sub(other.up), down: one.down.saturating_sub(other.down) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+    use rustix::io::{pread, pwrite};
+
+    use super::*;
+    use crate::net::kernel::layout::SLOT_BYTES;
+
+    /// The slot of the tests, of a few.
+    const NUMBER: u32 = 2;
+    /// Where its ruling stands (`gateway/bpf/layout.h`).
+    const RULING_AT: u64 = 56;
+    const MARK: Mark = Mark { dscp: 46, fwmark: 7, upstream: true };
+
+    /// The kernel's side: the same memory, without a kernel.
+    struct Programs(OwnedFd);
+
+    impl Programs {
+        /// The arrays that both sides share.
+        fn with_slots() -> (Self, Arc<Slots>) {
+            let array = |bytes: u64| {
+                let memory = memfd_create("slots", MemfdFlags::CLOEXEC).unwrap();
+                ftruncate(&memory, bytes).unwrap();
+                memory
+            };
+            let (slots, told) = (array(4 * SLOT_BYTES as u64), array(4 * 16));
+            let shared = Slots::map(&slots, &told, 4).unwrap();
+            (Self(slots), Arc::new(shared))
+        }
+
+        fn at(place: u64) -> u64 {
+            u64::from(NUMBER) * SLOT_BYTES as u64 + place
+        }
+
+        /// Packets of so many bytes pass, counted in a bank.
+        fn pass(&self, bank: Bank, up: u64, down: u64) {
+            for (way, bytes) in [up, down].into_iter().enumerate() {
+                let at = Self::at(u64::from(bank.number()) * 16 + way as u64 * 8);
+                let mut count = [0; 8];
+                pread(&self.0, &mut count, at).unwrap();
+                pwrite(&self.0, &(u64::from_ne_bytes(count) + bytes).to_ne_bytes(), at).unwrap();
+            }
+        }
+
+        /// Bank, code point, flags and mark, as a program reads them.
+        fn ruling(&self) -> (u8, u8, u8, u32) {
+            let mut word = [0; 8];
+            pread(&self.0, &mut word, Self::at(RULING_AT)).unwrap();
+            let [bank, code_point, how, _, mark @ ..] = word;
+            (bank, code_point, how, u32::from_ne_bytes(mark))
+        }
+    }
+
+    const fn bytes(up: u64, down: u64) -> Volume {
+        Volume { up, down }
+    }
+
+    /// A flow that is exempt.
+    fn exempt(slots: &Arc<Slots>) -> SlotMeter {
+        let mut meter = SlotMeter::new(Arc::clone(slots), NUMBER, Transport::Tcp);
+        meter.is_decided = true;
+        meter.turn(MARK);
+        settle(&mut meter);
+        meter
+    }
+
+    /// The engine has settled what a ruling changed.
+    fn settle(meter: &mut SlotMeter) {
+        meter.held = None;
+        meter.was_exempt = meter.ruling.bank == Bank::Exempt;
+    }
+
+    /// What a reading says: all so far, what is new, and what of that was refused.
+    fn read(meter: &mut SlotMeter) -> (Volume, Volume, Volume) {
+        let reading = meter.read(Queues::default());
+        (reading.carried, reading.unseen, reading.refused)
+    }
+
+    #[test]
+    fn k4_a_ruling_is_there_at_once_as_a_program_reads_it() {
+        let (programs, slots) = Programs::with_slots();
+        let mut meter = exempt(&slots);
+        assert_eq!(programs.ruling(), (1, 46, 4, 7));
+        meter.turn(Mark::NONE);
+        assert_eq!(programs.ruling(), (2, 0, 0, 0));
+        meter.turn(MARK);
+        assert_eq!(programs.ruling(), (1, 46, 4, 7));
+        meter.leave();
+        meter.turn(Mark::NONE);
+        assert_eq!(programs.ruling(), (1, 46, 4, 7), "another process rules");
+    }
+
+    #[test]
+    fn k3_what_passes_between_a_ruling_and_the_reading_is_the_next_accounts() {
+        let (programs, slots) = Programs::with_slots();
+        let mut meter = exempt(&slots);
+        programs.pass(Bank::Pending, 5, 6);
+        programs.pass(Bank::Exempt, 10, 100);
+        meter.turn(Mark::NONE);
+        programs.pass(Bank::Charged, 3, 30);
+        // One that had read the ruling before it was changed.
+        programs.pass(Bank::Exempt, 0, 1);
+        assert_eq!(read(&mut meter), (bytes(15, 107), bytes(15, 107), Volume::ZERO));
+        settle(&mut meter);
+        assert_eq!(read(&mut meter), (bytes(18, 137), bytes(3, 30), Volume::ZERO));
+        // And back.
+        meter.turn(MARK);
+        programs.pass(Bank::Exempt, 0, 9);
+        assert_eq!(read(&mut meter), (bytes(18, 137), Volume::ZERO, Volume::ZERO));
+        settle(&mut meter);
+        assert_eq!(read(&mut meter), (bytes(18, 146), bytes(0, 9), Volume::ZERO));
+    }
+
+    #[test]
+    fn k6_t31_what_the_kernel_took_the_exemption_from_is_told() {
+        let (programs, slots) = Programs::with_slots();
+        let mut meter = exempt(&slots);
+        programs.pass(Bank::Exempt, 1, 1_000);
+        programs.pass(Bank::Charged, 2, 500);
+        assert_eq!(read(&mut meter), (bytes(3, 1_500), bytes(3, 1_500), bytes(2, 500)));
+        programs.pass(Bank::Charged, 0, 70);
+        // It is charged from here on: what passed before that was refused, and what follows is not.
+        meter.turn(Mark::NONE);
+        programs.pass(Bank::Charged, 0, 8);
+        assert_eq!(read(&mut meter), (bytes(3, 1_570), bytes(0, 70), bytes(0, 70)));
+        settle(&mut meter);
+        assert_eq!(read(&mut meter), (bytes(3, 1_578), bytes(0, 8), Volume::ZERO));
+    }
+
+    #[test]
+    fn k5_without_a_verdict_nothing_is_read_and_what_was_told_before_is_not_counted_again() {
+        let (programs, slots) = Programs::with_slots();
+        programs.pass(Bank::Pending, 40, 60);
+        slots.tell(NUMBER, bytes(30, 0));
+        let mut meter = SlotMeter::new(Arc::clone(&slots), NUMBER, Transport::Udp);
+        assert_eq!(read(&mut meter), (Volume::ZERO, Volume::ZERO, Volume::ZERO));
+        meter.is_decided = true;
+        assert_eq!(read(&mut meter), (bytes(10, 60), bytes(10, 60), Volume::ZERO));
+        programs.pass(Bank::Charged, 1, 1);
+        meter.leave();
+        assert_eq!(read(&mut meter), (bytes(10, 60), Volume::ZERO, Volume::ZERO), "another process reads on");
+    }
+}
