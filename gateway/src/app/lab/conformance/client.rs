@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tokio::net::TcpSocket;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::plan::{Audit, HTTPS, Probe, Protocol, Wanted};
+use super::plan::{Audit, HTTPS, Probe, Protocol, UNMARKED_BYTES_MAX, Wanted};
 use crate::app::lab::demo::counting::{Counting, Counts};
 use crate::app::lab::demo::http3;
 
@@ -25,7 +26,7 @@ use crate::app::lab::demo::http3;
 const PROBE_LIMIT: Duration = Duration::from_secs(60);
 /// The same where little is asked for, and a core that knows no mark would keep all of it back.
 const FEW_BYTES_LIMIT: Duration = Duration::from_secs(20);
-/// The same where no answer may come: far above what an answer takes.
+/// How soon more must come than the core passes on unmarked, where no answer may come: far above what that takes.
 const CUT_OFF_LIMIT: Duration = Duration::from_secs(5);
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -61,6 +62,38 @@ impl Noted {
             self.port.store(own.port(), Ordering::Relaxed);
         }
     }
+}
+
+/// Waits for what comes of a probe, as long as its answer may take.
+///
+/// Where more comes than the core passes on unmarked, somebody who should be cut off is not, and the whole answer is waited
+/// for: what the records say of it is what the auditor asks.
+///
+/// # Errors
+/// The probe's, or that the time was over.
+async fn limited(
+    probe: &Probe,
+    noted: &Noted,
+    answer: impl Future<Output = io::Result<()>>,
+) -> io::Result<()> {
+    let over = |_| Err(io::ErrorKind::TimedOut.into());
+    match probe.wanted {
+        Wanted::Exempt if probe.audit == Audit::ZeroBalance => {
+            return timeout(FEW_BYTES_LIMIT, answer).await.unwrap_or_else(over);
+        }
+        Wanted::Exempt | Wanted::NotExempt => {
+            return timeout(PROBE_LIMIT, answer).await.unwrap_or_else(over);
+        }
+        Wanted::CutOff => {}
+    }
+    let mut answer = pin!(answer);
+    if let Ok(outcome) = timeout(CUT_OFF_LIMIT, &mut answer).await {
+        return outcome;
+    }
+    if noted.counts.volume().down <= UNMARKED_BYTES_MAX {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    timeout(PROBE_LIMIT, answer).await.unwrap_or_else(over)
 }
 
 /// The devices' TLS.
@@ -99,16 +132,10 @@ impl Client {
             SocketAddr::new(probe.who.address(probe.family), 0),
             SocketAddr::new(probe.place.address(probe.family), HTTPS),
         );
-        let limit = match probe.wanted {
-            Wanted::CutOff => CUT_OFF_LIMIT,
-            Wanted::Exempt | Wanted::NotExempt if probe.audit == Audit::ZeroBalance => FEW_BYTES_LIMIT,
-            Wanted::Exempt | Wanted::NotExempt => PROBE_LIMIT,
-        };
         let outcome = match probe.protocol {
-            Protocol::Tcp => timeout(limit, self.tcp(probe, ends, &noted)).await,
-            Protocol::Quic => timeout(limit, self.quic(probe, ends, &noted)).await,
+            Protocol::Tcp => limited(probe, &noted, self.tcp(probe, ends, &noted)).await,
+            Protocol::Quic => limited(probe, &noted, self.quic(probe, ends, &noted)).await,
         };
-        let outcome = outcome.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let payload_bytes = noted.counts.volume().down;
         let port = noted.port.load(Ordering::Relaxed);
         let outcome = outcome.map_err(|error| error.to_string());
