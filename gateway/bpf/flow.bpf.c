@@ -162,6 +162,7 @@ struct packet {
 	__u8 bits;          /* TCP's flags */
 	__u8 octet;         /* type of service or traffic class */
 	__u8 v6;
+	__u8 is_cut; /* its header says more than it has: no router forwards it */
 };
 
 /* The keys of IPv4 are shorter, and fit a quarter of a cache line. */
@@ -385,6 +386,11 @@ APART int read_headers(struct __sk_buff *skb, struct packet *packet, int down)
 		packet->octet = ip[1];
 		at = l2 + ((ip[0] & 15) << 2);
 	}
+	if (packet->bytes > length - l2) {
+		packet->bytes = length - l2;
+		packet->is_cut = 1;
+		return 1;
+	}
 	key->protocol = protocol;
 	packet->payload = at;
 	if (fragment) {
@@ -488,6 +494,10 @@ INLINE int carry(struct __sk_buff *skb, const int down, const __u32 l2)
 	if (!gate || !control)
 		return NEXT;
 
+	if (packet.is_cut) {
+		gate->own[down] += packet.bytes;
+		return NEXT;
+	}
 	struct entry *known = 0;
 	if (packet.key.kind == KIND_FLOW)
 		known = find(&packet);

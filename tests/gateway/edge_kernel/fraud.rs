@@ -60,6 +60,26 @@ fn k11_a_decoy_that_the_server_never_sees_is_contradicted_by_what_it_does() {
     assert!(usage.charged("s1", "ambiguous").1 > 2 * 10_000);
 }
 
+/// Lengths are read from headers, which anybody can write.
+#[test]
+fn k27_a_header_that_says_more_than_the_packet_has_counts_nothing() {
+    let Some(edge) = edge() else { return };
+    let _origins = echoes(&edge);
+    let mut stream = RawStream::connect(&edge.link, own(4_448), there());
+    stream.write(&[], &hello(LISTED));
+    stream.await_received(hello(LISTED).len());
+    stream.overstate(&edge.link);
+    stream.write(&[], &[7; 1_000]);
+    stream.await_received(1_000);
+    stream.finish();
+    stream.read_to_end();
+    edge.await_flows_closed();
+    let (up, _) = edge.link.counted();
+    let usage = edge.stop_and_count();
+    assert_eq!(usage.exempt("s1"), usage.total());
+    assert_eq!(usage.exempt("s1").0, up, "what the stack took");
+}
+
 #[test]
 fn k8_a_forged_reset_costs_a_flow_nothing() {
     let Some(edge) = edge() else { return };

@@ -109,6 +109,14 @@ impl RawStream {
         }
     }
 
+    /// Sends an empty segment whose IP header says that the packet has 40,000 bytes: no router forwards it.
+    pub fn overstate(&self, link: &Link) {
+        link.subscriber_runs("nft add rule ip own out meta mark 2 ip length set 40000");
+        self.socket.set_mark(2).unwrap();
+        self.send(ACK, &[], &[]);
+        self.socket.set_mark(1).unwrap();
+    }
+
     /// Waits until so many more bytes have come.
     pub fn await_received(&mut self, more: usize) {
         let (since, wanted) = (Instant::now(), self.taken + more);
