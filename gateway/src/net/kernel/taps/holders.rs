@@ -47,8 +47,9 @@ impl Holders {
             return false;
         }
         let place = self.seen.partition_point(|(number, _)| *number < since);
-        // A write that no look has seen yet was a moment ago.
-        self.seen.get(place).is_none_or(|(_, seen)| opened < *seen)
+        // A write that no look has seen yet was a moment ago. The clock goes in steps of milliseconds: a flow that began in the
+        // step of the look may have begun before it.
+        self.seen.get(place).is_none_or(|(_, seen)| opened <= *seen)
     }
 }
 
@@ -65,10 +66,10 @@ mod tests {
         holders.look(8, at(1_040));
         assert!(!holders.began_before(at(0), 3), "there when the process started");
         for since in [4, 5] {
-            assert!(holders.began_before(at(1_019), since), "{since}");
-            assert!(!holders.began_before(at(1_020), since), "{since}");
+            assert!(holders.began_before(at(1_020), since), "{since}: in the same step of the clock");
+            assert!(!holders.began_before(at(1_024), since), "{since}");
         }
-        assert!(holders.began_before(at(1_039), 6) && !holders.began_before(at(1_040), 8));
+        assert!(holders.began_before(at(1_040), 6) && !holders.began_before(at(1_044), 8));
         assert!(holders.began_before(at(1_050), 9), "no look has seen it");
         holders.look(8, at(11_030));
         assert!(
