@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ExitStatus};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -92,10 +93,18 @@ impl Gateway {
         line.map_or(0, |value| value.parse().unwrap())
     }
 
-    /// Waits until a metric has this value.
+    /// Waits until a metric has this value, as long as it goes on changing.
     pub fn await_metric(&self, name: &str, value: u64) {
-        let reached = eventually(|| self.metric(name) == value);
-        assert!(reached, "{name} is {}, not {value}\n{}", self.metric(name), self.log());
+        let (mut last, begun) = (self.metric(name), Instant::now());
+        while last != value {
+            let before = last;
+            let changes = eventually(|| {
+                last = self.metric(name);
+                last != before
+            });
+            let goes_on = changes && begun.elapsed() < 20 * PATIENCE;
+            assert!(goes_on, "{name} is {last}, not {value}\n{}", self.log());
+        }
     }
 
     /// Waits until every flow that has been carried to its end is counted and closed. The gauge is that of the last tick, which

@@ -29,6 +29,8 @@ impl UdpWorld {
         // An ended QUIC connection leaves a silent flow: a test does not wait for its idle time.
         let setup = Setup::new().steered().proxied().resolver(resolver.address).port_map(&[(443, port)]);
         let setup = setup.set("limits", "drain = \"0 s\"").set("limits", "drain_hard = \"0 s\"");
+        // What stands in the queues of the machine's other interfaces is none of the test's.
+        let setup = setup.set("export", "egress_interfaces = [\"lo\"]");
         Self { gateway: change(setup).start(), resolver, port }
     }
 

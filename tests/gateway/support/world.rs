@@ -25,6 +25,8 @@ impl World {
         let resolver = Resolver::new(&[("www.listed.example", origin.octets())]);
         let setup = Setup::new().steered().proxied().resolver(resolver.address);
         let setup = setup.port_map(&[(443, origin.port()), (80, origin.port())]);
+        // What stands in the queues of the machine's other interfaces is none of the test's.
+        let setup = setup.set("export", "egress_interfaces = [\"lo\"]");
         let gateway = change(setup).start();
         Self { gateway, resolver, origin }
     }

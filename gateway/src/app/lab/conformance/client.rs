@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Buf as _;
 use http::{Request, StatusCode};
@@ -26,8 +26,10 @@ use crate::app::lab::demo::http3;
 const PROBE_LIMIT: Duration = Duration::from_secs(60);
 /// The same where little is asked for, and a core that knows no mark would keep all of it back.
 const FEW_BYTES_LIMIT: Duration = Duration::from_secs(20);
-/// How soon more must come than the core passes on unmarked, where no answer may come: far above what that takes.
+/// How long nothing more may come of somebody who is not cut off, before the core's limit for what has no mark is passed.
 const CUT_OFF_LIMIT: Duration = Duration::from_secs(5);
+/// How often it is looked at what has come.
+const LOOK: Duration = Duration::from_millis(500);
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Longest head of an answer.
@@ -87,11 +89,18 @@ async fn limited(
         Wanted::CutOff => {}
     }
     let mut answer = pin!(answer);
-    if let Ok(outcome) = timeout(CUT_OFF_LIMIT, &mut answer).await {
-        return outcome;
-    }
-    if noted.counts.volume().down <= UNMARKED_BYTES_MAX {
-        return Err(io::ErrorKind::TimedOut.into());
+    let (mut came, mut last) = (0, Instant::now());
+    while came <= UNMARKED_BYTES_MAX {
+        if let Ok(outcome) = timeout(LOOK, &mut answer).await {
+            return outcome;
+        }
+        let before = std::mem::replace(&mut came, noted.counts.volume().down);
+        if came != before {
+            last = Instant::now();
+        }
+        if last.elapsed() >= CUT_OFF_LIMIT {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
     }
     timeout(PROBE_LIMIT, answer).await.unwrap_or_else(over)
 }
