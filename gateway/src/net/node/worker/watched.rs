@@ -96,14 +96,13 @@ impl Worker {
         self.observe(flow, Observation::LastCall);
     }
 
-    /// Another process goes on with the flow. What was read of it has its account, and the slot says so.
+    /// Another process goes on with the flow. What was read of it by the last report has its account, and the slot says so;
+    /// what has passed since is for whoever goes on.
     pub(in crate::net) fn leave_to_another(self: &Rc<Self>, flow: &Rc<Flow>) {
-        self.observe(flow, Observation::LastCall);
-        self.observe(flow, Observation::Tick);
-        let mut state = flow.state.borrow_mut();
-        if let Some(slot) = state.subscriber.as_mut().and_then(SubscriberSide::slot_mut) {
+        if let Some(slot) = flow.state.borrow_mut().subscriber.as_mut().and_then(SubscriberSide::slot_mut) {
             slot.leave();
         }
+        self.observe(flow, Observation::LastCall);
     }
 
     /// Counts packets that passed without a slot: nobody's, and never exempt.
