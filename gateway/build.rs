@@ -14,28 +14,31 @@ fn main() {
     println!("cargo:rerun-if-changed={CLANG}");
     println!("cargo:rerun-if-env-changed=CLANG");
     let Some(out) = env::var_os("OUT_DIR").map(PathBuf::from) else { return };
-    let object = out.join("flow.o");
-    let text = match compile(&object) {
-        Ok(()) => "Some(aya::include_bytes_aligned!(concat!(env!(\"OUT_DIR\"), \"/flow.o\")))",
-        Err(problem) => {
-            println!("cargo:warning=without interception \"kernel\": {problem}");
-            "None"
+    for name in ["flow", "drops"] {
+        let text = match compile(name, &out.join(format!("{name}.o"))) {
+            Ok(()) => {
+                format!("Some(aya::include_bytes_aligned!(concat!(env!(\"OUT_DIR\"), \"/{name}.o\")))")
+            }
+            Err(problem) => {
+                println!("cargo:warning=without interception \"kernel\": {problem}");
+                "None".to_owned()
+            }
+        };
+        if let Err(error) = fs::write(out.join(format!("{name}.rs")), text) {
+            println!("cargo:warning=cannot write {name}.rs: {error}");
         }
-    };
-    if let Err(error) = fs::write(out.join("object.rs"), text) {
-        println!("cargo:warning=cannot write object.rs: {error}");
     }
 }
 
-/// Makes the object; why it cannot be made.
-fn compile(object: &Path) -> Result<(), String> {
+/// Makes one of the objects; why it cannot be made.
+fn compile(name: &str, object: &Path) -> Result<(), String> {
     let clang = env::var_os("CLANG").unwrap_or_else(|| "clang".into());
     let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
     // Where Debian keeps asm/types.h, which linux/types.h wants.
     let headers = format!("-I/usr/include/{arch}-linux-gnu");
     let output = Command::new(&clang)
         .args(["-O2", "-g", "-target", "bpf", "-mcpu=v3", "-Wall", "-Wextra", "-Werror", &headers, "-c"])
-        .args(["bpf/flow.bpf.c", "-o"])
+        .args([&format!("bpf/{name}.bpf.c"), "-o"])
         .arg(object)
         .output()
         .map_err(|error| format!("{} cannot be run ({error}); Debian: apt install clang", clang.display()))?;

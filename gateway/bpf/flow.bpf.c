@@ -14,51 +14,15 @@
  * Lengths are those of the wire: of a super-packet each segment has its own headers, and all of them count.
  */
 #include "helpers.h"
-#include "layout.h"
+#include "tables.h"
 
-#define IPV4 0x0800
-#define IPV6 0x86dd
-#define TCP 6
-#define UDP 17
 #define NEXT (-1) /* TC_ACT_UNSPEC: the next program, or the stack */
-
-/* Extension headers of IPv6 that are stepped over (RFC 8200 section 4.1); with more it is a flow without ports. */
-#define EXTENSIONS_MAX 8
-#define HOP_BY_HOP 0
-#define ROUTING 43
-#define FRAGMENT 44
-#define DESTINATION_OPTIONS 60
 
 /* Bits of TCP's fourteenth octet (RFC 9293 section 3.1). */
 #define TCP_FIN 1
 #define TCP_SYN 2
 #define TCP_RST 4
 #define TCP_ACK 16
-
-struct {
-	NUMBER(type, BPF_MAP_TYPE_HASH);
-	NUMBER(max_entries, SLOTS_DEFAULT);
-	NUMBER(pinning, 1);
-	TYPE(key, struct key4);
-	TYPE(value, struct entry);
-} zk_flows4 SEC(".maps");
-
-struct {
-	NUMBER(type, BPF_MAP_TYPE_HASH);
-	NUMBER(max_entries, SLOTS_DEFAULT);
-	NUMBER(pinning, 1);
-	TYPE(key, struct key);
-	TYPE(value, struct entry);
-} zk_flows6 SEC(".maps");
-
-struct {
-	NUMBER(type, BPF_MAP_TYPE_ARRAY);
-	NUMBER(max_entries, SLOTS_DEFAULT);
-	NUMBER(map_flags, BPF_F_MMAPABLE);
-	NUMBER(pinning, 1);
-	TYPE(key, __u32);
-	TYPE(value, struct slot);
-} zk_slots SEC(".maps");
 
 /* Bytes up and down of each slot that have an account: the gateway's alone. Here they outlive it. */
 struct {
@@ -94,26 +58,6 @@ struct {
 	NUMBER(max_entries, RING_DEFAULT);
 	NUMBER(pinning, 1);
 } zk_copies SEC(".maps");
-
-/* Ports of services that are led: a bit each, first TCP's, then UDP's. */
-#define PORT_WORDS 1024
-struct {
-	NUMBER(type, BPF_MAP_TYPE_ARRAY);
-	NUMBER(max_entries, 2 * PORT_WORDS);
-	NUMBER(pinning, 1);
-	TYPE(key, __u32);
-	TYPE(value, __u64);
-} zk_ports SEC(".maps");
-
-/* Addresses of this machine: what goes there is not forwarded, and counted elsewhere. */
-struct {
-	NUMBER(type, BPF_MAP_TYPE_HASH);
-	NUMBER(max_entries, OWN_MAX);
-	NUMBER(map_flags, BPF_F_NO_PREALLOC);
-	NUMBER(pinning, 1);
-	TYPE(key, struct address);
-	TYPE(value, __u8);
-} zk_own SEC(".maps");
 
 /* Slots that each subscriber's address was given, counted here, and those it gave back, counted by the gateway. */
 struct {
@@ -165,28 +109,6 @@ struct packet {
 	__u8 is_cut; /* its header says more than it has: no router forwards it */
 };
 
-/* The keys of IPv4 are shorter, and fit a quarter of a cache line. */
-INLINE struct key4 short_key(const struct key *key)
-{
-	struct key4 key4 = {
-		.subscriber = key->subscriber.words[3],
-		.server = key->server.words[3],
-		.subscriber_port = key->subscriber_port,
-		.server_port = key->server_port,
-		.protocol = key->protocol,
-		.kind = key->kind,
-	};
-	return key4;
-}
-
-INLINE struct entry *find(const struct packet *packet)
-{
-	if (packet->v6)
-		return map_lookup(&zk_flows6, &packet->key);
-	struct key4 key4 = short_key(&packet->key);
-	return map_lookup(&zk_flows4, &key4);
-}
-
 INLINE long lead(const struct packet *packet, const struct entry *entry, __u64 how)
 {
 	if (packet->v6)
@@ -221,7 +143,7 @@ APART __u32 open_slot(struct packet *packet, int replace)
 	if (lead(packet, &entry, replace ? BPF_EXIST : BPF_NOEXIST)) {
 		/* Another processor was first, or the table is full: the gateway frees the slot. */
 		slot->flags = REPLACED;
-		struct entry *known = find(packet);
+		struct entry *known = find(&packet->key, packet->v6);
 		return known ? known->slot : NO_SLOT;
 	}
 	if (!opened && map_update(&zk_opened, &packet->key.subscriber, &one, BPF_NOEXIST))
@@ -302,25 +224,6 @@ APART int set_code_point(struct __sk_buff *skb, __u32 l2, __u32 v6, __u32 octet,
 	replace_checksum(skb, l2 + 10, NETWORK16((__u16)octet), NETWORK16((__u16)changed), 2);
 	packet_store(skb, l2 + 1, &changed, 1, 0);
 	return 0;
-}
-
-/* Whether no router forwards it: multicast, link-local, broadcast. */
-INLINE int is_local(const struct packet *packet)
-{
-	__u32 first = NETWORK32(packet->v6 ? packet->key.server.words[0] : packet->key.server.words[3]);
-	if (packet->v6)
-		return first >> 24 == 0xff || first >> 22 == 0xfe80 >> 6;
-	return first >> 28 >= 14 || first >> 16 == 0xa9fe;
-}
-
-INLINE int is_led(const struct packet *packet)
-{
-	__u32 port = NETWORK16(packet->key.server_port);
-	__u32 word = port >> 6;
-	if (packet->key.protocol == UDP)
-		word += PORT_WORDS;
-	__u64 *bits = map_lookup(&zk_ports, &word);
-	return bits && *bits >> (port & 63) & 1;
 }
 
 /* Reads the headers. 0: it is no packet of IP, or too short for one. */
@@ -419,7 +322,7 @@ APART int read_headers(struct __sk_buff *skb, struct packet *packet, int down)
 	} else {
 		return 1;
 	}
-	if (is_led(packet))
+	if (is_led(key))
 		key->kind = KIND_FLOW;
 	/* Segments of a super-packet that came, or will go out, as packets of their own: each has these headers. */
 	__u32 segment = skb->gso_size, headers = packet->payload - l2;
@@ -500,10 +403,10 @@ INLINE int carry(struct __sk_buff *skb, const int down, const __u32 l2)
 	}
 	struct entry *known = 0;
 	if (packet.key.kind == KIND_FLOW)
-		known = find(&packet);
+		known = find(&packet.key, packet.v6);
 	if (!known) {
 		/* Subscribers' traffic with this machine itself is nobody's to forward. */
-		if (is_local(&packet) || map_lookup(&zk_own, &packet.key.server)) {
+		if (is_local(&packet.key, packet.v6) || map_lookup(&zk_own, &packet.key.server)) {
 			gate->own[down] += packet.bytes;
 			return NEXT;
 		}
@@ -511,7 +414,7 @@ INLINE int carry(struct __sk_buff *skb, const int down, const __u32 l2)
 			__builtin_memset(&packet.key.server, 0, sizeof(packet.key.server));
 			packet.key.subscriber_port = packet.key.server_port = 0;
 			packet.key.protocol = 0;
-			known = find(&packet);
+			known = find(&packet.key, packet.v6);
 		}
 	}
 	__u32 at, generation = 0;

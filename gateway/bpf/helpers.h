@@ -32,6 +32,7 @@ static long (*const packet_store)(struct __sk_buff *packet, __u32 to, const void
 static long (*const packet_pull)(struct __sk_buff *packet, __u32 length) = (void *)BPF_FUNC_skb_pull_data;
 static long (*const replace_checksum)(struct __sk_buff *packet, __u32 at, __u64 before, __u64 after, __u64 size) =
 	(void *)BPF_FUNC_l3_csum_replace;
+static long (*const kernel_read)(void *to, __u32 length, const void *from) = (void *)BPF_FUNC_probe_read_kernel;
 static __u64 (*const coarse_clock)(void) = (void *)BPF_FUNC_ktime_get_coarse_ns;
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__

@@ -15,6 +15,9 @@
 #define OWN_MAX 4096
 #define NAMES_MAX 65536
 #define NAME_BYTES 256
+#define DEVICES_MAX 65536
+#define DEVICE_COUNTED 1 /* a program counts what leaves by it */
+#define DEVICE_BELOW 2   /* what leaves by such a one leaves by it */
 
 #define PIECE_BYTES 2048  /* of one copied piece */
 #define PIECES_MAX 16     /* of one packet */
@@ -121,4 +124,17 @@ struct gate {
 	__u64 own[2];      /* bytes to and from this machine itself, and what no router forwards */
 	__u64 ring_full;   /* pieces that found no room */
 	__u64 no_slot;     /* packets that found no slot */
+};
+
+/* An interface: numbers are those of one network namespace, and drops are told of in all of them. */
+struct device {
+	__u32 number;
+	__u32 network; /* of the namespace: its inode */
+};
+
+/* Of one processor: what was dropped behind the count of what goes to subscribers. */
+struct drops {
+	__u64 bytes;
+	__u64 packets;  /* of all kinds, also what is not counted */
+	__u64 slotless; /* bytes of them that belong to no slot */
 };

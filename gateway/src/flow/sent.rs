@@ -4,7 +4,8 @@
 //! queue: a queue that is full or holds them too long drops them. What a subscriber acknowledged has left. Of the rest it is
 //! known only in hindsight: when the queue has run empty of what stood in it, and its drops were not more than before. So what
 //! is sent counts one look at the queues later, less what they may have dropped meanwhile; whose packets those were nobody
-//! says, and each flow bears all of them.
+//! says, and each flow bears all of them. Of packets that stay in the kernel it is known whose were dropped: they count one look
+//! later too, less their own.
 
 /// The queues of the machine's interfaces at a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,6 +108,26 @@ impl Sent {
         self.settled = waiting.total;
         self.dropped = waiting.dropped;
         self.left = self.left.max(self.settled.saturating_sub(self.lost));
+    }
+
+    /// Settles what waits where it is known whose packets were dropped: `lost` bytes of this flow's since it began. The totals are
+    /// without them, then. Where in the queue those stood that were dropped since, nobody says: among what is settled.
+    pub fn settle_knowing(&mut self, queues: Queues, lost: u64) {
+        let Some(waiting) = self.waiting.filter(|waiting| queues.emptied > waiting.looks) else { return };
+        self.waiting = None;
+        let since = lost.saturating_sub(waiting.dropped);
+        self.settled = self.settled.max(waiting.total.saturating_sub(since));
+        self.left = self.left.max(self.settled);
+    }
+
+    /// The flow has sent `total` bytes by now without the `lost` ones; what of them is not settled waits for the next look.
+    pub fn raise_knowing(&mut self, queues: Queues, total: u64, lost: u64) {
+        self.total = total.max(self.left);
+        self.lost = self.lost.max(lost);
+        if self.waiting.is_none() && self.total > self.settled {
+            let waiting = Waiting { total: self.total, looks: queues.looks, dropped: lost, packet: 0 };
+            self.waiting = Some(waiting);
+        }
     }
 
     /// All that was sent.

@@ -15,6 +15,8 @@ pub struct Meter {
     told: Volume,
     pub sent: Sent,
     pub up: u64,
+    /// What of the bytes down passed without the exemption, as far as it was not told.
+    pub refused: u64,
     pub is_ended: bool,
 }
 
@@ -29,7 +31,9 @@ impl Counter for Meter {
         let unseen = Volume { up: self.carried.up - self.told.up, down: self.carried.down - self.told.down };
         self.told = self.carried;
         let unknowable = Unknowable { dropped: self.sent.lost(), options: 0 };
-        Reading { carried: self.carried, unseen, refused: Volume::ZERO, unknowable, contradicts: false }
+        let refused = Volume { up: 0, down: self.refused.min(unseen.down) };
+        self.refused -= refused.down;
+        Reading { carried: self.carried, unseen, refused, unknowable, contradicts: false }
     }
 
     fn sent(&self) -> Option<&Sent> {

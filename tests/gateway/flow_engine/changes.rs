@@ -73,6 +73,19 @@ fn t32_a_change_of_list_moves_what_follows_and_leaves_what_was() {
     assert_eq!(life.ship.mark, MARK);
 }
 
+/// The kernel took the exemption back by itself; what passed without it is known to have left when another account stands.
+#[test]
+fn k28_k6_what_was_refused_stays_charged_though_the_account_has_changed() {
+    let (mut life, bytes) = judged(Life::trusted());
+    life.down(3_000);
+    life.ship.meter.refused = 1_000;
+    life.known.list = Some(list(false));
+    life.tell(Observation::Renewed);
+    life.down(400);
+    life.settle();
+    assert_eq!(life.bill(), [("exempt", bytes, 2_000), ("not_listed", 0, 400), ("overload", 0, 1_000)]);
+}
+
 #[test]
 fn t32_what_is_on_its_way_under_more_accounts_than_are_kept_is_nobodys() {
     // So many changes of the list while nothing of what was sent is known to have left.

@@ -6,7 +6,7 @@ use super::COUNTED;
 const FAULTS: &str = "f21_faults_of_our_own_are_counted";
 
 /// What moves each metric that ordinary traffic does not: the metric, a file, a test in it that demands a value other than 0.
-pub(super) const MOVED_BY: [(&str, &str, &str); 48] = [
+pub(super) const MOVED_BY: [(&str, &str, &str); 50] = [
     (
         "zrgw_accept_errors_total",
         "tests/gateway/live_limits/descriptor_limit.rs",
@@ -143,6 +143,16 @@ pub(super) const MOVED_BY: [(&str, &str, &str); 48] = [
         "zrgw_kernel_pieces_lost_total",
         "tests/gateway/edge_kernel/room.rs",
         "k2_a_flow_whose_beginning_found_no_room_is_charged",
+    ),
+    (
+        "zrgw_kernel_dropped_bytes_total",
+        "tests/gateway/edge_kernel/shaper.rs",
+        "k28_what_a_short_queue_drops_of_downloads_is_not_counted",
+    ),
+    (
+        "zrgw_kernel_dropped_packets_total",
+        "tests/gateway/edge_kernel/shaper.rs",
+        "k28_what_a_short_queue_drops_of_downloads_is_not_counted",
     ),
     (
         "zrgw_kernel_slotless_packets_total",

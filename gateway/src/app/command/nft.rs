@@ -114,6 +114,7 @@ fn described(plan: &load::Plan) -> String {
     let ports = |ports: &[u16]| ports.iter().map(u16::to_string).collect::<Vec<_>>().join(" ");
     let mut text = format!(
         "# Programs of gateway/bpf/flow.bpf.c, first at ingress and last at egress of: {}\n\
+         # and of drops.bpf.c, which the kernel tells of packets that it drops behind them (kfree_skb).\n\
          # They forward everything, count it in {} slots ({} of one subscriber's address), tell apart flows of\n\
          #   TCP ports {}\n#   UDP ports {}\n\
          # and copy first bytes into a ring of {} bytes. All of it is kept in the folder below: with it everything goes.\n\

@@ -33,9 +33,12 @@ impl Engine {
         let remark = if is_lower { Flags::from(Flag::LowerBound) } else { Flags::NONE };
         self.unknowable = self.unknowable.most(unknowable);
         let mut volume = self.tally.take();
-        volume.down = volume.down.saturating_sub(self.count_owed(volume.down, remark, carrier));
-        if let Some(reading) = &reading {
-            volume = self.count_refused(reading.refused, volume, carrier);
+        let mut refused = reading.map_or(Volume::ZERO, |reading| reading.refused);
+        volume.down =
+            volume.down.saturating_sub(self.count_owed(volume.down, &mut refused.down, remark, carrier));
+        let ruling = &self.ruling;
+        if let Ruling::Latched { account, flags } = ruling {
+            volume = count_refused(account, *flags, self.allowed.as_deref(), refused, volume, carrier);
         }
         let Ruling::Latched { account, flags } = &self.ruling else { return };
         if let Some(allowed) = &mut self.allowed {
@@ -47,23 +50,6 @@ impl Engine {
             carrier.carry_out(Effect::AtSharedAddress(volume.up.saturating_add(volume.down)));
         }
         attribute(account, *flags, volume, remark, carrier);
-    }
-
-    /// Counts as charged what of `volume` passed without the exemption that the flow has; the rest, which had it.
-    fn count_refused(&self, refused: Volume, volume: Volume, carrier: &mut impl Carrier) -> Volume {
-        let Ruling::Latched { account, flags } = &self.ruling else { return volume };
-        if refused == Volume::ZERO || account.entry.class() != Class::Exempt {
-            return volume;
-        }
-        let refused = Volume { up: refused.up.min(volume.up), down: refused.down.min(volume.down) };
-        match &self.allowed {
-            Some(allowed) => attribute(&allowed.over, allowed.over_flags, refused, Flags::NONE, carrier),
-            None => {
-                let over = Account { entry: Entry::Charged(Reason::Overload), ..account.clone() };
-                attribute(&over, *flags, refused, Flags::NONE, carrier);
-            }
-        }
-        Volume { up: volume.up.saturating_sub(refused.up), down: volume.down.saturating_sub(refused.down) }
     }
 
     /// The flow's account is about to change: what is on its way belongs to the one that stands.
@@ -94,8 +80,8 @@ impl Engine {
     }
 
     /// Counts what of `down`, the newest bytes known to have left, belongs to accounts before the present one, with a `remark` on
-    /// it; how much.
-    fn count_owed(&mut self, down: u64, remark: Flags, carrier: &mut impl Carrier) -> u64 {
+    /// it; how much. What was `refused` of it passed while such an account stood.
+    fn count_owed(&mut self, down: u64, refused: &mut u64, remark: Flags, carrier: &mut impl Carrier) -> u64 {
         if self.owed.is_empty() {
             return 0;
         }
@@ -114,6 +100,11 @@ impl Engine {
             };
             let part = Volume { up: 0, down: known.min(end).saturating_sub(at) };
             at = at.saturating_add(part.down);
+            let without = Volume { up: 0, down: *refused };
+            let allowed = owed.allowed.as_deref();
+            let had = count_refused(&owed.account, owed.flags, allowed, without, part, carrier);
+            *refused = refused.saturating_sub(part.down.saturating_sub(had.down));
+            let part = had;
             let part = match &mut owed.allowed {
                 Some(allowed) => count_allowed(allowed, &owed.account, part, end.saturating_sub(at), carrier),
                 None => part,
@@ -172,13 +163,37 @@ impl Engine {
 
     /// What was sent and nothing says of whether it left is not counted: the flow's record says so.
     pub(super) fn give_up_moving(&self, carrier: &mut impl Carrier) {
-        let sent = carrier.counter().and_then(|counter| counter.sent().copied());
+        let counter = carrier.counter().filter(|counter| !counter.is_kept());
+        let sent = counter.and_then(|counter| counter.sent().copied());
         if let (true, Ruling::Latched { account, .. }) =
             (sent.is_some_and(|sent| sent.moving() > 0), &self.ruling)
         {
             attribute(account, Flags::NONE, Volume::ZERO, Flag::LowerBound.into(), carrier);
         }
     }
+}
+
+/// Counts as charged what of `volume` passed without the exemption that its account has; the rest, which had it.
+fn count_refused(
+    account: &Account,
+    flags: Flags,
+    allowed: Option<&Allowed>,
+    refused: Volume,
+    volume: Volume,
+    carrier: &mut impl Carrier,
+) -> Volume {
+    if refused == Volume::ZERO || account.entry.class() != Class::Exempt {
+        return volume;
+    }
+    let refused = Volume { up: refused.up.min(volume.up), down: refused.down.min(volume.down) };
+    match allowed {
+        Some(allowed) => attribute(&allowed.over, allowed.over_flags, refused, Flags::NONE, carrier),
+        None => {
+            let over = Account { entry: Entry::Charged(Reason::Overload), ..account.clone() };
+            attribute(&over, flags, refused, Flags::NONE, carrier);
+        }
+    }
+    Volume { up: volume.up.saturating_sub(refused.up), down: volume.down.saturating_sub(refused.down) }
 }
 
 /// Counts bytes of an account, with a `remark` on it: also on bytes that were counted before.

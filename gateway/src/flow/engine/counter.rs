@@ -24,6 +24,11 @@ pub trait Counter {
     /// look at the queues. The reading of an ended flow that waits for nothing is its last.
     fn is_waiting(&self) -> bool;
 
+    /// Whether what is on its way, and nobody here looks after any more, is another process's to count.
+    fn is_kept(&self) -> bool {
+        false
+    }
+
     /// Those of the bytes on their way that were not among the first `owed`.
     fn moving_after(&self, owed: u64) -> u64 {
         let before = self.sent().map_or(0, |sent| sent.moving_of(owed));

@@ -1,6 +1,6 @@
 //! The interfaces that the programs stand at: named ones, and those of a pattern as they come and go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::PathBuf;
 
@@ -9,7 +9,9 @@ use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 
+use super::drops::{Drops, Place};
 use super::load::LoadError;
+use crate::net::sys::egress::below;
 
 /// Hardware types with an Ethernet header (ARPHRD_ETHER and ARPHRD_LOOPBACK in linux/if_arp.h).
 const ETHERNET: [u16; 2] = [1, 772];
@@ -47,14 +49,33 @@ pub struct Programs {
     bpf: Ebpf,
     folder: PathBuf,
     wanted: Vec<String>,
+    /// Whose packets are dropped behind them, where that can be known.
+    drops: Option<Drops>,
+    /// Whether it is known of all of them.
+    minds_drops: bool,
     /// By the number of the interface: one that comes again under a name is another.
     attached: BTreeMap<u32, Device>,
 }
 
 impl Programs {
     /// Standing nowhere yet.
-    pub fn new(bpf: Ebpf, folder: PathBuf, wanted: Vec<String>) -> Self {
-        Self { bpf, folder, wanted, attached: BTreeMap::new() }
+    pub fn new(bpf: Ebpf, folder: PathBuf, wanted: Vec<String>, drops: Option<Drops>) -> Self {
+        Self { bpf, folder, wanted, drops, minds_drops: false, attached: BTreeMap::new() }
+    }
+
+    /// Whose packets are dropped behind them, where that can be known.
+    pub const fn drops(&self) -> Option<&Drops> {
+        self.drops.as_ref()
+    }
+
+    /// Whether it is known of all interfaces whose packets are dropped behind them.
+    pub const fn minds_drops(&self) -> bool {
+        self.minds_drops
+    }
+
+    /// Numbers of the interfaces at which they stand.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> {
+        self.attached.keys().copied()
     }
 
     /// Names of the interfaces at which they stand.
@@ -80,6 +101,7 @@ impl Programs {
     /// The first interface that cannot be attached to; the others are.
     pub(super) fn attach_all(&mut self) -> Result<(), LoadError> {
         let there = devices(&self.wanted);
+        self.mind_drops(&there);
         let gone: Vec<u32> =
             self.attached.keys().filter(|number| !there.contains_key(number)).copied().collect();
         for number in gone {
@@ -110,6 +132,17 @@ impl Programs {
             }
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// Drops of an interface are minded before its packets are counted: none that was counted is missed.
+    fn mind_drops(&mut self, there: &BTreeMap<u32, Device>) {
+        let Some(drops) = &mut self.drops else { return };
+        // Who may not ask what stands below knows of those that are counted at, and does not see queues at all (`egress_unknown`).
+        let minded = drops.follow(&places(there.keys().copied(), &below().unwrap_or_default()));
+        if let (true, Err(error)) = (self.minds_drops || self.attached.is_empty(), &minded) {
+            tracing::warn!(%error, "what the queues of an interface drop is counted as carried");
+        }
+        self.minds_drops = minded.is_ok();
     }
 
     /// Where the link of a program at an interface is kept.
@@ -158,6 +191,22 @@ fn put(
     Ok(())
 }
 
+/// Interfaces that packets are counted at, and all that stand below them.
+fn places(counted: impl Iterator<Item = u32>, below: &HashMap<u32, Vec<u32>>) -> BTreeMap<u32, Place> {
+    let mut places: BTreeMap<u32, Place> = counted.map(|number| (number, Place::Counted)).collect();
+    let mut above: Vec<u32> = places.keys().copied().collect();
+    while let Some(number) = above.pop() {
+        for lower in below.get(&number).into_iter().flatten() {
+            // Two ends of a wire each stand below the other.
+            if !places.contains_key(lower) {
+                places.insert(*lower, Place::Below);
+                above.push(*lower);
+            }
+        }
+    }
+    places
+}
+
 /// The machine's interfaces that are asked for, by their numbers.
 fn devices(wanted: &[String]) -> BTreeMap<u32, Device> {
     let Ok(all) = nix::ifaddrs::getifaddrs() else { return BTreeMap::new() };
@@ -196,5 +245,14 @@ mod tests {
         assert_eq!(of("eth1*"), [true, true, false, false]);
         assert_eq!(of("ppp*"), [false, false, true, true]);
         assert_eq!(of("*"), [true; 4]);
+    }
+
+    #[test]
+    fn k28_what_stands_below_is_minded_all_the_way_down() {
+        let below = HashMap::from([(7, vec![3]), (3, vec![1, 2]), (1, vec![3]), (9, vec![8])]);
+        let (counted, lower) = (Place::Counted, Place::Below);
+        let wanted = BTreeMap::from([(1, lower), (2, lower), (3, lower), (7, counted)]);
+        assert_eq!(places([7].into_iter(), &below), wanted);
+        assert_eq!(places([7, 3].into_iter(), &below).get(&3), Some(&counted));
     }
 }

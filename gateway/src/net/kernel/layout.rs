@@ -287,6 +287,33 @@ impl Gate {
     }
 }
 
+/// What was dropped behind the count of what goes to subscribers, all processors together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Bytes that had been counted.
+    pub bytes: u64,
+    /// Packets of all kinds, also what is not counted.
+    pub packets: u64,
+    /// Bytes of them that belong to no slot.
+    pub slotless: u64,
+}
+
+/// Words of one processor's.
+pub const DROPS_WORDS: usize = 3;
+
+impl Dropped {
+    /// The sum with one processor's.
+    #[must_use]
+    pub fn plus(self, words: &[u64; DROPS_WORDS]) -> Self {
+        let [bytes, packets, slotless] = *words;
+        Self {
+            bytes: self.bytes.saturating_add(bytes),
+            packets: self.packets.saturating_add(packets),
+            slotless: self.slotless.saturating_add(slotless),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

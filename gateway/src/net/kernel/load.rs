@@ -17,15 +17,19 @@ use aya::{Ebpf, EbpfLoader};
 
 use super::claims::Claims;
 use super::devices::Programs;
-use super::layout::{GATE_WORDS, Gate, KEY_BYTES, KEY4_BYTES, PORT_WORDS, RawKey};
+use super::drops::Drops;
+use super::layout::{Dropped, GATE_WORDS, Gate, KEY_BYTES, KEY4_BYTES, PORT_WORDS, RawKey};
 use super::slots::{Control, Slots};
 use super::watch::Figures;
 
 /// The object that `build.rs` made of `gateway/bpf/flow.bpf.c`; none where it was built without clang.
-static OBJECT: Option<&[u8]> = include!(concat!(env!("OUT_DIR"), "/object.rs"));
+static OBJECT: Option<&[u8]> = include!(concat!(env!("OUT_DIR"), "/flow.rs"));
 
 /// `BPF_FS_MAGIC` of linux/magic.h.
 const BPF_FS: rustix::fs::FsWord = 0xcafe_4a11;
+/// Maps with a value for each slot, or at most so many.
+const MAPS_BY_SLOT: [&str; 8] =
+    ["zk_flows4", "zk_flows6", "zk_free", "zk_told", "zk_dropped", "zk_opened", "zk_closed", SLOTS_MAP];
 /// The map by which a folder is known to hold what an earlier process left.
 const SLOTS_MAP: &str = "zk_slots";
 
@@ -142,7 +146,7 @@ pub struct Kernel {
 
 /// Maps that programs name when they are loaded, which may be when the first device of a kind comes.
 struct Named {
-    _arrays: [MapData; 3],
+    _arrays: [MapData; 4],
     _ports: Array<MapData, u64>,
 }
 
@@ -175,7 +179,7 @@ impl Kernel {
         let slots = plan.slots;
         let mut loader = EbpfLoader::new();
         loader.default_map_pin_directory(&plan.folder).map_max_entries("zk_copies", plan.ring_bytes);
-        for name in ["zk_flows4", "zk_flows6", "zk_free", "zk_told", "zk_opened", "zk_closed", SLOTS_MAP] {
+        for name in MAPS_BY_SLOT {
             loader.map_max_entries(name, slots);
         }
         let mut bpf = match loader.load(object) {
@@ -188,10 +192,10 @@ impl Kernel {
                 return Err(error.into());
             }
         };
-        let (array, told) =
-            (self::array(&mut bpf, SLOTS_MAP, slots)?, self::array(&mut bpf, "zk_told", slots)?);
+        let mut array_of = |name| self::array(&mut bpf, name, slots);
+        let (array, told, dropped) = (array_of(SLOTS_MAP)?, array_of("zk_told")?, array_of("zk_dropped")?);
         let mapped = |source| failed(source);
-        let slots = Arc::new(Slots::map(array.fd(), told.fd(), slots).map_err(mapped)?);
+        let slots = Arc::new(Slots::map(array.fd(), told.fd(), dropped.fd(), slots).map_err(mapped)?);
         let words = self::array(&mut bpf, "zk_control", 1)?;
         let control = Control::map(words.fd()).map_err(mapped)?;
         let claims = Claims::new(take(&mut bpf, "zk_names")?);
@@ -216,11 +220,13 @@ impl Kernel {
         let own_marks =
             plan.dscps.iter().fold(0, |bits, dscp| bits | 1_u64.checked_shl((*dscp).into()).unwrap_or(0));
         control.set(plan.marks_timeout, own_marks, plan.share);
-        let programs = Programs::new(bpf, plan.folder.clone(), plan.interfaces.clone());
-        let named = Named { _arrays: [array, told, words], _ports: ports };
-        let mut kernel =
-            Self { plan, programs, slots, control, ring, figures: Arc::default(), tables, _named: named };
+        let figures: Arc<Figures> = Arc::default();
+        let drops = watch_drops(&plan);
+        let programs = Programs::new(bpf, plan.folder.clone(), plan.interfaces.clone(), drops);
+        let named = Named { _arrays: [array, told, dropped, words], _ports: ports };
+        let mut kernel = Self { plan, programs, slots, control, ring, figures, tables, _named: named };
         kernel.programs.attach_all()?;
+        kernel.figures.set_drops_known(kernel.programs.minds_drops());
         Ok((kernel, claims))
     }
 
@@ -305,6 +311,26 @@ impl Kernel {
             |_| Gate::default(),
             |values| values.iter().fold(Gate::default(), |sum, words| sum.plus(words)),
         )
+    }
+
+    /// What was dropped behind them.
+    pub fn dropped(&self) -> Dropped {
+        self.programs.drops().map_or_else(Dropped::default, Drops::counts)
+    }
+}
+
+/// Has the kernel tell whose packets it drops behind the programs, where it can: nothing else depends on it.
+fn watch_drops(plan: &Plan) -> Option<Drops> {
+    match Drops::load(&plan.folder, plan.slots) {
+        Ok(drops) => Some(drops),
+        Err(error) => {
+            tracing::warn!(
+                error = whole(&error),
+                "it is not known whose packets this machine's queues drop: they are counted as carried. Remedy: shape behind \
+                 this machine, or a kernel with CONFIG_DEBUG_INFO_BTF and the right CAP_PERFMON"
+            );
+            None
+        }
     }
 }
 

@@ -39,6 +39,10 @@ const _: () = assert!(size_of::<Slot>() == SLOT_BYTES, "as in gateway/bpf/layout
 #[repr(C)]
 struct Told([AtomicU64; 2]);
 
+/// Bytes down that were counted and then dropped; the kernel's.
+#[repr(C)]
+struct Dropped(AtomicU64);
+
 /// What the programs are told of this process.
 #[repr(C)]
 struct ControlWords {
@@ -61,6 +65,8 @@ unsafe trait SharedWords {}
 unsafe impl SharedWords for Slot {}
 // SAFETY: the same.
 unsafe impl SharedWords for Told {}
+// SAFETY: the same.
+unsafe impl SharedWords for Dropped {}
 // SAFETY: the same.
 unsafe impl SharedWords for ControlWords {}
 
@@ -109,20 +115,22 @@ impl<T> Drop for Mapped<T> {
     }
 }
 
-/// All slots, and what of each has an account.
+/// All slots, what of each has an account, and what was dropped.
 pub struct Slots {
     slots: Mapped<Slot>,
     told: Mapped<Told>,
+    dropped: Mapped<Dropped>,
     count: u32,
 }
 
 impl Slots {
-    /// Maps both arrays, of `count` values each.
+    /// Maps the arrays, of `count` values each.
     ///
     /// # Errors
     /// What mmap(2) says.
-    pub fn map(slots: &impl AsFd, told: &impl AsFd, count: u32) -> io::Result<Self> {
-        Ok(Self { slots: Mapped::new(slots, count)?, told: Mapped::new(told, count)?, count })
+    pub fn map(slots: &impl AsFd, told: &impl AsFd, dropped: &impl AsFd, count: u32) -> io::Result<Self> {
+        let slots = Mapped::new(slots, count)?;
+        Ok(Self { slots, told: Mapped::new(told, count)?, dropped: Mapped::new(dropped, count)?, count })
     }
 
     /// The numbers of all slots.
@@ -186,6 +194,13 @@ impl Slots {
         })
     }
 
+    /// Bytes to the subscriber that are among those of the banks, and that a queue dropped since. To be read after the banks: then
+    /// nothing that they have, and that was dropped by then, is missed.
+    pub fn dropped(&self, number: u32) -> u64 {
+        fence(Ordering::SeqCst);
+        self.dropped.get(number).map_or(0, |Dropped(bytes)| bytes.load(Ordering::Relaxed))
+    }
+
     /// Rules what becomes of the flow's packets; `quota` is how many bytes of both directions its exempt bank may have.
     pub fn rule(&self, number: u32, ruling: Ruling, quota: u64) {
         let Some(slot) = self.slots.get(number) else { return };
@@ -247,6 +262,9 @@ impl Slots {
         slot.ruling.store(Ruling::OPEN.word(), Ordering::Relaxed);
         slot.generation.fetch_add(1, Ordering::Relaxed);
         self.tell(number, Volume::ZERO);
+        if let Some(Dropped(bytes)) = self.dropped.get(number) {
+            bytes.store(0, Ordering::Relaxed);
+        }
         // Last: nobody has it from here on.
         slot.flags.store(0, Ordering::Release);
     }

@@ -26,7 +26,7 @@ use super::copies::Piece;
 use super::layout::{Gate, Key, NOWHERE, address_key};
 use super::load::Kernel;
 use super::slots::Slots;
-use super::watch::Watch;
+use super::watch::{Untold, Watch};
 use crate::flow::time::Monotonic;
 use crate::net::node::meter::SlotMeter;
 use crate::net::node::worker::{OpenFlow, Worker};
@@ -87,6 +87,8 @@ pub struct Taps {
     holders: Holders,
     /// Holds them against the interfaces'.
     watch: Watch,
+    /// Holds what the kernel told of drops against what queues say.
+    untold: Untold,
     /// Room for the piece that is taken.
     piece: Vec<u8>,
     /// Another process goes on with the flows.
@@ -109,6 +111,7 @@ impl Taps {
             gate,
             holders,
             watch: Watch::default(),
+            untold: Untold::default(),
             piece: Vec::new(),
             is_left: false,
         };
@@ -230,12 +233,18 @@ impl Taps {
             self.own = own;
         }
         self.kernel.programs.follow();
+        self.kernel.figures.set_drops_known(self.kernel.programs.minds_drops());
         let interfaces: Vec<&str> = self.kernel.programs.interfaces().collect();
         let seen = || {
-            let Gate { seen, own, .. } = self.kernel.gate();
-            seen.into_iter().chain(own).fold(0, u64::saturating_add)
+            let (Gate { seen, own, .. }, dropped) = (self.kernel.gate(), self.kernel.dropped());
+            // What a queue dropped did not pass.
+            seen.into_iter().chain(own).fold(0, u64::saturating_add).saturating_sub(dropped.bytes)
         };
         self.watch.look(&interfaces, seen, &self.kernel.figures);
+        let dropped = self.worker.shared.egress.dropped_at(self.kernel.programs.numbers());
+        if let (Some(dropped), Some(told)) = (dropped, self.kernel.programs.drops()) {
+            self.untold.look(dropped, told.counts().packets, &self.kernel.figures);
+        }
     }
 
     /// The process looks, at this time of CLOCK_MONOTONIC_COARSE.

@@ -3,10 +3,14 @@
 //! Hardware that forwards by itself, a program in front of ours (XDP), or somebody who has detached ours leave packets that nobody
 //! counts: carried, never exempt, and charged by the core. Nothing in the programs can tell of what they do not see; the
 //! interfaces' counters can.
+//!
+//! In the same way what queues say they dropped stands beside what the kernel told of: a queue that does not say why it drops
+//! (fq_codel and others of older kernels, when they shorten a queue from its head) is told of to nobody.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::layout::Dropped;
 use crate::net::sys::attention::{Attention, AttentionReason};
 
 /// Counters of the interfaces of the process's network.
@@ -20,12 +24,20 @@ const OTHER_SHARE: u64 = 10;
 /// And so many bytes, which pass between two readings.
 const OTHER_BYTES: u64 = 64 << 10;
 
+/// Packets that queues may have dropped untold, beside one part in so many: what is dropped while both are read.
+const UNTOLD_MAX: u64 = 16;
+const UNTOLD_SHARE: u64 = 20;
+
 /// What is known of the kernel path, for the pages.
 #[derive(Debug, Default)]
 pub struct Figures {
     taken: AtomicU64,
     unseen: AtomicU64,
     is_blind: AtomicBool,
+    dropped: AtomicU64,
+    dropped_packets: AtomicU64,
+    has_unknown_drops: AtomicBool,
+    has_untold_drops: AtomicBool,
 }
 
 impl Figures {
@@ -44,7 +56,46 @@ impl Figures {
         self.unseen.load(Ordering::Relaxed)
     }
 
-    /// What wants attention.
+    /// Bytes to subscribers that this machine's queues dropped behind the programs.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Packets of all kinds that they dropped, as far as the kernel told of them.
+    pub fn dropped_packets(&self) -> u64 {
+        self.dropped_packets.load(Ordering::Relaxed)
+    }
+
+    /// So much they have dropped.
+    pub fn set_dropped(&self, dropped: Dropped) {
+        self.dropped.store(dropped.bytes, Ordering::Relaxed);
+        self.dropped_packets.store(dropped.packets, Ordering::Relaxed);
+    }
+
+    /// Whether it can be known whose packets they drop.
+    pub fn set_drops_known(&self, whether: bool) {
+        self.has_unknown_drops.store(!whether, Ordering::Relaxed);
+    }
+
+    /// What wants attention of what they drop.
+    pub fn drops_attention(&self) -> Option<Attention> {
+        if self.has_untold_drops.load(Ordering::Relaxed) {
+            return Some(Attention::new(
+                AttentionReason::EgressUnknown,
+                "a queue of this machine drops packets and does not say which: they are counted as carried. Remedy: shape behind \
+                 this machine, with another queue (tc qdisc: fq, pfifo, tbf), or a newer kernel",
+            ));
+        }
+        self.has_unknown_drops.load(Ordering::Relaxed).then(|| {
+            Attention::new(
+                AttentionReason::EgressUnknown,
+                "the kernel does not tell whose packets this machine's queues drop: they are counted as carried. Remedy: shape \
+                 behind this machine, or a kernel with CONFIG_DEBUG_INFO_BTF and CAP_PERFMON for the gateway",
+            )
+        })
+    }
+
+    /// What wants attention of what the programs see.
     pub fn attention(&self) -> Option<Attention> {
         self.is_blind.load(Ordering::Relaxed).then(|| {
             Attention::new(
@@ -118,6 +169,33 @@ impl Watch {
     }
 }
 
+/// Compares what queues dropped with what the kernel told of.
+#[derive(Debug, Default)]
+pub struct Untold {
+    /// Both at the first look.
+    first: Option<(u64, u64)>,
+    /// Packets that nobody was told of at the last judgement.
+    before: u64,
+    looks: u32,
+}
+
+impl Untold {
+    /// The queues have `dropped` so many packets by their last look, and by now so many were `told`. Judged every ten looks.
+    pub fn look(&mut self, dropped: u64, told: u64, figures: &Figures) {
+        let (first_dropped, first_told) = *self.first.get_or_insert((dropped, told));
+        self.looks = self.looks.saturating_add(1);
+        if self.looks < LOOKS {
+            return;
+        }
+        self.looks = 0;
+        let (dropped, told) = (dropped.saturating_sub(first_dropped), told.saturating_sub(first_told));
+        let at_most = told.saturating_add(told / UNTOLD_SHARE).saturating_add(UNTOLD_MAX);
+        let untold = dropped.saturating_sub(at_most);
+        figures.has_untold_drops.store(untold > self.before, Ordering::Relaxed);
+        self.before = self.before.max(untold);
+    }
+}
+
 /// Bytes and packets of both directions by interface (proc_pid_net(5), `dev`).
 fn counters(text: &str, interfaces: &[&str]) -> HashMap<String, (u64, u64)> {
     let lines = text.lines().filter_map(|line| line.split_once(':'));
@@ -164,5 +242,21 @@ mod tests {
         watch.note(at(8_054_000, 3_010), 2_700_000);
         watch.judge(&figures);
         assert!(figures.attention().is_none(), "nothing passes: nothing is missed");
+    }
+
+    #[test]
+    fn k28_what_queues_drop_and_nobody_is_told_of_is_noticed() {
+        let (figures, mut untold) = (Figures::default(), Untold::default());
+        let mut judge = |dropped, told| {
+            (0..LOOKS).for_each(|_| untold.look(dropped, told, &figures));
+            figures.drops_attention().is_some()
+        };
+        assert!(!judge(1_000, 7), "both begin somewhere");
+        assert!(!judge(1_000 + 116, 7 + 100 - 4));
+        assert!(!judge(1_000 + 1_000, 7 + 950));
+        assert!(judge(1_000 + 1_100, 7 + 950));
+        assert!(!judge(1_000 + 1_100, 7 + 950), "no more of them");
+        figures.set_drops_known(false);
+        assert!(judge(1_000 + 1_100, 7 + 950));
     }
 }

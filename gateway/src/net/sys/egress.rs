@@ -20,6 +20,8 @@ use crate::net::sys::attention::{Attention, AttentionReason};
 const DROPPING_MS: u64 = 60_000;
 /// How long no look settles anything before the operator is told: looks are a second apart.
 const STUCK_MS: u64 = 10_000;
+/// What a queue hangs on that is the interface's own (`TC_H_ROOT` of linux/pkt_sched.h): it counts what those below it drop, too.
+const ROOT: u32 = u32::MAX;
 /// What counts for a queue that was taken away with packets in it: nobody says how many went with it.
 const TAKEN_AWAY: u64 = u32::MAX as u64;
 
@@ -48,6 +50,8 @@ struct State {
     queues: HashMap<QueueId, Found>,
     /// Packets that each interface could not send, at the last look.
     unsent: HashMap<u32, u64>,
+    /// Packets that each interface's own queue has dropped since the first look.
+    roots: HashMap<u32, u64>,
     /// An earlier look, and what stood in the queues then.
     standing: Option<(u64, HashMap<QueueId, Found>)>,
     /// Whether a look ever succeeded.
@@ -85,6 +89,13 @@ impl Egress {
         self.dropped.load(Ordering::Relaxed)
     }
 
+    /// Packets that the queues of these interfaces dropped, by the last look and since the first; none while somebody looks.
+    pub fn dropped_at(&self, interfaces: impl Iterator<Item = u32>) -> Option<u64> {
+        let state = self.state.try_lock().ok()?;
+        let dropped = interfaces.filter_map(|interface| state.roots.get(&interface));
+        Some(dropped.fold(0, |sum, dropped| sum.saturating_add(*dropped)))
+    }
+
     /// Whether packets were dropped of late.
     pub fn is_dropping(&self) -> bool {
         let at = self.dropped_at.load(Ordering::Relaxed);
@@ -98,7 +109,7 @@ impl Egress {
             return Some(Attention::new(AttentionReason::EgressUnknown, text));
         }
         if self.is_stuck() {
-            let text = "a queue of this machine's interfaces stands still, or the queues are not read any more: what is sent over UDP meanwhile is not counted. Remedy: look for an interface whose packets do not leave (tc -s qdisc)";
+            let text = "a queue of this machine's interfaces stands still, or the queues are not read any more: what is sent over UDP meanwhile, or stays in the kernel, is not counted. Remedy: look for an interface whose packets do not leave (tc -s qdisc)";
             return Some(Attention::new(AttentionReason::EgressUnknown, text));
         }
         let text = "an interface of this machine drops packets, and what they may have been is not counted. Remedy: shape behind this machine, or with longer queues";
@@ -181,7 +192,12 @@ impl State {
         let mut dropped = 0_u64;
         for (place, found) in queues {
             let before = self.queues.get(place).map_or(0, |before| before.drops);
-            dropped = dropped.saturating_add(u64::from(found.drops.wrapping_sub(before)));
+            let more = u64::from(found.drops.wrapping_sub(before));
+            dropped = dropped.saturating_add(more);
+            if place.parent == ROOT {
+                let root = self.roots.entry(place.interface).or_insert(0);
+                *root = root.saturating_add(more);
+            }
         }
         for (interface, count) in unsent {
             let before = self.unsent.get(interface).copied().unwrap_or(0);
@@ -214,6 +230,14 @@ impl State {
         self.queues = queues;
         emptied
     }
+}
+
+/// The interfaces that packets leave by that leave by another one: the device of a VLAN, the parts of a bond or a bridge.
+///
+/// # Errors
+/// What the system says: address family not permitted, interfaces changed meanwhile.
+pub fn below() -> io::Result<HashMap<u32, Vec<u32>>> {
+    Reader::new()?.below()
 }
 
 /// Whether a name is one of these names and patterns.

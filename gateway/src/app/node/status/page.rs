@@ -131,6 +131,7 @@ impl Pages for Status {
         items.extend(facts.egress.as_ref().and_then(|egress| egress.attention()));
         items.extend(facts.overload.as_ref().and_then(|overload| overload.over_limit.attention()));
         items.extend(facts.kernel.as_ref().and_then(|kernel| kernel.attention()));
+        items.extend(facts.kernel.as_ref().and_then(|kernel| kernel.drops_attention()));
         items
     }
 
@@ -164,6 +165,7 @@ impl Pages for Status {
             "kernel": facts.kernel.as_ref().map(|kernel| json!({
                 "slots_taken": kernel.taken(),
                 "unseen_bytes": kernel.unseen(),
+                "dropped_bytes": kernel.dropped(),
             })),
             "export": {
                 "epoch": facts.epoch,

@@ -63,7 +63,7 @@ const fn counter(name: &'static str, help: &'static str, read: fn(&View<'_>) -> 
 }
 
 /// The metrics.
-const METRICS: [Metric; 36] = [
+const METRICS: [Metric; 38] = [
     gauge("zrgw_ready", "1 while traffic is carried and judged by a good list", |view| {
         Some(u64::from(view.is_ready))
     }),
@@ -108,6 +108,16 @@ const METRICS: [Metric; 36] = [
         "zrgw_kernel_unseen_bytes_total",
         "Bytes that passed the subscribers' interfaces and that the kernel's programs did not see: an alarm",
         |view| Some(view.facts.kernel.as_ref()?.unseen()),
+    ),
+    counter(
+        "zrgw_kernel_dropped_bytes_total",
+        "Bytes to subscribers that this machine's queues dropped behind the kernel's programs: not counted as carried",
+        |view| Some(view.facts.kernel.as_ref()?.dropped()),
+    ),
+    counter(
+        "zrgw_kernel_dropped_packets_total",
+        "Packets that these queues dropped, as far as the kernel told which",
+        |view| Some(view.facts.kernel.as_ref()?.dropped_packets()),
     ),
     gauge("zrgw_export_backlog_records", "Records sealed and not yet published", |view| {
         Some(view.facts.backlog_records)

@@ -22,6 +22,9 @@ const RESET_QUIET: Duration = Duration::from_secs(60);
 /// How long nothing has passed of a flow whose key leads elsewhere before its slot is freed: far longer than a processor holds on to
 /// what it has looked up.
 const UNREACHABLE_QUIET: Duration = Duration::from_secs(1);
+/// How long the slot of a flow that is over waits for queues that hold its last packets. What they hold longer is not counted, and
+/// the record says so.
+const UNSETTLED_MAX: Duration = Duration::from_secs(60);
 /// How often it is looked whether the key of a quiet flow still leads to its slot.
 const KEY_LOOK: Duration = Duration::from_secs(60);
 
@@ -80,7 +83,11 @@ impl Taps {
             }
             Stage::Unreachable(since) if quiet.min(now.since(since)) >= UNREACHABLE_QUIET => {
                 let address = tap.key.subscriber();
-                // The last reading is taken as the flow is dropped, before the slot is emptied.
+                // What its last packets came to is known when the queues have let them go.
+                let is_settled = tap.open.worker().read_last(tap.open.flow());
+                if !is_settled && now.since(since) < UNSETTLED_MAX {
+                    return None;
+                }
                 self.drop_tap(number);
                 self.kernel.free(number);
                 Some(address)
@@ -131,20 +138,23 @@ impl Taps {
     fn drop_tap(&mut self, number: u32) {
         let tap = usize::try_from(number).ok().and_then(|at| self.taps.get_mut(at)?.take());
         if let Some(tap) = tap {
-            // The last reading is taken as the flow is dropped.
             self.worker.conclude(tap.open.flow());
+            self.worker.give_up_moving(tap.open.flow());
         }
     }
 
     /// Counts what passed without a slot.
     pub(super) fn count_overflow(&mut self) {
         let gate = self.kernel.gate();
-        let told = self.kernel.control.told();
+        let [told_up, told_down] = self.kernel.control.told();
         let [up, down] = gate.overflow;
-        let [told_up, told_down] = told;
+        let dropped = self.kernel.dropped();
+        self.kernel.figures.set_dropped(dropped);
+        // What was told before it was dropped is taken off what comes next.
+        let down = down.saturating_sub(dropped.slotless).max(told_down);
         let volume = Volume { up: up.saturating_sub(told_up), down: down.saturating_sub(told_down) };
         // Before it is saved: what a crash takes is lost, and never counted twice.
-        self.kernel.control.tell(gate.overflow);
+        self.kernel.control.tell([up, down]);
         if volume != Volume::ZERO {
             self.worker.count_slotless(volume);
         }

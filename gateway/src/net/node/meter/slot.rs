@@ -16,6 +16,10 @@ use crate::net::kernel::slots::Slots;
 /// A ruling comes first and the reading after it: bytes that pass between the two are counted in the bank that the new ruling
 /// names, and are held back until the engine has settled what came before. So an account ends with the packet at which the mark
 /// does.
+///
+/// What goes to the subscriber is counted in front of the interface's queue, which may drop it: it is told when a look at the
+/// queues says that they have let it go, less what of this slot they dropped by then. So nothing that was told is dropped later,
+/// and what was on its way under one account stays that one's (decision 27).
 pub struct SlotMeter {
     slots: Arc<Slots>,
     number: u32,
@@ -24,13 +28,17 @@ pub struct SlotMeter {
     before: Volume,
     /// What was read of the rest.
     carried: Volume,
+    /// How much of what went down has left the queues: of the rest too.
+    sent: Sent,
+    /// Bytes down that passed without the exemption which the flow had, as far as they are not told.
+    refused: u64,
     /// What was read of the charged bank.
     charged: Volume,
     /// What is ruled.
     ruling: Ruling,
     quota: u64,
-    /// A bank that has been counted into since the last ruling, and what it had before; what it has more is held back.
-    held: Option<(Bank, Volume)>,
+    /// What the last ruling found.
+    held: Option<Held>,
     /// Whether the last reading was before the present ruling, when the flow was exempt.
     was_exempt: bool,
     /// The flow's bytes have an account. Before that they stay where they are: a process that starts again finds them there, and the
@@ -40,6 +48,18 @@ pub struct SlotMeter {
     wants_copies: bool,
     /// Nothing more is read: another process reads on.
     is_left: bool,
+    /// The flow is over, and nobody reads on.
+    is_over: bool,
+}
+
+/// What a ruling found that has not been settled: the bank that is counted into since, and what it had before. What it has more is
+/// held back.
+#[derive(Clone, Copy)]
+struct Held {
+    bank: Bank,
+    before: Volume,
+    /// Bytes of the slot that were dropped before.
+    dropped: u64,
 }
 
 impl SlotMeter {
@@ -52,6 +72,8 @@ impl SlotMeter {
             transport,
             before,
             carried: Volume::ZERO,
+            sent: Sent::default(),
+            refused: 0,
             charged: Volume::ZERO,
             ruling: Ruling::OPEN,
             quota: 0,
@@ -60,6 +82,7 @@ impl SlotMeter {
             is_decided: false,
             wants_copies: false,
             is_left: false,
+            is_over: false,
         }
     }
 
@@ -86,6 +109,11 @@ impl SlotMeter {
     /// Another process reads on: nothing more is read, ruled or told.
     pub fn leave(&mut self) {
         self.is_left = true;
+    }
+
+    /// The flow is over: what the queues still hold of it is never counted.
+    pub fn give_up(&mut self) {
+        self.is_over = true;
     }
 
     /// The flow's packets carry `mark` from here on.
@@ -137,7 +165,10 @@ impl SlotMeter {
             return;
         }
         if ruling.bank != self.ruling.bank && self.held.is_none() {
-            self.held = Some((ruling.bank, self.slots.bytes(self.number, ruling.bank)));
+            // Drops first: none of a packet of the new account is taken off the old one.
+            let dropped = self.slots.dropped(self.number);
+            let before = self.slots.bytes(self.number, ruling.bank);
+            self.held = Some(Held { bank: ruling.bank, before, dropped });
             self.was_exempt = self.ruling.bank == Bank::Exempt;
         }
         if ruling.copies != self.ruling.copies {
@@ -147,29 +178,41 @@ impl SlotMeter {
         self.slots.rule(self.number, ruling, quota);
     }
 
+    /// What of the bytes that are told, `down` of them to the subscriber, passed without the exemption that the flow had.
+    fn read_refused(&mut self, down: u64) -> Volume {
+        let charged = self.bytes(Bank::Charged);
+        let more = if self.was_exempt { minus(charged, self.charged) } else { Volume::ZERO };
+        self.charged = charged;
+        let all = self.refused.saturating_add(more.down);
+        let told = all.min(down);
+        // What is not told by the time that nothing is on its way was dropped.
+        self.refused = if self.sent.moving() > 0 { all.saturating_sub(told) } else { 0 };
+        Volume { up: more.up, down: told }
+    }
+
     /// Bytes in a bank, as far as they are not held back.
     fn bytes(&self, bank: Bank) -> Volume {
         match self.held {
-            Some((held, before)) if held == bank => before,
+            Some(held) if held.bank == bank => held.before,
             Some(_) | None => self.slots.bytes(self.number, bank),
         }
     }
 }
 
 impl Counter for SlotMeter {
-    fn read(&mut self, _queues: Queues) -> Reading {
+    fn read(&mut self, queues: Queues) -> Reading {
         let last = self.carried;
         let mut refused = Volume::ZERO;
         if !self.is_left && self.is_decided {
             let banks = Bank::ALL.map(|bank| self.bytes(bank));
             let sum = banks.into_iter().fold(Volume::ZERO, plus);
             let own = minus(sum, self.before);
-            self.carried = Volume { up: own.up.max(last.up), down: own.down.max(last.down) };
-            let charged = self.bytes(Bank::Charged);
-            if self.was_exempt {
-                refused = minus(charged, self.charged);
-            }
-            self.charged = charged;
+            let dropped = self.slots.dropped(self.number);
+            self.sent.settle_knowing(queues, dropped);
+            let dropped = self.held.map_or(dropped, |held| held.dropped);
+            self.sent.raise_knowing(queues, own.down.saturating_sub(dropped), dropped);
+            self.carried = Volume { up: own.up.max(last.up), down: self.sent.left() };
+            refused = self.read_refused(self.carried.down.saturating_sub(last.down));
         }
         Reading {
             carried: self.carried,
@@ -180,17 +223,21 @@ impl Counter for SlotMeter {
         }
     }
 
-    /// None: packets are counted as they pass.
     fn sent(&self) -> Option<&Sent> {
-        None
+        Some(&self.sent)
     }
 
     fn moving(&self) -> u64 {
-        0
+        self.sent.moving()
     }
 
     fn is_waiting(&self) -> bool {
-        false
+        !self.is_left && self.sent.is_waiting()
+    }
+
+    /// The slot outlives this process, and says what of it has an account.
+    fn is_kept(&self) -> bool {
+        !self.is_over
     }
 }
 
@@ -210,147 +257,4 @@ fn minus(one: Volume, other: Volume) -> Volume {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::fd::OwnedFd;
-
-    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-    use rustix::io::{pread, pwrite};
-
-    use super::*;
-    use crate::net::kernel::layout::SLOT_BYTES;
-
-    /// The slot of the tests, of a few.
-    const NUMBER: u32 = 2;
-    /// Where its ruling stands (`gateway/bpf/layout.h`).
-    const RULING_AT: u64 = 56;
-    const MARK: Mark = Mark { dscp: 46, fwmark: 7, upstream: true };
-
-    /// The kernel's side: the same memory, without a kernel.
-    struct Programs(OwnedFd);
-
-    impl Programs {
-        /// The arrays that both sides share.
-        fn with_slots() -> (Self, Arc<Slots>) {
-            let array = |bytes: u64| {
-                let memory = memfd_create("slots", MemfdFlags::CLOEXEC).unwrap();
-                ftruncate(&memory, bytes).unwrap();
-                memory
-            };
-            let (slots, told) = (array(4 * SLOT_BYTES as u64), array(4 * 16));
-            let shared = Slots::map(&slots, &told, 4).unwrap();
-            (Self(slots), Arc::new(shared))
-        }
-
-        fn at(place: u64) -> u64 {
-            u64::from(NUMBER) * SLOT_BYTES as u64 + place
-        }
-
-        /// Packets of so many bytes pass, counted in a bank.
-        fn pass(&self, bank: Bank, up: u64, down: u64) {
-            for (way, bytes) in [up, down].into_iter().enumerate() {
-                let at = Self::at(u64::from(bank.number()) * 16 + way as u64 * 8);
-                let mut count = [0; 8];
-                pread(&self.0, &mut count, at).unwrap();
-                pwrite(&self.0, &(u64::from_ne_bytes(count) + bytes).to_ne_bytes(), at).unwrap();
-            }
-        }
-
-        /// Bank, code point, flags and mark, as a program reads them.
-        fn ruling(&self) -> (u8, u8, u8, u32) {
-            let mut word = [0; 8];
-            pread(&self.0, &mut word, Self::at(RULING_AT)).unwrap();
-            let [bank, code_point, how, _, mark @ ..] = word;
-            (bank, code_point, how, u32::from_ne_bytes(mark))
-        }
-    }
-
-    const fn bytes(up: u64, down: u64) -> Volume {
-        Volume { up, down }
-    }
-
-    /// A flow that is exempt.
-    fn exempt(slots: &Arc<Slots>) -> SlotMeter {
-        let mut meter = SlotMeter::new(Arc::clone(slots), NUMBER, Transport::Tcp);
-        meter.is_decided = true;
-        meter.turn(MARK);
-        settle(&mut meter);
-        meter
-    }
-
-    /// The engine has settled what a ruling changed.
-    fn settle(meter: &mut SlotMeter) {
-        meter.held = None;
-        meter.was_exempt = meter.ruling.bank == Bank::Exempt;
-    }
-
-    /// What a reading says: all so far, what is new, and what of that was refused.
-    fn read(meter: &mut SlotMeter) -> (Volume, Volume, Volume) {
-        let reading = meter.read(Queues::default());
-        (reading.carried, reading.unseen, reading.refused)
-    }
-
-    #[test]
-    fn k4_a_ruling_is_there_at_once_as_a_program_reads_it() {
-        let (programs, slots) = Programs::with_slots();
-        let mut meter = exempt(&slots);
-        assert_eq!(programs.ruling(), (1, 46, 4, 7));
-        meter.turn(Mark::NONE);
-        assert_eq!(programs.ruling(), (2, 0, 0, 0));
-        meter.turn(MARK);
-        assert_eq!(programs.ruling(), (1, 46, 4, 7));
-        meter.leave();
-        meter.turn(Mark::NONE);
-        assert_eq!(programs.ruling(), (1, 46, 4, 7), "another process rules");
-    }
-
-    #[test]
-    fn k3_what_passes_between_a_ruling_and_the_reading_is_the_next_accounts() {
-        let (programs, slots) = Programs::with_slots();
-        let mut meter = exempt(&slots);
-        programs.pass(Bank::Pending, 5, 6);
-        programs.pass(Bank::Exempt, 10, 100);
-        meter.turn(Mark::NONE);
-        programs.pass(Bank::Charged, 3, 30);
-        // One that had read the ruling before it was changed.
-        programs.pass(Bank::Exempt, 0, 1);
-        assert_eq!(read(&mut meter), (bytes(15, 107), bytes(15, 107), Volume::ZERO));
-        settle(&mut meter);
-        assert_eq!(read(&mut meter), (bytes(18, 137), bytes(3, 30), Volume::ZERO));
-        // And back.
-        meter.turn(MARK);
-        programs.pass(Bank::Exempt, 0, 9);
-        assert_eq!(read(&mut meter), (bytes(18, 137), Volume::ZERO, Volume::ZERO));
-        settle(&mut meter);
-        assert_eq!(read(&mut meter), (bytes(18, 146), bytes(0, 9), Volume::ZERO));
-    }
-
-    #[test]
-    fn k6_t31_what_the_kernel_took_the_exemption_from_is_told() {
-        let (programs, slots) = Programs::with_slots();
-        let mut meter = exempt(&slots);
-        programs.pass(Bank::Exempt, 1, 1_000);
-        programs.pass(Bank::Charged, 2, 500);
-        assert_eq!(read(&mut meter), (bytes(3, 1_500), bytes(3, 1_500), bytes(2, 500)));
-        programs.pass(Bank::Charged, 0, 70);
-        // It is charged from here on: what passed before that was refused, and what follows is not.
-        meter.turn(Mark::NONE);
-        programs.pass(Bank::Charged, 0, 8);
-        assert_eq!(read(&mut meter), (bytes(3, 1_570), bytes(0, 70), bytes(0, 70)));
-        settle(&mut meter);
-        assert_eq!(read(&mut meter), (bytes(3, 1_578), bytes(0, 8), Volume::ZERO));
-    }
-
-    #[test]
-    fn k5_without_a_verdict_nothing_is_read_and_what_was_told_before_is_not_counted_again() {
-        let (programs, slots) = Programs::with_slots();
-        programs.pass(Bank::Pending, 40, 60);
-        slots.tell(NUMBER, bytes(30, 0));
-        let mut meter = SlotMeter::new(Arc::clone(&slots), NUMBER, Transport::Udp);
-        assert_eq!(read(&mut meter), (Volume::ZERO, Volume::ZERO, Volume::ZERO));
-        meter.is_decided = true;
-        assert_eq!(read(&mut meter), (bytes(10, 60), bytes(10, 60), Volume::ZERO));
-        programs.pass(Bank::Charged, 1, 1);
-        meter.leave();
-        assert_eq!(read(&mut meter), (bytes(10, 60), Volume::ZERO, Volume::ZERO), "another process reads on");
-    }
-}
+mod tests;

@@ -96,6 +96,23 @@ impl Worker {
         self.observe(flow, Observation::LastCall);
     }
 
+    /// The flow is over, and nothing more passes. Reads what passed last, and judges by what is known; whether that was all, or
+    /// the queues may still drop some of it.
+    pub(in crate::net) fn read_last(self: &Rc<Self>, flow: &Rc<Flow>) -> bool {
+        self.conclude(flow);
+        self.observe(flow, Observation::Tick);
+        self.mark_dirty(flow);
+        !flow.state.borrow().subscriber.as_ref().is_some_and(|side| side.counter().is_waiting())
+    }
+
+    /// What the queues have not let go of the flow by now is never counted.
+    pub(in crate::net) fn give_up_moving(self: &Rc<Self>, flow: &Rc<Flow>) {
+        if let Some(slot) = flow.state.borrow_mut().subscriber.as_mut().and_then(SubscriberSide::slot_mut) {
+            slot.give_up();
+        }
+        self.observe(flow, Observation::Unwatched);
+    }
+
     /// Another process goes on with the flow. What was read of it by the last report has its account, and the slot says so;
     /// what has passed since is for whoever goes on.
     pub(in crate::net) fn leave_to_another(self: &Rc<Self>, flow: &Rc<Flow>) {

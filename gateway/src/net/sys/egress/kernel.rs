@@ -36,8 +36,11 @@ const STATISTICS: u16 = 7;
 const BASIC: u16 = 1;
 const QUEUE: u16 = 3;
 const LINK_STATISTICS: u16 = 1;
-/// `IFLA_IFNAME`.
+/// `IFLA_IFNAME`, `IFLA_LINK` and whether that is a number of another namespace (`IFLA_LINK_NETNSID`), `IFLA_MASTER`.
 const NAME: u16 = 3;
+const LOWER: u16 = 5;
+const LOWER_ELSEWHERE: u16 = 37;
+const MASTER: u16 = 10;
 /// The bit that asks for the last of them.
 const WANT_LINK_STATISTICS: u32 = 1;
 /// The type of an attribute without its two flags.
@@ -139,6 +142,23 @@ impl Reader {
         Ok(names)
     }
 
+    /// The interfaces below each one that has some.
+    ///
+    /// # Errors
+    /// As [`Reader::queues`].
+    pub(super) fn below(&mut self) -> io::Result<HashMap<u32, Vec<u32>>> {
+        let mut below: HashMap<u32, Vec<u32>> = HashMap::new();
+        self.ask(GET_LINK, &[0; LINK_MESSAGE], |kind, body| {
+            if kind == NEW_LINK {
+                let pairs = pairs(body);
+                pairs.into_iter().flatten().for_each(|(upper, lower)| {
+                    below.entry(upper).or_default().push(lower);
+                });
+            }
+        })?;
+        Ok(below)
+    }
+
     /// Asks for a table; `take` gets each message of the answer.
     fn ask(&mut self, kind: u16, message: &[u8], mut take: impl FnMut(u16, &[u8])) -> io::Result<()> {
         self.number = self.number.wrapping_add(1);
@@ -209,6 +229,14 @@ fn link(body: &[u8]) -> Option<(u32, String)> {
     let name = attribute(body.get(LINK_MESSAGE..)?, NAME)?;
     let name = name.split(|byte| *byte == 0).next()?;
     Some((word(body, 4)?, String::from_utf8_lossy(name).into_owned()))
+}
+
+/// What an interface stands above of, and below of, as pairs of an upper and a lower one.
+fn pairs(body: &[u8]) -> [Option<(u32, u32)>; 2] {
+    let (number, attributes) = (word(body, 4), body.get(LINK_MESSAGE..).unwrap_or_default());
+    let of = |kind| attribute(attributes, kind).and_then(|value| word(value, 0));
+    let lower = of(LOWER).filter(|_| of(LOWER_ELSEWHERE).is_none());
+    [number.zip(lower), of(MASTER).zip(number)]
 }
 
 /// What an interface could not send, of `struct if_stats_msg` and its attributes.
