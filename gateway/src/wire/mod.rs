@@ -12,5 +12,6 @@ pub mod icmp;
 pub mod pcap;
 pub mod proxy_protocol;
 pub mod quic;
+pub mod radius;
 pub mod reader;
 pub mod tls;
