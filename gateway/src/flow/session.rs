@@ -5,6 +5,7 @@
 //! as long as that holds its address ([`Standing`]); an address that is in no block has none, and its bytes are
 //! `unattributed`.
 
+pub mod accounting;
 mod block;
 mod news;
 mod slots;

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use billing_export::Session;
+use billing_export::{Session, SubscriberType};
 
 use self::write::Writer;
 use super::block::{Block, MAPPED_BITS};
@@ -40,7 +40,7 @@ const TRIES: usize = 8;
 pub enum SessionSource {
     /// The operator's static table.
     Static,
-    /// The access network's accounting. What hears of it is not built yet.
+    /// The access network's accounting, by what `accounting` decides.
     Accounting,
 }
 
@@ -75,6 +75,11 @@ pub struct Holding {
     pub regained: u64,
 }
 
+/// Whether a block is not occupied by nobody.
+fn is_somebodys(holding: &Holding) -> bool {
+    holding.session.subscriber_type() != SubscriberType::None
+}
+
 impl Holding {
     /// The session, unless it is stale: whose bytes they would be.
     pub fn counted(&self) -> Option<&Session> {
@@ -88,7 +93,7 @@ impl Holding {
 /// What happens to a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The session has it and is active, whoever had it before.
+    /// The session has it and is active, whoever had it before. Of nobody's session: it is occupied, and no wider block has it.
     Bind(Session),
     /// The session that has it is in another state.
     SetState(SessionState),
@@ -158,7 +163,7 @@ impl Sessions {
         let mut last = None;
         for _ in 0..TRIES {
             let before = self.changes.load(Ordering::Acquire);
-            let found = self.find_around(block);
+            let found = self.find_around(block).filter(is_somebodys);
             // Of two changes beside a look at several slots it may have seen the second and not the first. What such a look
             // finds, the next one does not: it sees both.
             if self.changes.load(Ordering::Acquire) == before || last.as_ref() == Some(&found) {

@@ -1,0 +1,132 @@
+//! What one decision touches: from what was there before and is there after, the changes follow.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use billing_export::Session;
+
+use super::Registry;
+use super::book::is_same;
+use super::decision::{Bound, Decision, RowChange};
+use super::spot::Spot;
+use crate::flow::session::{Block, Change, Event, SessionSource, SessionState};
+
+/// A decision in the making.
+pub(super) struct Work {
+    pub(super) decision: Decision,
+    /// The event that it is about.
+    pub(super) event: u32,
+    /// When it was heard of.
+    pub(super) heard: u32,
+    /// By how many seconds its event may seem later than it was.
+    pub(super) late_max: u32,
+    /// What spots showed before it.
+    before: BTreeMap<Spot, Before>,
+    /// Sessions whose rows change.
+    pub(super) rows: BTreeSet<u32>,
+}
+
+/// What a spot showed.
+struct Before {
+    shown: Option<Shown>,
+    /// The event that ended the last holding of it.
+    free_since: Option<u32>,
+}
+
+/// What the table says of a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// A session has it.
+    Held {
+        /// The session.
+        session: Session,
+        /// Its state.
+        state: SessionState,
+        /// Its start.
+        start: u32,
+    },
+    /// It is occupied, and nobody can tell by whom: no wider block has it either.
+    Nobody,
+}
+
+impl Work {
+    /// One that is about an event, and was heard of then.
+    pub(super) fn new(event: u32, heard: u32) -> Self {
+        Self {
+            decision: Decision::default(),
+            event,
+            heard,
+            late_max: 0,
+            before: BTreeMap::new(),
+            rows: BTreeSet::new(),
+        }
+    }
+
+    /// Spots that it touched.
+    pub(super) fn touched(&self) -> Vec<Spot> {
+        self.before.keys().copied().collect()
+    }
+}
+
+impl Registry {
+    /// Notes what a spot shows, before it changes.
+    pub(super) fn touch(&self, work: &mut Work, spot: Spot) {
+        work.before.entry(spot).or_insert_with(|| {
+            let last = self.places.get(spot).and_then(|place| place.last.as_ref());
+            let free_since = last.map(|last| last.event);
+            Before { shown: self.shown(spot), free_since }
+        });
+    }
+
+    /// The decision, with what its touching comes to.
+    pub(super) fn finish(&mut self, mut work: Work) -> Decision {
+        self.join_again(&mut work);
+        for (spot, before) in &work.before {
+            let after = self.shown(*spot);
+            let Some(block) = spot.block() else { continue };
+            if before.shown == after {
+                continue;
+            }
+            work.decision.changes.extend(changes(block, before.shown.as_ref(), after.as_ref()));
+            work.decision.bound.extend(bound(block, before, after.as_ref(), work.event));
+        }
+        let rows = work.rows.iter().filter_map(|slot| self.book.row(*slot, &self.servers));
+        work.decision.rows.extend(rows.map(RowChange::Upsert));
+        self.forget_over_limit(&mut work.decision.rows);
+        work.decision
+    }
+}
+
+/// The changes of the table by which a block shows something else.
+fn changes(block: Block, before: Option<&Shown>, after: Option<&Shown>) -> Vec<Change> {
+    let change = |event| Change { block, source: SessionSource::Accounting, event };
+    match (before, after) {
+        (_, None) => vec![change(Event::Release)],
+        (_, Some(Shown::Nobody)) => vec![change(Event::Bind(Session::none()))],
+        (Some(Shown::Held { session: before, .. }), Some(Shown::Held { session, state, .. }))
+            if before == session && *state != SessionState::Active =>
+        {
+            vec![change(Event::SetState(*state))]
+        }
+        (_, Some(Shown::Held { session, state, .. })) => {
+            let mut changes = vec![change(Event::Bind(session.clone()))];
+            if *state != SessionState::Active {
+                changes.push(change(Event::SetState(*state)));
+            }
+            changes
+        }
+    }
+}
+
+/// What there is to know of a block to which another subscriber comes.
+fn bound(block: Block, before: &Before, after: Option<&Shown>, event: u32) -> Option<Bound> {
+    let Some(Shown::Held { session, start, .. }) = after else { return None };
+    let free_since = match &before.shown {
+        // By realm they may differ; then somebody was there until this event, and nothing is adopted.
+        Some(Shown::Held { session: before, .. }) if is_same((0, Some(before)), (0, Some(session))) => {
+            return None;
+        }
+        Some(_) => Some(event),
+        None => before.free_since,
+    };
+    Some(Bound { block, start: *start, free_since })
+}
