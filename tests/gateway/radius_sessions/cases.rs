@@ -176,6 +176,16 @@ fn c13_b22_an_id_that_comes_again_for_its_subscriber_takes_nothing_and_leaves_no
 }
 
 #[test]
+fn c13_b22_of_a_session_that_lost_its_address_the_id_is_anothers_that_began_after_its_last_event() {
+    let mut desk = Desk::new();
+    desk.hear(start("a", "1", 100).v4("10.0.0.1"));
+    desk.hear(start("b", "2", 200).v4("10.0.0.2"));
+    desk.hear(start("c", "3", 600).v4("10.0.0.1"));
+    desk.hear(interim("a", "1", 610).lasting(60).v4("10.0.0.2"));
+    assert_eq!(desk.session("10.0.0.2"), "a@1700000550");
+}
+
+#[test]
 fn t35_packets_that_come_twice_change_nothing() {
     let mut desk = Desk::new();
     let packets = [

@@ -105,12 +105,14 @@ impl Clerk {
                 // Reckoned by our clock it may seem a second later than it was.
                 let (why, ended) = one.end.unwrap();
                 let end = ended + late;
+                // Only a Stop is its own end.
+                let own_end = if why == Why::Stop { end } else { one.heard + late };
                 // Rule 9: not after the end of its own session id. Rule 10: another one, or the minute.
                 let minute = why == Why::Stop && sent.status == Status::Interim && event < ended + 60;
                 let own = one.subscriber == sent.subscriber;
                 if event <= end || (minute && own && begun <= end) {
                     return self.testify(life, sent, event, ended, begun);
-                } else if sent.status == Status::Start || begun > end {
+                } else if sent.status == Status::Start || begun > own_end {
                     self.begin(sent, sent.subscriber.clone(), begun)
                 } else if one.subscriber != sent.subscriber {
                     self.begin(sent, sent.subscriber.clone(), event)
@@ -120,6 +122,9 @@ impl Clerk {
                     return;
                 } else {
                     self.lives[life].end = None;
+                    if begun > self.lives[life].start + 1 {
+                        self.displace(&sent.subscriber, begun, sent, event);
+                    }
                     life
                 }
             }

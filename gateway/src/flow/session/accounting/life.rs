@@ -110,18 +110,21 @@ impl Registry {
             Step::Reopen => {
                 self.book.set_end(slot, None, work.heard);
                 self.forsake(work, slot);
+                self.began_later(work, slot, report, subscriber);
             }
-            Step::Continue => {
-                // It goes on by rule 9. Where it says that it began later, who had its addresses before that has lost them all the
-                // same.
-                let Some(known) = self.book.get(slot) else { return };
-                let realm = known.realm;
-                let later = begun(report, work.event).filter(|begun| known.is_earlier_than(*begun));
-                if let Some(start) = later {
-                    self.displace(work, report, realm, subscriber, start);
-                }
-            }
+            Step::Continue => self.began_later(work, slot, report, subscriber),
             Step::Ignore | Step::StopAgain => {}
+        }
+    }
+
+    /// A session goes on by rules 9 and 10. Where its report says that it began later, who had its addresses before that has lost
+    /// them all the same.
+    fn began_later(&mut self, work: &mut Work, slot: u32, report: &Report, subscriber: Option<&Subscriber>) {
+        let Some(known) = self.book.get(slot) else { return };
+        let realm = known.realm;
+        let later = begun(report, work.event).filter(|begun| known.is_earlier_than(*begun));
+        if let Some(start) = later {
+            self.displace(work, report, realm, subscriber, start);
         }
     }
 
@@ -345,7 +348,12 @@ fn step_of_ended(
     let event = work.event;
     let is_after = |at: u32, time: u32| time > at.saturating_add(work.late_max);
     let Some((end, at)) = known.end.filter(|(_, at)| is_after(*at, event)) else { return Step::Ignore };
-    match (begun.filter(|begun| is_after(at, *begun)), status, end) {
+    // What ended it otherwise than by its Stop says nothing of its own time: one that began after its last event is another.
+    let own = match end {
+        End::Stopped => at,
+        End::Reset | End::Lost => known.event,
+    };
+    match (begun.filter(|begun| is_after(own, *begun)), status, end) {
         (Some(start), ..) => Step::Begin { start },
         _ if is_of_another(known, subscriber) => Step::Begin { start: event },
         (None, Status::Stop, _) => Step::StopAgain,
