@@ -53,11 +53,13 @@ pub struct SectionKeys {
 }
 
 /// Every section the parser knows, in the order of the documentation.
-pub const SECTIONS: [SectionKeys; 17] = [
+pub const SECTIONS: [SectionKeys; 19] = [
     SectionKeys { name: "node", repeated: false, keys: crate::node::KEYS },
     SectionKeys { name: "listener", repeated: true, keys: crate::listener::KEYS },
     SectionKeys { name: "list", repeated: false, keys: crate::list::KEYS },
     SectionKeys { name: "subscribers", repeated: false, keys: crate::subscribers::KEYS },
+    SectionKeys { name: "radius", repeated: false, keys: crate::radius::KEYS },
+    SectionKeys { name: "radius.client", repeated: true, keys: crate::radius::CLIENT_KEYS },
     SectionKeys { name: "export", repeated: false, keys: crate::export::KEYS },
     SectionKeys { name: "rating_group", repeated: true, keys: crate::rating_group::KEYS },
     SectionKeys { name: "allowance", repeated: false, keys: crate::allowance::KEYS },

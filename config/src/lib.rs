@@ -27,6 +27,7 @@ pub mod node;
 mod notes;
 mod problem;
 mod quantity;
+pub mod radius;
 pub mod rating_group;
 mod reader;
 mod relation;
@@ -51,6 +52,7 @@ pub use log::{Format, Level, Log};
 pub use lookup::Lookup;
 pub use node::{Node, Workers};
 pub use problem::{Place, Problem};
+pub use radius::{AccountingKind, Octets, Radius, RadiusClient, Side};
 pub use rating_group::{Disposition, RatingGroup, Services};
 pub use subscribers::Subscribers;
 pub use trusted_answers::{StaticAnswer, TrustedAnswers};
@@ -78,6 +80,8 @@ pub struct Config {
     pub list: List,
     /// `[subscribers]`; without it every flow is unattributed.
     pub subscribers: Option<Subscribers>,
+    /// `[radius]`; without it nobody is heard.
+    pub radius: Option<Radius>,
     /// `[export]`.
     pub export: Export,
     /// `[[rating_group]]`: exactly one is for all services that no other names.
@@ -203,6 +207,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let listener::Listeners { at_addresses: listeners, sockets } = listener::read(reader);
     let list = List::read(reader);
     let subscribers = Subscribers::read(reader);
+    let radius = Radius::read(reader);
     let export = Export::read(reader, &listeners, !sockets.is_empty());
     let edge = Edge::read(reader);
     let rating_groups = rating_group::read(reader, edge.divert_mark);
@@ -221,7 +226,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     if let (Some(node), Some(export)) = (&node, &export) {
         judge_folders(reader, node, export);
     }
-    let mut notes = notes::of_sections(subscribers.as_ref(), &upstream, &admin);
+    let mut notes = notes::of_sections((subscribers.as_ref(), radius.as_ref()), &upstream, &admin);
     notes.extend(dns.iter().flat_map(|dns| notes::of_steering(dns, &listeners)));
     notes.extend(rating_group::unseen_marks(&rating_groups, &listeners));
     let (node, list, export) = (node?, list?, export?.export);
@@ -232,6 +237,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         sockets,
         list,
         subscribers,
+        radius,
         export,
         rating_groups,
         allowance,

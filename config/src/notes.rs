@@ -3,6 +3,7 @@
 use crate::admin::Admin;
 use crate::dns::Dns;
 use crate::listener::{Listener, Mode};
+use crate::radius::Radius;
 use crate::subscribers::Subscribers;
 use crate::upstream::Upstream;
 use std::net::SocketAddr;
@@ -35,13 +36,15 @@ pub(crate) fn of_steering(dns: &Dns, listeners: &[Listener]) -> Vec<String> {
 
 /// What is allowed and yet worth a word.
 pub(crate) fn of_sections(
-    subscribers: Option<&Subscribers>,
+    (subscribers, radius): (Option<&Subscribers>, Option<&Radius>),
     upstream: &Upstream,
     admin: &Admin,
 ) -> Vec<String> {
     let mut notes = Vec::new();
-    if subscribers.is_none() {
-        notes.push("no [subscribers]: every flow is unattributed and nothing is exempt".to_owned());
+    if subscribers.is_none() && radius.is_none() {
+        notes.push(
+            "no [subscribers] and no [radius]: every flow is unattributed and nothing is exempt".to_owned(),
+        );
     }
     if upstream.allow_private {
         notes.push(

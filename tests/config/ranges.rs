@@ -14,6 +14,8 @@ mod dns;
 mod edge;
 #[path = "ranges/general.rs"]
 mod general;
+#[path = "ranges/radius.rs"]
+mod radius;
 
 use config::{Config, FlowsMax, Workers};
 use std::path::Path;
@@ -21,12 +23,18 @@ use std::path::Path;
 use dns::DNS_ROWS;
 use edge::EDGE_ROWS;
 use general::{ALLOWANCE_ROWS, MORE_ROWS, ROWS};
+use radius::RADIUS_ROWS;
 
 const MINIMAL: &str = include_str!("../../config/examples/minimal.toml");
 const FULL: &str = include_str!("../../config/examples/full.toml");
 
 /// A key, values that are taken, values that are refused.
 type Row = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
+
+/// All rows.
+fn rows() -> impl Iterator<Item = &'static Row> {
+    [ROWS, MORE_ROWS, DNS_ROWS, EDGE_ROWS, ALLOWANCE_ROWS, RADIUS_ROWS].into_iter().flatten()
+}
 
 /// `full.toml` with one key's value replaced.
 fn with(section: &str, key: &str, value: &str) -> String {
@@ -52,9 +60,7 @@ fn with(section: &str, key: &str, value: &str) -> String {
 
 #[test]
 fn every_number_at_its_limits_and_one_beyond() {
-    for (section, key, taken, refused) in
-        ROWS.iter().chain(MORE_ROWS).chain(DNS_ROWS).chain(EDGE_ROWS).chain(ALLOWANCE_ROWS)
-    {
+    for (section, key, taken, refused) in rows() {
         for value in *taken {
             let parsed = Config::parse(&with(section, key, value), Path::new("/"));
             assert!(parsed.is_ok(), "{section}.{key} = {value}: {:?}", parsed.unwrap_err());
@@ -75,14 +81,7 @@ fn every_number_at_its_limits_and_one_beyond() {
 
 #[test]
 fn every_key_that_carries_a_number_is_in_the_table() {
-    let judged: Vec<(&str, &str)> = ROWS
-        .iter()
-        .chain(MORE_ROWS)
-        .chain(DNS_ROWS)
-        .chain(EDGE_ROWS)
-        .chain(ALLOWANCE_ROWS)
-        .map(|row| (row.0, row.1))
-        .collect();
+    let judged: Vec<(&str, &str)> = rows().map(|row| (row.0, row.1)).collect();
     // These have tests of their own in problems.rs and listeners.rs.
     let elsewhere = [
         "state_dir",

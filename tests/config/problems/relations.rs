@@ -132,3 +132,28 @@ fn t31_an_allowance_without_its_zone_or_groups_that_overlap_are_refused() {
     assert_eq!(with(&many[..1_000]), "");
     assert!(with(&many).contains("allowance.group: found 1001 groups; wanted at most 1000"));
 }
+
+#[test]
+fn radius_clients_are_there_and_stand_apart() {
+    let client = |name: &str, prefix: &str| {
+        format!("[[radius.client]]\nname = \"{name}\"\nprefix = \"{prefix}\"\nsecret_file = \"s\"\n")
+    };
+    let found = problem_of("[radius]\n");
+    assert!(found.contains("radius.client: found no client"), "{found}");
+    let found = problem_of(&format!("{}{}", client("a", "10.0.0.0/8"), client("a", "10.1.0.0/16")));
+    assert!(
+        found.contains("radius.client[1].name: found \"a\", which radius.client[0].name already has"),
+        "{found}"
+    );
+    let found = problem_of(&format!("{}{}", client("a", "10.0.0.0/8"), client("b", "10.0.0.0/8")));
+    assert!(found.contains("radius.client[1].prefix: found \"10.0.0.0/8\""), "{found}");
+    let radius = good(&client("a", "10.0.0.0/8")).radius.unwrap();
+    assert_eq!(radius.listen, [config::radius::LISTEN_DEFAULT]);
+    assert_eq!(radius.clients[0].secret_file, Path::new("/base/s"));
+    assert_eq!(radius.clients[0].interim.unwrap().as_secs(), 600);
+    let many: String = (0..1_025)
+        .map(|number| client(&format!("n{number}"), &format!("10.{}.{}.0/24", number / 256, number % 256)))
+        .collect();
+    let found = problem_of(&many);
+    assert!(found.contains("radius.client: found 1025 clients; wanted at most 1024"), "{found}");
+}
