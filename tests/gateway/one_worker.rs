@@ -80,6 +80,7 @@ fn limits() -> Limits {
         finish_deadline: long,
         flows_per_subscriber_max: FlowsPerSubscriber::all(1),
         accepts_per_wake_max: 1,
+        adopt: Duration::ZERO,
         relay_buffer: 4_096,
         pipes_per_worker_max: 1,
     }

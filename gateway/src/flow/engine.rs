@@ -135,6 +135,7 @@ impl Engine {
             Observation::Continues(identity) => self.claim.inherit(identity),
             Observation::LookedUp(outcome) => self.looked_up(outcome, world, carrier),
             Observation::Renewed => self.renewed(world, carrier),
+            Observation::Adopted(holding) => self.adopt(holding, world, carrier),
             Observation::Sessions(holding, evidence) => self.stand(holding, evidence, world, carrier),
             Observation::Dated => self.judge_again(world, carrier),
             Observation::Moved(bytes) => self.spend(bytes, carrier),
@@ -248,6 +249,20 @@ impl Engine {
             self.standing = standing;
             self.judge_again(world, carrier);
         }
+    }
+
+    /// See [`Observation::Adopted`].
+    fn adopt(&mut self, holding: Holding, world: &impl World, carrier: &mut impl Carrier) {
+        if self.is_of_nobody_known() {
+            self.leave_to_nobody(carrier);
+            self.standing = Standing::at_start(Some(holding));
+            self.judge_again(world, carrier);
+        }
+    }
+
+    /// Whether no session had its address when it began.
+    pub fn is_of_nobody_known(&self) -> bool {
+        self.standing == Standing::Unknown
     }
 
     /// Judges it anew where it was judged, and else what its mark was foreseen by.

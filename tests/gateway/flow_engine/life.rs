@@ -37,6 +37,7 @@ fn held(session: &Session, state: SessionState) -> Holding {
         block: Block::of("192.0.2.1".parse().unwrap()),
         since: 0,
         regained: 0,
+        begun: None,
     }
 }
 

@@ -153,6 +153,16 @@ impl Engine {
         }
     }
 
+    /// What has no verdict by now and no subscriber stays without one, whoever the flow is found to be of.
+    pub(super) fn leave_to_nobody(&mut self, carrier: &mut impl Carrier) {
+        if !self.ruling.is_latched() {
+            self.count(carrier);
+            let entry = Entry::Unattributed(Reason::NoSubscriber);
+            let account = Account { entry, ..nobodys() };
+            attribute(&account, Flags::NONE, self.tally.take(), Flags::NONE, carrier);
+        }
+    }
+
     /// What has no verdict is told as nobody's, as after an end without warning; the flow goes on without it.
     pub(super) fn orphan(&mut self, carrier: &mut impl Carrier) {
         if !self.ruling.is_latched() {

@@ -39,6 +39,8 @@ pub enum Observation<'a> {
     Renewed,
     /// The sessions of its address changed, or may have; this is who has it by then.
     Sessions(Option<Holding>, session::Evidence<'a>),
+    /// It began while nobody had its address, in a session that is known only now: what passed until now stays nobody's.
+    Adopted(Holding),
     /// A date has passed that changes an answer.
     Dated,
     /// So many bytes have just moved, in the byte basis at a guess. They are held against what may be exempt.

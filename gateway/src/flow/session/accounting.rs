@@ -163,6 +163,18 @@ impl Registry {
         self.book.open()
     }
 
+    /// Sessions that last by their state: active, suspect, stale.
+    pub fn states(&self) -> [u64; 3] {
+        let mut states = [0_u64; 3];
+        for slot in 0..u32::try_from(self.book.slots()).unwrap_or(u32::MAX) {
+            let known = self.book.get(slot).filter(|known| known.is_open());
+            if let Some(count) = known.and_then(|known| states.get_mut(usize::from(rank(known.state)))) {
+                *count = count.saturating_add(1);
+            }
+        }
+        states
+    }
+
     /// Sessions that are known, those that ended among them.
     pub fn known(&self) -> usize {
         self.book.len()

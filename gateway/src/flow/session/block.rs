@@ -3,7 +3,7 @@
 //! Everything that finds, changes or follows sessions is keyed by this type. Where an operator's translator gives several
 //! subscribers one address, each has a range of its ports (RFC 6302, RFC 7422): the range becomes a field here.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -58,6 +58,18 @@ impl Block {
     pub fn covers(self, address: IpAddr) -> bool {
         let address = Self::of(address);
         self.is_v4() == address.is_v4() && address.bits & mask(self.length) == self.bits
+    }
+
+    /// The prefix, as people write it.
+    pub fn prefix(self) -> IpNet {
+        let first = Ipv6Addr::from_bits(self.bits);
+        let of_v4 = self.v4_length().and_then(|length| Some((first.to_ipv4_mapped()?, length)));
+        let prefix = match of_v4 {
+            Some((first, length)) => IpNet::new(first.into(), length),
+            None => IpNet::new(first.into(), self.length),
+        };
+        // Its length is within those of its family.
+        prefix.unwrap_or_else(|_| IpAddr::V6(first).into())
     }
 
     /// The bits of its first and last address, in the order of [`bits_of`].

@@ -74,8 +74,8 @@ impl Standing {
         }
     }
 
-    /// The standing after the table changed, where `holding` is what it has for the flow's address by then. The session must
-    /// have held the address without a break: one that lost it and came back between two looks has ended for this flow. What
+    /// The standing after the table changed, where `holding` is what it has for the flow's address by then. Sessions of the
+    /// subscriber must have held the address without a break: where he lost it and came back between two looks the flow has ended. What
     /// cannot be told apart has ended too, so that no byte is on the wrong subscriber.
     #[must_use]
     pub fn after(&self, holding: Option<Holding>, evidence: Evidence<'_>) -> Self {
@@ -83,11 +83,16 @@ impl Standing {
             Self::Known(own) | Self::Suspect(own) | Self::Stale(own) => own,
             Self::Unknown | Self::Ended => return self.clone(),
         };
-        match holding.filter(|holding| holding.session == *own) {
+        match holding.filter(|holding| is_same_subscriber(&holding.session, own)) {
             Some(holding) if !is_broken(own, &holding, evidence) => Self::of(holding),
             Some(_) | None => Self::Ended,
         }
     }
+}
+
+/// Whether two sessions are one subscriber's: his flows go on from one to the other.
+fn is_same_subscriber(one: &Session, other: &Session) -> bool {
+    one.subscriber_type() == other.subscriber_type() && one.subscriber_id() == other.subscriber_id()
 }
 
 /// Whether somebody else, or nobody, had the address in between, as far as the evidence goes.
@@ -95,7 +100,7 @@ fn is_broken(own: &Session, holding: &Holding, evidence: Evidence<'_>) -> bool {
     match evidence {
         Evidence::Changed(number, changed) => {
             let hidden = holding.block.length() > changed.block.length() && holding.since <= number;
-            !hidden && changed.holder.as_ref() != Some(own)
+            !hidden && !changed.holder.as_ref().is_some_and(|holder| is_same_subscriber(holder, own))
         }
         Evidence::Since(number) => holding.since.max(holding.regained) > number,
     }
@@ -115,6 +120,7 @@ mod tests {
             block: Block::of(network),
             since: 1,
             regained: 1,
+            begun: None,
         };
         for state in [SessionState::Active, SessionState::Suspect, SessionState::Stale] {
             let standing = Standing::at_start(Some(held(state)));

@@ -12,6 +12,7 @@
 
 mod write;
 
+use std::collections::HashMap;
 use std::hash::RandomState;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -73,6 +74,25 @@ pub struct Holding {
     pub since: u64,
     /// The latest write that gave it back an address: one that somebody had by a narrower block, or by a later source's word.
     pub regained: u64,
+    /// Since when it had the block by its access server's word, where that is known.
+    pub begun: Option<Begun>,
+}
+
+/// Since when a session has had a block, which may be long before anybody heard of it. Unix seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// Its start.
+    pub start: u32,
+    /// The event by which whoever had it before lost it; none where nobody is remembered.
+    pub free_since: Option<u32>,
+}
+
+impl Begun {
+    /// Whether a flow that began then, in Unix seconds, began in the session: a second after its start, so that clocks that differ
+    /// by less decide nothing, and with nobody else at the block in between.
+    pub fn has_flow_of(self, began: u32) -> bool {
+        self.start < began && self.free_since.is_none_or(|free| free <= self.start)
+    }
 }
 
 /// Whether a block is not occupied by nobody.
@@ -174,6 +194,11 @@ impl Sessions {
         None
     }
 
+    /// Whether some session has `address`, also one of which nobody can tell whose it is: a customer's, not a stranger's.
+    pub fn is_held(&self, address: IpAddr) -> bool {
+        self.find_around(Block::of(address)).is_some()
+    }
+
     /// Who has the block, by itself or by a wider one.
     fn find_around(&self, block: Block) -> Option<Holding> {
         let slots = self.slots.load();
@@ -246,6 +271,19 @@ impl Sessions {
     /// Sessions that have lost their last block since the last call.
     pub fn take_ended(&self) -> Vec<Session> {
         std::mem::take(&mut self.writer().ended)
+    }
+
+    /// Applies changes in their order, as one write; of blocks that sessions come to by it, `begun` says since when they had them.
+    pub fn apply_begun(
+        &self,
+        changes: impl IntoIterator<Item = Change>,
+        begun: HashMap<Block, Begun>,
+    ) -> Applied {
+        let mut writer = self.writer();
+        writer.begun = begun;
+        let applied = self.write(&mut writer, changes, self.held_max());
+        writer.begun = HashMap::new();
+        applied
     }
 
     /// Applies changes in their order, as one write.

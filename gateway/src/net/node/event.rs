@@ -49,6 +49,8 @@ events! {
     PortChanged => "zrgw_source_port_changed_total",
     /// Verdicts taken again on open flows because list, rating, a date or their session changed
     JudgedAgain => "zrgw_flows_judged_again_total",
+    /// Flows that began before their session was heard of, and are the session's from then on (radius.adopt)
+    FlowAdopted => "zrgw_flows_adopted_total",
     /// Copies of first bytes that the kernel had no room for (edge.ring_max): their flows are charged
     KernelPiecesLost => "zrgw_kernel_pieces_lost_total",
     /// Packets without a slot (edge.slots_max, edge.slots_per_subscriber_max): carried, and nobody's

@@ -117,6 +117,8 @@ pub struct Listener {
 pub struct Limits {
     /// Bits of the network that counts as one subscriber where no session has the address: of IPv4, of IPv6.
     pub unknown_prefix: (u8, u8),
+    /// How long after its begin a flow may still get the session that it began in.
+    pub adopt: Duration,
     /// Caps of the readers of first bytes.
     pub identify: IdentifyLimits,
     /// Caps of the reader of QUIC datagrams.

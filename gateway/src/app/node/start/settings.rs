@@ -81,6 +81,7 @@ const UNANSWERED_SHARE: usize = 2;
 pub(super) fn limits(config: &Config, workers: usize, flows_max: usize) -> Limits {
     let limits = &config.limits;
     Limits {
+        adopt: config.radius.as_ref().map(|radius| radius.adopt).unwrap_or_default(),
         identify: IdentifyLimits {
             hello_handshake_bytes_max: limits.hello_handshake_max,
             hello_wire_bytes_max: limits.hello_wire_max,

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use billing_export::Session;
 
-use super::{Applied, Change, Event, Holding, SessionSource, SessionState, Sessions, WORD_BITS};
+use super::{Applied, Begun, Change, Event, Holding, SessionSource, SessionState, Sessions, WORD_BITS};
 use crate::flow::session::block::{Block, MAPPED_BITS};
 use crate::flow::session::news::What;
 use crate::flow::session::slots::{Link, Slots, links};
@@ -58,6 +58,19 @@ impl Sessions {
         Applied { changed: applied.changed.saturating_add(forced.changed), full }
     }
 
+    /// Nobody hears of the sessions of accounting any more: they hold, with a remark on what is counted.
+    pub fn doubt_accounting(&self) -> Applied {
+        let mut writer = self.writer();
+        let mut changes = Vec::new();
+        self.slots.load().each(|source, holding| {
+            if source == SessionSource::Accounting && holding.state == SessionState::Active {
+                let event = Event::SetState(SessionState::Suspect);
+                changes.push(Change { block: holding.block, source, event });
+            }
+        });
+        self.write(&mut writer, changes, usize::MAX)
+    }
+
     /// Applies changes, where there is room for so many blocks, and tells of them.
     pub(super) fn write(
         &self,
@@ -105,7 +118,8 @@ impl Sessions {
             }
             (Event::Bind(session), _) => {
                 let state = SessionState::Active;
-                Some(Holding { session, state, block, since: number, regained: number })
+                let begun = writer.begun.get(&block).copied();
+                Some(Holding { session, state, block, since: number, regained: number, begun })
             }
             (Event::SetState(state), Some(before)) => Some(Holding { state, ..before.clone() }),
             (Event::SetState(_) | Event::Release, None) => None,
@@ -221,6 +235,8 @@ pub(super) struct Writer {
     counts: HashMap<(bool, u8), usize>,
     /// How many blocks each session holds.
     sessions: HashMap<Session, usize>,
+    /// Since when sessions have had blocks that they come to by the write that is made.
+    pub(super) begun: HashMap<Block, Begun>,
     /// Sessions that have lost their last block and were not asked for yet.
     pub(super) ended: Vec<Session>,
     /// Slots that were replaced, for as long as somebody reads them: no reader is to free a million links.

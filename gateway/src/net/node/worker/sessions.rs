@@ -6,7 +6,9 @@ use std::rc::Rc;
 use super::Worker;
 use crate::flow::engine::Observation;
 use crate::flow::session::{Evidence, Holding, News, What};
+use crate::net::node::event::Event;
 use crate::net::node::flow_record::Flow;
+use crate::net::node::meter::SubscriberSide;
 
 /// How often the session of a flow that begins is looked for while the table is written; a look takes a microsecond. Written as
 /// often as that, a flow may lose its session for one that went before it: its bytes are nobody's then.
@@ -65,6 +67,27 @@ impl Worker {
     /// Looks whose a flow is; it is judged again where that changed.
     fn stand_again(self: &Rc<Self>, flow: &Rc<Flow>, evidence: Evidence<'_>) {
         let holding = self.shared.sessions.find(flow.source);
-        self.observe(flow, Observation::Sessions(holding, evidence));
+        match holding.as_ref().filter(|holding| self.began_in(flow, holding)).cloned() {
+            Some(holding) => {
+                self.count_event(Event::FlowAdopted);
+                self.observe(flow, Observation::Adopted(holding));
+            }
+            None => self.observe(flow, Observation::Sessions(holding, evidence)),
+        }
+    }
+
+    /// Whether a flow that nobody's address was known for began in a session that is heard of only now: accounting may begin with
+    /// the first packet, and come by a relay. Of what the kernel carries it is not known closely enough when it began.
+    fn began_in(&self, flow: &Flow, holding: &Holding) -> bool {
+        let state = flow.state.borrow();
+        let is_slot = matches!(state.subscriber, Some(SubscriberSide::Slot(_)));
+        if !state.engine.is_of_nobody_known() || is_slot {
+            return false;
+        }
+        let now = self.shared.clock.now();
+        let age = now.monotonic.since(flow.opened);
+        let age_s = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+        let began = u32::try_from(now.wall.as_second().saturating_sub(age_s)).unwrap_or(0);
+        age <= self.shared.limits.adopt && holding.begun.is_some_and(|begun| begun.has_flow_of(began))
     }
 }
