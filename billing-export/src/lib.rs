@@ -48,6 +48,8 @@ pub use period::{PERIOD_DEFAULT, Period, PeriodError, format_instant, parse_inst
 pub use render::render;
 pub use settings::{ACCOUNTS_MAX_DEFAULT, FILE_RECORDS_MAX_DEFAULT, Settings};
 pub use steps::{NoFault, SharedSteps, Step, Steps};
-pub use store::{LEDGER_VERSION, STORE_NAME, SinkStanding};
+pub use store::{
+    BINDINGS_NAME, BindingChange, BindingKey, Bindings, LEDGER_VERSION, STORE_NAME, SinkStanding,
+};
 pub use subscriber::{ID_LEN_MAX, Session, SessionError, SubscriberType};
 pub use unit::{ByteBasis, Cause, Disposition, Flag, Flags, NodeId, Volume};

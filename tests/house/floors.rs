@@ -10,7 +10,7 @@ const APP_ROOMS: [&str; 3] = ["node", "command", "lab"];
 /// Files of app that may import `config`.
 const CONFIG_READERS: [&str; 4] = ["start", "reload", "check", "demo"];
 /// What only app/export.rs may touch of `billing_export`.
-const LEDGER_SIDE: [&str; 10] = [
+const LEDGER_SIDE: [&str; 13] = [
     "ledger",
     "store",
     "sink",
@@ -21,6 +21,9 @@ const LEDGER_SIDE: [&str; 10] = [
     "Steps",
     "Step",
     "NoFault",
+    "Bindings",
+    "BindingChange",
+    "BindingKey",
 ];
 /// What further is not a word that `flow` may use.
 const NO_WORDS: [&str; 3] = ["manifest", "codec", "audit"];

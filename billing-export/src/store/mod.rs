@@ -4,6 +4,7 @@
 //! Every change is one transaction. After any error the connection is dropped and what is on disk is read again: a
 //! failed fsync is never repeated as if it had succeeded.
 
+mod bindings;
 mod delivery;
 mod examine;
 mod file_writer;
@@ -26,6 +27,7 @@ use crate::error::ExportError;
 use crate::sink::file::create_file;
 use node_row::Sums;
 
+pub use bindings::{BINDINGS_NAME, BindingChange, BindingKey, Bindings};
 pub use delivery::SinkStanding;
 pub use migrate::VERSION as LEDGER_VERSION;
 pub(crate) use read::FileRow;
