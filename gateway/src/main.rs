@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use gateway::app::command::{check, classify, explain, nft};
+use gateway::app::command::{check, classify, explain, nft, session};
 #[cfg(feature = "lab")]
 use gateway::app::lab::{conformance, demo};
 use gateway::app::node::start;
@@ -39,6 +39,8 @@ enum Command {
     Nft(nft::Args),
     /// Say whether a name would be free, and why
     Explain(explain::Args),
+    /// Say who has an address, by the gateway that runs
+    Session(session::Args),
     /// Audit zero-rating in network namespaces as a regulator would: who is exempt, and who must not be (root)
     #[cfg(feature = "lab")]
     Conformance(conformance::Args),
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Command::Classify(args) => classify::run(args),
         Command::Nft(args) => nft::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Session(args) => session::run(&args),
         #[cfg(feature = "lab")]
         Command::Conformance(args) => conformance::run(&args),
     }

@@ -26,11 +26,12 @@ use traffic::{an_ordinary_evening, answers_of_all_kinds};
 /// Where what nothing on the network can bring about is counted.
 const COUNTED: &str = "gateway/src/app/node/status/count.rs";
 /// Where metrics are declared.
-const DECLARED: [&str; 4] = [
+const DECLARED: [&str; 5] = [
     "gateway/src/app/node/status/readings.rs",
     COUNTED,
     "gateway/src/net/node/event.rs",
     "gateway/src/net/dns/count/metrics.rs",
+    "gateway/src/net/radius/figures.rs",
 ];
 
 /// A file of the workspace.

@@ -4,3 +4,4 @@ pub mod check;
 pub mod classify;
 pub mod explain;
 pub mod nft;
+pub mod session;

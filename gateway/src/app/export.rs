@@ -15,6 +15,7 @@ mod ledger;
 mod machine;
 mod opened;
 pub mod orders;
+pub mod shelf;
 mod sinks;
 mod standing;
 pub mod state;

@@ -1,6 +1,7 @@
 //! The admin HTTP endpoint: health, readiness, metrics, status. Reads only; nothing can be changed through it.
 //!
-//! No names, addresses or queries of subscribers are served here, and no metric has a label of theirs.
+//! No names or queries of subscribers are served here, and no metric has a label of theirs. Whose an address is, is told to who asks
+//! for it by that address (`/api/v1/session`): the support desk's question.
 //!
 //! Whoever watches the node is always served: connections that say nothing, or drip, lose their place (`visit`). A browser
 //! is not talked into reading it for somebody else's page (`host`).
@@ -9,16 +10,17 @@ mod host;
 mod visit;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use self::host::Hosts;
@@ -37,6 +39,8 @@ pub trait Pages: Send + Sync + 'static {
     fn attention(&self) -> Vec<Attention>;
     /// The state of the node for people and scripts.
     fn status(&self) -> serde_json::Value;
+    /// Whose an address is, or a port of it.
+    fn session(&self, address: IpAddr, port: Option<u16>) -> serde_json::Value;
 }
 
 /// The body of `/readyz`.
@@ -75,6 +79,7 @@ pub async fn serve(
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status))
+        .route("/api/v1/session", get(session))
         .with_state(source)
         .layer(from_fn_with_state(Arc::new(Hosts::new(names)), host::judge));
     axum::serve(Limited::new(listener, connections_max), router).await
@@ -90,6 +95,27 @@ async fn readyz(State(source): State<Arc<dyn Pages>>) -> impl IntoResponse {
 /// Prometheus text exposition format 0.0.4.
 async fn metrics(State(source): State<Arc<dyn Pages>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], source.metrics())
+}
+
+/// What is asked of an address.
+#[derive(Deserialize)]
+struct Whose {
+    address: IpAddr,
+    port: Option<u16>,
+}
+
+/// Whose an address is, as JSON; 400 with the reason where none is asked for.
+async fn session(
+    State(source): State<Arc<dyn Pages>>,
+    whose: Result<Query<Whose>, QueryRejection>,
+) -> impl IntoResponse {
+    match whose {
+        Ok(Query(Whose { address, port })) => axum::Json(source.session(address, port)).into_response(),
+        Err(fault) => {
+            (StatusCode::BAD_REQUEST, format!("{}; wanted ?address=ADDRESS[&port=PORT]\n", fault.body_text()))
+                .into_response()
+        }
+    }
 }
 
 /// The node's state as JSON.

@@ -12,6 +12,7 @@ pub mod ingress;
 pub mod kernel;
 pub mod lookup;
 pub mod node;
+pub mod radius;
 pub mod sys;
 pub mod tcp;
 pub mod udp;

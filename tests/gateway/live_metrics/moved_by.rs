@@ -6,7 +6,7 @@ use super::COUNTED;
 const FAULTS: &str = "f21_faults_of_our_own_are_counted";
 
 /// What moves each metric that ordinary traffic does not: the metric, a file, a test in it that demands a value other than 0.
-pub(super) const MOVED_BY: [(&str, &str, &str); 50] = [
+pub(super) const MOVED_BY: [(&str, &str, &str); 55] = [
     (
         "zrgw_accept_errors_total",
         "tests/gateway/live_limits/descriptor_limit.rs",
@@ -119,6 +119,31 @@ pub(super) const MOVED_BY: [(&str, &str, &str); 50] = [
     ),
     // A task that panics would be a fault of ours.
     ("zrgw_flow_panics_total", COUNTED, FAULTS),
+    (
+        "zrgw_flows_adopted_total",
+        "tests/gateway/radius.rs",
+        "c30_a_flow_that_was_there_before_the_news_of_its_session_is_the_session_s_from_then_on",
+    ),
+    (
+        "zrgw_radius_clock_doubts_total",
+        "tests/gateway/radius.rs",
+        "c20_an_event_of_1970_counts_from_when_it_arrives_and_the_operator_is_told",
+    ),
+    (
+        "zrgw_radius_commit_seconds",
+        "tests/gateway/radius.rs",
+        "t35_bytes_are_the_session_s_from_its_start_to_its_stop",
+    ),
+    (
+        "zrgw_radius_requests_total",
+        "tests/gateway/radius.rs",
+        "whoever_does_not_know_the_secret_gets_no_answer_and_changes_nothing",
+    ),
+    (
+        "zrgw_session_takeovers_total",
+        "tests/gateway/radius.rs",
+        "t34_b19_a_stop_that_is_lost_leaves_the_next_holder_his_bytes_and_a_late_one_changes_nothing",
+    ),
     (
         "zrgw_flows_over_limit_total",
         "tests/gateway/live_limits/room.rs",

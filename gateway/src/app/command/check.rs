@@ -18,11 +18,13 @@ use serde::Serialize;
 
 use crate::app::node::input::InputFault;
 use crate::app::node::lists::{Former, Gate, ListKeeper, Offered};
+use crate::app::node::reload::radius::clients;
 use crate::app::node::reload::{gate, load, named_by, read_subscribers};
 use crate::app::node::start::{certificate_fault, nat64, static_answer_problem};
 use crate::app::{EXIT_CONFIG, EXIT_IO};
 use crate::flow::binding::Nat64;
 use crate::net::dns::tls;
+use crate::net::radius;
 
 /// Warnings of the linter that are shown; how many more there are is told.
 const WARNINGS_SHOWN_MAX: usize = 100;
@@ -144,6 +146,9 @@ fn examine(config: &Config) -> Findings {
             findings.notes.extend(unnamed_pools(config, &prefixes));
         }
         Err(fault) => findings.problems.extend(fault.lines),
+    }
+    if let Err(fault) = clients(config, &radius::Clients::default()) {
+        findings.problems.extend(fault.lines);
     }
     for (index, answer) in config.trusted_answers.statics.iter().enumerate() {
         if let Err(error) = DomainName::from_list_entry(&answer.name) {

@@ -150,6 +150,7 @@ fn demonstrate(args: &Args) -> Result<bool, DemoError> {
     let config = load(&folder.path().join("gateway.toml")).map_err(|fault| DemoError::Config(fault.lines))?;
     let node = Node::start(&config).map_err(|error| match error {
         StartError::Config(message) => DemoError::Config(vec![format!("gateway.toml:{message}")]),
+        StartError::Clients { lines } => DemoError::Config(lines),
         StartError::Listen { .. }
         | StartError::Socket { .. }
         | StartError::TakeOver(_)

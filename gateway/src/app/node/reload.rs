@@ -2,6 +2,7 @@
 //! ones stay when new ones are bad.
 
 pub mod outcome;
+pub mod radius;
 mod subscribers;
 
 use std::path::Path;
@@ -189,6 +190,9 @@ pub fn reread(path: &Path, config: &mut Config) {
                 old.key.clone_from(&new.key);
             }
             config.limits.sessions_max = new.limits.sessions_max;
+            if let (Some(old), Some(new)) = (&mut config.radius, &new.radius) {
+                old.clients.clone_from(&new.clients);
+            }
             let restart = needs_restart(config, &new);
             if !restart.is_empty() {
                 tracing::warn!(sections = ?restart, "changed sections that take effect at the next start only");
@@ -220,6 +224,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let changed = [
         ("node", old.node != new.node),
         ("listener", old.listeners != new.listeners),
+        ("radius", old.radius != new.radius),
         ("export", old.export != new.export),
         ("upstream", old.upstream != new.upstream),
         ("lookup", old.lookup != new.lookup),

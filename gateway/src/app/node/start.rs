@@ -9,6 +9,7 @@ mod hand_over;
 mod known;
 mod lookups;
 mod memory;
+mod radius;
 mod room;
 mod running;
 mod settings;
@@ -37,6 +38,7 @@ use crate::net::ingress::inherited::Inherited;
 use crate::net::node::policy::PolicyCell;
 use crate::net::node::pool::Remote;
 use crate::net::node::shared::Shared;
+use crate::net::radius::Service;
 pub use dns::certificate_fault;
 pub use error::StartError;
 use hand_over::Before;
@@ -119,6 +121,10 @@ pub fn run(args: &Args) -> ExitCode {
             log::tell(shape, &[format!("{}:{message}", args.config.display())]);
             ExitCode::from(EXIT_CONFIG)
         }
+        Err(StartError::Clients { lines }) => {
+            log::tell(shape, &lines);
+            ExitCode::from(EXIT_CONFIG)
+        }
         Err(error) => {
             log::tell(shape, &[format!("{}: {error}", args.config.display())]);
             ExitCode::from(EXIT_IO)
@@ -158,6 +164,8 @@ pub struct Node {
     keeper: Arc<Mutex<ListKeeper>>,
     /// The DNS plane, if there is one.
     plane: Option<Arc<Plane>>,
+    /// Hears accounting, where there is some.
+    radius: Option<Service>,
     workers: Remote,
     /// Room for open flows, and how much of it there is when none is open.
     flow_permits: Arc<Semaphore>,

@@ -5,6 +5,7 @@
 mod count;
 mod page;
 mod readings;
+mod whose;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,6 +24,7 @@ use crate::net::kernel::watch::Figures;
 use crate::net::lookup::{LookupCounts, Lookups};
 use crate::net::node::policy::{Policy, PolicyCell};
 use crate::net::node::report::Report;
+use crate::net::radius::Accounting;
 use crate::net::sys::attention::Attention;
 use crate::net::sys::clock::wall;
 use crate::net::sys::egress::Egress;
@@ -81,7 +83,9 @@ struct Facts {
     edge: Option<Arc<Edge>>,
     /// What the kernel counts, where it keeps the packets.
     kernel: Option<Arc<Figures>>,
-    /// What of it cannot be used.
+    /// What hears RADIUS accounting, where there is some.
+    accounting: Option<Arc<Accounting>>,
+    /// What of the DNS plane cannot be used.
     dns_faults: Vec<String>,
     /// What is wrong with the certificate of DNS over TLS.
     dns_tls_fault: Option<String>,
@@ -205,6 +209,11 @@ impl Status {
     /// Tells of what the kernel counts.
     pub fn set_kernel(&self, figures: Arc<Figures>) {
         self.facts().kernel = Some(figures);
+    }
+
+    /// Tells of what hears RADIUS accounting.
+    pub fn set_accounting(&self, accounting: Arc<Accounting>) {
+        self.facts().accounting = Some(accounting);
     }
 
     /// Tells of the DNS plane, and what of it cannot be used.

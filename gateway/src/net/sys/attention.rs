@@ -40,6 +40,16 @@ pub enum AttentionReason {
     SinkBehind,
     /// The kernel's programs do not see what passes.
     KernelBlind,
+    /// What accounting changes cannot be saved, and nobody is answered.
+    RadiusUnsaved,
+    /// A client of accounting that used to speak is silent.
+    RadiusSilent,
+    /// Requests in the name of a client were not made with its secret.
+    RadiusRefused,
+    /// The clock of an access server is not believed.
+    RadiusClock,
+    /// New clients of accounting were not taken; those before stay.
+    RadiusClients,
 }
 
 impl AttentionReason {
@@ -61,6 +71,11 @@ impl AttentionReason {
         Self::FlowsPerSubscriber,
         Self::SinkBehind,
         Self::KernelBlind,
+        Self::RadiusUnsaved,
+        Self::RadiusSilent,
+        Self::RadiusRefused,
+        Self::RadiusClock,
+        Self::RadiusClients,
     ];
 
     /// The label's value.
@@ -82,6 +97,11 @@ impl AttentionReason {
             Self::FlowsPerSubscriber => "flows_per_subscriber",
             Self::SinkBehind => "sink_behind",
             Self::KernelBlind => "kernel_blind",
+            Self::RadiusUnsaved => "radius_unsaved",
+            Self::RadiusSilent => "radius_silent",
+            Self::RadiusRefused => "radius_refused",
+            Self::RadiusClock => "radius_clock",
+            Self::RadiusClients => "radius_clients_not_taken",
         }
     }
 }

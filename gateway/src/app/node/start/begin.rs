@@ -16,7 +16,7 @@ use super::bound::Bound;
 use super::hand_over::{self, Before};
 use super::known::Known;
 use super::settings::{byte_basis, headers, limits, plan};
-use super::{Node, StartError, control_thread, dns, edge, room};
+use super::{Node, StartError, control_thread, dns, edge, radius, room};
 use crate::app::export::Export;
 use crate::app::export::orders::{Ending, Order};
 use crate::app::node::lists::ListKeeper;
@@ -33,6 +33,7 @@ use crate::net::node::policy::PolicyCell;
 use crate::net::node::pool::Remote;
 use crate::net::node::report::ReportSource;
 use crate::net::node::shared::{Saved, Shared};
+use crate::net::radius::Service;
 use crate::net::sys::beats::Beats;
 use crate::net::sys::clock::{Clock, wall};
 use crate::net::sys::egress::Egress;
@@ -111,10 +112,12 @@ impl Prepared<'_> {
     /// let go of them.
     fn serve(self, control: Runtime, predecessor: Option<Predecessor>) -> Result<Node, StartError> {
         let Prepared { config, size: Size { flows_max, .. }, bound, known, shared, mut export } = self;
-        let Bound { sockets, listeners, dns, admin_listener, admin, offers } = bound;
+        let Bound { sockets, listeners, dns, radius, admin_listener, admin, offers } = bound;
         let Known { policy, keeper, snapshot, status, .. } = known;
         let plane = dns.as_ref().map(|bound| Arc::clone(&bound.plane));
         let (tap, parts) = serve_dns(dns, &shared, &status, control.handle(), predecessor.is_some());
+        // Before the first flow: whose it is must be known by then.
+        let radius = hear_accounting(radius, config, &shared, &status, predecessor.is_some())?;
         let kernel = load_kernel(config)?;
         if let Some((kernel, _)) = &kernel {
             status.set_kernel(Arc::clone(&kernel.figures));
@@ -134,7 +137,8 @@ impl Prepared<'_> {
         ));
         let keeper = Arc::new(Mutex::new(keeper));
         control.spawn(follow_dates(Arc::clone(&keeper), Arc::clone(&policy)));
-        let incumbent = hand_over::incumbent(config, offers, &snapshot, &orders, &remote);
+        let accounting = radius.as_ref().map(|service| Arc::clone(&service.accounting));
+        let incumbent = hand_over::incumbent(config, offers, &snapshot, (&orders, accounting), &remote);
         incumbent.listen();
         if let Some(Err(error)) = predecessor.map(Predecessor::accepting) {
             tracing::warn!(%error, "the process before this one has ended, and its open flows with it");
@@ -153,6 +157,7 @@ impl Prepared<'_> {
             policy,
             keeper,
             plane,
+            radius,
             workers: remote,
             flows_max,
             snapshot,
@@ -228,6 +233,22 @@ fn serve_dns(
     let started = bound.start(shared, control, standing);
     status.set_dns(plane, started.faults);
     (started.tap, started.parts)
+}
+
+/// Restores sessions of accounting and hears it, if there is some.
+fn hear_accounting(
+    bound: Option<radius::Bound>,
+    config: &Config,
+    shared: &Arc<Shared>,
+    status: &Status,
+    takes_over: bool,
+) -> Result<Option<Service>, StartError> {
+    let Some(bound) = bound else { return Ok(None) };
+    let addresses = bound.addresses();
+    let service = bound.start(config, &shared.sessions, shared.clock, takes_over)?;
+    status.set_accounting(Arc::clone(&service.accounting));
+    tracing::info!(?addresses, "RADIUS accounting is heard");
+    Ok(Some(service))
 }
 
 /// Has the kernel hold what it is to hold, where it keeps the packets.

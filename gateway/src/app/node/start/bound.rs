@@ -6,7 +6,7 @@ use config::Config;
 
 use super::error::{StartError, listen_error};
 use super::settings::listeners;
-use super::{dns, hand_over};
+use super::{dns, hand_over, radius};
 use crate::net::admin;
 use crate::net::ingress::inherited::{Inherited, Offered};
 use crate::net::node::pool::Sockets;
@@ -19,6 +19,8 @@ pub(super) struct Bound {
     pub(super) listeners: Vec<SocketAddr>,
     /// Those of the DNS plane, if there is one.
     pub(super) dns: Option<dns::Bound>,
+    /// Those of accounting, if there is some.
+    pub(super) radius: Option<radius::Bound>,
     /// That of the admin endpoint.
     pub(super) admin_listener: TcpListener,
     /// Its address.
@@ -40,13 +42,18 @@ impl Bound {
         }
         let listeners = sockets.addresses.clone();
         let dns = dns::bind(config, workers, &mut inherited)?;
+        let radius = radius::bind(config, &mut inherited)?;
         let admin_listener = admin::bind(config.admin.address, &mut inherited)
             .map_err(|source| listen_error("admin.address", config.admin.address, source))?;
         let admin = admin_listener.local_addr().map_err(system("read the admin address"))?;
         inherited.close_rest();
-        let offers = hand_over::offers(&sockets, dns.as_ref(), config, &admin_listener)
+        let mut offers = hand_over::offers(&sockets, dns.as_ref(), config, &admin_listener)
             .map_err(system("keep a second descriptor of the listening sockets"))?;
-        Ok(Self { sockets, listeners, dns, admin_listener, admin, offers })
+        if let Some(radius) = &radius {
+            offers
+                .extend(radius.offers().map_err(system("keep a second descriptor of accounting's sockets"))?);
+        }
+        Ok(Self { sockets, listeners, dns, radius, admin_listener, admin, offers })
     }
 
     /// All addresses at which this node is reached: it never connects to them itself.

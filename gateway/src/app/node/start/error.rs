@@ -17,6 +17,12 @@ pub enum StartError {
     /// The configuration asks for what cannot be; `line:column: …`.
     #[error("{0}")]
     Config(String),
+    /// Secrets of RADIUS clients that cannot be used; a line each, with its place.
+    #[error("{}", .lines.join("\n"))]
+    Clients {
+        /// The lines.
+        lines: Vec<String>,
+    },
     /// An address cannot be listened on.
     #[error("{key}: cannot listen on {address}: {source}; {remedy}")]
     Listen {

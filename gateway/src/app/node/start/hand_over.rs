@@ -20,6 +20,7 @@ use crate::app::node::takeover::successor::{Found, Freed, Predecessor};
 use crate::app::node::takeover::words::Terms;
 use crate::net::ingress::inherited::{Inherited, Offered};
 use crate::net::node::pool::{Remote, Sockets};
+use crate::net::radius::Accounting;
 
 /// How long a process that has ended may keep its lock on the ledger.
 const END_LIMIT: Duration = Duration::from_secs(5);
@@ -75,6 +76,10 @@ impl Node {
             edge.leave();
         }
         self.status.set_draining();
+        if self.radius.is_some() {
+            // What happens to them from here on is heard by another process.
+            self.shared.sessions.doubt_accounting();
+        }
         self.workers.hand_over();
         self.admin_task.abort();
         // Resolvers connect again, to the process that has the socket.
@@ -137,7 +142,7 @@ pub(super) fn incumbent(
     config: &Config,
     offers: Vec<Offered>,
     snapshot: &Snapshot,
-    orders: &mpsc::Sender<Order>,
+    (orders, accounting): (&mpsc::Sender<Order>, Option<Arc<Accounting>>),
     workers: &Remote,
 ) -> Arc<Incumbent> {
     Arc::new(Incumbent {
@@ -146,6 +151,7 @@ pub(super) fn incumbent(
         offers: Mutex::new(offers),
         snapshot: snapshot.clone(),
         orders: orders.clone(),
+        accounting,
         workers: workers.clone(),
         successor: watch::Sender::new(None),
         busy: AtomicBool::new(false),

@@ -1,11 +1,13 @@
 //! A node while it runs: it reloads, drains, and stops.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use config::Config;
 
 use super::{Node, dns};
 use crate::app::export::orders::{Ending, Order};
+use crate::app::node::input::InputFault;
 use crate::app::node::reload;
 use crate::app::node::reload::outcome::Reloaded;
 use crate::net::sys::clock::wall;
@@ -24,8 +26,21 @@ impl Node {
             let published = (&*self.policy, &*self.shared.sessions);
             reload::refresh(config, &mut keeper, published, wall())
         };
+        let outcome = Reloaded { radius: self.renew_clients(config), ..outcome };
         self.tell(outcome.clone());
         outcome
+    }
+
+    /// Takes the clients of accounting anew, or says why those before stay.
+    fn renew_clients(&self, config: &Config) -> Option<InputFault> {
+        let cell = &self.radius.as_ref()?.accounting.clients;
+        match reload::radius::clients(config, &cell.load()) {
+            Ok(clients) => {
+                cell.store(Arc::new(clients));
+                None
+            }
+            Err(fault) => Some(fault),
+        }
     }
 
     /// Accept nothing more; open flows go on.
@@ -63,6 +78,9 @@ impl Node {
             std::thread::sleep(STOP_POLL);
         }
         let ended = self.export.is_finished().then(|| self.export.join().ok()).flatten();
+        if let Some(radius) = self.radius {
+            radius.stop();
+        }
         self.snapshot.write_last();
         if self.incumbent.successor.borrow().is_none() {
             for path in &self.local {

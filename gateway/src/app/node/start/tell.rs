@@ -30,6 +30,9 @@ impl Node {
                 tracing::error!("{what} not taken, {stays}: {line}");
             }
         }
+        for line in outcome.radius.iter().flat_map(|fault| &fault.lines) {
+            tracing::error!("clients of accounting not taken, those before stay: {line}");
+        }
         for line in outcome.notes.iter().flat_map(|note| &note.lines) {
             tracing::warn!("{line}");
         }

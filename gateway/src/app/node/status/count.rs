@@ -11,10 +11,11 @@ use crate::net::dns::Plane;
 use crate::net::edge::Aside;
 use crate::net::node::event::Event;
 use crate::net::node::report::Report;
+use crate::net::radius::{Accounting, Figures};
 use crate::net::sys::attention::{Attention, AttentionReason};
 
 /// The metrics of this file and of the rest of `status`, with what each says.
-pub(super) const DESCRIBED: [(&str, &str); 17] = [
+pub(super) const DESCRIBED: [(&str, &str); 20] = [
     ("zrgw_flows_total", "Flows by the protocol that named them, and class and reason of the first verdict"),
     ("zrgw_bytes_total", "Bytes counted, by direction, class and listed service"),
     ("zrgw_refused_total", "Connections closed without being carried"),
@@ -38,6 +39,9 @@ pub(super) const DESCRIBED: [(&str, &str); 17] = [
     ("zrgw_sink_backlog_records", "Records sealed that a sink does not have"),
     ("zrgw_sink_last_success_timestamp_seconds", "When a sink last had all that was sealed"),
     ("zrgw_sink_errors_total", "Tries of a sink that failed"),
+    ("zrgw_radius_requests_total", "Accounting requests, by client, status and what became of them"),
+    ("zrgw_radius_clock_doubts_total", "Accounting requests whose time was not believed"),
+    ("zrgw_session_takeovers_total", "Addresses and sessions that changed hands without a Stop, by kind"),
 ];
 
 /// Counts one worker's report, every field of it.
@@ -127,6 +131,27 @@ pub(super) fn sink(sink: &SinkState) {
             .set(reading(at.as_second().max(0).unsigned_abs()));
     }
     counter!("zrgw_sink_errors_total", "sink" => id()).absolute(sink.errors);
+}
+
+/// Tells what was heard of accounting.
+pub(super) fn accounting(accounting: &Accounting) {
+    let unknown = accounting.figures.unknown_clients();
+    counter!("zrgw_radius_requests_total", "client" => "", "status" => "other", "result" => "unknown_client")
+        .absolute(unknown);
+    for client in accounting.clients.load().iter() {
+        let name = || client.name.to_string();
+        for (status, result, count) in client.heard.requests() {
+            counter!("zrgw_radius_requests_total", "client" => name(), "status" => status, "result" => result)
+                .absolute(count);
+        }
+        counter!("zrgw_radius_clock_doubts_total", "client" => name()).absolute(client.heard.clock_doubts());
+    }
+    for (kind, count) in accounting.figures.takeovers() {
+        counter!("zrgw_session_takeovers_total", "kind" => kind).absolute(count);
+    }
+    for (state, count) in Figures::STATES.into_iter().zip(accounting.figures.states()) {
+        gauge!("zrgw_sessions", "state" => state).set(reading(count));
+    }
 }
 
 /// Tells what wants attention, and what does not.

@@ -1,10 +1,12 @@
 //! What the admin pages show.
 
+use std::net::IpAddr;
+
 use allowlist::Validity;
 use serde_json::json;
 
 use super::readings::View;
-use super::{Status, UNSAVED_SECONDS_TOLD, count, pending, readings};
+use super::{Status, UNSAVED_SECONDS_TOLD, count, pending, readings, whose};
 use crate::net::admin::Pages;
 use crate::net::edge::Aside;
 use crate::net::node::policy::Exemption;
@@ -36,9 +38,19 @@ impl Pages for Status {
             if let Some(plane) = &facts.dns {
                 count::dns(plane);
             }
+            if let Some(accounting) = &facts.accounting {
+                count::accounting(accounting);
+            }
         });
+        let commits = facts.accounting.as_ref().map(|accounting| accounting.figures.commits());
         drop(facts);
-        self.handle.render()
+        let mut text = self.handle.render();
+        text.extend(commits);
+        text
+    }
+
+    fn session(&self, address: IpAddr, port: Option<u16>) -> serde_json::Value {
+        whose::answer(self, address, port)
     }
 
     fn not_ready(&self) -> Vec<String> {
@@ -132,6 +144,13 @@ impl Pages for Status {
         items.extend(facts.overload.as_ref().and_then(|overload| overload.over_limit.attention()));
         items.extend(facts.kernel.as_ref().and_then(|kernel| kernel.attention()));
         items.extend(facts.kernel.as_ref().and_then(|kernel| kernel.drops_attention()));
+        if let Some(accounting) = &facts.accounting {
+            items.extend(accounting.attention());
+        }
+        if let Some(fault) = &facts.reload.radius {
+            let text = format!("clients of accounting not renewed: {}", fault.summary());
+            items.push(Attention::new(AttentionReason::RadiusClients, text));
+        }
         items
     }
 

@@ -19,6 +19,7 @@ use crate::app::node::snapshot::Snapshot;
 use crate::net::ingress::inherited::{Offered, Served};
 use crate::net::ingress::local::{LocalPlace, MODE_OWN, Standing};
 use crate::net::node::pool::Remote;
+use crate::net::radius::Accounting;
 
 /// Connections at once: a new process, and processes that drain.
 const CONNECTIONS_MAX: usize = 32;
@@ -43,6 +44,8 @@ pub struct Incumbent {
     pub snapshot: Snapshot,
     /// The export task.
     pub orders: mpsc::Sender<Order>,
+    /// What hears accounting, if anything does.
+    pub accounting: Option<Arc<Accounting>>,
     /// The workers.
     pub workers: Remote,
     /// Set to the new process's id when it accepts.
@@ -215,6 +218,9 @@ impl Incumbent {
         }
         if let Err(why) = self.release() {
             let _ = self.orders.send(Order::Resume);
+            if let Some(accounting) = &self.accounting {
+                accounting.go_on();
+            }
             return frame::send(stream, &FromOld::Refused { why }, None);
         }
         let accepting = frame::send(stream, &FromOld::Released, None)
@@ -236,6 +242,9 @@ impl Incumbent {
 
     /// Has the export save what was counted and close the ledger.
     fn release(&self) -> Result<(), String> {
+        if self.accounting.as_ref().is_some_and(|accounting| !accounting.rest()) {
+            return Err("accounting does not come to rest".to_owned());
+        }
         let (answer, released) = mpsc::channel();
         let _ = self.orders.send(Order::Release(answer));
         released.recv_timeout(RELEASE_LIMIT).map_err(|_| "the ledger does not answer".to_owned())?

@@ -1,0 +1,374 @@
+//! The thread that hears accounting: reads, decides, commits, changes the table, answers. In this order.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::clients::Client;
+use super::control::{Control, Mode};
+use super::figures::{Figures, Result as Became};
+use super::repeats::{Repeats, RequestId};
+use super::{ClientsCell, Kept, Plan, Shelf, hear};
+use crate::flow::session::accounting::{Away, Decision, Holder, Registry, RowChange};
+use crate::flow::session::{Begun, Block, Change, Sessions};
+use crate::flow::time::Moment;
+use crate::net::sys::attention::Attention;
+use crate::net::sys::clock::Clock;
+use crate::wire::radius::{
+    Facts, PACKET_OCTETS_MAX, Packet, Request, RequestKind, Status, answer, authentic,
+};
+
+/// Requests of one commit: some milliseconds of work, and of waiting for whoever was first.
+const BATCH_MAX: usize = 1_024;
+/// How often time that passes is looked at, and a disk that took nothing is tried again.
+const TICK: Duration = Duration::from_secs(1);
+/// Ticks between two counts of the sessions by their state.
+const STATES_TICKS: u32 = 5;
+/// How soon the thread hears that it is wanted elsewhere.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What others may ask of accounting while the thread is at it.
+pub struct Accounting {
+    registry: Mutex<Registry>,
+    control: Control,
+    clock: Clock,
+    /// What is counted.
+    pub figures: Figures,
+    /// Who may send.
+    pub clients: ClientsCell,
+}
+
+impl Accounting {
+    /// Who has an address, or a port of it.
+    pub fn find(&self, address: IpAddr, port: Option<u16>) -> Option<Holder> {
+        self.registry().find(address, port)
+    }
+
+    /// What wants attention: of the disk, and of each client.
+    pub fn attention(&self) -> Vec<Attention> {
+        let now_ms = self.clock.monotonic().as_millis();
+        let clients = self.clients.load();
+        let of_clients = clients.iter().flat_map(|client| client.attention(now_ms));
+        self.figures.attention().into_iter().chain(of_clients).collect()
+    }
+
+    /// Hears nothing and writes nothing from here on, for another process; whether what it was at is done.
+    pub fn rest(&self) -> bool {
+        self.control.want(Mode::Rests)
+    }
+
+    /// Goes on, for the other process has not come.
+    pub fn go_on(&self) {
+        self.control.want(Mode::Hears);
+    }
+
+    /// The sessions; a panic elsewhere does not make them unusable.
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread.
+pub struct Service {
+    /// What others may ask.
+    pub accounting: Arc<Accounting>,
+    thread: JoinHandle<()>,
+}
+
+/// What the thread works with.
+struct Server {
+    accounting: Arc<Accounting>,
+    sockets: Vec<UdpSocket>,
+    shelf: Box<dyn Shelf>,
+    sessions: Arc<Sessions>,
+    clock: Clock,
+    repeats: Repeats,
+    batch: Batch,
+    /// Ticks so far.
+    ticks: u32,
+}
+
+/// What follows from the requests of one commit.
+#[derive(Default)]
+struct Batch {
+    rows: Vec<RowChange>,
+    changes: Vec<Change>,
+    begun: HashMap<Block, Begun>,
+    answers: Vec<(usize, SocketAddr, Vec<u8>)>,
+}
+
+impl Service {
+    /// Restores what was kept, has the table say so, and begins to hear. `took_over`: another process heard until this moment.
+    ///
+    /// # Errors
+    /// The shelf cannot be read, or there is no thread.
+    pub fn start(
+        sockets: Vec<UdpSocket>,
+        plan: &Plan,
+        (clients, sessions): (ClientsCell, Arc<Sessions>),
+        mut shelf: Box<dyn Shelf>,
+        took_over: bool,
+        clock: Clock,
+    ) -> io::Result<Self> {
+        let now = clock.now();
+        let mut registry = Registry::new(plan.limits, now);
+        let kept = shelf.load().map_err(io::Error::other)?;
+        let away = away(&kept, plan, took_over, now.wall);
+        let (rows, strange) = (kept.rows.len(), kept.strange);
+        let restored = registry.restore(kept.rows, kept.resets, away, now);
+        tracing::info!(kept = rows, sessions = registry.open(), "sessions of accounting restored");
+        if strange > 0 {
+            tracing::warn!(
+                strange,
+                "sessions of accounting that nobody here understands stay where they are kept"
+            );
+        }
+        let accounting = Arc::new(Accounting {
+            registry: Mutex::new(registry),
+            control: Control::default(),
+            clock,
+            figures: Figures::default(),
+            clients,
+        });
+        let mut server = Server {
+            accounting: Arc::clone(&accounting),
+            sockets,
+            shelf,
+            sessions,
+            clock,
+            repeats: Repeats::default(),
+            batch: Batch::default(),
+            ticks: 0,
+        };
+        server.take(restored);
+        // Before anybody is served: a flow that begins now finds whose it is. What the disk does not take is tried again.
+        server.apply();
+        server.count_states();
+        let thread = std::thread::Builder::new().name("radius".to_owned()).spawn(move || server.run())?;
+        Ok(Self { accounting, thread })
+    }
+
+    /// Ends the thread when what it is at is done. Who was not answered asks again, and the next process answers.
+    pub fn stop(self) {
+        self.accounting.control.want(Mode::Ends);
+        let _ = self.thread.join();
+    }
+}
+
+/// How long nobody has listened.
+fn away(kept: &Kept, plan: &Plan, took_over: bool, now: Timestamp) -> Away {
+    if took_over {
+        return Away::TookOver;
+    }
+    let gap = kept.alive.map(|alive| now.duration_since(alive));
+    // A clock that was set back says nothing of how long it was.
+    let gap = gap.and_then(|gap| Duration::try_from(gap).ok()).unwrap_or(Duration::MAX);
+    Away::For { gap, trust_gap: plan.trust_gap }
+}
+
+impl Server {
+    /// Hears until it is told to stop.
+    fn run(mut self) {
+        let mut ticked = Instant::now();
+        // What was restored, and that we hear.
+        let mut is_saved = self.commit();
+        loop {
+            match self.accounting.control.wanted() {
+                Mode::Hears => {}
+                Mode::Rests => {
+                    self.shelf.close();
+                    self.accounting.control.reach(Mode::Rests);
+                    continue;
+                }
+                Mode::Ends => break,
+            }
+            let left = TICK.saturating_sub(ticked.elapsed());
+            if is_saved {
+                self.wait(left.min(LOOK));
+                self.read();
+            } else {
+                std::thread::sleep(left.min(LOOK));
+            }
+            if ticked.elapsed() >= TICK {
+                ticked = Instant::now();
+                if is_saved {
+                    self.tick();
+                }
+                is_saved = self.commit();
+            } else if is_saved && !self.batch.is_empty() {
+                is_saved = self.commit();
+            }
+        }
+        self.shelf.close();
+        self.accounting.control.reach(Mode::Ends);
+    }
+
+    /// Waits until something comes, at most so long.
+    fn wait(&self, limit: Duration) {
+        let mut sockets: Vec<PollFd<'_>> = self
+            .sockets
+            .iter()
+            .map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN))
+            .collect();
+        let limit = Timespec::try_from(limit).ok();
+        let _ = poll(&mut sockets, limit.as_ref());
+    }
+
+    /// Reads what waits, as much as one commit takes: of each socket its share.
+    fn read(&mut self) {
+        let clients = self.accounting.clients.load_full();
+        let share = BATCH_MAX.checked_div(self.sockets.len()).unwrap_or(0).max(1);
+        let mut octets = [0; PACKET_OCTETS_MAX];
+        for number in 0..self.sockets.len() {
+            for _ in 0..share {
+                let Some(socket) = self.sockets.get(number) else { break };
+                let Ok((count, source)) = socket.recv_from(&mut octets) else { break };
+                let datagram = octets.get(..count).unwrap_or_default();
+                match clients.find(source.ip()) {
+                    Some(client) => self.hear(client, number, source, datagram),
+                    None => self.accounting.figures.count_unknown(),
+                }
+            }
+        }
+    }
+
+    /// One datagram of a client.
+    fn hear(&mut self, client: &Client, socket: usize, source: SocketAddr, datagram: &[u8]) {
+        let now = self.clock.now();
+        let now_ms = now.monotonic.as_millis();
+        let packet = match Packet::parse(datagram) {
+            Ok(packet) => packet,
+            Err(fault) => {
+                tracing::debug!(client = &*client.name, %fault, "accounting that breaks the format");
+                return client.heard.count(Status::Other(0), Became::Malformed, now_ms);
+            }
+        };
+        let request = match authentic(packet, client.secret.octets()) {
+            Ok(request) => request,
+            Err(fault) => {
+                tracing::debug!(client = &*client.name, %fault, "accounting that is not the client's");
+                return client.heard.count(Status::Other(0), Became::BadAuthenticator, now_ms);
+            }
+        };
+        client.heard.note(now_ms);
+        if request.kind() == RequestKind::Accounting {
+            self.decide(client, socket, source, &request, now);
+        }
+        let mut octets = Vec::new();
+        answer(&request, client.secret.octets(), &mut octets);
+        self.batch.answers.push((socket, source, octets));
+    }
+
+    /// One Accounting-Request.
+    fn decide(
+        &mut self,
+        client: &Client,
+        socket: usize,
+        source: SocketAddr,
+        request: &Request<'_>,
+        now: Moment,
+    ) {
+        let facts = Facts::of(request);
+        let packet = request.packet();
+        let id = RequestId {
+            source,
+            socket,
+            identifier: packet.identifier(),
+            authenticator: *packet.authenticator(),
+        };
+        let now_ms = now.monotonic.as_millis();
+        if self.repeats.note(id, now.monotonic) {
+            return client.heard.count(facts.status, Became::Repeated, now_ms);
+        }
+        let report = hear::report(client, &facts, source.ip());
+        let decision = self.accounting.registry().decide(&report, now);
+        client.heard.count(facts.status, Became::Decided(decision.outcome), now_ms);
+        if decision.clock_doubt {
+            client.heard.doubt(now_ms);
+        }
+        decision.takeovers.iter().for_each(|kind| self.accounting.figures.count_takeover(*kind));
+        self.take(decision);
+    }
+
+    /// What follows from time that has passed.
+    fn tick(&mut self) {
+        let decision = self.accounting.registry().tick(self.clock.now());
+        self.take(decision);
+        self.ticks = self.ticks.wrapping_add(1);
+        if self.ticks.is_multiple_of(STATES_TICKS) {
+            self.count_states();
+        }
+    }
+
+    /// Counts the sessions by their state.
+    fn count_states(&self) {
+        let states = self.accounting.registry().states();
+        self.accounting.figures.set_states(states);
+    }
+
+    /// Adds what was decided to what is to be committed.
+    fn take(&mut self, decision: Decision) {
+        let Decision { changes, rows, bound, .. } = decision;
+        self.batch.changes.extend(changes);
+        self.batch.begun.extend(
+            bound
+                .into_iter()
+                .map(|bound| (bound.block, Begun { start: bound.start, free_since: bound.free_since })),
+        );
+        self.batch.rows.extend(rows);
+    }
+
+    /// Has the disk take what was decided, then everybody know it, then whoever said it; whether the disk did.
+    fn commit(&mut self) -> bool {
+        let began = Instant::now();
+        match self.shelf.commit(&self.batch.rows, self.clock.now().wall) {
+            Ok(()) => self.accounting.figures.count_commit(began.elapsed()),
+            Err(error) => {
+                if !self.accounting.figures.set_stuck() {
+                    tracing::error!(%error, "what accounting changes cannot be saved: nobody is answered (radius_unsaved)");
+                }
+                return false;
+            }
+        }
+        self.batch.rows.clear();
+        self.apply();
+        for (number, source, octets) in self.batch.answers.drain(..) {
+            // Who does not get it asks again.
+            let _ = self.sockets.get(number).map(|socket| socket.send_to(&octets, source));
+        }
+        true
+    }
+
+    /// Changes the table of sessions. A block that changes hands twice does so in two writes: a flow must not find it in the hands
+    /// that it was in, and take it that nothing happened.
+    fn apply(&mut self) {
+        let begun = std::mem::take(&mut self.batch.begun);
+        let mut touched: HashSet<Block> = HashSet::new();
+        let mut write = Vec::new();
+        for change in self.batch.changes.drain(..) {
+            if !touched.insert(change.block) {
+                self.sessions.apply_begun(write.drain(..), begun.clone());
+                touched.clear();
+                touched.insert(change.block);
+            }
+            write.push(change);
+        }
+        if !write.is_empty() {
+            self.sessions.apply_begun(write, begun);
+        }
+    }
+}
+
+impl Batch {
+    /// Whether nothing follows and nobody waits.
+    fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.changes.is_empty() && self.answers.is_empty()
+    }
+}
