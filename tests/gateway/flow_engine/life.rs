@@ -95,6 +95,11 @@ impl Life {
         self.tell(Observation::Sessions(holding, session::Evidence::Since(0)));
     }
 
+    /// It began in this session, which is heard of only now.
+    pub fn adopt(&mut self, owner: &Session) {
+        self.tell(Observation::Adopted(held(owner, SessionState::Active)));
+    }
+
     pub fn tell(&mut self, observation: Observation<'_>) {
         let asked = self.ship.asked.len();
         self.engine.observe(observation, &self.known, &mut self.ship);

@@ -58,6 +58,8 @@ enum Event {
     MayAsk(bool),
     /// Whose the address is.
     Renewed(u8),
+    /// A session that it began in is heard of.
+    Adopted,
     Dated(bool),
     Placed(bool),
     Inherits,
@@ -89,6 +91,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0..20_000_u64).prop_map(Event::Others),
         1 => any::<bool>().prop_map(Event::MayAsk),
         4 => (0..3_u8).prop_map(Event::Renewed),
+        2 => Just(Event::Adopted),
         1 => any::<bool>().prop_map(Event::Dated),
         2 => any::<bool>().prop_map(Event::Placed),
         1 => Just(Event::Inherits),
@@ -108,6 +111,7 @@ struct Course {
     life: Life,
     transport: Transport,
     is_vouched: bool,
+    is_adopted: bool,
     has_ended: bool,
 }
 
@@ -158,6 +162,10 @@ impl Course {
                 life.pass_to(SessionState::Active, now[usize::from(*who)].as_ref());
                 life.tell(Observation::Renewed);
             }
+            Event::Adopted => {
+                self.is_adopted = true;
+                life.adopt(&session("one"));
+            }
             Event::Dated(is_late) => {
                 let now = if *is_late { "2026-06-01T00:00:00Z" } else { "2026-03-01T00:00:00Z" };
                 life.known.now = now.parse().unwrap();
@@ -205,19 +213,19 @@ proptest! {
         let place = if is_steered { STEERED } else { to_site() };
         let owner = is_known.then(|| session("one"));
         let life = Life::new(transport, place, owner.as_ref(), is_over_limit);
-        let mut course = Course { life, transport, is_vouched: false, has_ended: false };
+        let mut course = Course { life, transport, is_vouched: false, is_adopted: false, has_ended: false };
         events.iter().for_each(|event| course.meet(event));
         course.meet(&Event::End);
         course.meet(&Event::LookedUp(LookedUp::NotFound));
         course.meet(&Event::Look(0, true));
         course.meet(&Event::Look(0, true));
-        let Course { life, is_vouched, .. } = course;
+        let Course { life, is_vouched, is_adopted, .. } = course;
         prop_assert!(life.engine.is_decided() && life.ship.let_go > 0);
         prop_assert_eq!(life.engine.pending(), Volume::ZERO);
         let down = life.ship.meter.sent.left();
         prop_assert_eq!(life.ship.seen, Volume { up: life.ship.meter.up, down });
         let is_exempt = life.bill().iter().any(|(label, ..)| *label == "exempt");
         prop_assert!(is_vouched || !is_exempt, "exempt without evidence");
-        prop_assert!(is_known || !is_exempt, "exempt for nobody");
+        prop_assert!(is_known || is_adopted || !is_exempt, "exempt for nobody");
     }
 }

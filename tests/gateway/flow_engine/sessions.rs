@@ -5,8 +5,8 @@ use gateway::flow::engine::Observation;
 use gateway::flow::mark::Mark;
 use gateway::flow::session::SessionState;
 
-use super::life::{Life, judged, to_site};
-use super::world::{MARK, session};
+use super::life::{Life, judged, named, to_site};
+use super::world::{DATA, MARK, session};
 
 #[test]
 fn b19_a_flow_is_judged_again_only_if_its_session_changed_and_a_stale_ones_bytes_are_nobodys() {
@@ -78,4 +78,55 @@ fn b24_what_comes_after_the_session_is_nobodys_whoever_has_the_address() {
         life.engine.subscriber(),
         Life::new(Transport::Tcp, to_site(), None, false).engine.subscriber()
     );
+}
+
+#[test]
+fn c6_a_flow_goes_on_with_the_next_session_of_its_subscriber_and_nobody_elses() {
+    let (mut life, bytes) = judged(Life::trusted());
+    let next = |id: &str| {
+        let one = session("one");
+        billing_export::Session::new(one.subscriber_type(), one.subscriber_id(), id).unwrap()
+    };
+    life.down(700);
+    life.pass_to(SessionState::Active, Some(&next("second")));
+    life.down(40);
+    life.settle();
+    let of = |life: &Life, id: &str| {
+        let own = life.ship.bill.iter().filter(|(account, _)| account.session.session_id() == id);
+        own.fold(0, |sum, (_, (_, volume))| sum + volume.down)
+    };
+    assert_eq!(life.bill(), [("exempt", bytes, 740)]);
+    assert_eq!((of(&life, "second"), life.ship.mark), (40, MARK));
+}
+
+#[test]
+fn c30_what_passed_before_the_session_was_heard_of_stays_nobodys() {
+    let nobodys = || {
+        let mut life = Life::new(Transport::Tcp, to_site(), None, false);
+        life.known.trust();
+        life
+    };
+    // With a verdict.
+    let (mut life, bytes) = judged(nobodys());
+    life.down(3_000);
+    life.adopt(&session("one"));
+    life.down(500);
+    life.up(7);
+    life.settle();
+    assert_eq!(life.bill(), [("exempt", 7, 500), ("no_subscriber", bytes, 3_000)]);
+    assert_eq!(life.ship.mark, MARK);
+    // Without one.
+    let (mut life, bytes) = named(nobodys());
+    assert!(!life.engine.is_decided());
+    life.adopt(&session("one"));
+    life.read(&DATA);
+    life.settle();
+    assert_eq!(life.bill(), [("exempt", DATA.len() as u64, 0), ("no_subscriber", bytes, 0)]);
+    // One whose session has ended is nobody's for good.
+    let (mut life, bytes) = judged(Life::trusted());
+    life.pass_to(SessionState::Active, None);
+    life.adopt(&session("one"));
+    life.up(9);
+    life.settle();
+    assert_eq!(life.bill(), [("exempt", bytes, 0), ("session_ended", 9, 0)]);
 }

@@ -108,8 +108,44 @@ fn is_broken(own: &Session, holding: &Holding, evidence: Evidence<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use billing_export::SubscriberType;
+
     use super::*;
-    use crate::flow::session::Block;
+    use crate::flow::session::{Begun, Block};
+
+    #[test]
+    fn c6_a_flow_is_its_subscribers_as_long_as_a_session_of_his_has_the_address_without_a_break() {
+        let block = Block::of("192.0.2.1".parse().unwrap());
+        let session = |who: &str, id: &str| Session::new(SubscriberType::Account, who, id).unwrap();
+        let held = |session: &Session| Holding {
+            session: session.clone(),
+            state: SessionState::Active,
+            block,
+            since: 7,
+            regained: 7,
+            begun: None,
+        };
+        let (first, second, other) = (session("one", "1"), session("one", "2"), session("two", "1"));
+        let flow = Standing::Known(first.clone());
+        let after = |holder: Option<&Session>, now: &Session| {
+            let changed = Changed { block, holder: holder.cloned() };
+            flow.after(Some(held(now)), Evidence::Changed(7, &changed))
+        };
+        assert_eq!(after(Some(&second), &second), Standing::Known(second.clone()));
+        // Nobody, or somebody else, had it in between.
+        for between in [None, Some(&other)] {
+            assert_eq!(after(between, &second), Standing::Ended);
+        }
+        assert_eq!(after(Some(&second), &other), Standing::Ended);
+        assert_eq!(flow.after(Some(held(&second)), Evidence::Since(6)), Standing::Ended, "nobody says");
+    }
+
+    #[test]
+    fn c30_a_flow_began_in_a_session_that_was_there_a_second_before_and_had_the_address_alone() {
+        let begun = |free_since| Begun { start: 100, free_since };
+        assert!(begun(None).has_flow_of(101) && !begun(None).has_flow_of(100));
+        assert!(begun(Some(100)).has_flow_of(101) && !begun(Some(101)).has_flow_of(200));
+    }
 
     #[test]
     fn a_flow_counts_for_its_session_or_its_network() {
