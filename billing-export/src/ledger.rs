@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 use crate::account::{Account, Tick};
 use crate::check::Check;
 use crate::subscriber::Session;
-use crate::unit::{Flags, Volume};
+use crate::unit::{Flag, Flags, Volume};
 
 pub(crate) use segment::Segment;
 
@@ -75,6 +75,8 @@ pub(crate) struct Ledger {
     /// Sessions that ended in this segment: what is counted for them is not to be continued. Not on the disk: after a restart
     /// their records close like all others.
     ended: HashSet<Session>,
+    /// Those of them whose Stop was lost.
+    lost: HashSet<Session>,
 }
 
 impl Ledger {
@@ -85,7 +87,7 @@ impl Ledger {
         last_sequence: u64,
         accounts_max: usize,
     ) -> Ledger {
-        Ledger { open, segment, last_sequence, accounts_max, ended: HashSet::new() }
+        Ledger { open, segment, last_sequence, accounts_max, ended: HashSet::new(), lost: HashSet::new() }
     }
 
     /// The segment.
@@ -112,6 +114,18 @@ impl Ledger {
         }
     }
 
+    /// Notes that nobody told of a session's end; of more than there may be counters nothing is noted.
+    pub(crate) fn lose(&mut self, session: Session) {
+        if self.lost.len() < self.accounts_max {
+            self.lost.insert(session);
+        }
+    }
+
+    /// Remarks on the last record of a session.
+    pub(crate) fn remarks_on_end(&self, session: &Session) -> Flags {
+        if self.lost.contains(session) { Flags::from(Flag::StopLost) } else { Flags::NONE }
+    }
+
     /// Whether the session ended in this segment.
     pub(crate) fn has_ended(&self, session: &Session) -> bool {
         self.ended.contains(session)
@@ -121,6 +135,7 @@ impl Ledger {
     pub(crate) fn begin(&mut self, segment: Segment) {
         self.open.clear();
         self.ended.clear();
+        self.lost.clear();
         self.segment = segment;
     }
 

@@ -180,6 +180,34 @@ fn t35_the_record_of_a_session_closes_with_its_stop() {
     heard.stop();
 }
 
+/// As above: each subscriber takes the address from the one before, of whom nobody hears again.
+#[test]
+fn t34_the_last_record_of_a_session_without_a_stop_says_so() {
+    let Some(heard) = Heard::new(|setup| setup.set("export", "period = \"5 s\"")) else { return };
+    let setup = || heard.world.gateway.setup();
+    let start = |number: u64| {
+        let said =
+            request("Start", &number.to_string(), &format!("pupil{number}"), ADDRESS, now() + 5 * number);
+        assert!(heard.tell_with(SECRET, &said));
+    };
+    let mut ends = Vec::new();
+    start(0);
+    for number in 0..10 {
+        heard.visit();
+        start(number + 1);
+        let user = format!("pupil{number}");
+        let row = || setup().usage().rows.into_iter().find(|row| row["subscriber_id"] == user);
+        assert!(eventually(|| row().is_some()), "{}", heard.world.gateway.log());
+        let row = row().unwrap();
+        ends.push((row["cause"].clone(), row["flags"].clone()));
+        if row["cause"] == "session_end" {
+            break;
+        }
+    }
+    assert_eq!(ends.last().unwrap(), &("session_end".to_owned(), "stop_lost".to_owned()), "{ends:?}");
+    heard.stop();
+}
+
 #[test]
 fn t34_b19_a_stop_that_is_lost_leaves_the_next_holder_his_bytes_and_a_late_one_changes_nothing() {
     let Some(heard) = Heard::new(|setup| setup) else { return };

@@ -32,6 +32,20 @@ impl Exporter {
         })
     }
 
+    /// Notes sessions of whose end nobody told: the record that closes with [`Cause::SessionEnd`] has [`crate::Flag::StopLost`].
+    ///
+    /// # Errors
+    /// As of [`Exporter::end_sessions`].
+    pub fn lose_sessions(&mut self, sessions: &[Session]) -> Result<(), ExportError> {
+        if sessions.is_empty() {
+            return Ok(());
+        }
+        self.with_live(|live, _, _| {
+            sessions.iter().for_each(|session| live.ledger.lose(session.clone()));
+            Ok(())
+        })
+    }
+
     /// Seals every period that has ended, with one heartbeat row where nothing happened. Returns the records sealed.
     ///
     /// # Errors

@@ -262,7 +262,11 @@ fn write_seal(
             Cause::Period if counter.capped => Cause::Cap,
             cause => cause,
         };
-        writer.write(window, Some(cause), counter.flags, body)?;
+        let remarks = match cause {
+            Cause::SessionEnd => ledger.remarks_on_end(&account.session),
+            _ => Flags::NONE,
+        };
+        writer.write(window, Some(cause), counter.flags.union(remarks), body)?;
         writer.set_total(total_id, account, before, total)?;
         if at.saturating_add(1) == half {
             step(Step::MidSeal)?;

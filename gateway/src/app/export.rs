@@ -256,6 +256,8 @@ impl Export {
                 self.ended.truncate(self.plan.accounts_max);
                 exporter.end_sessions(&self.ended)?;
                 self.ended.clear();
+                // What an error takes of these is a remark.
+                exporter.lose_sessions(&self.sessions.take_lost())?;
                 Ok(())
             }
             None => Ok(()),

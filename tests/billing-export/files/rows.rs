@@ -137,3 +137,29 @@ fn b19_the_record_of_a_session_that_ended_says_so_and_nobody_elses_is_sealed_for
     node.verify();
     node.render_all_again();
 }
+
+#[test]
+fn t34_the_last_record_of_a_session_of_whose_end_nobody_told_says_so_and_no_other() {
+    let mut node = Node::new();
+    let mut exporter = node.open(at(0));
+    let usage = ["1", "2", "3"].map(|id| (exempt(id, "a"), volume(1, 1)));
+    let session = |id: &str| exempt(id, "a").session;
+    exporter.checkpoint(&tick(1, at(0), &usage)).unwrap();
+    exporter.end_sessions(&[session("1"), session("2")]).unwrap();
+    // The third goes on: heard of again.
+    exporter.lose_sessions(&[session("2"), session("3")]).unwrap();
+    exporter.seal_due(at(15 * MINUTE)).unwrap();
+    exporter.checkpoint(&tick(2, at(16 * MINUTE), &usage)).unwrap();
+    exporter.end_sessions(&[session("2")]).unwrap();
+    exporter.seal_due(at(30 * MINUTE)).unwrap();
+    exporter.publish().unwrap();
+    let rows = node.rows();
+    let told: Vec<_> = rows
+        .iter()
+        .filter(|row| row["kind"] == "usage")
+        .map(|row| format!("{} {} {}", row["subscriber_id"], row["cause"], row["flags"]))
+        .collect();
+    let first = ["1 session_end ", "2 session_end stop_lost", "3 period "];
+    assert_eq!(told, [first, ["1 period ", "2 session_end ", "3 period "]].concat());
+    node.verify();
+}

@@ -268,6 +268,18 @@ impl Sessions {
         self.latest.since(seen)
     }
 
+    /// Notes sessions that end without a Stop; of more than there may be blocks nothing is noted.
+    pub fn note_lost(&self, sessions: impl IntoIterator<Item = Session>) {
+        let mut writer = self.writer();
+        let room = self.held_max().saturating_sub(writer.lost.len());
+        writer.lost.extend(sessions.into_iter().take(room));
+    }
+
+    /// Those noted since the last call.
+    pub fn take_lost(&self) -> Vec<Session> {
+        std::mem::take(&mut self.writer().lost)
+    }
+
     /// Sessions that have lost their last block since the last call.
     pub fn take_ended(&self) -> Vec<Session> {
         std::mem::take(&mut self.writer().ended)

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use billing_export::Session;
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -101,6 +102,7 @@ struct Batch {
     rows: Vec<RowChange>,
     changes: Vec<Change>,
     begun: HashMap<Block, Begun>,
+    lost: Vec<Session>,
     answers: Vec<(usize, SocketAddr, Vec<u8>)>,
 }
 
@@ -315,7 +317,8 @@ impl Server {
 
     /// Adds what was decided to what is to be committed.
     fn take(&mut self, decision: Decision) {
-        let Decision { changes, rows, bound, .. } = decision;
+        let Decision { changes, rows, bound, ended, .. } = decision;
+        self.batch.lost.extend(ended.into_iter().filter(|ended| ended.stop_lost).map(|ended| ended.session));
         self.batch.changes.extend(changes);
         self.batch.begun.extend(
             bound
@@ -349,6 +352,8 @@ impl Server {
     /// Changes the table of sessions. A block that changes hands twice does so in two writes: a flow must not find it in the hands
     /// that it was in, and take it that nothing happened.
     fn apply(&mut self) {
+        // Before they end there.
+        self.sessions.note_lost(self.batch.lost.drain(..));
         let begun = std::mem::take(&mut self.batch.begun);
         let mut touched: HashSet<Block> = HashSet::new();
         let mut write = Vec::new();

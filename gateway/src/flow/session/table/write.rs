@@ -239,6 +239,8 @@ pub(super) struct Writer {
     pub(super) begun: HashMap<Block, Begun>,
     /// Sessions that have lost their last block and were not asked for yet.
     pub(super) ended: Vec<Session>,
+    /// Those of them that ended without a Stop.
+    pub(super) lost: Vec<Session>,
     /// Slots that were replaced, for as long as somebody reads them: no reader is to free a million links.
     retired: Vec<Arc<Slots>>,
 }
