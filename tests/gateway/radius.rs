@@ -10,6 +10,9 @@
     reason = "tests may panic"
 )]
 
+#[path = "radius/peers.rs"]
+mod peers;
+
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
@@ -74,17 +77,9 @@ impl Heard {
         Some(Self { world, radius: SocketAddr::from(([127, 0, 0, 1], port)) })
     }
 
-    /// What radclient says of a request; whether it had its answer.
+    /// Whether a request had its answer.
     fn tell_with(&self, secret: &str, attributes: &str) -> bool {
-        let mut child = Command::new("radclient")
-            .args(["-r", "2", "-t", "2", "-x", &self.radius.to_string(), "acct", secret])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(attributes.as_bytes()).unwrap();
-        child.wait().unwrap().success()
+        told(self.radius, secret, attributes)
     }
 
     /// Tells of a session and has its answer.
@@ -114,6 +109,19 @@ impl Heard {
     fn stop(self) -> Usage {
         self.world.gateway.stop_and_count()
     }
+}
+
+/// Has radclient send a request; whether it had its answer.
+fn told(to: SocketAddr, secret: &str, attributes: &str) -> bool {
+    let mut child = Command::new("radclient")
+        .args(["-r", "2", "-t", "2", "-x", &to.to_string(), "acct", secret])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(attributes.as_bytes()).unwrap();
+    child.wait().unwrap().success()
 }
 
 /// A request in radclient's words.
