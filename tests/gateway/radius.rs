@@ -12,6 +12,8 @@
 
 #[path = "radius/peers.rs"]
 mod peers;
+#[path = "radius/storm.rs"]
+mod storm;
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
