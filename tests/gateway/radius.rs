@@ -373,6 +373,20 @@ fn a_secret_that_others_may_read_or_that_is_short_refuses_the_start() {
 }
 
 #[test]
+fn an_address_that_somebody_has_is_told_before_the_start_and_at_it() {
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let setup = hears(Setup::new().proxied(), taken.local_addr().unwrap().port());
+    setup.write_configuration();
+    let checked = setup.command(&["check", "--config", "gateway.toml"]);
+    let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert_eq!(checked.status.code(), Some(78));
+    assert!(said.contains("radius.listen") || said.contains("in use by another program"), "{said}");
+    let (code, said) = setup.run_to_end();
+    assert_eq!(code, 74, "{said}");
+    assert!(said.contains("radius.listen: cannot listen on"), "{said}");
+}
+
+#[test]
 fn t37_sessions_go_on_in_the_process_that_takes_over() {
     let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let set = |setup: Setup| setup.set("admin", &format!("address = \"{admin}\""));

@@ -190,6 +190,8 @@ fn addresses(config: &Config) -> Vec<(String, SocketAddr, Protocol)> {
         let over_tls = dns.tls.iter().flat_map(|tls| &tls.listen);
         all.extend(over_tls.map(|address| ("dns.tls_listen".to_owned(), *address, Protocol::Tcp)));
     }
+    let accounting = config.radius.iter().flat_map(|radius| &radius.listen);
+    all.extend(accounting.map(|address| ("radius.listen".to_owned(), *address, Protocol::Udp)));
     all.push(("admin.address".to_owned(), config.admin.address, Protocol::Tcp));
     all.retain(|(_, address, _)| address.port() != 0);
     all
