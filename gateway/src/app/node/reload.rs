@@ -138,6 +138,15 @@ pub fn rating(config: &Config) -> RatingPlan {
     RatingPlan::new(otherwise, by_service)
 }
 
+/// Blocks that addresses of one session of accounting may come to: IPv4, an IPv6 prefix, a delegated one, and a route.
+const BLOCKS_PER_SESSION: usize = 4;
+
+/// Most blocks of addresses that have a session: those of the subscriber table, and those of accounting.
+pub fn held_max(config: &Config) -> usize {
+    let accounting = config.radius.as_ref().map_or(0, |radius| radius.sessions_max);
+    config.limits.sessions_max.saturating_add(accounting.saturating_mul(BLOCKS_PER_SESSION))
+}
+
 /// Reads list and subscribers anew and publishes what is good: the list as one policy with rating and limits, of the table what
 /// changed.
 pub fn refresh(
@@ -169,7 +178,7 @@ pub fn refresh(
     });
     match subscribers {
         Ok(rows) => {
-            sessions.set_held_max(config.limits.sessions_max);
+            sessions.set_held_max(held_max(config));
             sessions.replace_static(rows.into_iter().map(|(prefix, session)| (prefix.into(), session)));
         }
         Err(fault) => outcome.subscribers = Some(fault),

@@ -110,7 +110,7 @@ impl Service {
     /// Restores what was kept, has the table say so, and begins to hear. `took_over`: another process heard until this moment.
     ///
     /// # Errors
-    /// The shelf cannot be read, or there is no thread.
+    /// There is no thread.
     pub fn start(
         sockets: Vec<UdpSocket>,
         plan: &Plan,
@@ -121,7 +121,13 @@ impl Service {
     ) -> io::Result<Self> {
         let now = clock.now();
         let mut registry = Registry::new(plan.limits, now);
-        let kept = shelf.load().map_err(io::Error::other)?;
+        let figures = Figures::default();
+        // Traffic flows without them: who is told of again is known again, when what is told can be kept.
+        let kept = shelf.load().unwrap_or_else(|error| {
+            figures.set_stuck();
+            tracing::error!(%error, "sessions of accounting cannot be read: none is known, and nobody is answered (radius_unsaved)");
+            Kept::default()
+        });
         let away = away(&kept, plan, took_over, now.wall);
         let (rows, strange) = (kept.rows.len(), kept.strange);
         let restored = registry.restore(kept.rows, kept.resets, away, now);
@@ -136,7 +142,7 @@ impl Service {
             registry: Mutex::new(registry),
             control: Control::default(),
             clock,
-            figures: Figures::default(),
+            figures,
             clients,
         });
         let mut server = Server {

@@ -60,7 +60,7 @@ impl Known {
         );
         let policy = Arc::new(PolicyCell::new(first_policy(config)));
         let lookups = lookups(config, &policy, &dial, clock, control)?;
-        let sessions = Arc::new(Sessions::new(config.limits.sessions_max, RandomState::new()));
+        let sessions = Arc::new(Sessions::new(reload::held_max(config), RandomState::new()));
         let mut outcome = reload::refresh(config, &mut keeper, (&policy, &sessions), clock.now().wall);
         outcome.notes.extend(kept_faults);
         // Behind the list: what no list speaks of is not taken back.
