@@ -6,7 +6,9 @@ use billing_export::SubscriberType;
 
 use super::clients::Client;
 use crate::flow::session::Block;
-use crate::flow::session::accounting::{Kind, Nas, PortChange, Ports, Report, Status, Subscriber};
+use crate::flow::session::accounting::{
+    ClientKind, Kind, Nas, PortChange, Ports, Report, Side, Status, Subscriber,
+};
 use crate::wire::radius::{AddressKind, BlockForm, Change, Facts, PortBlock, Status as Said, SubscriberKind};
 
 /// The report of a request that came from `source`.
@@ -29,7 +31,7 @@ pub(super) fn report(client: &Client, facts: &Facts<'_>, source: IpAddr) -> Repo
         delay: facts.delay_s,
         session_time: facts.session_s,
         subscriber,
-        addresses: addresses(facts),
+        addresses: addresses(client, facts),
         ports: facts.blocks().iter().filter(|block| !is_whole(block)).map(ports).collect(),
     }
 }
@@ -46,8 +48,12 @@ const fn status(said: Said) -> Status {
     }
 }
 
-/// Addresses by kind, of the kinds that the packet speaks of. Routes of both IP versions are one kind.
-fn addresses(facts: &Facts<'_>) -> Vec<(Kind, Vec<Block>)> {
+/// Addresses by kind, of the kinds that the packet speaks of. Routes of both IP versions are one kind. Where this gateway sees the
+/// outside of a translator, and a packet tells of it in words that nobody here understands, its Framed-IP-Address is left out: others
+/// may have that inside address too.
+fn addresses(client: &Client, facts: &Facts<'_>) -> Vec<(Kind, Vec<Block>)> {
+    let terms = &client.terms;
+    let is_inside = terms.kind == ClientKind::Access && terms.side == Side::Outside && facts.is_translated;
     const KINDS: [(Kind, &[AddressKind]); 5] = [
         (Kind::V4, &[AddressKind::FramedIp]),
         (Kind::V6, &[AddressKind::FramedIpv6]),
@@ -63,7 +69,7 @@ fn addresses(facts: &Facts<'_>) -> Vec<(Kind, Vec<Block>)> {
     let outside = outside.map(|block| Block::of(block.address.into())).collect();
     let found =
         KINDS.into_iter().map(|(kind, kinds)| (kind, blocks(kinds))).chain([(Kind::Outside, outside)]);
-    found.filter(|(_, blocks)| !blocks.is_empty()).collect()
+    found.filter(|(kind, blocks)| !blocks.is_empty() && !(is_inside && *kind == Kind::V4)).collect()
 }
 
 /// Whether the outside address is the session's with all its ports.
