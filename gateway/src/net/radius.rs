@@ -1,7 +1,7 @@
 //! RADIUS accounting comes in (RFC 2866): who has which address, from the access servers themselves or from an AAA that passes on
 //! what they say.
 //!
-//! One thread hears, decides, commits and answers ([`serve`]). It reads what waits at its sockets, as much as one commit takes,
+//! One thread hears, decides, commits and answers ([`Service`]). It reads what waits at its sockets, as much as one commit takes,
 //! has [`crate::flow::session::accounting`] decide, has the disk take what follows, changes the table of sessions, and only then
 //! answers: an access server that has its answer need not say it again, and one that has none will. While the disk says no nothing
 //! is read and nobody is answered; what is known stays.
