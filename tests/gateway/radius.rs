@@ -14,6 +14,8 @@
 mod peers;
 #[path = "radius/storm.rs"]
 mod storm;
+#[path = "radius/takeover.rs"]
+mod takeover;
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
@@ -25,7 +27,6 @@ use serde_json::Value;
 use support::client::{finish, read_exactly};
 use support::hellos::{self, Hello};
 use support::origin::Origin;
-use support::successor::Successor;
 use support::usage::{Row, Usage};
 use support::world::World;
 use support::{Setup, eventually, free_port, has};
@@ -404,24 +405,4 @@ fn an_address_that_somebody_has_is_told_before_the_start_and_at_it() {
     let (code, said) = setup.run_to_end();
     assert_eq!(code, 74, "{said}");
     assert!(said.contains("radius.listen: cannot listen on"), "{said}");
-}
-
-#[test]
-fn t37_sessions_go_on_in_the_process_that_takes_over() {
-    let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
-    let set = |setup: Setup| setup.set("admin", &format!("address = \"{admin}\""));
-    let Some(heard) = Heard::new(set) else { return };
-    heard.tell("Start", "1", "pupil", ADDRESS);
-    let Heard { world: World { gateway, resolver, origin }, radius } = heard;
-    let successor = Successor::spawn(gateway.setup());
-    let (status, setup) = gateway.wait();
-    assert!(status.success(), "{}", setup.log());
-    let _ = (resolver, origin);
-    let output = setup.command(&["session", ADDRESS, "--admin", &admin.to_string(), "--format", "json"]);
-    let said = String::from_utf8_lossy(&output.stderr);
-    let answer: Value =
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{said}\n{}", setup.log()));
-    assert_eq!((&answer["state"], &answer["subscriber_id"]), (&"active".into(), &"pupil".into()));
-    let _ = radius;
-    successor.stop();
 }

@@ -4,12 +4,15 @@
 //! What it holds is personal data at rest. Nobody but its owner may read it, what is deleted is overwritten, and it has nothing of
 //! sessions that have ended for long.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use crate::error::ExportError;
 
@@ -66,6 +69,8 @@ pub struct BindingChange<'a> {
 pub struct Bindings {
     connection: Connection,
     path: PathBuf,
+    /// Its lock: no two processes write sessions of one node.
+    _lock: File,
 }
 
 impl Bindings {
@@ -76,11 +81,12 @@ impl Bindings {
     pub fn open(directory: &Path, node_id: &str) -> Result<Self, ExportError> {
         let path = directory.join(BINDINGS_NAME);
         create(&path)?;
+        let lock = lock(&path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let failed = |source| ExportError::store(&path, "opening the sessions", source);
         let connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
         connection.busy_timeout(BUSY_WAIT).map_err(failed)?;
-        let mut bindings = Self { connection, path: path.clone() };
+        let mut bindings = Self { connection, path: path.clone(), _lock: lock };
         bindings
             .connection
             .execute_batch(&format!(
@@ -207,6 +213,16 @@ impl Bindings {
             wanted: wanted.to_owned(),
             remedy: "Move the file away and restart: sessions are known again when accounting speaks of them",
         }
+    }
+}
+
+/// Takes the database for this process, until the value goes.
+fn lock(path: &Path) -> Result<File, ExportError> {
+    let file = File::open(path).map_err(|source| ExportError::io(path, "opening the sessions", source))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(ExportError::Locked { path: path.to_owned() }),
+        Err(error) => Err(ExportError::io(path, "locking the sessions", error.into())),
     }
 }
 

@@ -20,12 +20,16 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use socket2::SockRef;
 
 pub use self::clients::{Client, Clients, Secret, SecretError};
 pub use self::figures::{Figures, Heard, Result as RequestResult};
 pub use self::serve::{Accounting, Service};
 use crate::flow::session::accounting::{Limits, ResetRow, Row, RowChange};
 use crate::net::ingress::inherited::Inherited;
+
+/// Room for requests that wait while the disk takes others: some ten thousand.
+const BUFFER_BYTES: usize = 8 << 20;
 
 /// What the operator asks for.
 #[derive(Clone, Debug)]
@@ -90,6 +94,8 @@ fn bind_one(address: SocketAddr, inherited: &mut Inherited) -> io::Result<UdpSoc
         None => UdpSocket::bind(address)?,
     };
     socket.set_nonblocking(true)?;
+    // As much as the system permits (net.core.rmem_max): what finds no room is sent again.
+    let _ = SockRef::from(&socket).set_recv_buffer_size(BUFFER_BYTES);
     Ok(socket)
 }
 

@@ -91,7 +91,7 @@ impl Begun {
     /// Whether a flow that began then, in Unix seconds, began in the session: a second after its start, so that clocks that differ
     /// by less decide nothing, and with nobody else at the block in between.
     pub fn has_flow_of(self, began: u32) -> bool {
-        self.start < began && self.free_since.is_none_or(|free| free <= self.start)
+        self.start < began && self.free_since.is_none_or(|free| free < self.start)
     }
 }
 

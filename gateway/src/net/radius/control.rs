@@ -35,6 +35,10 @@ impl Control {
     /// Has the thread do this; whether it does by the time this returns.
     pub(super) fn want(&self, mode: Mode) -> bool {
         let mut state = self.state();
+        // One that has ended neither hears nor writes, whatever it is wanted for.
+        if state.reached == Mode::Ends {
+            return mode != Mode::Hears;
+        }
         state.wanted = mode;
         self.changed.notify_all();
         let waits = |state: &mut State| state.reached != mode;

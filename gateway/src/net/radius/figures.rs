@@ -151,6 +151,8 @@ pub struct Figures {
     commits_us: AtomicU64,
     /// Whether the disk takes nothing.
     is_stuck: AtomicBool,
+    /// Whether addresses found no room in the table of sessions.
+    is_full: AtomicBool,
     /// Sessions that are active, suspect, stale.
     states: [AtomicU64; 3],
 }
@@ -222,6 +224,11 @@ impl Figures {
         self.is_stuck.swap(true, Ordering::Relaxed)
     }
 
+    /// Addresses found no room in the table of sessions.
+    pub(super) fn set_full(&self) {
+        self.is_full.store(true, Ordering::Relaxed);
+    }
+
     /// So many sessions are in each state.
     pub(super) fn set_states(&self, states: [u64; 3]) {
         for (place, count) in self.states.iter().zip(states) {
@@ -235,12 +242,17 @@ impl Figures {
     }
 
     /// What wants attention.
-    pub fn attention(&self) -> Option<Attention> {
-        self.is_stuck.load(Ordering::Relaxed).then(|| {
+    pub fn attention(&self) -> Vec<Attention> {
+        let full = self.is_full.load(Ordering::Relaxed).then(|| {
+            let text = "addresses of sessions of accounting found no room and are nobody's: raise limits.sessions_max and restart";
+            Attention::new(AttentionReason::SessionsFull, text)
+        });
+        let stuck = self.is_stuck.load(Ordering::Relaxed).then(|| {
             let text = "what accounting changes cannot be saved, and no access server is answered; sessions stay as they are. \
                         Remedy: the log says why (node.state_dir)";
             Attention::new(AttentionReason::RadiusUnsaved, text)
-        })
+        });
+        full.into_iter().chain(stuck).collect()
     }
 }
 

@@ -69,7 +69,8 @@ fn addresses(client: &Client, facts: &Facts<'_>) -> Vec<(Kind, Vec<Block>)> {
     let outside = outside.map(|block| Block::of(block.address.into())).collect();
     let found =
         KINDS.into_iter().map(|(kind, kinds)| (kind, blocks(kinds))).chain([(Kind::Outside, outside)]);
-    found.filter(|(kind, blocks)| !blocks.is_empty() && !(is_inside && *kind == Kind::V4)).collect()
+    let is_left_out = |kind: &Kind| is_inside && *kind == Kind::V4;
+    found.filter(|(kind, blocks)| !is_left_out(kind) && !blocks.is_empty()).collect()
 }
 
 /// Whether the outside address is the session's with all its ports.

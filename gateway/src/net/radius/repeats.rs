@@ -7,9 +7,9 @@ use std::time::Duration;
 use crate::flow::time::Monotonic;
 use crate::wire::radius::AUTHENTICATOR_OCTETS;
 
-/// How long a request is known again. Access servers ask again for longer; what comes then is decided anew, and found old.
-const KEPT: Duration = Duration::from_secs(30);
-/// Most requests, 80 bytes each; of more the oldest are forgotten. They too are found old.
+/// How long a request is known again, longer than access servers go on asking: one without a stamp that came later would be a new event.
+const KEPT: Duration = Duration::from_secs(300);
+/// Most requests, 80 bytes each; of more the oldest are forgotten.
 const REPEATS_MAX: usize = 262_144;
 
 /// What tells a request from every other: a client takes an Identifier again for another one, with another authenticator.
@@ -61,15 +61,17 @@ mod tests {
     }
 
     #[test]
-    fn c24_a_request_is_known_again_for_half_a_minute_and_by_all_that_tells_it_from_others() {
+    fn c24_a_request_is_known_again_for_five_minutes_and_by_all_that_tells_it_from_others() {
         let at = |seconds| Monotonic::new(Duration::from_secs(seconds));
         let mut repeats = Repeats::default();
         assert!(!repeats.note(request(1), at(0)));
-        assert!(repeats.note(request(1), at(29)));
-        assert!(!repeats.note(request(2), at(29)), "the Identifier again, for another one");
-        assert!(!repeats.note(RequestId { identifier: 8, ..request(1) }, at(29)));
-        assert!(!repeats.note(RequestId { source: "192.0.2.1:1813".parse().unwrap(), ..request(1) }, at(29)));
-        assert!(!repeats.note(request(1), at(30)));
+        assert!(repeats.note(request(1), at(299)));
+        assert!(!repeats.note(request(2), at(299)), "the Identifier again, for another one");
+        assert!(!repeats.note(RequestId { identifier: 8, ..request(1) }, at(299)));
+        assert!(
+            !repeats.note(RequestId { source: "192.0.2.1:1813".parse().unwrap(), ..request(1) }, at(299))
+        );
+        assert!(!repeats.note(request(1), at(300)));
         assert_eq!(repeats.known.len(), 4);
     }
 

@@ -18,7 +18,7 @@ use super::figures::{Figures, Result as Became};
 use super::repeats::{Repeats, RequestId};
 use super::{ClientsCell, Kept, Plan, Shelf, hear};
 use crate::flow::session::accounting::{Away, Decision, Holder, Registry, RowChange};
-use crate::flow::session::{Begun, Block, Change, Sessions};
+use crate::flow::session::{Begun, Block, Change, Event, SessionState, Sessions};
 use crate::flow::time::Moment;
 use crate::net::sys::attention::Attention;
 use crate::net::sys::clock::Clock;
@@ -40,6 +40,7 @@ pub struct Accounting {
     registry: Mutex<Registry>,
     control: Control,
     clock: Clock,
+    trust_gap: Duration,
     /// What is counted.
     pub figures: Figures,
     /// Who may send.
@@ -63,6 +64,16 @@ impl Accounting {
     /// Hears nothing and writes nothing from here on, for another process; whether what it was at is done.
     pub fn rest(&self) -> bool {
         self.control.want(Mode::Rests)
+    }
+
+    /// Ends, for another process hears from here on. Its sockets are closed by then.
+    pub fn end(&self) {
+        self.control.want(Mode::Ends);
+    }
+
+    /// How long sessions are believed of which nobody hears.
+    pub const fn trust_gap(&self) -> Duration {
+        self.trust_gap
     }
 
     /// Goes on, for the other process has not come.
@@ -142,6 +153,7 @@ impl Service {
             registry: Mutex::new(registry),
             control: Control::default(),
             clock,
+            trust_gap: plan.trust_gap,
             figures,
             clients,
         });
@@ -206,8 +218,9 @@ impl Server {
             }
             if ticked.elapsed() >= TICK {
                 ticked = Instant::now();
-                if is_saved {
-                    self.tick();
+                self.tick();
+                if !is_saved {
+                    self.apply_silence();
                 }
                 is_saved = self.commit();
             } else if is_saved && !self.batch.is_empty() {
@@ -315,6 +328,14 @@ impl Server {
         }
     }
 
+    /// Has the table say at once which sessions nothing was heard of for too long: that takes nothing from anybody, and waits for no
+    /// disk. It is said again in its turn.
+    fn apply_silence(&self) {
+        let is_silence = |change: &&Change| change.event == Event::SetState(SessionState::Stale);
+        let silent: Vec<Change> = self.batch.changes.iter().filter(is_silence).cloned().collect();
+        self.sessions.apply(silent);
+    }
+
     /// Counts the sessions by their state.
     fn count_states(&self) {
         let states = self.accounting.registry().states();
@@ -362,19 +383,31 @@ impl Server {
         self.sessions.note_lost(self.batch.lost.drain(..));
         let begun = std::mem::take(&mut self.batch.begun);
         let mut touched: HashSet<Block> = HashSet::new();
-        let mut write = Vec::new();
+        let (mut write, mut full) = (Vec::new(), 0_usize);
         for change in self.batch.changes.drain(..) {
-            if !touched.insert(change.block) {
-                self.sessions.apply_begun(write.drain(..), begun.clone());
+            // Another state of a session is no change of hands.
+            let is_new = matches!(change.event, Event::SetState(_)) || touched.insert(change.block);
+            if !is_new {
+                full = full.saturating_add(apply_to(&self.sessions, &mut write, &begun));
                 touched.clear();
                 touched.insert(change.block);
             }
             write.push(change);
         }
-        if !write.is_empty() {
-            self.sessions.apply_begun(write, begun);
+        full = full.saturating_add(apply_to(&self.sessions, &mut write, &begun));
+        if full > 0 {
+            self.accounting.figures.set_full();
         }
     }
+}
+
+/// Makes one write of these changes; how many of them found no room.
+fn apply_to(sessions: &Sessions, write: &mut Vec<Change>, begun: &HashMap<Block, Begun>) -> usize {
+    if write.is_empty() {
+        return 0;
+    }
+    let own = write.iter().filter_map(|change| Some((change.block, *begun.get(&change.block)?))).collect();
+    sessions.apply_begun(write.drain(..), own).full
 }
 
 impl Batch {

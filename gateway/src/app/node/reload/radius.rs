@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
 use config::{AccountingKind, Config, RadiusClient};
+use rustix::fs::OFlags;
 
 use super::InputFault;
 use crate::flow::session::accounting::{self, ClientKind};
@@ -50,8 +51,14 @@ pub fn clients(config: &Config, before: &Clients) -> Result<Clients, InputFault>
 /// The secret of a file that nobody else reads.
 fn secret(path: &Path) -> Result<Secret, String> {
     let read = || -> io::Result<(Vec<u8>, u32)> {
-        let file = File::open(path)?;
-        let mode = file.metadata()?.mode();
+        // Of a pipe that nobody writes to the opening would not come back.
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+        let file = File::options().read(true).custom_flags(flags).open(path)?;
+        let found = file.metadata()?;
+        if !found.is_file() {
+            return Err(io::Error::other("found no file that keeps what is written to it"));
+        }
+        let mode = found.mode();
         let mut octets = Vec::new();
         let limit = (Secret::FILE_OCTETS_MAX as u64).saturating_add(1);
         file.take(limit).read_to_end(&mut octets)?;

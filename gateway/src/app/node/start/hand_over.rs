@@ -18,9 +18,10 @@ use crate::app::node::takeover;
 use crate::app::node::takeover::incumbent::Incumbent;
 use crate::app::node::takeover::successor::{Found, Freed, Predecessor};
 use crate::app::node::takeover::words::Terms;
+use crate::flow::session::SessionState;
 use crate::net::ingress::inherited::{Inherited, Offered};
 use crate::net::node::pool::{Remote, Sockets};
-use crate::net::radius::Accounting;
+use crate::net::radius::{Accounting, Service};
 
 /// How long a process that has ended may keep its lock on the ledger.
 const END_LIMIT: Duration = Duration::from_secs(5);
@@ -76,9 +77,16 @@ impl Node {
             edge.leave();
         }
         self.status.set_draining();
-        if self.radius.is_some() {
-            // What happens to them from here on is heard by another process.
-            self.shared.sessions.doubt_accounting();
+        if let Some(Service { accounting, .. }) = &self.radius {
+            // What happens to them from here on is heard by another process: as after a restart they hold for a while, and their
+            // bytes are nobody's then.
+            accounting.end();
+            let (sessions, gap) = (Arc::clone(&self.shared.sessions), accounting.trust_gap());
+            sessions.doubt_accounting(SessionState::Suspect);
+            self.control.spawn(async move {
+                tokio::time::sleep(gap).await;
+                sessions.doubt_accounting(SessionState::Stale);
+            });
         }
         self.workers.hand_over();
         self.admin_task.abort();

@@ -72,15 +72,16 @@ impl Node {
     /// Takes the last counts, seals, publishes and ends all threads; what became of what was counted, lost when that could not
     /// be done in `STOP_LIMIT`.
     pub fn stop(self) -> Ending {
+        // First: whoever has the ledger's lock has the sessions too.
+        if let Some(radius) = self.radius {
+            radius.stop();
+        }
         let asked = Instant::now();
         let _ = self.orders.send(Order::Stop(asked + STOP_LIMIT));
         while !self.export.is_finished() && asked.elapsed() < STOP_LIMIT {
             std::thread::sleep(STOP_POLL);
         }
         let ended = self.export.is_finished().then(|| self.export.join().ok()).flatten();
-        if let Some(radius) = self.radius {
-            radius.stop();
-        }
         self.snapshot.write_last();
         if self.incumbent.successor.borrow().is_none() {
             for path in &self.local {

@@ -34,7 +34,10 @@ pub(super) fn answer(status: &Status, address: IpAddr, port: Option<u16>) -> Val
     let table = status.sessions.find(address);
     let told = accounting.and_then(|accounting| accounting.find(address, port));
     // Blocks of ports are not in the table; of all else it has the last word, the static rows among it.
-    let told = told.filter(|told| table.as_ref().is_none_or(|held| held.session == told.session));
+    let told = told.filter(|told| match &table {
+        Some(held) => held.session == told.session,
+        None => told.spot.block().is_none(),
+    });
     let answer = match (told, table) {
         (Some(told), _) => Answer {
             realm: Some(told.realm.to_string()),
@@ -66,7 +69,7 @@ fn held(nobody: Answer, session: &Session, state: SessionState) -> Answer {
 
 /// An access server by what names it.
 fn server(nas: &Nas) -> String {
-    let identifier = nas.identifier().map(|identifier| String::from_utf8_lossy(identifier).into_owned());
+    let identifier = nas.identifier().map(|identifier| identifier.escape_ascii().to_string());
     let names = [nas.v4().map(|v4| v4.to_string()), nas.v6().map(|v6| v6.to_string()), identifier];
     let names: Vec<String> = names.into_iter().flatten().collect();
     match nas.source() {

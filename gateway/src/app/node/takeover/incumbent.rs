@@ -218,9 +218,6 @@ impl Incumbent {
         }
         if let Err(why) = self.release() {
             let _ = self.orders.send(Order::Resume);
-            if let Some(accounting) = &self.accounting {
-                accounting.go_on();
-            }
             return frame::send(stream, &FromOld::Refused { why }, None);
         }
         let accepting = frame::send(stream, &FromOld::Released, None)
@@ -253,6 +250,9 @@ impl Incumbent {
     /// The ledger is ours again, and so is the place of the socket, which the new process may have taken.
     fn take_back(self: &Arc<Self>) {
         let _ = self.orders.send(Order::Resume);
+        if let Some(accounting) = &self.accounting {
+            accounting.go_on();
+        }
         self.snapshot.hold(false);
         self.workers.keep_flows(false);
         self.listen();

@@ -58,13 +58,18 @@ impl Sessions {
         Applied { changed: applied.changed.saturating_add(forced.changed), full }
     }
 
-    /// Nobody hears of the sessions of accounting any more: they hold, with a remark on what is counted.
-    pub fn doubt_accounting(&self) -> Applied {
+    /// Nobody hears of the sessions of accounting any more: those that are in a better state are in this one.
+    pub fn doubt_accounting(&self, state: SessionState) -> Applied {
         let mut writer = self.writer();
         let mut changes = Vec::new();
         self.slots.load().each(|source, holding| {
-            if source == SessionSource::Accounting && holding.state == SessionState::Active {
-                let event = Event::SetState(SessionState::Suspect);
+            let is_better = match holding.state {
+                SessionState::Active => state != SessionState::Active,
+                SessionState::Suspect => state == SessionState::Stale,
+                SessionState::Stale => false,
+            };
+            if source == SessionSource::Accounting && is_better {
+                let event = Event::SetState(state);
                 changes.push(Change { block: holding.block, source, event });
             }
         });

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use jiff::SignedDuration;
+
 use super::Worker;
 use crate::flow::engine::Observation;
 use crate::flow::session::{Evidence, Holding, News, What};
@@ -86,8 +88,9 @@ impl Worker {
         }
         let now = self.shared.clock.now();
         let age = now.monotonic.since(flow.opened);
-        let age_s = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
-        let began = u32::try_from(now.wall.as_second().saturating_sub(age_s)).unwrap_or(0);
+        let began = SignedDuration::try_from(age).ok().and_then(|age| now.wall.checked_sub(age).ok());
+        // Cut to the second: a flow that begins within the second in which its session did is not adopted.
+        let began = began.and_then(|began| u32::try_from(began.as_second()).ok()).unwrap_or(0);
         age <= self.shared.limits.adopt && holding.begun.is_some_and(|begun| begun.has_flow_of(began))
     }
 }
