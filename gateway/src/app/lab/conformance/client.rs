@@ -26,8 +26,10 @@ use crate::app::lab::demo::http3;
 const PROBE_LIMIT: Duration = Duration::from_secs(60);
 /// The same where little is asked for, and a core that knows no mark would keep all of it back.
 const FEW_BYTES_LIMIT: Duration = Duration::from_secs(20);
-/// How long nothing more may come of somebody who is not cut off, before the core's limit for what has no mark is passed.
+/// How soon more must come than the core passes on unmarked, where no answer may come: far above what that takes.
 const CUT_OFF_LIMIT: Duration = Duration::from_secs(5);
+/// What came last so long ago may be all: a busy machine is slow, and does not stop.
+const STILL_COMING: Duration = Duration::from_secs(2);
 /// How often it is looked at what has come.
 const LOOK: Duration = Duration::from_millis(500);
 /// Bytes read at a time.
@@ -89,7 +91,8 @@ async fn limited(
         Wanted::CutOff => {}
     }
     let mut answer = pin!(answer);
-    let (mut came, mut last) = (0, Instant::now());
+    let begun = Instant::now();
+    let (mut came, mut last) = (0, begun);
     while came <= UNMARKED_BYTES_MAX {
         if let Ok(outcome) = timeout(LOOK, &mut answer).await {
             return outcome;
@@ -98,7 +101,7 @@ async fn limited(
         if came != before {
             last = Instant::now();
         }
-        if last.elapsed() >= CUT_OFF_LIMIT {
+        if begun.elapsed() >= CUT_OFF_LIMIT && last.elapsed() >= STILL_COMING {
             return Err(io::ErrorKind::TimedOut.into());
         }
     }
