@@ -202,8 +202,8 @@ fn f8_a_balancer_that_speaks_first_is_not_led_to_again() {
             let _ = (&client).read(&mut [0]);
             if count.fetch_add(1, Ordering::Relaxed) < MOST {
                 let mut server = TcpStream::connect(to).unwrap();
-                server.write_all(&proxy_v1(from, address)).unwrap();
-                server.write_all(b"Q").unwrap();
+                // The gateway may have seen by the header that this leads in a circle.
+                let _ = server.write_all(&proxy_v1(from, address)).and_then(|()| server.write_all(b"Q"));
                 kept.push((client, server));
             }
         }
@@ -214,8 +214,9 @@ fn f8_a_balancer_that_speaks_first_is_not_led_to_again() {
         let source = SocketAddr::from(([127, 0, 0, 77], 40_000));
         client.write_all(&[&proxy_v2(source, address), said].concat()).unwrap();
         let mut greeting = [0; 11];
-        client.read_exact(&mut greeting).unwrap();
-        client.write_all(b"Q").unwrap();
+        // Where his first bytes were there already, the reset may come before the greeting is read.
+        let greeted = client.read_exact(&mut greeting).and_then(|()| client.write_all(b"Q"));
+        assert!(greeted.is_ok() || !said.is_empty(), "{greeted:?}");
         let is_refused = || gateway.metric("zrgw_refused_total{reason=\"loop\"}") == number;
         assert!(eventually(is_refused), "{} connections\n{}", led.load(Ordering::Relaxed), gateway.log());
         assert_eq!(led.load(Ordering::Relaxed), number);
