@@ -11,7 +11,7 @@ use support::quic_pages::{QuicClient, QuicOrigin, Validation};
 use support::usage::Usage;
 use support::{PATIENCE, eventually, origin as origins};
 
-use super::{echo, echoes, edge, hello};
+use super::{echo, echoes, edge, hello, with};
 
 /// A queue of 20 packets in front of a way that is slower than the sender. Super-packets are cut before they stand in it.
 const SHORT: &str = "root tbf rate 50mbit burst 10kb limit 30kb";
@@ -314,4 +314,32 @@ fn k28_where_drops_cannot_be_told_the_operator_is() {
     echo(&mut stream, &hello(LISTED));
     support::client::finish(stream);
     super::counts::assert_total(edge);
+}
+
+/// The node ends amid a download: what has passed by then is in its last report, though a look at the queues had not been made of it.
+#[test]
+fn k28_what_passed_right_before_the_end_is_in_the_last_report() {
+    // Looks are a second apart.
+    for _ in 0..3 {
+        let Some(edge) = with(|setup| setup.set("export", "checkpoint = \"1 s\"")) else { return };
+        let _origins = echoes(&edge);
+        let mut stream = edge.connect(origin(0, 443));
+        echo(&mut stream, &hello(LISTED));
+        let begun = edge.metric("zrgw_ticks_total");
+        let has_passed = eventually(|| {
+            for _ in 0..20 {
+                echo(&mut stream, &[7; 10_000]);
+            }
+            edge.metric("zrgw_ticks_total") >= begun + 3
+        });
+        assert!(has_passed, "{}", edge.gateway.log());
+        // More than one look has seen some of it, and none the end.
+        for _ in 0..20 {
+            echo(&mut stream, &[7; 10_000]);
+        }
+        let (_, down) = edge.link.counted();
+        let usage = edge.stop_and_count();
+        assert_eq!(usage.total().1, down, "{:#?}", usage.rows);
+        drop(stream);
+    }
 }

@@ -19,8 +19,6 @@ use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::{self, ExitCode};
-use std::thread;
-use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::runtime::{Builder, Runtime};
@@ -98,9 +96,6 @@ pub enum Format {
     /// One JSON object.
     Json,
 }
-
-/// Checkpoints of a quarter of a second, and two seconds that a connection which has ended is kept.
-const SETTLED_AFTER: Duration = Duration::from_secs(4);
 
 /// Why the audit came to no result.
 #[derive(Debug, thiserror::Error)]
@@ -193,9 +188,6 @@ fn audit(args: &Args) -> Result<Judgement, ConformanceError> {
         chosen => chosen,
     };
     let mut seen = ask(&network, &sites, plan::probes(protocols), &stop)?;
-    // What passed last is counted when a look at the queues says that it has left, some checkpoints later; and a verdict that waits for
-    // its connection to end has its end by then.
-    thread::sleep(SETTLED_AFTER);
     if args.interception == Audited::Kernel {
         let packets = network.packets().map_err(ConformanceError::system("count the devices' packets"))?;
         packets.tell(&mut seen);

@@ -16,6 +16,9 @@ use crate::net::udp::port::Sent;
 /// How long what an ended flow sent last waits to be settled: far longer than looks are apart.
 const REMAINDER_TIME_MAX: Duration = Duration::from_secs(60);
 
+/// Looks at the queues before the last report: one for what waits for a look already, and one for what begins to wait behind that.
+const LAST_LOOKS: u32 = 2;
+
 /// What becomes of bytes that have no verdict when a report is made.
 #[derive(Clone, Copy)]
 enum Pending {
@@ -151,11 +154,13 @@ impl Worker {
         });
     }
 
-    /// The last report: what is sent by now is looked after once more. It may wait for the system; nobody else does.
+    /// The last report: what is sent by now is looked after. It may wait for the system; nobody else does.
     pub fn last_report(self: &Rc<Self>) -> Report {
         let dirty = self.dirty.borrow().clone();
-        dirty.iter().for_each(|flow| self.observe(flow, Observation::Tick));
-        self.shared.egress.look();
+        for _ in 0..LAST_LOOKS {
+            dirty.iter().for_each(|flow| self.observe(flow, Observation::Tick));
+            self.shared.egress.look();
+        }
         dirty.iter().for_each(|flow| {
             self.observe(flow, Observation::Tick);
             self.observe(flow, Observation::Unwatched);
