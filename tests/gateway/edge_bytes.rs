@@ -202,8 +202,11 @@ fn f60_connections_that_a_reset_ends_early_are_not_over_counted() {
         assert!(support::eventually(|| edge.origin.visits() == number + 1));
     }
     let (usage, counted) = edge.compare();
-    println!("exported {:?}, passed {counted:?}", usage.total());
-    assert_close(usage.exempt("s1"), counted);
+    let exported = usage.exempt("s1");
+    println!("exported {exported:?}, passed {counted:?}");
+    // What was on its way when a reset came may have passed, and nothing says so.
+    assert!(exported.0 <= counted.0 && exported.1 <= counted.1);
+    assert!(counted.0 - exported.0 <= counted.0 / 200 && counted.1 - exported.1 <= counted.1 / 20);
 }
 
 #[test]
