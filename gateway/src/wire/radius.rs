@@ -17,7 +17,6 @@ mod authenticator;
 mod block;
 mod bounded;
 mod facts;
-mod session_id;
 mod subscriber;
 
 use core::fmt;
@@ -27,7 +26,6 @@ pub use attribute::{Attribute, Attributes, Name, Values};
 pub use authenticator::{Request, RequestKind, Unauthentic, answer, authentic};
 pub use block::{BLOCKS_MAX, BlockForm, Change, PortBlock};
 pub use facts::{Facts, Mobile, Nas, Status};
-pub use session_id::SessionId;
 pub use subscriber::{SubscriberAttribute, SubscriberKind, SubscriberWord, UnknownSubscriberWord};
 
 use super::reader::{Malformed, Reader};

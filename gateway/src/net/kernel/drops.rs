@@ -8,14 +8,14 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray};
 use aya::programs::BtfTracePoint;
 use aya::programs::links::FdLink;
-use aya::{Btf, Ebpf, EbpfLoader};
+use aya::{Btf, EbpfLoader};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::layout::{DROPS_WORDS, Dropped};
-use super::load::LoadError;
+use super::load::{LoadError, take};
 
 /// The object that `build.rs` made of `gateway/bpf/drops.bpf.c`; none where it was built without clang.
 static OBJECT: Option<&[u8]> = include!(concat!(env!("OUT_DIR"), "/drops.rs"));
@@ -171,12 +171,6 @@ fn remove_others(folder: &Path, pin: &str) {
 /// Whether a name in the folder is that of a pin of such a program.
 fn is_pin(name: &str) -> bool {
     name.strip_prefix(PROGRAM).and_then(|rest| rest.strip_prefix('-')).is_some()
-}
-
-/// A map by its name, out of the object.
-fn take<M: TryFrom<Map>>(bpf: &mut Ebpf, name: &'static str) -> Result<M, LoadError> {
-    let map = bpf.take_map(name).ok_or(LoadError::Map(name))?;
-    M::try_from(map).map_err(|_| LoadError::Map(name))
 }
 
 #[cfg(test)]

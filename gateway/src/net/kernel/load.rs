@@ -361,7 +361,7 @@ fn table(name: &'static str) -> impl Fn(aya::maps::MapError) -> LoadError {
 }
 
 /// A map by its name, out of the object.
-fn take<M: TryFrom<Map>>(bpf: &mut Ebpf, name: &'static str) -> Result<M, LoadError> {
+pub(super) fn take<M: TryFrom<Map>>(bpf: &mut Ebpf, name: &'static str) -> Result<M, LoadError> {
     let map = bpf.take_map(name).ok_or(LoadError::Map(name))?;
     M::try_from(map).map_err(|_| LoadError::Map(name))
 }

@@ -61,6 +61,17 @@ mod tests {
     }
 
     #[test]
+    fn c13_no_two_sessions_have_one_id() {
+        let octets: Vec<u8> = (0..=255).collect();
+        let ids: std::collections::BTreeSet<String> = octets
+            .iter()
+            .flat_map(|octet| [session_id(&[*octet], 1), session_id(&[*octet, b'1'], 1)])
+            .collect();
+        assert_eq!(ids.len(), 512);
+        assert_ne!(session_id(b"a@1", 2), session_id(b"a", 12));
+    }
+
+    #[test]
     fn an_id_at_the_limit_is_whole_and_a_longer_one_cut_and_told_apart() {
         let fits = vec![b'a'; ID_LEN_MAX - 2];
         assert_eq!(session_id(&fits, 1).len(), ID_LEN_MAX);
