@@ -60,7 +60,9 @@ fn v2_a_look_up_that_misses_charges_and_leaves_the_connection_alone() {
 #[test]
 fn v5_three_hundred_flows_of_one_name_ask_once() {
     const FLOWS: usize = 300;
-    let world = World::new(Origin::echo());
+    // A machine that stands still makes no second try.
+    let patience = "try_timeout = \"60 s\"\ntotal_timeout = \"60 s\"";
+    let world = World::with(Origin::echo(), |setup| setup.set("lookup", patience));
     world.resolver.set_delay(Duration::from_millis(600));
     let hello = Hello::named(LISTED).wire();
     let mut clients = Vec::new();

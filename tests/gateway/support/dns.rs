@@ -4,7 +4,11 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// A question is sent again under its id when no answer came within 333 ms (the resolver library); ids are 16 bits, so that
+/// another question has the same one at times.
+const SENT_AGAIN: std::ops::Range<Duration> = Duration::from_millis(300)..Duration::from_secs(10);
 
 /// Time to live of every answer, in seconds, unless another is told.
 const TTL: u32 = 300;
@@ -20,8 +24,10 @@ pub struct Resolver {
 
 struct Shared {
     table: Mutex<HashMap<String, Vec<Ipv4Addr>>>,
-    /// Questions for A records by name.
+    /// Questions for A records by name, however often each was sent.
     asked: Mutex<HashMap<String, usize>>,
+    /// When each of them came first, by its name and id.
+    came: Mutex<HashMap<(String, [u8; 2]), Instant>>,
     silent: AtomicBool,
     silent_on_aaaa: AtomicBool,
     broken: AtomicBool,
@@ -36,6 +42,21 @@ struct Shared {
     picks: Mutex<Option<(usize, Below)>>,
 }
 
+impl Shared {
+    /// Whether a question was not asked before; this resolver takes one after another, so that it may meet one that was sent
+    /// again after it has answered the first.
+    fn is_new(&self, name: &str, id: [u8; 2]) -> bool {
+        let now = Instant::now();
+        let mut came = self.came.lock().unwrap();
+        let first = came.entry((name.to_owned(), id)).or_insert(now);
+        if SENT_AGAIN.contains(&now.duration_since(*first)) {
+            return false;
+        }
+        *first = now;
+        true
+    }
+}
+
 impl Resolver {
     /// With these A records.
     pub fn new(records: &[(&str, [u8; 4])]) -> Self {
@@ -45,6 +66,7 @@ impl Resolver {
         let shared = Arc::new(Shared {
             table: Mutex::default(),
             asked: Mutex::default(),
+            came: Mutex::default(),
             silent: AtomicBool::new(false),
             silent_on_aaaa: AtomicBool::new(false),
             broken: AtomicBool::new(false),
@@ -147,7 +169,7 @@ fn answer(query: &[u8], shared: &Shared) -> Option<Vec<u8>> {
     let name = labels.join(".");
     let question = query.get(12..at + 5)?;
     let asks_a = query.get(at + 1..at + 3)? == [0, 1];
-    if asks_a {
+    if asks_a && shared.is_new(&name, query.get(..2)?.try_into().ok()?) {
         *shared.asked.lock().unwrap().entry(name.clone()).or_insert(0) += 1;
     }
     if !asks_a && shared.silent_on_aaaa.load(Ordering::Relaxed) {

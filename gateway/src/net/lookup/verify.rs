@@ -32,7 +32,8 @@ const CUT_OFF_PAUSE: Duration = Duration::from_secs(2);
 
 impl Lookups {
     /// Asks for `asker` whether `name` may be at `address`. None: it is known that a look-up does not help just now,
-    /// or none may be started. Otherwise the answer in its time, at most three times `total_timeout` away.
+    /// or none may be started. Otherwise the answer in its time, at most three times `total_timeout` away; at once where
+    /// an answer has come since the flow was decided.
     pub fn verify(
         self: &Arc<Self>,
         asker: &Asker,
@@ -41,9 +42,17 @@ impl Lookups {
     ) -> Option<impl Future<Output = bool> + 'static> {
         let address = self.answers.destination(address);
         let now = self.clock.monotonic();
-        let mut rounds = self.join(&mut self.state(), asker, name, address, now)?;
+        let rounds = {
+            let mut state = self.state();
+            // Between the flow's decision and here the answer may have come that it lacked: the pause after a look-up would
+            // charge the flow for good, or the name would be asked for again. Under the lock, for an answer is learnt before
+            // it lands.
+            let is_known = self.answers.vouches(name, address);
+            if is_known { None } else { Some(self.join(&mut state, asker, name, address, now)?) }
+        };
         let (lookups, name) = (Arc::clone(self), name.clone());
         Some(async move {
+            let Some(mut rounds) = rounds else { return true };
             loop {
                 if lookups.answers.vouches(&name, address) {
                     return true;

@@ -75,7 +75,7 @@ impl Known {
 }
 
 /// The policy before anything is read: nothing is exempt.
-fn first_policy(config: &Config) -> Policy {
+pub(super) fn first_policy(config: &Config) -> Policy {
     Policy {
         generation: 0,
         list: None,

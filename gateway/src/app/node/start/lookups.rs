@@ -86,3 +86,49 @@ pub fn static_answer_problem(config: &Config, index: usize, error: &allowlist::N
     let name = config.trusted_answers.statics.get(index).map_or("", |answer| answer.name.as_str());
     format!("{place}: {key}: found {name:?}; wanted a host name: {error}")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::path::Path;
+    use std::task::{Context, Poll, Waker};
+
+    use super::super::known::first_policy;
+    use super::super::settings::dial_rules;
+    use super::*;
+    use crate::flow::session::SubscriberKey;
+    use crate::net::lookup::Asker;
+
+    /// A node without resolvers, to which the operator states one answer.
+    const STATED: &str = r#"
+[node]
+id = "gw-1"
+state_dir = "state"
+[export]
+dir = "export"
+[[listener]]
+mode = "proxy_protocol"
+address = "127.0.0.1:443"
+[list]
+file = "list.json"
+signatures = "none"
+[trusted_answers]
+static = [{ name = "www.listed.example", addresses = ["203.0.113.7"] }]
+"#;
+
+    /// The flow was decided before the answer came, and asks after it.
+    #[test]
+    fn v5_a_flow_that_asks_behind_the_answer_asks_nobody_and_is_not_refused() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let config = Config::parse(STATED, Path::new(".")).unwrap();
+        let policy = Arc::new(PolicyCell::new(first_policy(&config)));
+        let dial = Arc::new(dial_rules(&config, Vec::new()).unwrap());
+        let lookups = lookups(&config, &policy, &dial, Clock::new(), runtime.handle()).unwrap();
+        let name = DomainName::from_wire(b"www.listed.example").unwrap();
+        let asker = Asker { subscriber: SubscriberKey::Address(IpAddr::from([10, 0, 0, 1])), proven: true };
+        let mut known = Box::pin(lookups.verify(&asker, &name, IpAddr::from([203, 0, 113, 7])).unwrap());
+        let mut context = Context::from_waker(Waker::noop());
+        assert_eq!(known.as_mut().poll(&mut context), Poll::Ready(true));
+        assert!(lookups.verify(&asker, &name, IpAddr::from([203, 0, 113, 8])).is_none(), "nobody to ask");
+    }
+}
