@@ -40,8 +40,8 @@ use std::time::Duration;
 
 use billing_export::SubscriberType;
 use gateway::flow::session::accounting::{
-    Client, ClientKind, Decision, Kind, Limits, Nas, Outcome, PortChange, Ports, Registry, Report, Row,
-    RowChange, RowKey, Side, Status, Subscriber,
+    Away, Client, ClientKind, Decision, Kind, Limits, Memory, Nas, Outcome, PortChange, Ports, Registry,
+    Report, RowChange, RowKey, Side, Status, Subscriber,
 };
 use gateway::flow::session::{Block, SessionState, Sessions};
 use gateway::flow::time::{Moment, Monotonic};
@@ -172,7 +172,8 @@ const NAS: &str = "192.0.2.1";
 struct Desk {
     registry: Registry,
     table: Sessions,
-    rows: Vec<Row>,
+    limits: Limits,
+    memory: Memory,
     /// What arrives, arrives so many seconds after the beginning.
     now: u32,
 }
@@ -186,9 +187,29 @@ impl Desk {
         Self {
             registry: Registry::new(limits, moment(0)),
             table: Sessions::new(100_000, RandomState::new()),
-            rows: Vec::new(),
+            limits,
+            memory: Memory::default(),
             now: 0,
         }
+    }
+
+    /// The same after a restart, of which it knows what the disk has.
+    fn restarted(&self, away: Away) -> Self {
+        self.restarted_at(away, moment(self.now))
+    }
+
+    fn restarted_at(&self, away: Away, now: Moment) -> Self {
+        let mut after = Self {
+            registry: Registry::new(self.limits, now),
+            table: Sessions::new(100_000, RandomState::new()),
+            limits: self.limits,
+            memory: self.memory.clone(),
+            now: self.now,
+        };
+        let decision = after.registry.restore(self.memory.clone(), away, now);
+        after.apply(&decision);
+        assert!(decision.takeovers.is_empty());
+        after
     }
 
     /// A packet arrives at the time of its event, or at `now` where that is later.
@@ -213,15 +234,20 @@ impl Desk {
 
     /// Does what a caller does: first the disk, then the table.
     fn apply(&mut self, decision: &Decision) {
-        for row in &decision.rows {
-            let mut without = |key: &RowKey| self.rows.retain(|row| row.key != *key);
-            match row {
+        let Memory { rows, servers, forgotten } = &mut self.memory;
+        for change in &decision.rows {
+            let mut without = |key: &RowKey| rows.retain(|row| row.key != *key);
+            match change {
                 RowChange::Upsert(row) => {
                     without(&row.key);
-                    self.rows.push(row.clone());
+                    rows.push(row.clone());
                 }
                 RowChange::Delete(key) => without(key),
-                RowChange::Reset(_) => {}
+                RowChange::Server(server) => {
+                    servers.retain(|known| (&known.realm, &known.nas) != (&server.realm, &server.nas));
+                    servers.push(server.clone());
+                }
+                RowChange::Forgotten(start) => *forgotten = *start,
             }
         }
         self.table.apply(decision.changes.clone());

@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
@@ -70,8 +70,13 @@ pub struct Bindings {
     connection: Connection,
     path: PathBuf,
     /// Its lock: no two processes write sessions of one node.
-    _lock: File,
+    lock: File,
+    /// What tells its log from another of its name, since it was first looked at.
+    log: Option<FileId>,
 }
+
+/// What tells a file from another of its name: device and inode.
+type FileId = (u64, u64);
 
 impl Bindings {
     /// Opens or creates that of a node in its state directory. Whoever opens it has the ledger's lock.
@@ -86,7 +91,7 @@ impl Bindings {
         let failed = |source| ExportError::store(&path, "opening the sessions", source);
         let connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
         connection.busy_timeout(BUSY_WAIT).map_err(failed)?;
-        let mut bindings = Self { connection, path: path.clone(), _lock: lock };
+        let mut bindings = Self { connection, path: path.clone(), lock, log: None };
         bindings
             .connection
             .execute_batch(&format!(
@@ -205,6 +210,21 @@ impl Bindings {
         transaction.commit().map_err(failed)
     }
 
+    /// Whether what was committed is in the files that stand at its place: not where somebody has removed or replaced the
+    /// database or its log. To be asked after a commit.
+    pub fn stands(&mut self) -> bool {
+        let is_same_log = match (self.log, id_of(&log_path(&self.path))) {
+            (_, None) => false,
+            (None, found) => {
+                self.log = found;
+                true
+            }
+            (known, found) => known == found,
+        };
+        let own = self.lock.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
+        is_same_log && own.is_some() && own == id_of(&self.path)
+    }
+
     /// The error for a database that is not what it should be.
     fn damaged(&self, found: String, wanted: &str) -> ExportError {
         ExportError::Damaged {
@@ -214,6 +234,19 @@ impl Bindings {
             remedy: "Move the file away and restart: sessions are known again when accounting speaks of them",
         }
     }
+}
+
+/// Where SQLite keeps the log of a database.
+fn log_path(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
+}
+
+/// What tells the file at a path.
+fn id_of(path: &Path) -> Option<FileId> {
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 /// Takes the database for this process, until the value goes.
@@ -277,6 +310,31 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o077, 0);
         let bytes = std::fs::read(path).unwrap();
         assert!(!bytes.windows(6).any(|part| part == b"canary"));
+    }
+
+    #[test]
+    fn a_database_or_log_that_was_removed_or_replaced_does_not_stand() {
+        for (gone, put) in [
+            (BINDINGS_NAME, false),
+            (BINDINGS_NAME, true),
+            ("sessions.db-wal", false),
+            ("sessions.db-wal", true),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut bindings = Bindings::open(folder.path(), "edge-1").unwrap();
+            for alive in 1..3 {
+                bindings.commit([], alive).unwrap();
+                assert!(bindings.stands());
+            }
+            let (path, aside) = (folder.path().join(gone), folder.path().join("aside"));
+            std::fs::rename(&path, &aside).unwrap();
+            if put {
+                std::fs::copy(&aside, &path).unwrap();
+            }
+            // It may say no of itself.
+            let _ = bindings.commit([], 3);
+            assert!(!bindings.stands(), "{gone}, another in its place: {put}");
+        }
     }
 
     #[test]

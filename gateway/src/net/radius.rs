@@ -25,7 +25,7 @@ use socket2::SockRef;
 pub use self::clients::{Client, Clients, Secret, SecretError};
 pub use self::figures::{Figures, Heard, Result as RequestResult};
 pub use self::serve::{Accounting, Service};
-use crate::flow::session::accounting::{Limits, ResetRow, Row, RowChange};
+use crate::flow::session::accounting::{Limits, Memory, RowChange};
 use crate::net::ingress::inherited::Inherited;
 
 /// Room for requests that wait while the disk takes others: some ten thousand.
@@ -61,10 +61,8 @@ pub trait Shelf: Send {
 /// What was kept.
 #[derive(Debug, Default)]
 pub struct Kept {
-    /// Sessions.
-    pub rows: Vec<Row>,
-    /// What access servers said of themselves.
-    pub resets: Vec<ResetRow>,
+    /// Sessions, and what is known of access servers.
+    pub memory: Memory,
     /// When the gateway last said that it hears.
     pub alive: Option<Timestamp>,
     /// Rows that nobody understands: they are left where they are.
@@ -73,8 +71,14 @@ pub struct Kept {
 
 /// Why a shelf does not serve, with the remedy.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ShelfError(pub String);
+pub enum ShelfError {
+    /// Nothing was kept.
+    #[error("{0}")]
+    Failed(String),
+    /// What was kept before is gone, or may be: all of it is to be kept again.
+    #[error("sessions.db was removed or replaced while the gateway ran: what is known is written again")]
+    Gone,
+}
 
 /// Sockets at these addresses: those that were open before, and new ones.
 ///

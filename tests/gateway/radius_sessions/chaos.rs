@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gateway::flow::session::accounting::{Kind, Nas, Status};
+use gateway::flow::session::accounting::{Away, Kind, Nas, Status};
 
 use super::model::Clerk;
-use super::world::{Sent, World};
-use super::{BEGIN, Desk, Packet, ip, moment_ms};
+use super::world::{Dice, Sent, World};
+use super::{BEGIN, Desk, Packet, ip, limits, moment_ms};
 
 /// Worlds of an ordinary run.
 const SEEDS: u64 = 100;
@@ -21,6 +21,28 @@ fn seeds() -> Vec<u64> {
         Some(seed) => vec![seed],
         None => (0..number("ZRGW_RADIUS_SEEDS").unwrap_or(SEEDS)).collect(),
     }
+}
+
+/// A packet of a world as it arrives.
+fn packet(world: &World, sent: &Sent) -> Packet {
+    let stamp = world.stamp(sent);
+    let delay = ((sent.arrival_ms - sent.event_ms) / 1_000) as u32;
+    let mut packet = Packet::new(sent.status, "192.0.2.1", &sent.id, 0).lasting(sent.session_time);
+    packet.0.nas = Nas::new(None, None, Some(&[sent.server as u8]), ip("192.0.2.1"));
+    packet.0.event_timestamp = Some(match stamp {
+        Some(stamp) => (i64::from(BEGIN) + stamp) as u32,
+        None => 1_000,
+    });
+    packet.0.delay = Some(delay);
+    if sent.status != Status::On {
+        packet = packet.of(&sent.subscriber);
+    }
+    for (kind, address) in [Kind::V4, Kind::Prefix].into_iter().zip(&sent.addresses) {
+        let Some(address) = address else { continue };
+        let bits = if kind == Kind::V4 { 32 } else { 64 };
+        packet = packet.at(kind, &format!("{address}/{bits}"));
+    }
+    packet
 }
 
 /// A world, those who keep books of it, and what there is to know by the packets so far.
@@ -40,24 +62,10 @@ impl Run {
         let stamp = self.world.stamp(sent);
         let delay = ((sent.arrival_ms - sent.event_ms) / 1_000) as u32;
         let arrival = sent.arrival_ms / 1_000;
-        let mut packet = Packet::new(sent.status, "192.0.2.1", &sent.id, 0).lasting(sent.session_time);
-        packet.0.nas = Nas::new(None, None, Some(&[sent.server as u8]), ip("192.0.2.1"));
-        packet.0.event_timestamp = Some(match stamp {
-            Some(stamp) => (i64::from(BEGIN) + stamp) as u32,
-            None => 1_000,
-        });
-        packet.0.delay = Some(delay);
-        if sent.status != Status::On {
-            packet = packet.of(&sent.subscriber);
-        }
-        for (kind, address) in [Kind::V4, Kind::Prefix].into_iter().zip(&sent.addresses) {
-            let Some(address) = address else { continue };
-            let bits = if kind == Kind::V4 { 32 } else { 64 };
-            packet = packet.at(kind, &format!("{address}/{bits}"));
-        }
+        let packet = packet(&self.world, sent);
         let decision = self.desk.registry.decide(&packet.0, moment_ms(sent.arrival_ms));
         assert_eq!(decision.clock_doubt, stamp.is_none(), "seed {}", self.seed);
-        self.desk.table.apply(decision.changes);
+        self.desk.apply(&decision);
         let event = match stamp {
             Some(stamp) => (i64::from(BEGIN) + stamp) as u32,
             None => BEGIN + arrival as u32 - delay,
@@ -155,4 +163,41 @@ fn b19_b20_t34_t35_c22_in_an_unquiet_world_the_registry_says_what_the_rules_say_
         run.check_truth();
     }
     assert!(packets > 0 && held > 0, "the worlds are not empty");
+}
+
+/// One who is restarted again and again says what the clerk says, or now and then that it is nobody. Where there is too little room
+/// some are not kept and some are forgotten: nobody has what he cannot have all the same.
+#[test]
+fn b22_b19_a_restart_at_any_time_gives_nobody_what_is_not_his() {
+    let (mut restarts, mut missing, mut held) = (0, 0, 0);
+    for seed in seeds() {
+        let world = World::new(seed);
+        let dice = &mut Dice(seed ^ 0x5eed);
+        let is_narrow = seed % 2 == 0;
+        let limits = limits(if is_narrow { 4 + dice.below(6) as usize } else { 1_000 });
+        let sent = world.packets.iter().cloned().chain(world.last_interims());
+        let sent: Vec<Sent> = sent.collect();
+        let (desk, clerk) = (Desk::with(limits), Clerk::default());
+        let (heard, named, stopped) = Default::default();
+        let mut run = Run { seed, world, desk, clerk, heard, named, stopped };
+        let places = run.places();
+        for (place, sent) in sent.iter().enumerate() {
+            if dice.percent(4) {
+                run.desk = run.desk.restarted_at(Away::TookOver, moment_ms(sent.arrival_ms));
+                restarts += 1;
+            }
+            run.hear(sent);
+            for (address, kind) in &places {
+                let at = format!("after packet {place} of a restarted one");
+                let (who, clerk) = (run.desk.who(address), run.clerk.who(address));
+                held += usize::from(!clerk.is_empty() && !is_narrow);
+                missing += usize::from(who != clerk && !is_narrow);
+                if !who.is_empty() {
+                    run.check_right(address, *kind, &who, &at);
+                    assert!(is_narrow || who == clerk, "{address} {at}, seed: ZRGW_TEST_SEED={seed}");
+                }
+            }
+        }
+    }
+    assert!(restarts > 0 && missing * 1_000 < held, "{missing} of {held} missing");
 }

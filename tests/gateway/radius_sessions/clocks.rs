@@ -133,5 +133,5 @@ fn b22_a_session_that_nobody_hears_of_is_forgotten_in_the_end() {
     assert!(decision.ended.iter().all(|ended| ended.stop_lost) && decision.ended.len() == 1);
     assert_eq!(desk.who("10.0.0.1"), "");
     desk.tick(100 + 3 * HISTORY_S);
-    assert_eq!((desk.registry.known(), desk.registry.spots(), desk.rows.len()), (0, 0, 0));
+    assert_eq!((desk.registry.known(), desk.registry.spots(), desk.memory.rows.len()), (0, 0, 0));
 }

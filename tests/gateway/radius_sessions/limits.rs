@@ -78,7 +78,7 @@ fn b19_who_is_forgotten_for_want_of_room_does_not_come_back() {
         desk.hear(start(&id, &id, 100 * number).v4(&address));
         desk.hear(stop(&id, &id, 100 * number + 50));
     }
-    assert_eq!((desk.registry.known(), desk.registry.spots(), desk.rows.len()), (4, 16, 4));
+    assert_eq!((desk.registry.known(), desk.registry.spots(), desk.memory.rows.len()), (4, 16, 4));
     // The first is forgotten: whether it has ended nobody can tell.
     assert_eq!(outcome(&desk.hear(interim("1", "1", 140).v4("10.0.0.1"))), Outcome::Old);
     assert_eq!(desk.who("10.0.0.1"), "");
@@ -100,7 +100,7 @@ fn what_comes_and_goes_leaves_nothing_behind() {
     }
     assert_eq!((desk.registry.open(), desk.registry.spots()), (0, 1));
     desk.tick(50_000 + HISTORY_S + 1);
-    assert_eq!((desk.registry.known(), desk.registry.spots(), desk.rows.len()), (0, 0, 0));
+    assert_eq!((desk.registry.known(), desk.registry.spots(), desk.memory.rows.len()), (0, 0, 0));
 }
 
 /// Bytes for each of so many sessions that came in any order.

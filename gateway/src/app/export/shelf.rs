@@ -12,7 +12,9 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::flow::session::accounting::{End, Kind, Nas, ResetRow, Row, RowChange, RowKey, Spot, Subscriber};
+use crate::flow::session::accounting::{
+    End, Kind, NamedSpot, Nas, Row, RowChange, RowKey, ServerRow, Spot, Subscriber,
+};
 use crate::flow::session::{Block, SessionState};
 use crate::net::radius::{Kept, Shelf, ShelfError};
 
@@ -20,6 +22,8 @@ use crate::net::radius::{Kept, Shelf, ShelfError};
 const OF_SESSION: u8 = b's';
 /// See [`OF_SESSION`].
 const OF_SERVER: u8 = b'n';
+/// In place of an access server: what is known of blocks that were forgotten.
+const OF_BLOCKS: u8 = b'f';
 
 /// The sessions of a node in its state folder.
 pub struct SessionShelf {
@@ -64,6 +68,9 @@ struct Content {
     inside: Option<Place>,
     nat: bool,
     addresses: Vec<(String, Place)>,
+    /// Of these, those that another's session has, and its start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    lost: Vec<(Place, u32)>,
 }
 
 /// A block of addresses, or ports of one.
@@ -74,11 +81,26 @@ enum Place {
     Ports(IpAddr, u16, u16),
 }
 
-/// What an access server said of itself.
+/// What is known of an access server: its latest Accounting-On or -Off, and what of its sessions was forgotten.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Reset {
+struct Said {
     event: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    forgotten: u32,
+}
+
+/// What is known of blocks that were forgotten.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Forgotten {
+    start: u32,
+}
+
+/// Whether there is nothing to say.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it so")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The words of the kinds of addresses.
@@ -147,11 +169,12 @@ impl Shelf for SessionShelf {
         let alive = u64::try_from(now.as_millisecond()).unwrap_or(0);
         let bindings = self.open().map_err(told)?;
         let outcome = bindings.commit(written.iter().map(Written::change), alive);
-        if outcome.is_err() {
-            // What is on the disk is read again before anything more is written.
+        let stands = bindings.stands();
+        if outcome.is_err() || !stands {
+            // What is on the disk is opened again before anything more is written.
             self.bindings = None;
         }
-        outcome.map_err(told)
+        if stands { outcome.map_err(told) } else { Err(ShelfError::Gone) }
     }
 
     fn close(&mut self) {
@@ -162,7 +185,7 @@ impl Shelf for SessionShelf {
 /// An error of the database, in its own words.
 #[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
 fn told(error: ExportError) -> ShelfError {
-    ShelfError(error.to_string())
+    ShelfError::Failed(error.to_string())
 }
 
 /// One row as it is written.
@@ -183,11 +206,17 @@ impl Written {
         match change {
             RowChange::Upsert(row) => of(&row.key, Some(json(&Content::of(row))?)),
             RowChange::Delete(key) => of(key, None),
-            RowChange::Reset(ResetRow { realm, nas, event }) => Ok(Self {
+            RowChange::Server(ServerRow { realm, nas, said, forgotten }) => Ok(Self {
                 realm: Arc::clone(realm),
                 nas: server_key(OF_SERVER, nas)?,
                 session: Arc::default(),
-                content: Some(json(&Reset { event: *event })?),
+                content: Some(json(&Said { event: *said, forgotten: *forgotten })?),
+            }),
+            RowChange::Forgotten(start) => Ok(Self {
+                realm: Arc::from(""),
+                nas: vec![OF_BLOCKS],
+                session: Arc::default(),
+                content: Some(json(&Forgotten { start: *start })?),
             }),
         }
     }
@@ -201,7 +230,7 @@ impl Written {
 
 /// JSON of a value of ours.
 fn json(value: &impl Serialize) -> Result<String, ShelfError> {
-    serde_json::to_string(value).map_err(|error| ShelfError(format!("sessions.db: {error}")))
+    serde_json::to_string(value).map_err(|error| ShelfError::Failed(format!("sessions.db: {error}")))
 }
 
 /// An access server in a key.
@@ -220,6 +249,11 @@ fn server_key(mark: u8, nas: &Nas) -> Result<Vec<u8>, ShelfError> {
 /// Takes in one row; none where nobody understands it.
 fn take_in(kept: &mut Kept, key: BindingKey<'_>, content: &str) -> Option<()> {
     let (mark, server) = key.nas.split_first()?;
+    if *mark == OF_BLOCKS && server.is_empty() {
+        let Forgotten { start } = serde_json::from_str(content).ok()?;
+        kept.memory.forgotten = start;
+        return Some(());
+    }
     let Server { ip, ipv6, identifier, source } = serde_json::from_slice(server).ok()?;
     // Where it has a name of its own its source is not asked for.
     let source = source.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
@@ -228,11 +262,11 @@ fn take_in(kept: &mut Kept, key: BindingKey<'_>, content: &str) -> Option<()> {
     match *mark {
         OF_SESSION => {
             let content: Content = serde_json::from_str(content).ok()?;
-            kept.rows.push(content.row(RowKey { realm, nas, session: key.session.into() })?);
+            kept.memory.rows.push(content.row(RowKey { realm, nas, session: key.session.into() })?);
         }
         OF_SERVER => {
-            let Reset { event } = serde_json::from_str(content).ok()?;
-            kept.resets.push(ResetRow { realm, nas, event });
+            let Said { event, forgotten } = serde_json::from_str(content).ok()?;
+            kept.memory.servers.push(ServerRow { realm, nas, said: event, forgotten });
         }
         _ => return None,
     }
@@ -255,7 +289,17 @@ impl Content {
             translated: row.translated,
             inside: row.inside.map(Place::of),
             nat: row.is_nat,
-            addresses: row.spots.iter().map(|(kind, spot)| (word(&KINDS, kind), Place::of(*spot))).collect(),
+            addresses: row
+                .spots
+                .iter()
+                .map(|named| (word(&KINDS, &named.kind), Place::of(named.spot)))
+                .collect(),
+            lost: row
+                .spots
+                .iter()
+                .filter(|named| named.lost > 0)
+                .map(|named| (Place::of(named.spot), named.lost))
+                .collect(),
         }
     }
 
@@ -274,8 +318,13 @@ impl Content {
             Some(inside) => Some(inside.spot()?),
             None => None,
         };
-        let spots =
-            self.addresses.into_iter().map(|(kind, place)| Some((meant(&KINDS, &kind)?, place.spot()?)));
+        let lost = self.lost.into_iter().map(|(place, start)| Some((place.spot()?, start)));
+        let lost: Vec<(Spot, u32)> = lost.collect::<Option<_>>()?;
+        let spots = self.addresses.into_iter().map(|(kind, place)| {
+            let (kind, spot) = (meant(&KINDS, &kind)?, place.spot()?);
+            let lost = lost.iter().find(|(other, _)| *other == spot).map_or(0, |(_, start)| *start);
+            Some(NamedSpot { kind, spot, lost })
+        });
         Some(Row {
             key,
             subscriber,
@@ -340,11 +389,31 @@ mod tests {
             inside: Some(block("100.64.0.1/32")),
             is_nat: true,
             spots: vec![
-                (Kind::V4, block("100.64.0.1/32")),
-                (Kind::Delegated, block("2001:db8::/56")),
-                (Kind::Ports, Spot::ports([198, 51, 100, 1].into(), 1_000, 1_999).unwrap()),
+                NamedSpot { kind: Kind::V4, spot: block("100.64.0.1/32"), lost: 0 },
+                NamedSpot { kind: Kind::Delegated, spot: block("2001:db8::/56"), lost: 7 },
+                NamedSpot {
+                    kind: Kind::Ports,
+                    spot: Spot::ports([198, 51, 100, 1].into(), 1_000, 1_999).unwrap(),
+                    lost: 8,
+                },
             ],
         }
+    }
+
+    #[test]
+    fn what_was_removed_is_told_and_can_be_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut shelf = SessionShelf::new(folder.path().to_owned(), "edge-1".to_owned());
+        let at = Timestamp::from_millisecond(1_700_000_000_123).unwrap();
+        shelf.commit(&[RowChange::Upsert(row())], at).unwrap();
+        for name in ["sessions.db", "sessions.db-wal", "sessions.db-shm"] {
+            std::fs::remove_file(folder.path().join(name)).unwrap();
+        }
+        assert!(matches!(shelf.commit(&[], at), Err(ShelfError::Gone)));
+        shelf.commit(&[RowChange::Upsert(row())], at).unwrap();
+        drop(shelf);
+        let mut after = SessionShelf::new(folder.path().to_owned(), "edge-1".to_owned());
+        assert_eq!(after.load().unwrap().memory.rows, [row()]);
     }
 
     #[test]
@@ -359,24 +428,30 @@ mod tests {
             spots: Vec::new(),
             ..row()
         };
-        let reset = ResetRow { realm: "north".into(), nas: row().key.nas, event: 9 };
+        let server = ServerRow { realm: "north".into(), nas: row().key.nas, said: 9, forgotten: 10 };
         let at = Timestamp::from_millisecond(1_700_000_000_123).unwrap();
         let mut first = shelf();
         assert_eq!(first.load().unwrap().alive, None);
-        let changes =
-            [RowChange::Upsert(row()), RowChange::Upsert(plain.clone()), RowChange::Reset(reset.clone())];
+        let changes = [
+            RowChange::Upsert(row()),
+            RowChange::Upsert(plain.clone()),
+            RowChange::Server(server.clone()),
+            RowChange::Forgotten(11),
+        ];
         first.commit(&changes, at).unwrap();
         drop(first);
         let mut second = shelf();
         let kept = second.load().unwrap();
-        assert_eq!(kept.rows.len(), 2);
-        assert!(kept.rows.contains(&row()) && kept.rows.contains(&plain), "{:?}", kept.rows);
-        assert_eq!((kept.resets, kept.alive, kept.strange), (vec![reset], Some(at), 0));
+        let memory = kept.memory;
+        assert_eq!(memory.rows.len(), 2);
+        assert!(memory.rows.contains(&row()) && memory.rows.contains(&plain), "{:?}", memory.rows);
+        assert_eq!((memory.servers, memory.forgotten), (vec![server], 11));
+        assert_eq!((kept.alive, kept.strange), (Some(at), 0));
         second.commit(&[RowChange::Delete(row().key)], at).unwrap();
         let strange = BindingKey { realm: "north", nas: b"x{}", session: b"" };
         let change = BindingChange { key: strange, content: Some("{}") };
         second.open().unwrap().commit([change], 1).unwrap();
         let kept = second.load().unwrap();
-        assert_eq!((kept.rows, kept.strange), (vec![plain], 1));
+        assert_eq!((kept.memory.rows, kept.strange), (vec![plain], 1));
     }
 }

@@ -42,7 +42,9 @@ use self::work::{Shown, Work};
 use super::{Block, SessionState};
 use crate::flow::time::Moment;
 
-pub use decision::{Bound, Decision, End, Ended, Outcome, ResetRow, Row, RowChange, RowKey, Takeover};
+pub use decision::{
+    Bound, Decision, End, Ended, Memory, NamedSpot, Outcome, Row, RowChange, RowKey, ServerRow, Takeover,
+};
 pub use report::{Client, ClientKind, Kind, Nas, PortChange, Ports, Report, Side, Status, Subscriber};
 pub use spot::Spot;
 pub use sweep::Away;
@@ -77,6 +79,8 @@ pub struct Registry {
     joined: BTreeMap<(Spot, u32), Vec<u32>>,
     /// The slot at which the next sweep begins.
     swept: usize,
+    /// What the disk knows of [`Places::forgotten`].
+    told_forgotten: u32,
 }
 
 /// Who has an address.
@@ -120,6 +124,7 @@ impl Registry {
             places: Places::default(),
             joined: BTreeMap::new(),
             swept: 0,
+            told_forgotten: 0,
         }
     }
 
@@ -156,6 +161,15 @@ impl Registry {
             }
         }
         None
+    }
+
+    /// All that is to be known again after a restart.
+    pub fn rows(&self) -> Vec<RowChange> {
+        let slots = 0..u32::try_from(self.book.slots()).unwrap_or(u32::MAX);
+        let sessions = slots.filter_map(|slot| self.book.row(slot, &self.servers)).map(RowChange::Upsert);
+        let servers = self.servers.rows().map(RowChange::Server);
+        let forgotten = (self.told_forgotten > 0).then_some(RowChange::Forgotten(self.told_forgotten));
+        sessions.chain(servers).chain(forgotten).collect()
     }
 
     /// Sessions that last.
@@ -264,9 +278,7 @@ impl Registry {
                 }
             }
         }
-        let realm = report.client.realm.clone();
-        let row = ResetRow { realm, nas: report.nas.clone(), event: work.event };
-        work.decision.rows.push(RowChange::Reset(row));
+        work.servers.insert(place);
         Outcome::Applied
     }
 }

@@ -16,7 +16,7 @@ use super::clients::Client;
 use super::control::{Control, Mode};
 use super::figures::{Figures, Result as Became};
 use super::repeats::{Repeats, RequestId};
-use super::{ClientsCell, Kept, Plan, Shelf, hear};
+use super::{ClientsCell, Kept, Plan, Shelf, ShelfError, hear};
 use crate::flow::session::accounting::{Away, Decision, Holder, Registry, RowChange};
 use crate::flow::session::{Begun, Block, Change, Event, SessionState, Sessions};
 use crate::flow::time::Moment;
@@ -140,8 +140,8 @@ impl Service {
             Kept::default()
         });
         let away = away(&kept, plan, took_over, now.wall);
-        let (rows, strange) = (kept.rows.len(), kept.strange);
-        let restored = registry.restore(kept.rows, kept.resets, away, now);
+        let (rows, strange) = (kept.memory.rows.len(), kept.strange);
+        let restored = registry.restore(kept.memory, away, now);
         tracing::info!(kept = rows, sessions = registry.open(), "sessions of accounting restored");
         if strange > 0 {
             tracing::warn!(
@@ -360,6 +360,13 @@ impl Server {
         let began = Instant::now();
         match self.shelf.commit(&self.batch.rows, self.clock.now().wall) {
             Ok(()) => self.accounting.figures.count_commit(began.elapsed()),
+            Err(ShelfError::Gone) => {
+                tracing::error!(error = %ShelfError::Gone, "sessions of accounting are written again: nobody is answered until that is done");
+                self.accounting.figures.set_stuck();
+                // What waits to be kept is among it.
+                self.batch.rows = self.accounting.registry().rows();
+                return false;
+            }
             Err(error) => {
                 if !self.accounting.figures.set_stuck() {
                     tracing::error!(%error, "what accounting changes cannot be saved: nobody is answered (radius_unsaved)");

@@ -306,8 +306,8 @@ disposition = "tagged"
 dscp = {EXEMPT_DSCP}
 
 [limits]
-# QUIC connections end without a word that a relay can read.
-quic_idle_timeout = "5 s"
+# As long as a probe may take: on a busy machine a device is silent for seconds, and what came after that would be another flow.
+quic_idle_timeout = "60 s"
 drain = "2 s"
 drain_hard = "5 s"
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use billing_export::Session;
 
-use super::decision::{End, Row, RowKey};
+use super::decision::{End, NamedSpot, Row, RowKey, ServerRow};
 use super::report::{Kind, Nas, Subscriber};
 use super::spot::Spot;
 use crate::flow::session::SessionState;
@@ -62,6 +62,9 @@ pub(super) struct Known {
 pub(super) struct Named {
     pub(super) spot: Spot,
     pub(super) kind: Kind,
+    /// 0, or another session had it, which started then: another's to whom this one lost it, or the one before under this id. It is
+    /// known on the disk, for that other may be forgotten, or never have had room.
+    pub(super) lost: u32,
 }
 
 /// An event so long after the start settles which of two that started together goes on (rule 8).
@@ -83,6 +86,22 @@ impl Known {
         begun > self.start.saturating_add(1)
     }
 
+    /// Notes that another's session has a spot that it named, and started at `barrier`; 0: that it has it itself. Whether that is
+    /// news.
+    pub(super) fn set_lost(&mut self, spot: Spot, barrier: u32) -> bool {
+        let named = self.named.iter_mut().find(|named| named.spot == spot && named.lost != barrier);
+        named.is_some_and(|named| {
+            named.lost = barrier;
+            true
+        })
+    }
+
+    /// Another session begins under its id: what it named was had by one that started when it did.
+    pub(super) fn leave_named(&mut self) {
+        let start = self.start;
+        self.named.iter_mut().for_each(|named| named.lost = named.lost.max(start));
+    }
+
     /// What it is to hold.
     pub(super) fn wanted(&self) -> Vec<Spot> {
         self.named.iter().filter(|named| named.kind != Kind::Former).map(|named| named.spot).collect()
@@ -102,7 +121,7 @@ impl Known {
         }
         // Most sessions have one address or two, and there are millions of them: no room ahead.
         self.named.reserve_exact(1);
-        self.named.push(Named { spot, kind });
+        self.named.push(Named { spot, kind, lost: 0 });
         true
     }
 }
@@ -173,6 +192,19 @@ impl Servers {
     /// The same, to be changed.
     pub(super) fn get_mut(&mut self, place: u32) -> Option<&mut Server> {
         self.all.get_mut(usize::try_from(place).ok()?)
+    }
+
+    /// The row of an access server.
+    pub(super) fn row(&self, place: u32) -> Option<ServerRow> {
+        let Server { realm, nas, said, forgotten, .. } = self.get(place)?;
+        let realm = Arc::clone(self.realm(*realm)?);
+        Some(ServerRow { realm, nas: nas.clone(), said: *said, forgotten: *forgotten })
+    }
+
+    /// The rows of all of which there is something to know.
+    pub(super) fn rows(&self) -> impl Iterator<Item = ServerRow> {
+        let places = 0..u32::try_from(self.all.len()).unwrap_or(u32::MAX);
+        places.filter_map(|place| self.row(place)).filter(|row| row.said > 0 || row.forgotten > 0)
     }
 
     /// The name of a realm.
@@ -316,7 +348,11 @@ impl Book {
             translated: known.translated,
             inside: known.inside.as_deref().copied(),
             is_nat: known.is_nat,
-            spots: known.named.iter().map(|named| (named.kind, named.spot)).collect(),
+            spots: known
+                .named
+                .iter()
+                .map(|named| NamedSpot { kind: named.kind, spot: named.spot, lost: named.lost })
+                .collect(),
         })
     }
 }

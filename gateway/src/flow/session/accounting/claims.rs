@@ -36,6 +36,13 @@ enum Meeting {
     Waits,
 }
 
+impl Meeting {
+    /// Whether the claim does not stand.
+    const fn is_refusal(self) -> bool {
+        matches!(self, Self::Late | Self::BothGo { .. } | Self::Waits)
+    }
+}
+
 impl Registry {
     /// A session claims a spot.
     pub(super) fn claim(&mut self, work: &mut Work, slot: u32, spot: Spot) -> Claim {
@@ -49,44 +56,57 @@ impl Registry {
         rivals.iter().for_each(|rival| self.touch(work, *rival));
         let meetings: Vec<_> =
             rivals.iter().map(|rival| (*rival, self.meet(slot, start, *rival, spot))).collect();
-        let is_refused = |(_, meeting): &(Spot, Meeting)| {
-            matches!(meeting, Meeting::Late | Meeting::BothGo { .. } | Meeting::Waits)
-        };
-        let refused = meetings.iter().any(is_refused);
+        let refused = meetings.iter().filter(|(_, (meeting, _))| meeting.is_refusal());
+        let barrier = refused.map(|(_, (_, barrier))| *barrier).max();
         let mut dropped = Vec::new();
-        for (rival, meeting) in meetings {
+        for (rival, (meeting, _)) in meetings {
             match meeting {
-                Meeting::Takes(kind) if !refused => {
+                Meeting::Takes(kind) if barrier.is_none() => {
                     work.decision.takeovers.push(kind);
-                    dropped.extend(self.drop_claims(work, rival, u32::MAX));
+                    dropped.extend(self.drop_claims(work, rival, u32::MAX, start));
                 }
-                Meeting::Even if !refused => {
+                Meeting::Even if barrier.is_none() => {
                     if self.shown_slot(rival).is_some() {
                         work.decision.takeovers.push(Takeover::EqualStart);
                     }
-                    dropped.extend(self.drop_claims(work, rival, start.saturating_sub(1)));
+                    dropped.extend(self.drop_claims(work, rival, start.saturating_sub(1), start));
                 }
                 Meeting::Late => dropped.extend(self.stands_between(work, start, start, rival)),
                 Meeting::BothGo { for_good } => {
                     work.decision.takeovers.push(Takeover::EqualStart);
-                    dropped.extend(self.drop_claims(work, rival, u32::MAX));
+                    let until = if for_good { start.saturating_add(1) } else { start };
+                    dropped.extend(self.drop_claims(work, rival, u32::MAX, until));
                     if for_good {
-                        self.bar(rival, start.saturating_add(1));
+                        self.bar(rival, until);
                     }
                 }
                 Meeting::Free | Meeting::Waits | Meeting::Takes(_) | Meeting::Even => {}
             }
         }
-        let claim = if refused { Claim::Refused } else { self.add_claim(slot, start, spot) };
+        let claim = match barrier {
+            Some(barrier) => {
+                self.note_lost(work, slot, spot, barrier.max(start));
+                Claim::Refused
+            }
+            None => self.add_claim(work, slot, start, spot),
+        };
         self.settle(work, slot, spot);
         self.have_lost(work, slot, dropped);
         claim
     }
 
-    /// How the claim of `spot` by a session that started at `start` fares at `rival`, which shares addresses and ports with it.
-    fn meet(&self, slot: u32, start: u32, rival: Spot, spot: Spot) -> Meeting {
+    /// Notes of a session that a spot which it named is another's, who started at `barrier`; 0: that it is its own.
+    fn note_lost(&mut self, work: &mut Work, slot: u32, spot: Spot, barrier: u32) {
+        if self.book.get_mut(slot).is_some_and(|known| known.set_lost(spot, barrier)) {
+            work.rows.insert(slot);
+        }
+    }
+
+    /// How the claim of `spot` by a session that started at `start` fares at `rival`, which shares addresses and ports with it, and
+    /// the start that stands in its way there.
+    fn meet(&self, slot: u32, start: u32, rival: Spot, spot: Spot) -> (Meeting, u32) {
         let (Some(place), Some(own)) = (self.places.get(rival), self.book.get(slot)) else {
-            return Meeting::Free;
+            return (Meeting::Free, 0);
         };
         let claims = place.claims.slots();
         let is_foreign = claims.iter().any(|claim| !self.is_same(*claim, slot));
@@ -98,7 +118,7 @@ impl Registry {
             _ => place.other,
         };
         let is_settled = own.is_settled();
-        match (start.cmp(&barrier), is_foreign) {
+        let meeting = match (start.cmp(&barrier), is_foreign) {
             (Ordering::Greater, true) => Meeting::Takes(Takeover::LaterStart),
             (Ordering::Greater, false) => Meeting::Free,
             (Ordering::Equal, false) if is_settled => Meeting::Free,
@@ -122,14 +142,22 @@ impl Registry {
                     (both, _) => Meeting::BothGo { for_good: both },
                 }
             }
-        }
+        };
+        let until =
+            if meeting == (Meeting::BothGo { for_good: true }) { barrier.saturating_add(1) } else { barrier };
+        (meeting, until)
     }
 
     /// Adds a claim that nothing forbids.
-    fn add_claim(&mut self, slot: u32, start: u32, spot: Spot) -> Claim {
-        let places_max = self.sessions_max.saturating_mul(SPOTS_PER_SESSION);
+    fn add_claim(&mut self, work: &mut Work, slot: u32, start: u32, spot: Spot) -> Claim {
+        let places_max = self.places_max();
         let own = self.book.get(slot).map(|known| (known.realm, known.session.clone()));
-        let Some(place) = self.places.claimed(spot, start, places_max) else { return Claim::Full };
+        let Some(place) = self.places.claimed(spot, start, places_max) else {
+            // Where somebody may have had it who is forgotten. Else there is no room, and nobody in its way.
+            let forgotten = self.places.forgotten();
+            self.note_lost(work, slot, spot, if start <= forgotten { forgotten } else { 0 });
+            return Claim::Full;
+        };
         if let Some(last) = place.last.take() {
             let own = own.as_ref().map(|(realm, session)| (*realm, session.as_ref()));
             let is_own = own.is_some_and(|own| is_same((last.who.0, last.who.1.as_ref()), own));
@@ -142,7 +170,13 @@ impl Registry {
         }
         place.top = place.top.max(start);
         place.claims.add(slot);
+        self.note_lost(work, slot, spot, 0);
         Claim::Stands
+    }
+
+    /// Spots that are known at most.
+    pub(super) const fn places_max(&self) -> usize {
+        self.sessions_max.saturating_mul(SPOTS_PER_SESSION)
     }
 
     /// Another subscriber had a spot from `start` on, before the one who has it since: of his sessions those that began at `before`
@@ -158,7 +192,7 @@ impl Registry {
         if let Some(place) = self.places.get_mut(spot).filter(|_| is_one) {
             place.other = place.other.max(start);
         }
-        self.drop_claims(work, spot, before)
+        self.drop_claims(work, spot, before, start)
     }
 
     /// Of sessions that started together one that goes on alone has the spot.
@@ -175,7 +209,11 @@ impl Registry {
             return;
         }
         let losers: Vec<u32> = slots.into_iter().filter(|slot| !self.is_same(winner, *slot)).collect();
-        losers.iter().for_each(|loser| self.drop_claim(work, *loser, spot));
+        let barrier = self.book.get(winner).map_or(0, |known| known.start);
+        for loser in &losers {
+            self.drop_claim(work, *loser, spot);
+            self.note_lost(work, *loser, spot, barrier);
+        }
         self.have_lost(work, own, losers);
     }
 
@@ -205,12 +243,15 @@ impl Registry {
         }
     }
 
-    /// Takes the claims of sessions out that started at `start` or before; whose.
-    pub(super) fn drop_claims(&mut self, work: &mut Work, spot: Spot, start: u32) -> Vec<u32> {
+    /// Takes the claims of sessions out that started at `start` or before, for one that started at `barrier`; whose.
+    pub(super) fn drop_claims(&mut self, work: &mut Work, spot: Spot, start: u32, barrier: u32) -> Vec<u32> {
         let slots = self.places.get(spot).map(|place| place.claims.slots().to_vec()).unwrap_or_default();
         let is_early = |slot: &u32| self.book.get(*slot).is_some_and(|known| known.start <= start);
         let dropped: Vec<u32> = slots.into_iter().filter(is_early).collect();
-        dropped.iter().for_each(|slot| self.drop_claim(work, *slot, spot));
+        for slot in &dropped {
+            self.drop_claim(work, *slot, spot);
+            self.note_lost(work, *slot, spot, barrier);
+        }
         dropped
     }
 

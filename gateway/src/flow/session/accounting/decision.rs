@@ -111,8 +111,10 @@ pub enum RowChange {
     Upsert(Row),
     /// The session with this key is forgotten.
     Delete(RowKey),
-    /// An access server said On or Off.
-    Reset(ResetRow),
+    /// What is known of an access server is as told.
+    Server(ServerRow),
+    /// Blocks that became free were forgotten for want of room; nobody who had one of them started later than this.
+    Forgotten(u32),
 }
 
 /// What names a session.
@@ -154,7 +156,18 @@ pub struct Row {
     /// Whether it is a translator's.
     pub is_nat: bool,
     /// What it named.
-    pub spots: Vec<(Kind, Spot)>,
+    pub spots: Vec<NamedSpot>,
+}
+
+/// What a session named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamedSpot {
+    /// How.
+    pub kind: Kind,
+    /// The block, or the ports.
+    pub spot: Spot,
+    /// 0, or another session had it, which started then, in Unix seconds: another's, or the one before under this id.
+    pub lost: u32,
 }
 
 /// By what a session ended.
@@ -168,13 +181,26 @@ pub enum End {
     Lost,
 }
 
-/// The latest Accounting-On or -Off with these attributes.
+/// What is known of an access server beside its sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResetRow {
+pub struct ServerRow {
     /// The realm.
     pub realm: Arc<str>,
-    /// The attributes.
+    /// Its attributes.
     pub nas: Nas,
-    /// Its event, in Unix seconds.
-    pub event: u32,
+    /// The event of its latest Accounting-On or -Off with exactly these, in Unix seconds; 0: none.
+    pub said: u32,
+    /// No session of it that ended later than this was forgotten before its time, in Unix seconds; 0: none at all.
+    pub forgotten: u32,
+}
+
+/// All that is to be known again after a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Sessions.
+    pub rows: Vec<Row>,
+    /// Access servers.
+    pub servers: Vec<ServerRow>,
+    /// See [`RowChange::Forgotten`].
+    pub forgotten: u32,
 }

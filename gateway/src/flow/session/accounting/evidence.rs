@@ -56,13 +56,26 @@ impl Registry {
         subscriber: Option<&Subscriber>,
         start: u32,
     ) {
-        let who = subscriber.and_then(|who| Session::new(who.kind(), who.id(), "").ok());
-        let who = (realm, who);
-        let ports = report.ports.iter().filter(|port| is_outside(report) && port.change != Ports::Remove);
-        let ports = ports.filter_map(|port| Spot::ports(port.address, port.first, port.last));
-        let spots: Vec<Spot> = said(report).into_values().flatten().chain(ports).collect();
-        for spot in spots {
+        let who = holder(realm, subscriber);
+        for spot in spots(report) {
             self.displace_at(work, spot, &who, start);
+        }
+    }
+
+    /// A packet of a session for which there is no room: what it has, and nobody had, is not to be somebody's who began before it.
+    pub(super) fn remember_unkept(
+        &mut self,
+        work: &mut Work,
+        report: &Report,
+        realm: u32,
+        subscriber: Option<&Subscriber>,
+        start: u32,
+    ) {
+        let places_max = self.places_max();
+        for spot in spots(report) {
+            let who = holder(realm, subscriber);
+            let at = (work.event, work.heard);
+            self.places.remember(spot, who, start, at, places_max);
         }
     }
 
@@ -90,7 +103,7 @@ impl Registry {
             let dropped = match order {
                 Ordering::Less => {
                     work.decision.takeovers.push(Takeover::LaterStart);
-                    let dropped = self.drop_claims(work, rival, u32::MAX);
+                    let dropped = self.drop_claims(work, rival, u32::MAX, start);
                     self.places.pass(rival, who.clone(), start);
                     dropped
                 }
@@ -103,4 +116,16 @@ impl Registry {
         }
         is_news
     }
+}
+
+/// Who a report says that has something.
+fn holder(realm: u32, subscriber: Option<&Subscriber>) -> (u32, Option<Session>) {
+    (realm, subscriber.and_then(|who| Session::new(who.kind(), who.id(), "").ok()))
+}
+
+/// All that a report says that its session has.
+fn spots(report: &Report) -> Vec<Spot> {
+    let ports = report.ports.iter().filter(|port| is_outside(report) && port.change != Ports::Remove);
+    let ports = ports.filter_map(|port| Spot::ports(port.address, port.first, port.last));
+    said(report).into_values().flatten().chain(ports).collect()
 }

@@ -56,6 +56,10 @@ impl Registry {
             // Whoever it has its addresses from has lost them, room or none; and may make room by it.
             self.displace(work, report, realm, subscriber.as_ref(), start);
             if self.book.open() >= self.sessions_max {
+                self.remember_unkept(work, report, realm, subscriber.as_ref(), start);
+                if report.status == Status::Stop {
+                    self.note_forgotten(work, nas, work.event);
+                }
                 return Outcome::Full;
             }
         }
@@ -157,6 +161,7 @@ impl Registry {
         self.book.set_end(slot, None, work.heard);
         self.forsake(work, slot);
         if let Some(known) = self.book.get_mut(slot) {
+            known.leave_named();
             known.session = None;
             known.start = start;
             known.unsure = false;
@@ -170,6 +175,7 @@ impl Registry {
         self.forsake(work, slot);
         let Some(known) = self.book.get_mut(slot) else { return };
         let session = known.session.take();
+        known.leave_named();
         known.start = start;
         known.unsure = unsure;
         known.translated = false;

@@ -119,6 +119,16 @@ impl Places {
         Some(self.all.entry(spot).or_default())
     }
 
+    /// No holder that started later than this was forgotten for want of room.
+    pub(super) const fn forgotten(&self) -> u32 {
+        self.forgotten
+    }
+
+    /// Notes what was forgotten before a restart.
+    pub(super) fn raise_forgotten(&mut self, start: u32) {
+        self.forgotten = self.forgotten.max(start);
+    }
+
     /// Those that are of the same addresses and share a port with it, itself among them.
     pub(super) fn rivals(&self, spot: Spot) -> Vec<Spot> {
         let (least, greatest) = spot.rivals();
@@ -135,6 +145,28 @@ impl Places {
         if self.freed.len() > QUEUE_MIN.max(self.all.len().saturating_mul(2)) {
             let last = |spot: &Spot| self.all.get(spot).and_then(|place| place.last.as_ref());
             self.freed.retain(|(spot, heard)| last(spot).is_some_and(|last| last.heard == *heard));
+        }
+    }
+
+    /// Notes of a spot that nobody claims that somebody had it from `start` on, who is not kept; the times are those of the event, and of
+    /// when it was heard.
+    pub(super) fn remember(
+        &mut self,
+        spot: Spot,
+        who: (u32, Option<Session>),
+        start: u32,
+        (event, heard): (u32, u32),
+        places_max: usize,
+    ) {
+        match self.claimed(spot, start, places_max) {
+            Some(Place { claims, .. }) if !claims.slots().is_empty() => {}
+            Some(Place { last: Some(last), .. }) if last.start >= start => {}
+            Some(Place { last: Some(_), .. }) => self.pass(spot, who, start),
+            Some(place) => {
+                place.top = start;
+                self.free(spot, who, event, heard);
+            }
+            None => self.forgotten = self.forgotten.max(start),
         }
     }
 

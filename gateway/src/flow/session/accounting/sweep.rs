@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use billing_export::Session;
 
-use super::book::{Key, Known, Named, row_key};
-use super::decision::{Decision, End, ResetRow, Row, RowChange};
+use super::book::{Key, Known, Named, is_same, row_key};
+use super::decision::{Decision, End, Memory, NamedSpot, Row, RowChange};
+use super::places::Place;
 use super::report::Kind;
 use super::work::Work;
 use super::{Registry, rank, seconds, text};
@@ -45,7 +46,7 @@ impl Registry {
         self.places.forget_before(since, SWEEP_MAX);
         for _ in 0..SWEEP_MAX {
             match self.book.ended.front() {
-                Some((_, _, at)) if *at < since => self.forget_ended(&mut work.decision.rows, false),
+                Some((_, _, at)) if *at < since => self.forget_ended(&mut work, false),
                 _ => break,
             }
         }
@@ -72,53 +73,67 @@ impl Registry {
     }
 
     /// Forgets sessions that ended where there are more than may be remembered.
-    pub(super) fn forget_over_limit(&mut self, rows: &mut Vec<RowChange>) {
+    pub(super) fn forget_over_limit(&mut self, work: &mut Work) {
         while self.book.len().saturating_sub(self.book.open()) > self.sessions_max {
             if self.book.ended.is_empty() {
                 break;
             }
-            self.forget_ended(rows, true);
+            self.forget_ended(work, true);
         }
         self.book.tidy();
     }
 
     /// Forgets the session that ended first. `early`: before its packets are too old to be believed.
-    fn forget_ended(&mut self, rows: &mut Vec<RowChange>, early: bool) {
+    fn forget_ended(&mut self, work: &mut Work, early: bool) {
         let Some((slot, event, _)) = self.book.ended.pop_front() else { return };
         let is_it = |known: &&Known| known.end.is_some_and(|(_, at)| at == event);
         let Some(known) = self.book.get(slot).filter(is_it) else { return };
-        rows.extend(row_key(known, &self.servers).map(RowChange::Delete));
+        work.decision.rows.extend(row_key(known, &self.servers).map(RowChange::Delete));
         let nas = known.key.nas;
         self.book.remove(slot);
-        if let Some(server) = self.servers.get_mut(nas).filter(|_| early) {
+        if early {
+            self.note_forgotten(work, nas, event);
+        }
+    }
+
+    /// A session of an access server ended with this event, and is not known any more, or never was: its older packets may come
+    /// yet.
+    pub(super) fn note_forgotten(&mut self, work: &mut Work, nas: u32, event: u32) {
+        if let Some(server) = self.servers.get_mut(nas) {
             server.forgotten = server.forgotten.max(event);
+            work.servers.insert(nas);
         }
     }
 
     /// Takes in what the disk kept. To be called once, before the first report.
-    pub fn restore(
-        &mut self,
-        mut rows: Vec<Row>,
-        resets: Vec<ResetRow>,
-        away: Away,
-        now: Moment,
-    ) -> Decision {
+    pub fn restore(&mut self, memory: Memory, away: Away, now: Moment) -> Decision {
+        let Memory { mut rows, servers, forgotten } = memory;
         let mut work = Work::new(seconds(now), self.heard(now));
-        for row in resets {
-            if let Some(place) = self.servers.place(&row.realm, &row.nas) {
-                self.servers.reset(place, row.event);
+        for row in servers {
+            let Some(place) = self.servers.place(&row.realm, &row.nas) else { continue };
+            if row.said > 0 {
+                self.servers.reset(place, row.said);
+            }
+            if let Some(server) = self.servers.get_mut(place) {
+                server.forgotten = row.forgotten;
             }
         }
-        // What ended is remembered by when it did: the earliest first.
-        rows.sort_by_key(|row| (row.end.map(|(_, at)| at), row.start));
+        // What ended is remembered by when that was heard: the earliest first.
+        rows.sort_by_key(|row| (row.heard, row.start));
         let mut slots: Vec<u32> =
             rows.into_iter().filter_map(|row| self.take_in(&mut work, row, away)).collect();
         // As it came about: the later start takes what is free or was an earlier one's, and those that ended are before those that
         // last.
         slots.sort_by_key(|slot| self.book.get(*slot).map(|known| (known.start, known.is_open())));
-        for slot in slots {
-            self.claim_again(&mut work, slot);
+        for slot in &slots {
+            self.claim_again(&mut work, *slot);
         }
+        // Behind all who have something: what is lost is kept from coming back where nobody has it.
+        for slot in slots {
+            self.keep_lost(&mut work, slot);
+        }
+        self.told_forgotten = forgotten;
+        self.places.raise_forgotten(forgotten);
         // They were counted when they came about.
         work.decision.takeovers.clear();
         self.finish(work)
@@ -141,7 +156,8 @@ impl Registry {
         };
         let state = if rank(after) > rank(row.state) && row.end.is_none() { after } else { row.state };
         let is_changed = state != row.state;
-        let named = row.spots.into_iter().map(|(kind, spot)| Named { spot, kind }).collect();
+        let named =
+            row.spots.into_iter().map(|NamedSpot { kind, spot, lost }| Named { spot, kind, lost }).collect();
         let known = Known {
             key,
             realm,
@@ -175,6 +191,7 @@ impl Registry {
         let Some(known) = self.book.get(slot) else { return };
         let (is_open, event) = (known.is_open(), known.end.map_or(known.event, |(_, at)| at));
         let mut named = known.named.clone();
+        named.retain(|named| named.lost == 0);
         named.sort_by_key(|named| named.kind != Kind::Former);
         let now = std::mem::replace(&mut work.event, event);
         for named in named {
@@ -184,5 +201,34 @@ impl Registry {
             }
         }
         work.event = now;
+    }
+
+    /// Has a session not come back to what it has lost: who had it may not be known any more, or never had room.
+    fn keep_lost(&mut self, work: &mut Work, slot: u32) {
+        let Some(known) = self.book.get(slot) else { return };
+        let (realm, session, event) = (known.realm, known.session.clone(), known.event);
+        let lost: Vec<Named> = known.named.iter().filter(|named| named.lost > 0).copied().collect();
+        let places_max = self.places_max();
+        for Named { spot, lost, .. } in lost {
+            let claims = self.places.get(spot).map(|place| place.claims.slots().to_vec()).unwrap_or_default();
+            let is_own = claims.iter().all(|claim| self.is_same(*claim, slot));
+            match self.places.claimed(spot, lost, places_max) {
+                Some(place) if !claims.is_empty() && is_own => place.other = place.other.max(lost),
+                // Whoever has it stands in the way, and will when he has left.
+                Some(_) if !claims.is_empty() => {}
+                Some(Place { last: Some(last), other, .. }) => {
+                    let is_own = is_same((last.who.0, last.who.1.as_ref()), (realm, session.as_ref()));
+                    let barrier = if is_own { *other } else { last.start.max(*other) };
+                    if barrier < lost {
+                        self.places.pass(spot, (realm, None), lost);
+                    }
+                }
+                Some(place) => {
+                    place.top = lost;
+                    self.places.free(spot, (realm, None), event, work.heard);
+                }
+                None => {}
+            }
+        }
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Work {
     before: BTreeMap<Spot, Before>,
     /// Sessions whose rows change.
     pub(super) rows: BTreeSet<u32>,
+    /// The same of access servers.
+    pub(super) servers: BTreeSet<u32>,
 }
 
 /// What a spot showed.
@@ -58,6 +60,7 @@ impl Work {
             late_max: 0,
             before: BTreeMap::new(),
             rows: BTreeSet::new(),
+            servers: BTreeSet::new(),
         }
     }
 
@@ -91,7 +94,13 @@ impl Registry {
         }
         let rows = work.rows.iter().filter_map(|slot| self.book.row(*slot, &self.servers));
         work.decision.rows.extend(rows.map(RowChange::Upsert));
-        self.forget_over_limit(&mut work.decision.rows);
+        self.forget_over_limit(&mut work);
+        let servers = work.servers.iter().filter_map(|place| self.servers.row(*place));
+        work.decision.rows.extend(servers.map(RowChange::Server));
+        if self.places.forgotten() > self.told_forgotten {
+            self.told_forgotten = self.places.forgotten();
+            work.decision.rows.push(RowChange::Forgotten(self.told_forgotten));
+        }
         work.decision
     }
 }
