@@ -10,6 +10,8 @@
     reason = "tests may panic"
 )]
 
+#[path = "radius/faults.rs"]
+mod faults;
 #[path = "radius/peers.rs"]
 mod peers;
 #[path = "radius/storm.rs"]
@@ -71,12 +73,19 @@ fn hears(setup: Setup, port: u16) -> Setup {
 
 impl Heard {
     fn new(change: impl FnOnce(Setup) -> Setup) -> Option<Self> {
+        Self::listening("127.0.0.1", change)
+    }
+
+    /// One that listens at this address.
+    fn listening(at: &str, change: impl FnOnce(Setup) -> Setup) -> Option<Self> {
         if !has("radclient") {
             println!("SKIPPED: no radclient");
             return None;
         }
         let port = free_port();
-        let world = World::with(Origin::echo(), |setup| change(hears(setup, port)));
+        let world = World::with(Origin::echo(), |setup| {
+            change(hears(setup, port).set("radius", &format!("listen = [\"{at}:{port}\"]")))
+        });
         Some(Self { world, radius: SocketAddr::from(([127, 0, 0, 1], port)) })
     }
 

@@ -10,6 +10,7 @@ mod clients;
 mod control;
 mod figures;
 mod hear;
+mod port;
 mod repeats;
 mod serve;
 

@@ -149,8 +149,12 @@ pub struct Figures {
     /// Commits by how long they took, the last for longer ones, and their sum in microseconds.
     commits: [AtomicU64; BUCKETS_US.len() + 1],
     commits_us: AtomicU64,
+    /// Datagrams that found no room at our sockets.
+    dropped: AtomicU64,
     /// Whether the disk takes nothing.
     is_stuck: AtomicBool,
+    /// Whether nobody hears accounting any more.
+    has_ended: AtomicBool,
     /// Whether addresses found no room in the table of sessions.
     is_full: AtomicBool,
     /// Sessions that are active, suspect, stale.
@@ -169,6 +173,21 @@ impl Figures {
     /// Packets from addresses of no client.
     pub fn unknown_clients(&self) -> u64 {
         self.unknown_clients.load(Ordering::Relaxed)
+    }
+
+    /// Counts datagrams that found no room.
+    pub(super) fn count_dropped(&self, count: u32) {
+        self.dropped.fetch_add(count.into(), Ordering::Relaxed);
+    }
+
+    /// Datagrams that found no room at our sockets: requests of clients, and whatever else came there.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Nobody hears accounting any more.
+    pub(super) fn set_ended(&self) {
+        self.has_ended.store(true, Ordering::Relaxed);
     }
 
     /// Counts how an address, or a session, changed hands.
@@ -252,7 +271,12 @@ impl Figures {
                         Remedy: the log says why (node.state_dir)";
             Attention::new(AttentionReason::RadiusUnsaved, text)
         });
-        full.into_iter().chain(stuck).collect()
+        let ended = self.has_ended.load(Ordering::Relaxed).then(|| {
+            let text = "nobody hears accounting any more, and its sessions are stale: restart the gateway, and report what its log \
+                        says of a thread that panicked";
+            Attention::new(AttentionReason::RadiusEnded, text)
+        });
+        full.into_iter().chain(stuck).chain(ended).collect()
     }
 }
 

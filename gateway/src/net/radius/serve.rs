@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::clients::Client;
 use super::control::{Control, Mode};
 use super::figures::{Figures, Result as Became};
+use super::port::{Port, Way};
 use super::repeats::{Repeats, RequestId};
 use super::{ClientsCell, Kept, Plan, Shelf, ShelfError, hear};
 use crate::flow::session::accounting::{Away, Decision, Holder, Registry, RowChange};
@@ -22,9 +24,7 @@ use crate::flow::session::{Begun, Block, Change, Event, SessionState, Sessions};
 use crate::flow::time::Moment;
 use crate::net::sys::attention::Attention;
 use crate::net::sys::clock::Clock;
-use crate::wire::radius::{
-    Facts, PACKET_OCTETS_MAX, Packet, Request, RequestKind, Status, answer, authentic,
-};
+use crate::wire::radius::{Facts, Packet, Request, RequestKind, Status, answer, authentic};
 
 /// Requests of one commit: some milliseconds of work, and of waiting for whoever was first.
 const BATCH_MAX: usize = 1_024;
@@ -97,7 +97,7 @@ pub struct Service {
 /// What the thread works with.
 struct Server {
     accounting: Arc<Accounting>,
-    sockets: Vec<UdpSocket>,
+    ports: Vec<Port>,
     shelf: Box<dyn Shelf>,
     sessions: Arc<Sessions>,
     clock: Clock,
@@ -114,14 +114,14 @@ struct Batch {
     changes: Vec<Change>,
     begun: HashMap<Block, Begun>,
     lost: Vec<Session>,
-    answers: Vec<(usize, SocketAddr, Vec<u8>)>,
+    answers: Vec<(usize, Way, Vec<u8>)>,
 }
 
 impl Service {
     /// Restores what was kept, has the table say so, and begins to hear. `took_over`: another process heard until this moment.
     ///
     /// # Errors
-    /// There is no thread.
+    /// There is no thread, or what the system says of a socket.
     pub fn start(
         sockets: Vec<UdpSocket>,
         plan: &Plan,
@@ -130,6 +130,7 @@ impl Service {
         took_over: bool,
         clock: Clock,
     ) -> io::Result<Self> {
+        let ports: Vec<Port> = sockets.into_iter().map(Port::new).collect::<Result<_, _>>()?;
         let now = clock.now();
         let mut registry = Registry::new(plan.limits, now);
         let figures = Figures::default();
@@ -159,7 +160,7 @@ impl Service {
         });
         let mut server = Server {
             accounting: Arc::clone(&accounting),
-            sockets,
+            ports,
             shelf,
             sessions,
             clock,
@@ -171,7 +172,7 @@ impl Service {
         // Before anybody is served: a flow that begins now finds whose it is. What the disk does not take is tried again.
         server.apply();
         server.count_states();
-        let thread = std::thread::Builder::new().name("radius".to_owned()).spawn(move || server.run())?;
+        let thread = std::thread::Builder::new().name("radius".to_owned()).spawn(move || server.live())?;
         Ok(Self { accounting, thread })
     }
 
@@ -194,6 +195,21 @@ fn away(kept: &Kept, plan: &Plan, took_over: bool, now: Timestamp) -> Away {
 }
 
 impl Server {
+    /// Hears until it is told to stop, or until there is a fault in the program: then its ports are closed, so that access servers turn
+    /// elsewhere, and whose its sessions are is not claimed any more.
+    fn live(self) {
+        let (accounting, sessions) = (Arc::clone(&self.accounting), Arc::clone(&self.sessions));
+        if catch_unwind(AssertUnwindSafe(|| self.run())).is_ok() {
+            return;
+        }
+        accounting.figures.set_ended();
+        let now = accounting.clock.now();
+        let hushed = catch_unwind(AssertUnwindSafe(|| accounting.registry().hush(now)));
+        sessions.apply(hushed.unwrap_or_default().changes);
+        tracing::error!("nobody hears accounting any more (radius_ended)");
+        accounting.control.reach(Mode::Ends);
+    }
+
     /// Hears until it is told to stop.
     fn run(mut self) {
         let mut ticked = Instant::now();
@@ -233,35 +249,28 @@ impl Server {
 
     /// Waits until something comes, at most so long.
     fn wait(&self, limit: Duration) {
-        let mut sockets: Vec<PollFd<'_>> = self
-            .sockets
-            .iter()
-            .map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN))
-            .collect();
+        let mut ports: Vec<PollFd<'_>> =
+            self.ports.iter().map(|port| PollFd::from_borrowed_fd(port.as_fd(), PollFlags::IN)).collect();
         let limit = Timespec::try_from(limit).ok();
-        let _ = poll(&mut sockets, limit.as_ref());
+        let _ = poll(&mut ports, limit.as_ref());
     }
 
     /// Reads what waits, as much as one commit takes: of each socket its share.
     fn read(&mut self) {
         let clients = self.accounting.clients.load_full();
-        let share = BATCH_MAX.checked_div(self.sockets.len()).unwrap_or(0).max(1);
-        let mut octets = [0; PACKET_OCTETS_MAX];
-        for number in 0..self.sockets.len() {
-            for _ in 0..share {
-                let Some(socket) = self.sockets.get(number) else { break };
-                let Ok((count, source)) = socket.recv_from(&mut octets) else { break };
-                let datagram = octets.get(..count).unwrap_or_default();
-                match clients.find(source.ip()) {
-                    Some(client) => self.hear(client, number, source, datagram),
-                    None => self.accounting.figures.count_unknown(),
-                }
-            }
+        let share = BATCH_MAX.checked_div(self.ports.len()).unwrap_or(0).max(1);
+        let mut ports = std::mem::take(&mut self.ports);
+        for (number, port) in ports.iter_mut().enumerate() {
+            port.read(share, |way, datagram| match clients.find(way.source.ip()) {
+                Some(client) => self.hear(client, number, way, datagram),
+                None => self.accounting.figures.count_unknown(),
+            });
         }
+        self.ports = ports;
     }
 
     /// One datagram of a client.
-    fn hear(&mut self, client: &Client, socket: usize, source: SocketAddr, datagram: &[u8]) {
+    fn hear(&mut self, client: &Client, port: usize, way: Way, datagram: &[u8]) {
         let now = self.clock.now();
         let now_ms = now.monotonic.as_millis();
         let packet = match Packet::parse(datagram) {
@@ -280,11 +289,11 @@ impl Server {
         };
         client.heard.note(now_ms);
         if request.kind() == RequestKind::Accounting {
-            self.decide(client, socket, source, &request, now);
+            self.decide(client, port, way.source, &request, now);
         }
         let mut octets = Vec::new();
         answer(&request, client.secret.octets(), &mut octets);
-        self.batch.answers.push((socket, source, octets));
+        self.batch.answers.push((port, way, octets));
     }
 
     /// One Accounting-Request.
@@ -322,6 +331,7 @@ impl Server {
     fn tick(&mut self) {
         let decision = self.accounting.registry().tick(self.clock.now());
         self.take(decision);
+        self.count_dropped();
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(STATES_TICKS) {
             self.count_states();
@@ -334,6 +344,12 @@ impl Server {
         let is_silence = |change: &&Change| change.event == Event::SetState(SessionState::Stale);
         let silent: Vec<Change> = self.batch.changes.iter().filter(is_silence).cloned().collect();
         self.sessions.apply(silent);
+    }
+
+    /// Counts what found no room at the sockets.
+    fn count_dropped(&mut self) {
+        let dropped = self.ports.iter_mut().map(Port::take_dropped).fold(0, u32::saturating_add);
+        self.accounting.figures.count_dropped(dropped);
     }
 
     /// Counts the sessions by their state.
@@ -376,9 +392,10 @@ impl Server {
         }
         self.batch.rows.clear();
         self.apply();
-        for (number, source, octets) in self.batch.answers.drain(..) {
-            // Who does not get it asks again.
-            let _ = self.sockets.get(number).map(|socket| socket.send_to(&octets, source));
+        for (number, way, octets) in self.batch.answers.drain(..) {
+            if let Some(port) = self.ports.get(number) {
+                port.answer(way, &octets);
+            }
         }
         true
     }
@@ -421,5 +438,80 @@ impl Batch {
     /// Whether nothing follows and nobody waits.
     fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.changes.is_empty() && self.answers.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::RandomState;
+    use std::net::Ipv4Addr;
+
+    use arc_swap::ArcSwap;
+    use billing_export::SubscriberType;
+
+    use super::*;
+    use crate::flow::session::accounting::{
+        Kind, Limits, Memory, NamedSpot, Nas, Row, RowKey, Spot, Subscriber,
+    };
+    use crate::net::radius::Clients;
+    use crate::net::sys::attention::AttentionReason;
+
+    /// A disk that has one session, and a fault of ours in it.
+    struct Faulty(Memory);
+
+    impl Shelf for Faulty {
+        fn load(&mut self) -> Result<Kept, ShelfError> {
+            Ok(Kept { memory: std::mem::take(&mut self.0), ..Kept::default() })
+        }
+
+        fn commit(&mut self, _: &[RowChange], _: Timestamp) -> Result<(), ShelfError> {
+            std::panic::panic_any("a fault of the test's");
+        }
+
+        fn close(&mut self) {}
+    }
+
+    #[test]
+    fn a_fault_of_ours_is_told_and_whose_sessions_are_is_not_claimed_any_more() {
+        let clock = Clock::new();
+        let address = IpAddr::from([10, 0, 0, 1]);
+        let now = u32::try_from(clock.now().wall.as_second()).unwrap();
+        let row = Row {
+            key: RowKey {
+                realm: "default".into(),
+                nas: Nas::new(Some(Ipv4Addr::LOCALHOST), None, None, address),
+                session: b"a".as_slice().into(),
+            },
+            subscriber: Subscriber::new(SubscriberType::Account, "pupil"),
+            start: now,
+            event: now,
+            heard: now,
+            silence: 1_800,
+            end: None,
+            state: SessionState::Active,
+            unsure: false,
+            translated: false,
+            inside: None,
+            is_nat: false,
+            spots: vec![NamedSpot { kind: Kind::V4, spot: Spot::of(Block::of(address)), lost: 0 }],
+        };
+        let shelf = Faulty(Memory { rows: vec![row], ..Memory::default() });
+        let plan = Plan {
+            limits: Limits { history: Duration::from_secs(600), sessions_max: 10 },
+            trust_gap: Duration::ZERO,
+        };
+        let sessions = Arc::new(Sessions::new(10, RandomState::new()));
+        let clients = Arc::new(ArcSwap::from_pointee(Clients::default()));
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let own = socket.local_addr().unwrap();
+        let known = (clients, Arc::clone(&sessions));
+        let service = Service::start(vec![socket], &plan, known, Box::new(shelf), true, clock).unwrap();
+        let accounting = Arc::clone(&service.accounting);
+        service.stop();
+        let told: Vec<_> = accounting.attention().into_iter().map(|item| item.reason).collect();
+        assert!(told.contains(&AttentionReason::RadiusEnded), "{told:?}");
+        assert_eq!(sessions.find(address).map(|holding| holding.state), Some(SessionState::Stale));
+        assert!(UdpSocket::bind(own).is_ok(), "the port is closed");
+        assert!(accounting.rest(), "nobody waits for it");
     }
 }

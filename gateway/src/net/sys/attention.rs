@@ -42,6 +42,8 @@ pub enum AttentionReason {
     KernelBlind,
     /// What accounting changes cannot be saved, and nobody is answered.
     RadiusUnsaved,
+    /// Nobody hears accounting any more.
+    RadiusEnded,
     /// A client of accounting that used to speak is silent.
     RadiusSilent,
     /// Requests in the name of a client were not made with its secret.
@@ -72,6 +74,7 @@ impl AttentionReason {
         Self::SinkBehind,
         Self::KernelBlind,
         Self::RadiusUnsaved,
+        Self::RadiusEnded,
         Self::RadiusSilent,
         Self::RadiusRefused,
         Self::RadiusClock,
@@ -98,6 +101,7 @@ impl AttentionReason {
             Self::SinkBehind => "sink_behind",
             Self::KernelBlind => "kernel_blind",
             Self::RadiusUnsaved => "radius_unsaved",
+            Self::RadiusEnded => "radius_ended",
             Self::RadiusSilent => "radius_silent",
             Self::RadiusRefused => "radius_refused",
             Self::RadiusClock => "radius_clock",

@@ -195,6 +195,21 @@ pub fn unacknowledged(socket: &impl AsRawFd) -> io::Result<u64> {
 /// # Errors
 /// What the system says (before Linux 4.11 it knows no such option).
 pub fn memory(socket: &impl AsRawFd) -> io::Result<u64> {
+    let [received, _, _, _, aside, sent, _, backlog, _] = memory_values(socket)?.map(u64::from);
+    Ok([received, aside, sent, backlog].into_iter().fold(0, u64::saturating_add))
+}
+
+/// Datagrams that came to the socket and found no room there, since it was made: a number that begins anew after 2³² − 1.
+///
+/// # Errors
+/// As those of [`memory`].
+pub fn datagrams_dropped(socket: &impl AsRawFd) -> io::Result<u32> {
+    let [.., dropped] = memory_values(socket)?;
+    Ok(dropped)
+}
+
+/// The values of `SO_MEMINFO`, in the order of `SK_MEMINFO_*` (`linux/sock_diag.h`).
+fn memory_values(socket: &impl AsRawFd) -> io::Result<[u32; 9]> {
     let (mut values, mut length) = ([0_u32; 9], 36);
     let (name, room) = (libc::SO_MEMINFO, values.as_mut_ptr().cast());
     // SAFETY: `getsockopt` writes at most `length` bytes through `room`, and that is the size of the live local array, whose
@@ -204,8 +219,7 @@ pub fn memory(socket: &impl AsRawFd) -> io::Result<u64> {
     if outcome == -1 {
         return Err(io::Error::last_os_error());
     }
-    let [received, _, _, _, aside, sent, _, backlog, _] = values.map(u64::from);
-    Ok([received, aside, sent, backlog].into_iter().fold(0, u64::saturating_add))
+    Ok(values)
 }
 
 /// Reads what the kernel knows of a TCP connection (tcp(7), `TCP_INFO`).

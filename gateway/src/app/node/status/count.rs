@@ -15,7 +15,7 @@ use crate::net::radius::{Accounting, Figures};
 use crate::net::sys::attention::{Attention, AttentionReason};
 
 /// The metrics of this file and of the rest of `status`, with what each says.
-pub(super) const DESCRIBED: [(&str, &str); 20] = [
+pub(super) const DESCRIBED: [(&str, &str); 21] = [
     ("zrgw_flows_total", "Flows by the protocol that named them, and class and reason of the first verdict"),
     ("zrgw_bytes_total", "Bytes counted, by direction, class and listed service"),
     ("zrgw_refused_total", "Connections closed without being carried"),
@@ -40,6 +40,10 @@ pub(super) const DESCRIBED: [(&str, &str); 20] = [
     ("zrgw_sink_last_success_timestamp_seconds", "When a sink last had all that was sealed"),
     ("zrgw_sink_errors_total", "Tries of a sink that failed"),
     ("zrgw_radius_requests_total", "Accounting requests, by client, status and what became of them"),
+    (
+        "zrgw_radius_dropped_total",
+        "Datagrams that found no room at the sockets of accounting; access servers ask again",
+    ),
     ("zrgw_radius_clock_doubts_total", "Accounting requests whose time was not believed"),
     ("zrgw_session_takeovers_total", "Addresses and sessions that changed hands without a Stop, by kind"),
 ];
@@ -138,6 +142,7 @@ pub(super) fn accounting(accounting: &Accounting) {
     let unknown = accounting.figures.unknown_clients();
     counter!("zrgw_radius_requests_total", "client" => "", "status" => "other", "result" => "unknown_client")
         .absolute(unknown);
+    counter!("zrgw_radius_dropped_total").absolute(accounting.figures.dropped());
     for client in accounting.clients.load().iter() {
         let name = || client.name.to_string();
         for (status, result, count) in client.heard.requests() {
