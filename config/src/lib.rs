@@ -46,7 +46,7 @@ pub use export::{ByteBasis, Export};
 pub use key::{Key, Need, SECTIONS, SectionKeys};
 pub use limits::{FlowsMax, Limits, Quic};
 pub use list::{List, Signatures};
-pub use listener::{DatagramHeaders, Interception, Listener, Mode, Protocol};
+pub use listener::{BalancerSocket, DatagramHeaders, Interception, Listener, Mode, Protocol};
 pub use local::LocalSocket;
 pub use log::{Format, Level, Log};
 pub use lookup::Lookup;
@@ -75,7 +75,7 @@ pub struct Config {
     /// `[[listener]]` with an address, in the order of the file; one of these or of `sockets` at least.
     pub listeners: Vec<Listener>,
     /// `[[listener]]` with a socket, where balancers of this machine send a PROXY header.
-    pub sockets: Vec<LocalSocket>,
+    pub sockets: Vec<BalancerSocket>,
     /// `[list]`.
     pub list: List,
     /// `[subscribers]`; without it every flow is unattributed.

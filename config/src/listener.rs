@@ -3,7 +3,8 @@
 mod modes;
 mod socket;
 
-use self::modes::{clients, datagram_headers, interception, judge_service_port};
+use self::modes::{clients, datagram_headers, interception, judge_service_port, subscriber_tlv};
+pub use self::socket::BalancerSocket;
 use self::socket::read_socket;
 use crate::dns::Clients;
 use crate::key::Key;
@@ -14,6 +15,7 @@ use crate::value::{SOCKET_FORM, count_of, prefix_of, socket_of};
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 /// The keys of `[[listener]]`.
@@ -27,6 +29,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("listener", "clients"),
     Key::defaulted("listener", "peers"),
     Key::defaulted("listener", "datagram_headers"),
+    Key::optional("listener", "subscriber_tlv"),
     Key::defaulted("listener", "interception"),
 ];
 /// Most listeners: each is one socket per worker.
@@ -50,6 +53,8 @@ const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0
 
 /// What a list of transports looks like.
 const PROTOCOLS_FORM: &str = "an array of \"tcp\" and \"udp\"";
+/// Types of TLVs that are left to those who use them (the PROXY protocol, §2.2.7).
+pub const SUBSCRIBER_TLV_RANGE: RangeInclusive<u8> = 0xe0..=0xef;
 /// What a list of peers looks like.
 const PEERS_FORM: &str = "an array of prefixes, such as [\"127.0.0.0/8\", \"::1/128\"]";
 
@@ -70,6 +75,8 @@ pub struct Listener {
     pub peers: Vec<IpNet>,
     /// PROXY protocol only: in front of which datagrams a header must stand.
     pub datagram_headers: DatagramHeaders,
+    /// PROXY protocol only: the type of the TLV that names a flow's subscriber.
+    pub subscriber_tlv: Option<u8>,
     /// Transparent only: how the kernel hands flows over.
     pub interception: Interception,
 }
@@ -142,7 +149,7 @@ pub(crate) struct Listeners {
     /// Those with an address.
     pub(crate) at_addresses: Vec<Listener>,
     /// Unix sockets of balancers on this machine, which send the PROXY header.
-    pub(crate) sockets: Vec<LocalSocket>,
+    pub(crate) sockets: Vec<BalancerSocket>,
 }
 
 /// Reads all `[[listener]]` sections; at least one is wanted.
@@ -217,6 +224,7 @@ fn read_one(
         reader.wrong(section.key("peers"), at, fault.remedy("remove this key: no PROXY header is read here"));
     }
     let datagram_headers = datagram_headers(reader, section, mode.map(|(mode, _)| mode));
+    let subscriber_tlv = subscriber_tlv(reader, section, mode.map(|(mode, _)| mode));
     if let Some((over, at)) = peers.as_ref().and_then(|peers| peers.get(PEERS_MAX)) {
         let fault = Mismatch::new(format!("more prefixes from {over} on"), format!("at most {PEERS_MAX}"));
         reader.wrong(section.key("peers"), *at, fault);
@@ -246,6 +254,7 @@ fn read_one(
                 clients,
                 peers,
                 datagram_headers,
+                subscriber_tlv,
                 interception,
             })
         }

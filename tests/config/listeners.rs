@@ -121,8 +121,9 @@ fn f15_a_steered_listener_says_who_is_served_and_no_other_does() {
 fn f16_a_listener_at_a_socket_takes_streams_of_a_balancer_and_no_more() {
     let socket = |keys: &str| format!("[[listener]]\nmode = \"proxy_protocol\"\n{keys}\n");
     let of = |keys: &str| good(&socket(keys)).sockets.remove(0);
-    assert_eq!(of("socket = \"p.sock\""), LocalSocket { path: "/base/p.sock".into(), group: None });
-    let grouped = of("socket = \"/run/p.sock\"\ngroup = \"haproxy\"\nprotocols = [\"tcp\"]");
+    let place = |keys: &str| of(keys).place;
+    assert_eq!(place("socket = \"p.sock\""), LocalSocket { path: "/base/p.sock".into(), group: None });
+    let grouped = place("socket = \"/run/p.sock\"\ngroup = \"haproxy\"\nprotocols = [\"tcp\"]");
     assert_eq!(grouped, LocalSocket { path: "/run/p.sock".into(), group: Some("haproxy".to_owned()) });
     assert_eq!(good(&socket("socket = \"p.sock\"")).listeners.len(), 1, "that of the example alone");
     // No address is needed, and the byte basis is that behind a balancer.
@@ -133,7 +134,7 @@ fn f16_a_listener_at_a_socket_takes_streams_of_a_balancer_and_no_more() {
     let ip = alone.replace("[export]", "[export]\nbyte_basis = \"ip\"");
     assert!(problems(&ip)[0].contains("found \"ip\" beside a listener with a socket"), "{ip}");
     let path = |bytes: usize| format!("socket = \"/{}\"", "x".repeat(bytes - 1));
-    assert_eq!(of(&path(102)).path.as_os_str().len(), 102);
+    assert_eq!(place(&path(102)).path.as_os_str().len(), 102);
     for (keys, wanted) in [
         (path(103), "wanted at most 102 bytes"),
         ("socket = \"\"".to_owned(), "found an empty path"),
@@ -165,4 +166,28 @@ fn f16_peers_that_nobody_has_stated_are_worth_a_note() {
     };
     assert_eq!(notes("peers = [\"127.0.0.0/8\"]"), [""; 0]);
     assert!(matches!(notes("").as_slice(), [note] if note.starts_with("listener[2].peers: not stated")));
+}
+
+#[test]
+fn a_tlv_names_subscribers_behind_a_proxy_header_only() {
+    let listener = |mode: &str, keys: &str| {
+        format!("[[listener]]\nmode = \"{mode}\"\naddress = \"127.0.0.1:9\"\n{keys}\n")
+    };
+    let of = |keys: &str| good(&listener("proxy_protocol", keys)).listeners.remove(1).subscriber_tlv;
+    assert_eq!(
+        (of(""), of("subscriber_tlv = 0xE0"), of("subscriber_tlv = 239")),
+        (None, Some(0xe0), Some(0xef))
+    );
+    let socket = "[[listener]]\nmode = \"proxy_protocol\"\nsocket = \"p.sock\"\nsubscriber_tlv = 0xE1\n";
+    assert_eq!(good(socket).sockets.remove(0).subscriber_tlv, Some(0xe1));
+    for (mode, keys, wanted) in [
+        ("proxy_protocol", "subscriber_tlv = 0xDF", "listener[1].subscriber_tlv: found 0xDF"),
+        ("proxy_protocol", "subscriber_tlv = 0xF0", "found 0xF0"),
+        ("proxy_protocol", "subscriber_tlv = \"0xE0\"", "found \"0xE0\""),
+        ("steered", "subscriber_tlv = 0xE0", "found a TLV beside mode \"steered\""),
+        ("transparent", "subscriber_tlv = 0xE0", "found a TLV beside mode \"transparent\""),
+    ] {
+        let found = problem_of(&listener(mode, keys));
+        assert!(found.contains(wanted), "{keys}: {found}");
+    }
 }

@@ -11,7 +11,7 @@
 #[path = "../fuzz/targets/proxy_header.rs"]
 mod target;
 
-use gateway::wire::proxy_protocol::{Carried, Header, Outcome, Transport, header};
+use gateway::wire::proxy_protocol::{Carried, Header, Outcome, Transport, header, tlv};
 
 const V2: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
@@ -126,6 +126,26 @@ fn binary_headers_are_read() {
     read_at_every_prefix(&v2(0x21, 0x21, &mapped), addresses(Transport::Stream, from, to, 52));
     let tlvs = [&v4_block()[..], &[4, 0, 3, 0, 0, 0], &[3, 0, 4, 1, 2, 3, 4], &[0xea, 0, 0]].concat();
     read_at_every_prefix(&v2(0x21, 0x11, &tlvs), addresses(Transport::Stream, from, to, 16 + tlvs.len()));
+}
+
+#[test]
+fn a_tlv_is_found_in_a_whole_header_of_version_2() {
+    let of = |bytes: &[u8], kind| match header(bytes, 0) {
+        Outcome::Header(read) => format!("{:?}", tlv(bytes, &read, kind)),
+        other => panic!("{other:?}"),
+    };
+    let tlvs: &[u8] = &[0xe0, 0, 2, b'h', b'i', 4, 0, 1, 0, 0xe1, 0, 0, 0xe2, 0, 1, 7, 0xe2, 0, 1, 7];
+    let v4 = [&v4_block()[..], tlvs].concat();
+    let v6 = [&v6_block("2001:db8::1", "2001:db8::7")[..], tlvs].concat();
+    for bytes in [v2(0x21, 0x11, &v4), v2(0x21, 0x12, &v4), v2(0x21, 0x21, &v6)] {
+        // What follows the header is the subscriber's.
+        let bytes = [&bytes[..], &[0xe3, 0, 1, 7]].concat();
+        assert_eq!(of(&bytes, 0xe0), "Value([104, 105])");
+        assert_eq!((of(&bytes, 0xe1), of(&bytes, 0xe2)), ("Value([])".into(), "Repeated".into()));
+        assert_eq!(of(&bytes, 0xe3), "Absent");
+    }
+    assert_eq!(of(b"PROXY TCP4 192.0.2.1 198.51.100.7 50000 443\r\n", 0xe0), "Absent");
+    assert_eq!(of(&v2(0x20, 0x11, &v4), 0xe0), "Absent", "LOCAL");
 }
 
 #[test]

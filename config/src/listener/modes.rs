@@ -1,9 +1,10 @@
 //! Keys that say something in one mode only. In another mode they are a slip of whoever wrote them.
 
-use super::{CLIENTS_DEFAULT, DatagramHeaders, Interception, Mode, Protocol};
+use super::{CLIENTS_DEFAULT, DatagramHeaders, Interception, Mode, Protocol, SUBSCRIBER_TLV_RANGE};
 use crate::dns::{Clients, read_clients};
 use crate::reader::{Mismatch, Reader};
-use crate::section::{Section, Stated};
+use crate::section::{Found, Section, Stated};
+use crate::value::count_of;
 
 /// The interceptions, as written.
 const INTERCEPTIONS: [(&str, Interception); 3] = [
@@ -46,6 +47,23 @@ pub(super) fn datagram_headers(
         reader.wrong(section.key("datagram_headers"), headers.at, fault.remedy(remedy));
     }
     headers.value
+}
+
+/// The TLV that names a flow's subscriber; a word for listeners that read a PROXY header.
+pub(super) fn subscriber_tlv(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    mode: Option<Mode>,
+) -> Option<u8> {
+    let found = section.read(reader, "subscriber_tlv", |value| count_of(value, &SUBSCRIBER_TLV_RANGE));
+    let Found::Is(kind, at) = found else { return None };
+    if let Some(mode @ (Mode::Steered | Mode::Transparent)) = mode {
+        let found = format!("a TLV beside mode \"{}\"", mode.label());
+        let fault = Mismatch::new(found, "it on proxy_protocol listeners only");
+        let remedy = "remove this key: no PROXY header is read here";
+        reader.wrong(section.key("subscriber_tlv"), at, fault.remedy(remedy));
+    }
+    Some(kind)
 }
 
 /// A service port stands on steered listeners only: the others are told the port that was dialled.

@@ -18,7 +18,7 @@ use billing_export::Session;
 
 pub use block::{Block, bits_of};
 pub use news::{Batch, Changed, News, What};
-pub use standing::{Evidence, Standing};
+pub use standing::{Evidence, Introduction, Standing};
 pub use table::{Applied, Begun, Change, Event, Holding, SessionSource, SessionState, Sessions};
 
 /// Who a flow or a look-up counts for.

@@ -6,5 +6,6 @@ pub mod inherited;
 pub mod local;
 pub mod proxied;
 mod refuse;
+pub mod said;
 pub mod steered;
 pub mod transparent;

@@ -25,6 +25,7 @@ use socket2::SockRef;
 
 pub use self::clients::{Client, Clients, Secret, SecretError};
 pub use self::figures::{Figures, Heard, Result as RequestResult};
+pub(in crate::net) use self::hear::type_of;
 pub use self::serve::{Accounting, Service};
 use crate::flow::session::accounting::{Limits, Memory, RowChange};
 use crate::net::ingress::inherited::Inherited;

@@ -30,6 +30,7 @@ pub mod undecided;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::hash::RandomState;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -81,6 +82,8 @@ pub struct Relay {
     batch: Rc<RefCell<Batch>>,
     /// The undecided flows of all relays of the worker.
     undecided: Rc<Undecided>,
+    /// Turns what PROXY headers say of subscribers into numbers.
+    numbers: RandomState,
     /// Answers to versions of QUIC that are not read.
     negotiations: Negotiations,
     /// No flow begins any more.
@@ -158,6 +161,7 @@ impl Relay {
             table: RefCell::default(),
             batch,
             undecided,
+            numbers: RandomState::new(),
             negotiations: Negotiations::default(),
             draining: Cell::new(false),
             handed_over: Notify::new(),

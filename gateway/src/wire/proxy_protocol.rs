@@ -4,7 +4,7 @@
 //!
 //! A header is read or refused, never guessed: a listener either requires one or takes none. The text is read to the
 //! letter, lengths are exact, and what we could not carry (AF_UNIX) is refused. Checksums and TLS facts in the TLVs are
-//! not judged, but their framing is. No allocation; give the bytes from the connection's first one again, with more of
+//! not judged, but their framing is; [`tlv`] gives one. No allocation; give the bytes from the connection's first one again, with more of
 //! them, after `NeedMore`.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -84,6 +84,40 @@ pub fn header(bytes: &[u8], tlv_bytes_max: usize) -> Outcome {
         (Signature::Partial, _) | (_, Signature::Partial) => Outcome::NeedMore,
         (Signature::Other, Signature::Other) => Outcome::NotProxy,
     }
+}
+
+/// What a header has of a type of TLV.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tlv<'a> {
+    /// None, as in every header of version 1.
+    Absent,
+    /// One, with this value.
+    Value(&'a [u8]),
+    /// More than one: nobody can tell which is meant.
+    Repeated,
+}
+
+/// The TLV of a type in a whole header at the front of `bytes`, which [`header`] has read (§2.2.7).
+pub fn tlv<'a>(bytes: &'a [u8], header: &Header, kind: u8) -> Tlv<'a> {
+    let block = match signature(bytes, V2_SIGNATURE) {
+        Signature::Whole(_) => bytes.get(V2_HEADER_BYTES..header.length),
+        Signature::Partial | Signature::Other => None,
+    };
+    let addresses = match (bytes.get(V2_SIGNATURE.len().saturating_add(1)), header.carried) {
+        (Some(family), Carried::Addresses { .. }) if family >> 4 == 1 => 12,
+        (_, Carried::Addresses { .. }) => 36,
+        (_, Carried::Nothing) => return Tlv::Absent,
+    };
+    let mut reader = Reader::new(block.and_then(|block| block.get(addresses..)).unwrap_or_default());
+    let mut found = Tlv::Absent;
+    while let (Ok(own), Ok(value)) = (reader.u8("TLV type"), reader.block16("TLV value")) {
+        found = match found {
+            _ if own != kind => found,
+            Tlv::Absent => Tlv::Value(value),
+            Tlv::Value(_) | Tlv::Repeated => Tlv::Repeated,
+        };
+    }
+    found
 }
 
 /// Whether a datagram begins with a whole signature of version 2, the only one that may stand in front of datagrams.

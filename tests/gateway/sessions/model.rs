@@ -117,6 +117,7 @@ fn standing_of(held: Option<(Session, SessionState)>) -> Standing {
 fn owner(standing: &Standing) -> Option<&Session> {
     match standing {
         Standing::Known(session) | Standing::Suspect(session) | Standing::Stale(session) => Some(session),
+        Standing::Introduced(_) | Standing::Nobody => panic!("nobody introduced it"),
         Standing::Unknown | Standing::Ended => None,
     }
 }

@@ -106,9 +106,11 @@ impl Terms<'_> {
     pub(super) fn account(&self, standing: &Standing, verdict: &Verdict) -> Account {
         let list = verdict.list.clone();
         let session = match standing {
-            Standing::Known(session) | Standing::Suspect(session) => session.clone(),
+            Standing::Introduced(session) | Standing::Known(session) | Standing::Suspect(session) => {
+                session.clone()
+            }
             Standing::Stale(_) => return unattributed(list, Reason::StaleSubscriber),
-            Standing::Unknown => return unattributed(list, Reason::NoSubscriber),
+            Standing::Unknown | Standing::Nobody => return unattributed(list, Reason::NoSubscriber),
             Standing::Ended => return unattributed(list, Reason::SessionEnded),
         };
         let entry = match &verdict.outcome {
@@ -128,8 +130,8 @@ impl Terms<'_> {
     /// Where bytes of UDP go that nobody answered: to nobody, whoever has the source address.
     pub(super) fn unanswered_account(&self, standing: &Standing) -> Account {
         match standing {
-            Standing::Known(_) | Standing::Suspect(_) => nobodys(),
-            Standing::Stale(_) | Standing::Unknown | Standing::Ended => {
+            Standing::Introduced(_) | Standing::Known(_) | Standing::Suspect(_) => nobodys(),
+            Standing::Nobody | Standing::Stale(_) | Standing::Unknown | Standing::Ended => {
                 let outcome = Outcome::Charged(Reason::Undecided);
                 self.account(standing, &Verdict { outcome, rule: None, list: None })
             }

@@ -167,8 +167,14 @@ impl Engine {
         self.is_unanswered
             && match (&verdict.outcome, &self.standing) {
                 (Outcome::Exempt { .. }, _)
-                | (Outcome::Charged(_), Standing::Known(_) | Standing::Suspect(_)) => true,
-                (Outcome::Charged(_), Standing::Stale(_) | Standing::Unknown | Standing::Ended) => false,
+                | (
+                    Outcome::Charged(_),
+                    Standing::Introduced(_) | Standing::Known(_) | Standing::Suspect(_),
+                ) => true,
+                (
+                    Outcome::Charged(_),
+                    Standing::Nobody | Standing::Stale(_) | Standing::Unknown | Standing::Ended,
+                ) => false,
             }
     }
 

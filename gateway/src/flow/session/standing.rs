@@ -8,9 +8,25 @@ use super::SubscriberKey;
 use super::news::Changed;
 use super::table::{Holding, SessionState};
 
+/// Whose a flow is by the word of whoever hands it over, which counts before what the table of sessions says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Introduction {
+    /// It says nothing of it.
+    #[default]
+    Nothing,
+    /// This subscriber's.
+    Session(Session),
+    /// It says something that names nobody.
+    Nobody,
+}
+
 /// The subscriber of a flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
+    /// Whoever handed it over said so; whoever has the address does not matter.
+    Introduced(Session),
+    /// The same, and what was said names nobody.
+    Nobody,
     /// The session that had the address when the flow began, and has it.
     Known(Session),
     /// The same, but nothing was heard of it since a restart: it holds, with a remark on what is counted.
@@ -39,6 +55,15 @@ impl Standing {
         holding.map_or(Self::Unknown, Self::of)
     }
 
+    /// The same, where whoever hands it over may have said whose it is.
+    pub fn introduced(introduction: Introduction, holding: impl FnOnce() -> Option<Holding>) -> Self {
+        match introduction {
+            Introduction::Nothing => Self::at_start(holding()),
+            Introduction::Session(session) => Self::Introduced(session),
+            Introduction::Nobody => Self::Nobody,
+        }
+    }
+
     /// The standing by the state of a session.
     fn of(holding: Holding) -> Self {
         match holding.state {
@@ -51,18 +76,19 @@ impl Standing {
     /// The session whose bytes they are; none of one that is stale or has ended.
     pub const fn session(&self) -> Option<&Session> {
         match self {
-            Self::Known(session) | Self::Suspect(session) => Some(session),
-            Self::Stale(_) | Self::Unknown | Self::Ended => None,
+            Self::Introduced(session) | Self::Known(session) | Self::Suspect(session) => Some(session),
+            Self::Nobody | Self::Stale(_) | Self::Unknown | Self::Ended => None,
         }
     }
 
     /// Who a flow from the customer's `network` counts for.
     pub fn key(&self, network: IpAddr) -> SubscriberKey {
         match self {
-            Self::Known(session) | Self::Suspect(session) | Self::Stale(session) => {
-                SubscriberKey::Session(session.clone())
-            }
-            Self::Unknown | Self::Ended => SubscriberKey::Address(network),
+            Self::Introduced(session)
+            | Self::Known(session)
+            | Self::Suspect(session)
+            | Self::Stale(session) => SubscriberKey::Session(session.clone()),
+            Self::Nobody | Self::Unknown | Self::Ended => SubscriberKey::Address(network),
         }
     }
 
@@ -70,7 +96,12 @@ impl Standing {
     pub fn remark(&self) -> Flags {
         match self {
             Self::Suspect(_) => Flags::NONE.with(Flag::StaleBinding),
-            Self::Known(_) | Self::Stale(_) | Self::Unknown | Self::Ended => Flags::NONE,
+            Self::Introduced(_)
+            | Self::Nobody
+            | Self::Known(_)
+            | Self::Stale(_)
+            | Self::Unknown
+            | Self::Ended => Flags::NONE,
         }
     }
 
@@ -81,7 +112,7 @@ impl Standing {
     pub fn after(&self, holding: Option<Holding>, evidence: Evidence<'_>) -> Self {
         let own = match self {
             Self::Known(own) | Self::Suspect(own) | Self::Stale(own) => own,
-            Self::Unknown | Self::Ended => return self.clone(),
+            Self::Introduced(_) | Self::Nobody | Self::Unknown | Self::Ended => return self.clone(),
         };
         match holding.filter(|holding| is_same_subscriber(&holding.session, own)) {
             Some(holding) if !is_broken(own, &holding, evidence) => Self::of(holding),
@@ -146,6 +177,36 @@ mod tests {
         assert!(begun(None).has_flow_of(101) && !begun(None).has_flow_of(100));
         assert!(begun(Some(99)).has_flow_of(101));
         assert!(!begun(Some(100)).has_flow_of(200), "an equal second proves nothing");
+    }
+
+    #[test]
+    fn b19_what_a_balancer_said_of_a_flow_holds_whatever_happens_to_its_address() {
+        let network: IpAddr = "192.0.2.1".parse().unwrap();
+        let session = |who: &str| Session::new(SubscriberType::Account, who, "").unwrap();
+        let holding = |session| Holding {
+            session,
+            state: SessionState::Stale,
+            block: Block::of(network),
+            since: 7,
+            regained: 7,
+            begun: None,
+        };
+        let asked = || Some(holding(session("holder")));
+        let own = Standing::introduced(Introduction::Session(session("own")), || unreachable!());
+        let nobody = Standing::introduced(Introduction::Nobody, || unreachable!());
+        assert_eq!(
+            Standing::introduced(Introduction::Nothing, asked),
+            Standing::Stale(session("holder")),
+            "the table is asked"
+        );
+        assert_eq!((own.session(), nobody.session()), (Some(&session("own")), None));
+        assert_eq!(own.key(network), SubscriberKey::Session(session("own")));
+        assert_eq!(nobody.key(network), SubscriberKey::Address(network));
+        for standing in [own, nobody] {
+            assert_eq!(standing.after(asked(), Evidence::Since(0)), standing);
+            assert_eq!(standing.after(None, Evidence::Since(0)), standing);
+            assert_eq!(standing.remark(), Flags::NONE);
+        }
     }
 
     #[test]

@@ -197,8 +197,9 @@ fn start(
             let flow = steered::begin(worker, client, visitor, *service_port, permit);
             tokio::task::spawn_local(relay::serve(Box::pin(flow)));
         }
-        (Mode::ProxyProtocol { .. }, _) => {
-            tokio::task::spawn_local(relay::serve(Box::pin(proxied::begin(worker, client, permit))));
+        (Mode::ProxyProtocol { subscriber_tlv, .. }, _) => {
+            let flow = proxied::begin(worker, client, *subscriber_tlv, permit);
+            tokio::task::spawn_local(relay::serve(Box::pin(flow)));
         }
         (Mode::Transparent { interception, upstream_mark }, Some(visitor)) => {
             let flow = transparent::begin(worker, client, visitor, *interception, *upstream_mark, permit);

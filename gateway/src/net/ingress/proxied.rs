@@ -12,7 +12,8 @@ use std::rc::Rc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::refuse;
+use super::{refuse, said};
+use crate::flow::session::Introduction;
 use crate::net::node::flow_record::{Destination, SubscriberSide};
 use crate::net::node::report::Refusal;
 use crate::net::node::worker::Worker;
@@ -40,14 +41,22 @@ enum Said {
 struct Told {
     source: SocketAddr,
     destination: SocketAddr,
+    /// Whose it is, where the header says more than his address.
+    whose: Introduction,
     /// Bytes that came with the header and belong to the subscriber.
     first: Vec<u8>,
 }
 
 /// Begins the flow of one accepted connection of a peer that may send a header: to its original destination, which the header
 /// says. None when it is not carried.
-pub async fn begin(worker: Rc<Worker>, client: TcpStream, permit: OwnedSemaphorePermit) -> Option<Begun> {
-    let header = timeout(worker.shared.limits.proxy_header_deadline, read_header(&client)).await;
+pub async fn begin(
+    worker: Rc<Worker>,
+    client: TcpStream,
+    subscriber_tlv: Option<u8>,
+    permit: OwnedSemaphorePermit,
+) -> Option<Begun> {
+    let reading = read_header(&client, subscriber_tlv);
+    let header = timeout(worker.shared.limits.proxy_header_deadline, reading).await;
     let told = match header {
         Ok(Ok(Said::Flow(told))) if is_check(&worker, &client, &told) => {
             return answer_check(&worker, &client, told.first).await;
@@ -77,7 +86,7 @@ pub async fn begin(worker: Rc<Worker>, client: TcpStream, permit: OwnedSemaphore
     let place = Destination::Original(told.destination);
     let side = SubscriberSide::stream(Rc::clone(&client), told.source.ip(), worker.shared.byte_basis);
     let side = side.behind_balancer();
-    let open = worker.open_flow(told.source.ip(), place, side);
+    let open = worker.open_introduced(told.source.ip(), place, side, told.whose);
     let Some(target) = target else {
         return refuse::flow(&open, &client, Refusal::Destination, "the destination is private or our own");
     };
@@ -115,7 +124,7 @@ async fn answer_check<T>(worker: &Worker, client: &TcpStream, said: Vec<u8>) -> 
 }
 
 /// Reads the header.
-async fn read_header(client: &TcpStream) -> io::Result<Said> {
+async fn read_header(client: &TcpStream, subscriber_tlv: Option<u8>) -> io::Result<Said> {
     let mut bytes = Vec::new();
     let mut part = [0_u8; proxy_protocol::V2_BYTES_MAX];
     loop {
@@ -135,7 +144,8 @@ async fn read_header(client: &TcpStream) -> io::Result<Said> {
                 return match header.carried {
                     Carried::Nothing => Ok(Said::Check(first)),
                     Carried::Addresses { transport: Transport::Stream, source, destination } => {
-                        Ok(Said::Flow(Told { source, destination, first }))
+                        let whose = said::Said::of(&bytes, &header, subscriber_tlv).introduction();
+                        Ok(Said::Flow(Told { source, destination, whose, first }))
                     }
                     Carried::Addresses { transport: Transport::Datagram, .. } => {
                         Err(refused("a datagram header on a TCP listener"))

@@ -74,14 +74,22 @@ struct Bound {
 /// The sockets of one worker.
 struct OfWorker {
     bound: Vec<Bound>,
-    local: Vec<TcpListener>,
+    /// Those of balancers on this machine, and the type of the TLV that names a flow's subscriber.
+    local: Vec<(TcpListener, Option<u8>)>,
+}
+
+/// A Unix socket of balancers on this machine.
+struct LocalListener {
+    path: PathBuf,
+    listener: UnixListener,
+    subscriber_tlv: Option<u8>,
 }
 
 /// The listening sockets of all workers, bound before any thread starts so that a port in use is an error at once.
 pub struct Sockets {
     by_worker: Vec<Vec<Bound>>,
     /// Unix sockets of balancers on this machine, which all workers share.
-    local: Vec<(PathBuf, UnixListener)>,
+    local: Vec<LocalListener>,
     /// The addresses bound, in the order of the listeners; a port 0 is what the system chose.
     pub addresses: Vec<SocketAddr>,
 }
@@ -100,7 +108,7 @@ impl Sockets {
         let (mut dns, mut kernel) = (dns.into_iter(), kernel);
         let mut handles = Vec::new();
         for (index, bound) in self.by_worker.into_iter().enumerate() {
-            let local = self.local.iter().map(|(_, listener)| local::share(listener));
+            let local = self.local.iter().map(|own| Ok((local::share(&own.listener)?, own.subscriber_tlv)));
             let sockets = OfWorker { bound, local: local.collect::<io::Result<_>>()? };
             // What the kernel counts is one worker's: it costs a few microseconds a flow.
             handles.push(start_worker(index, Arc::clone(shared), sockets, dns.next(), kernel.take())?);
@@ -292,9 +300,10 @@ impl Running {
 
 /// Serves the listeners on the worker's event loop; gives back those that take datagrams.
 fn serve(worker: &Rc<Worker>, sockets: OfWorker) -> Vec<Rc<Relay>> {
-    for socket in sockets.local {
+    for (socket, subscriber_tlv) in sockets.local {
         // The mode and group of the socket say who may write the header.
-        let balancers = Mode::ProxyProtocol { peers: Peers::ThisMachine, datagrams: DatagramHeaders::Each };
+        let (peers, datagrams) = (Peers::ThisMachine, DatagramHeaders::Each);
+        let balancers = Mode::ProxyProtocol { peers, datagrams, subscriber_tlv };
         let acceptor = Acceptor::new(Rc::clone(worker), socket, balancers);
         tokio::task::spawn_local(async move {
             if let Err(error) = acceptor.run().await {

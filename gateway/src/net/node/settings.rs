@@ -33,6 +33,8 @@ pub enum Mode {
         peers: Peers,
         /// In front of which datagrams it must stand.
         datagrams: DatagramHeaders,
+        /// The type of the TLV that names a flow's subscriber.
+        subscriber_tlv: Option<u8>,
     },
     /// The kernel hands over flows that were going elsewhere.
     Transparent {

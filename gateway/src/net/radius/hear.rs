@@ -11,17 +11,20 @@ use crate::flow::session::accounting::{
 };
 use crate::wire::radius::{AddressKind, BlockForm, Change, Facts, PortBlock, Status as Said, SubscriberKind};
 
+/// The type of a subscriber whose identifier is of this kind.
+pub(in crate::net) const fn type_of(kind: SubscriberKind) -> SubscriberType {
+    match kind {
+        SubscriberKind::Imsi => SubscriberType::Imsi,
+        SubscriberKind::Msisdn => SubscriberType::Msisdn,
+        SubscriberKind::Account => SubscriberType::Account,
+    }
+}
+
 /// The report of a request that came from `source`.
 pub(super) fn report(client: &Client, facts: &Facts<'_>, source: IpAddr) -> Report {
     let nas = Nas::new(facts.nas.ip, facts.nas.ipv6, facts.nas.identifier, source.to_canonical());
-    let subscriber = facts.subscriber(&client.words).and_then(|(kind, id)| {
-        let kind = match kind {
-            SubscriberKind::Imsi => SubscriberType::Imsi,
-            SubscriberKind::Msisdn => SubscriberType::Msisdn,
-            SubscriberKind::Account => SubscriberType::Account,
-        };
-        Subscriber::new(kind, &id)
-    });
+    let subscriber =
+        facts.subscriber(&client.words).and_then(|(kind, id)| Subscriber::new(type_of(kind), &id));
     Report {
         client: client.terms.clone(),
         nas,

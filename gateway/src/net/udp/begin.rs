@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::held::Held;
 use super::table::{FlowEnds, Key};
 use super::{Entry, Relay, Stage};
+use crate::flow::session::Introduction;
 use crate::net::node::flow_record::{Destination, SubscriberSide};
 use crate::net::node::report::{DropCause, Refusal};
 use crate::net::node::settings::Mode;
@@ -13,7 +14,7 @@ use crate::net::sys::batch::Train;
 
 impl Relay {
     /// Takes the first datagrams of a flow.
-    pub(super) fn begin(self: &Rc<Self>, key: Key, train: &Train<'_>) {
+    pub(super) fn begin(self: &Rc<Self>, key: Key, introduction: Introduction, train: &Train<'_>) {
         if !self.takes_flows(&key) {
             self.worker.count_dropped(DropCause::Draining, train.count());
             return;
@@ -27,7 +28,7 @@ impl Relay {
             Err(refusal) => return self.worker.count_refusal(refusal),
         };
         let side = SubscriberSide::datagrams(source, self.worker.shared.byte_basis);
-        let open = self.worker.open_flow(source, place, side);
+        let open = self.worker.open_introduced(source, place, side, introduction);
         let continues = self.continued(&open, &key, train);
         self.worker.received_datagrams(open.flow(), train.datagrams());
         let number = open.flow().id;

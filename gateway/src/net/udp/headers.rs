@@ -5,10 +5,12 @@
 //! later datagram; those that write it always are told so by `datagram_headers = "each"`, and nothing without one is taken.
 //! Header bytes are not counted, and answers carry no header.
 
+use std::hash::BuildHasher as _;
 use std::rc::Rc;
 
 use super::Relay;
 use super::table::{FlowEnds, Key};
+use crate::net::ingress::said::Said;
 use crate::net::node::report::Refusal;
 use crate::net::node::settings::{DatagramHeaders, Peers};
 use crate::net::sys::batch::Train;
@@ -19,7 +21,12 @@ const TLV_BYTES_MAX: usize = 2_048;
 
 impl Relay {
     /// Takes datagrams of a balancer.
-    pub(super) fn unwrap(self: &Rc<Self>, peers: &Peers, datagrams: DatagramHeaders, train: &Train<'_>) {
+    pub(super) fn unwrap(
+        self: &Rc<Self>,
+        peers: &Peers,
+        (datagrams, subscriber_tlv): (DatagramHeaders, Option<u8>),
+        train: &Train<'_>,
+    ) {
         if !peers.admit(Some(train.peer.ip())) {
             self.refuse_header("the peer is not in listener.peers");
             return;
@@ -34,12 +41,15 @@ impl Relay {
                 continue;
             }
             match proxy_protocol::header(datagram, TLV_BYTES_MAX) {
-                Outcome::Header(Header { length, carried }) => match carried {
+                Outcome::Header(header @ Header { length, carried }) => match carried {
                     Carried::Addresses { transport: Transport::Datagram, source, destination } => {
                         let payload = datagram.get(length..).unwrap_or_default();
-                        let ends = FlowEnds::Proxied { source, destination, local: train.local };
+                        let said = Said::of(datagram, &header, subscriber_tlv);
+                        let introduction = self.number_of(&said);
+                        let ends =
+                            FlowEnds::Proxied { source, destination, local: train.local, introduction };
                         let key = Key { peer: train.peer, ends };
-                        self.take(key, &train.only(payload));
+                        self.take_introduced(key, || said.introduction(), &train.only(payload));
                         self.name_latest(key);
                     }
                     Carried::Addresses { transport: Transport::Stream, .. } => {
@@ -53,6 +63,14 @@ impl Relay {
                 Outcome::Oversize => self.refuse_header("the header is too long"),
                 Outcome::NotProxy => self.refuse_header("no PROXY header"),
             }
+        }
+    }
+
+    /// What a header says of the subscriber, as a number that nobody can aim at.
+    fn number_of(&self, said: &Said<'_>) -> u64 {
+        match said {
+            Said::Nothing => 0,
+            said => self.numbers.hash_one(said),
         }
     }
 

@@ -32,6 +32,8 @@ pub enum FlowEnds {
         destination: SocketAddr,
         /// As for steered flows.
         local: Option<IpAddr>,
+        /// What the header says of the subscriber beside his address, as a number: of another subscriber it is another flow.
+        introduction: u64,
     },
     /// What the packet says of where it was going, which is what to answer from.
     Transparent {
@@ -150,7 +152,7 @@ mod tests {
     fn proxied(port: u16, source: u16) -> Key {
         let source = SocketAddr::from(([10, 0, 0, 1], source));
         let destination = SocketAddr::from(([192, 0, 2, 1], 443));
-        Key { ends: FlowEnds::Proxied { source, destination, local: None }, ..key(port) }
+        Key { ends: FlowEnds::Proxied { source, destination, local: None, introduction: 0 }, ..key(port) }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::port::Port;
 use super::table::{FlowEnds, Key};
 use super::{Relay, Stage};
 use crate::flow::mark;
+use crate::flow::session::Introduction;
 use crate::net::node::report::{DropCause, Refusal};
 use crate::net::node::settings::Mode;
 use crate::net::sys::batch::Train;
@@ -28,7 +29,9 @@ impl Relay {
                         let ends = FlowEnds::Steered { local: train.local };
                         self.take(Key { peer: train.peer, ends }, &train);
                     }
-                    Mode::ProxyProtocol { peers, datagrams } => self.unwrap(peers, *datagrams, &train),
+                    Mode::ProxyProtocol { peers, datagrams, subscriber_tlv } => {
+                        self.unwrap(peers, (*datagrams, *subscriber_tlv), &train);
+                    }
                     Mode::Transparent { .. } => match train.local {
                         // The packet is unchanged: it came to the address and port it was going to.
                         Some(address) => {
@@ -60,8 +63,18 @@ impl Relay {
 
     /// Takes datagrams of one flow.
     pub(super) fn take(self: &Rc<Self>, key: Key, train: &Train<'_>) {
+        self.take_introduced(key, || Introduction::Nothing, train);
+    }
+
+    /// The same, where whoever sends them for the subscriber may have said who that is.
+    pub(super) fn take_introduced(
+        self: &Rc<Self>,
+        key: Key,
+        introduction: impl FnOnce() -> Introduction,
+        train: &Train<'_>,
+    ) {
         if !self.pass(&key, train, false) {
-            self.begin(key, train);
+            self.begin(key, introduction(), train);
         }
     }
 

@@ -107,6 +107,14 @@ impl SubscriberKind {
         }
     }
 
+    /// The kind and the identifier in a text such as `imsi:401770123456789`, if that is one.
+    pub fn named(text: &[u8]) -> Option<(Self, &str)> {
+        let end = text.iter().position(|octet| *octet == b':')?;
+        let (word, rest) = text.split_at_checked(end)?;
+        let kind = Self::ALL.into_iter().find(|kind| kind.label().as_bytes() == word)?;
+        kind.identifier(rest.get(1..)?).map(|identifier| (kind, identifier))
+    }
+
     /// The identifier in a value, if the value can be one of this kind.
     fn identifier(self, value: &[u8]) -> Option<&str> {
         let text = core::str::from_utf8(value).ok()?;

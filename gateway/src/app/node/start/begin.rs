@@ -147,7 +147,7 @@ impl Prepared<'_> {
             incumbent,
             admin_task: admin_task.abort_handle(),
             tap,
-            local: config.sockets.iter().map(|socket| socket.path.clone()).collect(),
+            local: config.sockets.iter().map(|socket| socket.place.path.clone()).collect(),
             listeners,
             admin,
             status,

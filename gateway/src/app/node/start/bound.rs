@@ -36,9 +36,10 @@ impl Bound {
         let mut sockets = Sockets::bind(&listeners(config), workers, &mut inherited)
             .map_err(|(address, source)| listen_error("listener.address", address, source))?;
         for socket in &config.sockets {
-            let path = &socket.path;
+            let path = &socket.place.path;
             let failed = |source| StartError::Socket { path: path.clone(), source };
-            sockets.bind_local(dns::place(socket), &mut inherited).map_err(failed)?;
+            let place = dns::place(&socket.place);
+            sockets.bind_local(place, socket.subscriber_tlv, &mut inherited).map_err(failed)?;
         }
         let listeners = sockets.addresses.clone();
         let dns = dns::bind(config, workers, &mut inherited)?;

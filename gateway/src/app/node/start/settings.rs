@@ -39,6 +39,7 @@ pub(super) fn listeners(config: &Config) -> Vec<Listener> {
                 config::DatagramHeaders::Any => DatagramHeaders::Any,
                 config::DatagramHeaders::Each => DatagramHeaders::Each,
             },
+            subscriber_tlv: listener.subscriber_tlv,
         },
         config::Mode::Transparent => Mode::Transparent {
             interception: match listener.interception {

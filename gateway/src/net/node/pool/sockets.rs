@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
 
-use super::{Bound, PORT_TRIES_MAX, Sockets};
+use super::{Bound, LocalListener, PORT_TRIES_MAX, Sockets};
 use crate::net::ingress::inherited::{Inherited, Offered, complete_connections, complete_datagrams};
 use crate::net::ingress::local::{LocalPlace, Standing};
 use crate::net::node::settings::Listener;
@@ -43,12 +43,17 @@ impl Sockets {
     ///
     /// # Errors
     /// As [`LocalPlace::listen`].
-    pub fn bind_local(&mut self, place: LocalPlace, inherited: &mut Inherited) -> io::Result<()> {
+    pub fn bind_local(
+        &mut self,
+        place: LocalPlace,
+        subscriber_tlv: Option<u8>,
+        inherited: &mut Inherited,
+    ) -> io::Result<()> {
         let listener = match inherited.take_local(&place.path) {
             Some(listener) => listener,
             None => place.listen(Standing::Respected)?,
         };
-        self.local.push((place.path, listener));
+        self.local.push(LocalListener { path: place.path, listener, subscriber_tlv });
         Ok(())
     }
 
@@ -66,7 +71,7 @@ impl Sockets {
                 offers.push(Offered::new(wanted, socket)?);
             }
         }
-        for (path, listener) in &self.local {
+        for LocalListener { path, listener, .. } in &self.local {
             offers.push(Offered::local(path.clone(), listener.as_fd())?);
         }
         Ok(offers)

@@ -9,7 +9,7 @@ use billing_export::Reason;
 
 use super::Worker;
 use crate::flow::engine::{Claim, Engine, Observation, Start};
-use crate::flow::session::{Standing, SubscriberKey, network};
+use crate::flow::session::{Introduction, Standing, SubscriberKey, network};
 use crate::flow::time::Monotonic;
 use crate::net::node::event::Event;
 use crate::net::node::flow_record::{Cut, Destination, Flow, State, SubscriberSide};
@@ -27,7 +27,18 @@ impl Worker {
         place: Destination,
         subscriber: SubscriberSide,
     ) -> OpenFlow {
-        self.open(source, place, subscriber, None)
+        self.open(source, place, subscriber, (Introduction::Nothing, None))
+    }
+
+    /// The same, where whoever hands the flow over may have said whose it is.
+    pub fn open_introduced(
+        self: &Rc<Self>,
+        source: IpAddr,
+        place: Destination,
+        subscriber: SubscriberSide,
+        introduction: Introduction,
+    ) -> OpenFlow {
+        self.open(source, place, subscriber, (introduction, None))
     }
 
     /// The same; with a reason it is not read.
@@ -36,11 +47,11 @@ impl Worker {
         source: IpAddr,
         place: Destination,
         mut subscriber: SubscriberSide,
-        unread: Option<Reason>,
+        (introduction, unread): (Introduction, Option<Reason>),
     ) -> OpenFlow {
         let source = source.to_canonical();
         subscriber.begin(self.shared.egress.queues());
-        let standing = Standing::at_start(self.holding_now(source));
+        let standing = Standing::introduced(introduction, || self.holding_now(source));
         let (v4, v6) = self.shared.limits.unknown_prefix;
         let network = network(source, v4, v6);
         let key = standing.key(network);

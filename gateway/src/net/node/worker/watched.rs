@@ -8,7 +8,7 @@ use billing_export::{Account, Entry, Flags, Reason, Session, Volume};
 use super::{OpenFlow, Worker};
 use crate::flow::engine::Observation;
 use crate::flow::identify::Identity;
-use crate::flow::session::Evidence;
+use crate::flow::session::{Evidence, Introduction};
 use crate::net::node::event::Event;
 use crate::net::node::flow_record::{Destination, Flow, State};
 use crate::net::node::meter::{SlotMeter, SubscriberSide};
@@ -23,7 +23,12 @@ impl Worker {
         meter: SlotMeter,
         unread: Option<Reason>,
     ) -> OpenFlow {
-        self.open(source, Destination::Original(server), SubscriberSide::Slot(Box::new(meter)), unread)
+        self.open(
+            source,
+            Destination::Original(server),
+            SubscriberSide::Slot(Box::new(meter)),
+            (Introduction::Nothing, unread),
+        )
     }
 
     /// Shows bytes that the subscriber sent to the reader of names: of a stream, or one datagram. They are counted elsewhere.
