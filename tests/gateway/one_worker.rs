@@ -173,7 +173,7 @@ async fn flow(worker: Rc<Worker>, bytes: usize, fails: bool) {
     let _permit = Arc::clone(&worker.shared.flow_permits).acquire_owned().await.unwrap();
     let side = SubscriberSide::stream(stream, peer.ip(), ByteBasis::Payload);
     let place = Destination::Original("127.0.0.1:443".parse().unwrap());
-    let open = worker.open_flow(peer.ip(), place, side);
+    let open = worker.open_flow(peer, place, side);
     assert!(!open.flow().is_over_limit(), "his one place is free");
     worker.received(open.flow(), &vec![22; bytes]);
     if fails {
@@ -214,7 +214,8 @@ fn s_a_panic_in_a_flow_costs_that_flow_alone_and_is_counted() {
 async fn begun(worker: &Rc<Worker>, source: IpAddr) -> (OpenFlow, TcpStream) {
     let (stream, client, _) = connection().await;
     let side = SubscriberSide::stream(stream, source, ByteBasis::Payload);
-    (worker.open_flow(source, Destination::Original("127.0.0.1:443".parse().unwrap()), side), client)
+    let place = Destination::Original("127.0.0.1:443".parse().unwrap());
+    (worker.open_flow(SocketAddr::new(source, 50_000), place, side), client)
 }
 
 #[test]

@@ -14,6 +14,8 @@
 mod faults;
 #[path = "radius/peers.rs"]
 mod peers;
+#[path = "radius/ports.rs"]
+mod ports;
 #[path = "radius/storm.rs"]
 mod storm;
 #[path = "radius/takeover.rs"]

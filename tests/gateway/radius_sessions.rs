@@ -277,6 +277,8 @@ impl Desk {
     /// Who has a port of an address.
     fn at_port(&self, address: &str, port: u16) -> String {
         let holder = self.registry.find(ip(address), Some(port));
+        let by_table = self.table.find_at(ip(address), Some(port)).map(|holding| holding.session);
+        assert_eq!(by_table, holder.as_ref().map(|holder| holder.session.clone()), "{address}:{port}");
         holder.map_or_else(String::new, |holder| holder.session.subscriber_id().to_owned())
     }
 }

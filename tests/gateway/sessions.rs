@@ -82,7 +82,7 @@ fn follow(sessions: &Sessions, address: IpAddr, standing: &Standing, seen: u64) 
             batches.iter().fold(standing.clone(), |standing, batch| match &batch.what {
                 What::Everything => standing.after(find(), Evidence::Since(batch.number)),
                 What::Blocks(blocks) => {
-                    let own = blocks.iter().filter(|changed| changed.block.covers(address));
+                    let own = blocks.iter().filter(|changed| changed.block.covers(address, None));
                     own.fold(standing, |standing, changed| {
                         standing.after(find(), Evidence::Changed(batch.number, changed))
                     })

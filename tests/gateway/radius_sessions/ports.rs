@@ -134,3 +134,35 @@ fn c33_a_translators_session_that_is_told_first_waits_for_an_access_session_that
     desk.hear(start("a", "1", 100).v4("10.0.0.1").client(|client| client.realm = "other".into()));
     assert_eq!(outcome(&desk.hear(ports(start("n", "", 110)))), Outcome::NoSubscriber);
 }
+
+#[test]
+fn b21_c31_an_address_of_which_somebody_has_ports_is_nobodys_by_the_static_table() {
+    let mut desk = Desk::new();
+    let row = billing_export::Session::new(billing_export::SubscriberType::Account, "static", "").unwrap();
+    desk.table.replace_static([("198.51.100.0/24".parse::<ipnet::IpNet>().unwrap().into(), row)]);
+    let by_table = |desk: &Desk, port| {
+        let holding = desk.table.find_at(super::ip(OUT), port);
+        holding.map_or_else(String::new, |holding| holding.session.subscriber_id().to_owned())
+    };
+    assert_eq!((by_table(&desk, Some(1)), by_table(&desk, None)), ("static".into(), "static".into()));
+    let one = |status: fn(&str, &str, u32) -> Packet, second| {
+        outside(status("a", "1", second)).ports(OUT, 1_000, 1_999, Ports::Replace)
+    };
+    desk.hear(one(start, 100));
+    desk.hear(outside(start("b", "2", 100)).ports(OUT, 2_000, 2_063, Ports::Replace));
+    assert_eq!((by_table(&desk, Some(1_500)), by_table(&desk, Some(2_063))), ("1".into(), "2".into()));
+    assert_eq!((by_table(&desk, Some(999)), by_table(&desk, None)), (String::new(), String::new()));
+    desk.hear(one(stop, 200));
+    assert_eq!((by_table(&desk, Some(1_500)), by_table(&desk, Some(2_000))), (String::new(), "2".into()));
+    // A restart leaves it so.
+    let mut desk = desk.restarted(super::Away::TookOver);
+    assert_eq!((by_table(&desk, Some(1_500)), by_table(&desk, Some(2_000))), (String::new(), "2".into()));
+    // A session with the whole address has all of its ports, and leaves it to nobody.
+    desk.hear(outside(start("c", "3", 300)).at(Kind::Outside, OUT));
+    assert_eq!((by_table(&desk, Some(2_000)), by_table(&desk, None)), ("3".into(), "3".into()));
+    desk.hear(outside(start("d", "4", 400)).ports(OUT, 5_000, 5_000, Ports::Replace));
+    assert_eq!((by_table(&desk, Some(5_000)), by_table(&desk, Some(5_001))), ("4".into(), String::new()));
+    desk.hear(outside(stop("d", "4", 500)));
+    assert_eq!((by_table(&desk, Some(5_000)), by_table(&desk, None)), (String::new(), String::new()));
+    assert_eq!(desk.table.len(), 0, "nothing is left of it");
+}

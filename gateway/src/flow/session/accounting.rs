@@ -9,8 +9,8 @@
 //! Times of events are whole seconds, for that is what access servers send; those of arrival are cut to seconds too, so that a
 //! fraction decides nothing.
 //!
-//! Blocks of ports are claimed alike and found by [`Registry::find`]. The table of sessions has no room for ports: they are not
-//! among the changes.
+//! Ports of an address are claimed alike. The table of sessions has them as blocks of its own ([`Block::of_ports`]), and the address
+//! they are of as nobody's.
 //!
 //! Memory: some 380 bytes for a session with an IPv4 address and 510 with a prefix beside it, measured at a million with all its
 //! texts, which the table of sessions shares; what that holds itself comes on top. As many sessions that ended are remembered as may last, and four spots for each; who has to forget one before its time forgets
@@ -29,7 +29,7 @@ mod text;
 mod translator;
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,6 +77,8 @@ pub struct Registry {
     places: Places,
     /// Translators' sessions by inside address and realm.
     joined: BTreeMap<(Spot, u32), Vec<u32>>,
+    /// Addresses that are nobody's but for ports that somebody has.
+    occupied: BTreeSet<Spot>,
     /// The slot at which the next sweep begins.
     swept: usize,
     /// What the disk knows of [`Places::forgotten`].
@@ -123,6 +125,7 @@ impl Registry {
             book: Book::default(),
             places: Places::default(),
             joined: BTreeMap::new(),
+            occupied: BTreeSet::new(),
             swept: 0,
             told_forgotten: 0,
         }

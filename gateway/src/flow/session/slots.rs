@@ -29,7 +29,13 @@ impl Places {
         let [first, second] = self.0;
         let (high, low) = block.halves();
         let inner = folded(low ^ first);
-        folded(inner ^ high ^ second ^ u64::from(block.length()).rotate_left(32))
+        folded(
+            inner
+                ^ high
+                ^ second
+                ^ u64::from(block.length()).rotate_left(32)
+                ^ u64::from(block.port()).rotate_left(40),
+        )
     }
 }
 

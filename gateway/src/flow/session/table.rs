@@ -177,9 +177,14 @@ impl Sessions {
     }
 
     /// The session of `address`: of the longest prefix that is held. IPv4-mapped IPv6 addresses count as IPv4. Nobody's, where
-    /// the address changes hands at each of a few looks.
+    /// the address changes hands at each of a few looks, and where several have its ports.
     pub fn find(&self, address: IpAddr) -> Option<Holding> {
-        let block = Block::of(address);
+        self.find_at(address, None)
+    }
+
+    /// The session of a port of `address`, where one is known: of whoever has the ports that it is among, or the address.
+    pub fn find_at(&self, address: IpAddr, port: Option<u16>) -> Option<Holding> {
+        let block = Block::at(address, port);
         let mut last = None;
         for _ in 0..TRIES {
             let before = self.changes.load(Ordering::Acquire);

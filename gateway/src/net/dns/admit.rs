@@ -53,7 +53,7 @@ impl Relay {
 
     /// Takes one query from the allowance of a client on a connection; how long he has to wait when it is used up.
     pub(super) fn take_turn(&self, client: SocketAddr) -> Result<(), Duration> {
-        let holding = self.shared.sessions.find(client.ip());
+        let holding = self.shared.sessions.find_at(client.ip(), Some(client.port()));
         let subscriber = holding.as_ref().map(|holding| &holding.session);
         let source = self.plane.sources.of(client.ip(), subscriber).proven();
         let now = self.now();

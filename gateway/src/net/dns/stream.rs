@@ -51,7 +51,7 @@ pub(super) async fn serve(relay: Rc<Relay>, listener: TcpListener, transport: Tr
 /// Gives the connection a task of its own, if there is room for it.
 fn start(relay: &Rc<Relay>, stream: TcpStream, client: SocketAddr, transport: Transport) {
     // Before the limits: whoever may not ask takes no room from those who may.
-    let holding = relay.shared.sessions.find(client.ip());
+    let holding = relay.shared.sessions.find_at(client.ip(), Some(client.port()));
     let subscriber = holding.as_ref().map(|holding| &holding.session);
     if !relay.is_welcome(client.ip().to_canonical(), subscriber) {
         relay.count(Event::Refused(Refused::Client));

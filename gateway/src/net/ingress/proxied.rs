@@ -86,7 +86,7 @@ pub async fn begin(
     let place = Destination::Original(told.destination);
     let side = SubscriberSide::stream(Rc::clone(&client), told.source.ip(), worker.shared.byte_basis);
     let side = side.behind_balancer();
-    let open = worker.open_introduced(told.source.ip(), place, side, told.whose);
+    let open = worker.open_introduced(told.source, place, side, told.whose);
     let Some(target) = target else {
         return refuse::flow(&open, &client, Refusal::Destination, "the destination is private or our own");
     };

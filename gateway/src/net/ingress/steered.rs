@@ -46,7 +46,7 @@ pub async fn begin(
     let place = Destination::Steered { service_port };
     let peer = visitor.peer;
     let side = visitor.side(&worker, &client);
-    let open = worker.open_flow(peer.ip(), place, side);
+    let open = worker.open_flow(peer, place, side);
     let (first, origin) = read_and_reach(&worker, open.flow(), &client, peer).await?;
     Some(Begun { open, client, origin, first, permit })
 }

@@ -54,7 +54,7 @@ pub async fn begin(
     let client = Rc::new(client);
     let peer = visitor.peer;
     let side = visitor.side(&worker, &client);
-    let open = worker.open_flow(peer.ip(), Destination::Original(target), side);
+    let open = worker.open_flow(peer, Destination::Original(target), side);
     let source = match interception {
         Interception::Tproxy => Some(SocketAddr::new(peer.ip().to_canonical(), peer.port())),
         Interception::Redirect => None,

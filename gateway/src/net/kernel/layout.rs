@@ -230,6 +230,14 @@ impl From<RawKey> for Key {
 }
 
 impl Key {
+    /// The port he sends from, where that is known.
+    pub const fn subscriber_port(&self) -> Option<u16> {
+        match self {
+            Self::Flow { subscriber, .. } => Some(subscriber.port()),
+            Self::Rest { .. } => None,
+        }
+    }
+
     /// Who sends it.
     pub const fn subscriber(&self) -> IpAddr {
         match self {

@@ -304,8 +304,12 @@ fn open(worker: &Rc<Worker>, holders: &Holders, slots: &Arc<Slots>, number: u32,
     // It was there before anybody watched.
     let unread = unread.or((!is_opened).then_some(Reason::Undecided));
     let meter = SlotMeter::new(Arc::clone(slots), number, transport);
-    let open = worker.watch(key.subscriber(), server, meter, unread);
-    let since = worker.shared.sessions.find(key.subscriber()).map_or(0, |holding| holding.since);
+    let open = worker.watch((key.subscriber(), key.subscriber_port()), server, meter, unread);
+    let since = worker
+        .shared
+        .sessions
+        .find_at(key.subscriber(), key.subscriber_port())
+        .map_or(0, |holding| holding.since);
     if opened.is_some_and(|opened| holders.began_before(opened, since)) {
         worker.disown(open.flow());
     }

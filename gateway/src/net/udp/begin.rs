@@ -1,6 +1,6 @@
 //! Flows that begin with a datagram: which may, whose they are, and where they go.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::held::Held;
@@ -27,7 +27,7 @@ impl Relay {
             Ok(admitted) => admitted,
             Err(refusal) => return self.worker.count_refusal(refusal),
         };
-        let side = SubscriberSide::datagrams(source, self.worker.shared.byte_basis);
+        let side = SubscriberSide::datagrams(source.ip(), self.worker.shared.byte_basis);
         let open = self.worker.open_introduced(source, place, side, introduction);
         let continues = self.continued(&open, &key, train);
         self.worker.received_datagrams(open.flow(), train.datagrams());
@@ -51,7 +51,7 @@ impl Relay {
     }
 
     /// Whose a new flow is and where it goes, if it may begin.
-    fn admit(&self, key: &Key) -> Result<(IpAddr, Destination), Refusal> {
+    fn admit(&self, key: &Key) -> Result<(SocketAddr, Destination), Refusal> {
         let shared = &self.worker.shared;
         let (source, place) = match (key.ends, &self.mode) {
             (FlowEnds::Proxied { destination, .. } | FlowEnds::Transparent { destination }, _) => {
@@ -73,6 +73,6 @@ impl Relay {
         if shared.is_own_datagram(source) {
             return Err(Refusal::Loop);
         }
-        Ok((source.ip(), place))
+        Ok((source, place))
     }
 }

@@ -31,13 +31,10 @@ pub(super) fn answer(status: &Status, address: IpAddr, port: Option<u16>) -> Val
     let accounting = status.facts().accounting.clone();
     let nobody =
         Answer { address: address.to_canonical().to_string(), port, state: "nobody", ..Answer::default() };
-    let table = status.sessions.find(address);
+    let table = status.sessions.find_at(address, port);
     let told = accounting.and_then(|accounting| accounting.find(address, port));
-    // Blocks of ports are not in the table; of all else it has the last word, the static rows among it.
-    let told = told.filter(|told| match &table {
-        Some(held) => held.session == told.session,
-        None => told.spot.block().is_none(),
-    });
+    // The table has the last word, the static rows among it.
+    let told = told.filter(|told| table.as_ref().is_some_and(|held| held.session == told.session));
     let answer = match (told, table) {
         (Some(told), _) => Answer {
             realm: Some(told.realm.to_string()),

@@ -42,6 +42,19 @@ impl Spot {
         (self.first == 0 && self.last == PORT_MAX).then(|| self.addresses())
     }
 
+    /// All that the table of sessions is to say of it: a block of addresses, or several of ports.
+    pub(super) fn blocks(self) -> Vec<Block> {
+        match self.block() {
+            Some(block) => vec![block],
+            None => Block::of_ports(self.addresses().prefix().addr(), self.first, self.last),
+        }
+    }
+
+    /// The same addresses with all their ports.
+    pub(super) const fn whole(self) -> Self {
+        Self { first: 0, last: PORT_MAX, ..self }
+    }
+
     /// Length of the prefix, 0 to 128; of IPv4 with the 96 bits before it.
     pub(super) const fn length(self) -> u8 {
         self.length

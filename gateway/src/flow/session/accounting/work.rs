@@ -7,6 +7,7 @@ use billing_export::Session;
 use super::Registry;
 use super::book::is_same;
 use super::decision::{Bound, Decision, RowChange};
+use super::places::Place;
 use super::spot::Spot;
 use crate::flow::session::{Block, Change, Event, SessionSource, SessionState};
 
@@ -85,13 +86,15 @@ impl Registry {
         self.join_again(&mut work);
         for (spot, before) in &work.before {
             let after = self.shown(*spot);
-            let Some(block) = spot.block() else { continue };
             if before.shown == after {
                 continue;
             }
-            work.decision.changes.extend(changes(block, before.shown.as_ref(), after.as_ref()));
-            work.decision.bound.extend(bound(block, before, after.as_ref(), work.event));
+            for block in spot.blocks() {
+                work.decision.changes.extend(changes(block, before.shown.as_ref(), after.as_ref()));
+                work.decision.bound.extend(bound(block, before, after.as_ref(), work.event));
+            }
         }
+        self.occupy(&mut work);
         let rows = work.rows.iter().filter_map(|slot| self.book.row(*slot, &self.servers));
         work.decision.rows.extend(rows.map(RowChange::Upsert));
         self.forget_over_limit(&mut work);
@@ -102,6 +105,41 @@ impl Registry {
             work.decision.rows.push(RowChange::Forgotten(self.told_forgotten));
         }
         work.decision
+    }
+}
+
+impl Registry {
+    /// An address of which anybody has ports is nobody's but for those: no wider block has it.
+    fn occupy(&mut self, work: &mut Work) {
+        // Nearly all have whole addresses.
+        if self.occupied.is_empty() && work.before.keys().all(|spot| spot.block().is_some()) {
+            return;
+        }
+        let touched: BTreeSet<Spot> = work.before.keys().map(|spot| spot.whole()).collect();
+        for whole in touched {
+            let Some(block) = whole.block() else { continue };
+            let is_whole = self.shown(whole).is_some();
+            let has_ports = |(spot, place): (Spot, &Place)| spot != whole && !place.claims.slots().is_empty();
+            let is_wanted = !is_whole && self.places.of(whole).any(has_ports);
+            let change = |event| Change { block, source: SessionSource::Accounting, event };
+            match (is_wanted, self.occupied.contains(&whole)) {
+                (true, false) => {
+                    self.occupied.insert(whole);
+                    work.decision.changes.push(change(Event::Bind(Session::none())));
+                }
+                // Who had it as a whole has left it by this decision.
+                (true, true) if work.before.contains_key(&whole) => {
+                    work.decision.changes.push(change(Event::Bind(Session::none())));
+                }
+                (false, true) => {
+                    self.occupied.remove(&whole);
+                    if !is_whole {
+                        work.decision.changes.push(change(Event::Release));
+                    }
+                }
+                (true, true) | (false, false) => {}
+            }
+        }
     }
 }
 

@@ -77,7 +77,7 @@ impl Relay {
         self.count(Event::Query(transport));
         let policy = self.shared.policy.load();
         let now = self.now();
-        let holding = self.shared.sessions.find(from.ip());
+        let holding = self.shared.sessions.find_at(from.ip(), Some(from.port()));
         let subscriber = holding.as_ref().map(|holding| &holding.session);
         if let Some(refused) = self.unwelcome(query, from, subscriber) {
             self.count(Event::Refused(refused));

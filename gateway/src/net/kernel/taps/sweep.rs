@@ -188,7 +188,7 @@ impl Tap {
 
 /// Whether the address of a flow has passed to somebody else.
 fn has_changed_hands(worker: &Worker, tap: &Tap) -> bool {
-    let holding = worker.shared.sessions.find(tap.key.subscriber());
+    let holding = worker.shared.sessions.find_at(tap.key.subscriber(), tap.key.subscriber_port());
     match (tap.open.subscriber(), holding) {
         (SubscriberKey::Session(session), Some(holding)) => *session != holding.session,
         (SubscriberKey::Session(_), None) | (SubscriberKey::Address(_), Some(_)) => true,

@@ -27,12 +27,12 @@ impl Flows {
         self.0.values()
     }
 
-    /// Those from addresses of a block.
+    /// Those from addresses and ports of a block.
     pub(super) fn of(&self, block: Block) -> impl Iterator<Item = &Rc<Flow>> {
         let (first, last) = block.ends();
         let (first, last) = (place(first, block.is_v4()), place(last, block.is_v4()));
         let flows = self.0.range((first, 0)..=(last, u64::MAX)).map(|(_, flow)| flow);
-        flows.filter(move |flow| block.covers(flow.source))
+        flows.filter(move |flow| block.covers(flow.source, flow.port()))
     }
 }
 

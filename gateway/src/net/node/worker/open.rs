@@ -1,7 +1,8 @@
 //! Flows that begin and end: a flow takes a place of its subscriber and gives it back when its task is over.
 
 use std::cell::{Cell, RefCell};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 use std::rc::{Rc, Weak};
 
 use allowlist::Transport;
@@ -23,35 +24,35 @@ impl Worker {
     /// (decision 28).
     pub fn open_flow(
         self: &Rc<Self>,
-        source: IpAddr,
+        source: SocketAddr,
         place: Destination,
         subscriber: SubscriberSide,
     ) -> OpenFlow {
-        self.open(source, place, subscriber, (Introduction::Nothing, None))
+        self.open((source.ip(), Some(source.port())), place, subscriber, (Introduction::Nothing, None))
     }
 
     /// The same, where whoever hands the flow over may have said whose it is.
     pub fn open_introduced(
         self: &Rc<Self>,
-        source: IpAddr,
+        source: SocketAddr,
         place: Destination,
         subscriber: SubscriberSide,
         introduction: Introduction,
     ) -> OpenFlow {
-        self.open(source, place, subscriber, (introduction, None))
+        self.open((source.ip(), Some(source.port())), place, subscriber, (introduction, None))
     }
 
     /// The same; with a reason it is not read.
     pub(super) fn open(
         self: &Rc<Self>,
-        source: IpAddr,
+        (source, port): (IpAddr, Option<u16>),
         place: Destination,
         mut subscriber: SubscriberSide,
         (introduction, unread): (Introduction, Option<Reason>),
     ) -> OpenFlow {
         let source = source.to_canonical();
         subscriber.begin(self.shared.egress.queues());
-        let standing = Standing::introduced(introduction, || self.holding_now(source));
+        let standing = Standing::introduced(introduction, || self.holding_now(source, port));
         let (v4, v6) = self.shared.limits.unknown_prefix;
         let network = network(source, v4, v6);
         let key = standing.key(network);
@@ -76,7 +77,7 @@ impl Worker {
         let claim = self.claim(transport, unread);
         let start = Start { network, place, transport, waits_for_answer, is_over_limit, dns_only };
         let engine = Engine::new(start, standing, claim);
-        let flow = Rc::new(record(id, source, opened, engine, subscriber));
+        let flow = Rc::new(record(id, (source, port), opened, engine, subscriber));
         self.add(&flow, is_watched);
         if unread.is_some() {
             self.observe(&flow, Observation::Unread);
@@ -173,11 +174,18 @@ impl Worker {
 }
 
 /// The record of a flow that begins.
-fn record(id: u64, source: IpAddr, opened: Monotonic, engine: Engine, subscriber: SubscriberSide) -> Flow {
+fn record(
+    id: u64,
+    (source, port): (IpAddr, Option<u16>),
+    opened: Monotonic,
+    engine: Engine,
+    subscriber: SubscriberSide,
+) -> Flow {
     let transport = subscriber.transport();
     Flow {
         id,
         source,
+        port: port.and_then(NonZeroU16::new),
         opened,
         last_activity: Cell::new(opened),
         recent: Cell::default(),

@@ -48,11 +48,11 @@ impl Worker {
 
     /// The session of an address, for a flow that begins: what is followed later was written after this look. Otherwise that of
     /// its holder before, going, would pass for its own.
-    pub(super) fn holding_now(self: &Rc<Self>, source: IpAddr) -> Option<Holding> {
+    pub(super) fn holding_now(self: &Rc<Self>, source: IpAddr, port: Option<u16>) -> Option<Holding> {
         let mut holding = None;
         for _ in 0..LOOKS {
             self.follow_sessions();
-            holding = self.shared.sessions.find(source);
+            holding = self.shared.sessions.find_at(source, port);
             if self.shared.sessions.number() == self.sessions_seen.get() {
                 break;
             }
@@ -68,7 +68,7 @@ impl Worker {
 
     /// Looks whose a flow is; it is judged again where that changed.
     fn stand_again(self: &Rc<Self>, flow: &Rc<Flow>, evidence: Evidence<'_>) {
-        let holding = self.shared.sessions.find(flow.source);
+        let holding = self.shared.sessions.find_at(flow.source, flow.port());
         match holding.as_ref().filter(|holding| self.began_in(flow, holding)).cloned() {
             Some(holding) => {
                 self.count_event(Event::FlowAdopted);

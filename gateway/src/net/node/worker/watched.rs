@@ -18,7 +18,7 @@ impl Worker {
     /// Begins a flow of a slot; with a reason it is not read.
     pub(in crate::net) fn watch(
         self: &Rc<Self>,
-        source: IpAddr,
+        source: (IpAddr, Option<u16>),
         server: SocketAddr,
         meter: SlotMeter,
         unread: Option<Reason>,
