@@ -1,6 +1,8 @@
 //! What goes wrong around the hearing of accounting: files that are removed, requests to another of the machine's addresses, floods.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 use support::eventually;
@@ -50,5 +52,31 @@ fn what_finds_no_room_at_a_socket_is_counted() {
     let dropped = || heard.world.gateway.metric("zrgw_radius_dropped_total");
     assert!(eventually(|| dropped() > 0), "{}", dropped());
     heard.tell("Start", "a", "pupil", ADDRESS);
+    heard.stop();
+}
+
+#[test]
+fn canary_what_is_known_of_sessions_stands_in_one_file_that_nobody_else_may_read() {
+    let Some(heard) = Heard::new(|setup| setup) else { return };
+    let canaries: [&str; 3] = ["canary-session", "canary-pupil", "10.7.0.77"];
+    heard.tell("Start", canaries[0], canaries[1], canaries[2]);
+    let has = |path: &Path| {
+        let bytes = std::fs::read(path).unwrap_or_default();
+        canaries.iter().any(|canary| bytes.windows(canary.len()).any(|part| part == canary.as_bytes()))
+    };
+    let folder = heard.world.gateway.setup().path("");
+    let files: Vec<PathBuf> = ["", "state", "usage"]
+        .iter()
+        .flat_map(|name| std::fs::read_dir(folder.join(name)).into_iter().flatten())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .collect();
+    let with: Vec<_> = files.iter().filter(|path| has(path)).collect();
+    assert!(!with.is_empty(), "{files:?}");
+    for path in with {
+        let name = path.file_name().unwrap().to_string_lossy();
+        assert!(path.starts_with(folder.join("state")) && name.starts_with("sessions.db"), "{path:?}");
+        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o077, 0, "{name}");
+    }
     heard.stop();
 }

@@ -4,7 +4,8 @@ use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 
 use support::client::{finish, proxy_v2, read_exactly};
-use support::{Setup, eventually};
+use support::world::World;
+use support::{Setup, eventually, zone};
 
 use super::{Heard, SECRET, now, visit};
 
@@ -71,4 +72,48 @@ fn b21_c31_c32_of_one_address_each_has_the_bytes_of_his_ports() {
     assert_eq!(usage.unattributed("no_subscriber"), times(2, 0));
     assert_eq!(usage.exempt("two"), times(3, 1_000));
     assert_eq!(usage.unattributed("session_ended"), (1_000, 1_000));
+}
+
+/// At two addresses and at ports of a third he is one subscriber: what he may have exempt is for all of it together.
+#[test]
+fn c5_t36_an_allowance_holds_over_all_sessions_of_a_subscriber_and_over_a_kill() {
+    const LIMIT: u64 = 64 << 10;
+    const STEP: usize = 8 << 10;
+    let limited = |setup| outside(zone::far_from_midnight(setup)).set("allowance", "daily = \"64 KiB\"");
+    let Some(heard) = Heard::new(|setup| limited(setup).set("limits", "drain = \"0 s\"")) else { return };
+    heard.tell("Start", "first", "pupil", "10.7.0.1");
+    heard.tell("Start", "second", "pupil", "10.7.0.2");
+    heard.tell_ports(("Start", 0), "third", "pupil", "1000-1999");
+    let both = |bytes: usize| 2 * bytes as u64;
+    // A flow that was opened, three steps each way, and its end; what it carried.
+    let browse = |mut client: TcpStream| {
+        for _ in 0..3 {
+            client.write_all(&[7; STEP]).unwrap();
+            assert_eq!(read_exactly(&mut client, STEP), [7; STEP]);
+        }
+        assert_eq!(finish(client), b"");
+        both(3 * STEP)
+    };
+    let opened = |mut client: TcpStream| {
+        let visit = visit();
+        client.write_all(&visit).unwrap();
+        assert_eq!(read_exactly(&mut client, visit.len()), visit);
+        client
+    };
+    let mut carried = 0;
+    for client in [opened(heard.world.proxied(1)), opened(heard.world.proxied(2)), heard.open_from(1_000)] {
+        carried += both(visit().len()) + browse(client);
+    }
+    heard.world.gateway.await_flows_closed();
+    let Heard { world: World { gateway, resolver, origin }, radius } = heard;
+    let gateway = gateway.kill().start();
+    let heard = Heard { world: World { gateway, resolver, origin }, radius };
+    carried += both(visit().len()) + browse(opened(heard.world.proxied(2)));
+    heard.world.gateway.await_flows_closed();
+    let usage = heard.stop();
+    let sum = |(up, down): (u64, u64)| up + down;
+    let (exempt, capped) = (sum(usage.exempt("pupil")), sum(usage.charged("pupil", "cap_reached")));
+    assert!((LIMIT / 2..=LIMIT).contains(&exempt), "{exempt} of {LIMIT}");
+    // A kill may cost what was not saved: a record never claims more than was carried.
+    assert!(exempt + capped <= carried && capped > both(STEP), "{exempt} and {capped} of {carried}");
 }
