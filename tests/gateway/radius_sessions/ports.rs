@@ -160,9 +160,90 @@ fn b21_c31_an_address_of_which_somebody_has_ports_is_nobodys_by_the_static_table
     // A session with the whole address has all of its ports, and leaves it to nobody.
     desk.hear(outside(start("c", "3", 300)).at(Kind::Outside, OUT));
     assert_eq!((by_table(&desk, Some(2_000)), by_table(&desk, None)), ("3".into(), "3".into()));
-    desk.hear(outside(start("d", "4", 400)).ports(OUT, 5_000, 5_000, Ports::Replace));
+    let decision = desk.hear(outside(start("d", "4", 400)).ports(OUT, 5_000, 5_000, Ports::Replace));
     assert_eq!((by_table(&desk, Some(5_000)), by_table(&desk, Some(5_001))), ("4".into(), String::new()));
+    let whole = super::Block::of(super::ip(OUT));
+    let of_whole = decision.changes.iter().filter(|change| change.block == whole);
+    assert_eq!(of_whole.count(), 1, "from one to the other in one step: {:?}", decision.changes);
     desk.hear(outside(stop("d", "4", 500)));
     assert_eq!((by_table(&desk, Some(5_000)), by_table(&desk, None)), (String::new(), String::new()));
     assert_eq!(desk.table.len(), 0, "nothing is left of it");
+}
+
+#[test]
+fn b21_c32_ranges_that_share_a_part_pass_on_whole_whichever_begins_first() {
+    for (before, after) in [((1_000, 1_999), (512, 1_535)), ((512, 1_535), (1_000, 1_999))] {
+        let mut desk = Desk::new();
+        let of = |id: &str, second, (first, last)| {
+            outside(start(id, id, second)).ports(OUT, first, last, Ports::Replace)
+        };
+        desk.hear(of("1", 100, before));
+        desk.hear(of("2", 200, after));
+        for port in (0..=2_100).step_by(7) {
+            let is_his = after.0 <= port && port <= after.1;
+            assert_eq!(desk.at_port(OUT, port), if is_his { "2" } else { "" }, "{port} of {after:?}");
+        }
+        // One's own range moves alike.
+        desk.hear(outside(interim("2", "2", 300)).ports(OUT, before.0, before.1, Ports::Replace));
+        for port in (0..=2_100).step_by(7) {
+            let is_his = before.0 <= port && port <= before.1;
+            assert_eq!(desk.at_port(OUT, port), if is_his { "2" } else { "" }, "{port} of {before:?}");
+        }
+    }
+}
+
+#[test]
+fn b21_c6_of_two_sessions_of_one_subscriber_that_share_ports_the_one_that_is_left_has_its_own() {
+    for (first, second) in [((1_000, 1_999), (1_500, 2_499)), ((1_500, 2_499), (1_000, 1_999))] {
+        let mut desk = Desk::new();
+        let of =
+            |id: &str, (first, last)| outside(start(id, "1", 100)).ports(OUT, first, last, Ports::Replace);
+        desk.hear(of("a", first));
+        desk.hear(of("b", second));
+        assert!((1_000..=2_499).step_by(7).all(|port| {
+            let holding = desk.table.find_at(super::ip(OUT), Some(port));
+            holding.is_some_and(|holding| holding.session.subscriber_id() == "1")
+        }));
+        desk.hear(outside(stop("b", "1", 200)));
+        for port in (900..=2_600).step_by(7) {
+            let is_left = first.0 <= port && port <= first.1;
+            assert_eq!(desk.at_port(OUT, port), if is_left { "1" } else { "" }, "{port} of {first:?}");
+        }
+    }
+}
+
+/// Whatever ranges come and go, and whole addresses between them, the table says of each port what the registry says.
+#[test]
+fn b20_b21_in_a_storm_of_ranges_the_table_says_what_the_registry_says() {
+    for seed in 0..20 {
+        let dice = &mut super::world::Dice(seed);
+        let mut desk = Desk::new();
+        for second in 100..400 {
+            let (id, subscriber) = (dice.below(9), dice.below(4));
+            let (id, subscriber) = (format!("{id}"), format!("{subscriber}"));
+            let (first, length) = (dice.below(16) * 100, 1 + dice.below(700));
+            let (first, last) = (first as u16, (first + length) as u16);
+            let second = second - dice.below(4) as u32;
+            let status = [start, interim, interim, stop][dice.below(4) as usize];
+            let packet = outside(status(&id, &subscriber, second));
+            let change = [Ports::Replace, Ports::Replace, Ports::Add, Ports::Remove][dice.below(4) as usize];
+            desk.hear(match dice.below(20) {
+                0 => packet.at(Kind::Outside, OUT),
+                _ => packet.ports(OUT, first, last, change),
+            });
+            for port in (0..2_400).step_by(50).flat_map(|port| [port, port + 1]) {
+                let registry = desk.registry.find(super::ip(OUT), Some(port)).map(|holder| holder.session);
+                let table = desk.table.find_at(super::ip(OUT), Some(port)).map(|holding| holding.session);
+                let who = |session: Option<billing_export::Session>| {
+                    session.map(|session| session.subscriber_id().to_owned())
+                };
+                assert_eq!(who(table), who(registry), "port {port} at {second}, seed {seed}");
+            }
+        }
+        desk.tick(super::HISTORY_S * 3);
+        for _ in 0..4 {
+            desk.tick(desk.now + super::HISTORY_S);
+        }
+        assert_eq!(desk.table.len(), 0, "nothing is left, seed {seed}");
+    }
 }

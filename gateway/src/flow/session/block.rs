@@ -67,6 +67,11 @@ impl Block {
         Self { bits, port, length }
     }
 
+    /// Whether it is of ports, not of whole addresses.
+    pub(super) const fn has_port(self) -> bool {
+        self.length > ADDRESS_BITS
+    }
+
     /// The first port; 0 of a block of whole addresses.
     pub(super) const fn port(self) -> u16 {
         self.port

@@ -94,6 +94,19 @@ impl Registry {
                 work.decision.bound.extend(bound(block, before, after.as_ref(), work.event));
             }
         }
+        // Two ranges may share a block: who comes to it has it, in whatever order they stand, and whoever still has it.
+        work.decision
+            .changes
+            .sort_by_key(|change| change.event != Event::Release || !change.block.has_port());
+        let gone = work.before.iter().filter(|(spot, before)| {
+            spot.block().is_none() && before.shown.is_some() && self.shown(**spot).is_none()
+        });
+        for rival in gone.flat_map(|(spot, _)| self.places.rivals(*spot)) {
+            let shown = self.shown(rival).filter(|_| rival.block().is_none());
+            let blocks = if shown.is_some() { rival.blocks() } else { Vec::new() };
+            let again = blocks.into_iter().flat_map(|block| changes(block, None, shown.as_ref()));
+            work.decision.changes.extend(again);
+        }
         self.occupy(&mut work);
         let rows = work.rows.iter().filter_map(|slot| self.book.row(*slot, &self.servers));
         work.decision.rows.extend(rows.map(RowChange::Upsert));
@@ -116,6 +129,7 @@ impl Registry {
             return;
         }
         let touched: BTreeSet<Spot> = work.before.keys().map(|spot| spot.whole()).collect();
+        let mut occupied = Vec::new();
         for whole in touched {
             let Some(block) = whole.block() else { continue };
             let is_whole = self.shown(whole).is_some();
@@ -125,11 +139,11 @@ impl Registry {
             match (is_wanted, self.occupied.contains(&whole)) {
                 (true, false) => {
                     self.occupied.insert(whole);
-                    work.decision.changes.push(change(Event::Bind(Session::none())));
+                    occupied.push(change(Event::Bind(Session::none())));
                 }
                 // Who had it as a whole has left it by this decision.
                 (true, true) if work.before.contains_key(&whole) => {
-                    work.decision.changes.push(change(Event::Bind(Session::none())));
+                    occupied.push(change(Event::Bind(Session::none())));
                 }
                 (false, true) => {
                     self.occupied.remove(&whole);
@@ -140,6 +154,12 @@ impl Registry {
                 (true, true) | (false, false) => {}
             }
         }
+        // In the place of a release: not for a moment has a wider block the address.
+        let is_released = |change: &Change| {
+            change.event == Event::Release && occupied.iter().any(|own| own.block == change.block)
+        };
+        work.decision.changes.retain(|change| !is_released(change));
+        work.decision.changes.extend(occupied);
     }
 }
 
