@@ -26,6 +26,8 @@ mod merely_forwarded;
 mod restarts;
 #[path = "edge_kernel/room.rs"]
 mod room;
+#[path = "edge_kernel/sessions.rs"]
+mod sessions;
 #[path = "edge_kernel/shaper.rs"]
 mod shaper;
 

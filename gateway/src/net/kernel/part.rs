@@ -124,9 +124,13 @@ impl Part {
 
     /// Says that the process looks.
     fn beat(&self) {
-        let now = clock_gettime(ClockId::MonotonicCoarse);
-        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-        let nanoseconds = u32::try_from(now.tv_nsec).unwrap_or(0);
-        self.taps.borrow_mut().beat(Duration::new(seconds, nanoseconds));
+        self.taps.borrow_mut().beat(coarse_now());
     }
+}
+
+/// CLOCK_MONOTONIC_COARSE, by which the programs say when a flow began.
+pub(super) fn coarse_now() -> Duration {
+    let now = clock_gettime(ClockId::MonotonicCoarse);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
 }

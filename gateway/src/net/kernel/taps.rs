@@ -25,6 +25,7 @@ use self::reading::{Progress, Reading, Said};
 use super::copies::Piece;
 use super::layout::{Gate, Key, NOWHERE, address_key};
 use super::load::Kernel;
+use super::part::coarse_now;
 use super::slots::Slots;
 use super::watch::{Untold, Watch};
 use crate::flow::time::Monotonic;
@@ -310,8 +311,11 @@ fn open(worker: &Rc<Worker>, holders: &Holders, slots: &Arc<Slots>, number: u32,
         .sessions
         .find_at(key.subscriber(), key.subscriber_port())
         .map_or(0, |holding| holding.since);
-    if opened.is_some_and(|opened| holders.began_before(opened, since)) {
-        worker.disown(open.flow());
+    if let Some(opened) = opened {
+        worker.note_begin(open.flow(), coarse_now().saturating_sub(opened));
+        if holders.began_before(opened, since) {
+            worker.disown(open.flow());
+        }
     }
     let mut reading = None;
     match (known, unread) {

@@ -4,7 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::rc::Weak;
 use std::task::{Context, Poll, Waker};
 
@@ -30,8 +30,10 @@ pub struct Flow {
     pub source: IpAddr,
     /// His port, where the flow has one: behind a translator it says who he is.
     pub port: Option<NonZeroU16>,
-    /// When it began.
+    /// When it began here.
     pub opened: Monotonic,
+    /// When it began in the kernel, in Unix seconds, where that counts its bytes and knows.
+    pub began: Cell<Option<NonZeroU32>>,
     /// When a byte last moved.
     pub last_activity: Cell<Monotonic>,
     /// How many moved lately.

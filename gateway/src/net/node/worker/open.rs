@@ -187,6 +187,7 @@ fn record(
         source,
         port: port.and_then(NonZeroU16::new),
         opened,
+        began: Cell::default(),
         last_activity: Cell::new(opened),
         recent: Cell::default(),
         segments_seen: Cell::new(0),

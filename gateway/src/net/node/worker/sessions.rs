@@ -1,9 +1,11 @@
 //! What sessions do to flows that are open: those of an address that changed hands are judged again, and no others.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::rc::Rc;
+use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Worker;
 use crate::flow::engine::Observation;
@@ -79,18 +81,34 @@ impl Worker {
     }
 
     /// Whether a flow that nobody's address was known for began in a session that is heard of only now: accounting may begin with
-    /// the first packet, and come by a relay. Of what the kernel carries it is not known closely enough when it began.
+    /// the first packet, and come by a relay.
     fn began_in(&self, flow: &Flow, holding: &Holding) -> bool {
         let state = flow.state.borrow();
-        let is_slot = matches!(state.subscriber, Some(SubscriberSide::Slot(_)));
-        if !state.engine.is_of_nobody_known() || is_slot {
+        if !state.engine.is_of_nobody_known() {
             return false;
         }
         let now = self.shared.clock.now();
-        let age = now.monotonic.since(flow.opened);
-        let began = SignedDuration::try_from(age).ok().and_then(|age| now.wall.checked_sub(age).ok());
         // Cut to the second: a flow that begins within the second in which its session did is not adopted.
-        let began = began.and_then(|began| u32::try_from(began.as_second()).ok()).unwrap_or(0);
-        age <= self.shared.limits.adopt && holding.begun.is_some_and(|begun| begun.has_flow_of(began))
+        let began = match &state.subscriber {
+            // Where the kernel does not say it, it may have been long ago.
+            Some(SubscriberSide::Slot(_)) => flow.began.get().map(NonZeroU32::get),
+            _ => seconds_before(now.wall, now.monotonic.since(flow.opened)),
+        };
+        let Some(began) = began else { return false };
+        let age = u64::try_from(now.wall.as_second()).unwrap_or(0).saturating_sub(began.into());
+        let is_young = age <= self.shared.limits.adopt.as_secs();
+        is_young && holding.begun.is_some_and(|begun| begun.has_flow_of(began))
     }
+
+    /// Notes when a flow began that the kernel counts, so long before now.
+    pub(in crate::net) fn note_begin(&self, flow: &Flow, age: Duration) {
+        let began = seconds_before(self.shared.clock.now().wall, age);
+        flow.began.set(began.and_then(NonZeroU32::new));
+    }
+}
+
+/// The Unix second so long before a time.
+fn seconds_before(wall: Timestamp, age: Duration) -> Option<u32> {
+    let age = SignedDuration::try_from(age).ok()?;
+    u32::try_from(wall.checked_sub(age).ok()?.as_second()).ok()
 }

@@ -1,0 +1,138 @@
+//! Sessions by RADIUS accounting where the kernel counts: whose a flow is that began before anybody heard of its session, and whose by
+//! its port.
+
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use support::client::{connect_from_port, finish};
+use support::edge::{Edge, LISTED, origin};
+use support::link::SUBSCRIBER;
+use support::{PATIENCE, Setup, eventually, has};
+
+use super::{echo, echoes, hello, with};
+
+const SECRET: &str = "a secret of the tests";
+const UNATTRIBUTED: &str = "zrgw_bytes_total{direction=\"down\",class=\"unattributed\",service=\"\"}";
+const EXEMPT: &str = "zrgw_bytes_total{direction=\"down\",class=\"exempt\",service=\"school\"}";
+
+/// A gateway that hears accounting of what it sees, inside or outside of a translator.
+fn heard(side: &str) -> Option<Edge> {
+    if !has("radclient") {
+        println!("SKIPPED: no radclient");
+        return None;
+    }
+    let hears = |setup: Setup| {
+        setup.write("subscribers.csv", "prefix,subscriber_type,subscriber_id\n192.0.2.9/32,account,s9\n");
+        setup.write("bng.secret", SECRET);
+        std::fs::set_permissions(setup.path("bng.secret"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        setup.set("radius", "listen = [\"127.0.0.1:1813\"]").raw(&format!(
+            "[[radius.client]]\nname = \"bng-1\"\nprefix = \"127.0.0.1/32\"\nsecret_file = \"bng.secret\"\nsubscriber = [\"user-name:account\"]\nside = \"{side}\"\n"
+        ))
+    };
+    with(hears)
+}
+
+/// Tells of a session that began so many seconds ago.
+fn tell(edge: &Edge, session: &str, user: &str, ago: u64, more: &str) {
+    let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() - ago;
+    let said = format!(
+        "Acct-Status-Type = Start\nAcct-Session-Id = \"{session}\"\nUser-Name = \"{user}\"\nNAS-Identifier = \"bng\"\nEvent-Timestamp = {at}\n{more}\n"
+    );
+    let answered = edge.link.at_gateway(|| {
+        let mut child = Command::new("radclient")
+            .args(["-r", "5", "-t", "2", "127.0.0.1:1813", "acct", SECRET])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(said.as_bytes()).unwrap();
+        child.wait().unwrap().success()
+    });
+    assert!(answered, "{}", edge.gateway.log());
+}
+
+/// A connection from a port of the subscriber's.
+fn connect_from(edge: &Edge, port: u16, to: SocketAddr) -> TcpStream {
+    let address = SUBSCRIBER[0].parse().unwrap();
+    let stream = edge.link.at_subscriber(|| connect_from_port(address, port, to));
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+#[test]
+fn b21_c31_behind_a_translator_each_has_the_bytes_of_his_ports() {
+    let Some(edge) = heard("outside") else { return };
+    let _origins = echoes(&edge);
+    for (session, user, range) in [("a", "one", "20000-29999"), ("b", "two", "30000-32767")] {
+        let ports = format!("Alc-Nat-Port-Range = \"{} {range} router base\"", SUBSCRIBER[0]);
+        tell(&edge, session, user, 10, &ports);
+    }
+    for port in [20_000, 32_767, 32_768, 29_999] {
+        let mut stream = connect_from(&edge, port, origin(0, 443));
+        echo(&mut stream, &hello(LISTED));
+        assert_eq!(finish(stream), b"");
+    }
+    edge.await_flows_closed();
+    let counted = edge.link.counted();
+    let usage = edge.stop_and_count();
+    assert_eq!(usage.total(), counted);
+    let nobodys = usage.unattributed("no_subscriber");
+    assert!(nobodys.0 > 0 && nobodys.1 > 0);
+    assert_eq!(usage.exempt("two"), nobodys, "a flow like the others");
+    assert_eq!(usage.exempt("one"), (2 * nobodys.0, 2 * nobodys.1));
+}
+
+#[test]
+fn c30_a_flow_that_began_in_a_session_that_is_heard_of_later_is_the_session_s_from_then_on() {
+    let Some(edge) = heard("inside") else { return };
+    let _origins = echoes(&edge);
+    let mut stream = edge.connect(origin(0, 443));
+    echo(&mut stream, &hello(LISTED));
+    assert!(eventually(|| edge.metric(UNATTRIBUTED) > 0), "nobody's so far");
+    let address = format!("Framed-IP-Address = {}", SUBSCRIBER[0]);
+    tell(&edge, "a", "pupil", 10, &address);
+    edge.await_metric("zrgw_flows_adopted_total", 1);
+    let adopted = eventually(|| {
+        echo(&mut stream, &[7; 1_000]);
+        edge.metric(EXEMPT) > 0
+    });
+    assert!(adopted, "{}", edge.gateway.log());
+    assert_eq!(finish(stream), b"");
+    edge.await_flows_closed();
+    let counted = edge.link.counted();
+    let usage = edge.stop_and_count();
+    assert_eq!(usage.total(), counted);
+    assert!(usage.exempt("pupil").1 >= 1_000 && usage.unattributed("no_subscriber").1 > 0, "{usage:?}");
+}
+
+#[test]
+fn c30_b19_a_flow_that_began_before_the_session_stays_nobody_s() {
+    let Some(edge) = heard("inside") else { return };
+    let _origins = echoes(&edge);
+    let mut stream = edge.connect(origin(0, 443));
+    echo(&mut stream, &hello(LISTED));
+    assert!(eventually(|| edge.metric(UNATTRIBUTED) > 0), "nobody's so far");
+    // It begins now, so that the flow was there before it.
+    let address = format!("Framed-IP-Address = {}", SUBSCRIBER[0]);
+    tell(&edge, "a", "pupil", 0, &address);
+    // What begins in the moment in which his session is seen to come is nobody's too.
+    let is_his = eventually(|| {
+        let mut next = edge.connect(origin(0, 443));
+        echo(&mut next, &hello(LISTED));
+        finish(next);
+        edge.metric(EXEMPT) > 0
+    });
+    assert!(is_his, "the next one is his\n{}", edge.gateway.log());
+    echo(&mut stream, &[7; 1_000]);
+    assert_eq!(finish(stream), b"");
+    edge.await_flows_closed();
+    assert_eq!(edge.metric("zrgw_flows_adopted_total"), 0);
+    let counted = edge.link.counted();
+    let usage = edge.stop_and_count();
+    assert_eq!(usage.total(), counted);
+    assert!(usage.unattributed("no_subscriber").1 >= 1_000, "{usage:?}");
+}
