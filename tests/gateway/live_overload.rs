@@ -90,6 +90,8 @@ fn s_without_memory_flows_are_carried_unread_and_steered_ones_wait() {
 #[test]
 fn s_the_longest_idle_make_room_and_busy_flows_are_left_alone() {
     let world = World::with(Origin::echo(), |setup| {
+        // All connect before anybody says his name.
+        let setup = setup.set("limits", "identify_deadline = \"60 s\"");
         setup.set("limits", "flows_max = 20").set("node", "workers = 1").set("limits", "drain = \"0 s\"")
     });
     let visit = visit();
