@@ -1,7 +1,7 @@
 //! The table of sessions: who has an address, changed one block at a time while everybody reads.
 //!
-//! To add a source of sessions, add a variant to [`SessionSource`], and have whoever hears of them call [`Sessions::apply`]. The
-//! static table is the one there is: it calls [`Sessions::replace_static`] at start and at each reload.
+//! To add a source of sessions, add a variant to [`SessionSource`], and have whoever hears of them call [`Sessions::apply`], as
+//! accounting does. The static table calls [`Sessions::replace_static`] at start and at each reload.
 //!
 //! A hash table of immutable chains, one for each slot. A reader takes the chain's head without a lock and without waiting;
 //! a writer puts another head in its place. An address is looked up by the lengths of prefix that are in use, the longest
