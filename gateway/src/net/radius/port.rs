@@ -1,23 +1,21 @@
 //! A socket that access servers send to: what comes is read in batches, and answered from the address that it was sent to.
 
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use quinn_udp::{Transmit, UdpSockRef, UdpSocketState};
 
+use crate::net::sys::batch::Batch;
 use crate::net::sys::socket;
-
-/// Longest run of datagrams that the kernel hands over as one (UDP GRO).
-const RUN_OCTETS_MAX: usize = 65_535;
 
 /// A socket, and what is known of it.
 pub(super) struct Port {
     socket: UdpSocket,
+    /// The socket's options, and sending.
     state: UdpSocketState,
-    /// What it had no room for when that was last counted.
+    /// Datagrams that it had no room for when they were last counted.
     dropped: u32,
-    buffers: Vec<Vec<u8>>,
 }
 
 /// Where a datagram came from, and to which of our addresses: an access server does not believe an answer from another (RFC 2866 §3).
@@ -36,35 +34,34 @@ impl Port {
     /// What the system says of the socket.
     pub(super) fn new(socket: UdpSocket) -> io::Result<Self> {
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
-        // One that another process had before counts from there on.
+        // An inherited socket has counted before.
         let dropped = socket::datagrams_dropped(&socket).unwrap_or(0);
-        let buffers = (0..BATCH_SIZE).map(|_| vec![0; RUN_OCTETS_MAX]).collect();
-        Ok(Self { socket, state, dropped, buffers })
+        Ok(Self { socket, state, dropped })
     }
 
-    /// Gives the datagrams that wait, `share` of them and what came with the last.
-    pub(super) fn read(&mut self, share: usize, mut give: impl FnMut(Way, &[u8])) {
+    /// Gives the datagrams that wait: `share` of them, and the rest of the batch that the last one came with.
+    pub(super) fn read(&self, batch: &mut Batch, share: usize, mut give: impl FnMut(Way, &[u8])) {
         let mut given = 0_usize;
         while given < share {
-            let mut metas = [RecvMeta::default(); BATCH_SIZE];
-            let mut slices: Vec<IoSliceMut<'_>> =
-                self.buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
+            let filled = batch.fill(|buffers, heads| socket::receive_datagrams(&self.socket, buffers, heads));
             // An error is of one exchange, or says that nothing waits.
-            let Ok(count) = self.state.recv(UdpSockRef::from(&self.socket), &mut slices, &mut metas) else {
+            if filled.is_err() {
                 break;
-            };
-            for (meta, buffer) in metas.iter().zip(&self.buffers).take(count) {
-                let way = Way { source: meta.addr, own: meta.dst_ip };
-                let run = buffer.get(..meta.len).unwrap_or_default();
-                for datagram in run.chunks(meta.stride.max(1)) {
+            }
+            for train in batch.trains() {
+                let way = Way { source: train.peer, own: train.local };
+                for datagram in train.datagrams() {
                     given = given.saturating_add(1);
                     give(way, datagram);
                 }
             }
+            if !batch.is_full() {
+                break;
+            }
         }
     }
 
-    /// Answers where the request came from; who does not get it asks again.
+    /// Answers where the request came from. Who does not get it asks again.
     pub(super) fn answer(&self, way: Way, octets: &[u8]) {
         let transmit = Transmit {
             destination: way.source,

@@ -23,6 +23,7 @@ use crate::flow::session::accounting::{Away, Decision, Holder, Registry, RowChan
 use crate::flow::session::{Begun, Block, Change, Event, SessionState, Sessions};
 use crate::flow::time::Moment;
 use crate::net::sys::attention::Attention;
+use crate::net::sys::batch::Batch as Received;
 use crate::net::sys::clock::Clock;
 use crate::wire::radius::{Facts, Packet, Request, RequestKind, Status, answer, authentic};
 
@@ -195,24 +196,22 @@ fn away(kept: &Kept, plan: &Plan, took_over: bool, now: Timestamp) -> Away {
 }
 
 impl Server {
-    /// Hears until it is told to stop, or until there is a fault in the program: then its ports are closed, so that access servers turn
-    /// elsewhere, and whose its sessions are is not claimed any more.
+    /// Hears until it is told to stop, or until it panics. Then its ports are closed, so that access servers turn elsewhere, and its
+    /// sessions are stale.
     fn live(self) {
         let (accounting, sessions) = (Arc::clone(&self.accounting), Arc::clone(&self.sessions));
         if catch_unwind(AssertUnwindSafe(|| self.run())).is_ok() {
             return;
         }
         accounting.figures.set_ended();
-        let now = accounting.clock.now();
-        let hushed = catch_unwind(AssertUnwindSafe(|| accounting.registry().hush(now)));
-        sessions.apply(hushed.unwrap_or_default().changes);
+        sessions.doubt_accounting(SessionState::Stale);
         tracing::error!("nobody hears accounting any more (radius_ended)");
         accounting.control.reach(Mode::Ends);
     }
 
     /// Hears until it is told to stop.
     fn run(mut self) {
-        let mut ticked = Instant::now();
+        let (mut ticked, mut received) = (Instant::now(), Received::default());
         // What was restored, and that we hear.
         let mut is_saved = self.commit();
         loop {
@@ -228,7 +227,7 @@ impl Server {
             let left = TICK.saturating_sub(ticked.elapsed());
             if is_saved {
                 self.wait(left.min(LOOK));
-                self.read();
+                self.read(&mut received);
             } else {
                 std::thread::sleep(left.min(LOOK));
             }
@@ -256,12 +255,12 @@ impl Server {
     }
 
     /// Reads what waits, as much as one commit takes: of each socket its share.
-    fn read(&mut self) {
+    fn read(&mut self, received: &mut Received) {
         let clients = self.accounting.clients.load_full();
         let share = BATCH_MAX.checked_div(self.ports.len()).unwrap_or(0).max(1);
-        let mut ports = std::mem::take(&mut self.ports);
-        for (number, port) in ports.iter_mut().enumerate() {
-            port.read(share, |way, datagram| match clients.find(way.source.ip()) {
+        let ports = std::mem::take(&mut self.ports);
+        for (number, port) in ports.iter().enumerate() {
+            port.read(received, share, |way, datagram| match clients.find(way.source.ip()) {
                 Some(client) => self.hear(client, number, way, datagram),
                 None => self.accounting.figures.count_unknown(),
             });
@@ -376,16 +375,13 @@ impl Server {
         let began = Instant::now();
         match self.shelf.commit(&self.batch.rows, self.clock.now().wall) {
             Ok(()) => self.accounting.figures.count_commit(began.elapsed()),
-            Err(ShelfError::Gone) => {
-                tracing::error!(error = %ShelfError::Gone, "sessions of accounting are written again: nobody is answered until that is done");
-                self.accounting.figures.set_stuck();
-                // What waits to be kept is among it.
-                self.batch.rows = self.accounting.registry().rows();
-                return false;
-            }
             Err(error) => {
                 if !self.accounting.figures.set_stuck() {
                     tracing::error!(%error, "what accounting changes cannot be saved: nobody is answered (radius_unsaved)");
+                }
+                if matches!(error, ShelfError::Gone) {
+                    // What waits to be kept is among it.
+                    self.batch.rows = self.accounting.registry().rows();
                 }
                 return false;
             }
@@ -442,76 +438,4 @@ impl Batch {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::hash::RandomState;
-    use std::net::Ipv4Addr;
-
-    use arc_swap::ArcSwap;
-    use billing_export::SubscriberType;
-
-    use super::*;
-    use crate::flow::session::accounting::{
-        Kind, Limits, Memory, NamedSpot, Nas, Row, RowKey, Spot, Subscriber,
-    };
-    use crate::net::radius::Clients;
-    use crate::net::sys::attention::AttentionReason;
-
-    /// A disk that has one session, and a fault of ours in it.
-    struct Faulty(Memory);
-
-    impl Shelf for Faulty {
-        fn load(&mut self) -> Result<Kept, ShelfError> {
-            Ok(Kept { memory: std::mem::take(&mut self.0), ..Kept::default() })
-        }
-
-        fn commit(&mut self, _: &[RowChange], _: Timestamp) -> Result<(), ShelfError> {
-            std::panic::panic_any("a fault of the test's");
-        }
-
-        fn close(&mut self) {}
-    }
-
-    #[test]
-    fn a_fault_of_ours_is_told_and_whose_sessions_are_is_not_claimed_any_more() {
-        let clock = Clock::new();
-        let address = IpAddr::from([10, 0, 0, 1]);
-        let now = u32::try_from(clock.now().wall.as_second()).unwrap();
-        let row = Row {
-            key: RowKey {
-                realm: "default".into(),
-                nas: Nas::new(Some(Ipv4Addr::LOCALHOST), None, None, address),
-                session: b"a".as_slice().into(),
-            },
-            subscriber: Subscriber::new(SubscriberType::Account, "pupil"),
-            start: now,
-            event: now,
-            heard: now,
-            silence: 1_800,
-            end: None,
-            state: SessionState::Active,
-            unsure: false,
-            translated: false,
-            inside: None,
-            is_nat: false,
-            spots: vec![NamedSpot { kind: Kind::V4, spot: Spot::of(Block::of(address)), lost: 0 }],
-        };
-        let shelf = Faulty(Memory { rows: vec![row], ..Memory::default() });
-        let plan = Plan {
-            limits: Limits { history: Duration::from_secs(600), sessions_max: 10 },
-            trust_gap: Duration::ZERO,
-        };
-        let sessions = Arc::new(Sessions::new(10, RandomState::new()));
-        let clients = Arc::new(ArcSwap::from_pointee(Clients::default()));
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let own = socket.local_addr().unwrap();
-        let known = (clients, Arc::clone(&sessions));
-        let service = Service::start(vec![socket], &plan, known, Box::new(shelf), true, clock).unwrap();
-        let accounting = Arc::clone(&service.accounting);
-        service.stop();
-        let told: Vec<_> = accounting.attention().into_iter().map(|item| item.reason).collect();
-        assert!(told.contains(&AttentionReason::RadiusEnded), "{told:?}");
-        assert_eq!(sessions.find(address).map(|holding| holding.state), Some(SessionState::Stale));
-        assert!(UdpSocket::bind(own).is_ok(), "the port is closed");
-        assert!(accounting.rest(), "nobody waits for it");
-    }
-}
+mod tests;

@@ -36,15 +36,15 @@ pub(super) fn answer(status: &Status, address: IpAddr, port: Option<u16>) -> Val
     // The table has the last word, the static rows among it.
     let told = told.filter(|told| table.as_ref().is_some_and(|held| held.session == told.session));
     let answer = match (told, table) {
-        (Some(told), _) => Answer {
+        (Some(told), Some(row)) => Answer {
             realm: Some(told.realm.to_string()),
             nas: Some(server(&told.nas)),
             start_utc: Some(instant(told.start)),
             heard_utc: Some(instant(told.heard)),
-            ..held(nobody, &told.session, told.state)
+            ..held(nobody, &row.session, row.state)
         },
         (None, Some(row)) => held(nobody, &row.session, row.state),
-        (None, None) => nobody,
+        (_, None) => nobody,
     };
     serde_json::to_value(answer).unwrap_or(Value::Null)
 }

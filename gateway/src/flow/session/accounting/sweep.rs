@@ -61,32 +61,15 @@ impl Registry {
             return;
         }
         if known.state != SessionState::Stale {
-            self.go_stale(work, slot);
+            known.wanted().into_iter().for_each(|spot| self.touch(work, spot));
+            if let Some(known) = self.book.get_mut(slot) {
+                known.state = SessionState::Stale;
+            }
+            work.rows.insert(slot);
         } else if unheard >= silence.max(self.history) {
             let at = known.event;
             self.end(work, slot, End::Lost, at);
         }
-    }
-
-    /// A session is stale.
-    fn go_stale(&mut self, work: &mut Work, slot: u32) {
-        let Some(known) = self.book.get(slot) else { return };
-        known.wanted().into_iter().for_each(|spot| self.touch(work, spot));
-        if let Some(known) = self.book.get_mut(slot) {
-            known.state = SessionState::Stale;
-        }
-        work.rows.insert(slot);
-    }
-
-    /// Nobody hears any more: all sessions are stale.
-    pub fn hush(&mut self, now: Moment) -> Decision {
-        let mut work = Work::new(seconds(now), self.heard(now));
-        for slot in 0..u32::try_from(self.book.slots()).unwrap_or(u32::MAX) {
-            if self.book.get(slot).is_some_and(Known::is_open) {
-                self.go_stale(&mut work, slot);
-            }
-        }
-        self.finish(work)
     }
 
     /// Forgets sessions that ended where there are more than may be remembered.
