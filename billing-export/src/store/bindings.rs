@@ -71,7 +71,7 @@ pub struct Bindings {
     path: PathBuf,
     /// Its lock: no two processes write sessions of one node.
     lock: File,
-    /// What tells its log from another of its name, since it was first looked at.
+    /// What tells its log from another of its name; none where this file system lets SQLite have none.
     log: Option<FileId>,
 }
 
@@ -100,6 +100,7 @@ impl Bindings {
             ))
             .map_err(failed)?;
         bindings.judge(node_id)?;
+        bindings.log = id_of(&log_path(&path));
         Ok(bindings)
     }
 
@@ -210,19 +211,12 @@ impl Bindings {
         transaction.commit().map_err(failed)
     }
 
-    /// Whether what was committed is in the files that stand at its place: not where somebody has removed or replaced the
-    /// database or its log. To be asked after a commit.
-    pub fn stands(&mut self) -> bool {
-        let is_same_log = match (self.log, id_of(&log_path(&self.path))) {
-            (_, None) => false,
-            (None, found) => {
-                self.log = found;
-                true
-            }
-            (known, found) => known == found,
-        };
+    /// Whether the files that stand at its place are those that are open: not where somebody has removed or replaced the database
+    /// or its log. To be asked after a commit.
+    pub fn stands(&self) -> bool {
         let own = self.lock.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
-        is_same_log && own.is_some() && own == id_of(&self.path)
+        let has_log = self.log.is_none() || self.log == id_of(&log_path(&self.path));
+        own.is_some() && own == id_of(&self.path) && has_log
     }
 
     /// The error for a database that is not what it should be.
@@ -335,6 +329,19 @@ mod tests {
             let _ = bindings.commit([], 3);
             assert!(!bindings.stands(), "{gone}, another in its place: {put}");
         }
+    }
+
+    #[test]
+    fn a_database_that_may_have_no_log_stands_without_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut bindings = Bindings::open(folder.path(), "edge-1").unwrap();
+        assert!(bindings.log.is_some());
+        bindings.connection.pragma_update(None, "journal_mode", "DELETE").unwrap();
+        assert!(!folder.path().join("sessions.db-wal").exists());
+        assert!(!bindings.stands(), "it had one");
+        bindings.log = None;
+        bindings.commit([], 1).unwrap();
+        assert!(bindings.stands());
     }
 
     #[test]
