@@ -228,6 +228,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     }
     let mut notes = notes::of_sections((subscribers.as_ref(), radius.as_ref()), &upstream, &admin);
     notes.extend(dns.iter().flat_map(|dns| notes::of_steering(dns, &listeners)));
+    notes.extend(notes::of_named_subscribers(&listeners));
     notes.extend(rating_group::unseen_marks(&rating_groups, &listeners));
     let (node, list, export) = (node?, list?, export?.export);
     let (source, places) = (PathBuf::new(), BTreeMap::new());

@@ -2,7 +2,7 @@
 
 use crate::admin::Admin;
 use crate::dns::Dns;
-use crate::listener::{Listener, Mode};
+use crate::listener::{DatagramHeaders, Listener, Mode, Protocol};
 use crate::radius::Radius;
 use crate::subscribers::Subscribers;
 use crate::upstream::Upstream;
@@ -32,6 +32,21 @@ pub(crate) fn of_steering(dns: &Dns, listeners: &[Listener]) -> Vec<String> {
         ),
     ];
     found.into_iter().filter(|(holds, _)| *holds).map(|(_, note)| note.to_owned()).collect()
+}
+
+/// Subscribers that a balancer names where a subscriber may write a header himself: he could name another.
+pub(crate) fn of_named_subscribers(listeners: &[Listener]) -> Vec<String> {
+    let is_forgeable = |listener: &&Listener| {
+        let may_lack = listener.datagram_headers == DatagramHeaders::Any;
+        listener.subscriber_tlv.is_some() && listener.serves(Protocol::Udp) && may_lack
+    };
+    let note = |listener: &Listener| {
+        format!(
+            "listener at {}: subscriber_tlv beside datagram_headers = \"any\": a subscriber may write a header of his own in front of a later datagram, and name another. Let the balancer write it in front of each, and say datagram_headers = \"each\", or protocols = [\"tcp\"]",
+            listener.address
+        )
+    };
+    listeners.iter().filter(is_forgeable).map(note).collect()
 }
 
 /// What is allowed and yet worth a word.

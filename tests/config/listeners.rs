@@ -191,3 +191,15 @@ fn a_tlv_names_subscribers_behind_a_proxy_header_only() {
         assert!(found.contains(wanted), "{keys}: {found}");
     }
 }
+
+#[test]
+fn a_subscriber_who_may_write_a_header_himself_is_worth_a_note_where_it_names_subscribers() {
+    let notes = |keys: &str| {
+        let text = format!("[[listener]]\nmode = \"proxy_protocol\"\naddress = \"127.0.0.1:9\"\n{keys}\n");
+        good(&text).notes.into_iter().filter(|note| note.contains("subscriber_tlv")).count()
+    };
+    assert_eq!(notes("subscriber_tlv = 0xE0"), 1);
+    assert_eq!(notes("subscriber_tlv = 0xE0\ndatagram_headers = \"each\""), 0);
+    assert_eq!(notes("subscriber_tlv = 0xE0\nprotocols = [\"tcp\"]"), 0);
+    assert_eq!(notes("datagram_headers = \"any\""), 0);
+}
