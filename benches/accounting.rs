@@ -15,14 +15,13 @@
 )]
 
 use std::fs;
-use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use md5::{Digest as _, Md5};
+use support::radius_packets::request;
 
 const SECRET: &str = "a secret of the bench";
 /// Where Debian keeps FreeRADIUS's tables and statements.
@@ -124,25 +123,12 @@ fn freeradius(folder: &Path) -> Server {
 }
 
 /// A Start, signed with the secret (RFC 2866 §3).
-fn request(identifier: u8, round: &str, number: usize, at: u32) -> Vec<u8> {
-    let mut attributes = Vec::new();
-    let mut put = |kind: u8, value: &[u8]| {
-        attributes.extend([kind, u8::try_from(value.len() + 2).unwrap()]);
-        attributes.extend(value);
-    };
+fn start(identifier: u8, round: &str, number: usize, at: u32) -> Vec<u8> {
     let address = u32::try_from(number).unwrap() + 0x0a00_0001;
-    put(40, &1_u32.to_be_bytes());
-    put(44, format!("{round}-{number}").as_bytes());
-    put(1, format!("pupil{number}").as_bytes());
-    put(8, &address.to_be_bytes());
-    put(4, &[192, 0, 2, 1]);
-    put(32, b"bng");
-    put(55, &at.to_be_bytes());
-    let length = u16::try_from(20 + attributes.len()).unwrap().to_be_bytes();
-    let head = [4, identifier, length[0], length[1]];
-    let sum = Md5::new().chain_update(head).chain_update([0; 16]).chain_update(&attributes);
-    let sum = sum.chain_update(SECRET).finalize();
-    [&head[..], &sum[..], &attributes[..]].concat()
+    let packet = request().identifier(identifier).integer(40, 1).integer(8, address).integer(55, at);
+    let packet = packet.attribute(44, format!("{round}-{number}").as_bytes());
+    let packet = packet.attribute(1, format!("pupil{number}").as_bytes());
+    packet.attribute(4, &[192, 0, 2, 1]).attribute(32, b"bng").signed(SECRET.as_bytes())
 }
 
 /// Tells of so many sessions, as many at once as may be, until each is answered; how long that takes.
@@ -167,7 +153,7 @@ fn load(server: &Server, round: &str, count: usize) -> Duration {
             let socket = &sockets[place / IDENTIFIERS];
             match slot {
                 None if next < count => {
-                    let packet = request(u8::try_from(place % IDENTIFIERS).unwrap(), round, next, at);
+                    let packet = start(u8::try_from(place % IDENTIFIERS).unwrap(), round, next, at);
                     let _ = socket.send(&packet);
                     *slot = Some((packet, Instant::now()));
                     next += 1;
@@ -189,8 +175,7 @@ fn load(server: &Server, round: &str, count: usize) -> Duration {
                         moved = true;
                     }
                     Ok(_) => {}
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                    // It does not listen yet.
+                    // Nothing more, or nobody listens yet.
                     Err(_) => break,
                 }
             }

@@ -24,19 +24,18 @@ mod takeover;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use support::client::{finish, read_exactly};
 use support::hellos::{self, Hello};
 use support::origin::Origin;
+use support::radius::{SECRET, has_radclient, hears, told};
 use support::usage::{Row, Usage};
 use support::world::World;
-use support::{Setup, eventually, free_port, has};
+use support::{Setup, eventually, free_port};
 
 const LISTED: &str = "www.listed.example";
-const SECRET: &str = "a secret of the tests";
 const COMMITS: &str = "zrgw_radius_commit_seconds";
 /// The subscriber's address behind the balancer.
 const ADDRESS: &str = "10.7.0.1";
@@ -63,16 +62,6 @@ struct Heard {
     radius: SocketAddr,
 }
 
-/// With accounting from this machine.
-fn hears(setup: Setup, port: u16) -> Setup {
-    setup.write("subscribers.csv", "prefix,subscriber_type,subscriber_id\n10.7.0.9/32,account,s9\n");
-    setup.write("bng.secret", format!("{SECRET}\n"));
-    std::fs::set_permissions(setup.path("bng.secret"), std::fs::Permissions::from_mode(0o600)).unwrap();
-    setup.set("radius", &format!("listen = [\"127.0.0.1:{port}\"]")).raw(
-        "[[radius.client]]\nname = \"bng-1\"\nprefix = \"127.0.0.1/32\"\nsecret_file = \"bng.secret\"\nsubscriber = [\"user-name:account\"]\n",
-    )
-}
-
 impl Heard {
     fn new(change: impl FnOnce(Setup) -> Setup) -> Option<Self> {
         Self::listening("127.0.0.1", change)
@@ -80,14 +69,11 @@ impl Heard {
 
     /// One that listens at this address.
     fn listening(at: &str, change: impl FnOnce(Setup) -> Setup) -> Option<Self> {
-        if !has("radclient") {
-            println!("SKIPPED: no radclient");
+        if !has_radclient() {
             return None;
         }
         let port = free_port();
-        let world = World::with(Origin::echo(), |setup| {
-            change(hears(setup, port).set("radius", &format!("listen = [\"{at}:{port}\"]")))
-        });
+        let world = World::with(Origin::echo(), |setup| change(hears(setup, &format!("{at}:{port}"), "")));
         Some(Self { world, radius: SocketAddr::from(([127, 0, 0, 1], port)) })
     }
 
@@ -123,19 +109,6 @@ impl Heard {
     fn stop(self) -> Usage {
         self.world.gateway.stop_and_count()
     }
-}
-
-/// Has radclient send a request; whether it had its answer.
-fn told(to: SocketAddr, secret: &str, attributes: &str) -> bool {
-    let mut child = Command::new("radclient")
-        .args(["-r", "2", "-t", "2", "-x", &to.to_string(), "acct", secret])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(attributes.as_bytes()).unwrap();
-    child.wait().unwrap().success()
 }
 
 /// A request in radclient's words.
@@ -369,7 +342,7 @@ fn whoever_does_not_know_the_secret_gets_no_answer_and_changes_nothing() {
 
 #[test]
 fn a_secret_that_others_may_read_or_that_is_short_refuses_the_start() {
-    let setup = || hears(Setup::new().proxied(), free_port());
+    let setup = || hears(Setup::new().proxied(), &format!("127.0.0.1:{}", free_port()), "");
     for (secret, mode, wanted) in
         [("short\n", 0o600, "found 5 octets, wanted 16 to 128"), (SECRET, 0o604, "found permissions 604")]
     {
@@ -407,7 +380,7 @@ fn sessions_that_cannot_be_read_keep_no_traffic_up_and_answer_nobody() {
 #[test]
 fn an_address_that_somebody_has_is_told_before_the_start_and_at_it() {
     let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let setup = hears(Setup::new().proxied(), taken.local_addr().unwrap().port());
+    let setup = hears(Setup::new().proxied(), &taken.local_addr().unwrap().to_string(), "");
     setup.write_configuration();
     let checked = setup.command(&["check", "--config", "gateway.toml"]);
     let said = String::from_utf8_lossy(&checked.stderr).into_owned();

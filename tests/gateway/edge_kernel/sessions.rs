@@ -1,40 +1,28 @@
 //! Sessions by RADIUS accounting where the kernel counts: whose a flow is that began before anybody heard of its session, and whose by
 //! its port.
 
-use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use support::client::{connect_from_port, finish};
 use support::edge::{Edge, LISTED, origin};
 use support::link::SUBSCRIBER;
-use support::{PATIENCE, Setup, eventually, has};
+use support::radius::{SECRET, has_radclient, hears, told};
+use support::{PATIENCE, Setup, eventually};
 
 use super::{echo, echoes, hello, with};
 
-const SECRET: &str = "a secret of the tests";
 const UNATTRIBUTED: &str = "zrgw_bytes_total{direction=\"down\",class=\"unattributed\",service=\"\"}";
 const EXEMPT: &str = "zrgw_bytes_total{direction=\"down\",class=\"exempt\",service=\"school\"}";
 
 /// A gateway that hears accounting of what it sees, inside or outside of a translator.
 fn heard(side: &str) -> Option<Edge> {
-    if !has("radclient") {
-        println!("SKIPPED: no radclient");
-        return None;
-    }
+    let side = format!("side = \"{side}\"");
     let hears = |setup: Setup| {
-        setup.write("subscribers.csv", "prefix,subscriber_type,subscriber_id\n192.0.2.9/32,account,s9\n");
-        setup.write("bng.secret", SECRET);
-        std::fs::set_permissions(setup.path("bng.secret"), std::fs::Permissions::from_mode(0o600)).unwrap();
         // However slow the machine is.
-        let setup = setup.set("radius", "adopt = \"10 min\"");
-        setup.set("radius", "listen = [\"127.0.0.1:1813\"]").raw(&format!(
-            "[[radius.client]]\nname = \"bng-1\"\nprefix = \"127.0.0.1/32\"\nsecret_file = \"bng.secret\"\nsubscriber = [\"user-name:account\"]\nside = \"{side}\"\n"
-        ))
+        hears(setup, "127.0.0.1:1813", &side).set("radius", "adopt = \"10 min\"")
     };
-    with(hears)
+    has_radclient().then(|| with(hears))?
 }
 
 /// Tells of a session that began so many seconds ago.
@@ -43,17 +31,8 @@ fn tell(edge: &Edge, session: &str, user: &str, ago: u64, more: &str) {
     let said = format!(
         "Acct-Status-Type = Start\nAcct-Session-Id = \"{session}\"\nUser-Name = \"{user}\"\nNAS-Identifier = \"bng\"\nEvent-Timestamp = {at}\n{more}\n"
     );
-    let answered = edge.link.at_gateway(|| {
-        let mut child = Command::new("radclient")
-            .args(["-r", "5", "-t", "2", "127.0.0.1:1813", "acct", SECRET])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(said.as_bytes()).unwrap();
-        child.wait().unwrap().success()
-    });
+    let to = SocketAddr::from(([127, 0, 0, 1], 1_813));
+    let answered = edge.link.at_gateway(|| told(to, SECRET, &said));
     assert!(answered, "{}", edge.gateway.log());
 }
 
@@ -101,13 +80,19 @@ fn b21_c31_behind_a_translator_each_has_the_bytes_of_his_ports() {
     assert!(nobodys > 0 && two > nobodys && one > 2 * nobodys, "{one}, {two}, {nobodys}");
 }
 
+/// An open flow that has carried bytes, which are nobody's so far.
+fn nobodys(edge: &Edge) -> TcpStream {
+    let mut stream = edge.connect(origin(0, 443));
+    echo(&mut stream, &hello(LISTED));
+    assert!(eventually(|| edge.metric(UNATTRIBUTED) > 0), "{}", edge.gateway.log());
+    stream
+}
+
 #[test]
 fn c30_a_flow_that_began_in_a_session_that_is_heard_of_later_is_the_session_s_from_then_on() {
     let Some(edge) = heard("inside") else { return };
     let _origins = echoes(&edge);
-    let mut stream = edge.connect(origin(0, 443));
-    echo(&mut stream, &hello(LISTED));
-    assert!(eventually(|| edge.metric(UNATTRIBUTED) > 0), "nobody's so far");
+    let mut stream = nobodys(&edge);
     let address = format!("Framed-IP-Address = {}", SUBSCRIBER[0]);
     tell(&edge, "a", "pupil", 300, &address);
     edge.await_metric("zrgw_flows_adopted_total", 1);
@@ -128,9 +113,7 @@ fn c30_a_flow_that_began_in_a_session_that_is_heard_of_later_is_the_session_s_fr
 fn c30_b19_a_flow_that_began_before_the_session_stays_nobody_s() {
     let Some(edge) = heard("inside") else { return };
     let _origins = echoes(&edge);
-    let mut stream = edge.connect(origin(0, 443));
-    echo(&mut stream, &hello(LISTED));
-    assert!(eventually(|| edge.metric(UNATTRIBUTED) > 0), "nobody's so far");
+    let mut stream = nobodys(&edge);
     // It begins now, so that the flow was there before it.
     let address = format!("Framed-IP-Address = {}", SUBSCRIBER[0]);
     tell(&edge, "a", "pupil", 0, &address);

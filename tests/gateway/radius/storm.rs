@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use md5::{Digest as _, Md5};
+use support::radius::SECRET;
+use support::radius_packets::request;
 use support::world::World;
 use support::{PATIENCE, eventually};
 
-use super::{Heard, SECRET, now};
+use super::{Heard, now};
 
 /// Sessions, of which each Identifier stands for one at a time.
 const SESSIONS: u32 = 2_000;
@@ -23,22 +24,10 @@ fn address(number: u32) -> [u8; 4] {
 
 /// A Start of a session, signed with the secret (RFC 2866 §3).
 fn start(number: u32, at: u32) -> Vec<u8> {
-    let mut attributes = Vec::new();
-    let mut put = |kind: u8, value: &[u8]| {
-        attributes.extend([kind, u8::try_from(value.len() + 2).unwrap()]);
-        attributes.extend(value);
-    };
-    put(40, &1_u32.to_be_bytes());
-    put(44, format!("session-{number}").as_bytes());
-    put(1, format!("pupil{number}").as_bytes());
-    put(8, &address(number));
-    put(32, b"bng");
-    put(55, &at.to_be_bytes());
-    let length = u16::try_from(20 + attributes.len()).unwrap().to_be_bytes();
-    let head = [4, identifier(number), length[0], length[1]];
-    let sum = Md5::new().chain_update(head).chain_update([0; 16]).chain_update(&attributes);
-    let sum = sum.chain_update(SECRET).finalize();
-    [&head[..], &sum[..], &attributes[..]].concat()
+    let of = |what: &str| format!("{what}{number}");
+    let packet = request().identifier(identifier(number)).integer(40, 1);
+    let packet = packet.attribute(44, of("session-").as_bytes()).attribute(1, of("pupil").as_bytes());
+    packet.attribute(8, &address(number)).attribute(32, b"bng").integer(55, at).signed(SECRET.as_bytes())
 }
 
 /// Its Identifier.

@@ -34,6 +34,9 @@ pub mod quic;
 pub mod quic_pages;
 pub mod quic_told;
 pub mod quinn_peers;
+pub mod radius;
+#[path = "../../fuzz/targets/radius/encode.rs"]
+pub mod radius_packets;
 pub mod raw_tcp;
 pub mod scripted;
 pub mod successor;
