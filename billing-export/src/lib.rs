@@ -14,6 +14,7 @@
 
 pub mod audit;
 pub mod codec;
+pub mod correction;
 pub mod manifest;
 pub mod name;
 pub mod pickup;
@@ -41,7 +42,7 @@ mod witness;
 pub use account::{Account, Entry, ListVersion, Spent, Tick, Usage};
 pub use class::{Class, Reason};
 pub use error::{ExportError, LedgerError, UnknownLabel};
-pub use exporter::{Exporter, Found, LOCK_NAME, Opened};
+pub use exporter::{Adjusting, Exporter, Found, LOCK_NAME, Made, Opened, Request, adjust};
 /// The time type of all interfaces.
 pub use jiff::Timestamp;
 pub use period::{PERIOD_DEFAULT, Period, PeriodError, format_instant, parse_instant};

@@ -52,7 +52,8 @@ impl FromStr for Kind {
 /// The time a record speaks of: from `start` (included) to `end`, never negative, whole milliseconds.
 ///
 /// It is the window of the seal, equal for all rows of one seal: the part of the billing period between the seal
-/// before and this one. The times of single flows stay inside the gateway (decision 22).
+/// before and this one. A correction starts where the usage record it corrects does, whose day it counts for, and ends when
+/// it was made. The times of single flows stay inside the gateway (decision 22).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Window {
     /// First instant.
@@ -137,7 +138,8 @@ pub enum Body {
         up: Change,
         /// Change of the downward bytes.
         down: Change,
-        /// Running total after the correction.
+        /// Running total of the account in the epoch, which the correction leaves as it is: what it corrects may be of an
+        /// epoch before.
         total: Volume,
     },
     /// Nothing happened.

@@ -35,7 +35,7 @@ struct Stored {
 }
 
 /// Every version before the present one, each as it was stored.
-const STORED: [Stored; 3] = [
+const STORED: [Stored; 4] = [
     Stored {
         version: 1,
         sql: include_str!("golden/ledger-1.sql"),
@@ -53,6 +53,13 @@ const STORED: [Stored; 3] = [
     Stored {
         version: 3,
         sql: include_str!("golden/ledger-3.sql"),
+        start_id: "01010101010101010101010101010101",
+        up: 1_510 + 1_221 + 1,
+        spent: 11,
+    },
+    Stored {
+        version: 4,
+        sql: include_str!("golden/ledger-4.sql"),
         start_id: "01010101010101010101010101010101",
         up: 1_510 + 1_221 + 1,
         spent: 11,
@@ -191,6 +198,24 @@ fn shape(node: &Node) -> Vec<String> {
     ));
     shape.sort();
     shape
+}
+
+#[test]
+fn b30_a_ledger_of_a_version_before_is_not_corrected_by_the_command_but_by_the_gateway() {
+    use billing_export::correction::{Amount, Correction};
+    let correction = Correction::new(record::Reference { epoch: 1, seq: 1 }, Amount::Void, "a test").unwrap();
+    for one in &STORED {
+        let mut node = stored(one);
+        let ask =
+            |node: &Node| adjust(&node.settings.state_dir, &correction, [77; 16], at(32 * MINUTE), None);
+        let refused = ask(&node).unwrap_err().to_string();
+        assert!(refused.contains("version before") && refused.contains("Start the gateway"), "{refused}");
+        assert_eq!(version(&node), one.version, "it stays as it is");
+        let mut exporter = node.open(at(32 * MINUTE));
+        let Ok(Adjusting::Asked(request)) = ask(&node) else { panic!("the exporter has the ledger") };
+        assert_eq!(exporter.make_corrections(at(33 * MINUTE)).unwrap().len(), 1);
+        assert!(request.outcome().unwrap().unwrap().is_ok());
+    }
 }
 
 #[test]

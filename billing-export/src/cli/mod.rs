@@ -1,5 +1,6 @@
 //! The command line: one file per command, and what they share.
 
+pub(crate) mod adjust;
 pub(crate) mod render;
 pub(crate) mod show;
 pub(crate) mod totals;
@@ -22,6 +23,7 @@ Exit codes: 0 done, 1 the answer is no, 2 wrong use, 74 input/output, 78 configu
 Examples:
   billing-export verify /srv/usage
   billing-export totals /srv/usage --by day --zone Asia/Almaty
+  billing-export adjust --state /var/lib/gateway --epoch 1 --seq 42 --void --note 'test traffic of our own'
   billing-export show /srv/usage/zrgw-01_usage_20200406T001500Z_00001_0000000001.csv")]
 pub(crate) struct Command {
     /// What to do.
@@ -40,6 +42,8 @@ pub(crate) enum Verb {
     Render(render::Arguments),
     /// Sum usage files up
     Totals(totals::Arguments),
+    /// Correct a sealed record by a record of its own
+    Adjust(adjust::Arguments),
 }
 
 /// How data is printed.
@@ -78,6 +82,11 @@ impl Failure {
     /// Wrong use.
     pub(crate) fn usage(message: String) -> Failure {
         Failure { code: EXIT_USAGE, message: Some(message) }
+    }
+
+    /// Whoever was asked has not answered.
+    pub(crate) fn waiting(message: String) -> Failure {
+        Failure { code: EXIT_IO, message: Some(message) }
     }
 
     /// A file could not be read.

@@ -14,9 +14,11 @@
 //! failed operation took place; a tick that is offered again is applied at most once. Only a refused tick
 //! ([`ExportError::Ledger`]) leaves everything known and unchanged.
 
+mod corrections;
 mod couriers;
 mod live;
 mod open;
+mod requests;
 mod seal;
 #[cfg(test)]
 mod tests;
@@ -37,6 +39,7 @@ use crate::sink::file::Lock;
 use crate::steps::{SharedSteps, Steps};
 use crate::store::{STORE_NAME, Store, WriteTurn};
 
+pub use corrections::{Adjusting, Made, Request, adjust};
 pub use open::{Found, LOCK_NAME, Opened};
 
 /// Ledger and store of one node. One process at a time holds the directories.

@@ -2,6 +2,8 @@
 
 mod begin;
 
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -16,7 +18,7 @@ use crate::period::to_millis;
 use crate::settings::Settings;
 use crate::sink::file::{Lock, create_directory};
 use crate::steps::{SharedSteps, Steps};
-use crate::store::{NodeRow, Repaired, STORE_NAME, SealOrder, Store, WriteTurn};
+use crate::store::{NodeRow, Place, Repaired, STORE_NAME, SealOrder, Store, WriteTurn};
 use crate::unit::{Cause, Volume};
 use crate::witness::{self, Memory};
 
@@ -168,9 +170,21 @@ fn complete(
     // A witness that is written anew knows what the one before it knew.
     let witnessed = witnesses.highest().1.max(store.highest_begun()?);
     witness::write(&settings.staging_dir, &settings.node_id, start_id, epoch, witnessed)?;
+    store.set_place(&place(settings))?;
     memory.write(&settings.node_id, start_id, epoch, witnessed);
     store.complete_start(start_id)?;
     Ok(witnessed)
+}
+
+/// Where the node's directories are, from wherever they are looked for.
+fn place(settings: &Settings) -> Place {
+    let whole = |path: &PathBuf| fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+    let Settings { pickup_dir, staging_dir, memory_dir, .. } = settings;
+    Place {
+        pickup_dir: whole(pickup_dir),
+        staging_dir: whole(staging_dir),
+        memory_dir: memory_dir.as_ref().map(whole),
+    }
 }
 
 /// Flags what an unclean stop left open, seals what has ended, and begins where the clock stands.

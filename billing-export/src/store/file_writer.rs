@@ -14,7 +14,7 @@ use crate::codec::account::AccountWords;
 use crate::codec::csv;
 use crate::manifest::{Hash, Manifest};
 use crate::name::{FileName, STREAM_USAGE};
-use crate::record::{Body, Record, Window};
+use crate::record::{Body, Kind, Record, Window};
 use crate::unit::{ByteBasis, Cause, Flags, Volume};
 
 /// The numbers of a seal in progress.
@@ -121,7 +121,10 @@ impl<'t, 'c> FileWriter<'t, 'c> {
             flags,
             body,
         };
-        insert_record(self.transaction, &record)?;
+        // A correction is written by whoever makes it, with what is in no file.
+        if record.kind() != Kind::Adjust {
+            insert_record(self.transaction, &record)?;
+        }
         let mut file = match self.file.take() {
             Some(file) => file,
             None => OpenFile {

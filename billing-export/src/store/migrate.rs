@@ -16,11 +16,12 @@ struct Migration {
 }
 
 /// All steps from nothing to the present, in order.
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 5] = [
     Migration { to: 1, apply: |transaction| transaction.execute_batch(schema::SCHEMA) },
     Migration { to: 2, apply: checks },
     Migration { to: 3, apply: |transaction| transaction.execute_batch(schema::FORMATS) },
     Migration { to: 4, apply: |transaction| transaction.execute_batch(schema::DELIVERIES) },
+    Migration { to: 5, apply: |transaction| transaction.execute_batch(schema::CORRECTIONS) },
 ];
 
 /// The version of the tables that this program writes.
@@ -52,6 +53,11 @@ impl Store {
         self.ask("reading the ledger's version", |connection| {
             connection.query_row("PRAGMA user_version", [], |row| row.get(0))
         })
+    }
+
+    /// Whether its tables are of this version.
+    pub(crate) fn is_present(&self) -> Result<bool, ExportError> {
+        Ok(self.version()? == VERSION)
     }
 
     /// Creates the tables, all or none.

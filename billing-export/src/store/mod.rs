@@ -4,6 +4,7 @@
 //! Every change is one transaction. After any error the connection is dropped and what is on disk is read again: a
 //! failed fsync is never repeated as if it had succeeded.
 
+mod adjust;
 mod bindings;
 mod delivery;
 mod examine;
@@ -27,6 +28,7 @@ use crate::error::ExportError;
 use crate::sink::file::create_file;
 use node_row::Sums;
 
+pub(crate) use adjust::{Asked, Place};
 pub use bindings::{BINDINGS_NAME, BindingChange, BindingKey, Bindings};
 pub use delivery::SinkStanding;
 pub use migrate::VERSION as LEDGER_VERSION;
@@ -129,12 +131,17 @@ impl Store {
         Ok(store)
     }
 
-    /// The node that a ledger is of, without looking at the rest of it.
-    pub(crate) fn owner(path: &Path) -> Result<Option<String>, ExportError> {
+    /// Opens a ledger for a look, without reading the rest of it.
+    pub(crate) fn open_to_look(path: &Path) -> Result<Store, ExportError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let store = Store::connect(path, flags)?;
         store.check_mark()?;
-        store.ask("reading who wrote the ledger", |connection| {
+        Ok(store)
+    }
+
+    /// The node that a ledger is of, without looking at the rest of it.
+    pub(crate) fn owner(path: &Path) -> Result<Option<String>, ExportError> {
+        Store::open_to_look(path)?.ask("reading who wrote the ledger", |connection| {
             connection.query_row("SELECT node_id FROM node", [], |row| row.get(0)).optional()
         })
     }

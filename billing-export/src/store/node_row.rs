@@ -137,7 +137,8 @@ pub(super) fn numbers(connection: &rusqlite::Connection) -> rusqlite::Result<(u3
         "SELECT coalesce(max(epoch), 1) AS epoch, coalesce(max(file_seq), 0) + 1 AS file_seq FROM file";
     let (epoch, file_seq) =
         connection.query_row(query, [], |row| Ok((row.get::<_, u32>("epoch")?, count(row, "file_seq")?)))?;
-    let query = "SELECT coalesce(max(record_seq), 0) + 1 AS record_seq FROM record WHERE epoch = ?1";
+    // Every sealed record is in a file, a correction too.
+    let query = "SELECT coalesce(max(last_seq), 0) + 1 AS record_seq FROM file WHERE epoch = ?1";
     let record_seq = connection.query_row(query, params![epoch], |row| count(row, "record_seq"))?;
     Ok((epoch, record_seq, file_seq))
 }

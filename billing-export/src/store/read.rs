@@ -8,8 +8,8 @@ use crate::codec::Format;
 use crate::error::{ExportError, UnknownLabel};
 use crate::manifest::{Hash, Manifest};
 use crate::name::{FileName, STREAM_USAGE};
-use crate::record::{Body, Kind, Record, Window};
-use crate::unit::{ByteBasis, NodeId};
+use crate::record::{Body, Change, Kind, Record, Reference, Window};
+use crate::unit::{ByteBasis, Flags, NodeId};
 
 /// A sealed file: name, columns, manifest and its hash.
 #[derive(Debug, Clone)]
@@ -100,19 +100,55 @@ impl Store {
         while let Some(row) = rows.next()? {
             records.push(record(row, file.name.node_id(), byte_basis)?);
         }
+        if records.is_empty() {
+            // A file has corrections alone, or none.
+            let mut statement = self.connection.prepare_cached(
+                "SELECT * FROM adjust WHERE epoch = ?1 AND record_seq BETWEEN ?2 AND ?3 ORDER BY record_seq LIMIT ?4",
+            )?;
+            let mut rows = statement.query(range)?;
+            while let Some(row) = rows.next()? {
+                records.push(correction(row, file.name.node_id(), byte_basis)?);
+            }
+        }
         Ok(())
     }
 }
 
+/// The window of a row.
+fn window(row: &Row<'_>) -> rusqlite::Result<Window> {
+    let (start, end) = (instant(row, "start_utc")?, instant(row, "end_utc")?);
+    Window::new(start, end).ok_or_else(|| {
+        let error = UnknownLabel::new("end_utc", "an instant before start_utc", "one not before it");
+        unreadable("end_utc", error)
+    })
+}
+
+/// A correction from its row: without cause and flags.
+fn correction(row: &Row<'_>, node_id: &NodeId, byte_basis: ByteBasis) -> rusqlite::Result<Record> {
+    // 64 bits with their sign are always a change.
+    let change = |column: &str| {
+        Change::new(row.get::<_, i64>(column)?.into()).ok_or(rusqlite::Error::ExecuteReturnedResults)
+    };
+    Ok(Record {
+        node_id: node_id.clone(),
+        epoch: row.get("epoch")?,
+        seq: count(row, "record_seq")?,
+        window: window(row)?,
+        byte_basis,
+        cause: None,
+        flags: Flags::NONE,
+        body: Body::Adjust {
+            reference: Reference { epoch: row.get("ref_epoch")?, seq: count(row, "ref_seq")? },
+            account: account(row)?,
+            up: change("up_bytes")?,
+            down: change("down_bytes")?,
+            total: volume(row, "up_bytes_total", "down_bytes_total")?,
+        },
+    })
+}
+
 /// A record from its row.
 fn record(row: &Row<'_>, node_id: &NodeId, byte_basis: ByteBasis) -> rusqlite::Result<Record> {
-    let (start, end) = (instant(row, "start_utc")?, instant(row, "end_utc")?);
-    let window = Window::new(start, end).ok_or_else(|| {
-        unreadable(
-            "end_utc",
-            UnknownLabel::new("end_utc", "an instant before start_utc", "one not before it"),
-        )
-    })?;
     let body = match word::<Kind>(row, "kind")? {
         Kind::Usage => Body::Usage {
             account: account(row)?,
@@ -121,7 +157,7 @@ fn record(row: &Row<'_>, node_id: &NodeId, byte_basis: ByteBasis) -> rusqlite::R
         },
         Kind::Heartbeat => Body::Heartbeat,
         Kind::Gap => Body::Gap,
-        // The table's own check admits none.
+        // They have a table of their own, and this one's check admits none.
         Kind::Adjust => {
             return Err(unreadable("kind", UnknownLabel::new("kind", "adjust", "usage, heartbeat or gap")));
         }
@@ -130,7 +166,7 @@ fn record(row: &Row<'_>, node_id: &NodeId, byte_basis: ByteBasis) -> rusqlite::R
         node_id: node_id.clone(),
         epoch: row.get("epoch")?,
         seq: count(row, "record_seq")?,
-        window,
+        window: window(row)?,
         byte_basis,
         cause: word_or_none(row, "cause")?,
         flags: word(row, "flags")?,

@@ -79,6 +79,52 @@ CREATE TRIGGER file_is_immutable BEFORE UPDATE ON file
     BEGIN SELECT RAISE (ABORT, 'a sealed file is never changed'); END;
 ";
 
+/// What version 5 adds: corrections, and where the node's directories are, so that a correction can be sealed while it is away.
+///
+/// A correction stands in a table of its own, for its bytes have a sign and it keeps what is in no file: the note, the request.
+pub(super) const CORRECTIONS: &str = "
+CREATE TABLE adjust (                  -- sealed corrections, each the one record of its file, never changed
+    epoch            INTEGER NOT NULL,
+    record_seq       INTEGER NOT NULL,
+    ref_epoch        INTEGER NOT NULL,     -- the usage or adjust record it corrects
+    ref_seq          INTEGER NOT NULL,
+    usage_epoch      INTEGER NOT NULL,     -- the usage record at the end of the references
+    usage_seq        INTEGER NOT NULL,
+    class            TEXT    NOT NULL,     -- from here to down_bytes_total as in the usage file
+    reason           TEXT,
+    subscriber_type  TEXT    NOT NULL,
+    subscriber_id    TEXT    NOT NULL,
+    session_id       TEXT    NOT NULL,
+    service_id       TEXT,
+    rating_group     INTEGER,
+    list_id          TEXT,
+    list_serial      INTEGER,
+    start_utc        TEXT    NOT NULL,     -- of the usage record
+    end_utc          TEXT    NOT NULL,     -- when it was sealed
+    up_bytes         INTEGER NOT NULL,
+    down_bytes       INTEGER NOT NULL,
+    up_bytes_total   INTEGER NOT NULL CHECK (up_bytes_total >= 0),
+    down_bytes_total INTEGER NOT NULL CHECK (down_bytes_total >= 0),
+    disposition      TEXT,
+    request          TEXT    NOT NULL UNIQUE,  -- random, of whoever asked: asked twice, it is made once
+    note             TEXT    NOT NULL,     -- why, in somebody's words; it never leaves the state
+    PRIMARY KEY (epoch, record_seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX adjust_of_usage ON adjust (usage_epoch, usage_seq);
+CREATE TRIGGER adjust_is_immutable BEFORE UPDATE ON adjust
+    BEGIN SELECT RAISE (ABORT, 'a sealed record is never changed: corrections are adjust records'); END;
+CREATE TRIGGER adjust_is_kept BEFORE DELETE ON adjust
+    BEGIN SELECT RAISE (ABORT, 'a sealed record is never deleted'); END;
+
+CREATE TABLE place (                   -- one row: directories of the node at its last start, as bytes of their paths
+    only        INTEGER NOT NULL PRIMARY KEY CHECK (only = 1),
+    pickup_dir  BLOB    NOT NULL,
+    staging_dir BLOB    NOT NULL,          -- where the witness stands
+    memory_dir  BLOB                       -- where the second one does
+) STRICT;
+";
+
 /// Version 1.
 pub(super) const SCHEMA: &str = "
 CREATE TABLE node (                    -- one row: who writes this ledger, and what the next numbers are

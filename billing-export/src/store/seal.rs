@@ -204,7 +204,7 @@ fn rows_sum(transaction: &Transaction<'_>) -> rusqlite::Result<Option<Sum>> {
 }
 
 /// The numbers as the store has them.
-fn read_numbers(transaction: &Transaction<'_>) -> rusqlite::Result<Numbers> {
+pub(super) fn read_numbers(transaction: &Transaction<'_>) -> rusqlite::Result<Numbers> {
     transaction.query_row("SELECT * FROM node", [], |row| {
         Ok(Numbers {
             epoch: row.get("epoch")?,
@@ -216,7 +216,7 @@ fn read_numbers(transaction: &Transaction<'_>) -> rusqlite::Result<Numbers> {
 }
 
 /// Keeps the numbers for the next seal.
-fn write_numbers(transaction: &Transaction<'_>, numbers: Numbers) -> rusqlite::Result<()> {
+pub(super) fn write_numbers(transaction: &Transaction<'_>, numbers: Numbers) -> rusqlite::Result<()> {
     transaction.execute(
         "UPDATE node SET next_record_seq = ?1, next_file_seq = ?2",
         params![integer(numbers.record_seq)?, integer(numbers.file_seq)?],

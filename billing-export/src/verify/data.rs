@@ -10,7 +10,7 @@ use crate::error::ExportError;
 use crate::manifest::{Hash, Manifest};
 use crate::period::{format_compact, format_instant};
 use crate::pickup::{Pair, read_data};
-use crate::record::{Kind, Record, Window};
+use crate::record::{Body, Kind, Record, Window};
 
 /// What the rows of a file come to.
 #[derive(Default)]
@@ -19,8 +19,10 @@ struct Rows {
     range: Option<(u32, u64, u64)>,
     /// How many there are.
     count: u64,
-    /// Their bytes, upward and downward.
+    /// Their bytes, upward and downward, with those of corrections.
     sum: (i128, i128),
+    /// The bytes of its usage rows.
+    usage: (i128, i128),
     /// The last one.
     last: Option<Record>,
     /// Windows of gap records.
@@ -65,6 +67,9 @@ impl Rows {
         self.count = self.count.saturating_add(1);
         let (up, down) = record.bytes();
         self.sum = (self.sum.0.saturating_add(up), self.sum.1.saturating_add(down));
+        if record.kind() == Kind::Usage {
+            self.usage = (self.usage.0.saturating_add(up), self.usage.1.saturating_add(down));
+        }
         if record.kind() == Kind::Gap {
             self.gaps.push(record.window);
         }
@@ -105,8 +110,9 @@ impl Rows {
             );
         }
         faults.compare("number of rows", self.count, manifest.records, MANIFEST);
-        faults.compare("sum of up_bytes", self.sum.0, manifest.up_bytes.into(), MANIFEST);
-        faults.compare("sum of down_bytes", self.sum.1, manifest.down_bytes.into(), MANIFEST);
+        let (up, down) = self.usage;
+        faults.compare("sum of up_bytes", up, manifest.up_bytes.into(), MANIFEST);
+        faults.compare("sum of down_bytes", down, manifest.down_bytes.into(), MANIFEST);
         faults.compare(
             "last record_seq",
             self.last.as_ref().map_or(0, |record| record.seq),
@@ -133,6 +139,16 @@ fn check_row(
     if let Some(manifest) = manifest {
         let basis = record.byte_basis.label();
         faults.compare(&row("byte_basis"), basis, manifest.byte_basis.as_str(), "the manifest says");
+    }
+    if let Body::Adjust { reference, .. } = &record.body
+        && (reference.epoch, reference.seq) >= (record.epoch, record.seq)
+    {
+        faults.add(format!(
+            "{}: found record {} of epoch {}, wanted one before it",
+            row("ref_seq"),
+            reference.seq,
+            reference.epoch
+        ));
     }
     let (wanted, why) = match (last, manifest) {
         (Some(last), _) => (last.seq.saturating_add(1), "the row before asks for"),

@@ -1,4 +1,4 @@
-//! Running totals: each row continues that of the row before for the same key.
+//! Running totals: each usage row continues that of the row before for the same key, and a correction repeats it.
 
 use std::collections::HashMap;
 
@@ -53,7 +53,11 @@ impl Totals {
         };
         let before = self.running.insert(key, *total).or(self.complete.then_some(Volume::ZERO));
         let Some(before) = before else { return };
-        let (up, down) = record.bytes();
+        // A total is of what was counted: a correction may be of a record of another epoch, and leaves it as it is.
+        let (up, down) = match &record.body {
+            Body::Usage { .. } => record.bytes(),
+            Body::Adjust { .. } | Body::Heartbeat | Body::Gap => (0, 0),
+        };
         let text = |direction: &str| format!("record_seq {}, {direction}_bytes_total", record.seq);
         const WHY: &str = "the total before and the row's bytes give";
         faults.compare(&text("up"), total.up.into(), i128::from(before.up).saturating_add(up), WHY);

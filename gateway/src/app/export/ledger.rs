@@ -1,5 +1,6 @@
 //! The ledger in this process: opened, sealed, and opened anew after another hand has changed it.
 
+use billing_export::correction::Adjusted;
 use billing_export::sink::FILES;
 use billing_export::{Cause, ExportError, Exporter, NoFault, Steps, Volume};
 
@@ -45,6 +46,16 @@ impl Export {
         }
         if let Some(cause) = cause {
             exporter.seal_now(now, cause)?;
+        }
+        for made in exporter.make_corrections(now)? {
+            let Adjusted { epoch, seq, reference, .. } = made;
+            tracing::info!(
+                epoch,
+                record_seq = seq,
+                ref_epoch = reference.epoch,
+                ref_seq = reference.seq,
+                "a correction that was asked for is sealed"
+            );
         }
         Ok(())
     }

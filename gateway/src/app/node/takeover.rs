@@ -40,10 +40,10 @@ use billing_export::ByteBasis;
 use self::words::Terms;
 
 /// What is spoken here; raised when a message changes, or the ledger: who lets go of it must be able to take it back.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// The ledger that it was last raised for.
 const _: () = assert!(
-    billing_export::LEDGER_VERSION == 4,
+    billing_export::LEDGER_VERSION == 5,
     "raise VERSION: the process before could not take the ledger back"
 );
 /// The terms of this node's processes.
