@@ -5,9 +5,9 @@
 //! in SQLite so that what was committed survives any stop: [`Exporter`] is the two together. A **sink** takes what is sealed,
 //! each by a [`sink::Courier`] of its own; the first is the folder where billing finds files that are complete or not there.
 //!
-//! [`verify`] and [`totals`] are the receiving side: they read what billing received.
+//! [`verify`], [`totals`] and [`statement`] are the receiving side: they read what billing received.
 //!
-//! Only `store`, `sink`, `witness`, `exporter`, `render`, `pickup`, `verify` and `totals` touch files; everything else is
+//! Only `store`, `sink`, `witness`, `exporter`, `render`, `pickup`, `verify`, `whole` and `totals` touch files; everything else is
 //! pure. Nothing here reads a clock.
 
 #![deny(clippy::arithmetic_side_effects)]
@@ -20,8 +20,10 @@ pub mod name;
 pub mod pickup;
 pub mod record;
 pub mod sink;
+pub mod statement;
 pub mod totals;
 pub mod verify;
+pub mod whole;
 
 mod account;
 mod check;

@@ -1,7 +1,7 @@
 //! `billing-export`: what billing does with usage files.
 //!
-//! `verify` checks them, `show` turns one into JSON lines, `render` writes a sealed one again, `totals` sums them up;
-//! `adjust` corrects a sealed record.
+//! `verify` checks them, `show` turns one into JSON lines, `render` writes a sealed one again, `totals` sums them up,
+//! `explain` makes a statement of a subscriber's day; `adjust` corrects a sealed record.
 //! Exit codes: 0 done · 1 the answer is no · 2 wrong use · 74 input/output · 78 configuration.
 
 mod cli;
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         cli::Verb::Show(arguments) => cli::show::run(&arguments),
         cli::Verb::Render(arguments) => cli::render::run(&arguments),
         cli::Verb::Totals(arguments) => cli::totals::run(&arguments),
+        cli::Verb::Explain(arguments) => cli::explain::run(&arguments),
         cli::Verb::Adjust(arguments) => cli::adjust::run(&arguments),
     }
     .unwrap_or_else(|failure| failure.report())

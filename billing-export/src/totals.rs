@@ -7,11 +7,10 @@ use std::path::PathBuf;
 use jiff::tz::TimeZone;
 
 use crate::class::Class;
-use crate::error::ExportError;
-use crate::pickup::{Pair, read_data, read_manifest};
+use crate::pickup::Pair;
 use crate::record::Record;
-use crate::sink::file::hash_file;
 use crate::unit::NodeId;
+use crate::whole::{Counted, WholeError, read_whole};
 
 /// What sums are kept by, besides the class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,24 +75,6 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Why sums cannot be given.
-#[derive(Debug, thiserror::Error)]
-pub enum TotalsError {
-    /// A file cannot be read.
-    #[error(transparent)]
-    Read(#[from] ExportError),
-    /// A file is not what its manifest says: no sum is better than a wrong one.
-    #[error("{path}: {text}. Run `billing-export verify` and have the file delivered again")]
-    Faulty {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        text: String,
-    },
-}
-
-/// Record numbers already counted, per node and epoch, as first → last.
-type Counted = BTreeMap<(NodeId, u32), BTreeMap<u64, u64>>;
 /// Numbers of the files counted, per node.
 type Files = BTreeMap<NodeId, BTreeSet<u64>>;
 
@@ -106,47 +87,23 @@ pub fn totals(
     by: By,
     zone: &TimeZone,
     progress: &mut dyn FnMut(u64),
-) -> Result<Totals, TotalsError> {
+) -> Result<Totals, WholeError> {
     let mut totals = Totals::default();
-    let (mut counted, mut files) = (Counted::new(), Files::new());
+    let (mut counted, mut files) = (Counted::default(), Files::new());
     for pair in pairs {
-        let (data, manifest) = match (&pair.data, &pair.manifest) {
-            (Some(data), Some(manifest)) => (data, manifest),
-            (Some(data), None) => {
-                totals.incomplete.push(data.clone());
-                continue;
-            }
-            (None, _) => {
-                let text = "found a manifest without its data file, wanted both".to_owned();
-                return Err(TotalsError::Faulty { path: pair.path().to_owned(), text });
-            }
+        let mut each = |record: &Record| match counted.is_new(record) {
+            true => totals.add(record, by, zone),
+            false => totals.repeated = totals.repeated.saturating_add(1),
         };
-        let faulty = |text: String| TotalsError::Faulty { path: data.clone(), text };
-        let (manifest, _) =
-            read_manifest(manifest).map_err(|text| TotalsError::Faulty { path: manifest.clone(), text })?;
-        match hash_file(data)? {
-            Some(found) if found == manifest.sha256 => {}
-            Some(found) => {
-                return Err(faulty(format!(
-                    "found sha256 {found}, wanted {}, as the manifest says",
-                    manifest.sha256
-                )));
+        match read_whole(pair, &mut each)? {
+            None => totals.incomplete.push(pair.path().to_owned()),
+            Some(manifest) => {
+                if let Ok(node) = manifest.node_id.parse::<NodeId>() {
+                    files.entry(node).or_default().insert(manifest.file_seq);
+                }
+                progress(pair.data_len());
             }
-            None => return Err(faulty("found it gone, wanted it to stay while sums are taken".into())),
         }
-        let mut wrong = None;
-        read_data(data, &mut |row| match row {
-            Ok(record) if first_time(&mut counted, &record) => totals.add(&record, by, zone),
-            Ok(_) => totals.repeated = totals.repeated.saturating_add(1),
-            Err(error) => wrong = wrong.take().or(Some(error.to_string())),
-        })?;
-        if let Some(text) = wrong {
-            return Err(faulty(text));
-        }
-        if let Ok(node) = manifest.node_id.parse::<NodeId>() {
-            files.entry(node).or_default().insert(manifest.file_seq);
-        }
-        progress(pair.data_len());
     }
     totals.missing = missing(&files, &counted);
     Ok(totals)
@@ -162,9 +119,9 @@ fn missing(files: &Files, counted: &Counted) -> Vec<Missing> {
         if missing.len() > before {
             continue;
         }
-        for ((_, epoch), ranges) in counted.iter().filter(|((node, _), _)| node == node_id) {
+        for (epoch, ranges) in counted.of_node(node_id) {
             let pairs = ranges.values().zip(ranges.keys().skip(1));
-            missing.extend(pairs.filter_map(|(last, next)| between(node_id, Some(*epoch), *last, *next)));
+            missing.extend(pairs.filter_map(|(last, next)| between(node_id, Some(epoch), *last, *next)));
         }
     }
     missing
@@ -174,23 +131,6 @@ fn missing(files: &Files, counted: &Counted) -> Vec<Missing> {
 fn between(node_id: &NodeId, epoch: Option<u32>, one: u64, next: u64) -> Option<Missing> {
     let (first, last) = (one.checked_add(1)?, next.checked_sub(1)?);
     (first <= last).then(|| Missing { node_id: node_id.clone(), epoch, first, last })
-}
-
-/// Notes a record as counted; false if it was before.
-fn first_time(counted: &mut Counted, record: &Record) -> bool {
-    let known = counted.entry((record.node_id.clone(), record.epoch)).or_default();
-    let seq = record.seq;
-    let before = known.range(..=seq).next_back().map(|(first, last)| (*first, *last));
-    if before.is_some_and(|(_, last)| last >= seq) {
-        return false;
-    }
-    let joined_after = seq.checked_add(1).and_then(|next| known.remove(&next));
-    let last = joined_after.unwrap_or(seq);
-    match before.filter(|(_, last)| last.checked_add(1) == Some(seq)) {
-        Some((first, _)) => known.insert(first, last),
-        None => known.insert(seq, last),
-    };
-    true
 }
 
 impl Totals {

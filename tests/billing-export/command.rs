@@ -13,6 +13,8 @@ mod support;
 
 #[path = "command/called.rs"]
 mod called;
+#[path = "command/day.rs"]
+mod day;
 #[path = "command/delivered.rs"]
 mod delivered;
 #[path = "command/shown.rs"]

@@ -1,6 +1,7 @@
 //! The command line: one file per command, and what they share.
 
 pub(crate) mod adjust;
+pub(crate) mod explain;
 pub(crate) mod render;
 pub(crate) mod show;
 pub(crate) mod totals;
@@ -12,8 +13,10 @@ use std::process::ExitCode;
 
 use billing_export::ExportError;
 use billing_export::pickup::Pair;
+use billing_export::whole::WholeError;
 use clap::{Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use jiff::tz::TimeZone;
 
 /// What billing does with usage files.
 #[derive(Debug, Parser)]
@@ -23,6 +26,7 @@ Exit codes: 0 done, 1 the answer is no, 2 wrong use, 74 input/output, 78 configu
 Examples:
   billing-export verify /srv/usage
   billing-export totals /srv/usage --by day --zone Asia/Almaty
+  billing-export explain /srv/usage --subscriber 77010000001 --day 2020-04-06 --zone Asia/Almaty
   billing-export adjust --state /var/lib/gateway --epoch 1 --seq 42 --void --note 'test traffic of our own'
   billing-export show /srv/usage/zrgw-01_usage_20200406T001500Z_00001_0000000001.csv")]
 pub(crate) struct Command {
@@ -42,6 +46,8 @@ pub(crate) enum Verb {
     Render(render::Arguments),
     /// Sum usage files up
     Totals(totals::Arguments),
+    /// Say what a subscriber had free and was charged on a day, and why
+    Explain(explain::Arguments),
     /// Correct a sealed record by a record of its own
     Adjust(adjust::Arguments),
 }
@@ -125,6 +131,22 @@ impl From<ExportError> for Failure {
         };
         Failure { code, message: Some(error.to_string()) }
     }
+}
+
+impl From<WholeError> for Failure {
+    fn from(error: WholeError) -> Failure {
+        match error {
+            WholeError::Read(error) => error.into(),
+            WholeError::Faulty { .. } => Failure::no(error.to_string()),
+        }
+    }
+}
+
+/// The zone of `--zone`.
+pub(crate) fn zone_of(name: &str) -> Result<TimeZone, Failure> {
+    TimeZone::get(name).map_err(|error| {
+        Failure::usage(format!("--zone: found {name:?}, wanted a name such as Asia/Almaty: {error}"))
+    })
 }
 
 /// A bar over the bytes of these files; hidden unless standard error is a terminal.

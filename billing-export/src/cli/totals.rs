@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use billing_export::pickup::pairs;
-use billing_export::totals::{By, Totals, TotalsError, totals};
+use billing_export::totals::{By, Totals, totals};
 use clap::{Args, ValueEnum};
-use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
-use super::{EXIT_NO, Failure, Format, progress};
+use super::{EXIT_NO, Failure, Format, progress, zone_of};
 
 /// What to sum up.
 #[derive(Debug, Args)]
@@ -63,12 +62,7 @@ fn column(by: Option<ByWord>) -> Option<&'static str> {
 
 /// Sums up and prints.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let zone = TimeZone::get(&arguments.zone).map_err(|error| {
-        Failure::usage(format!(
-            "--zone: found {:?}, wanted a name such as Asia/Almaty: {error}",
-            arguments.zone
-        ))
-    })?;
+    let zone = zone_of(&arguments.zone)?;
     let by = match arguments.by {
         None => By::Class,
         Some(ByWord::Subscriber) => By::Subscriber,
@@ -78,10 +72,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     };
     let pairs = pairs(&arguments.paths)?;
     let bar = progress(&pairs);
-    let sums = totals(&pairs, by, &zone, &mut |bytes| bar.inc(bytes)).map_err(|error| match error {
-        TotalsError::Read(error) => error.into(),
-        TotalsError::Faulty { .. } => Failure::no(error.to_string()),
-    })?;
+    let sums = totals(&pairs, by, &zone, &mut |bytes| bar.inc(bytes))?;
     bar.finish_and_clear();
     for path in &sums.incomplete {
         eprintln!("warning: {}: found no manifest beside it: not complete, not counted", path.display());
