@@ -82,6 +82,13 @@ pub enum Refusal {
         .0.epoch, .0.seq
     )]
     NoSuchRecord(Reference),
+    /// The record has left the state.
+    #[error(
+        "epoch {}, record_seq {}: found that the record has left the state, wanted one that is in it. What is older than \
+         export.retention is corrected in billing",
+        .0.epoch, .0.seq
+    )]
+    Released(Reference),
     /// More would be taken away than there is.
     #[error(
         "epoch {}, record_seq {}: found that {up} bytes up and {down} down would be left of the usage record with all its \

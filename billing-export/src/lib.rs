@@ -39,12 +39,13 @@ mod steps;
 mod store;
 mod subscriber;
 mod unit;
+mod watermark;
 mod witness;
 
 pub use account::{Account, Entry, ListVersion, Spent, Tick, Usage};
 pub use class::{Class, Reason};
 pub use error::{ExportError, LedgerError, UnknownLabel};
-pub use exporter::{Adjusting, Exporter, Found, LOCK_NAME, Made, Opened, Request, adjust};
+pub use exporter::{Adjusting, Exporter, Found, LOCK_NAME, Made, Opened, Release, Request, adjust, prune};
 /// The time type of all interfaces.
 pub use jiff::Timestamp;
 pub use period::{PERIOD_DEFAULT, Period, PeriodError, format_instant, parse_instant};
@@ -52,7 +53,8 @@ pub use render::render;
 pub use settings::{ACCOUNTS_MAX_DEFAULT, FILE_RECORDS_MAX_DEFAULT, Settings};
 pub use steps::{NoFault, SharedSteps, Step, Steps};
 pub use store::{
-    BINDINGS_NAME, BindingChange, BindingKey, Bindings, LEDGER_VERSION, STORE_NAME, SinkStanding,
+    BINDINGS_NAME, BindingChange, BindingKey, Bindings, LEDGER_VERSION, Released, STORE_NAME, SinkStanding,
 };
 pub use subscriber::{ID_LEN_MAX, Session, SessionError, SubscriberType};
 pub use unit::{ByteBasis, Cause, Disposition, Flag, Flags, NodeId, Volume};
+pub use watermark::{WATERMARK_LEN_MAX, Watermark};

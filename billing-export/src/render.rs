@@ -19,6 +19,15 @@ pub fn render(state: &Path, file_seq: u64, out: &Path) -> Result<[PathBuf; 2], E
     let ledger = if state.is_dir() { state.join(STORE_NAME) } else { state.to_owned() };
     let store = Store::open_to_read(&ledger)?;
     let row = store.file(file_seq)?;
+    if let Some(at) = store.released_at(file_seq)? {
+        return Err(ExportError::NoSuchFile {
+            path: ledger,
+            file_seq,
+            wanted: format!(
+                "one whose records are here: those of this file have left the state at {at}, billing's ledger has them"
+            ),
+        });
+    }
     let file = SealedFile::new(&store, &row);
     let manifest_text = file.manifest_text()?;
     create_directory(out)?;

@@ -24,6 +24,9 @@ pub(crate) const KEYS: &[Key] = &[
     Key::defaulted("export", "retry_max"),
     Key::defaulted("export", "delivery_max"),
     Key::defaulted("export", "egress_interfaces"),
+    Key::defaulted("export", "release"),
+    Key::defaulted("export", "watermark_file"),
+    Key::defaulted("export", "retention"),
 ];
 
 /// Length of a period (15 minutes, aligned to UTC).
@@ -54,8 +57,18 @@ pub const RETRY_MAX_DEFAULT: Duration = Duration::from_secs(30);
 pub const DELIVERY_MAX_DEFAULT: Duration = Duration::from_secs(30);
 /// Range of `retry_max` and `delivery_max`.
 pub const RETRY_MAX_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
+/// How long sealed records stay in the state at least: billing systems ask again for as long.
+pub const RETENTION_DEFAULT: Duration = Duration::from_secs(35 * 86_400);
+/// Range of `retention`.
+pub const RETENTION_RANGE: RangeInclusive<Duration> =
+    Duration::from_secs(3_600)..=Duration::from_secs(3_660 * 86_400);
+/// Folder of the watermarks that billing's ledger writes, by default.
+pub const WATERMARK_DIR: &str = "watermarks";
 /// What the staging folder's name adds to that of the pickup folder.
 pub const STAGING_SUFFIX: &str = ".staging";
+
+/// What lets records leave, as written.
+const RELEASES: [(&str, Release); 2] = [("none", Release::None), ("watermark-file", Release::WatermarkFile)];
 
 /// The bases as written.
 const BASES: [(&str, ByteBasis); 2] = [("ip", ByteBasis::Ip), ("payload", ByteBasis::Payload)];
@@ -86,6 +99,21 @@ pub struct Export {
     /// Interfaces by which packets leave towards subscribers, with the devices below them, as names and patterns with `*` at their
     /// end; none: all of the machine. What others drop is taken from nobody's count.
     pub egress_interfaces: Vec<String>,
+    /// What lets sealed records leave the state.
+    pub release: Release,
+    /// Where billing's ledger says how far it is.
+    pub watermark_file: PathBuf,
+    /// How long sealed records stay at least.
+    pub retention: Duration,
+}
+
+/// What lets sealed records leave the state (decision 18).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// Nothing: they stay for ever.
+    None,
+    /// The watermark of billing's ledger, in a file.
+    WatermarkFile,
 }
 
 /// What is counted (decision 13).
@@ -109,7 +137,12 @@ pub(crate) struct Placed {
 
 impl Export {
     /// Reads `[export]`; `None` when a required key is missing or wrong (noted).
-    pub(crate) fn read(reader: &mut Reader<'_>, listeners: &[Listener], has_sockets: bool) -> Option<Placed> {
+    pub(crate) fn read(
+        reader: &mut Reader<'_>,
+        node_id: &str,
+        listeners: &[Listener],
+        has_sockets: bool,
+    ) -> Option<Placed> {
         let section = reader.section("export");
         section.required_here(reader);
         let dir = section.required_path(reader, "dir");
@@ -126,6 +159,12 @@ impl Export {
         let delivery_max =
             section.duration(reader, "delivery_max", DELIVERY_MAX_DEFAULT, RETRY_MAX_RANGE).value;
         let egress_interfaces = interfaces(reader, &section, "egress_interfaces");
+        let release = section.word(reader, "release", &RELEASES, Release::None).value;
+        let watermark_file = match section.read(reader, "watermark_file", path_text) {
+            Found::Is(text, _) => reader.join(&text),
+            Found::Absent | Found::Wrong(_) => reader.join(&format!("{WATERMARK_DIR}/{node_id}.json")),
+        };
+        let retention = section.duration(reader, "retention", RETENTION_DEFAULT, RETENTION_RANGE).value;
         judge_times(reader, &period, &checkpoint, &unsaved_max);
         let (dir, dir_at) = dir?;
         let (staging_dir, staging_at) = match staging {
@@ -149,6 +188,9 @@ impl Export {
             delivery_max,
             byte_basis,
             egress_interfaces,
+            release,
+            watermark_file,
+            retention,
         };
         Some(Placed { export, dir_at, staging_at })
     }

@@ -42,7 +42,7 @@ pub use admin::Admin;
 pub use allowance::Allowance;
 pub use dns::Dns;
 pub use edge::{Edge, Intercept, KernelPath};
-pub use export::{ByteBasis, Export};
+pub use export::{ByteBasis, Export, Release};
 pub use key::{Key, Need, SECTIONS, SectionKeys};
 pub use limits::{FlowsMax, Limits, Quic};
 pub use list::{List, Signatures};
@@ -208,7 +208,8 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let list = List::read(reader);
     let subscribers = Subscribers::read(reader);
     let radius = Radius::read(reader);
-    let export = Export::read(reader, &listeners, !sockets.is_empty());
+    let node_id = node.as_ref().map_or("", |node| &node.id);
+    let export = Export::read(reader, node_id, &listeners, !sockets.is_empty());
     let edge = Edge::read(reader);
     let rating_groups = rating_group::read(reader, edge.divert_mark);
     let allowance = Allowance::read(reader);

@@ -2,6 +2,7 @@
 
 pub(crate) mod adjust;
 pub(crate) mod explain;
+pub(crate) mod prune;
 pub(crate) mod render;
 pub(crate) mod show;
 pub(crate) mod totals;
@@ -50,6 +51,8 @@ pub(crate) enum Verb {
     Explain(explain::Arguments),
     /// Correct a sealed record by a record of its own
     Adjust(adjust::Arguments),
+    /// Let records that billing has leave the state of a node
+    Prune(prune::Arguments),
 }
 
 /// How data is printed.

@@ -95,6 +95,26 @@ pub fn adjust(
     now: Timestamp,
     boot_id: Option<String>,
 ) -> Result<Adjusting, ExportError> {
+    let id: StartId = request;
+    let id = hex(&id);
+    let (_lock, mut store) = match open_where_nobody_runs(state_dir) {
+        Ok(opened) => opened,
+        Err(ExportError::Locked { .. }) => {
+            requests::place(state_dir, &id, correction)?;
+            return Ok(Adjusting::Asked(Request { state_dir: state_dir.to_owned(), id }));
+        }
+        Err(error) => return Err(error),
+    };
+    let settings = settings_of(&store, state_dir, boot_id)?;
+    let asked = Asked { correction, request: &id, now };
+    Ok(Adjusting::Here(store.adjust(&Sealer::of(&settings), asked)?))
+}
+
+/// Opens the ledger of a state that no process has, and keeps others from it.
+///
+/// # Errors
+/// [`ExportError::Locked`] where a gateway runs; no ledger, or one of a version before.
+pub(super) fn open_where_nobody_runs(state_dir: &Path) -> Result<(Lock, Store), ExportError> {
     let ledger = state_dir.join(STORE_NAME);
     // Neither lock nor ledger is made where there is no node.
     fs::metadata(&ledger).map_err(|source| ExportError::Io {
@@ -103,25 +123,13 @@ pub fn adjust(
         source,
         remedy: "Name the state directory of the node (node.state_dir)",
     })?;
-    let id: StartId = request;
-    let id = hex(&id);
-    let _lock = match Lock::take(state_dir.join(LOCK_NAME)) {
-        Ok(lock) => lock,
-        Err(ExportError::Locked { .. }) => {
-            requests::place(state_dir, &id, correction)?;
-            return Ok(Adjusting::Asked(Request { state_dir: state_dir.to_owned(), id }));
-        }
-        Err(error) => return Err(error),
-    };
+    let lock = Lock::take(state_dir.join(LOCK_NAME))?;
     // Bringing it to the present is the gateway's: a process of the version before may still want it back.
     let looked = Store::open_to_look(&ledger)?;
     if !looked.is_present()? {
         return Err(doubtful(&looked, "one of a version before this command's"));
     }
-    let mut store = Store::open(&ledger, &WriteTurn::default())?;
-    let settings = settings_of(&store, state_dir, boot_id)?;
-    let asked = Asked { correction, request: &id, now };
-    Ok(Adjusting::Here(store.adjust(&Sealer::of(&settings), asked)?))
+    Ok((lock, Store::open(&ledger, &WriteTurn::default())?))
 }
 
 /// The error for a ledger of which only a start can say how it goes on.

@@ -18,6 +18,7 @@ mod corrections;
 mod couriers;
 mod live;
 mod open;
+mod release;
 mod requests;
 mod seal;
 #[cfg(test)]
@@ -41,6 +42,7 @@ use crate::store::{STORE_NAME, Store, WriteTurn};
 
 pub use corrections::{Adjusting, Made, Request, adjust};
 pub use open::{Found, LOCK_NAME, Opened};
+pub use release::{Release, prune};
 
 /// Ledger and store of one node. One process at a time holds the directories.
 ///
@@ -105,6 +107,8 @@ pub struct Exporter {
     mismatches: u64,
     /// While the clock stands before the open segment: the period of that clock last seen.
     behind: Option<Timestamp>,
+    /// The last sealed and the last released file, and the records of those between.
+    outbox: Option<((u64, u64), u64)>,
     /// Highest file the witness knew at the start.
     witnessed: u64,
     /// Held while the exporter lives.

@@ -108,6 +108,7 @@ pub(super) fn open(
         live: Some(live),
         mismatches,
         behind: None,
+        outbox: None,
         witnessed,
         _lock: lock,
         staging: Arc::new(staging),

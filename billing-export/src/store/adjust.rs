@@ -156,7 +156,9 @@ fn adjust(
     }
     let reference = asked.correction.reference();
     let Some(target) = target(transaction, reference)? else {
-        return Ok(Err(Refusal::NoSuchRecord(reference)));
+        let refusal =
+            if is_released(transaction, reference)? { Refusal::Released } else { Refusal::NoSuchRecord };
+        return Ok(Err(refusal(reference)));
     };
     let Target { usage, of_usage, of_record, .. } = target;
     let (up, down) = match difference(asked.correction.amount(), usage, of_usage, of_record) {
@@ -192,6 +194,17 @@ fn adjust(
     let numbers = writer.numbers;
     write_numbers(transaction, numbers)?;
     Ok(Ok(Adjusted { node_id: sealer.node_id.clone(), epoch, seq, reference, up, down }))
+}
+
+/// Whether the record, or the usage record of a correction, has left the state.
+fn is_released(transaction: &Transaction<'_>, reference: Reference) -> rusqlite::Result<bool> {
+    let Ok(seq) = integer(reference.seq) else { return Ok(false) };
+    transaction
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM adjust WHERE epoch = ?1 AND record_seq = ?2)
+                 OR EXISTS (SELECT 1 FROM released WHERE epoch = ?1 AND ?2 BETWEEN first_seq AND last_seq)",
+        )?
+        .query_row(params![reference.epoch, seq], |row| row.get(0))
 }
 
 /// Where a reference leads; none where there is no such record.

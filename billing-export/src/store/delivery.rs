@@ -24,6 +24,9 @@ const ERROR_LEN_MAX: usize = 500;
 const WATERMARK: &str = "coalesce((SELECT file_seq FROM delivery WHERE sink = ?1 AND phase = 'published'
     ORDER BY file_seq DESC LIMIT 1), 0)";
 
+/// The last file whose records have left the state: a sink that is new begins behind it.
+const RELEASED: &str = "coalesce((SELECT max(file_seq) FROM released), 0)";
+
 /// Holds for as long as the start that a courier belongs to has the ledger (`?1`).
 const IS_OURS: &str = "EXISTS (SELECT 1 FROM node WHERE start_id = ?1 AND pending_start_id IS NULL)";
 
@@ -44,7 +47,7 @@ impl Store {
                 .prepare_cached(&format!(
                     "SELECT file.*, delivery.phase AS phase FROM file
                      LEFT JOIN delivery ON delivery.sink = ?1 AND delivery.file_seq = file.file_seq
-                     WHERE file.file_seq > {WATERMARK} ORDER BY file.file_seq LIMIT 1"
+                     WHERE file.file_seq > max({WATERMARK}, {RELEASED}) ORDER BY file.file_seq LIMIT 1"
                 ))?
                 .query_row(params![sink], |row| {
                     Ok((file_row(row)?, word_or_none(row, "phase")?.unwrap_or(Phase::Sealed)))
@@ -62,7 +65,7 @@ impl Store {
             connection
                 .prepare_cached(&format!(
                     "SELECT {WATERMARK} AS watermark,
-                        (SELECT coalesce(sum(records), 0) FROM file WHERE file_seq > {WATERMARK}) AS backlog"
+                        (SELECT coalesce(sum(records), 0) FROM file WHERE file_seq > max({WATERMARK}, {RELEASED})) AS backlog"
                 ))?
                 .query_row(params![sink], read)
         })

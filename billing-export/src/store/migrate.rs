@@ -21,7 +21,7 @@ const MIGRATIONS: [Migration; 5] = [
     Migration { to: 2, apply: checks },
     Migration { to: 3, apply: |transaction| transaction.execute_batch(schema::FORMATS) },
     Migration { to: 4, apply: |transaction| transaction.execute_batch(schema::DELIVERIES) },
-    Migration { to: 5, apply: |transaction| transaction.execute_batch(schema::CORRECTIONS) },
+    Migration { to: 5, apply: corrections_and_releases },
 ];
 
 /// The version of the tables that this program writes.
@@ -39,6 +39,12 @@ fn checks(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     }
     transaction.execute_batch(schema::CHECKS)?;
     repair::check_everything(transaction)
+}
+
+/// Adds corrections, and records that may leave.
+fn corrections_and_releases(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute_batch(schema::CORRECTIONS)?;
+    transaction.execute_batch(schema::RELEASES)
 }
 
 /// Applies every step after version `from`.

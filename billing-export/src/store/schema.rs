@@ -125,6 +125,29 @@ CREATE TABLE place (                   -- one row: directories of the node at it
 ) STRICT;
 ";
 
+/// What version 5 adds too: files whose records have left the state.
+pub(super) const RELEASES: &str = "
+CREATE TABLE released (                -- files whose records have left the state: billing's ledger and every sink had them
+    file_seq  INTEGER PRIMARY KEY REFERENCES file (file_seq),  -- its row stays: names, sums, hashes
+    epoch     INTEGER NOT NULL,
+    first_seq INTEGER NOT NULL,
+    last_seq  INTEGER NOT NULL,
+    at_utc    TEXT    NOT NULL,
+    watermark INTEGER NOT NULL             -- the last file that billing's ledger had then
+) STRICT;
+
+CREATE INDEX released_records ON released (epoch, last_seq);
+CREATE TRIGGER released_is_immutable BEFORE UPDATE ON released
+    BEGIN SELECT RAISE (ABORT, 'what was released is never changed'); END;
+CREATE TRIGGER released_is_kept BEFORE DELETE ON released
+    BEGIN SELECT RAISE (ABORT, 'what was released is never forgotten'); END;
+DROP TRIGGER record_is_kept;
+CREATE TRIGGER record_is_kept BEFORE DELETE ON record
+    WHEN NOT EXISTS (SELECT 1 FROM released WHERE epoch = OLD.epoch AND last_seq >= OLD.record_seq
+        AND first_seq <= OLD.record_seq)
+    BEGIN SELECT RAISE (ABORT, 'a sealed record is never deleted before its file is released'); END;
+";
+
 /// Version 1.
 pub(super) const SCHEMA: &str = "
 CREATE TABLE node (                    -- one row: who writes this ledger, and what the next numbers are

@@ -11,6 +11,7 @@ mod counting;
 mod ending;
 mod fault;
 mod handed;
+mod leaving;
 mod ledger;
 mod machine;
 mod opened;
@@ -40,6 +41,7 @@ use crate::net::sys::egress::Egress;
 use allowances::Followed;
 use clock::Watched;
 use fault::{SharedFault, fault};
+use leaving::Leaving;
 use orders::{Ending, Fate, MeetingPlace, Order, Plan};
 use sinks::Sinks;
 
@@ -114,6 +116,8 @@ pub struct Export {
     told: Option<String>,
     /// What the start of the ledger wants looked at.
     attention: Vec<Attention>,
+    /// Records that billing has, on their way out of the state.
+    leaving: Leaving,
     /// The test switch; what it has used up stays used up when the ledger is opened anew.
     fault: Option<SharedFault>,
 }
@@ -156,6 +160,7 @@ impl Export {
             followed: None,
             told: None,
             attention: Vec::new(),
+            leaving: Leaving::default(),
             fault,
         })
     }
@@ -238,7 +243,8 @@ impl Export {
         }
         // Whoever has sealed something, and though that failed in the end.
         self.sinks.tell();
-        match saved.and(sealed) {
+        let released = self.let_leave();
+        match saved.and(sealed).and(released) {
             Ok(()) => self.told = None,
             Err(error) => self.tell(&error),
         }

@@ -49,5 +49,7 @@ pub(super) const EDGE_ROWS: &[Row] = &[
     ("rating_group", "dscp", &["1", "63"], &["0", "64"]),
     ("rating_group", "fwmark", &["1", "4294967295"], &["0", "4294967296", "31233"]),
     ("rating_group", "mark_upstream", &["true", "false"], &["1"]),
+    ("export", "release", &["\"none\"", "\"watermark-file\""], &["\"nats\"", "\"\"", "1"]),
+    ("export", "watermark_file", &["\"a/b.json\"", "\"/a\""], &["\"\"", "1"]),
     ("export", "byte_basis", &["\"payload\""], &["\"ip\"", "\"bytes\"", "1"]),
 ];

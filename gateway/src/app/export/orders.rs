@@ -34,6 +34,10 @@ pub struct Plan {
     pub retry_max: Duration,
     /// How long one file may take at a sink before that is told.
     pub delivery_max: Duration,
+    /// Where billing's ledger says how far it is; none: records stay in the state for ever.
+    pub watermark_file: Option<PathBuf>,
+    /// How long they stay at least.
+    pub retention: Duration,
     /// Test switch: where to kill the process or fail, `step[:count][:error]`.
     pub fault: Option<String>,
 }

@@ -35,18 +35,23 @@ impl Export {
     }
 
     /// Tells the admin endpoint how things stand.
-    pub(super) fn tell_status(&self, silent_workers: usize) {
+    pub(super) fn tell_status(&mut self, silent_workers: usize) {
         let saved_ago =
             jiff::SignedDuration::try_from(self.shared.age(self.clock.monotonic())).unwrap_or_default();
+        let own = self.attention.iter().cloned();
+        let attention =
+            own.chain(self.watched.attention(self.clock)).chain(self.leaving.attention()).collect();
+        let outbox_records = self.exporter.as_mut().and_then(Exporter::outbox_records);
         self.status.set_export(ExportState {
             fault: self.told.clone().or_else(|| self.sinks.fault()),
             last_saved: self.exporter.as_ref().and_then(|_| wall().checked_sub(saved_ago).ok()),
             epoch: self.exporter.as_ref().map(Exporter::epoch),
             backlog_records: Sinks::backlog_records(self.exporter.as_ref()),
+            outbox_records,
             sinks: self.sinks.states(self.exporter.as_ref()),
             mismatches: self.exporter.as_ref().map_or(0, Exporter::conservation_mismatches),
             silent_workers,
-            attention: self.attention.iter().cloned().chain(self.watched.attention(self.clock)).collect(),
+            attention,
         });
     }
 }

@@ -66,6 +66,8 @@ struct Facts {
     epoch: Option<u32>,
     /// Records sealed that the folder of usage files does not have.
     backlog_records: u64,
+    /// Records sealed and in the state.
+    outbox_records: u64,
     /// How each way out for records stands.
     sinks: Vec<SinkState>,
     /// Open flows, and those of them that are UDP, by worker.
@@ -128,6 +130,8 @@ pub struct ExportState {
     pub epoch: Option<u32>,
     /// Records sealed that the folder of usage files does not have; none while nobody can say.
     pub backlog_records: Option<u64>,
+    /// Records sealed and in the state; none while the ledger is read again.
+    pub outbox_records: Option<u64>,
     /// How each way out for records stands.
     pub sinks: Vec<SinkState>,
     /// Files whose bytes were not conserved.
@@ -261,6 +265,7 @@ impl Status {
         facts.last_saved = state.last_saved.or(facts.last_saved);
         facts.epoch = state.epoch.or(facts.epoch);
         facts.backlog_records = state.backlog_records.unwrap_or(facts.backlog_records);
+        facts.outbox_records = state.outbox_records.unwrap_or(facts.outbox_records);
         facts.sinks = state.sinks;
         facts.silent_workers = state.silent_workers;
         facts.export_attention = state.attention;

@@ -38,6 +38,8 @@ pub enum AttentionReason {
     FlowsPerSubscriber,
     /// A way out for records fails or stands still; they wait in the ledger.
     SinkBehind,
+    /// Billing's word on how far it is cannot be used: records stay in the state.
+    ReleaseHeld,
     /// The kernel's programs do not see what passes.
     KernelBlind,
     /// What accounting changes cannot be saved, and nobody is answered.
@@ -72,6 +74,7 @@ impl AttentionReason {
         Self::ClockStep,
         Self::FlowsPerSubscriber,
         Self::SinkBehind,
+        Self::ReleaseHeld,
         Self::KernelBlind,
         Self::RadiusUnsaved,
         Self::RadiusEnded,
@@ -99,6 +102,7 @@ impl AttentionReason {
             Self::ClockStep => "clock_step",
             Self::FlowsPerSubscriber => "flows_per_subscriber",
             Self::SinkBehind => "sink_behind",
+            Self::ReleaseHeld => "release_held",
             Self::KernelBlind => "kernel_blind",
             Self::RadiusUnsaved => "radius_unsaved",
             Self::RadiusEnded => "radius_ended",

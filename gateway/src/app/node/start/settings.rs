@@ -187,6 +187,11 @@ pub(super) fn plan(config: &Config) -> Plan {
         checkpoint: export.checkpoint,
         retry_max: export.retry_max,
         delivery_max: export.delivery_max,
+        watermark_file: match export.release {
+            config::Release::None => None,
+            config::Release::WatermarkFile => Some(export.watermark_file.clone()),
+        },
+        retention: export.retention,
         fault: std::env::var(FAULT_SWITCH).ok(),
     }
 }

@@ -63,7 +63,7 @@ const fn counter(name: &'static str, help: &'static str, read: fn(&View<'_>) -> 
 }
 
 /// The metrics.
-const METRICS: [Metric; 38] = [
+const METRICS: [Metric; 39] = [
     gauge("zrgw_ready", "1 while traffic is carried and judged by a good list", |view| {
         Some(u64::from(view.is_ready))
     }),
@@ -121,6 +121,9 @@ const METRICS: [Metric; 38] = [
     ),
     gauge("zrgw_export_backlog_records", "Records sealed and not yet published", |view| {
         Some(view.facts.backlog_records)
+    }),
+    gauge("zrgw_outbox_records", "Records sealed and in the state folder (export.release)", |view| {
+        Some(view.facts.outbox_records)
     }),
     gauge("zrgw_export_last_success_timestamp_seconds", "When counts were last saved", |view| {
         Some(seconds(view.facts.last_saved?.as_second()))
