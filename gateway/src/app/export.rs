@@ -241,10 +241,11 @@ impl Export {
         if sealed.is_ok() {
             self.serial = serial;
         }
+        let corrected = self.make_corrections();
         // Whoever has sealed something, and though that failed in the end.
         self.sinks.tell();
         let released = self.let_leave();
-        match saved.and(sealed).and(released) {
+        match saved.and(sealed).and(corrected).and(released) {
             Ok(()) => self.told = None,
             Err(error) => self.tell(&error),
         }

@@ -47,7 +47,13 @@ impl Export {
         if let Some(cause) = cause {
             exporter.seal_now(now, cause)?;
         }
-        for made in exporter.make_corrections(now)? {
+        Ok(())
+    }
+
+    /// Makes the corrections that billing asks for. Apart from the seal: what is wrong with a request holds up no record.
+    pub(super) fn make_corrections(&mut self) -> Result<(), ExportError> {
+        let Some(exporter) = &mut self.exporter else { return Ok(()) };
+        for made in exporter.make_corrections(wall())? {
             let Adjusted { epoch, seq, reference, .. } = made;
             tracing::info!(
                 epoch,
