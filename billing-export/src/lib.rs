@@ -5,15 +5,18 @@
 //! in SQLite so that what was committed survives any stop: [`Exporter`] is the two together. A **sink** takes what is sealed,
 //! each by a [`sink::Courier`] of its own; the first is the folder where billing finds files that are complete or not there.
 //!
-//! [`verify`], [`totals`] and [`statement`] are the receiving side: they read what billing received.
+//! [`verify`], [`totals`] and [`statement`] are the receiving side: they read what billing received. [`collect`] (a feature,
+//! which the gateway does without) takes it into a PostgreSQL ledger.
 //!
-//! Only `store`, `sink`, `witness`, `exporter`, `render`, `pickup`, `verify`, `whole` and `totals` touch files; everything else is
-//! pure. Nothing here reads a clock.
+//! Only `store`, `sink`, `witness`, `exporter`, `render`, `pickup`, `verify`, `whole`, `totals` and `collect` touch files;
+//! everything else is pure. Nothing here reads a clock but what `collect` answers over HTTP.
 
 #![deny(clippy::arithmetic_side_effects)]
 
 pub mod audit;
 pub mod codec;
+#[cfg(feature = "collect")]
+pub mod collect;
 pub mod correction;
 pub mod manifest;
 pub mod name;

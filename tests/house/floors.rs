@@ -28,7 +28,8 @@ const LEDGER_SIDE: [&str; 13] = [
 /// What further is not a word that `flow` may use.
 const NO_WORDS: [&str; 3] = ["manifest", "codec", "audit"];
 /// Leaf files that may touch the system, by module.
-const IMPURE_MODULES: [&str; 8] = ["main", "cli", "store", "sink", "exporter", "pickup", "render", "witness"];
+const IMPURE_MODULES: [&str; 9] =
+    ["main", "cli", "collect", "store", "sink", "exporter", "pickup", "render", "witness"];
 /// The three that do not know one another.
 const LEAVES: [&str; 3] = ["config", "allowlist", "billing-export"];
 

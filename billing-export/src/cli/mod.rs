@@ -1,6 +1,8 @@
 //! The command line: one file per command, and what they share.
 
 pub(crate) mod adjust;
+#[cfg(feature = "collect")]
+pub(crate) mod collect;
 pub(crate) mod explain;
 pub(crate) mod prune;
 pub(crate) mod render;
@@ -53,6 +55,9 @@ pub(crate) enum Verb {
     Adjust(adjust::Arguments),
     /// Let records that billing has leave the state of a node
     Prune(prune::Arguments),
+    /// Take usage files into a PostgreSQL ledger, once or until told to stop
+    #[cfg(feature = "collect")]
+    Collect(collect::Arguments),
 }
 
 /// How data is printed.

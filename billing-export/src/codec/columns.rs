@@ -66,7 +66,7 @@ impl Format {
     ///
     /// # Errors
     /// The first of `each`.
-    pub(super) fn write<E>(
+    pub(crate) fn write<E>(
         self,
         record: &Record,
         each: &mut dyn FnMut(&'static str, &str) -> Result<(), E>,
