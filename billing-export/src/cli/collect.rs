@@ -67,8 +67,14 @@ impl From<CollectError> for Failure {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let config = read(&arguments.config)?;
     let (summary, code) = if arguments.once {
-        let summary = once(config)?;
-        (summary, if summary.refused > 0 { ExitCode::from(EXIT_NO) } else { ExitCode::SUCCESS })
+        let (summary, away) = once(config)?;
+        let code = match away {
+            Some(failure) => failure.report(),
+            None if summary.stuck > 0 => ExitCode::from(EXIT_IO),
+            None if summary.refused > 0 => ExitCode::from(EXIT_NO),
+            None => ExitCode::SUCCESS,
+        };
+        (summary, code)
     } else {
         (follow::run(config)?, ExitCode::SUCCESS)
     };
@@ -90,19 +96,24 @@ fn read(path: &Path) -> Result<Config, Failure> {
     Config::parse(&text, path.parent().unwrap_or(Path::new(""))).map_err(|error| wrong(format!(":{error}")))
 }
 
-/// Loads what is there.
-fn once(config: Config) -> Result<Summary, Failure> {
+/// Loads what is there. A source that cannot be read keeps none of the others out; the first of them is told last.
+fn once(config: Config) -> Result<(Summary, Option<Failure>), Failure> {
     let sources = config.sources.len();
     let mut collector = Collector::new(config);
-    collector.connect()?;
     let mut told = Told::new(None, true);
-    let mut sum = Summary::default();
+    let (mut sum, mut away) = (Summary::default(), None);
     for source in 0..sources {
-        sum = sum.and(collector.sweep(source, Look::Thorough, &mut told)?);
+        collector.connect()?;
+        match collector.sweep(source, Look::Thorough, &mut told) {
+            Ok(summary) => sum = sum.and(summary),
+            Err(error) => away = away.or(Some(Failure::from(error))),
+        }
     }
     told.end();
-    say_dropped(&collector.drop_old(Timestamp::now())?);
-    Ok(sum)
+    if away.is_none() {
+        say_dropped(&collector.drop_old(Timestamp::now())?);
+    }
+    Ok((sum, away))
 }
 
 /// Says which days have totals only from here on.

@@ -13,27 +13,21 @@ pub mod config;
 mod check;
 mod done;
 mod ledger;
+mod look;
 mod refusal;
 mod sweep;
 mod watermark;
 
-use std::collections::HashMap;
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use self::check::{judge_length, judge_manifest};
-use self::config::{Config, Source};
-use self::ledger::{Candidate, Fault, Ledger, Loaded};
-use self::sweep::Found;
+use self::config::Config;
+use self::ledger::{Fault, Ledger};
+use self::look::Sweep;
 use crate::error::ExportError;
-use crate::manifest::{Hash, Manifest};
-use crate::name::{DATA_ENDING, FileName, MANIFEST_ENDING};
-use crate::pickup::read_manifest;
-use crate::sink::file::hash_file;
 
 pub use self::check::RECORDS_MAX;
 pub use self::ledger::Watermark;
@@ -81,6 +75,9 @@ pub trait Watch {
     /// It is not in the ledger; `is_new` unless it was refused for this before.
     fn refused(&mut self, file: &Path, refusal: &Refusal, is_new: bool);
 
+    /// It could not be read, or, once the ledger had it, not be removed or moved: it is looked at again.
+    fn stuck(&mut self, file: &Path, text: &str);
+
     /// Whether to stop before the next file.
     fn is_stopping(&self) -> bool;
 }
@@ -105,6 +102,8 @@ pub struct Summary {
     pub known: u64,
     /// Files refused.
     pub refused: u64,
+    /// Files that could not be read, removed or moved.
+    pub stuck: u64,
     /// Records that were not there before.
     pub records: u64,
     /// Data files without a manifest; not counted where only changed files are looked at.
@@ -121,6 +120,7 @@ impl Summary {
             taken: self.taken.saturating_add(other.taken),
             known: self.known.saturating_add(other.known),
             refused: self.refused.saturating_add(other.refused),
+            stuck: self.stuck.saturating_add(other.stuck),
             records: self.records.saturating_add(other.records),
             incomplete: self.incomplete.saturating_add(other.incomplete),
             may_pass: self.may_pass || other.may_pass,
@@ -134,32 +134,6 @@ pub struct Collector {
     config: Config,
     /// The connection; none after it was lost.
     ledger: Option<Ledger>,
-}
-
-/// What became of one file.
-enum Outcome {
-    /// Taken, with the number of new records.
-    Taken(u64),
-    /// Known.
-    Known,
-    /// Refused; whether it may be taken later.
-    Refused(bool),
-    /// It went away while it was looked at.
-    Gone,
-}
-
-/// One folder being looked through.
-struct Sweep<'s> {
-    /// The folder.
-    source: &'s Source,
-    /// The folder as the table `refusal` names it.
-    dir: String,
-    /// Whether the data of known files is hashed again.
-    thorough: bool,
-    /// Where watermarks are written.
-    watermark_dir: Option<&'s Path>,
-    /// Who is told.
-    watch: &'s mut dyn Watch,
 }
 
 impl Collector {
@@ -231,161 +205,6 @@ impl Collector {
         let Collector { config, ledger: Some(ledger) } = self else { return Ok(Vec::new()) };
         let today = config.ledger.zone.to_datetime(now).date();
         Ok(ledger.drop_old(today, config.ledger.retention_days)?)
-    }
-}
-
-impl Sweep<'_> {
-    /// Looks through the folder, a bounded number of names at a time.
-    fn run(&mut self, ledger: &mut Ledger, since: Option<i64>) -> Result<Summary, CollectError> {
-        let dir = &self.source.dir;
-        let reading = |error: io::Error| {
-            CollectError::Away(format!("{}: reading the names in the source: {error}", dir.display()))
-        };
-        if let config::Done::Move(folder) = &self.source.done {
-            fs::create_dir_all(folder).map_err(|error| {
-                CollectError::Away(format!("{}: creating the folder: {error}", folder.display()))
-            })?;
-        }
-        let mut summary = Summary::default();
-        let mut after = None;
-        loop {
-            let batch = sweep::next(dir, after.as_ref(), since).map_err(reading)?;
-            summary.incomplete = summary.incomplete.saturating_add(batch.incomplete);
-            let asked: Vec<_> = batch
-                .found
-                .iter()
-                .filter_map(|found| found.name.as_ref())
-                .map(|name| (name.node_id().to_string(), name.file_seq()))
-                .collect();
-            let known = if asked.is_empty() { HashMap::new() } else { ledger.known(&asked)? };
-            for found in &batch.found {
-                if self.watch.is_stopping() {
-                    return Ok(summary);
-                }
-                let one = match self.look_at(ledger, found, &known)? {
-                    Outcome::Taken(records) => Summary { taken: 1, records, ..Summary::default() },
-                    Outcome::Known => Summary { known: 1, ..Summary::default() },
-                    Outcome::Refused(may_pass) => Summary { refused: 1, may_pass, ..Summary::default() },
-                    Outcome::Gone => Summary::default(),
-                };
-                summary = summary.and(one);
-            }
-            match batch.after {
-                Some(place) => after = Some(place),
-                None => return Ok(summary),
-            }
-        }
-    }
-
-    /// Looks at one file, and tells what became of it.
-    fn look_at(
-        &mut self,
-        ledger: &mut Ledger,
-        found: &Found,
-        known: &HashMap<(String, u64), String>,
-    ) -> Result<Outcome, CollectError> {
-        let data_name = format!("{}{DATA_ENDING}", found.stem);
-        let manifest_name = format!("{}{MANIFEST_ENDING}", found.stem);
-        let data = self.source.dir.join(&data_name);
-        let manifest_path = self.source.dir.join(&manifest_name);
-        let judged = read_and_judge(found.name.as_ref(), &manifest_path);
-        let judged = match judged {
-            Err(_) if !manifest_path.exists() => return Ok(Outcome::Gone),
-            judged => judged.and_then(|(manifest, hash)| {
-                let key = (manifest.node_id.clone(), manifest.file_seq);
-                let is_known = known.get(&key).is_some_and(|known| *known == hash.to_string());
-                Ok((manifest, hash, is_known))
-            }),
-        };
-        let outcome = match judged {
-            Err(refusal) => Err(refusal),
-            Ok((manifest, _, true)) => self.look_again(&data, &manifest)?.map(|()| Loaded::Known),
-            Ok((manifest, hash, false)) => {
-                let file = Candidate { source: &self.dir, data: &data, manifest: &manifest, hash };
-                take(ledger, &file)?
-            }
-        };
-        match outcome {
-            Ok(Loaded::Taken { records, watermark, waiting }) => {
-                if let Some(dir) = self.watermark_dir {
-                    watermark::write(dir, &watermark)?;
-                }
-                for waiting in waiting {
-                    let is_new = ledger.note_refusal(&waiting.source, &waiting.name, &waiting.refusal)?;
-                    self.watch.refused(
-                        &Path::new(&waiting.source).join(&waiting.name),
-                        &waiting.refusal,
-                        is_new,
-                    );
-                }
-                self.watch.taken(&data, records, &watermark);
-                done::settle(&self.source.done, &self.source.dir, &data_name, &manifest_name)?;
-                Ok(Outcome::Taken(records))
-            }
-            Ok(Loaded::Known) => {
-                self.watch.known(&data);
-                done::settle(&self.source.done, &self.source.dir, &data_name, &manifest_name)?;
-                Ok(Outcome::Known)
-            }
-            Err(refusal) => {
-                let is_new = ledger.note_refusal(&self.dir, &data_name, &refusal)?;
-                self.watch.refused(&data, &refusal, is_new);
-                Ok(Outcome::Refused(refusal.reason.may_pass()))
-            }
-        }
-    }
-
-    /// Whether the data of a file that the ledger has is still what was taken. It may be gone: it was, before its manifest.
-    fn look_again(&self, data: &Path, manifest: &Manifest) -> Result<Result<(), Refusal>, CollectError> {
-        if !self.thorough {
-            return Ok(Ok(()));
-        }
-        match hash_file(data)? {
-            Some(found) if found != manifest.sha256 => {
-                let text = format!(
-                    "sha256: found {found}, wanted {}, as the manifest says and as the ledger has it: the file was changed after it \
-                     was taken. Remove both files, or have them delivered again",
-                    manifest.sha256
-                );
-                Ok(Err(Refusal::new(Reason::Sha256, text)))
-            }
-            Some(_) | None => Ok(Ok(())),
-        }
-    }
-}
-
-/// Reads a manifest and judges it by itself.
-fn read_and_judge(name: Option<&FileName>, path: &Path) -> Result<(Manifest, Hash), Refusal> {
-    let Some(name) = name else {
-        let text = "found another name, wanted {node_id}_usage_{YYYYMMDDThhmmssZ}_{epoch:05}_{file_seq:010}.manifest.json";
-        return Err(Refusal::new(Reason::Name, text));
-    };
-    let (manifest, hash) = read_manifest(path).map_err(|text| Refusal::new(Reason::Manifest, text))?;
-    judge_manifest(name, &manifest)?;
-    Ok((manifest, hash))
-}
-
-/// Takes a file that the ledger does not have.
-fn take(ledger: &mut Ledger, file: &Candidate<'_>) -> Result<Result<Loaded, Refusal>, CollectError> {
-    let missing = || Refusal::new(Reason::DataMissing, "found a manifest without its data file, wanted both");
-    let taken = match fs::metadata(file.data) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Fault::Refused(missing())),
-        Err(error) => Err(Fault::File(ExportError::reading(file.data, "reading a usage file", error))),
-        Ok(metadata) => judge_length(metadata.len(), file.manifest)
-            .map_err(Fault::Refused)
-            .and_then(|()| ledger.take(file)),
-    };
-    match taken {
-        Ok(loaded) => Ok(Ok(loaded)),
-        Err(Fault::Refused(refusal)) if refusal.reason == Reason::DataMissing => {
-            // Another collector took it, and its data away, since we asked.
-            let key = (file.manifest.node_id.clone(), file.manifest.file_seq);
-            let known = ledger.known(std::slice::from_ref(&key))?;
-            let is_known = known.get(&key).is_some_and(|known| *known == file.hash.to_string());
-            Ok(if is_known { Ok(Loaded::Known) } else { Err(refusal) })
-        }
-        Err(Fault::Refused(refusal)) => Ok(Err(refusal)),
-        Err(fault) => Err(fault.into()),
     }
 }
 

@@ -19,7 +19,8 @@ const KEEPER: &str = r#"
 folder=$1; remove=$2; shift 2
 "$@" >"$folder/log" 2>&1 & server=$!
 read -r _
-kill -INT "$server" 2>/dev/null; wait "$server"
+signal=INT; [ -z "$remove" ] || signal=QUIT
+kill -$signal "$server" 2>/dev/null; wait "$server"
 [ -z "$remove" ] || rm -rf "$remove"
 "#;
 
@@ -55,7 +56,7 @@ fn unprivileged(program: &str) -> Vec<String> {
 }
 
 impl Cluster {
-    /// A new one, running. Where `is_kept_by_keeper`, its folder is removed by the keeper.
+    /// A new one, running. Its folder is removed by the keeper, or with the value.
     fn make(removed_by_keeper: bool) -> Cluster {
         let root = tempfile::Builder::new().prefix("zrgw-pg").tempdir().unwrap();
         let path = root.path().to_owned();
@@ -72,6 +73,9 @@ impl Cluster {
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        // All are let in but one role, whose password counts.
+        let rules = "local all secret scram-sha-256\nlocal all all trust\n";
+        fs::write(path.join("data/pg_hba.conf"), rules).unwrap();
         let root = if removed_by_keeper {
             let _ = root.keep();
             None

@@ -118,3 +118,22 @@ fn many_nodes_stand_side_by_side() {
     bench.agrees_with(&data_of(&bench.usage()));
     assert_eq!(bench.sql("SELECT count(*) FROM zrgw.node WHERE file_seq > 0"), "3");
 }
+
+#[test]
+fn b26_a_file_whose_gateway_says_that_bytes_are_not_conserved_is_taken() {
+    let bench = Bench::new();
+    let mut node = Node::new();
+    let mut exporter = node.open(at(0));
+    let mut one = tick(1, at(0), &[(exempt("1", "a"), volume(100, 100))]);
+    one.seen.up = 99;
+    exporter.checkpoint(&one).unwrap();
+    exporter.seal_due(at(15 * MINUTE)).unwrap();
+    exporter.publish().unwrap();
+    exporter.close().unwrap();
+    let files = node.data_files();
+    assert_eq!(manifest(&files[0])["conserved"], false);
+    copy_dir(&node.settings.pickup_dir, &bench.usage());
+    bench.taken();
+    bench.agrees_with(&files);
+    assert_eq!(bench.sql("SELECT count(*) FROM zrgw.record WHERE kind = 'gap'"), "1");
+}

@@ -82,7 +82,10 @@ impl<'c> Bench<'c> {
             self.done,
             self.more
         );
-        fs::write(&path, text).unwrap();
+        // Whole at any moment: another collector of the test may be reading it.
+        let part = tempfile::NamedTempFile::new_in(self.root.path()).unwrap();
+        fs::write(part.path(), text).unwrap();
+        part.persist(&path).unwrap();
         path
     }
 

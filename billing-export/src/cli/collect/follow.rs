@@ -119,16 +119,16 @@ fn follow(config: Config, board: &Arc<Board>, stop: &Arc<AtomicBool>) -> Result<
     let mut sum = Summary::default();
     let (mut pause, mut dropped) = (PAUSE_MIN, None::<Instant>);
     while !stop.load(Ordering::Relaxed) {
-        let rounded = round(&mut collector, &mut courses, &polls, board, &mut told).and_then(|summary| {
-            if dropped.is_none_or(|at| at.elapsed() >= DROP_EVERY) {
-                say_dropped(&collector.drop_old(Timestamp::now())?);
-                dropped = Some(Instant::now());
-            }
-            Ok(summary)
-        });
+        let rounded =
+            round(&mut collector, &mut courses, &polls, board, &mut told, &mut sum).and_then(|()| {
+                if dropped.is_none_or(|at| at.elapsed() >= DROP_EVERY) {
+                    say_dropped(&collector.drop_old(Timestamp::now())?);
+                    dropped = Some(Instant::now());
+                }
+                Ok(())
+            });
         match rounded {
-            Ok(summary) => {
-                sum = sum.and(summary);
+            Ok(()) => {
                 pause = PAUSE_MIN;
                 // What is refused over and over is said once.
                 told.repeats = false;
@@ -147,19 +147,20 @@ fn follow(config: Config, board: &Arc<Board>, stop: &Arc<AtomicBool>) -> Result<
     Ok(sum)
 }
 
-/// Looks at the sources that are due.
+/// Looks at the sources that are due, and adds what became of their files.
 fn round(
     collector: &mut Collector,
     courses: &mut [Course],
     polls: &[Duration],
     board: &Board,
     told: &mut Told,
-) -> Result<Summary, CollectError> {
+    sum: &mut Summary,
+) -> Result<(), CollectError> {
     if let Some(watermarks) = collector.connect()? {
         watermarks.iter().for_each(|watermark| board.reached(watermark));
         courses.iter_mut().for_each(|course| course.whole = None);
     }
-    let mut sum = Summary::default();
+    let mut away = None;
     for (number, (course, poll)) in courses.iter_mut().zip(polls).enumerate() {
         let now = Instant::now();
         if course.due > now {
@@ -168,7 +169,16 @@ fn round(
         let begins = Timestamp::now().as_second().saturating_sub(SLACK_SECONDS);
         let whole = course.whole.is_none_or(|at| at.elapsed() >= WHOLE_EVERY);
         let look = if whole { Look::Whole } else { Look::Since(course.since) };
-        let summary = collector.sweep(number, look, told)?;
+        let summary = match collector.sweep(number, look, told) {
+            Ok(summary) => summary,
+            Err(error @ CollectError::Config(_)) => return Err(error),
+            Err(error) => {
+                // One source that cannot be read keeps none of the others out.
+                collector.connect()?;
+                away = away.or(Some(error));
+                continue;
+            }
+        };
         if whole {
             (course.whole, course.held) = (Some(now), false);
         }
@@ -179,10 +189,15 @@ fn round(
         }
         course.since = begins;
         course.due = now.checked_add(*poll).unwrap_or(now);
-        sum = sum.and(summary);
+        *sum = sum.and(summary);
     }
-    board.stand(Vec::new());
-    Ok(sum)
+    match away {
+        Some(error) => Err(error),
+        None => {
+            board.stand(Vec::new());
+            Ok(())
+        }
+    }
 }
 
 /// Waits, but not beyond a stop.

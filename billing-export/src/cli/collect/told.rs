@@ -72,6 +72,10 @@ impl Watch for Told {
         }
     }
 
+    fn stuck(&mut self, file: &Path, text: &str) {
+        self.bar.suspend(|| eprintln!("billing-export: {}: {text}", file.display()));
+    }
+
     fn is_stopping(&self) -> bool {
         self.following.as_ref().is_some_and(|(_, stop)| stop.load(Ordering::Relaxed))
     }

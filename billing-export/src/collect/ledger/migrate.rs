@@ -2,17 +2,19 @@
 
 use postgres::{Client, Transaction};
 
+use super::super::config;
 use super::error::Fault;
 use super::schema::MIGRATIONS;
 
 /// First half of the key of the advisory lock under which tables and partitions are made; the second is of the schema's name.
 pub(super) const LOCK_CLASS: i32 = 0x7a72_6777;
 
-/// Applies the steps that the ledger has not had, in one transaction that excludes other collectors.
+/// Applies the steps that the ledger has not had, in one transaction that excludes other collectors. `schema` is in quotes.
 ///
 /// # Errors
 /// A newer ledger, another zone, an encoding that cannot hold every name; or the ledger's own word.
-pub(super) fn migrate(client: &mut Client, schema: &str, zone: &str) -> Result<(), Fault> {
+pub(super) fn migrate(client: &mut Client, config: &config::Ledger, schema: &str) -> Result<(), Fault> {
+    let zone = &config.zone_name;
     let encoding: String = client.query_one("SHOW server_encoding", &[])?.try_get(0)?;
     if !["UTF8", "SQL_ASCII"].contains(&encoding.as_str()) {
         return Err(Fault::Config(format!(
@@ -21,7 +23,7 @@ pub(super) fn migrate(client: &mut Client, schema: &str, zone: &str) -> Result<(
     }
     let mut work = client.transaction()?;
     lock(&mut work, schema)?;
-    let known = work.query_opt("SELECT 1 FROM pg_namespace WHERE nspname = $1", &[&schema])?;
+    let known = work.query_opt("SELECT 1 FROM pg_namespace WHERE nspname = $1", &[&config.schema])?;
     if known.is_none() {
         work.batch_execute(&format!("CREATE SCHEMA {schema}"))?;
     }
@@ -52,7 +54,7 @@ pub(super) fn migrate(client: &mut Client, schema: &str, zone: &str) -> Result<(
         &[&zone],
     )?;
     let found: String = work.query_one(&format!("SELECT zone FROM {schema}.setting"), &[])?.try_get(0)?;
-    if found != zone {
+    if found != *zone {
         return Err(Fault::Config(format!(
             "ledger.zone: found {zone:?}, wanted {found:?}, in which the days of schema {schema} were counted from the first run \
              on: correct the zone, or take another schema and load the files again"
