@@ -52,8 +52,8 @@ impl FromStr for Kind {
 /// The time a record speaks of: from `start` (included) to `end`, never negative, whole milliseconds.
 ///
 /// It is the window of the seal, equal for all rows of one seal: the part of the billing period between the seal
-/// before and this one. A correction starts where the usage record it corrects does, whose day it counts for, and ends when
-/// it was made. The times of single flows stay inside the gateway (decision 22).
+/// before and this one. A correction starts where the usage record it corrects does, whose day it counts for, and ends where
+/// the records sealed before it do. The times of single flows stay inside the gateway (decision 22).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Window {
     /// First instant.

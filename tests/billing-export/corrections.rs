@@ -115,7 +115,7 @@ fn b30_a_running_exporter_seals_a_correction_that_names_its_record_and_has_its_a
         ("down_bytes_total", "2000"),
         ("cause", ""),
         ("flags", ""),
-        ("end_utc", "2020-04-06T12:21:00.000Z"),
+        ("end_utc", "2020-04-06T12:15:00.000Z"),
     ] {
         assert_eq!(row[column], wanted, "{column}");
     }
@@ -344,18 +344,28 @@ fn b30_a_state_that_a_start_would_not_go_on_with_is_not_corrected_by_the_command
 }
 
 #[test]
-fn b30_a_clock_that_was_set_back_does_not_put_the_name_of_a_correction_before_another() {
+fn b30_a_correction_ends_where_the_records_before_it_do_whatever_is_open_and_whatever_the_clock_says() {
     let mut node = Node::new();
     let mut exporter = one_period(&mut node);
+    // Counted, and in no record yet: whoever has the correction does not have this.
+    let usage = [(exempt("77010000001", "bilimland"), volume(1, 1))];
+    exporter.checkpoint(&tick(2, at(16 * MINUTE), &usage)).unwrap();
     make_by(&mut node, &mut exporter, of(1, 1), by(-1, 0)).unwrap();
     exporter.close().unwrap();
     // A minute earlier by the clock of whoever asks here.
     make(&mut node, of(1, 1), by(-2, 0)).unwrap();
-    node.open(at(22 * MINUTE)).publish().unwrap();
+    let mut exporter = node.open(at(22 * MINUTE));
+    exporter.seal_due(at(30 * MINUTE)).unwrap();
+    exporter.publish().unwrap();
     let ends: Vec<_> =
         node.rows().iter().map(|row| (row["up_bytes"].clone(), row["end_utc"].clone())).collect();
-    let end = "2020-04-06T12:21:00.000Z".to_owned();
-    assert_eq!(ends[3..], [("-1".into(), end.clone()), ("-2".into(), end)]);
+    let end = "2020-04-06T12:15:00.000Z".to_owned();
+    let open = ("1".into(), "2020-04-06T12:30:00.000Z".into());
+    assert_eq!(ends[3..], [("-1".into(), end.clone()), ("-2".into(), end), open]);
+    let ledger = rusqlite::Connection::open(node.settings.state_dir.join(STORE_NAME)).unwrap();
+    let mut made = ledger.prepare("SELECT at_utc FROM adjust ORDER BY record_seq").unwrap();
+    let made: Vec<String> = made.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    assert_eq!(made, ["2020-04-06T12:21:00.000Z", "2020-04-06T12:20:00.000Z"]);
 }
 
 #[test]

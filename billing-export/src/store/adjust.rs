@@ -173,8 +173,8 @@ fn adjust(
     // What is pending passes through its file to the next one.
     let pending = segment.figures.pending_before;
     let figures = Figures { seen: Volume::ZERO, pending_before: pending, pending_after: pending };
-    let end = segment.window(asked.now).end().max(last_end(transaction, epoch)?);
-    let window = Window::clamped(target.start, end);
+    // It ends where the records before it do: whoever has it does not have what is open.
+    let window = Window::clamped(target.start, segment.start);
     let total = running(transaction, &target.account)?;
     let account = target.account;
     let record = Record {
@@ -258,17 +258,6 @@ fn added(one: Net, other: Net) -> rusqlite::Result<Net> {
     add(one.0, other.0).zip(add(one.1, other.1)).ok_or(rusqlite::Error::ExecuteReturnedResults)
 }
 
-/// When the correction before in this epoch was made: the names of their files are in the order of their numbers, whatever the
-/// clock does.
-fn last_end(transaction: &Transaction<'_>, epoch: u32) -> rusqlite::Result<Timestamp> {
-    let query = "SELECT end_utc FROM adjust WHERE epoch = ?1 ORDER BY record_seq DESC LIMIT 1";
-    let last = transaction
-        .prepare_cached(query)?
-        .query_row(params![epoch], |row| instant(row, "end_utc"))
-        .optional()?;
-    Ok(last.unwrap_or(Timestamp::MIN))
-}
-
 /// What the file of a record counts.
 fn basis(transaction: &Transaction<'_>, usage: Reference) -> rusqlite::Result<ByteBasis> {
     transaction
@@ -316,10 +305,10 @@ fn insert(
         .prepare_cached(
             "INSERT INTO adjust (epoch, record_seq, ref_epoch, ref_seq, usage_epoch, usage_seq, class, reason,
                 subscriber_type, subscriber_id, session_id, service_id, rating_group, list_id, list_serial, start_utc,
-                end_utc, up_bytes, down_bytes, up_bytes_total, down_bytes_total, disposition, request, note)
+                end_utc, up_bytes, down_bytes, up_bytes_total, down_bytes_total, disposition, request, at_utc, note)
              VALUES (:epoch, :seq, :ref_epoch, :ref_seq, :usage_epoch, :usage_seq, :class, :reason, :subscriber_type,
                 :subscriber_id, :session_id, :service_id, :rating_group, :list_id, :list_serial, :start, :end, :up,
-                :down, :up_total, :down_total, :disposition, :request, :note)",
+                :down, :up_total, :down_total, :disposition, :request, :at, :note)",
         )?
         .execute(named_params! {
             ":epoch": record.epoch,
@@ -345,6 +334,7 @@ fn insert(
             ":down_total": integer(total.down)?,
             ":disposition": words.disposition,
             ":request": asked.request,
+            ":at": instant_text(asked.now),
             ":note": asked.correction.note(),
         })?;
     Ok(())

@@ -100,13 +100,14 @@ CREATE TABLE adjust (                  -- sealed corrections, each the one recor
     list_id          TEXT,
     list_serial      INTEGER,
     start_utc        TEXT    NOT NULL,     -- of the usage record
-    end_utc          TEXT    NOT NULL,     -- when it was sealed
+    end_utc          TEXT    NOT NULL,     -- of the records sealed before it
     up_bytes         INTEGER NOT NULL,
     down_bytes       INTEGER NOT NULL,
     up_bytes_total   INTEGER NOT NULL CHECK (up_bytes_total >= 0),
     down_bytes_total INTEGER NOT NULL CHECK (down_bytes_total >= 0),
     disposition      TEXT,
     request          TEXT    NOT NULL UNIQUE,  -- random, of whoever asked: asked twice, it is made once
+    at_utc           TEXT    NOT NULL,     -- when it was made
     note             TEXT    NOT NULL,     -- why, in somebody's words; it never leaves the state
     PRIMARY KEY (epoch, record_seq)
 ) STRICT, WITHOUT ROWID;
