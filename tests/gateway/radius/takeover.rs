@@ -3,6 +3,8 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 
+use billing_export::ByteBasis;
+use gateway::app::node::takeover::terms;
 use serde_json::Value;
 use support::client::finish;
 use support::successor::Successor;
@@ -58,7 +60,8 @@ fn t37_a_take_over_that_fails_leaves_the_running_process_hearing() {
         stream.read_exact(&mut body).unwrap();
         String::from_utf8(body).unwrap()
     };
-    say(&mut stream, r#"{"TakeOver":{"version":3,"node_id":"test-node","byte_basis":"payload"}}"#);
+    let terms = serde_json::to_string(&terms("test-node", ByteBasis::Payload)).unwrap();
+    say(&mut stream, &format!("{{\"TakeOver\":{terms}}}"));
     let last = loop {
         let said = hear(&mut stream);
         if !said.contains("Socket\":") {

@@ -6,6 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use billing_export::ByteBasis;
+use gateway::app::node::takeover::terms;
+
 use super::crash::{Books, Kind, Lab, PATIENCE, Visit, wait_for};
 use super::{LONG, SHORT, assert_counted_once, patient, said, slow, take_over};
 
@@ -43,8 +46,17 @@ impl Stranger {
     }
 }
 
+/// A first message with the terms of this version, and of another where `later` is not 0.
+fn first(message: &str, node_id: &str, byte_basis: ByteBasis, later: u32) -> String {
+    let mut terms = terms(node_id, byte_basis);
+    terms.version += later;
+    format!("{{\"{message}\":{}}}", serde_json::to_string(&terms).unwrap())
+}
+
 /// What a new process says first.
-const TAKE_OVER: &str = r#"{"TakeOver":{"version":3,"node_id":"crash-1","byte_basis":"payload"}}"#;
+fn take_over_of(node_id: &str) -> String {
+    first("TakeOver", node_id, ByteBasis::Payload, 0)
+}
 
 #[test]
 fn s_a_new_process_that_ends_before_it_accepts_is_as_if_it_had_never_been() {
@@ -55,13 +67,13 @@ fn s_a_new_process_that_ends_before_it_accepts_is_as_if_it_had_never_been() {
     // With nothing said, with the sockets in its hands, and with the ledger free for it.
     drop(Stranger::new(&lab));
     let mut stranger = Stranger::new(&lab);
-    stranger.say(TAKE_OVER);
+    stranger.say(&take_over_of("crash-1"));
     // Two workers' listeners of both transports and the admin endpoint.
     assert_eq!(stranger.hear_sockets(), 5, "{}", lab.log());
     drop(stranger);
     wait_for("the end to be told", || (said(&lab, "did not start: this one goes on") == 1).then_some(()));
     let mut stranger = Stranger::new(&lab);
-    stranger.say(TAKE_OVER);
+    stranger.say(&take_over_of("crash-1"));
     stranger.hear_sockets();
     stranger.say("\"Prepared\"");
     assert_eq!(stranger.hear(), "\"Released\"", "{}", lab.log());
@@ -71,7 +83,7 @@ fn s_a_new_process_that_ends_before_it_accepts_is_as_if_it_had_never_been() {
     short.end().unwrap();
     // Nobody else may come in between.
     let mut second = Stranger::new(&lab);
-    second.say(TAKE_OVER);
+    second.say(&take_over_of("crash-1"));
     assert!(second.hear().contains("another process is taking over"));
     drop(stranger);
     wait_for("the old one to go on", || {
@@ -98,12 +110,12 @@ fn s_the_restart_socket_is_its_users_alone_and_refuses_what_does_not_fit() {
     let mode = socket.permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     for (strange, wanted) in [
-        (r#"{"TakeOver":{"version":2,"node_id":"crash-1","byte_basis":"payload"}}"#, "version: 2"),
-        (r#"{"TakeOver":{"version":3,"node_id":"another","byte_basis":"payload"}}"#, "another"),
-        (r#"{"TakeOver":{"version":3,"node_id":"crash-1","byte_basis":"ip"}}"#, "ip"),
+        (first("TakeOver", "crash-1", ByteBasis::Payload, 1), "version: "),
+        (take_over_of("another"), "another"),
+        (first("TakeOver", "crash-1", ByteBasis::Ip, 0), "ip"),
     ] {
         let mut stranger = Stranger::new(&lab);
-        stranger.say(strange);
+        stranger.say(&strange);
         let answer = stranger.hear();
         assert!(answer.contains("Refused") && answer.contains(wanted), "{answer}");
     }
@@ -114,7 +126,7 @@ fn s_the_restart_socket_is_its_users_alone_and_refuses_what_does_not_fit() {
     let mut endless = Stranger::new(&lab);
     endless.0.write_all(&[0, 0]).unwrap();
     let mut counts = Stranger::new(&lab);
-    counts.say(r#"{"Remainder":{"version":3,"node_id":"crash-1","byte_basis":"payload"}}"#);
+    counts.say(&first("Remainder", "crash-1", ByteBasis::Payload, 0));
     assert_eq!(counts.hear(), "\"Welcome\"");
     counts.say(r#"{"seen_up":1,"seen_down":1,"rows":[{"kind":"pager","subscriber":"1","session":"1","list":null,"class":"charged","reason":"port","exempt":null,"flags":"","up":1,"down":1}]}"#);
     assert_eq!(counts.hear(), "\"NotTaken\"");
