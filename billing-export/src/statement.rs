@@ -38,6 +38,11 @@ impl Day {
         Some(Day { date, zone, start, end })
     }
 
+    /// The date.
+    pub fn date(&self) -> Date {
+        self.date
+    }
+
     /// First instant.
     pub fn start(&self) -> Timestamp {
         self.start

@@ -14,6 +14,8 @@
 
 mod support;
 
+#[path = "collect/asked.rs"]
+mod asked;
 #[path = "collect/cluster.rs"]
 mod cluster;
 #[path = "collect/corrections.rs"]

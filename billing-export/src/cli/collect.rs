@@ -83,7 +83,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 }
 
 /// Reads the configuration.
-fn read(path: &Path) -> Result<Config, Failure> {
+pub(super) fn read(path: &Path) -> Result<Config, Failure> {
     let wrong =
         |text: String| Failure { code: EXIT_CONFIG, message: Some(format!("{}{text}", path.display())) };
     let length = fs::metadata(path).map_err(|error| Failure::reading(path, &error))?.len();

@@ -5,6 +5,8 @@ pub(crate) mod adjust;
 pub(crate) mod collect;
 pub(crate) mod explain;
 pub(crate) mod prune;
+#[cfg(feature = "collect")]
+pub(crate) mod reconcile;
 pub(crate) mod render;
 pub(crate) mod show;
 pub(crate) mod totals;
@@ -53,6 +55,9 @@ pub(crate) enum Verb {
     Explain(explain::Arguments),
     /// Correct a sealed record by a record of its own
     Adjust(adjust::Arguments),
+    /// Compare the ledger with what the operator counted
+    #[cfg(feature = "collect")]
+    Reconcile(reconcile::Arguments),
     /// Let records that billing has leave the state of a node
     Prune(prune::Arguments),
     /// Take usage files into a PostgreSQL ledger, once or until told to stop

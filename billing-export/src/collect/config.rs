@@ -14,6 +14,8 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::allowance::Allowances;
+
 /// Longest configuration read, in bytes.
 pub const TEXT_LEN_MAX: usize = 1 << 20;
 /// Most sources.
@@ -42,6 +44,8 @@ pub struct Config {
     pub lease: Duration,
     /// `[admin] address`.
     pub admin: Option<SocketAddr>,
+    /// `[allowance]` of the gateways, for statements.
+    pub allowance: Option<Allowances>,
 }
 
 /// `[ledger]`.
@@ -114,6 +118,8 @@ struct Text {
     lease: Option<LeaseText>,
     /// `[admin]`.
     admin: Option<AdminText>,
+    /// `[allowance]`.
+    allowance: Option<Spanned<Allowances>>,
 }
 
 /// `[ledger]` as it is written.
@@ -216,6 +222,8 @@ impl Config {
                 .parse()
                 .map_err(|_| reader.refuse("admin.address", &admin.address, wanted))
         });
+        let allowance =
+            raw.allowance.map(|allowance| reader.allowance(allowance, &raw.ledger.zone)).transpose()?;
         let lease = raw.lease.map(|lease| reader.duration("lease.duration", &lease.duration)).transpose()?;
         Ok(Config {
             ledger: reader.ledger(raw.ledger)?,
@@ -223,6 +231,7 @@ impl Config {
             watermark_dir: raw.watermark.map(|watermark| reader.beside.join(watermark.dir)),
             lease: lease.unwrap_or(LEASE_DEFAULT),
             admin: address.transpose()?,
+            allowance,
         })
     }
 }
@@ -244,6 +253,17 @@ impl Reader<'_> {
     fn duration(&self, key: &str, value: &Spanned<String>) -> Result<Duration, ConfigError> {
         let found = quantity::duration(value.get_ref()).filter(|duration| !duration.is_zero());
         found.ok_or_else(|| self.refuse(key, value, quantity::DURATION_FORM))
+    }
+
+    /// `[allowance]`: its days are the ledger's, or nothing can be said of them.
+    fn allowance(&self, raw: Spanned<Allowances>, zone: &Spanned<String>) -> Result<Allowances, ConfigError> {
+        if raw.get_ref().zone == *zone.get_ref() {
+            return Ok(raw.into_inner());
+        }
+        let (found, wanted) = (&raw.get_ref().zone, zone.get_ref());
+        let text =
+            format!("allowance.zone: found {found:?}, wanted {wanted:?}, in which the ledger counts days");
+        Err(self.wrong(raw.span().start, text))
     }
 
     /// `[ledger]`.

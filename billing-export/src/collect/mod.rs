@@ -5,11 +5,14 @@
 //! right is refused and told. After the commit the watermark is written for the gateways, and the file is kept, removed or moved
 //! away. What a stop leaves undone the next look does: it finds the file known.
 //!
-//! `config`, `check` and `refusal` are pure. Time is an argument; only `admin` and the command wait for anything but the ledger.
+//! `config`, `check`, `refusal` and `reconcile` are pure. Time is an argument; only `admin` and the command wait for anything but the ledger.
 
 pub mod admin;
+pub mod ask;
 pub mod config;
+pub mod reconcile;
 
+mod allowance;
 mod check;
 mod done;
 mod ledger;

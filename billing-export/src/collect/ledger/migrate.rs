@@ -55,13 +55,43 @@ pub(super) fn migrate(client: &mut Client, config: &config::Ledger, schema: &str
     )?;
     let found: String = work.query_one(&format!("SELECT zone FROM {schema}.setting"), &[])?.try_get(0)?;
     if found != *zone {
-        return Err(Fault::Config(format!(
-            "ledger.zone: found {zone:?}, wanted {found:?}, in which the days of schema {schema} were counted from the first run \
-             on: correct the zone, or take another schema and load the files again"
-        )));
+        return Err(other_zone(zone, &found, schema));
     }
     work.commit()?;
     Ok(())
+}
+
+/// Refuses a ledger whose tables are not there, not of this version, or of another zone.
+///
+/// # Errors
+/// The ledger's own word, too.
+pub(super) fn check(client: &mut Client, config: &config::Ledger, schema: &str) -> Result<(), Fault> {
+    let table = format!("{schema}.migration");
+    let known: Option<String> = client.query_one("SELECT to_regclass($1)::text", &[&table])?.try_get(0)?;
+    if known.is_none() {
+        return Err(Fault::Config(format!(
+            "ledger: found no tables in schema {schema}, wanted those of a ledger: run `billing-export collect` first"
+        )));
+    }
+    let version: i32 =
+        client.query_one(&format!("SELECT coalesce(max(number), 0) FROM {table}"), &[])?.try_get(0)?;
+    let ours = i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX);
+    if version != ours {
+        return Err(Fault::Config(format!(
+            "ledger: found tables of version {version} in schema {schema}, wanted {ours}: ask with the version of \
+             billing-export that collects"
+        )));
+    }
+    let found: String = client.query_one(&format!("SELECT zone FROM {schema}.setting"), &[])?.try_get(0)?;
+    if found == config.zone_name { Ok(()) } else { Err(other_zone(&config.zone_name, &found, schema)) }
+}
+
+/// The fault of a configuration whose days are not those of the ledger.
+fn other_zone(zone: &str, found: &str, schema: &str) -> Fault {
+    Fault::Config(format!(
+        "ledger.zone: found {zone:?}, wanted {found:?}, in which the days of schema {schema} were counted from the first run \
+         on: correct the zone, or take another schema and load the files again"
+    ))
 }
 
 /// Waits for other collectors that make tables or partitions of this schema; until the end of the transaction.

@@ -10,6 +10,7 @@
 //! is taken in one transaction, which is tried again, a bounded number of times, where it met others.
 
 mod adjust;
+mod ask;
 mod chain;
 mod error;
 mod load;
@@ -104,6 +105,14 @@ impl Ledger {
     /// # Errors
     /// The ledger cannot be reached, or is not what the configuration says.
     pub(super) fn open(config: &super::config::Ledger, password: Option<&str>) -> Result<Ledger, Fault> {
+        let mut ledger = Ledger::reach(config, password)?;
+        ledger.again(|ledger| migrate::migrate(&mut ledger.client, config, &ledger.schema))?;
+        stage::prepare(&mut ledger.client, &ledger.schema)?;
+        Ok(ledger)
+    }
+
+    /// Connects, and nothing more.
+    fn reach(config: &super::config::Ledger, password: Option<&str>) -> Result<Ledger, Fault> {
         let mut connection = (*config.connection).clone();
         connection.application_name("billing-export collect").tcp_user_timeout(SILENCE_MAX);
         connection.keepalives_idle(SILENCE_MAX);
@@ -116,10 +125,7 @@ impl Ledger {
         let mut client = connection.connect(NoTls)?;
         client.batch_execute(SESSION)?;
         let schema = format!("\"{}\"", config.schema);
-        let mut ledger = Ledger { client, schema, zone: config.zone.clone() };
-        ledger.again(|ledger| migrate::migrate(&mut ledger.client, config, &ledger.schema))?;
-        stage::prepare(&mut ledger.client, &ledger.schema)?;
-        Ok(ledger)
+        Ok(Ledger { client, schema, zone: config.zone.clone() })
     }
 
     /// Whether nothing can be asked of this connection any more.
