@@ -177,3 +177,19 @@ fn a_schema_may_be_called_like_a_word_of_sql() {
     let records: usize = node.data_files().iter().map(|path| rows(path).len()).sum();
     assert_eq!(bench.sql("SELECT count(*) FROM \"order\".record"), records.to_string());
 }
+
+#[test]
+fn the_questions_of_the_manual_are_answered() {
+    let (node, bench) = (delivered(), Bench::new());
+    copy_dir(&node.settings.pickup_dir, &bench.usage());
+    bench.taken();
+    let manual = include_str!("../../../billing-export/docs/ledger.md");
+    let (_, questions) = manual.split_once("```sql\n").unwrap();
+    let (questions, _) = questions.split_once("```").unwrap();
+    let answers = bench.sql(questions);
+    let count = questions.matches("SELECT").count();
+    assert!(count >= 8, "{count}");
+    assert!(answers.contains("2020-04-06|bilimland|reported|300|6000"), "{answers}");
+    assert!(answers.contains("not_listed|12884901900"), "{answers}");
+    assert!(answers.contains("zrgw-01|1|1|"), "{answers}");
+}
