@@ -1,4 +1,4 @@
-//! Totals of the staged rows: usage rows on their own day and account, adjust rows on those of the usage record they correct.
+//! Totals of the rows that a file brings: usage rows on their own day and account, adjust rows on those of the usage record they correct.
 //!
 //! A correction whose record is not there waits in `adjustment`, and is added in the transaction that brings the record, or the
 //! last of the corrections between the two. One that would take a total below 0 is not added: if it came with the file at hand,
@@ -9,8 +9,7 @@ use postgres::Transaction;
 use super::super::refusal::{Reason, Refusal};
 use super::Waiting;
 use super::error::Fault;
-use super::load::{File, number};
-use super::stage::STAGED;
+use super::load::{Brought, File, number};
 
 /// The key of `total`.
 const KEY: [&str; 7] =
@@ -26,17 +25,23 @@ fn same_key(one: &str, other: &str) -> String {
     KEY.map(|column| format!("{one}.{column} = {other}.{column}")).join(" AND ")
 }
 
-/// Adds the staged rows, which stand in `record` already, to the totals. Returns corrections that waited and are told now.
-pub(super) fn add(work: &mut Transaction<'_>, file: &File<'_>) -> Result<Vec<Waiting>, Fault> {
+/// Adds the rows that a file brings, which stand in `record` already, to the totals. Returns corrections that waited and are told
+/// at last.
+pub(super) fn add(
+    work: &mut Transaction<'_>,
+    file: &File<'_>,
+    brought: &Brought,
+) -> Result<Vec<Waiting>, Fault> {
+    let rows = &brought.rows;
     let schema = file.schema;
     let node = &file.manifest.node_id;
-    if file.summary.adjusts > 0 {
+    if brought.summary.adjusts > 0 {
         work.execute(
             &format!(
                 "INSERT INTO {schema}.adjustment
                      (node_id, epoch, record_seq, ref_epoch, ref_seq, up_bytes, down_bytes, state, source, name)
                  SELECT node_id, epoch, record_seq, ref_epoch, ref_seq, up_bytes, down_bytes, 'new', $1, $2
-                 FROM {STAGED} WHERE kind = 'adjust'"
+                 FROM {rows} WHERE kind = 'adjust'"
             ),
             &[&file.source, &file.manifest.file],
         )?;
@@ -45,9 +50,9 @@ pub(super) fn add(work: &mut Transaction<'_>, file: &File<'_>) -> Result<Vec<Wai
     let is_open = work.query_opt(&open, &[node])?.is_some();
     if is_open {
         resolve(work, schema, node)?;
-        lock(work, schema, node)?;
+        lock(work, schema, node, rows)?;
     }
-    add_usage(work, schema)?;
+    add_usage(work, schema, rows)?;
     if !is_open {
         return Ok(Vec::new());
     }
@@ -92,11 +97,11 @@ fn resolve(work: &mut Transaction<'_>, schema: &str, node: &str) -> Result<(), F
 }
 
 /// Locks the totals that corrections and usage rows change, in the order of their key.
-fn lock(work: &mut Transaction<'_>, schema: &str, node: &str) -> Result<(), Fault> {
+fn lock(work: &mut Transaction<'_>, schema: &str, node: &str, rows: &str) -> Result<(), Fault> {
     let keys = KEY.join(", ");
     let text = format!(
         "SELECT 1 FROM {schema}.total t WHERE ({of_t}) IN (
-             SELECT {keys} FROM {STAGED} WHERE kind = 'usage'
+             SELECT {keys} FROM {rows} WHERE kind = 'usage'
              UNION SELECT {keys} FROM {schema}.adjustment
                  WHERE node_id = $1 AND state <> 'applied' AND local_day IS NOT NULL)
          ORDER BY {of_t} FOR UPDATE",
@@ -108,12 +113,12 @@ fn lock(work: &mut Transaction<'_>, schema: &str, node: &str) -> Result<(), Faul
 }
 
 /// Adds the usage rows, in the order of the key.
-fn add_usage(work: &mut Transaction<'_>, schema: &str) -> Result<(), Fault> {
+fn add_usage(work: &mut Transaction<'_>, schema: &str, rows: &str) -> Result<(), Fault> {
     let keys = KEY.join(", ");
     work.execute(
         &format!(
             "INSERT INTO {schema}.total AS t ({keys}, up_bytes, down_bytes, records)
-             SELECT {keys}, sum(up_bytes), sum(down_bytes), count(*) FROM {STAGED} WHERE kind = 'usage'
+             SELECT {keys}, sum(up_bytes), sum(down_bytes), count(*) FROM {rows} WHERE kind = 'usage'
              GROUP BY {keys} ORDER BY {keys}
              ON CONFLICT ({keys}) DO UPDATE SET up_bytes = t.up_bytes + excluded.up_bytes,
                  down_bytes = t.down_bytes + excluded.down_bytes, records = t.records + excluded.records"

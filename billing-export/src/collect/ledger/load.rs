@@ -1,19 +1,24 @@
-//! One staged file into the tables that others read, in one transaction: records, totals, file, watermark.
+//! One file into the tables that others read, in one transaction: records, totals, file, watermark.
 //!
 //! The row of the node is locked first, so that files of one node are taken one after another however many collectors there
-//! are; rows of `total` are locked in the order of their key. What still meets (a new partition, a deadlock through another
-//! client's transaction) is tried again from the beginning.
+//! are; rows of `total` are locked in the order of their key. What still meets (a deadlock through another client's transaction,
+//! a partition that is not there) is tried again from the beginning.
+//!
+//! The rows are judged while they are copied into `record`: what is wrong takes them out again with the transaction. A file that
+//! has numbers which are taken is copied into a table of this connection alone, and held against what has them.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use postgres::{Client, Transaction};
 
 use super::super::check::Summary;
 use super::super::refusal::{Reason, Refusal};
+use super::copy::{STAGED, copy};
 use super::error::Fault;
 use super::spans::{self, Span};
-use super::stage::STAGED;
 use super::{Waiting, Watermark};
 use super::{adjust, chain, watermark};
 use crate::manifest::{Hash, Manifest};
@@ -24,15 +29,29 @@ pub(super) struct File<'f> {
     pub(super) schema: &'f str,
     /// The folder it came from, for refusals.
     pub(super) source: &'f str,
+    /// Its data.
+    pub(super) data: &'f Path,
     /// Its manifest.
     pub(super) manifest: &'f Manifest,
     /// The hash of its manifest.
     pub(super) manifest_hash: Hash,
-    /// What its rows come to.
-    pub(super) summary: &'f Summary,
+    /// Zone of local days.
+    pub(super) zone: &'f TimeZone,
 }
 
-/// What became of a staged file.
+/// What a file brings that was not there before.
+pub(super) struct Brought {
+    /// What its rows come to.
+    pub(super) summary: Summary,
+    /// SQL: the new rows, as a relation with the columns of `record`.
+    pub(super) rows: String,
+    /// How many there are.
+    records: u64,
+    /// Their numbers, as ranges.
+    ranges: Vec<(u64, u64)>,
+}
+
+/// What became of a file.
 #[derive(Debug)]
 pub(in crate::collect) enum Loaded {
     /// It is in the ledger.
@@ -53,45 +72,82 @@ pub(super) fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
+/// First and last of some days, as text.
+fn ends(days: &BTreeSet<Date>) -> (String, String) {
+    let text = |day: Option<&Date>| day.map_or_else(String::new, ToString::to_string);
+    (text(days.first()), text(days.last()))
+}
+
 impl File<'_> {
-    /// Takes the file in.
+    /// Takes the file in. `days` are told as soon as they are known, also where there are no partitions for them yet.
     ///
     /// # Errors
     /// Why it is refused, or the ledger's own word; then nothing changed.
-    pub(super) fn load(&self, client: &mut Client) -> Result<Loaded, Fault> {
+    pub(super) fn load(&self, client: &mut Client, days: &mut BTreeSet<Date>) -> Result<Loaded, Fault> {
         let mut work = client.transaction()?;
         let gateway = self.lock_node(&mut work)?;
-        let Manifest { first_seq, last_seq, epoch, .. } = *self.manifest;
         let known = spans::overlapping(&mut work, self.schema, gateway, self.manifest)?;
-        if !known.is_empty() {
-            self.compare(&mut work, gateway, &known)?;
+        let brought = if known.is_empty() {
+            chain::judge(&mut work, self.schema, self.manifest, self.manifest_hash)?;
+            self.bring(&mut work, days)?
+        } else {
+            match self.bring_rest(&mut work, gateway, &known, days)? {
+                Some(brought) => brought,
+                None => return Ok(Loaded::Known),
+            }
+        };
+        let epoch = i64::from(self.manifest.epoch);
+        let (from, to) = ends(&brought.summary.days);
+        let add = format!(
+            "INSERT INTO {}.span (number, epoch, seqs, first_day, last_day)
+             VALUES ($1, $2, int8range($3, $4, '[]'), $5::text::date, $6::text::date)",
+            self.schema
+        );
+        for (first, last) in &brought.ranges {
+            work.execute(&add, &[&gateway, &epoch, &number(*first), &number(*last), &from, &to])?;
         }
-        let fresh = spans::without(&known, first_seq, last_seq);
-        if fresh.is_empty() {
-            return Ok(Loaded::Known);
-        }
-        chain::judge(&mut work, self.schema, self.manifest, self.manifest_hash)?;
-        if !known.is_empty() {
-            self.unstage(&mut work, gateway)?;
-        }
-        for (first, last) in &fresh {
-            let (from, to) = self.days();
-            work.execute(
-                &format!(
-                    "INSERT INTO {}.span (number, epoch, seqs, first_day, last_day)
-                     VALUES ($1, $2, int8range($3, $4, '[]'), $5::text::date, $6::text::date)",
-                    self.schema
-                ),
-                &[&gateway, &i64::from(epoch), &number(*first), &number(*last), &from, &to],
-            )?;
-        }
-        let records =
-            work.execute(&format!("INSERT INTO {}.record SELECT * FROM {STAGED}", self.schema), &[])?;
-        let waiting = adjust::add(&mut work, self)?;
-        self.add_file(&mut work)?;
+        let waiting = adjust::add(&mut work, self, &brought)?;
+        self.add_file(&mut work, &brought.summary)?;
         let watermark = watermark::advance(&mut work, self.schema, self.manifest)?;
         work.commit()?;
-        Ok(Loaded::Taken { records, watermark, waiting })
+        Ok(Loaded::Taken { records: brought.records, watermark, waiting })
+    }
+
+    /// Copies the rows of a file of which nothing is there.
+    fn bring(&self, work: &mut Transaction<'_>, days: &mut BTreeSet<Date>) -> Result<Brought, Fault> {
+        let Manifest { node_id, epoch, first_seq, last_seq, records, .. } = self.manifest;
+        let target = format!("{}.record", self.schema);
+        let summary = copy(work, &target, self, days)?;
+        let (from, to) = ends(&summary.days);
+        // The node's name is of letters, digits and hyphens alone.
+        let rows = format!(
+            "(SELECT * FROM {target} WHERE node_id = '{node_id}' AND epoch = {epoch} AND record_seq BETWEEN {first_seq} AND {last_seq}
+              AND local_day BETWEEN '{from}' AND '{to}') AS brought"
+        );
+        Ok(Brought { summary, rows, records: *records, ranges: vec![(*first_seq, *last_seq)] })
+    }
+
+    /// Holds the rows of a file against what has their numbers, and copies those that are new. None where nothing is.
+    fn bring_rest(
+        &self,
+        work: &mut Transaction<'_>,
+        gateway: i64,
+        known: &[Span],
+        days: &mut BTreeSet<Date>,
+    ) -> Result<Option<Brought>, Fault> {
+        work.batch_execute(&format!("TRUNCATE {STAGED}"))?;
+        let summary = copy(work, STAGED, self, days)?;
+        self.compare(work, gateway, known)?;
+        let ranges = spans::without(known, self.manifest.first_seq, self.manifest.last_seq);
+        if ranges.is_empty() {
+            return Ok(None);
+        }
+        chain::judge(work, self.schema, self.manifest, self.manifest_hash)?;
+        let taken = spans::taken(self.schema, "s");
+        work.execute(&format!("DELETE FROM {STAGED} s WHERE {taken}"), &[&gateway])?;
+        let records =
+            work.execute(&format!("INSERT INTO {}.record SELECT * FROM {STAGED}", self.schema), &[])?;
+        Ok(Some(Brought { summary, rows: STAGED.to_owned(), records, ranges }))
     }
 
     /// Locks the node's row, which is made with its first file, and gives the node's number.
@@ -115,13 +171,6 @@ impl File<'_> {
         }
         let text = format!("SELECT number FROM {schema}.gateway WHERE node_id = $1");
         Ok(work.query_one(&text, &[node])?.try_get(0)?)
-    }
-
-    /// First and last local day of the file, as text.
-    fn days(&self) -> (String, String) {
-        let days: &BTreeSet<Date> = &self.summary.days;
-        let text = |day: Option<&Date>| day.map_or_else(String::new, ToString::to_string);
-        (text(days.first()), text(days.last()))
     }
 
     /// Holds every staged record whose number is taken against the one that has it. One whose partition was dropped is the same
@@ -181,16 +230,9 @@ impl File<'_> {
         )))
     }
 
-    /// Takes what the ledger has out of the stage.
-    fn unstage(&self, work: &mut Transaction<'_>, gateway: i64) -> Result<(), Fault> {
-        let taken = spans::taken(self.schema, "s");
-        work.execute(&format!("DELETE FROM {STAGED} s WHERE {taken}"), &[&gateway])?;
-        Ok(())
-    }
-
     /// Adds the rows of the file itself.
-    fn add_file(&self, work: &mut Transaction<'_>) -> Result<(), Fault> {
-        let Self { schema, manifest, summary, .. } = self;
+    fn add_file(&self, work: &mut Transaction<'_>, summary: &Summary) -> Result<(), Fault> {
+        let Self { schema, manifest, .. } = self;
         let (seq, epoch) = (number(manifest.file_seq), i64::from(manifest.epoch));
         let (first, last) = (number(manifest.first_seq), number(manifest.last_seq));
         work.execute(

@@ -6,22 +6,22 @@
 //! node's number and the epoch as ranges of length one), so that it wants no extension and no more rights than tables do.
 //! Before it can speak, the row of the node is locked, and the numbers are looked up.
 //!
-//! **Order.** Staging changes nothing that others see. Then partitions are made in a transaction of their own, and then the file
-//! is taken in one transaction, which is tried again, a bounded number of times, where it met others.
+//! **Order.** A file is taken in one transaction, which is tried again, a bounded number of times, where it met others. So are the
+//! partitions of its days: they are made in a transaction of their own, once a try finds one missing.
 
 mod adjust;
 mod ask;
 mod chain;
+mod copy;
 mod error;
 mod load;
 mod migrate;
 mod partition;
 mod schema;
 mod spans;
-mod stage;
 mod watermark;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -47,7 +47,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// What every connection begins with: waits have an end, what was committed is on the disk whatever the server's default, times
 /// are read back as they were written, and a file of 100,000 records is sorted in memory.
 const SESSION: &str =
-    "SET lock_timeout = '60s'; SET idle_in_transaction_session_timeout = '10min'; SET TimeZone = 'UTC';
+    "SET lock_timeout = '5min'; SET idle_in_transaction_session_timeout = '10min'; SET TimeZone = 'UTC';
     SET DateStyle = 'ISO'; SET client_min_messages = 'warning'; SET work_mem = '64MB';
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 
@@ -107,7 +107,7 @@ impl Ledger {
     pub(super) fn open(config: &super::config::Ledger, password: Option<&str>) -> Result<Ledger, Fault> {
         let mut ledger = Ledger::reach(config, password)?;
         ledger.again(|ledger| migrate::migrate(&mut ledger.client, config, &ledger.schema))?;
-        stage::prepare(&mut ledger.client, &ledger.schema)?;
+        copy::prepare(&mut ledger.client, &ledger.schema)?;
         Ok(ledger)
     }
 
@@ -155,18 +155,18 @@ impl Ledger {
     /// # Errors
     /// Why it is refused, or why that cannot be told; then nothing changed.
     pub(super) fn take(&mut self, file: &Candidate<'_>) -> Result<Loaded, Fault> {
-        let summary = stage::stage(&mut self.client, file.data, file.manifest, &self.zone)?;
-        let loading = load::File {
-            schema: &self.schema.clone(),
-            source: file.source,
-            manifest: file.manifest,
-            manifest_hash: file.hash,
-            summary: &summary,
-        };
-        // What a try took out of the stage came back with the end of its transaction.
+        let schema = self.schema.clone();
+        let zone = self.zone.clone();
+        let Candidate { source, data, manifest, hash } = *file;
+        let loading =
+            load::File { schema: &schema, source, data, manifest, manifest_hash: hash, zone: &zone };
+        let mut days = BTreeSet::new();
         let loaded = self.again(|ledger| {
-            partition::ensure(&mut ledger.client, loading.schema, &summary.days)?;
-            loading.load(&mut ledger.client)
+            // Known from the second try on: the first of a day finds no partition.
+            if !days.is_empty() {
+                partition::ensure(&mut ledger.client, &schema, &days)?;
+            }
+            loading.load(&mut ledger.client, &mut days)
         });
         match loaded {
             Err(fault) => Err(fault.is_about_a_value().map_or(fault, |text| {

@@ -1,25 +1,22 @@
-//! The rows of one file on their way into the ledger: read once, judged, and copied into a table of this connection alone.
-//!
-//! Nothing that others see has changed when it is done: what is staged was what its manifest says, to the byte.
+//! The rows of one file on their way into a table: read once, hashed, judged, and copied in blocks.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::Path;
 
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
-use postgres::{Client, CopyInWriter};
+use postgres::{Client, CopyInWriter, Transaction};
 
 use super::super::check::{Rows, Summary};
 use super::super::refusal::{Reason, Refusal};
 use super::error::Fault;
+use super::load::File;
 use crate::codec::Format;
 use crate::error::ExportError;
-use crate::manifest::Manifest;
 use crate::pickup::read_data;
 use crate::record::Record;
 
-/// The staging table: the columns of `record`. Every file empties it.
+/// A table of this connection alone, with the columns of `record`: for files of which something is there.
 pub(super) const STAGED: &str = "pg_temp.staged";
 /// Bytes handed to the connection at once.
 const BLOCK_LEN: usize = 256 * 1024;
@@ -35,31 +32,28 @@ const NOT_TEXT: [&str; 8] = [
     "down_bytes_total",
 ];
 
-/// Makes the staging table of a new connection.
+/// Makes the table [`STAGED`] of a new connection.
 pub(super) fn prepare(client: &mut Client, schema: &str) -> Result<(), Fault> {
     client.batch_execute(&format!("CREATE TEMPORARY TABLE staged (LIKE {schema}.record)"))?;
     Ok(())
 }
 
-/// Reads, judges and stages a data file.
+/// Reads and judges a data file, and copies its rows into a table with the columns of `record`. The days of its rows are told also
+/// where the copy fails, as it does where there is no partition for one.
 ///
 /// # Errors
-/// What is wrong with the file, or with the way to the ledger.
-pub(super) fn stage(
-    client: &mut Client,
-    data: &Path,
-    manifest: &Manifest,
-    zone: &TimeZone,
+/// What is wrong with the file, or with the way to the ledger: the transaction is over then.
+pub(super) fn copy(
+    work: &mut Transaction<'_>,
+    target: &str,
+    file: &File<'_>,
+    days: &mut BTreeSet<Date>,
 ) -> Result<Summary, Fault> {
-    let mut work = client.transaction()?;
-    work.batch_execute(&format!("TRUNCATE {STAGED}"))?;
-    let mut writer = Writer {
-        copy: work.copy_in(&format!("COPY {STAGED} FROM STDIN"))?,
-        block: String::with_capacity(BLOCK_LEN),
-    };
-    let mut rows = Rows::new(manifest, zone);
+    let copy = work.copy_in(&format!("COPY {target} FROM STDIN"))?;
+    let mut writer = Writer { copy, block: String::with_capacity(BLOCK_LEN) };
+    let mut rows = Rows::new(file.manifest, file.zone);
     let mut lost = None;
-    let read = read_data(data, &mut |row| {
+    let read = read_data(file.data, &mut |row| {
         if let Some((record, day)) = rows.take(row)
             && lost.is_none()
         {
@@ -73,23 +67,22 @@ pub(super) fn stage(
         other => Fault::File(other),
     })?;
     let summary = rows.finish(hash, format).map_err(Fault::Refused)?;
+    days.clone_from(&summary.days);
     // What was lost on the way is told by the end of the copy in the ledger's own words.
     match (writer.finish(), lost) {
-        (Ok(count), None) if count == manifest.records => {}
+        (Ok(count), None) if count == file.manifest.records => Ok(summary),
         (Ok(count), lost) => {
             let lost = lost.map_or_else(String::new, |error| format!(": {error}"));
-            return Err(Fault::Away(format!("it took {count} rows of {}{lost}", manifest.records)));
+            Err(Fault::Away(format!("it took {count} rows of {}{lost}", file.manifest.records)))
         }
         (Err(error), _) => {
             let fault = Fault::from(error);
             let about = fault.is_about_a_value();
-            return Err(about.map_or(fault, |text| {
+            Err(about.map_or(fault, |text| {
                 Fault::Refused(Refusal::new(Reason::Row, format!("the ledger cannot keep a value: {text}")))
-            }));
+            }))
         }
     }
-    work.commit()?;
-    Ok(summary)
 }
 
 /// Rows on their way into the copy.
