@@ -20,8 +20,11 @@ use crate::record::{Body, Kind, Record};
 pub const RECORDS_MAX: u64 = 10_000_000;
 /// Most local days of one file: all its rows are of one seal.
 const DAYS_MAX: usize = 64;
-/// The greatest number that the ledger keeps (PostgreSQL `bigint`).
-const NUMBER_MAX: u64 = i64::MAX.unsigned_abs();
+/// The greatest number of a record or file that the ledger keeps: the one behind it is a PostgreSQL `bigint` too, as the end of
+/// a range.
+const NUMBER_MAX: u64 = i64::MAX.unsigned_abs() - 1;
+/// The greatest serial of a list that the ledger keeps (PostgreSQL `bigint`).
+const SERIAL_MAX: u64 = i64::MAX.unsigned_abs();
 
 /// What to do about a file that is not as it was sealed.
 const AGAIN: &str = "Have it delivered again, or written by `billing-export render`";
@@ -188,8 +191,8 @@ impl<'m> Rows<'m> {
         }
         let list_serial =
             record.account().and_then(|account| account.list.as_ref()).map_or(0, |list| list.serial);
-        if list_serial > NUMBER_MAX {
-            return row(format!("found list_serial {list_serial}, wanted at most {NUMBER_MAX}"));
+        if list_serial > SERIAL_MAX {
+            return row(format!("found list_serial {list_serial}, wanted at most {SERIAL_MAX}"));
         }
         match record.kind() {
             Kind::Usage => {

@@ -290,3 +290,22 @@ fn epochs_that_fall_are_refused() {
     let path = other.write(&bench.usage());
     refuses(&bench, path.file_name().unwrap().to_str().unwrap(), "chain");
 }
+
+#[test]
+fn b12_numbers_at_the_edge_of_what_the_ledger_keeps() {
+    let most = i64::MAX.unsigned_abs() - 1;
+    let bench = Bench::new();
+    let mut forge = Forge::new("zrgw-05");
+    // Behind a hole that no manifest has.
+    forge.previous = Some(billing_export::manifest::Hash::of(b"lost"));
+    (forge.seq, forge.file_seq) = (most, most);
+    forge.usage("1", 1, 1);
+    let path = forge.write(&bench.usage());
+    bench.taken();
+    bench.agrees_with(&[path]);
+    assert_eq!(bench.node("zrgw-05"), format!("0|0|0|{most}"));
+    (forge.seq, forge.file_seq) = (most + 1, most);
+    forge.usage("1", 1, 1);
+    let path = forge.write(&bench.usage());
+    refuses(&bench, path.file_name().unwrap().to_str().unwrap(), "too_large");
+}
