@@ -56,6 +56,9 @@ impl Watch for Quiet {
     fn stuck(&mut self, file: &Path, text: &str) {
         panic!("{}: {text}", file.display());
     }
+    fn passes_over(&mut self, _: &Path) -> bool {
+        false
+    }
     fn is_stopping(&self) -> bool {
         false
     }

@@ -80,6 +80,9 @@ impl Sweep<'_> {
         let [data, manifest] = names.each_ref().map(|name| self.source.dir.join(name));
         let [data_name, manifest_name] = &names;
         let nothing = Summary::default();
+        if self.watch.passes_over(&data) {
+            return Ok(nothing);
+        }
         let mut summary = match self.judge(ledger, found, &data, &manifest, known) {
             Ok(Loaded::Taken { records, watermark, waiting }) => {
                 if let Some(dir) = self.watermark_dir {
@@ -167,6 +170,10 @@ fn read_and_judge(name: Option<&FileName>, path: &Path) -> Result<(Manifest, Has
         let text = "found another name, wanted {node_id}_usage_{YYYYMMDDThhmmssZ}_{epoch:05}_{file_seq:010}.manifest.json";
         return Err(Refusal::new(Reason::Name, text));
     };
+    // Anything else, a pipe say, might never end.
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(Refusal::new(Reason::Manifest, "found something that is no file, wanted one"));
+    }
     let (manifest, hash) = read_manifest(path).map_err(|text| Refusal::new(Reason::Manifest, text))?;
     judge_manifest(name, &manifest)?;
     Ok((manifest, hash))
@@ -181,6 +188,9 @@ fn take(ledger: &mut Ledger, file: &Candidate<'_>) -> Result<Loaded, Fault> {
         }
         _ => Fault::File(ExportError::reading(file.data, "reading a usage file", error)),
     })?;
+    if !metadata.is_file() {
+        return Err(Fault::Refused(Refusal::new(Reason::Row, "found something that is no file, wanted one")));
+    }
     judge_length(metadata.len(), file.manifest).map_err(Fault::Refused)?;
     ledger.take(file)
 }

@@ -81,6 +81,10 @@ pub trait Watch {
     /// It could not be read, or, once the ledger had it, not be removed or moved: it is looked at again.
     fn stuck(&mut self, file: &Path, text: &str);
 
+    /// Asked before a file is looked at: whether to pass it over. One that was refused before may be, if it is what it was and no
+    /// other file can make it right.
+    fn passes_over(&mut self, file: &Path) -> bool;
+
     /// Whether to stop before the next file.
     fn is_stopping(&self) -> bool;
 }

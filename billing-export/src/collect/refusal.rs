@@ -67,7 +67,7 @@ impl Reason {
     }
 
     /// Whether other files that are yet to come can make the file acceptable.
-    pub(super) fn may_pass(self) -> bool {
+    pub fn may_pass(self) -> bool {
         match self {
             Reason::Identity | Reason::Chain | Reason::BelowZero => true,
             Reason::Name

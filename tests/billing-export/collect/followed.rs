@@ -96,11 +96,20 @@ fn files_are_taken_as_they_come_and_the_figures_say_so() {
     let lag = text.lines().find_map(|line| line.strip_prefix("zrgw_collect_lag_seconds{node=\"zrgw-01\"} "));
     assert!(lag.unwrap().parse::<f64>().unwrap() > 1e8, "files of 2020: {text}");
     assert!(!text.contains("7701"), "no subscriber in a label");
+    // Delivered again under the same name as it was sealed: looked at again, and known.
+    crate::forge::renumbered(&files[0], &bench.usage(), 50);
+    deliver(&files[1], &bench.usage());
+    let mut forge = crate::forge::Forge::new("zrgw-09");
+    forge.usage("1", 1, 1);
+    let last = forge.write(&bench.usage());
+    until("a file of another node", || bench.node("zrgw-09").starts_with("1|"));
     let ran = follower.end();
     assert_eq!(ran.code, 0, "{}", ran.errors);
-    assert_eq!(ran.counts[0], files.len() as u64);
+    assert_eq!(ran.counts[0], files.len() as u64 + 1);
+    assert!(ran.counts[1] >= 1, "{ran:?}");
     assert_eq!(ran.errors.matches("refused: ").count(), 1, "said once: {}", ran.errors);
-    bench.agrees_with(&files);
+    let all: Vec<_> = files.iter().cloned().chain([last]).collect();
+    bench.agrees_with(&all);
     assert_eq!(bench.watermark("zrgw-01")["file_seq"], files.len().to_string());
 }
 

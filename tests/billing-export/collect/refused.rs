@@ -309,3 +309,28 @@ fn b12_numbers_at_the_edge_of_what_the_ledger_keeps() {
     let path = forge.write(&bench.usage());
     refuses(&bench, path.file_name().unwrap().to_str().unwrap(), "too_large");
 }
+
+#[test]
+fn what_is_no_file_is_refused_and_not_waited_for() {
+    let (node, bench) = (delivered(), Bench::new());
+    let files = node.data_files();
+    deliver(&files[0], &bench.usage());
+    deliver(&files[1], &bench.usage());
+    let pipe = |path: &Path| {
+        fs::remove_file(path).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+            .unwrap();
+    };
+    pipe(&bench.usage().join(files[0].file_name().unwrap()));
+    pipe(Path::new(
+        &bench
+            .usage()
+            .join(files[1].file_name().unwrap())
+            .to_str()
+            .unwrap()
+            .replace(".csv", ".manifest.json"),
+    ));
+    let ran = bench.once();
+    assert_eq!((ran.code, ran.counts[2]), (1, 2), "{}", ran.errors);
+    assert_eq!(ran.errors.matches("no file").count(), 2, "{}", ran.errors);
+}

@@ -1,13 +1,31 @@
 //! What is said of files while they are collected: refusals, a moving line on a terminal, figures for the admin address.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::io::{self, IsTerminal as _};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use billing_export::collect::admin::Board;
 use billing_export::collect::{Refusal, Watch, Watermark};
+use billing_export::name::{DATA_ENDING, MANIFEST_ENDING};
 use indicatif::{ProgressBar, ProgressStyle};
+
+/// Most refused files remembered, at about 300 bytes each; those beyond are read again at each whole look.
+const REFUSED_MAX: usize = 10_000;
+
+/// When data file and manifest last changed, in seconds and nanoseconds of the system's clock; none for one that is not there.
+type Changed = [Option<(i64, i64)>; 2];
+
+/// When a data file and its manifest last changed.
+fn changed(file: &Path) -> Changed {
+    let of = |path: &Path| fs::metadata(path).ok().map(|metadata| (metadata.ctime(), metadata.ctime_nsec()));
+    let manifest = file.to_str().and_then(|file| file.strip_suffix(DATA_ENDING));
+    let manifest = manifest.map(|stem| PathBuf::from(format!("{stem}{MANIFEST_ENDING}")));
+    [of(file), manifest.as_deref().and_then(of)]
+}
 
 /// Says on standard error what becomes of files.
 pub(super) struct Told {
@@ -17,6 +35,10 @@ pub(super) struct Told {
     pub(super) repeats: bool,
     /// The line on a terminal.
     bar: ProgressBar,
+    /// Files that were refused for good while following, as they were then.
+    refused: BTreeMap<PathBuf, Changed>,
+    /// When the file at hand had last changed.
+    looked_at: Changed,
     /// Files looked at.
     files: u64,
     /// Records taken.
@@ -32,7 +54,7 @@ impl Told {
         } else {
             ProgressBar::hidden()
         };
-        Told { following, repeats, bar, files: 0, records: 0 }
+        Told { following, repeats, bar, refused: BTreeMap::new(), looked_at: [None; 2], files: 0, records: 0 }
     }
 
     /// Clears the line.
@@ -63,6 +85,11 @@ impl Watch for Told {
 
     fn refused(&mut self, file: &Path, refusal: &Refusal, is_new: bool) {
         self.pass(0);
+        self.refused.remove(file);
+        let room = self.following.is_some() && self.refused.len() < REFUSED_MAX;
+        if room && !refusal.reason.may_pass() {
+            self.refused.insert(file.to_owned(), self.looked_at);
+        }
         if !is_new && !self.repeats {
             return;
         }
@@ -74,6 +101,15 @@ impl Watch for Told {
 
     fn stuck(&mut self, file: &Path, text: &str) {
         self.bar.suspend(|| eprintln!("billing-export: {}: {text}", file.display()));
+    }
+
+    fn passes_over(&mut self, file: &Path) -> bool {
+        if self.following.is_none() {
+            return false;
+        }
+        // Before it is read: what changes behind this is looked at again.
+        self.looked_at = changed(file);
+        self.refused.get(file).is_some_and(|before| *before == self.looked_at)
     }
 
     fn is_stopping(&self) -> bool {
