@@ -84,7 +84,7 @@ fn sealed() -> Node {
 /// Copies the data files into a plain table.
 fn plain(cluster: &Cluster, files: &[PathBuf]) -> Duration {
     let database = cluster.database();
-    let url = format!("host={} user=postgres dbname={database}", cluster.socket_dir().display());
+    let url = format!("{} user=postgres dbname={database}", cluster.host());
     let mut client = postgres::Client::connect(&url, postgres::NoTls).unwrap();
     client
         .batch_execute(
@@ -108,8 +108,8 @@ fn plain(cluster: &Cluster, files: &[PathBuf]) -> Duration {
 /// Collects the folder.
 fn collected(cluster: &Cluster, folder: &Path) -> Duration {
     let text = format!(
-        "[ledger]\nurl = \"host={} user=postgres dbname={}\"\nzone = \"Asia/Almaty\"\n[[source]]\nkind = \"files\"\ndir = \"{}\"\n",
-        cluster.socket_dir().display(),
+        "[ledger]\nurl = \"{} user=postgres dbname={}\"\nzone = \"Asia/Almaty\"\n[[source]]\nkind = \"files\"\ndir = \"{}\"\n",
+        cluster.host(),
         cluster.database(),
         folder.display()
     );

@@ -99,3 +99,50 @@ fn is_older(dir: &Path, stem: &str, since: i64) -> bool {
         metadata.is_ok_and(|metadata| metadata.ctime() < since)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_any_size_is_passed_once_and_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let count = u64::try_from(BATCH_LEN).unwrap() * 2 + 7;
+        let stem = |number: u64| format!("zrgw-{}_usage_20200406T121500Z_00001_{number:010}", number % 2);
+        for number in 1..=count {
+            fs::write(dir.path().join(format!("{}{MANIFEST_ENDING}", stem(number))), "").unwrap();
+        }
+        fs::write(dir.path().join(format!("copy{MANIFEST_ENDING}")), "").unwrap();
+        fs::write(dir.path().join(format!("half{DATA_ENDING}")), "").unwrap();
+        fs::write(dir.path().join("notes.txt"), "").unwrap();
+        let (mut found, mut after, mut incomplete) = (Vec::new(), None, 0);
+        loop {
+            let batch = next(dir.path(), after.as_ref(), None).unwrap();
+            assert!(batch.found.len() <= BATCH_LEN);
+            found.extend(batch.found.into_iter().map(|found| found.stem));
+            incomplete += batch.incomplete;
+            match batch.after {
+                Some(place) => after = Some(place),
+                None => break,
+            }
+        }
+        let of = |node: u64| (1..=count).filter(move |number| number % 2 == node).map(stem);
+        let wanted: Vec<String> = of(0).chain(of(1)).chain(["copy".to_owned()]).collect();
+        assert_eq!(found, wanted);
+        assert_eq!(incomplete, 1);
+    }
+
+    #[test]
+    fn what_changed_since_is_found_and_the_rest_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let stem = "zrgw-01_usage_20200406T121500Z_00001_0000000001";
+        for ending in [DATA_ENDING, MANIFEST_ENDING] {
+            fs::write(dir.path().join(format!("{stem}{ending}")), "").unwrap();
+        }
+        assert_eq!(next(dir.path(), None, Some(0)).unwrap().found.len(), 1);
+        assert_eq!(next(dir.path(), None, Some(i64::MAX)).unwrap().found.len(), 0);
+        // A manifest whose data is not there is looked at each time.
+        fs::remove_file(dir.path().join(format!("{stem}{DATA_ENDING}"))).unwrap();
+        assert_eq!(next(dir.path(), None, Some(i64::MAX)).unwrap().found.len(), 1);
+    }
+}

@@ -30,6 +30,8 @@ pub(crate) struct Cluster {
     root: Option<TempDir>,
     /// The same.
     path: PathBuf,
+    /// Its port on 127.0.0.1, which its socket is named after.
+    port: u16,
     /// Runs it.
     keeper: Option<(Child, ChildStdin)>,
 }
@@ -74,7 +76,7 @@ impl Cluster {
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         // All are let in but one role, whose password counts.
-        let rules = "local all secret scram-sha-256\nlocal all all trust\n";
+        let rules = "local all secret scram-sha-256\nlocal all all trust\nhost all all 127.0.0.1/32 trust\n";
         fs::write(path.join("data/pg_hba.conf"), rules).unwrap();
         let root = if removed_by_keeper {
             let _ = root.keep();
@@ -82,7 +84,9 @@ impl Cluster {
         } else {
             Some(root)
         };
-        let mut cluster = Cluster { root, path, keeper: None };
+        // Free at this moment; the system gives out others before it gives out this one again.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut cluster = Cluster { root, path, port, keeper: None };
         cluster.start();
         cluster
     }
@@ -104,9 +108,10 @@ impl Cluster {
             .arg(self.path.join("data"))
             .arg("-k")
             .arg(&self.path)
+            .args(["-p", &self.port.to_string()])
             .args([
                 "-c",
-                "listen_addresses=",
+                "listen_addresses=127.0.0.1",
                 "-c",
                 "fsync=on",
                 "-c",
@@ -167,7 +172,7 @@ impl Cluster {
                 "-h",
             ])
             .arg(&self.path)
-            .args(["-c", text])
+            .args(["-p", &self.port.to_string(), "-c", text])
             .output()
             .unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -191,9 +196,19 @@ impl Cluster {
         }
     }
 
+    /// Host and port of its socket, as a URL has them.
+    pub(crate) fn host(&self) -> String {
+        format!("host={} port={}", self.path.display(), self.port)
+    }
+
     /// The folder of its socket.
     pub(crate) fn socket_dir(&self) -> &Path {
         &self.path
+    }
+
+    /// Its port on 127.0.0.1.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 }
 

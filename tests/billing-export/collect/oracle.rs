@@ -72,10 +72,10 @@ impl<'c> Bench<'c> {
     pub(crate) fn config(&self) -> PathBuf {
         let path = self.root.path().join("collect.toml");
         let text = format!(
-            "[ledger]\nurl = \"host={} user=postgres dbname={}\"\nschema = \"zrgw\"\nzone = \"{}\"\nretention = \"{}\"\n\
+            "[ledger]\nurl = \"{} user=postgres dbname={}\"\nschema = \"zrgw\"\nzone = \"{}\"\nretention = \"{}\"\n\
              [[source]]\nkind = \"files\"\ndir = \"usage\"\ndone = \"{}\"\npoll = \"50 ms\"\n\
              [watermark]\ndir = \"watermarks\"\n[lease]\nduration = \"30 s\"\n{}",
-            self.cluster.socket_dir().display(),
+            self.cluster.host(),
             self.database,
             self.zone,
             self.retention,

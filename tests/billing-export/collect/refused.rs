@@ -334,3 +334,41 @@ fn what_is_no_file_is_refused_and_not_waited_for() {
     assert_eq!((ran.code, ran.counts[2]), (1, 2), "{}", ran.errors);
     assert_eq!(ran.errors.matches("no file").count(), 2, "{}", ran.errors);
 }
+
+#[test]
+fn b8_a_second_gateway_that_goes_on_longer_is_refused_to_its_end() {
+    let bench = Bench::new();
+    let mut first = Forge::new("zrgw-05");
+    for _ in 0..3 {
+        first.usage("1", 10, 10);
+        first.write(&bench.usage());
+    }
+    bench.taken();
+    let before = bench.dump();
+    let folder = bench.root.path().join("usage-2");
+    fs::create_dir(&folder).unwrap();
+    let mut second = Forge::new("zrgw-05");
+    for _ in 0..7 {
+        second.usage("2", 1, 1);
+        second.write(&folder);
+    }
+    let mut bench = bench;
+    bench.more = "[[source]]\nkind = \"files\"\ndir = \"usage-2\"\n".into();
+    for _ in 0..2 {
+        let ran = bench.once();
+        assert_eq!((ran.code, ran.counts), (1, [0, 3, 7, 0, 0]), "{}", ran.errors);
+        assert_eq!(bench.dump(), before);
+    }
+    assert!(bench.once().errors.contains("which is of a file that was refused"));
+    // The first goes on, over a hole that is filled later.
+    first.usage("1", 10, 10);
+    let (data, manifest) = first.render();
+    first.write(folder.parent().unwrap());
+    first.usage("1", 10, 10);
+    first.write(&bench.usage());
+    assert_eq!(bench.once().counts[0], 1);
+    rewrite(&data, manifest, &bench.usage(), |_| ());
+    assert_eq!(bench.once().counts[0], 1);
+    assert_eq!(bench.node("zrgw-05"), "5|1|5|5");
+    assert_eq!(bench.sql("SELECT subscriber_id, up_bytes FROM zrgw.total"), "1|50");
+}

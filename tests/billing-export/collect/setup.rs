@@ -193,3 +193,20 @@ fn the_questions_of_the_manual_are_answered() {
     assert!(answers.contains("not_listed|12884901900"), "{answers}");
     assert!(answers.contains("zrgw-01|1|1|"), "{answers}");
 }
+
+#[test]
+fn a_ledger_is_reached_over_tcp_by_its_url() {
+    let (node, bench) = (delivered(), Bench::new());
+    copy_dir(&node.settings.pickup_dir, &bench.usage());
+    let url = format!("postgresql://postgres@127.0.0.1:{}/{}", bench.cluster.port(), bench.database);
+    let text = format!(
+        "[ledger]\nurl = \"{url}\"\nzone = \"Asia/Almaty\"\n[[source]]\nkind = \"files\"\ndir = \"usage\"\n"
+    );
+    let path = bench.root.path().join("tcp.toml");
+    fs::write(&path, text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_billing-export"));
+    let ran =
+        ran(command.args(["collect", "--once", "--format", "json", "--config"]).arg(&path).output().unwrap());
+    assert_eq!(ran.code, 0, "{}", ran.errors);
+    bench.agrees_with(&node.data_files());
+}

@@ -1,6 +1,9 @@
 //! Whether a file that brings something new stands in the chain of manifests that the ledger has of its node.
+//!
+//! Files come in any order, so one whose manifest before is not there cannot be held against it. It is refused if that manifest was:
+//! a second gateway of the same name goes on in a past of its own.
 
-use postgres::Transaction;
+use postgres::{Client, Transaction};
 
 use super::super::refusal::{Reason, Refusal};
 use super::error::Fault;
@@ -34,6 +37,17 @@ pub(super) fn judge(
          (SELECT {columns} FROM {schema}.link WHERE node_id = $1 AND file_seq > $2 ORDER BY file_seq LIMIT 1)"
     );
     let own = number(manifest.file_seq);
+    let refuse = |found: String| {
+        let node = &manifest.node_id;
+        Err(Fault::Refused(Refusal::new(
+            Reason::Chain,
+            format!(
+                "file_seq {own}: {found}. What the ledger has stays. Two gateways that are both called {node} make this, or a state \
+                 that was restored without a new epoch: give one of them another name"
+            ),
+        )))
+    };
+    let mut follows = false;
     for row in work.query(&text, &[&manifest.node_id, &own])? {
         let link = Link {
             file_seq: row.try_get(0)?,
@@ -42,16 +56,37 @@ pub(super) fn judge(
             previous: row.try_get(3)?,
         };
         if let Some(found) = broken(&link, own, manifest, hash) {
-            let node = &manifest.node_id;
-            return Err(Fault::Refused(Refusal::new(
-                Reason::Chain,
-                format!(
-                    "file_seq {own}: {found}. What the ledger has stays. Two gateways that are both called {node} make this, or a \
-                     state that was restored without a new epoch: give one of them another name"
-                ),
-            )));
+            return refuse(found);
+        }
+        follows |= link.file_seq.checked_add(1) == Some(own);
+    }
+    if let Some(previous) = manifest.previous_manifest_sha256.filter(|_| !follows) {
+        let text = format!("SELECT 1 FROM {schema}.stranger WHERE node_id = $1 AND manifest_sha256 = $2");
+        if work.query_opt(&text, &[&manifest.node_id, &previous.to_string()])?.is_some() {
+            return refuse(format!(
+                "previous_manifest_sha256: found {previous}, which is of a file that was refused"
+            ));
         }
     }
+    Ok(())
+}
+
+/// Notes a file that was refused as not of this chain.
+pub(super) fn note_stranger(client: &mut Client, schema: &str, node: &str, hash: Hash) -> Result<(), Fault> {
+    let text = format!("INSERT INTO {schema}.stranger VALUES ($1, $2) ON CONFLICT DO NOTHING");
+    client.execute(&text, &[&node, &hash.to_string()])?;
+    Ok(())
+}
+
+/// A file that is taken is none, whatever it was before.
+pub(super) fn forget_stranger(
+    work: &mut Transaction<'_>,
+    schema: &str,
+    node: &str,
+    hash: Hash,
+) -> Result<(), Fault> {
+    let text = format!("DELETE FROM {schema}.stranger WHERE node_id = $1 AND manifest_sha256 = $2");
+    work.execute(&text, &[&node, &hash.to_string()])?;
     Ok(())
 }
 

@@ -108,6 +108,7 @@ impl File<'_> {
         }
         let waiting = adjust::add(&mut work, self, &brought)?;
         self.add_file(&mut work, &brought.summary)?;
+        chain::forget_stranger(&mut work, self.schema, &self.manifest.node_id, self.manifest_hash)?;
         let watermark = watermark::advance(&mut work, self.schema, self.manifest)?;
         work.commit()?;
         Ok(Loaded::Taken { records: brought.records, watermark, waiting })

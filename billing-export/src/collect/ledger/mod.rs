@@ -169,6 +169,10 @@ impl Ledger {
             loading.load(&mut ledger.client, &mut days)
         });
         match loaded {
+            Err(Fault::Refused(refusal)) if matches!(refusal.reason, Reason::Identity | Reason::Chain) => {
+                chain::note_stranger(&mut self.client, &schema, &manifest.node_id, hash)?;
+                Err(Fault::Refused(refusal))
+            }
             Err(fault) => Err(fault.is_about_a_value().map_or(fault, |text| {
                 Fault::Refused(Refusal::new(
                     Reason::TooLarge,

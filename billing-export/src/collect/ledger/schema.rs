@@ -9,7 +9,8 @@ pub(super) const MIGRATIONS: &[&str] = &[VERSION_1];
 /// The tables of the contract (`record`, `total`, `node`, `file`, `refusal`) and our own.
 ///
 /// Own: `gateway` numbers the nodes; `span` holds which record numbers are taken, and that none is twice: PostgreSQL keeps no
-/// unique key over a table partitioned by another column. `link` is the chain of manifests. `adjustment` holds the adjust
+/// unique key over a table partitioned by another column. `link` is the chain of manifests; `stranger` holds those that were refused as not of it, for what follows them is not of it
+/// either. `adjustment` holds the adjust
 /// rows with the day and account of the usage record they correct, once it is there.
 const VERSION_1: &str = r#"
 CREATE TABLE {schema}.setting (
@@ -116,6 +117,11 @@ CREATE TABLE {schema}.link (
     PRIMARY KEY (node_id, file_seq)
 );
 CREATE INDEX link_epoch ON {schema}.link (node_id, epoch, last_seq);
+CREATE TABLE {schema}.stranger (
+    node_id text COLLATE "C" NOT NULL,
+    manifest_sha256 text COLLATE "C" NOT NULL,
+    PRIMARY KEY (node_id, manifest_sha256)
+);
 CREATE TABLE {schema}.adjustment (
     node_id text COLLATE "C" NOT NULL,
     epoch bigint NOT NULL,
