@@ -174,3 +174,51 @@ fn the_database_itself_refuses_a_number_twice() {
     );
     assert!(!done && text.contains("span_once"), "{text}");
 }
+
+#[test]
+fn b30_collectors_of_many_nodes_meet_in_the_same_totals() {
+    const NODES: u64 = 4;
+    let bench = Bench::new();
+    let mut sums: std::collections::BTreeMap<String, [i128; 3]> = std::collections::BTreeMap::new();
+    for node in 0..NODES {
+        let folder = bench.root.path().join(format!("usage-{node}"));
+        fs::create_dir(&folder).unwrap();
+        let mut random = Seeded(node);
+        let mut forge = Forge::new(&format!("zrgw-{node}"));
+        let mut last = Vec::new();
+        for _ in 0..25 {
+            // The subscribers of all nodes are the same, in an order of each file's own.
+            for _ in 0..20 {
+                let id = format!("{:02}", random.below(30));
+                let sum = sums.entry(id.clone()).or_default();
+                last.push((forge.usage(&id, 100, 1_000), id));
+                *sum = [sum[0] + 100, sum[1] + 1_000, sum[2] + 1];
+            }
+            for (reference, id) in last.drain(..).filter(|_| random.below(3) == 0).collect::<Vec<_>>() {
+                forge.adjust(&id, reference, -7, -70);
+                let sum = sums.entry(id).or_default();
+                *sum = [sum[0] - 7, sum[1] - 70, sum[2]];
+            }
+            forge.write(&folder);
+        }
+    }
+    let running: Vec<_> = (0..NODES)
+        .map(|node| {
+            let text = fs::read_to_string(bench.config()).unwrap();
+            let path = bench.root.path().join(format!("collect-{node}.toml"));
+            fs::write(&path, text.replace("dir = \"usage\"", &format!("dir = \"usage-{node}\""))).unwrap();
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_billing-export"));
+            command.args(["collect", "--once", "--format", "json", "--config"]).arg(path);
+            let piped = std::process::Stdio::piped;
+            command.stdout(piped()).stderr(piped()).spawn().unwrap()
+        })
+        .collect();
+    for one in running {
+        let ran = crate::oracle::ran(one.wait_with_output().unwrap());
+        assert_eq!((ran.code, ran.counts[0]), (0, 25), "{}", ran.errors);
+    }
+    let wanted: Vec<_> =
+        sums.iter().map(|(id, [up, down, count])| format!("{id}|{up}|{down}|{count}")).collect();
+    let found = bench.sql("SELECT subscriber_id, up_bytes, down_bytes, records FROM zrgw.total ORDER BY 1");
+    assert_eq!(found, wanted.join("\n"));
+}
