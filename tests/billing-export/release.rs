@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use billing_export::correction::{Amount, Correction, Refusal};
 use billing_export::record::{Change, Reference};
-use billing_export::sink::{Phase, SealedFile, Since, Sink};
+use billing_export::sink::{Phase, Progress, SealedFile, Since, Sink};
 use billing_export::*;
 use support::*;
 
@@ -137,9 +137,14 @@ impl Sink for Other {
         self.id
     }
 
-    fn advance(&mut self, file: &SealedFile<'_>, _: Phase, _: &SharedSteps) -> Result<Phase, ExportError> {
+    fn advance(
+        &mut self,
+        file: &SealedFile<'_>,
+        _: Phase,
+        _: &SharedSteps,
+    ) -> Result<Progress, ExportError> {
         self.taken.lock().unwrap().push(file.manifest().file_seq);
-        Ok(Phase::Published)
+        Ok(Phase::Published.into())
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use billing_export::sink::{Phase, SealedFile, Since, Sink};
+use billing_export::sink::{Phase, Progress, SealedFile, Since, Sink};
 use billing_export::*;
 use rusqlite::Connection;
 use support::*;
@@ -51,11 +51,11 @@ impl Sink for Asking {
         file: &SealedFile<'_>,
         phase: Phase,
         _: &SharedSteps,
-    ) -> Result<Phase, ExportError> {
+    ) -> Result<Progress, ExportError> {
         let file_seq = file.manifest().file_seq;
         let (mut records, mut next) = (0, Phase::Published);
         if phase != Phase::Sealed {
-            return Ok(Phase::Sealed);
+            return Ok(Phase::Sealed.into());
         }
         // It stands still among the records, where a query that is not closed would hurt.
         file.each_record(&mut |_| {
@@ -73,7 +73,7 @@ impl Sink for Asking {
         if next == Phase::Published {
             self.taken.lock().unwrap().push((file_seq, records));
         }
-        Ok(next)
+        Ok(next.into())
     }
 }
 
@@ -232,8 +232,13 @@ fn a_sinks_id_is_a_name_of_its_own() {
             &self.0
         }
 
-        fn advance(&mut self, _: &SealedFile<'_>, _: Phase, _: &SharedSteps) -> Result<Phase, ExportError> {
-            Ok(Phase::Published)
+        fn advance(
+            &mut self,
+            _: &SealedFile<'_>,
+            _: Phase,
+            _: &SharedSteps,
+        ) -> Result<Progress, ExportError> {
+            Ok(Phase::Published.into())
         }
     }
     let mut node = Node::new();

@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::ExportError;
-use crate::sink::{Phase, SealedFile, Sink};
+use crate::sink::{Phase, Progress, SealedFile, Sink};
 use crate::steps::{SharedSteps, Step};
-use crate::store::{FileRow, Store, WriteTurn};
+use crate::store::{Kept, Next, Store, WriteTurn};
 
 /// Where a sink begins that the ledger has not heard of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,11 +81,12 @@ impl Courier {
             None => Store::open_beside(&self.ledger, &self.turn)?,
         };
         store.check_start(&self.start_id)?;
-        let Some((file, phase)) = store.next_for(self.sink.id())? else {
+        let Some(next) = store.next_for(self.sink.id())? else {
             self.store = Some(store);
             return Ok(false);
         };
-        match self.carry(&mut store, &file, phase) {
+        let file_seq = next.file.manifest.file_seq;
+        match self.carry(&mut store, next) {
             Ok(()) => {
                 self.store = Some(store);
                 Ok(true)
@@ -93,8 +94,8 @@ impl Courier {
             Err(error) => {
                 // What the store could not do once is not asked of the same connection again.
                 if !matches!(error, ExportError::Store { .. }) {
-                    let (id, file_seq) = (self.sink.id(), file.manifest.file_seq);
-                    let noted = store.note_failure(id, file_seq, &error.to_string(), &self.start_id);
+                    let noted =
+                        store.note_failure(self.sink.id(), file_seq, &error.to_string(), &self.start_id);
                     // The error itself says more than that it could not be noted.
                     drop(noted);
                 }
@@ -103,12 +104,15 @@ impl Courier {
         }
     }
 
-    /// Carries a file from a phase to its end. What it finds damaged is made again, once.
-    fn carry(&mut self, store: &mut Store, file: &FileRow, mut phase: Phase) -> Result<(), ExportError> {
+    /// Carries a file from its phase to its end. What it finds damaged is made again, once.
+    fn carry(&mut self, store: &mut Store, next: Next) -> Result<(), ExportError> {
+        let Next { file, mut phase, kept: Kept { before, mut here } } = next;
         let mut is_made_again = false;
         while phase != Phase::Published {
-            let next = self.sink.advance(&SealedFile::new(store, file), phase, &self.steps)?;
-            store.note_phase(self.sink.id(), file.manifest.file_seq, next, &self.start_id)?;
+            let sealed = SealedFile::new(store, &file).with_kept(before.as_deref(), here.as_deref());
+            let progress = self.sink.advance(&sealed, phase, &self.steps)?;
+            store.note_phase(self.sink.id(), file.manifest.file_seq, &progress, &self.start_id)?;
+            let Progress { phase: next, kept } = progress;
             if next < phase && std::mem::replace(&mut is_made_again, true) {
                 return Err(ExportError::io(
                     Path::new(&file.name.data()),
@@ -117,6 +121,7 @@ impl Courier {
                 ));
             }
             phase = next;
+            here = kept.or(here);
         }
         self.steps.reach(Step::AfterPublishedMark, store.path())
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::error::ExportError;
 use crate::settings::Settings;
 use crate::sink::file::{Lock, PART_ENDING, hash_file, place, sync_directory, write_part};
-use crate::sink::{FILES, Phase, SealedFile, Sink};
+use crate::sink::{FILES, Phase, Progress, SealedFile, Sink};
 use crate::steps::{SharedSteps, Step};
 use crate::unit::NodeId;
 use crate::witness::{self, Memory};
@@ -81,15 +81,16 @@ impl Sink for Folder {
         file: &SealedFile<'_>,
         phase: Phase,
         steps: &SharedSteps,
-    ) -> Result<Phase, ExportError> {
+    ) -> Result<Progress, ExportError> {
         self.bear_witness(file)?;
         let places = Places::of(file, self);
-        match phase {
-            Phase::Sealed => self.write_data(file, &places, steps),
-            Phase::DataReady => self.place_data(file, &places, steps),
-            Phase::ManifestReady => self.place_manifest(file, &places, steps),
-            Phase::Published => Ok(Phase::Published),
-        }
+        let next = match phase {
+            Phase::Sealed => self.write_data(file, &places, steps)?,
+            Phase::DataReady => self.place_data(file, &places, steps)?,
+            Phase::ManifestReady => self.place_manifest(file, &places, steps)?,
+            Phase::Published => Phase::Published,
+        };
+        Ok(next.into())
     }
 }
 

@@ -55,7 +55,23 @@ pub trait Sink: Send {
         file: &SealedFile<'_>,
         phase: Phase,
         steps: &SharedSteps,
-    ) -> Result<Phase, ExportError>;
+    ) -> Result<Progress, ExportError>;
+}
+
+/// How far a step of a sink came, and what it keeps of the file: both are noted in one transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// How far.
+    pub phase: Phase,
+    /// What the sink keeps of the file from here on, as JSON; none where what it kept stays. It comes back with every later step of
+    /// the file ([`SealedFile::kept`]) and with those of the next ([`SealedFile::kept_before`]).
+    pub kept: Option<String>,
+}
+
+impl From<Phase> for Progress {
+    fn from(phase: Phase) -> Progress {
+        Progress { phase, kept: None }
+    }
 }
 
 /// How far a file is at a sink. A sink that makes no files of its own goes from the first to the last in one step.
@@ -102,6 +118,10 @@ pub struct SealedFile<'s> {
     store: &'s Store,
     /// Its row.
     row: &'s FileRow,
+    /// What the sink kept of the last file that it has.
+    before: Option<&'s str>,
+    /// What it kept of this one.
+    here: Option<&'s str>,
 }
 
 impl fmt::Debug for SealedFile<'_> {
@@ -116,7 +136,22 @@ pub(crate) type AfterRow<'a> = dyn FnMut(&mut csv::Writer<&mut dyn Write>) -> Re
 impl<'s> SealedFile<'s> {
     /// The file of a row of this store.
     pub(crate) fn new(store: &'s Store, row: &'s FileRow) -> SealedFile<'s> {
-        SealedFile { store, row }
+        SealedFile { store, row, before: None, here: None }
+    }
+
+    /// With what a sink kept of the last file it has, and of this one.
+    pub(crate) fn with_kept(self, before: Option<&'s str>, here: Option<&'s str>) -> SealedFile<'s> {
+        SealedFile { before, here, ..self }
+    }
+
+    /// What the sink kept of the last file that it has; none of its first.
+    pub fn kept_before(&self) -> Option<&str> {
+        self.before
+    }
+
+    /// What the sink kept of this file when its phase was noted.
+    pub fn kept(&self) -> Option<&str> {
+        self.here
     }
 
     /// Its name.

@@ -6,7 +6,27 @@ use super::Store;
 use super::read::{FileRow, file_row};
 use super::row::{count, integer, word_or_none};
 use crate::error::ExportError;
-use crate::sink::{FILES, Phase};
+use crate::sink::{FILES, Phase, Progress};
+
+/// The next file of a sink.
+#[derive(Debug, Clone)]
+pub(crate) struct Next {
+    /// The file.
+    pub(crate) file: FileRow,
+    /// How far it is.
+    pub(crate) phase: Phase,
+    /// What the sink keeps.
+    pub(crate) kept: Kept,
+}
+
+/// What a sink keeps of its files, in words of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Kept {
+    /// Of the last file that it has.
+    pub(crate) before: Option<String>,
+    /// Of the next one, with its phase.
+    pub(crate) here: Option<String>,
+}
 
 /// How far one sink is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,17 +60,20 @@ impl Store {
         if is_ours { Ok(()) } else { Err(self.of_another_start()) }
     }
 
-    /// The first file that a sink does not have, and how far it is there.
-    pub(crate) fn next_for(&self, sink: &str) -> Result<Option<(FileRow, Phase)>, ExportError> {
+    /// The first file that a sink does not have, how far it is there, and what the sink keeps.
+    pub(crate) fn next_for(&self, sink: &str) -> Result<Option<Next>, ExportError> {
         self.ask("reading the next file to deliver", |connection| {
             connection
                 .prepare_cached(&format!(
-                    "SELECT file.*, delivery.phase AS phase FROM file
-                     LEFT JOIN delivery ON delivery.sink = ?1 AND delivery.file_seq = file.file_seq
+                    "SELECT file.*, delivery.phase AS phase, delivery.kept AS kept, (SELECT kept FROM delivery
+                        WHERE sink = ?1 AND phase = 'published' ORDER BY file_seq DESC LIMIT 1) AS kept_before
+                     FROM file LEFT JOIN delivery ON delivery.sink = ?1 AND delivery.file_seq = file.file_seq
                      WHERE file.file_seq > max({WATERMARK}, {RELEASED}) ORDER BY file.file_seq LIMIT 1"
                 ))?
                 .query_row(params![sink], |row| {
-                    Ok((file_row(row)?, word_or_none(row, "phase")?.unwrap_or(Phase::Sealed)))
+                    let phase = word_or_none(row, "phase")?.unwrap_or(Phase::Sealed);
+                    let kept = Kept { before: row.get("kept_before")?, here: row.get("kept")? };
+                    Ok(Next { file: file_row(row)?, phase, kept })
                 })
                 .optional()
         })
@@ -93,23 +116,25 @@ impl Store {
         })
     }
 
-    /// Notes how far a file is at a sink.
+    /// Notes how far a file is at a sink, and what the sink keeps of it; what it kept stays where it has nothing new.
     pub(crate) fn note_phase(
         &mut self,
         sink: &str,
         file_seq: u64,
-        phase: Phase,
+        progress: &Progress,
         start_id: &str,
     ) -> Result<(), ExportError> {
-        let attempts = i64::from(phase == Phase::Published);
+        let Progress { phase, kept } = progress;
+        let attempts = i64::from(*phase == Phase::Published);
         self.note(
             start_id,
             &format!(
-                "INSERT INTO delivery (sink, file_seq, phase, attempts) SELECT ?2, ?3, ?4, ?5 WHERE {IS_OURS}
+                "INSERT INTO delivery (sink, file_seq, phase, attempts, kept) SELECT ?2, ?3, ?4, ?5, ?6 WHERE {IS_OURS}
              ON CONFLICT (sink, file_seq) DO UPDATE
-             SET phase = excluded.phase, attempts = attempts + excluded.attempts, last_error = NULL"
+             SET phase = excluded.phase, attempts = attempts + excluded.attempts, last_error = NULL,
+                kept = coalesce(excluded.kept, kept)"
             ),
-            (sink, file_seq, phase.label(), attempts),
+            (sink, file_seq, phase.label(), attempts, kept.as_deref()),
         )
     }
 
@@ -125,12 +150,12 @@ impl Store {
         self.note(
             start_id,
             &format!(
-                "INSERT INTO delivery (sink, file_seq, phase, attempts, last_error)
-             SELECT ?2, ?3, 'sealed', ?5, ?4 WHERE {IS_OURS}
+                "INSERT INTO delivery (sink, file_seq, phase, attempts, last_error, kept)
+             SELECT ?2, ?3, 'sealed', ?5, ?4, ?6 WHERE {IS_OURS}
              ON CONFLICT (sink, file_seq) DO UPDATE
              SET attempts = attempts + excluded.attempts, last_error = excluded.last_error"
             ),
-            (sink, file_seq, &error, 1),
+            (sink, file_seq, &error, 1, None),
         )
     }
 
@@ -139,11 +164,11 @@ impl Store {
         &mut self,
         start_id: &str,
         sql: &str,
-        (sink, file_seq, text, attempts): (&str, u64, &str, i64),
+        (sink, file_seq, text, attempts, kept): (&str, u64, &str, i64, Option<&str>),
     ) -> Result<(), ExportError> {
         let mut is_ours = false;
         self.transaction("writing how far a file is delivered", |transaction| {
-            let values = params![start_id, sink, integer(file_seq)?, text, attempts];
+            let values = params![start_id, sink, integer(file_seq)?, text, attempts, kept];
             is_ours = transaction.prepare_cached(sql)?.execute(values)? == 1;
             Ok(())
         })?;

@@ -41,8 +41,9 @@ fn checks(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     repair::check_everything(transaction)
 }
 
-/// Adds corrections, and records that may leave.
+/// Adds corrections, records that may leave, and what sinks keep.
 fn corrections_and_releases(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute_batch(schema::KEPT)?;
     transaction.execute_batch(schema::CORRECTIONS)?;
     transaction.execute_batch(schema::RELEASES)
 }

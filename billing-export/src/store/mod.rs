@@ -32,6 +32,7 @@ use node_row::Sums;
 pub(crate) use adjust::{Asked, Place};
 pub use bindings::{BINDINGS_NAME, BindingChange, BindingKey, Bindings};
 pub use delivery::SinkStanding;
+pub(crate) use delivery::{Kept, Next};
 pub use migrate::VERSION as LEDGER_VERSION;
 pub(crate) use read::FileRow;
 pub use release::Released;

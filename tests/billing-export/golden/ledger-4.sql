@@ -13,7 +13,7 @@ CREATE TABLE node (                    -- one row: who writes this ledger, and w
     running           INTEGER NOT NULL CHECK (running IN (0, 1)),      -- 1 between a start and a clean stop
     tick_sequence     INTEGER NOT NULL     -- last tick applied in this run; 0 before the first
 , totals_sum   BLOB NOT NULL DEFAULT x'', spent_sum    BLOB NOT NULL DEFAULT x'', boot_id      TEXT, row_check    BLOB NOT NULL DEFAULT x'') STRICT;
-INSERT INTO node VALUES(1,'zrgw-01',1,7,3,'payload','01010101010101010101010101010101',NULL,NULL,1,3,X'e5f2125dae7bba0a36817ec729811aa5',X'4355d6b16ed6149ba219a3d6b12c5961',NULL,X'60d6ca9a85dbedffed7b5c4bb129a6bc');
+INSERT INTO node VALUES(1,'zrgw-01',1,7,3,'payload','01010101010101010101010101010101',NULL,NULL,1,3,X'984cae806e59027ec1737e24b4addbb2',X'89c4412830a143244d4a0e56521714f5',NULL,X'23512bce8f3a1e25bf7144fca69f9792');
 CREATE TABLE segment (                 -- one row: the time since the last seal and its figures
     only                INTEGER NOT NULL PRIMARY KEY CHECK (only = 1),
     start_utc           TEXT    NOT NULL,
@@ -30,7 +30,7 @@ CREATE TABLE segment (                 -- one row: the time since the last seal 
     usage_up            INTEGER NOT NULL CHECK (usage_up >= 0),        -- sum of the open counters
     usage_down          INTEGER NOT NULL CHECK (usage_down >= 0)
 , damaged      INTEGER NOT NULL DEFAULT 0 CHECK (damaged IN (0, 1)), counters_sum BLOB NOT NULL DEFAULT x'', row_check    BLOB NOT NULL DEFAULT x'') STRICT;
-INSERT INTO segment VALUES(1,'2020-04-06T12:30:00.000Z','2020-04-06T12:45:00.000Z','2020-04-06T12:30:01.000Z',0,0,1222,48026,0,0,1,2,1221,48024,0,X'0584e86305837e164fd959ca1ae336c8',X'006d061cf90000c6d51f6cdaafc29e93');
+INSERT INTO segment VALUES(1,'2020-04-06T12:30:00.000Z','2020-04-06T12:45:00.000Z','2020-04-06T12:31:01.000Z',0,0,1222,9,0,0,1,2,1221,7,0,X'a24a50293ca38d9a106cf8fd5065c8b7',X'1d57119c6a1abc1a74ab92bfbe49a575');
 CREATE TABLE total (                   -- running totals of this epoch, up to the last seal
     id              INTEGER PRIMARY KEY,
     subscriber_type TEXT    NOT NULL,
@@ -43,12 +43,9 @@ CREATE TABLE total (                   -- running totals of this epoch, up to th
     down_bytes      INTEGER NOT NULL CHECK (down_bytes >= 0), row_check BLOB NOT NULL DEFAULT x'',
     UNIQUE (subscriber_id, session_id, subscriber_type, class, service_id, reason)
 ) STRICT;
-INSERT INTO total VALUES(1,'msisdn','77010000001','s-1','exempt','bilimland','',2400,96000,X'dabf08fce76f24e49cf34133539333d9');
-INSERT INTO total VALUES(2,'msisdn','77010000002','s-1','exempt','daryn','',20,40,X'22501ae730cae9354f4b0fd880f57bfe');
-INSERT INTO total VALUES(3,'msisdn','77010000001','s-1','charged','','not_listed',600,14000,X'd8a7174153ff8f64902f258fd67d8ec3');
-INSERT INTO total VALUES(4,'msisdn','77010000003','s-1','exempt','bilimland','',0,0,X'49f5f7004e866a406be4e5e00217349c');
-INSERT INTO total VALUES(5,'msisdn','77010000002','s-1','charged','','cap_reached',0,0,X'f85a40cc683cc2389ad15bae552bc75e');
-INSERT INTO total VALUES(6,'none','','','unattributed','','no_subscriber',0,0,X'cdeb9f6b8b7ef012b35dc69d2737e011');
+INSERT INTO total VALUES(1,'msisdn','77010000001','s-1','exempt','bilimland','',20,40,X'0467cc4242221e400575677247e4ef05');
+INSERT INTO total VALUES(2,'msisdn','77010000002','s-1','exempt','daryn','',2000,100000,X'317c3e8315a8f00256c5e639a590df92');
+INSERT INTO total VALUES(3,'msisdn','77010000001','s-1','charged','','not_listed',1000,10000,X'6268a3bb168df43c65383078c7380d1b');
 CREATE TABLE counter (                 -- bytes since the last seal: a row of the next file each
     id           INTEGER PRIMARY KEY,
     total_id     INTEGER NOT NULL REFERENCES total (id),
@@ -60,10 +57,7 @@ CREATE TABLE counter (                 -- bytes since the last seal: a row of th
     down_bytes   INTEGER NOT NULL CHECK (down_bytes >= 0),
     flags        TEXT    NOT NULL
 , capped INTEGER NOT NULL DEFAULT 0 CHECK (capped IN (0, 1)), row_check BLOB NOT NULL DEFAULT x'') STRICT;
-INSERT INTO counter VALUES(1,1,'kz-education',3,100,'reported',1200,48000,'',0,X'7008d8ec83e3377ebcde72af46a38b3e');
-INSERT INTO counter VALUES(2,4,'kz-education',3,100,'reported',5,6,'',1,X'b65d557dfe6b9b2a86ec1a90bf3c6ab5');
-INSERT INTO counter VALUES(3,5,'kz-education',3,NULL,NULL,7,8,'free_in_core',0,X'0ef066b49f0149ffee641f1cca80fcad');
-INSERT INTO counter VALUES(4,6,NULL,NULL,NULL,NULL,9,10,'',0,X'd02e5343e433616d1daaad6d4a824428');
+INSERT INTO counter VALUES(1,1,'kz-education',3,100,'reported',1221,7,'',0,X'a24a50293ca38d9a106cf8fd5065c8b7');
 CREATE TABLE record (                  -- sealed: columns as in the usage file, never changed
     epoch            INTEGER NOT NULL,
     record_seq       INTEGER NOT NULL,
@@ -88,12 +82,12 @@ CREATE TABLE record (                  -- sealed: columns as in the usage file, 
     flags            TEXT    NOT NULL,
     PRIMARY KEY (epoch, record_seq)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO record VALUES(1,1,'usage','exempt',NULL,'msisdn','77010000001','s-1','bilimland',100,'kz-education',3,'2020-04-06T12:00:00.000Z','2020-04-06T12:15:00.000Z',1200,48000,1200,48000,'reported','period','');
-INSERT INTO record VALUES(1,2,'usage','charged','not_listed','msisdn','77010000001','s-1',NULL,NULL,'kz-education',3,'2020-04-06T12:00:00.000Z','2020-04-06T12:15:00.000Z',300,7000,300,7000,NULL,'period','');
-INSERT INTO record VALUES(1,3,'usage','exempt',NULL,'msisdn','77010000002','s-1','daryn',100,'kz-education',3,'2020-04-06T12:00:00.000Z','2020-04-06T12:15:00.000Z',10,20,10,20,'reported','period','');
-INSERT INTO record VALUES(1,4,'usage','exempt',NULL,'msisdn','77010000001','s-1','bilimland',100,'kz-education',3,'2020-04-06T12:15:00.000Z','2020-04-06T12:30:00.000Z',1200,48000,2400,96000,'reported','period','');
-INSERT INTO record VALUES(1,5,'usage','charged','not_listed','msisdn','77010000001','s-1',NULL,NULL,'kz-education',3,'2020-04-06T12:15:00.000Z','2020-04-06T12:30:00.000Z',300,7000,600,14000,NULL,'period','');
-INSERT INTO record VALUES(1,6,'usage','exempt',NULL,'msisdn','77010000002','s-1','daryn',100,'kz-education',3,'2020-04-06T12:15:00.000Z','2020-04-06T12:30:00.000Z',10,20,20,40,'reported','period','');
+INSERT INTO record VALUES(1,1,'usage','exempt',NULL,'msisdn','77010000001','s-1','bilimland',100,'kz-education',3,'2020-04-06T12:00:00.000Z','2020-04-06T12:15:00.000Z',10,20,10,20,'reported','period','');
+INSERT INTO record VALUES(1,2,'usage','charged','not_listed','msisdn','77010000001','s-1',NULL,NULL,'kz-education',3,'2020-04-06T12:00:00.000Z','2020-04-06T12:15:00.000Z',500,5000,500,5000,NULL,'period','');
+INSERT INTO record VALUES(1,3,'usage','exempt',NULL,'msisdn','77010000002','s-1','daryn',100,'kz-education',3,'2020-04-06T12:00:00.000Z','2020-04-06T12:15:00.000Z',1000,50000,1000,50000,'reported','period','');
+INSERT INTO record VALUES(1,4,'usage','exempt',NULL,'msisdn','77010000001','s-1','bilimland',100,'kz-education',3,'2020-04-06T12:15:00.000Z','2020-04-06T12:30:00.000Z',10,20,20,40,'reported','period','');
+INSERT INTO record VALUES(1,5,'usage','charged','not_listed','msisdn','77010000001','s-1',NULL,NULL,'kz-education',3,'2020-04-06T12:15:00.000Z','2020-04-06T12:30:00.000Z',500,5000,1000,10000,NULL,'period','');
+INSERT INTO record VALUES(1,6,'usage','exempt',NULL,'msisdn','77010000002','s-1','daryn',100,'kz-education',3,'2020-04-06T12:15:00.000Z','2020-04-06T12:30:00.000Z',1000,50000,2000,100000,'reported','period','');
 CREATE TABLE file (                    -- which records make which file, and the figures of its manifest
     file_seq                 INTEGER PRIMARY KEY,
     epoch                    INTEGER NOT NULL,
@@ -115,8 +109,8 @@ CREATE TABLE file (                    -- which records make which file, and the
     previous_manifest_sha256 TEXT,                        -- null in the first file of an epoch
     manifest_sha256          TEXT    NOT NULL,
     format INTEGER NOT NULL DEFAULT 1 CHECK (format >= 1)) STRICT;
-INSERT INTO file VALUES(1,1,'zrgw-01_usage_20200406T121500Z_00001_0000000001','payload',3,1,3,1510,55020,1510,55020,0,0,0,0,1,'ba0f90852087b1537696bce31e26ae09a260b8aff4ded5b48c0ee003387580e1',NULL,'fe24c9f74b3a47d588cbcc9f86ac16ecf4be49d50a0b4d6a504ebecb27ee9829',1);
-INSERT INTO file VALUES(2,1,'zrgw-01_usage_20200406T123000Z_00001_0000000002','payload',3,4,6,1510,55020,1510,55020,0,0,0,0,1,'efea397b3d7952ccbdcddb4bebb48db5e49e220ce12cca5540f2f98e3a5b2725','fe24c9f74b3a47d588cbcc9f86ac16ecf4be49d50a0b4d6a504ebecb27ee9829','4ac1df1587096521e667a9869106f384c56254d35988dcb22fd8472192645f01',1);
+INSERT INTO file VALUES(1,1,'zrgw-01_usage_20200406T121500Z_00001_0000000001','payload',3,1,3,1510,55020,1510,55020,0,0,0,0,1,'8e9e920c617b468e67ea5e299b9e400fbb164aee19233fca4ad9276a4bc1a066',NULL,'8c7c383c20de76ae3652f3b47b509dbc13e3b4c84cf5ae5867d8f08aa5b5af9d',1);
+INSERT INTO file VALUES(2,1,'zrgw-01_usage_20200406T123000Z_00001_0000000002','payload',3,4,6,1510,55020,1510,55020,0,0,0,0,1,'4c8d698e4503133fc62a4829becda04bff1d0ad9a7b0ba51eb33672cb5182115','8c7c383c20de76ae3652f3b47b509dbc13e3b4c84cf5ae5867d8f08aa5b5af9d','b31f04bfec6ca07a951f935b2630b4bd0670f44bd1318b8aced4973f5f9cefaa',1);
 CREATE TABLE spent (                   -- what subscribers have had exempt under allowances, in spans that last
     subscriber_type TEXT    NOT NULL,
     subscriber_id   TEXT    NOT NULL,
@@ -125,7 +119,7 @@ CREATE TABLE spent (                   -- what subscribers have had exempt under
     bytes           INTEGER NOT NULL CHECK (bytes >= 0), row_check BLOB NOT NULL DEFAULT x'',   -- both directions
     PRIMARY KEY (subscriber_id, subscriber_type, allowance, span)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO spent VALUES('msisdn','77010000003','overall','day 2020-04-06',11,X'4355d6b16ed6149ba219a3d6b12c5961');
+INSERT INTO spent VALUES('msisdn','77010000001','overall','day 2020-04-06',11,X'89c4412830a143244d4a0e56521714f5');
 CREATE TABLE set_aside (               -- rows that are in no record and will not be: for whoever looks into it
     id      INTEGER PRIMARY KEY,
     at_utc  TEXT    NOT NULL,              -- when it was found

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use billing_export::sink::{Phase, SealedFile, Since, Sink};
+use billing_export::sink::{Phase, Progress, SealedFile, Since, Sink};
 use billing_export::{
     Account, ByteBasis, Entry, Flags, NoFault, Reason, Session, Settings, SharedSteps, SubscriberType, Tick,
     Usage, Volume,
@@ -28,9 +28,9 @@ impl Sink for Asking {
         "asking"
     }
 
-    fn advance(&mut self, _: &SealedFile<'_>, _: Phase, _: &SharedSteps) -> Result<Phase, ExportError> {
+    fn advance(&mut self, _: &SealedFile<'_>, _: Phase, _: &SharedSteps) -> Result<Progress, ExportError> {
         match self.0.recv() {
-            Ok(Answer::Take) => Ok(Phase::Published),
+            Ok(Answer::Take) => Ok(Phase::Published.into()),
             Ok(Answer::Panic) => panic!("a fault of ours"),
             Ok(Answer::Fail) | Err(_) => Err(ExportError::Settings("the broker said no".to_owned())),
         }
