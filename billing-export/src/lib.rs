@@ -24,6 +24,7 @@ pub mod pickup;
 pub mod record;
 pub mod sink;
 pub mod statement;
+pub mod tdf;
 pub mod totals;
 pub mod verify;
 pub mod whole;

@@ -78,16 +78,16 @@ impl<'de> Deserialize<'de> for Hash {
 }
 
 /// A `u64` written as a JSON string, in its one decimal form.
-mod decimal {
+pub(crate) mod decimal {
     use serde::{Deserialize, Deserializer, Serializer, de};
 
     /// Writes the number as a string.
-    pub(super) fn serialize<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(number)
     }
 
     /// Reads the number from a string.
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
         let text = String::deserialize(deserializer)?;
         let number = text.parse::<u64>().ok().filter(|number| number.to_string() == text);
         number.ok_or_else(|| {

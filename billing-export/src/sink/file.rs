@@ -60,22 +60,34 @@ pub(crate) fn write_part(
         .mode(FILE_MODE)
         .open(path)
         .map_err(|source| ExportError::io(path, "creating a file", source))?;
-    let mut hashing = Hashing { inner: BufWriter::new(file), hasher: Sha256::new() };
+    let mut hashing = Hashing::new(BufWriter::new(file));
     fill(&mut hashing)?;
     hashing.flush().map_err(failed)?;
     hashing.inner.get_ref().sync_all().map_err(|source| ExportError::io(path, "syncing a file", source))?;
-    Ok(Hash::finish(hashing.hasher))
+    Ok(hashing.finish())
 }
 
 /// A writer that hashes what passes.
-struct Hashing {
-    /// The file.
-    inner: BufWriter<File>,
+pub(crate) struct Hashing<W> {
+    /// Where it goes.
+    inner: W,
     /// What passed.
     hasher: Sha256,
 }
 
-impl Write for Hashing {
+impl<W> Hashing<W> {
+    /// What is written goes on to `inner`.
+    pub(crate) fn new(inner: W) -> Hashing<W> {
+        Hashing { inner, hasher: Sha256::new() }
+    }
+
+    /// The hash of what was written.
+    pub(crate) fn finish(self) -> Hash {
+        Hash::finish(self.hasher)
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(bytes)?;
         self.hasher.update(bytes.get(..written).unwrap_or(bytes));

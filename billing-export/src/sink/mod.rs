@@ -6,6 +6,7 @@
 
 pub(crate) mod file;
 pub(crate) mod folder;
+pub mod tdf;
 
 mod backoff;
 mod courier;
@@ -18,6 +19,7 @@ use std::str::FromStr;
 pub use backoff::Backoff;
 pub use courier::{Courier, Since};
 
+use self::file::Hashing;
 use crate::codec::{Format, csv};
 use crate::error::{ExportError, UnknownLabel};
 use crate::manifest::{Hash, Manifest};
@@ -183,6 +185,23 @@ impl<'s> SealedFile<'s> {
         each: &mut dyn FnMut(&Record) -> Result<(), ExportError>,
     ) -> Result<(), ExportError> {
         self.store.each_record(self.row, each)
+    }
+
+    /// As [`SealedFile::each_record`], and refuses records that are not those that were sealed: after the last of them.
+    pub(crate) fn each_sealed_record(
+        &self,
+        each: &mut dyn FnMut(&Record) -> Result<(), ExportError>,
+    ) -> Result<(), ExportError> {
+        let path = self.store.path();
+        let failed = |source| ExportError::io(path, "rendering a sealed file", source);
+        let mut hashing = Hashing::new(std::io::sink());
+        let mut rows = csv::Writer::new(&mut hashing, self.row.format).map_err(failed)?;
+        self.each_record(&mut |record| {
+            rows.write(record).map_err(failed)?;
+            each(record)
+        })?;
+        rows.finish().map_err(failed)?;
+        self.check_hash(hashing.finish())
     }
 
     /// Writes the data file to `writer`, which stands for `path`; `after_row` follows each row.
