@@ -12,10 +12,13 @@
 
 mod support;
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use billing_export::sink::folder::Folder;
 use billing_export::sink::{Phase, Progress, SealedFile, Since, Sink};
 use billing_export::*;
 use rusqlite::Connection;
@@ -316,4 +319,32 @@ fn while_a_courier_makes_files_no_other_start_does() {
     drop(courier);
     node.open(at(16 * MINUTE)).publish().unwrap();
     node.verify();
+}
+
+#[test]
+fn a_further_folder_of_usage_files_has_the_same_files_and_no_witness() {
+    let mut node = Node::new();
+    let mut exporter = node.open(at(0));
+    period(&mut exporter, 0);
+    period(&mut exporter, 1);
+    exporter.publish().unwrap();
+    let (dir, staging) = (node.root.path().join("audit"), node.root.path().join("audit.staging"));
+    let further = || Box::new(Folder::further("audit".to_owned(), dir.clone(), staging.clone()));
+    let mut courier = exporter.courier_to(further(), Since::Oldest).unwrap();
+    assert_eq!(courier.deliver().unwrap(), 2);
+    let names = |folder: &Path| -> Vec<PathBuf> {
+        files_ending(folder, "").iter().map(|path| path.file_name().unwrap().into()).collect()
+    };
+    assert_eq!(names(&dir), names(&node.settings.pickup_dir));
+    for name in names(&dir) {
+        let first = fs::read(node.settings.pickup_dir.join(&name)).unwrap();
+        assert_eq!(fs::read(dir.join(&name)).unwrap(), first, "{}", name.display());
+    }
+    verified(std::slice::from_ref(&dir));
+    assert_eq!(names(&staging), [PathBuf::from("audit.lock")]);
+    period(&mut exporter, 2);
+    let error = exporter.courier_to(further(), Since::Next).unwrap().deliver().unwrap_err();
+    assert!(matches!(error, ExportError::Locked { .. }), "{error}");
+    drop(courier);
+    assert_eq!(exporter.courier_to(further(), Since::Next).unwrap().deliver().unwrap(), 1);
 }

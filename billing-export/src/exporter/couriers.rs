@@ -13,7 +13,7 @@ impl Exporter {
     pub fn courier(&self) -> Courier {
         let (settings, start_id) = (&self.settings, &self.start_id);
         let lock = Arc::clone(&self.staging);
-        self.courier_of(Box::new(Folder::new(settings, start_id, self.opened.epoch, self.witnessed, lock)))
+        self.courier_of(Box::new(Folder::pickup(settings, start_id, self.opened.epoch, self.witnessed, lock)))
     }
 
     /// A courier to another sink. One that the ledger has not heard of begins as `since` says.

@@ -149,6 +149,13 @@ pub(crate) fn remove_if_there(path: &Path) -> Result<(), ExportError> {
     }
 }
 
+/// The directories of a sink, made where they are missing, and the lock on its staging directory.
+pub(crate) fn take_staging(id: &str, dir: &Path, staging_dir: &Path) -> Result<Lock, ExportError> {
+    create_directory(dir)?;
+    create_directory(staging_dir)?;
+    Lock::take(staging_dir.join(format!("{id}.lock")))
+}
+
 /// A lock on a directory, held while the value lives, and given back by the system when the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock {

@@ -1,32 +1,41 @@
-//! The sink `files`: publishes sealed files into billing's pickup folder, restartable at every step.
+//! Folders of usage files: the sink `files`, which publishes sealed files into billing's pickup folder, and further ones;
+//! restartable at every step.
 //!
 //! The store notes two points on the way: *data ready* and *manifest ready*, each after the file is complete and synced
 //! under its staging name. A staging file that is gone after its point was noted was renamed before an interruption.
 //! A manifest that had its name belongs to billing, with its data: neither is written again.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::ExportError;
 use crate::settings::Settings;
-use crate::sink::file::{Lock, PART_ENDING, hash_file, place, sync_directory, write_part};
+use crate::sink::file::{Lock, PART_ENDING, hash_file, place, sync_directory, take_staging, write_part};
 use crate::sink::{FILES, Phase, Progress, SealedFile, Sink};
 use crate::steps::{SharedSteps, Step};
 use crate::unit::NodeId;
 use crate::witness::{self, Memory};
 
-/// The pickup directory of billing.
-pub(crate) struct Folder {
-    /// The gateway.
-    node_id: NodeId,
+/// A folder of usage files: the pickup directory of billing, or a further one.
+pub struct Folder {
+    /// Its id.
+    id: String,
     /// Where billing finds the files.
     pickup_dir: PathBuf,
     /// Where they are made.
     staging_dir: PathBuf,
-    /// Told of a file before it can be seen.
-    witness: Witness,
-    /// Nobody else makes files in the staging directory for as long as this one may.
-    _lock: Arc<Lock>,
+    /// What it has besides.
+    role: Role,
+}
+
+/// What a folder has besides its directories.
+enum Role {
+    /// The sink `files`: a file's number is told to the witnesses before it can be seen. Nobody else makes files in the staging
+    /// directory for as long as the lock lasts.
+    Pickup { node_id: NodeId, witness: Witness, _lock: Arc<Lock> },
+    /// A further one, with a lock of its own from its first file on.
+    Further(Option<Lock>),
 }
 
 /// What the witnesses of this start say.
@@ -41,9 +50,15 @@ struct Witness {
     file_seq: u64,
 }
 
+impl fmt::Debug for Folder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Folder").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 impl Folder {
     /// The pickup directory as a start found it.
-    pub(crate) fn new(
+    pub(crate) fn pickup(
         settings: &Settings,
         start_id: &str,
         epoch: u32,
@@ -53,19 +68,33 @@ impl Folder {
         let Settings { node_id, pickup_dir, staging_dir, .. } = settings.clone();
         let memory = Memory::of(settings);
         let witness = Witness { memory, start_id: start_id.to_owned(), epoch, file_seq: witnessed };
-        Folder { node_id, pickup_dir, staging_dir, witness, _lock: lock }
+        let role = Role::Pickup { node_id, witness, _lock: lock };
+        Folder { id: FILES.to_owned(), pickup_dir, staging_dir, role }
     }
 
-    /// Tells the witnesses of a file, before it can be seen.
-    fn bear_witness(&mut self, file: &SealedFile<'_>) -> Result<(), ExportError> {
-        let Witness { memory, start_id, epoch, file_seq } = &mut self.witness;
+    /// A further folder of the same files, on one file system with its staging directory. Directories that are missing are created
+    /// with its first file.
+    pub fn further(id: String, dir: PathBuf, staging_dir: PathBuf) -> Folder {
+        Folder { id, pickup_dir: dir, staging_dir, role: Role::Further(None) }
+    }
+
+    /// Tells the witnesses of a file, before it can be seen; of a further folder takes the lock.
+    fn prepare(&mut self, file: &SealedFile<'_>) -> Result<(), ExportError> {
+        let (node_id, Witness { memory, start_id, epoch, file_seq }) = match &mut self.role {
+            Role::Pickup { node_id, witness, .. } => (node_id, witness),
+            Role::Further(Some(_)) => return Ok(()),
+            Role::Further(lock) => {
+                *lock = Some(take_staging(&self.id, &self.pickup_dir, &self.staging_dir)?);
+                return Ok(());
+            }
+        };
         let manifest = file.manifest();
         if manifest.file_seq <= *file_seq {
             return Ok(());
         }
         *epoch = manifest.epoch.max(*epoch);
-        witness::write(&self.staging_dir, &self.node_id, start_id, *epoch, manifest.file_seq)?;
-        memory.write(&self.node_id, start_id, *epoch, manifest.file_seq);
+        witness::write(&self.staging_dir, node_id, start_id, *epoch, manifest.file_seq)?;
+        memory.write(node_id, start_id, *epoch, manifest.file_seq);
         *file_seq = manifest.file_seq;
         Ok(())
     }
@@ -73,7 +102,7 @@ impl Folder {
 
 impl Sink for Folder {
     fn id(&self) -> &str {
-        FILES
+        &self.id
     }
 
     fn advance(
@@ -82,7 +111,7 @@ impl Sink for Folder {
         phase: Phase,
         steps: &SharedSteps,
     ) -> Result<Progress, ExportError> {
-        self.bear_witness(file)?;
+        self.prepare(file)?;
         let places = Places::of(file, self);
         let next = match phase {
             Phase::Sealed => self.write_data(file, &places, steps)?,

@@ -5,7 +5,7 @@
 //! To add a sink, add a file here that implements [`Sink`], and have the gateway begin its courier (`app/export/ledger.rs`).
 
 pub(crate) mod file;
-pub(crate) mod folder;
+pub mod folder;
 pub mod tdf;
 
 mod backoff;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ExportError;
 use crate::manifest::Hash;
-use crate::sink::file::{Lock, create_directory, hash_file, place, sync_directory, write_part};
+use crate::sink::file::{Lock, hash_file, place, sync_directory, take_staging, write_part};
 use crate::sink::{Phase, Progress, SealedFile, Sink};
 use crate::steps::{SharedSteps, Step};
 use crate::tdf::{Composer, Counts, FileHeader, Outline, Profile, RecordError, SessionFacts};
@@ -64,9 +64,7 @@ impl Tdf {
     /// The directories, and the lock on the staging directory.
     fn prepare(&mut self) -> Result<(), ExportError> {
         if self.lock.is_none() {
-            create_directory(&self.dir)?;
-            create_directory(&self.staging_dir)?;
-            self.lock = Some(Lock::take(self.staging_dir.join(format!("{}.lock", self.id)))?);
+            self.lock = Some(take_staging(&self.id, &self.dir, &self.staging_dir)?);
         }
         Ok(())
     }
