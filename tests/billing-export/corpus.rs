@@ -16,6 +16,8 @@ use std::path::Path;
 mod csv_reader;
 #[path = "../fuzz/targets/ledger_recovery.rs"]
 mod ledger_recovery;
+#[path = "../fuzz/targets/tdf_reader.rs"]
+mod tdf_reader;
 
 /// Runs every file of a corpus; there are at least this many.
 fn replay(name: &str, least: usize, run: fn(&[u8])) {
@@ -33,6 +35,11 @@ fn replay(name: &str, least: usize, run: fn(&[u8])) {
 #[test]
 fn b29_csv_reader_corpus_replays() {
     replay("csv_reader", 13, csv_reader::run);
+}
+
+#[test]
+fn b29_tdf_reader_corpus_replays() {
+    replay("tdf_reader", 12, tdf_reader::run);
 }
 
 #[test]
