@@ -65,7 +65,7 @@ pub trait Sink: Send {
 pub struct Progress {
     /// How far.
     pub phase: Phase,
-    /// What the sink keeps of the file from here on, as JSON; none where what it kept stays. It comes back with every later step of
+    /// What the sink keeps of the file from here on, as a short JSON object; none where what it kept stays. It comes back with every later step of
     /// the file ([`SealedFile::kept`]) and with those of the next ([`SealedFile::kept_before`]).
     pub kept: Option<String>,
 }

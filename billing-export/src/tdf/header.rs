@@ -24,7 +24,7 @@ pub(super) const CDR_HEADER_LEN: usize = 5;
 pub(super) const FORMAT_BER: u8 = 1;
 /// TS number: 32.251.
 pub(super) const TS_32_251: u8 = 7;
-/// Before a node address that is not of the IP version 4 alone.
+/// What stands before the 16 octets of a node address.
 const ADDRESS_PREFIX: [u8; 4] = [0xff; 4];
 
 /// Whether the length of a private extension stands in the header.
@@ -38,15 +38,6 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// The layout of a header length without filter and extension; none for other lengths.
-    pub fn of_length(octets: u64) -> Option<Layout> {
-        match octets {
-            54 => Some(Layout::Octets54),
-            52 => Some(Layout::Octets52),
-            _ => None,
-        }
-    }
-
     /// Whether the length of a private extension stands in it.
     pub(super) fn has_extension_length(self) -> bool {
         self == Layout::Octets54
