@@ -146,6 +146,53 @@ fn b16_a_full_disk_at_the_file_shows_nothing_and_is_finished_once_it_is_freed() 
     drop(exporter);
 }
 
+/// What is agreed with a receiver of charging records.
+fn profile() -> tdf::Profile {
+    tdf::Profile {
+        layout: tdf::Layout::Octets54,
+        release: tdf::release(16, 11).unwrap(),
+        zone: jiff::tz::TimeZone::UTC,
+        node_name: "zrgw-01".parse().unwrap(),
+        address: [192, 0, 2, 1].into(),
+        pgw_address: [0, 0, 0, 0].into(),
+        classes: tdf::Classes { exempt: true, charged: false },
+        msisdn_nature: true,
+        service_identifiers: [].into(),
+        sponsor: None,
+        extension_oid: "1.3.6.1.4.1.32473.1".parse().unwrap(),
+    }
+}
+
+#[test]
+fn b16_a_full_disk_at_charging_records_shows_nothing_and_they_come_once_it_is_freed() {
+    let mut node = Node::new();
+    let out = node.root.path().join("out");
+    let Some(_mount) = Mount::tmpfs(&out, "size=64k") else { return skipped("b16 charging records") };
+    let mut exporter = node.open(at(0));
+    for sequence in 1..=20 {
+        exporter.checkpoint(&wide_tick(sequence)).unwrap();
+    }
+    exporter.seal_due(at(15 * MINUTE)).unwrap();
+    let dir = out.join("cdr");
+    let sink = sink::tdf::Tdf::new("mediation".to_owned(), dir.clone(), out.join("staging"), profile());
+    let mut courier = exporter.courier_to(Box::new(sink), sink::Since::Oldest).unwrap();
+    let error = courier.deliver().unwrap_err().to_string();
+    assert!(error.contains("Free space"), "{error}");
+    assert!(files_ending(&dir, "").is_empty(), "nothing incomplete is visible");
+    let grown = Command::new("mount").args(["-o", "remount,size=8M"]).arg(&out).status().unwrap();
+    assert!(grown.success());
+    assert_eq!(courier.deliver().unwrap(), 1);
+    let file = fs::File::open(&files_ending(&dir, ".cdr")[0]).unwrap();
+    let mut reader = tdf::Reader::new(std::io::BufReader::new(file)).unwrap();
+    assert_eq!((reader.header().sequence, reader.header().cdrs), (1, 1_000));
+    let mut up = 0;
+    while let Some(cdr) = reader.read().unwrap() {
+        up += cdr.list_of_service_data[0].uplink.unwrap();
+    }
+    assert_eq!(up, 1_000);
+    drop(courier);
+}
+
 #[test]
 fn b18_a_pickup_directory_that_takes_no_file_is_named_and_retried() {
     let mut node = Node::new();
