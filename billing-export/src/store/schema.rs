@@ -147,7 +147,9 @@ CREATE TRIGGER record_is_kept BEFORE DELETE ON record
     WHEN NOT EXISTS (SELECT 1 FROM released WHERE epoch = OLD.epoch AND last_seq >= OLD.record_seq
         AND first_seq <= OLD.record_seq)
     BEGIN SELECT RAISE (ABORT, 'a sealed record is never deleted before its file is released'); END;
-/// What version 5 adds: what a sink keeps of a file, in words of its own, such as what it has counted up to there.
+";
+
+/// What version 5 adds as well: what a sink keeps of a file, in words of its own, such as what it has counted up to there.
 pub(super) const KEPT: &str = "
 ALTER TABLE delivery ADD COLUMN kept TEXT;   -- what the sink keeps of the file, as JSON; written with the phase it belongs to
 ";

@@ -47,6 +47,7 @@ CREATE TABLE {schema}.record (
     local_day date NOT NULL,
     PRIMARY KEY (node_id, epoch, record_seq, local_day)
 ) PARTITION BY RANGE (local_day);
+CREATE INDEX record_gap ON {schema}.record (local_day) WHERE kind = 'gap';
 CREATE TABLE {schema}.total (
     local_day date NOT NULL,
     subscriber_type text COLLATE "C" NOT NULL,
