@@ -72,10 +72,17 @@ fn delivered() -> Node {
     node
 }
 
-/// Copies one data file and its manifest into a folder.
+/// Copies one data file and its manifest into a folder, the manifest last.
 fn deliver(data: &Path, to: &Path) {
     let manifest = data.to_str().unwrap().replace(".csv", ".manifest.json");
     for file in [data, Path::new(&manifest)] {
-        std::fs::copy(file, to.join(file.file_name().unwrap())).unwrap();
+        put(&to.join(file.file_name().unwrap()), &std::fs::read(file).unwrap());
     }
+}
+
+/// Writes a file that is there whole or not at all: a collector may be looking.
+fn put(path: &Path, bytes: &[u8]) {
+    let part = path.with_extension("part");
+    std::fs::write(&part, bytes).unwrap();
+    std::fs::rename(&part, path).unwrap();
 }

@@ -86,7 +86,7 @@ fn files_are_taken_as_they_come_and_the_figures_say_so() {
     }
     // A file that is not right, and then is.
     let spoilt = crate::forge::renumbered(&files[0], &bench.usage(), 50);
-    fs::write(&spoilt, "x").unwrap();
+    crate::put(&spoilt, b"x");
     let figure = |line: &str| follower.get("/metrics").unwrap().1.lines().any(|found| found == line);
     until("the refusal", || figure("zrgw_collect_refused_total{reason=\"sha256\"} 1"));
     let records: usize = files.iter().map(|path| rows(path).len()).sum();

@@ -78,8 +78,8 @@ impl Forge {
         let (data, manifest) = self.render();
         let path = folder.join(&manifest.file);
         let text = manifest.to_text().unwrap();
-        fs::write(&path, data).unwrap();
-        fs::write(folder.join(manifest.file.replace(".csv", ".manifest.json")), &text).unwrap();
+        crate::put(&path, &data);
+        crate::put(&folder.join(manifest.file.replace(".csv", ".manifest.json")), text.as_bytes());
         self.previous = Some(Hash::of(text.as_bytes()));
         self.file_seq += 1;
         self.rows.clear();
@@ -146,9 +146,11 @@ pub(crate) fn rewrite(
     manifest.sha256 = Hash::of(data);
     change(&mut manifest);
     let path = folder.join(&manifest.file);
-    fs::write(&path, data).unwrap();
-    fs::write(folder.join(manifest.file.replace(".csv", ".manifest.json")), manifest.to_text().unwrap())
-        .unwrap();
+    crate::put(&path, data);
+    crate::put(
+        &folder.join(manifest.file.replace(".csv", ".manifest.json")),
+        manifest.to_text().unwrap().as_bytes(),
+    );
     path
 }
 
