@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 use crate::class::Class;
 use crate::pickup::Pair;
-use crate::record::Record;
+use crate::record::{Kind, Record};
 use crate::unit::NodeId;
 use crate::whole::{Counted, WholeError, read_whole};
 
@@ -30,7 +30,7 @@ pub enum By {
 /// One sum.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sum {
-    /// Rows of kind usage and adjust.
+    /// Rows of kind usage; corrections are in the bytes.
     pub records: u64,
     /// Bytes upward; corrections may make it negative.
     pub up_bytes: i128,
@@ -152,7 +152,7 @@ impl Totals {
         };
         let sum = self.sums.entry((key, account.entry.class())).or_default();
         let (up, down) = record.bytes();
-        sum.records = sum.records.saturating_add(1);
+        sum.records = sum.records.saturating_add(u64::from(record.kind() == Kind::Usage));
         // 2⁶³ records of 2⁶⁴ bytes fit 127 bits.
         sum.up_bytes = sum.up_bytes.saturating_add(up);
         sum.down_bytes = sum.down_bytes.saturating_add(down);

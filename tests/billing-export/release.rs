@@ -137,12 +137,7 @@ impl Sink for Other {
         self.id
     }
 
-    fn advance(
-        &mut self,
-        file: &SealedFile<'_>,
-        _: Phase,
-        _: &SharedSteps,
-    ) -> Result<Progress, ExportError> {
+    fn advance(&mut self, file: &SealedFile<'_>, _: Phase, _: &SharedSteps) -> Result<Progress, ExportError> {
         self.taken.lock().unwrap().push(file.manifest().file_seq);
         Ok(Phase::Published.into())
     }

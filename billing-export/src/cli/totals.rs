@@ -1,7 +1,7 @@
 //! `billing-export totals`.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use billing_export::pickup::pairs;
@@ -21,11 +21,15 @@ missing between others the sums of the rest are printed, what is missing is name
 Examples:
   billing-export totals /srv/usage
   billing-export totals /srv/usage --by subscriber --format json
-  billing-export totals /srv/usage --by day --zone Asia/Almaty")]
+  billing-export totals /srv/usage --by day --zone Asia/Almaty
+  billing-export totals --config /etc/zrgw/collect.toml --by day")]
 pub(crate) struct Arguments {
     /// Directories, or single data files or manifests
-    #[arg(required = true, value_name = "DIR|FILE")]
+    #[arg(value_name = "DIR|FILE", required_unless_present = "config", conflicts_with = "config")]
     paths: Vec<PathBuf>,
+    /// Ask the ledger of this collector's configuration, in its zone
+    #[arg(long, value_name = "FILE", conflicts_with = "zone")]
+    config: Option<PathBuf>,
     /// Sums per subscriber, service, local day or reason, and class; without it per class
     #[arg(long, value_enum)]
     by: Option<ByWord>,
@@ -62,7 +66,6 @@ fn column(by: Option<ByWord>) -> Option<&'static str> {
 
 /// Sums up and prints.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let zone = zone_of(&arguments.zone)?;
     let by = match arguments.by {
         None => By::Class,
         Some(ByWord::Subscriber) => By::Subscriber,
@@ -70,6 +73,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         Some(ByWord::Day) => By::Day,
         Some(ByWord::Reason) => By::Reason,
     };
+    if let Some(config) = &arguments.config {
+        let sums = of_ledger(config, by)?;
+        print(&sums, column(arguments.by), arguments.format).map_err(|error| Failure::writing(&error))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let zone = zone_of(&arguments.zone)?;
     let pairs = pairs(&arguments.paths)?;
     let bar = progress(&pairs);
     let sums = totals(&pairs, by, &zone, &mut |bytes| bar.inc(bytes))?;
@@ -89,6 +98,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }
     eprintln!("have the missing files delivered again, or written by `billing-export render`");
     Ok(ExitCode::from(EXIT_NO))
+}
+
+/// The sums of the ledger.
+#[cfg(feature = "collect")]
+fn of_ledger(config: &Path, by: By) -> Result<Totals, Failure> {
+    let config = super::collect::read(config)?;
+    Ok(billing_export::collect::ask::Questions::connect(config)?.totals(by)?)
+}
+
+/// There is none in this build.
+#[cfg(not(feature = "collect"))]
+fn of_ledger(_: &Path, _: By) -> Result<Totals, Failure> {
+    Err(Failure::usage("--config: this build has no ledger: build it with the feature `collect`".into()))
 }
 
 /// Prints the sums.

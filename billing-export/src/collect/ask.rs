@@ -9,6 +9,7 @@ use super::reconcile::{Claim, Counted};
 use super::{CollectError, read_password};
 use crate::statement::{Ambiguous, Day, Statement};
 use crate::subscriber::SubscriberType;
+use crate::totals::{By, Totals};
 
 /// A connection for questions.
 pub struct Questions {
@@ -43,6 +44,14 @@ impl Questions {
         })?;
         let limits = self.config.allowance.as_ref().map(|allowance| allowance.limits()).unwrap_or_default();
         Ok(self.ledger.statement(&day, &self.config.ledger.zone_name, id, kind, &limits)?)
+    }
+
+    /// The sums of all totals, days in the ledger's zone.
+    ///
+    /// # Errors
+    /// The ledger cannot be reached.
+    pub fn totals(&mut self, by: By) -> Result<Totals, CollectError> {
+        Ok(Totals { sums: self.ledger.sums(by)?, ..Totals::default() })
     }
 
     /// What the ledger counted for a claim of the operator's.

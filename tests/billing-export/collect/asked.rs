@@ -61,6 +61,30 @@ fn explain_says_the_same_of_the_ledger_as_of_the_files() {
 }
 
 #[test]
+fn b30_totals_of_the_ledger_are_those_of_its_files() {
+    let (mut forge, bench) = (Forge::new("a"), Bench::new());
+    let usage = forge.usage("77010000001", 100, 1_000);
+    forge.usage("77010000002", 5, 5);
+    forge.write(&bench.usage());
+    forge.adjust("77010000001", usage, -40, -400);
+    forge.write(&bench.usage());
+    bench.taken();
+    for by in ["subscriber", "service", "day", "reason"] {
+        let of_ledger = asked(&bench, "totals", &["--by", by, "--format", "json"]);
+        let output = Command::new(env!("CARGO_BIN_EXE_billing-export"))
+            .args(["totals", "--by", by, "--zone", "Asia/Almaty", "--format", "json"])
+            .arg(bench.usage())
+            .output()
+            .unwrap();
+        let of_files = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(of_ledger, (0, of_files.clone(), String::new()), "{by}");
+        assert!(of_files.contains("\"records\":\"2\"") || by == "subscriber", "{of_files}");
+    }
+    let (code, _, err) = asked(&bench, "totals", &["--zone", "UTC"]);
+    assert!(code == 2 && err.contains("cannot be used with"), "{err}");
+}
+
+#[test]
 fn b30_explain_of_the_ledger_is_net_of_corrections_and_says_what_is_left() {
     let (mut forge, mut bench) = (Forge::new("a"), Bench::new());
     let usage = forge.usage("77010000001", 100, 1_000);

@@ -1,5 +1,7 @@
 //! Questions to the ledger. Nothing is written, so a role that may only read is enough.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 use postgres::Row;
@@ -9,9 +11,10 @@ use super::super::config;
 use super::super::reconcile::{Claim, Counted};
 use super::error::Fault;
 use super::{Ledger, migrate};
-use crate::class::Reason;
+use crate::class::{Class, Reason};
 use crate::statement::{Adjusted, Allowance, Ambiguous, Charged, Day, Exempt, List, Statement};
 use crate::subscriber::SubscriberType;
+use crate::totals::{By, Sum};
 use crate::unit::Disposition;
 
 /// The types that a subscriber can have.
@@ -180,6 +183,32 @@ impl Ledger {
         let day = day.map(|day| day.to_string());
         let row = self.client.query_one(&text, &[&start.to_string(), &end.to_string(), &day])?;
         Ok(row.try_get(0)?)
+    }
+
+    /// Sums of all totals by a key and the class.
+    pub(in crate::collect) fn sums(&mut self, by: By) -> Result<BTreeMap<(String, Class), Sum>, Fault> {
+        let key = match by {
+            By::Class => "''",
+            By::Subscriber => {
+                "CASE WHEN subscriber_id = '' THEN subscriber_type ELSE subscriber_type || ':' || subscriber_id END"
+            }
+            By::Service => "service_id",
+            By::Day => "local_day::text",
+            By::Reason => "reason",
+        };
+        let text = format!(
+            "SELECT {key} AS key, class, sum(records)::bigint AS records, sum(up_bytes)::text AS up_bytes,
+                sum(down_bytes)::text AS down_bytes FROM {}.total GROUP BY 1, 2",
+            self.schema
+        );
+        let mut sums = BTreeMap::new();
+        for row in self.client.query(&text, &[])? {
+            let records: i64 = row.try_get("records")?;
+            let (up_bytes, down_bytes) = (sum(&row, "up_bytes")?, sum(&row, "down_bytes")?);
+            let one = Sum { records: records.unsigned_abs(), up_bytes, down_bytes };
+            sums.insert((row.try_get("key")?, word(&row, "class")?), one);
+        }
+        Ok(sums)
     }
 
     /// What was counted for a claim: records that start within it, with the corrections of these.
