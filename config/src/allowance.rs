@@ -195,7 +195,7 @@ fn id_of(value: &DeValue<'_>, chars_max: usize, form: &str) -> Result<String, Mi
 }
 
 /// The outward form of a zone's name.
-fn zone_of(value: &DeValue<'_>) -> Result<String, Mismatch> {
+pub(crate) fn zone_of(value: &DeValue<'_>) -> Result<String, Mismatch> {
     let fits = |text: &&str| {
         (1..=ZONE_CHARS_MAX).contains(&text.len())
             && text.starts_with(|first: char| first.is_ascii_alphabetic())

@@ -6,6 +6,7 @@ use crate::listener::{Listener, Mode, Protocol};
 use crate::node::Node;
 use crate::reader::{Mismatch, Reader};
 use crate::section::Stated;
+use crate::sink;
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 
@@ -79,18 +80,32 @@ fn listener_at(reader: &Reader<'_>, number: usize, key: &str) -> usize {
     section.get_ref().get(key).map_or(section.span().start, |value| value.span().start)
 }
 
-/// State, pickup and staging are three folders: billing empties one of them, and the gateway another.
-pub(crate) fn judge_folders(reader: &mut Reader<'_>, node: &Node, placed: &export::Placed) {
+/// State, pickup and staging are folders of their own, and so are those of every sink: billing empties some of them, and the
+/// gateway others.
+pub(crate) fn judge_folders(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    placed: &export::Placed,
+    sinks: &[sink::Placed],
+) {
     let export = &placed.export;
-    let pairs = [
-        ("export.dir", &export.dir, placed.dir_at, "node.state_dir", &node.state_dir),
-        ("export.staging_dir", &export.staging_dir, placed.staging_at, "node.state_dir", &node.state_dir),
-        ("export.staging_dir", &export.staging_dir, placed.staging_at, "export.dir", &export.dir),
+    let mut taken = vec![("node.state_dir".to_owned(), tidy(&node.state_dir))];
+    let mut folders = vec![
+        ("export.dir".to_owned(), &export.dir, placed.dir_at),
+        ("export.staging_dir".to_owned(), &export.staging_dir, placed.staging_at),
     ];
-    for (key, path, at, other_key, other) in pairs {
-        if tidy(path) == tidy(other) {
-            let found = format!("{}, which is {other_key}", path.display());
-            reader.wrong(key, at, Mismatch::new(found, "a folder of its own"));
+    for sink::Placed { sink, name, dir_at, staging_at } in sinks {
+        folders.push((format!("{name}.dir"), &sink.dir, *dir_at));
+        folders.push((format!("{name}.staging_dir"), &sink.staging_dir, *staging_at));
+    }
+    for (key, path, at) in folders {
+        let tidied = tidy(path);
+        match taken.iter().find(|(_, other)| *other == tidied) {
+            Some((other, _)) => {
+                let found = format!("{}, which is {other}", path.display());
+                reader.wrong(key, at, Mismatch::new(found, "a folder of its own"));
+            }
+            None => taken.push((key, tidied)),
         }
     }
 }

@@ -53,7 +53,7 @@ pub struct SectionKeys {
 }
 
 /// Every section the parser knows, in the order of the documentation.
-pub const SECTIONS: [SectionKeys; 19] = [
+pub const SECTIONS: [SectionKeys; 20] = [
     SectionKeys { name: "node", repeated: false, keys: crate::node::KEYS },
     SectionKeys { name: "listener", repeated: true, keys: crate::listener::KEYS },
     SectionKeys { name: "list", repeated: false, keys: crate::list::KEYS },
@@ -61,6 +61,7 @@ pub const SECTIONS: [SectionKeys; 19] = [
     SectionKeys { name: "radius", repeated: false, keys: crate::radius::KEYS },
     SectionKeys { name: "radius.client", repeated: true, keys: crate::radius::CLIENT_KEYS },
     SectionKeys { name: "export", repeated: false, keys: crate::export::KEYS },
+    SectionKeys { name: "sink", repeated: true, keys: crate::sink::KEYS },
     SectionKeys { name: "rating_group", repeated: true, keys: crate::rating_group::KEYS },
     SectionKeys { name: "allowance", repeated: false, keys: crate::allowance::KEYS },
     SectionKeys { name: "allowance.group", repeated: true, keys: crate::allowance::GROUP_KEYS },

@@ -32,6 +32,7 @@ pub mod rating_group;
 mod reader;
 mod relation;
 mod section;
+pub mod sink;
 mod subscriber_table;
 pub mod subscribers;
 pub mod trusted_answers;
@@ -54,6 +55,7 @@ pub use node::{Node, Workers};
 pub use problem::{Place, Problem};
 pub use radius::{AccountingKind, Octets, Radius, RadiusClient, Side};
 pub use rating_group::{Disposition, RatingGroup, Services};
+pub use sink::Sink;
 pub use subscribers::Subscribers;
 pub use trusted_answers::{StaticAnswer, TrustedAnswers};
 pub use upstream::Upstream;
@@ -84,6 +86,8 @@ pub struct Config {
     pub radius: Option<Radius>,
     /// `[export]`.
     pub export: Export,
+    /// `[[sink]]`: further ways out for what `export` seals, in the order of the file.
+    pub sinks: Vec<Sink>,
     /// `[[rating_group]]`: exactly one is for all services that no other names.
     pub rating_groups: Vec<RatingGroup>,
     /// `[allowance]`; without it exempt bytes have no limit.
@@ -210,6 +214,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let radius = Radius::read(reader);
     let node_id = node.as_ref().map_or("", |node| &node.id);
     let export = Export::read(reader, node_id, &listeners, !sockets.is_empty());
+    let sinks = sink::read(reader, node.as_ref().map(|node| &*node.id));
     let edge = Edge::read(reader);
     let rating_groups = rating_group::read(reader, edge.divert_mark);
     let allowance = Allowance::read(reader);
@@ -225,13 +230,14 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     judge_ports(reader, &listeners, &edge);
     judge_kernel(reader, &listeners, &edge, export.as_ref());
     if let (Some(node), Some(export)) = (&node, &export) {
-        judge_folders(reader, node, export);
+        judge_folders(reader, node, export, &sinks);
     }
     let mut notes = notes::of_sections((subscribers.as_ref(), radius.as_ref()), &upstream, &admin);
     notes.extend(dns.iter().flat_map(|dns| notes::of_steering(dns, &listeners)));
     notes.extend(notes::of_named_subscribers(&listeners));
     notes.extend(rating_group::unseen_marks(&rating_groups, &listeners));
     let (node, list, export) = (node?, list?, export?.export);
+    let sinks = sinks.into_iter().map(|placed| placed.sink).collect();
     let (source, places) = (PathBuf::new(), BTreeMap::new());
     Some(Config {
         node,
@@ -241,6 +247,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         subscribers,
         radius,
         export,
+        sinks,
         rating_groups,
         allowance,
         upstream,

@@ -16,6 +16,8 @@ mod limits;
 mod places;
 #[path = "problems/relations.rs"]
 mod relations;
+#[path = "problems/sinks.rs"]
+mod sinks;
 
 use config::Config;
 use std::path::Path;

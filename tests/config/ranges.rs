@@ -16,6 +16,8 @@ mod edge;
 mod general;
 #[path = "ranges/radius.rs"]
 mod radius;
+#[path = "ranges/sink.rs"]
+mod sink;
 
 use config::{Config, FlowsMax, Workers};
 use std::path::Path;
@@ -24,6 +26,7 @@ use dns::DNS_ROWS;
 use edge::EDGE_ROWS;
 use general::{ALLOWANCE_ROWS, MORE_ROWS, ROWS};
 use radius::RADIUS_ROWS;
+use sink::SINK_ROWS;
 
 const MINIMAL: &str = include_str!("../../config/examples/minimal.toml");
 const FULL: &str = include_str!("../../config/examples/full.toml");
@@ -33,7 +36,7 @@ type Row = (&'static str, &'static str, &'static [&'static str], &'static [&'sta
 
 /// All rows.
 fn rows() -> impl Iterator<Item = &'static Row> {
-    [ROWS, MORE_ROWS, DNS_ROWS, EDGE_ROWS, ALLOWANCE_ROWS, RADIUS_ROWS].into_iter().flatten()
+    [ROWS, MORE_ROWS, DNS_ROWS, EDGE_ROWS, ALLOWANCE_ROWS, RADIUS_ROWS, SINK_ROWS].into_iter().flatten()
 }
 
 /// `full.toml` with one key's value replaced.

@@ -51,7 +51,7 @@ period = "1 s"
 level = "INFO"
 "#;
     let expected = [
-        r#"1:1: colour: found the unknown section "colour"; wanted one of node, listener, list, subscribers, radius, export, rating_group, allowance, upstream, lookup, trusted_answers, dns, edge, limits, admin, log"#,
+        r#"1:1: colour: found the unknown section "colour"; wanted one of node, listener, list, subscribers, radius, export, sink, rating_group, allowance, upstream, lookup, trusted_answers, dns, edge, limits, admin, log"#,
         r#"2:1: node.state_dir: found nothing; wanted a path in quotes (relative to the configuration file's folder unless it starts with /); add `state_dir = …` to this section"#,
         r#"3:6: node.id: found "Edge 1"; wanted 1 to 32 of a-z, 0-9 and -"#,
         r#"4:1: node.stat_dir: found the unknown key "stat_dir"; wanted in [node] one of id, state_dir, workers, core_dumps; did you mean `state_dir`?"#,

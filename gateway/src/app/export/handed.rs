@@ -90,8 +90,8 @@ impl Export {
     /// Lets the sinks carry again, after a hand-over that came to nothing.
     fn begin_sinks_again(&mut self) -> Result<(), billing_export::ExportError> {
         self.sinks.take_back();
-        let Some(exporter) = self.exporter.take() else { return Ok(()) };
-        let begun = self.begin_sinks(&exporter);
+        let Some(mut exporter) = self.exporter.take() else { return Ok(()) };
+        let begun = self.begin_sinks(&mut exporter);
         self.exporter = Some(exporter);
         begun
     }

@@ -1,9 +1,12 @@
 //! The ledger in this process: opened, sealed, and opened anew after another hand has changed it.
 
 use billing_export::correction::Adjusted;
-use billing_export::sink::FILES;
+use billing_export::sink::folder::Folder;
+use billing_export::sink::tdf::Tdf;
+use billing_export::sink::{FILES, Since, Sink};
 use billing_export::{Cause, ExportError, Exporter, NoFault, Steps, Volume};
 
+use super::orders::{SinkForm, SinkPlan};
 use super::{ANSWER_LIMIT, Export, opened};
 use crate::net::sys::clock::wall;
 
@@ -67,11 +70,15 @@ impl Export {
     }
 
     /// Lets a courier carry for every sink that has none.
-    pub(super) fn begin_sinks(&mut self, exporter: &Exporter) -> Result<(), ExportError> {
-        let couriers = if self.sinks.has(FILES) { Vec::new() } else { vec![exporter.courier()] };
+    pub(super) fn begin_sinks(&mut self, exporter: &mut Exporter) -> Result<(), ExportError> {
+        let mut couriers = if self.sinks.has(FILES) { Vec::new() } else { vec![exporter.courier()] };
+        for plan in self.plan.sinks.iter().filter(|plan| !self.sinks.has(&plan.id)) {
+            let since = if plan.from_oldest { Since::Oldest } else { Since::Next };
+            couriers.push(exporter.courier_to(sink(plan), since)?);
+        }
         self.sinks.begin(couriers).map_err(|source| ExportError::Io {
             path: self.settings.pickup_dir.clone(),
-            action: "starting a thread for the usage files",
+            action: "starting a thread for a sink",
             source,
             remedy: "What is sealed waits in the ledger; the ledger is opened again at the next tick",
         })
@@ -101,10 +108,19 @@ impl Export {
         }
         opened::tell(exporter.opened());
         self.attention = opened::attention(exporter.opened());
-        self.begin_sinks(&exporter)?;
+        self.begin_sinks(&mut exporter)?;
         self.exporter = Some(exporter);
         self.shared.set(self.clock.monotonic());
         Ok(())
+    }
+}
+
+/// A further way out.
+fn sink(plan: &SinkPlan) -> Box<dyn Sink> {
+    let SinkPlan { id, dir, staging_dir, form, .. } = plan.clone();
+    match form {
+        SinkForm::Usage => Box::new(Folder::further(id, dir, staging_dir)),
+        SinkForm::Tdf(profile) => Box::new(Tdf::new(id, dir, staging_dir, *profile)),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use billing_export::ByteBasis;
+use billing_export::tdf::Profile;
 
 use crate::app::node::takeover::remainder::Remainder;
 use crate::app::node::takeover::words::Delta;
@@ -38,8 +39,34 @@ pub struct Plan {
     pub watermark_file: Option<PathBuf>,
     /// How long they stay at least.
     pub retention: Duration,
+    /// Further ways out, beside the folder of usage files.
+    pub sinks: Vec<SinkPlan>,
     /// Test switch: where to kill the process or fail, `step[:count][:error]`.
     pub fault: Option<String>,
+}
+
+/// One further way out.
+#[derive(Clone, Debug)]
+pub struct SinkPlan {
+    /// Its id in the ledger and in metrics.
+    pub id: String,
+    /// When the ledger has not heard of it, it begins with the oldest file, not with the next.
+    pub from_oldest: bool,
+    /// Where its files are complete.
+    pub dir: PathBuf,
+    /// Where they are made, on the file system of `dir`.
+    pub staging_dir: PathBuf,
+    /// What they are.
+    pub form: SinkForm,
+}
+
+/// What the files of a way out are.
+#[derive(Clone, Debug)]
+pub enum SinkForm {
+    /// Usage files and manifests.
+    Usage,
+    /// Charging records, by this profile.
+    Tdf(Box<Profile>),
 }
 
 /// What the export task is told.

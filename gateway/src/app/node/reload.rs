@@ -15,7 +15,7 @@ use jiff::tz::TimeZone;
 
 use super::input::{InputFault, read_text};
 use super::lists::{Former, Gate, ListKeeper};
-use super::start::edge;
+use super::start::{edge, sinks};
 use crate::flow::allowance::{AllowancePlan, Limits};
 use crate::flow::mark::Mark;
 use crate::flow::rating::{RatingGroup, RatingPlan};
@@ -45,6 +45,9 @@ pub fn load(path: &Path) -> Result<Config, InputFault> {
     unknown_codes(&config.list).into_iter().for_each(|problem| add("list.accept_errors", problem));
     if let Err(problem) = allowance(&config) {
         add("allowance.zone", problem);
+    }
+    for (key, problem) in sinks::plans(&config).err().into_iter().flatten() {
+        add(&key, problem);
     }
     if lines.is_empty() { Ok(config) } else { Err(InputFault { lines, unreadable: false }) }
 }

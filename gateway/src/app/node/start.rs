@@ -13,6 +13,7 @@ mod radius;
 mod room;
 mod running;
 mod settings;
+pub mod sinks;
 mod tell;
 
 use std::net::SocketAddr;

@@ -11,6 +11,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::Findings;
 use crate::app::export::state;
+use crate::app::node::start::sinks;
 use crate::net::kernel::load::{self, LoadError};
 use crate::net::sys::socket;
 
@@ -22,22 +23,26 @@ const NET_ADMIN: u64 = 1 << 12;
 /// Bits of the rights to load programs and attach them: that one, `CAP_PERFMON` and `CAP_BPF`.
 const KERNEL_RIGHTS: u64 = NET_ADMIN | 1 << 38 | 1 << 39;
 
+/// A folder with its key.
+type Keyed<'c> = (String, &'c PathBuf);
+
 /// Looks at the machine.
 pub(super) fn examine(config: &Config, findings: &mut Findings) {
-    let folders = [
-        ("node.state_dir", &config.node.state_dir),
-        ("export.dir", &config.export.dir),
-        ("export.staging_dir", &config.export.staging_dir),
+    let usage = [
+        ("export.dir".to_owned(), &config.export.dir),
+        ("export.staging_dir".to_owned(), &config.export.staging_dir),
     ];
+    let pairs: Vec<[Keyed<'_>; 2]> = std::iter::once(usage).chain(sinks::folders(config)).collect();
+    let state = ("node.state_dir".to_owned(), &config.node.state_dir);
     let mut is_sound = true;
-    for (key, folder) in folders {
+    for (key, folder) in std::iter::once(&state).chain(pairs.iter().flatten()) {
         if let Some(problem) = folder_problem(folder) {
             findings.problems.push(format!("{}: {problem}", config.at(key)));
             is_sound = false;
         }
     }
     if is_sound {
-        findings.problems.extend(file_systems(config));
+        findings.problems.extend(pairs.iter().filter_map(|pair| file_systems(config, pair)));
         findings.problems.extend(foreign_ledger(config));
     }
     findings.problems.extend(missing_right(config));
@@ -75,14 +80,14 @@ fn nearest(folder: &Path) -> PathBuf {
 }
 
 /// Files are renamed from staging into the pickup folder, which no system does from one file system to another.
-fn file_systems(config: &Config) -> Option<String> {
-    let device = |folder| fs::metadata(nearest(folder)).map(|found| found.dev());
-    let (pickup, staging) = (device(&config.export.dir).ok()?, device(&config.export.staging_dir).ok()?);
+fn file_systems(config: &Config, [(dir_key, dir), (key, staging_dir)]: &[Keyed<'_>; 2]) -> Option<String> {
+    let device = |folder: &PathBuf| fs::metadata(nearest(folder)).map(|found| found.dev());
+    let (pickup, staging) = (device(dir).ok()?, device(staging_dir).ok()?);
     (pickup != staging).then(|| {
         format!(
-            "{}: found {} on another file system than export.dir; wanted them on one, for files are renamed from here to there, and none would ever reach billing",
-            config.at("export.staging_dir"),
-            config.export.staging_dir.display()
+            "{}: found {} on another file system than {dir_key}; wanted them on one, for files are renamed from here to there, and none would ever reach billing",
+            config.at(key),
+            staging_dir.display()
         )
     })
 }

@@ -208,7 +208,8 @@ fn open_export(
     status: &Arc<Status>,
     predecessor: Option<&Predecessor>,
 ) -> Result<Export, StartError> {
-    let mut export = Export::new(plan(config), shared, Arc::clone(status))
+    let mut export = plan(config)
+        .and_then(|plan| Export::new(plan, shared, Arc::clone(status)))
         .map_err(|message| StartError::Config(format!("1:1: {message}")))?;
     match predecessor {
         Some(predecessor) => hand_over::open_ledger(&mut export, predecessor)?,

@@ -8,6 +8,7 @@ use billing_export::ByteBasis;
 use config::Config;
 use config::dns::Clients;
 
+use super::sinks;
 use crate::app::export::orders::Plan;
 use crate::flow::binding::{Nat64, Nat64Prefix};
 use crate::flow::identify::IdentifyLimits;
@@ -173,9 +174,15 @@ pub(super) fn headers(config: &Config) -> Option<Arc<HeaderLengths>> {
 }
 
 /// What the export task is told.
-pub(super) fn plan(config: &Config) -> Plan {
+///
+/// # Errors
+/// Sinks that cannot be, which `load` has refused.
+pub(super) fn plan(config: &Config) -> Result<Plan, String> {
     let export = &config.export;
-    Plan {
+    let sinks = sinks::plans(config).map_err(|faults| {
+        faults.iter().map(|(key, problem)| format!("{key}: {problem}")).collect::<Vec<_>>().join("; ")
+    })?;
+    Ok(Plan {
         node_id: config.node.id.clone(),
         state_dir: config.node.state_dir.clone(),
         pickup_dir: export.dir.clone(),
@@ -192,6 +199,7 @@ pub(super) fn plan(config: &Config) -> Plan {
             config::Release::WatermarkFile => Some(export.watermark_file.clone()),
         },
         retention: export.retention,
+        sinks,
         fault: std::env::var(FAULT_SWITCH).ok(),
-    }
+    })
 }
