@@ -37,7 +37,7 @@ fn of(epoch: u32, seq: u64) -> Reference {
 fn ask(node: &mut Node, reference: Reference, amount: Amount) -> Result<Adjusting, ExportError> {
     node.starts += 1;
     let correction = Correction::new(reference, amount, "a test").unwrap();
-    adjust(&node.settings.state_dir, &correction, [node.starts; 16], at(20 * MINUTE), None)
+    adjust(&node.settings.state_dir, &correction, [node.starts; 16], at(21 * MINUTE), None)
 }
 
 /// The same where no exporter runs.
@@ -224,13 +224,18 @@ fn b30_the_same_request_is_made_once_whenever_the_process_ends() {
     fs::rename(waiting, waiting.with_extension("taken")).unwrap();
     assert!(!request.withdraw().unwrap(), "it is taken");
     drop(exporter);
-    let mut exporter = node.open(at(23 * MINUTE));
-    assert_eq!(exporter.make_corrections(at(23 * MINUTE)).unwrap().len(), 1);
+    let mut exporter = node.open(at(22 * MINUTE));
+    assert_eq!(exporter.make_corrections(at(21 * MINUTE + 15_000)).unwrap().len(), 1);
     assert_eq!(bytes(&request.outcome().unwrap().unwrap().unwrap()), (-1, -1));
     // Withdrawn: never made.
     let Adjusting::Asked(request) = ask(&mut node, of(1, 1), by(-1, -1)).unwrap() else { panic!() };
     assert!(request.withdraw().unwrap());
-    assert_eq!(exporter.make_corrections(at(24 * MINUTE)).unwrap(), []);
+    assert_eq!(exporter.make_corrections(at(21 * MINUTE)).unwrap(), []);
+    // Whoever asked was killed, and has asked again since: never made.
+    let Adjusting::Asked(request) = ask(&mut node, of(1, 1), by(-1, -1)).unwrap() else { panic!() };
+    assert_eq!(exporter.make_corrections(at(21 * MINUTE + 15_001)).unwrap(), []);
+    let refused = request.outcome().unwrap().unwrap().unwrap_err();
+    assert!(refused.contains("ask again"), "{refused}");
     exporter.publish().unwrap();
     exporter.close().unwrap();
     assert_eq!(net(&node, "77010000001"), (99, 1_999));
@@ -248,12 +253,27 @@ fn a_request_that_cannot_be_read_is_refused_in_words() {
     for (text, wanted) in [
         (String::new(), "EOF"),
         ("{}".into(), "missing field"),
-        (r#"{"format":2,"ref_epoch":1,"ref_seq":1,"change":null,"note":"a"}"#.into(), "format: found 2"),
-        (r#"{"format":1,"ref_epoch":1,"ref_seq":1,"change":["1","x"],"note":"a"}"#.into(), "found \"x\""),
-        (r#"{"format":1,"ref_epoch":1,"ref_seq":1,"change":null,"note":""}"#.into(), "found 0 bytes"),
-        (format!(r#"{{"format":1,"ref_epoch":1,"ref_seq":1,"change":null,"note":"{note}"}}"#), "1001 bytes"),
+        (
+            r#"{"format":2,"asked_ms":ASKED,"ref_epoch":1,"ref_seq":1,"change":null,"note":"a"}"#.into(),
+            "format: found 2",
+        ),
+        (
+            r#"{"format":1,"asked_ms":ASKED,"ref_epoch":1,"ref_seq":1,"change":["1","x"],"note":"a"}"#.into(),
+            "found \"x\"",
+        ),
+        (
+            r#"{"format":1,"asked_ms":ASKED,"ref_epoch":1,"ref_seq":1,"change":null,"note":""}"#.into(),
+            "found 0 bytes",
+        ),
+        (
+            format!(
+                r#"{{"format":1,"asked_ms":ASKED,"ref_epoch":1,"ref_seq":1,"change":null,"note":"{note}"}}"#
+            ),
+            "1001 bytes",
+        ),
         ("[".repeat(100_000), "invalid type: sequence"),
     ] {
+        let text = text.replace("ASKED", &at(21 * MINUTE).as_millisecond().to_string());
         fs::write(state.join(format!("adjust-{id}.request")), &text).unwrap();
         assert_eq!(exporter.make_corrections(at(21 * MINUTE)).unwrap(), []);
         let refused = state.join(format!("adjust-{id}.refused"));
@@ -276,7 +296,8 @@ fn b30_more_requests_than_are_seen_at_once_wait_and_none_is_lost() {
     let mut exporter = one_period(&mut node);
     let correction = Correction::new(of(1, 1), by(-1, -1), "one of many").unwrap();
     for number in 0..=100_u8 {
-        let asked = adjust(&node.settings.state_dir, &correction, [number; 16], at(0), None).unwrap();
+        let asked =
+            adjust(&node.settings.state_dir, &correction, [number; 16], at(21 * MINUTE), None).unwrap();
         assert!(matches!(asked, Adjusting::Asked(_)));
     }
     assert_eq!(exporter.make_corrections(at(21 * MINUTE)).unwrap().len(), 100);
@@ -344,7 +365,7 @@ fn b30_a_state_that_a_start_would_not_go_on_with_is_not_corrected_by_the_command
 }
 
 #[test]
-fn b30_a_correction_ends_where_the_records_before_it_do_whatever_is_open_and_whatever_the_clock_says() {
+fn b30_a_correction_ends_where_the_records_before_it_do_whatever_is_open() {
     let mut node = Node::new();
     let mut exporter = one_period(&mut node);
     // Counted, and in no record yet: whoever has the correction does not have this.
@@ -352,7 +373,6 @@ fn b30_a_correction_ends_where_the_records_before_it_do_whatever_is_open_and_wha
     exporter.checkpoint(&tick(2, at(16 * MINUTE), &usage)).unwrap();
     make_by(&mut node, &mut exporter, of(1, 1), by(-1, 0)).unwrap();
     exporter.close().unwrap();
-    // A minute earlier by the clock of whoever asks here.
     make(&mut node, of(1, 1), by(-2, 0)).unwrap();
     let mut exporter = node.open(at(22 * MINUTE));
     exporter.seal_due(at(30 * MINUTE)).unwrap();
@@ -365,7 +385,7 @@ fn b30_a_correction_ends_where_the_records_before_it_do_whatever_is_open_and_wha
     let ledger = rusqlite::Connection::open(node.settings.state_dir.join(STORE_NAME)).unwrap();
     let mut made = ledger.prepare("SELECT at_utc FROM adjust ORDER BY record_seq").unwrap();
     let made: Vec<String> = made.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-    assert_eq!(made, ["2020-04-06T12:21:00.000Z", "2020-04-06T12:20:00.000Z"]);
+    assert_eq!(made, ["2020-04-06T12:21:00.000Z", "2020-04-06T12:21:00.000Z"]);
 }
 
 #[test]

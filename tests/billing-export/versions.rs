@@ -213,7 +213,7 @@ fn b30_a_ledger_of_a_version_before_is_not_corrected_by_the_command_but_by_the_g
         assert_eq!(version(&node), one.version, "it stays as it is");
         let mut exporter = node.open(at(32 * MINUTE));
         let Ok(Adjusting::Asked(request)) = ask(&node) else { panic!("the exporter has the ledger") };
-        assert_eq!(exporter.make_corrections(at(33 * MINUTE)).unwrap().len(), 1);
+        assert_eq!(exporter.make_corrections(at(32 * MINUTE)).unwrap().len(), 1);
         assert!(request.outcome().unwrap().unwrap().is_ok());
     }
 }

@@ -28,7 +28,15 @@ impl Exporter {
         let state_dir = self.settings.state_dir.clone();
         let mut made = Vec::new();
         for id in requests::waiting(&state_dir)? {
-            let outcome = match requests::take(&state_dir, &id)? {
+            let taken = requests::take(&state_dir, &id, now)?;
+            // Made before an interruption, however long that is ago.
+            let before = self.with_live(|live, _, _| live.store.adjusted(&id))?;
+            if let Some(before) = before {
+                requests::done(&state_dir, &id, None)?;
+                made.push(before);
+                continue;
+            }
+            let outcome = match taken {
                 None => continue,
                 Some(Err(refusal)) => Err(refusal),
                 Some(Ok(correction)) => self.with_live(|live, settings, _| {
@@ -100,7 +108,7 @@ pub fn adjust(
     let (_lock, mut store) = match open_where_nobody_runs(state_dir) {
         Ok(opened) => opened,
         Err(ExportError::Locked { .. }) => {
-            requests::place(state_dir, &id, correction)?;
+            requests::place(state_dir, &id, correction, now)?;
             return Ok(Adjusting::Asked(Request { state_dir: state_dir.to_owned(), id }));
         }
         Err(error) => return Err(error),

@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Exporter;
 use super::corrections::open_where_nobody_runs;
+use super::{Exporter, LOCK_NAME};
 use crate::error::ExportError;
+use crate::sink::file::Lock;
 use crate::store::{Released, Releasing};
 use crate::watermark::Watermark;
 
 /// Most records taken away in one transaction: nobody waits for longer than a fraction of a second.
 const AT_ONCE: u64 = 20_000;
+
+/// Between two parts of a state that no gateway has, so that one that starts gets it.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What may leave.
 #[derive(Debug, Clone, Copy)]
@@ -72,9 +76,13 @@ pub fn prune(
     now: Timestamp,
     progress: &mut dyn FnMut(Released),
 ) -> Result<Released, ExportError> {
-    let (_lock, mut store) = open_where_nobody_runs(state_dir)?;
+    let (mut lock, mut store) = open_where_nobody_runs(state_dir)?;
     let mut all = Released::default();
     loop {
+        // A gateway that starts meanwhile does not wait for all of it: it has the state between two parts.
+        drop(lock);
+        std::thread::sleep(PAUSE);
+        lock = Lock::take(state_dir.join(LOCK_NAME))?;
         let Released { files, records } = store.release(release.at(now))?;
         if (files, records) == (0, 0) {
             return Ok(all);

@@ -6,10 +6,11 @@
 //! withdrawn: from there on it cannot be taken.
 
 use std::fs;
-use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, chown};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::correction::{Amount, Correction, NOTE_LEN_MAX, Refusal};
@@ -23,12 +24,16 @@ const BEGIN: &str = "adjust-";
 const REQUEST: &str = ".request";
 const TAKEN: &str = ".taken";
 const REFUSED: &str = ".refused";
+/// A note may name people: the owner writes, the group reads.
+const REQUEST_MODE: u32 = 0o640;
 /// Characters of an id: 16 random bytes in hex.
 pub(super) const ID_LEN: usize = 32;
 /// Longest request read: a note whose every byte is escaped, and the rest.
 const REQUEST_LEN_MAX: u64 = 6 * NOTE_LEN_MAX as u64 + 1_000;
 /// Longest answer read.
 const REFUSED_LEN_MAX: u64 = 4_096;
+/// How old a request may be: whoever asks waits for ten seconds.
+const AGE_MAX_MS: u64 = 15_000;
 /// Most requests seen at one look; the others wait for the next.
 const AT_ONCE: usize = 100;
 
@@ -37,6 +42,8 @@ const AT_ONCE: usize = 100;
 #[serde(deny_unknown_fields)]
 struct Written {
     format: u32,
+    /// When it was asked, in Unix milliseconds.
+    asked_ms: i64,
     ref_epoch: u32,
     ref_seq: u64,
     /// Signed bytes, or nothing where the record is void.
@@ -48,16 +55,30 @@ struct Written {
 const FORMAT: u32 = 1;
 
 impl Written {
-    fn of(correction: &Correction) -> Written {
+    fn of(correction: &Correction, now: Timestamp) -> Written {
         let Reference { epoch, seq } = correction.reference();
         let change = match correction.amount() {
             Amount::Void => None,
             Amount::By(up, down) => Some((up.bytes().to_string(), down.bytes().to_string())),
         };
-        Written { format: FORMAT, ref_epoch: epoch, ref_seq: seq, change, note: correction.note().to_owned() }
+        Written {
+            format: FORMAT,
+            asked_ms: now.as_millisecond(),
+            ref_epoch: epoch,
+            ref_seq: seq,
+            change,
+            note: correction.note().to_owned(),
+        }
     }
 
-    fn correction(self) -> Result<Correction, Refusal> {
+    fn correction(self, now: Timestamp) -> Result<Correction, Refusal> {
+        let age = now.as_millisecond().saturating_sub(self.asked_ms).unsigned_abs();
+        if age > AGE_MAX_MS {
+            // Whoever asked has gone, and may have asked again: nothing is made twice.
+            return Err(Refusal::Unreadable(format!(
+                "found a request of {age} ms, wanted one of at most {AGE_MAX_MS}: nothing was written, ask again"
+            )));
+        }
         if self.format != FORMAT {
             return Err(Refusal::Unreadable(format!("format: found {}, wanted {FORMAT}", self.format)));
         }
@@ -81,31 +102,34 @@ fn file(state_dir: &Path, id: &str, ending: &str) -> PathBuf {
 }
 
 /// Asks for a correction.
-pub(super) fn place(state_dir: &Path, id: &str, correction: &Correction) -> Result<(), ExportError> {
+pub(super) fn place(
+    state_dir: &Path,
+    id: &str,
+    correction: &Correction,
+    now: Timestamp,
+) -> Result<(), ExportError> {
     let path = file(state_dir, id, REQUEST);
     let part = file(state_dir, id, PART_ENDING);
-    let text = serde_json::to_string(&Written::of(correction))
+    let text = serde_json::to_string(&Written::of(correction, now))
         .map_err(|error| ExportError::io(&part, "writing a request", error.into()))?;
-    write_part(&part, |writer| {
-        writer
-            .write_all(text.as_bytes())
-            .map_err(|source| ExportError::io(&part, "writing a request", source))
-    })?;
-    give_to_owner(state_dir, &part)?;
-    fs::rename(&part, &path)
-        .map_err(|source| ExportError::io(&path, "renaming a complete file into place", source))?;
+    let written = write_for_owner(state_dir, &part, &text).and_then(|()| fs::rename(&part, &path));
+    if let Err(source) = written {
+        remove_if_there(&part)?;
+        return Err(ExportError::io(&path, "writing a request", source));
+    }
     sync_directory(state_dir)
 }
 
-/// Gives a file to whom the directory belongs, where that is somebody else: the gateway is to read and remove it.
-fn give_to_owner(state_dir: &Path, path: &Path) -> Result<(), ExportError> {
-    let failed = |source| ExportError::io(path, "giving a request to the owner of the state", source);
-    let owner = fs::metadata(state_dir).map_err(failed)?;
-    let own = fs::metadata(path).map_err(failed)?;
-    if (owner.uid(), owner.gid()) == (own.uid(), own.gid()) {
-        return Ok(());
+/// Writes a file that was not there, through no link, and gives it to whom the directory belongs, where that is somebody else: the
+/// gateway is to read and remove it.
+fn write_for_owner(state_dir: &Path, path: &Path, text: &str) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(REQUEST_MODE).open(path)?;
+    let (owner, own) = (fs::metadata(state_dir)?, file.metadata()?);
+    if (owner.uid(), owner.gid()) != (own.uid(), own.gid()) {
+        fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
     }
-    chown(path, Some(owner.uid()), Some(owner.gid())).map_err(failed)
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 /// Ids of the requests that wait, and of those that were taken before an interruption; at most so many as are seen at once.
@@ -126,7 +150,11 @@ pub(super) fn waiting(state_dir: &Path) -> Result<Vec<String>, ExportError> {
 }
 
 /// Takes a request: none where it was withdrawn meanwhile.
-pub(super) fn take(state_dir: &Path, id: &str) -> Result<Option<Result<Correction, Refusal>>, ExportError> {
+pub(super) fn take(
+    state_dir: &Path,
+    id: &str,
+    now: Timestamp,
+) -> Result<Option<Result<Correction, Refusal>>, ExportError> {
     let (request, taken) = (file(state_dir, id, REQUEST), file(state_dir, id, TAKEN));
     match fs::rename(&request, &taken) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -137,7 +165,7 @@ pub(super) fn take(state_dir: &Path, id: &str) -> Result<Option<Result<Correctio
     let Some(text) = read(&taken, REQUEST_LEN_MAX)? else { return Ok(None) };
     let written = serde_json::from_str::<Written>(&text)
         .map_err(|error| Refusal::Unreadable(format!("{}: {error}", request.display())));
-    Ok(Some(written.and_then(Written::correction)))
+    Ok(Some(written.and_then(|written| written.correction(now))))
 }
 
 /// Removes a request that is done with; a refusal is said first.
@@ -170,7 +198,8 @@ pub(super) fn refused(state_dir: &Path, id: &str) -> Result<Option<String>, Expo
 pub(super) fn withdraw(state_dir: &Path, id: &str) -> Result<bool, ExportError> {
     let request = file(state_dir, id, REQUEST);
     match fs::remove_file(&request) {
-        Ok(()) => Ok(true),
+        // What was said to be withdrawn does not come back with a power cut.
+        Ok(()) => sync_directory(state_dir).map(|()| true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(ExportError::io(&request, "withdrawing a request", error)),
     }

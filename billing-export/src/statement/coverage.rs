@@ -58,24 +58,27 @@ impl Coverage {
     }
 }
 
-/// Whether the files of a node cover the day.
+/// Whether the files of a node cover the day: from its begin, or the node's first file, to its end, with no file missing that lies in
+/// it.
 fn is_covered(files: &BTreeMap<u64, Covered>, day: &Day) -> bool {
     let mut before: Option<(u64, Timestamp)> = None;
+    let mut is_reached = false;
     for (file_seq, file) in files {
         let follows = match before {
             // A node has its first file from its first start on.
             None => *file_seq == 1 || file.start <= day.start(),
             Some((seq, _)) => seq.checked_add(1) == Some(*file_seq) || file.begins_epoch,
         };
-        // What comes behind a break covers the day only where the break is before it.
-        if !follows && file.start > day.start() {
+        // What is missing before a file lies in the day where the file begins in it: a seal may be cut over several.
+        if !follows && file.start > day.start() && file.start < day.end() {
             return false;
         }
-        let end = before.filter(|_| follows).map_or(file.end, |(_, end)| end.max(file.end));
-        if end >= day.end() {
-            return true;
+        if !follows && file.start >= day.end() {
+            break;
         }
+        let end = before.filter(|_| follows).map_or(file.end, |(_, end)| end.max(file.end));
+        is_reached |= end >= day.end();
         before = Some((*file_seq, end));
     }
-    false
+    is_reached
 }

@@ -192,6 +192,9 @@ fn a_day_is_complete_when_files_without_a_break_cover_it_and_no_gap_speaks_of_it
     ]));
     let after = [(7, beat(1, before, 26)), (9, gap(1, "2020-04-07T00:00:00.001Z", 1))];
     assert!(is_complete(&after), "the gap begins behind the day");
+    // A seal that was cut over three files, of which the second is not here.
+    let cut = [(7, beat(1, before, 14)), (8, beat(2, noon, 12)), (10, beat(4, noon, 12))];
+    assert!(!is_complete(&cut));
     // A correction that was made later covers nothing.
     let made = adjust(3, 1, noon, account("1", exempt("a")), 1, 1);
     assert!(!is_complete(&[(7, beat(1, before, 14)), (8, made)]));

@@ -145,7 +145,7 @@ impl Store {
             sums.totals = Sum::default();
             transaction.execute_batch(
                 "DELETE FROM counter; DELETE FROM total;
-                 UPDATE delivery SET phase = 'sealed' WHERE phase <> 'published'",
+                 UPDATE delivery SET phase = 'sealed' WHERE phase <> 'published' AND kept IS NULL",
             )?;
             let file_seq = state.file_seq.checked_add(1).ok_or(rusqlite::Error::ExecuteReturnedResults)?;
             transaction.execute(

@@ -52,6 +52,18 @@ impl Ledger {
         kind: Option<SubscriberType>,
         limits: &[Limit],
     ) -> Result<Result<Option<Statement>, Ambiguous>, Fault> {
+        self.at_once(|ledger| ledger.statement_now(day, zone, id, kind, limits))
+    }
+
+    /// The same, of whatever is there by each question.
+    fn statement_now(
+        &mut self,
+        day: &Day,
+        zone: &str,
+        id: &str,
+        kind: Option<SubscriberType>,
+        limits: &[Limit],
+    ) -> Result<Result<Option<Statement>, Ambiguous>, Fault> {
         let date = day.date().to_string();
         let asked: Vec<&str> = match &kind {
             Some(kind) => vec![kind.label()],
@@ -80,7 +92,7 @@ impl Ledger {
             subscriber_id: id.to_owned(),
             day: date,
             zone: zone.to_owned(),
-            complete: self.is_complete(day.start(), day.end(), Some(day.date()))?,
+            complete: self.is_complete((day.start(), day.end()), (day.date(), day.date()))?,
             exempt: Vec::new(),
             charged: Vec::new(),
             adjusted: self.adjusted(day, kind, id)?,
@@ -166,13 +178,21 @@ impl Ledger {
         })
     }
 
-    /// Whether the records of every node reach to `end`, and no gap record speaks of the time from `start` to there. `day` is the
-    /// local day, where it is one.
-    fn is_complete(&mut self, start: Timestamp, end: Timestamp, day: Option<Date>) -> Result<bool, Fault> {
+    /// Whether the records of every node reach to `end` with no file missing before, no gap record speaks of the time from `start` to
+    /// there, and the records of these days are still here.
+    fn is_complete(
+        &mut self,
+        (start, end): (Timestamp, Timestamp),
+        days: (Date, Date),
+    ) -> Result<bool, Fault> {
         let text = format!(
             "SELECT (SELECT coalesce(bool_and(end_utc IS NOT NULL AND end_utc >= $2::text::timestamptz), false)
                      FROM {schema}.node)
-                 AND NOT EXISTS (SELECT 1 FROM {schema}.record WHERE kind = 'gap' AND local_day = $3::text::date
+                 AND NOT EXISTS (SELECT 1 FROM {schema}.link JOIN {schema}.node USING (node_id)
+                     WHERE link.file_seq > node.file_seq AND link.end_utc <= $2::text::timestamptz)
+                 AND NOT EXISTS (SELECT 1 FROM {schema}.setting WHERE dropped_before > $3::text::date)
+                 AND NOT EXISTS (SELECT 1 FROM {schema}.record WHERE kind = 'gap'
+                     AND local_day BETWEEN $3::text::date - 1 AND $4::text::date
                      AND start_utc < $2::text::timestamptz AND end_utc >= $1::text::timestamptz)
                  AND NOT EXISTS (SELECT 1 FROM {schema}.link JOIN {schema}.record ON record.node_id = link.node_id
                          AND record.epoch = link.epoch AND record_seq = first_seq AND kind = 'gap'
@@ -180,9 +200,18 @@ impl Ledger {
                          AND start_utc < $2::text::timestamptz)",
             schema = self.schema
         );
-        let day = day.map(|day| day.to_string());
-        let row = self.client.query_one(&text, &[&start.to_string(), &end.to_string(), &day])?;
+        let (first, last) = (days.0.to_string(), days.1.to_string());
+        let (start, end) = (start.to_string(), end.to_string());
+        let row = self.client.query_one(&text, &[&start, &end, &first, &last])?;
         Ok(row.try_get(0)?)
+    }
+
+    /// Asks everything of one moment: what is loaded meanwhile is in no part of the answer, or would be in all.
+    fn at_once<T>(&mut self, ask: impl FnOnce(&mut Ledger) -> Result<T, Fault>) -> Result<T, Fault> {
+        self.client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+        let answer = ask(self);
+        self.client.batch_execute("ROLLBACK")?;
+        answer
     }
 
     /// Sums of all totals by a key and the class.
@@ -215,8 +244,13 @@ impl Ledger {
     pub(in crate::collect) fn counted(
         &mut self,
         claim: &Claim,
-        (first, last): (Date, Date),
+        days: (Date, Date),
     ) -> Result<Counted, Fault> {
+        self.at_once(|ledger| ledger.counted_now(claim, days))
+    }
+
+    /// The same, of whatever is there by each question.
+    fn counted_now(&mut self, claim: &Claim, days: (Date, Date)) -> Result<Counted, Fault> {
         let text = format!(
             "SELECT coalesce(sum(up_bytes) FILTER (WHERE class = 'exempt'), 0)::text AS exempt_up,
                 coalesce(sum(down_bytes) FILTER (WHERE class = 'exempt'), 0)::text AS exempt_down,
@@ -235,7 +269,7 @@ impl Ledger {
             schema = self.schema
         );
         let (start, end) = (claim.start.to_string(), claim.end.to_string());
-        let (first, last) = (first.to_string(), last.to_string());
+        let (first, last) = (days.0.to_string(), days.1.to_string());
         let (kind, id) = (claim.kind.label(), &claim.subscriber_id);
         // Records reach from the begin to the end but for a period at each, in which a session may begin or end.
         let row = self.client.query_one(&text, &[&first, &last, &kind, &id, &start, &end])?;
@@ -245,7 +279,7 @@ impl Ledger {
             charged: (sum(&row, "charged_up")?, sum(&row, "charged_down")?),
             is_payload: row.try_get("is_payload")?,
             is_seen: is_seen.unwrap_or(false),
-            is_complete: self.is_complete(claim.start, claim.end, None)?,
+            is_complete: self.is_complete((claim.start, claim.end), days)?,
         })
     }
 }

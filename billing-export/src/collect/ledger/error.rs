@@ -30,9 +30,10 @@ impl Fault {
     /// Whether the same again, from the beginning, may succeed at once: others were in the way.
     pub(super) fn may_be_tried_again(&self) -> bool {
         let Fault::Sql(error) = self else { return false };
-        let lacks_partition = error.as_db_error().is_some_and(|db| {
-            *db.code() == SqlState::CHECK_VIOLATION && db.message().starts_with("no partition of relation")
-        });
+        // A row without a partition breaks a check that has no name, in whichever language the server says so.
+        let lacks_partition = error
+            .as_db_error()
+            .is_some_and(|db| *db.code() == SqlState::CHECK_VIOLATION && db.constraint().is_none());
         let code = error.code();
         let crossed = [
             SqlState::T_R_SERIALIZATION_FAILURE,
