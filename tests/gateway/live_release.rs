@@ -72,6 +72,27 @@ fn records_leave_a_running_node_when_billing_has_them_and_they_are_old_and_its_f
 }
 
 #[test]
+fn what_a_configured_sink_does_not_have_stays_whatever_billing_has() {
+    let world = World::with(Origin::echo(), |setup| {
+        old_ledger(&setup, 4);
+        write_watermark(&setup, "test-node.json", 3);
+        // The name of its first file is taken by another content.
+        let first = fs::read_dir(setup.path("usage")).unwrap().map(|entry| entry.unwrap().file_name());
+        let first = first.filter(|name| name.to_string_lossy().ends_with(".csv")).min().unwrap();
+        fs::create_dir(setup.path("audit")).unwrap();
+        setup.write(&format!("audit/{}", first.to_string_lossy()), "another's");
+        setup
+            .set("export", "release = \"watermark-file\"")
+            .set("export", "retention = \"1 h\"")
+            .raw("[[sink]]\nid = \"audit\"\nfrom = \"oldest\"\nkind = \"file\"\ndir = \"audit\"\n")
+    });
+    let errors = || world.gateway.metric("zrgw_sink_errors_total{sink=\"audit\"}");
+    assert!(eventually(|| errors() >= 2), "{}", world.gateway.log());
+    assert_eq!(world.gateway.metric("zrgw_outbox_records"), 4);
+    assert!(!world.gateway.stop().log().contains("leave the ledger"));
+}
+
+#[test]
 fn nothing_leaves_without_billing_s_word_and_a_wrong_one_is_told_under_attention() {
     let world = World::with(Origin::echo(), |setup| {
         old_ledger(&setup, 2);

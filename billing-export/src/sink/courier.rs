@@ -86,7 +86,19 @@ impl Courier {
             return Ok(false);
         };
         let file_seq = next.file.manifest.file_seq;
-        match self.carry(&mut store, next) {
+        let carried = match store.released_at(file_seq)? {
+            None => self.carry(&mut store, next),
+            // It was not among the sinks that had to have it.
+            Some(at) => Err(ExportError::NoSuchFile {
+                path: self.ledger.clone(),
+                file_seq,
+                wanted: format!(
+                    "one whose records are here: they have left the state at {at}, when this sink was not configured. Deliver \
+                     the file from billing's ledger or pickup folder, and give the sink another id, with which it begins anew"
+                ),
+            }),
+        };
+        match carried {
             Ok(()) => {
                 self.store = Some(store);
                 Ok(true)

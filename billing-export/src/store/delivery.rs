@@ -44,8 +44,10 @@ const ERROR_LEN_MAX: usize = 500;
 const WATERMARK: &str = "coalesce((SELECT file_seq FROM delivery WHERE sink = ?1 AND phase = 'published'
     ORDER BY file_seq DESC LIMIT 1), 0)";
 
-/// The last file whose records have left the state: a sink that is new begins behind it.
-const RELEASED: &str = "coalesce((SELECT max(file_seq) FROM released), 0)";
+/// The file behind which a sink (`?1`) goes on: the last it has. One that has not begun begins behind what has left the state.
+const BEHIND: &str =
+    "coalesce((SELECT max(CASE WHEN phase = 'published' THEN file_seq ELSE 0 END) FROM delivery
+    WHERE sink = ?1 HAVING count(*) > 0), (SELECT max(file_seq) FROM released), 0)";
 
 /// Holds for as long as the start that a courier belongs to has the ledger (`?1`).
 const IS_OURS: &str = "EXISTS (SELECT 1 FROM node WHERE start_id = ?1 AND pending_start_id IS NULL)";
@@ -68,7 +70,7 @@ impl Store {
                     "SELECT file.*, delivery.phase AS phase, delivery.kept AS kept, (SELECT kept FROM delivery
                         WHERE sink = ?1 AND phase = 'published' ORDER BY file_seq DESC LIMIT 1) AS kept_before
                      FROM file LEFT JOIN delivery ON delivery.sink = ?1 AND delivery.file_seq = file.file_seq
-                     WHERE file.file_seq > max({WATERMARK}, {RELEASED}) ORDER BY file.file_seq LIMIT 1"
+                     WHERE file.file_seq > {BEHIND} ORDER BY file.file_seq LIMIT 1"
                 ))?
                 .query_row(params![sink], |row| {
                     let phase = word_or_none(row, "phase")?.unwrap_or(Phase::Sealed);
@@ -88,7 +90,7 @@ impl Store {
             connection
                 .prepare_cached(&format!(
                     "SELECT {WATERMARK} AS watermark,
-                        (SELECT coalesce(sum(records), 0) FROM file WHERE file_seq > max({WATERMARK}, {RELEASED})) AS backlog"
+                        (SELECT coalesce(sum(records), 0) FROM file WHERE file_seq > {BEHIND}) AS backlog"
                 ))?
                 .query_row(params![sink], read)
         })

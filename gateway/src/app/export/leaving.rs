@@ -54,9 +54,10 @@ impl Export {
             Ok(None) => None,
             Err(fault) => Some(fault),
             Ok(Some(watermark)) => {
-                // The folder of usage files is the only sink, and always among those that have to have a file.
-                let release =
-                    Release { watermark: &watermark, retention: self.plan.retention, sinks: Some(&[]) };
+                // Those that are configured: one that is not any more waits for nothing.
+                let sinks: Vec<String> = self.plan.sinks.iter().map(|sink| sink.id.clone()).collect();
+                let (watermark, retention) = (&watermark, self.plan.retention);
+                let release = Release { watermark, retention, sinks: Some(&sinks) };
                 match exporter.release(wall(), release) {
                     Ok(Released { files, records }) => {
                         if files > 0 {
