@@ -36,7 +36,9 @@ impl Edge {
             let setup = Setup::new()
                 .resolver(resolver.address)
                 .port_map(&[(443, origin.port()), (80, origin.port())])
-                .set("export", "byte_basis = \"ip\"");
+                .set("export", "byte_basis = \"ip\"")
+                // Where packets are lost the last ones are sent again and again: what is sent behind the last reading is in no count.
+                .set("limits", "finish_deadline = \"30 s\"");
             let setup = GATEWAY.iter().fold(setup, |setup, address| {
                 let address = SocketAddr::new(address.parse().unwrap(), 8_443);
                 setup.listener(&format!("mode = \"steered\"\naddress = \"{address}\"\n"))
