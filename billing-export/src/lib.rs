@@ -21,6 +21,7 @@ pub mod correction;
 pub mod manifest;
 pub mod name;
 pub mod pickup;
+pub mod quantity;
 pub mod record;
 pub mod sink;
 pub mod statement;
@@ -61,4 +62,4 @@ pub use store::{
 };
 pub use subscriber::{ID_LEN_MAX, Session, SessionError, SubscriberType};
 pub use unit::{ByteBasis, Cause, Disposition, Flag, Flags, NodeId, Volume};
-pub use watermark::{WATERMARK_LEN_MAX, Watermark};
+pub use watermark::Watermark;

@@ -12,6 +12,7 @@ use crate::error::ExportError;
 use crate::manifest::{Hash, MANIFEST_LEN_MAX, Manifest};
 use crate::name::{DATA_ENDING, FileName, MANIFEST_ENDING};
 use crate::record::Record;
+use crate::watermark::{WATERMARK_LEN_MAX, Watermark};
 
 /// A data file and its manifest, either of which may be missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,6 +120,17 @@ pub fn read_manifest(path: &Path) -> Result<(Manifest, Hash), String> {
             )),
         },
     }
+}
+
+/// Reads the word of billing's ledger on how far it has a node's files; within, what is wrong with it, for a message after its path.
+///
+/// # Errors
+/// The system's: that there is none, among others.
+pub fn read_watermark(path: &Path) -> io::Result<Result<Watermark, String>> {
+    let limit = u64::try_from(WATERMARK_LEN_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    let mut text = String::new();
+    File::open(path)?.take(limit).read_to_string(&mut text)?;
+    Ok(Watermark::parse(&text))
 }
 
 /// Hashes what is read through it.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::unit::NodeId;
 
 /// Longest text of a watermark; a real one has about 120 bytes.
-pub const WATERMARK_LEN_MAX: usize = 4_096;
+pub(crate) const WATERMARK_LEN_MAX: usize = 4_096;
 /// The version of the form.
 const FORMAT: u32 = 1;
 

@@ -389,6 +389,37 @@ fn b30_a_correction_ends_where_the_records_before_it_do_whatever_is_open() {
 }
 
 #[test]
+fn b30_a_running_total_that_another_hand_has_changed_goes_into_no_correction() {
+    let mut node = Node::new();
+    let mut exporter = one_period(&mut node);
+    let Adjusting::Asked(request) = ask(&mut node, of(1, 1), by(-1, -1)).unwrap() else { panic!() };
+    rusqlite::Connection::open(node.settings.state_dir.join(STORE_NAME))
+        .unwrap()
+        .execute("UPDATE total SET up_bytes = up_bytes + 1 WHERE subscriber_id = '77010000001'", [])
+        .unwrap();
+    let error = exporter.make_corrections(at(21 * MINUTE)).unwrap_err();
+    assert!(matches!(error, ExportError::Changed { .. }), "{error}");
+    assert!(request.outcome().unwrap().is_none(), "nothing is sealed");
+    drop(exporter);
+    // The next start sets the total aside and begins an epoch; the request that was taken is made in it.
+    let mut exporter = node.open(at(21 * MINUTE));
+    assert_eq!(exporter.epoch(), 2);
+    assert_eq!(exporter.make_corrections(at(21 * MINUTE)).unwrap().len(), 1);
+    assert_eq!(request.outcome().unwrap().unwrap().unwrap().epoch, 2);
+}
+
+#[test]
+fn the_longest_note_of_letters_that_are_escaped_goes_through_a_request() {
+    let mut node = Node::new();
+    let mut exporter = one_period(&mut node);
+    let note = "\"".repeat(billing_export::correction::NOTE_LEN_MAX);
+    let correction = Correction::new(of(1, 1), by(-1, -1), &note).unwrap();
+    let state = &node.settings.state_dir;
+    assert!(matches!(adjust(state, &correction, [9; 16], at(21 * MINUTE), None), Ok(Adjusting::Asked(_))));
+    assert_eq!(exporter.make_corrections(at(21 * MINUTE)).unwrap().len(), 1);
+}
+
+#[test]
 fn b30_a_sealed_correction_cannot_be_changed_in_the_ledger() {
     let mut node = Node::new();
     one_period(&mut node).close().unwrap();

@@ -272,8 +272,7 @@ fn the_command_prunes_where_no_gateway_runs() {
     let (code, _, said) = prune(&[]);
     assert!(code == 74 && said.contains("locked by another process"), "{code}: {said}");
     exporter.close().unwrap();
-    for (retention, wanted) in [("5", "wanted days or hours"), ("5 y", "wanted days"), ("x d", "wanted days")]
-    {
+    for (retention, wanted) in [("5", "with a unit"), ("5 y", "with a unit"), ("x d", "with a unit")] {
         let (code, _, said) = prune(&["--retention", retention]);
         assert!(code == 2 && said.contains(wanted), "{code}: {said}");
     }

@@ -1,12 +1,12 @@
 //! `billing-export prune`.
 
-use std::fs::File;
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use billing_export::{Release, Timestamp, WATERMARK_LEN_MAX, Watermark, prune};
+use billing_export::pickup::read_watermark;
+use billing_export::{Release, Timestamp, Watermark, prune, quantity};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -37,17 +37,9 @@ pub(crate) struct Arguments {
     format: Format,
 }
 
-/// A number of days or hours.
+/// A length of time.
 fn time(text: &str) -> Result<Duration, String> {
-    let wanted = || format!("found {text:?}, wanted days or hours, as '35 d' or '12 h'");
-    let (number, unit) = text.trim().split_once(' ').ok_or_else(wanted)?;
-    let hours: u64 = match unit.trim() {
-        "d" => 24,
-        "h" => 1,
-        _ => return Err(wanted()),
-    };
-    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(hours)?.checked_mul(3_600));
-    seconds.map(Duration::from_secs).ok_or_else(wanted)
+    quantity::duration(text).ok_or_else(|| format!("found {text:?}, wanted {}", quantity::DURATION_FORM))
 }
 
 /// Takes away what may leave and says how much that was.
@@ -80,10 +72,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 
 /// Reads a watermark.
 fn read(path: &Path) -> Result<Watermark, Failure> {
-    let limit = u64::try_from(WATERMARK_LEN_MAX).unwrap_or(u64::MAX).saturating_add(1);
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(limit).read_to_string(&mut text))
-        .map_err(|error| Failure::reading(path, &error))?;
-    Watermark::parse(&text).map_err(|error| Failure::no(format!("{}: {error}", path.display())))
+    let read = read_watermark(path).map_err(|error| Failure::reading(path, &error))?;
+    read.map_err(|error| Failure::no(format!("{}: {error}", path.display())))
 }

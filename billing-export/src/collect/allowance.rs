@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::quantity;
+
 /// The section; keys that say nothing of limits by service are passed over.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Allowances {
@@ -33,17 +35,10 @@ pub struct Group {
     pub monthly: Option<u64>,
 }
 
-/// Bytes of each unit.
-const UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
-
 /// A number of bytes with its unit.
 fn size<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let (digits, unit) = text.split_at(text.find(|one: char| !one.is_ascii_digit()).unwrap_or(text.len()));
-    let unit = UNITS.iter().find(|(name, _)| *name == unit.strip_prefix(' ').unwrap_or(unit));
-    let bytes =
-        digits.parse::<u64>().ok().zip(unit).and_then(|(number, (_, unit))| number.checked_mul(*unit));
-    bytes.map(Some).ok_or_else(|| {
+    quantity::size(&text).map(Some).ok_or_else(|| {
         serde::de::Error::custom(format!("found {text:?}, wanted a whole number with a unit, as \"300 MiB\""))
     })
 }

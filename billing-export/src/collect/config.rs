@@ -3,8 +3,6 @@
 //! Unknown keys, wrong types, bare numbers where a unit is wanted and values out of range are refused, each with its place,
 //! what was found and what was wanted. Relative paths stand beside the file.
 
-mod quantity;
-
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,6 +13,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::allowance::Allowances;
+use crate::quantity;
 
 /// Longest configuration read, in bytes.
 pub const TEXT_LEN_MAX: usize = 1 << 20;

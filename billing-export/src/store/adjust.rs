@@ -12,11 +12,13 @@ use super::file_writer::FileWriter;
 use super::node_row::{self, Sums};
 use super::row::{account, count, instant, instant_text, integer, volume, word};
 use super::seal::{Sealer, read_numbers, write_numbers};
+use super::write::opening;
 use crate::account::Account;
 use crate::audit::{Figures, Split};
 use crate::codec::account::AccountWords;
 use crate::correction::{Adjusted, Correction, Net, Refusal, difference};
 use crate::error::ExportError;
+use crate::ledger::Opening;
 use crate::record::{Body, Change, Record, Reference, Window};
 use crate::unit::{ByteBasis, Flags, NodeId, Volume};
 
@@ -175,7 +177,10 @@ fn adjust(
     let figures = Figures { seen: Volume::ZERO, pending_before: pending, pending_after: pending };
     // It ends where the records before it do: whoever has it does not have what is open.
     let window = Window::clamped(target.start, segment.start);
-    let total = running(transaction, &target.account)?;
+    // A total that another hand has changed goes into no record.
+    let Some(Opening { total, .. }) = opening(transaction, &target.account)? else {
+        return Err(rusqlite::Error::StatementChangedRows(0));
+    };
     let account = target.account;
     let record = Record {
         node_id: sealer.node_id.clone(),
@@ -263,29 +268,6 @@ fn basis(transaction: &Transaction<'_>, usage: Reference) -> rusqlite::Result<By
     transaction
         .prepare_cached("SELECT byte_basis FROM file WHERE epoch = ?1 AND ?2 BETWEEN first_seq AND last_seq")?
         .query_row(params![usage.epoch, integer(usage.seq)?], |row| word(row, "byte_basis"))
-}
-
-/// The running total of an account in the present epoch, up to the last seal; nothing where it has none.
-fn running(transaction: &Transaction<'_>, account: &Account) -> rusqlite::Result<Volume> {
-    let words = AccountWords::of(account);
-    let found = transaction
-        .prepare_cached(
-            "SELECT up_bytes, down_bytes FROM total WHERE subscriber_id = ?1 AND session_id = ?2
-             AND subscriber_type = ?3 AND class = ?4 AND service_id = ?5 AND reason = ?6",
-        )?
-        .query_row(
-            params![
-                words.subscriber_id,
-                words.session_id,
-                words.subscriber_type,
-                words.class,
-                words.service_id.unwrap_or(""),
-                words.reason.unwrap_or(""),
-            ],
-            |row| volume(row, "up_bytes", "down_bytes"),
-        )
-        .optional()?;
-    Ok(found.unwrap_or(Volume::ZERO))
 }
 
 /// Writes the row of a correction.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{OptionalExtension as _, Transaction, named_params, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, named_params, params};
 
 use super::examine::COUNTERS;
 use super::node_row::{self, Sums, stored};
@@ -139,31 +139,7 @@ impl Store {
 
     /// The running total of an account.
     pub(crate) fn opening(&self, account: &Account) -> Result<Opening, ExportError> {
-        let opening = self.ask("reading a running total", |connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT id, up_bytes, down_bytes, row_check FROM total WHERE subscriber_id = ?1 AND session_id = ?2
-                 AND subscriber_type = ?3 AND class = ?4 AND service_id = ?5 AND reason = ?6",
-            )?;
-            let words = AccountWords::of(account);
-            let found = statement
-                .query_row(
-                    params![
-                        words.subscriber_id,
-                        words.session_id,
-                        words.subscriber_type,
-                        words.class,
-                        words.service_id.unwrap_or(""),
-                        words.reason.unwrap_or(""),
-                    ],
-                    |row| {
-                        let total = volume(row, "up_bytes", "down_bytes")?;
-                        let agrees = stored(row, "row_check")? == Some(of_total(identity(account), total));
-                        Ok(agrees.then_some(Opening { total_id: Some(row.get("id")?), total }))
-                    },
-                )
-                .optional()?;
-            Ok(found.unwrap_or_else(|| Some(Opening::default())))
-        })?;
+        let opening = self.ask("reading a running total", |connection| opening(connection, account))?;
         opening.ok_or_else(|| ExportError::Changed { path: self.path.clone(), what: "a running total" })
     }
 
@@ -198,6 +174,33 @@ impl Store {
     pub(crate) fn write_idle_segment(&mut self, segment: &Segment) -> Result<(), ExportError> {
         self.checked("writing the open segment", |transaction, _| write_segment(transaction, segment))
     }
+}
+
+/// The running total of an account, nothing where it has none; none where its row is not as it was written.
+pub(super) fn opening(connection: &Connection, account: &Account) -> rusqlite::Result<Option<Opening>> {
+    let words = AccountWords::of(account);
+    let found = connection
+        .prepare_cached(
+            "SELECT id, up_bytes, down_bytes, row_check FROM total WHERE subscriber_id = ?1 AND session_id = ?2
+             AND subscriber_type = ?3 AND class = ?4 AND service_id = ?5 AND reason = ?6",
+        )?
+        .query_row(
+            params![
+                words.subscriber_id,
+                words.session_id,
+                words.subscriber_type,
+                words.class,
+                words.service_id.unwrap_or(""),
+                words.reason.unwrap_or(""),
+            ],
+            |row| {
+                let total = volume(row, "up_bytes", "down_bytes")?;
+                let agrees = stored(row, "row_check")? == Some(of_total(identity(account), total));
+                Ok(agrees.then_some(Opening { total_id: Some(row.get("id")?), total }))
+            },
+        )
+        .optional()?;
+    Ok(found.unwrap_or_else(|| Some(Opening::default())))
 }
 
 /// Writes counters and gives new ones their rows. A row that is not as it was written last ends the transaction.

@@ -1,11 +1,11 @@
 //! Records that leave the ledger once billing has them (`export.release`): looked at once a minute, a part in each tick.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read as _};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
-use billing_export::{ExportError, Release, Released, WATERMARK_LEN_MAX, Watermark};
+use billing_export::pickup::read_watermark;
+use billing_export::{ExportError, Release, Released, Watermark};
 
 use super::Export;
 use crate::flow::time::Monotonic;
@@ -83,12 +83,9 @@ impl Export {
 
 /// Reads a watermark; none where there is no file.
 fn read(path: &Path) -> Result<Option<Watermark>, String> {
-    let limit = u64::try_from(WATERMARK_LEN_MAX).unwrap_or(u64::MAX).saturating_add(1);
-    let mut text = String::new();
-    let outcome = File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text));
     let at = |fault: String| format!("{}: {fault}", path.display());
-    match outcome {
-        Ok(_) => Watermark::parse(&text).map(Some).map_err(at),
+    match read_watermark(path) {
+        Ok(read) => read.map(Some).map_err(at),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(at(format!("reading the watermark: {error}"))),
     }
